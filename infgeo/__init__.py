@@ -1,0 +1,41 @@
+"""infgeo: the Riemannian geometry that neural networks induce on their input space.
+
+Names are loaded on first use, so that `import infgeo` is cheap and loads neither torch nor SymPy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from infgeo import errors
+
+__version__ = "0.1.0"
+
+# Public name -> (module, attribute); attribute None stands for the module itself.
+_PUBLIC: dict[str, tuple[str, str | None]] = {
+    "MLP": ("infgeo.symbolic.network", "MLP"),
+    "Metric": ("infgeo.symbolic.tensor", "Metric"),
+    "RadialMetric": ("infgeo.symbolic.metric", "RadialMetric"),
+    "activations": ("infgeo.symbolic.catalogue", None),
+    "emit": ("infgeo.numeric.emit", "emit"),
+    "finite": ("infgeo.finite", None),
+    "validate": ("infgeo.validation", "validate"),
+}
+
+__all__ = ["MLP", "Metric", "RadialMetric", "__version__", "activations", "emit", "errors", "finite", "validate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'infgeo' has no attribute {name!r}; it has {', '.join(__all__)}")
+    module, attribute = _PUBLIC[name]
+    value = import_module(module)
+    if attribute is not None:
+        value = getattr(value, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

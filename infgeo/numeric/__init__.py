@@ -1,0 +1,1 @@
+"""Numeric functions emitted from the closed forms, their backends, and the oracles they are held against."""
