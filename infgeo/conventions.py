@@ -29,7 +29,7 @@ xy = Symbol("xy", real=True)
 # p = Var u, q = Var v, c = Cov(u, v), Delta = p q - c^2. Delta is carried as a variable of its own because
 # the difference cancels for nearly parallel inputs.
 z = Symbol("z", real=True)
-variance = Symbol("v", nonnegative=True)
+variance = Symbol("v", positive=True)
 p = Symbol("p", nonnegative=True)
 q = Symbol("q", nonnegative=True)
 c = Symbol("c", real=True)

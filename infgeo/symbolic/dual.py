@@ -1,0 +1,99 @@
+"""The dual of an activation: k = E[phi(u) phi(v)] and k' = E[phi'(u) phi'(v)], and what they are at coincidence.
+
+At coincidence, p = q = c = v and Delta = 0, one-dimensional functions of the variance v remain:
+
+    m  = E[phi^2],  m0 = E[phi'^2],  psi = m0'/m0,  mu = m'/m0,  nu = mu - 1 = E[phi phi'']/m0.
+
+They are all that the metric of a network of any depth needs (see `metric`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from sympy import Expr, expand, nan, oo, zoo
+
+from infgeo.conventions import Delta, c, p, q
+from infgeo.conventions import variance as v
+from infgeo.errors import MetricDoesNotExist
+from infgeo.symbolic.activation import Activation, differentiate
+from infgeo.symbolic.expectation import expectation
+from infgeo.symbolic.simplify import tidy
+
+_COINCIDENCE = {p: v, q: v, c: v, Delta: 0}
+
+
+@dataclass(frozen=True)
+class Dual:
+    """The dual activation, in p = Var u, q = Var v, c = Cov(u, v), Delta = p q - c^2 (symbols of `conventions`)."""
+
+    activation: Activation
+
+    @cached_property
+    def kernel(self) -> Expr:
+        """E[phi(u) phi(v)]."""
+        return tidy(expand(expectation(self.activation.terms, self.activation.terms)))
+
+    @cached_property
+    def derivative_kernel(self) -> Expr:
+        """E[phi'(u) phi'(v)], by Price's theorem d(kernel)/dc."""
+        derivative = differentiate(self.activation.terms)
+        return tidy(expand(expectation(derivative, derivative)))
+
+    @cached_property
+    def m(self) -> Expr:
+        """E[phi^2] at variance v."""
+        return tidy(self.kernel.subs(_COINCIDENCE))
+
+    @cached_property
+    def m0(self) -> Expr:
+        """E[phi'^2] at variance v; raises MetricDoesNotExist where it is infinite."""
+        value = self.derivative_kernel.subs(_COINCIDENCE)
+        if value.has(zoo, oo, nan):
+            raise MetricDoesNotExist(
+                f"activation {self.activation.name} has a jump: E[phi'(u) phi'(v)] = {self.derivative_kernel} diverges as"
+                " the inputs come together, so its kernel induces no Riemannian metric"
+            )
+        return tidy(value)
+
+    @cached_property
+    def m_prime(self) -> Expr:
+        """dm/dv = E[phi'^2 + phi phi'']."""
+        return tidy(self.m.diff(v))
+
+    @cached_property
+    def m_second(self) -> Expr:
+        """d2m/dv2."""
+        return tidy(self.m_prime.diff(v))
+
+    @cached_property
+    def psi(self) -> Expr:
+        """The logarithmic derivative m0'/m0."""
+        return tidy(tidy(self.m0.diff(v)) / self.m0)
+
+    @cached_property
+    def psi_prime(self) -> Expr:
+        """d(psi)/dv."""
+        return tidy(self.psi.diff(v))
+
+    @cached_property
+    def mu(self) -> Expr:
+        """m'/m0: dv/ds of the next layer relative to its metric."""
+        return tidy(self.m_prime / self.m0)
+
+    @cached_property
+    def nu(self) -> Expr:
+        """mu - 1 = E[phi phi'']/m0, without cancellation."""
+        return tidy(tidy(self.m_prime - self.m0) / self.m0)
+
+    @cached_property
+    def nu_prime(self) -> Expr:
+        """d(nu)/dv = d(mu)/dv."""
+        return tidy(self.nu.diff(v))
+
+
+@lru_cache(maxsize=256)
+def dual(activation: Activation) -> Dual:
+    """Return the dual of an activation, derived once."""
+    return Dual(activation)

@@ -1,0 +1,188 @@
+"""Rotation-invariant metrics g = A(s) I + B(s) x x^T, s = |x|^2, and their curvature at symbolic dimension.
+
+Every such metric is a warped product dr^2 h + r^2 A dOmega^2 with h = A + s B: the eigenvalues are A (d - 1 times,
+tangential) and h (radial). With logarithmic quantities (a prime is d/ds)
+
+    a = A'/A,   alpha = s a,   delta = (B - 2 A')/A,   beta = s delta,   eta = h/A = 1 + 2 alpha + beta,
+
+    K_tan = (delta - s a^2) / (A eta),
+    K_rad = ((1 + alpha) beta' - 2 alpha' (alpha + beta)) / (A eta^2),
+    R = (d - 1) (2 K_rad + (d - 2) K_tan),
+
+positive on spheres, and without 1/s. For one layer delta = 0 (the metric is a Hessian metric).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from sympy import Expr, ImmutableMatrix, Integer, Matrix, Rational, Symbol, cancel, count_ops, eye, latex, symbols
+
+from infgeo import conventions as conv
+from infgeo.errors import InvalidInput
+from infgeo.symbolic.program import Program
+from infgeo.symbolic.simplify import FACTOR_LIMIT, power_product, shortest, tidy
+
+s, d = conv.s, conv.d
+HALF = Rational(1, 2)
+
+
+@dataclass(frozen=True)
+class RadialTensor:
+    """A rotation-invariant symmetric tensor A(s) I + B(s) x x^T with s = |x|^2."""
+
+    A: Expr
+    B: Expr
+
+    @property
+    def assumptions(self) -> str:
+        """The domain that the symbols of the formulas stand for, in words."""
+        return assumptions_of(self.A.free_symbols | self.B.free_symbols)
+
+    def matrix(self, dimension: int) -> ImmutableMatrix:
+        """Return the matrix in coordinates x_1 ... x_d, with s = x_1^2 + ... + x_d^2 substituted.
+
+        Raises InvalidInput unless `dimension` is a positive integer.
+        """
+        x = coordinates(dimension)
+        radius = sum((xi**2 for xi in x), Integer(0))
+        A, B = (part.subs({s: radius, d: dimension}) for part in (self.A, self.B))
+        return (A * eye(dimension) + B * Matrix(x) * Matrix(x).T).as_immutable()
+
+    def __str__(self) -> str:
+        """Return A and B, one line each."""
+        return f"A = {self.A}\nB = {self.B}\n  ({self.assumptions})"
+
+    def _repr_latex_(self) -> str:
+        return rf"$\displaystyle \left({latex(self.A)}\right) I + \left({latex(self.B)}\right) x x^\top$"
+
+
+def coordinates(dimension: int) -> tuple[Symbol, ...]:
+    """Return the Cartesian coordinates x_1 ... x_d that `matrix` uses."""
+    if isinstance(dimension, bool) or not isinstance(dimension, int) or dimension < 1:
+        raise InvalidInput(f"dimension = {dimension!r} must be an integer >= 1")
+    return symbols(f"x_1:{dimension + 1}", real=True)
+
+
+def assumptions_of(free: set[Symbol]) -> str:
+    """Return what the symbols among `free` stand for, in words."""
+    words = {
+        conv.d: "integer d >= 1 is the input dimension",
+        conv.s: "s = |x|^2 >= 0",
+        conv.sigma_w: "sigma_w > 0",
+        conv.sigma_b: "sigma_b >= 0",
+        conv.s_x: "s_x = |x|^2",
+        conv.s_y: "s_y = |y|^2",
+        conv.xy: "xy = x.y",
+    }
+    stated = [text for symbol, text in words.items() if symbol in free]
+    stated += [f"{symbol} real" for symbol in sorted(free - set(words), key=str)]
+    return ", ".join(stated) or "no free symbols"
+
+
+@dataclass(frozen=True)
+class RadialMetric(RadialTensor):
+    """The metric A(s) I + B(s) x x^T of a kernel, with its volume element and curvatures.
+
+    `A` and `B` are closed forms in s = |x|^2. `program` is the same metric as a straight-line program with outputs A,
+    B, sB, h, K_rad, K_tan, R: the form that numeric functions are emitted from, and the readable one at depth >= 2.
+
+    The Ricci scalar is positive on spheres.
+    """
+
+    program: Program
+
+    @classmethod
+    def from_functions(cls, A: Expr, B: Expr) -> RadialMetric:
+        """Return the metric with the given A(s), B(s), expressions in `conventions.s`; curvature by differentiation."""
+        return cls(A, B, program_of(A, B))
+
+    @cached_property
+    def h(self) -> Expr:
+        """The radial eigenvalue h = A + s B."""
+        return self._publish("h")
+
+    @cached_property
+    def volume_element(self) -> Expr:
+        """sqrt(det g) = A^((d-1)/2) h^(1/2)."""
+        if self.h == self.A:
+            return power_product((self.A, d * HALF))
+        return power_product((self.A, (d - 1) * HALF), (self.h, HALF))
+
+    @cached_property
+    def ricci_scalar(self) -> Expr:
+        """R = (d - 1) (2 K_rad + (d - 2) K_tan), positive on spheres."""
+        return self._publish("R")
+
+    @cached_property
+    def sectional_curvature(self) -> tuple[Expr, Expr]:
+        """(K_rad, K_tan): of planes that contain the radial direction, and of planes orthogonal to it.
+
+        K_rad needs d >= 2, K_tan needs d >= 3.
+        """
+        return self._publish("K_rad"), self._publish("K_tan")
+
+    @cached_property
+    def ricci_tensor(self) -> RadialTensor:
+        """The Ricci tensor, as a pair (A, B) of its own.
+
+        Its eigenvalues relative to g are (d - 1) K_rad (radial) and K_rad + (d - 2) K_tan (tangential), so that the
+        coefficient of x x^T is ((d - 1) K_rad h - (K_rad + (d - 2) K_tan) A) / s, in which s cancels.
+        """
+        radial, tangential = self.sectional_curvature
+        if radial == tangential == 0:
+            return RadialTensor(Integer(0), Integer(0))
+        across = radial + (d - 2) * tangential
+        A = tidy(across * self.A)
+        shear = (radial - tangential) / s
+        B = tidy((d - 2) * tidy(cancel(shear) if _small(shear) else shear) * self.A + (d - 1) * radial * self.B)
+        return RadialTensor(A, B)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether both sectional curvatures vanish identically."""
+        return all(self.program.outputs[name] == 0 for name in ("K_rad", "K_tan")) or all(
+            curvature.equals(0) is True for curvature in self.sectional_curvature
+        )
+
+    def _publish(self, name: str) -> Expr:
+        expr = self.program.explicit(name)
+        return tidy(expr) if _small(expr) else expr
+
+
+def _small(expr: Expr) -> bool:
+    return count_ops(expr, visual=False) <= FACTOR_LIMIT
+
+
+def curvature_outputs(log: dict[str, Expr]) -> dict[str, Expr]:
+    """Return K_rad, K_tan and R from A, eta and the logarithmic quantities of the module's docstring.
+
+    `log` holds A, eta, a, alpha, alpha_prime, delta, beta, beta_prime.
+    """
+    A, eta, a, alpha, delta, beta = (log[key] for key in ("A", "eta", "a", "alpha", "delta", "beta"))
+    radial = ((1 + alpha) * log["beta_prime"] - 2 * log["alpha_prime"] * (alpha + beta)) / (A * eta**2)
+    tangential = (delta - s * a**2) / (A * eta)
+    return {"K_rad": radial, "K_tan": tangential, "R": (d - 1) * (2 * radial + (d - 2) * tangential)}
+
+
+def program_of(A: Expr, B: Expr) -> Program:
+    """Return the straight-line program of any metric A(s) I + B(s) x x^T."""
+    a = tidy(tidy(A.diff(s)) / A)
+    delta = tidy(tidy(B - 2 * A.diff(s)) / A)
+    alpha, beta = s * a, s * delta
+    h = shortest(A + s * B, tidy(A + s * B))
+    log = {
+        "A": A,
+        "eta": tidy(h / A),
+        "a": a,
+        "alpha": alpha,
+        "alpha_prime": tidy(alpha.diff(s)),
+        "delta": delta,
+        "beta": beta,
+        "beta_prime": tidy(beta.diff(s)),
+    }
+    curvature = {name: tidy(value) for name, value in curvature_outputs(log).items()}
+    return Program((), {"A": A, "B": B, "sB": s * B, "h": h, **curvature})
+
+

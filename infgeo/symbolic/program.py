@@ -1,0 +1,67 @@
+"""Straight-line programs: named intermediate values ("let ... in ..."), so that deep formulas stay linear in depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from sympy import Expr, Symbol, latex
+
+
+@dataclass(frozen=True)
+class Program:
+    """A straight-line program.
+
+    Arguments:
+        bindings: pairs (symbol, expression) in order; an expression may use the inputs and the symbols before it.
+        outputs: name -> expression of the inputs and the bound symbols.
+    """
+
+    bindings: tuple[tuple[Symbol, Expr], ...]
+    outputs: Mapping[str, Expr]
+
+    @cached_property
+    def _explicit(self) -> dict[Symbol, Expr]:
+        values: dict[Symbol, Expr] = {}
+        for symbol, expr in self.bindings:
+            values[symbol] = expr.xreplace(values)
+        return values
+
+    def explicit(self, name: str) -> Expr:
+        """Return an output as one expression of the inputs, every binding substituted."""
+        return self.outputs[name].xreplace(self._explicit)
+
+    def select(self, names: Iterable[str]) -> Program:
+        """Return the program that computes only the outputs called `names`."""
+        outputs = {name: self.outputs[name] for name in names}
+        needed = set().union(*(expr.free_symbols for expr in outputs.values()))
+        kept: list[tuple[Symbol, Expr]] = []
+        for symbol, expr in reversed(self.bindings):
+            if symbol in needed:
+                kept.append((symbol, expr))
+                needed |= expr.free_symbols
+        return Program(tuple(reversed(kept)), outputs)
+
+    @property
+    def inputs(self) -> tuple[Symbol, ...]:
+        """The free symbols, sorted by name."""
+        bound = {symbol for symbol, _ in self.bindings}
+        expressions = [*self.outputs.values(), *(expr for _, expr in self.bindings)]
+        free = set().union(*(expr.free_symbols for expr in expressions)) - bound
+        return tuple(sorted(free, key=lambda symbol: symbol.name))
+
+    def __str__(self) -> str:
+        """Return one line per output, then the bindings after the word where."""
+        lines = [f"{name} = {expr}" for name, expr in self.outputs.items()]
+        lines += [f"  {'where' if i == 0 else '     '} {symbol} = {e}" for i, (symbol, e) in enumerate(self.bindings)]
+        return "\n".join(lines)
+
+    def latex(self) -> str:
+        """Return the program as an aligned LaTeX block."""
+        rows = [rf"\mathrm{{{name.replace('_', chr(92) + '_')}}} &= {latex(e)}" for name, e in self.outputs.items()]
+        rows += [rf"{latex(symbol)} &= {latex(expr)}" for symbol, expr in self.bindings]
+        return r"\begin{aligned}" + r" \\ ".join(rows) + r"\end{aligned}"
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"

@@ -1,0 +1,72 @@
+"""Forms that a person would publish and that survive floating point: factored, arcs in one place, no growth."""
+
+from __future__ import annotations
+
+from sympy import Expr, Mul, asin, atan, atan2, count_ops, expand, factor, factor_terms, sqrt, together
+from sympy.core.numbers import Integer
+
+# Expressions of more operations than this are left as they were built: factoring them takes seconds and helps nobody.
+FACTOR_LIMIT = 120
+
+
+def shortest(*candidates: Expr) -> Expr:
+    """Return the candidate with the fewest operations, the first of equals."""
+    return min(candidates, key=lambda expr: count_ops(expr, visual=False))
+
+
+def tidy(expr: Expr) -> Expr:
+    """Return `expr` factored, or as a sum over its transcendental functions with factored coefficients."""
+    if count_ops(expr, visual=False) > FACTOR_LIMIT:
+        return expr
+    arcs = sorted(expr.atoms(atan, atan2), key=str)
+    factored = factor(expr)
+    if not arcs:
+        return shortest(factored, expr)
+    expanded = expand(expr)
+    rest, parts = expanded, []
+    for arc in arcs:
+        if not expanded.is_polynomial(arc):
+            return shortest(factored, expr)
+        coefficient = expanded.coeff(arc, 1)
+        if coefficient.has(*arcs) or expanded.coeff(arc, 2) != 0:
+            return shortest(factored, expr)
+        parts.append(factor(coefficient) * arc)
+        rest = rest - coefficient * arc
+    return shortest(sum(parts, factor(expand(rest))), factored, expr)
+
+
+def arcs_as_arcsine(expr: Expr) -> Expr:
+    """Return `expr` with atan2(y, x), x >= 0, written as asin(y / sqrt(x^2 + y^2)), as kernels are printed."""
+
+    def as_arcsine(y: Expr, x: Expr) -> Expr:
+        if y.is_number and x.is_number:
+            return atan2(y, x)
+        return asin(y / sqrt(factor(expand(together(x**2 + y**2)))))
+
+    def from_quotient(argument: Expr) -> Expr:
+        numerator, denominator = argument.as_numer_denom()
+        return as_arcsine(numerator, denominator)
+
+    return expr.replace(atan2, as_arcsine).replace(atan, from_quotient)
+
+
+def power_product(*powers: tuple[Expr, Expr]) -> Expr:
+    """Return the product of base^exponent over pairs (base, exponent) of nonnegative bases, like factors merged.
+
+    >>> from sympy import Rational, symbols
+    >>> a, b = symbols("a b", positive=True)
+    >>> power_product((a / (1 + b), Rational(1, 2)), (1 / (1 + b) ** 3, Rational(1, 2)))
+    sqrt(a)/(b + 1)**2
+    """
+    exponents: dict[Expr, Expr] = {}
+    for base, exponent in powers:
+        for part in Mul.make_args(factor_terms(base)):
+            inner, degree = part.as_base_exp()
+            exponents[inner] = factor(exponents.get(inner, Integer(0)) + degree * exponent)
+    grouped: dict[Expr, Expr] = {}
+    for inner, exponent in exponents.items():
+        atomic = inner.is_Symbol or inner.is_number
+        # Constants and plain symbols share one power: (2 sigma_w^2 / pi)^(d/2) rather than three factors.
+        key = next((k for k in grouped if atomic and (exponent / k).is_Rational), exponent)
+        grouped[key] = grouped.get(key, Integer(1)) * inner ** (exponent / key)
+    return Mul(*[base**exponent for exponent, base in grouped.items()])
