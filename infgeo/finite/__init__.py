@@ -1,1 +1,7 @@
 """Finite-width networks in torch: sampling, pullback geometry, Monte Carlo estimates. Knows no closed form."""
+
+from infgeo.finite.montecarlo import FiniteEstimates, estimate
+from infgeo.finite.network import SampledNetwork, sample_network
+from infgeo.finite.pullback import Pullback, pullback
+
+__all__ = ["FiniteEstimates", "Pullback", "SampledNetwork", "estimate", "pullback", "sample_network"]

@@ -1,0 +1,123 @@
+"""Checks of what users pass to `infgeo.finite`: points, counts, seeds. Every message names value and remedy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy
+import torch
+
+from infgeo.errors import InvalidInput, SingularMetric
+
+_MEBIBYTE = 2**20
+DEFAULT_MEMORY_BUDGET = 256 * _MEBIBYTE
+
+
+def as_points(x: Any, input_dim: int | None = None, name: str = "x") -> torch.Tensor:
+    """Return `x` as a detached float32 or float64 tensor of shape (..., d).
+
+    A tensor keeps its dtype and device; anything else becomes float64 on the CPU. Raises InvalidInput for integer,
+    boolean, complex and object data, for NaN and infinities, for a scalar, and for a last axis that is not `input_dim`.
+    """
+    if isinstance(x, torch.Tensor):
+        if x.dtype not in (torch.float32, torch.float64):
+            raise InvalidInput(f"{name} has dtype {x.dtype}; coordinates are real: pass {name}.to(torch.float64)")
+        points = x.detach()
+    else:
+        points = _from_array(x, name)
+    if points.ndim == 0 or points.shape[-1] == 0:
+        raise InvalidInput(f"{name} has shape {tuple(points.shape)}; its last axis must hold the coordinates: (..., d)")
+    if input_dim is not None and points.shape[-1] != input_dim:
+        raise InvalidInput(
+            f"{name} has shape {tuple(points.shape)}: {points.shape[-1]} coordinates on the last axis, but the network "
+            f"has input dimension {input_dim}; pass {name} of shape (..., {input_dim})"
+        )
+    finite = torch.isfinite(points)
+    if not bool(finite.all()):
+        where = tuple(int(i) for i in (~finite).nonzero()[0])
+        raise InvalidInput(f"{name}{list(where)} is {float(points[where])}; remove points that are not finite")
+    return points
+
+
+def _from_array(x: Any, name: str) -> torch.Tensor:
+    try:
+        array = numpy.asarray(x)
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(f"{name} is not an array of numbers ({error}); pass floats of shape (..., d)") from None
+    # Numbers in a plain list carry no dtype, so [[0, 1]] means floats; an integer array is more likely a mistake.
+    plain = isinstance(x, list | tuple) and array.dtype.kind in "iu"
+    if array.dtype.kind != "f" and not plain:
+        raise InvalidInput(
+            f"{name} has dtype {array.dtype}; coordinates are real floats: pass numpy.asarray({name}, dtype=float)"
+        )
+    return torch.from_numpy(numpy.array(array, dtype=numpy.float64, order="C"))
+
+
+def positive_integer(value: Any, name: str, minimum: int = 1, why: str = "") -> int:
+    """Return `value` as an int of at least `minimum`, or raise InvalidInput."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InvalidInput(f"{name} is {value!r}; pass an integer >= {minimum}")
+    number = int(value.__index__())
+    if number < minimum:
+        raise InvalidInput(f"{name} is {number}; it must be an integer >= {minimum}{why and ': ' + why}")
+    return number
+
+
+def seed_integer(value: Any, bits: int, name: str = "seed") -> int:
+    """Return `value` as an int in [0, 2^bits), or raise InvalidInput."""
+    number = positive_integer(value, name, minimum=0)
+    if number >= 2**bits:
+        raise InvalidInput(f"{name} is {number}; it must be below 2**{bits}")
+    return number
+
+
+def real_number(value: Any, name: str, minimum: float = -math.inf, strict: bool = False) -> float:
+    """Return `value` as a finite float, at least (or, if `strict`, above) `minimum`, or raise InvalidInput."""
+    if isinstance(value, bool | str | bytes):
+        raise InvalidInput(f"{name} is {value!r}; pass a real number")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidInput(f"{name} is {value!r}; pass a real number") from None
+    if not math.isfinite(number) or number < minimum or (strict and number == minimum):
+        bound = "" if minimum == -math.inf else f" {'>' if strict else '>='} {minimum:g}"
+        raise InvalidInput(f"{name} is {number!r}; pass a finite number{bound}")
+    return number
+
+
+def float_dtype(dtype: Any) -> torch.dtype:
+    """Return `dtype` (None means float64) when it is torch.float32 or torch.float64, or raise InvalidInput."""
+    if dtype is None:
+        return torch.float64
+    if dtype not in (torch.float32, torch.float64):
+        raise InvalidInput(f"dtype is {dtype!r}; use torch.float64 or torch.float32")
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def too_narrow(width: int, input_dim: int) -> SingularMetric:
+    """Return the error for a feature map with fewer features than coordinates."""
+    return SingularMetric(
+        f"width {width} < input dimension {input_dim}: the pulled-back metric JᵀJ has rank at most {width} and no "
+        f"inverse anywhere; use width >= {input_dim}, or ask for the metric only"
+    )
+
+
+def rank_deficient(count: int, first: tuple[int, ...], point: torch.Tensor, width: int) -> SingularMetric:
+    """Return the error for a metric that lost rank at `count` points, the first of them `point`."""
+    coordinates = ", ".join(f"{v:.6g}" for v in point.tolist()[:6]) + (", ..." if point.numel() > 6 else "")
+    return SingularMetric(
+        f"the pulled-back metric is singular at {count} point(s), first at index {first}, x = ({coordinates}), with "
+        f"width {width} and input dimension {point.numel()}: too few units respond there (saturated or inactive); use a "
+        "larger width, points of smaller norm, or ask for the metric only"
+    )
+
+
+def checked_device(device: Any) -> str:
+    """Return the name of a torch device (None means the CPU) on which a tensor can be made, or raise InvalidInput."""
+    try:
+        name = str(torch.device("cpu" if device is None else device))
+        torch.empty(0, device=name)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise InvalidInput(f"device is {device!r}, which torch cannot use here: {str(error).splitlines()[0]}") from None
+    return name

@@ -1,0 +1,276 @@
+"""A SymPy expression of one real variable compiled to a linear program of elementwise torch operations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+import torch
+
+from infgeo.errors import InvalidInput
+
+# Functions that torch has under another or the same name; all accept out=.
+_UNARY: dict[str, Callable[..., Any]] = {
+    "exp": torch.exp, "log": torch.log, "sin": torch.sin, "cos": torch.cos, "tan": torch.tan,
+    "sinh": torch.sinh, "cosh": torch.cosh, "tanh": torch.tanh, "asin": torch.asin, "acos": torch.acos,
+    "atan": torch.atan, "asinh": torch.asinh, "acosh": torch.acosh, "atanh": torch.atanh,
+    "erf": torch.erf, "erfc": torch.erfc, "erfinv": torch.erfinv, "Abs": torch.abs, "sign": torch.sign,
+    "floor": torch.floor, "ceiling": torch.ceil, "Logistic": torch.sigmoid,
+}  # fmt: skip
+
+
+def _softplus(u: torch.Tensor) -> torch.Tensor:
+    return torch.logaddexp(u, torch.zeros_like(u))
+
+
+# Functions written with other torch operations.
+_COMPOSITE: dict[str, Callable[..., Any]] = {
+    "Softplus": _softplus,
+    "sech": lambda u: torch.reciprocal(torch.cosh(u)),
+    "csch": lambda u: torch.reciprocal(torch.sinh(u)),
+    "coth": lambda u: torch.reciprocal(torch.tanh(u)),
+    "sec": lambda u: torch.reciprocal(torch.cos(u)),
+    "csc": lambda u: torch.reciprocal(torch.sin(u)),
+    "cot": lambda u: torch.reciprocal(torch.tan(u)),
+    "sinc": lambda u: torch.sinc(u / math.pi),
+}
+_COMPARISONS: dict[type, Callable[..., Any]] = {
+    sympy.StrictGreaterThan: torch.gt,
+    sympy.GreaterThan: torch.ge,
+    sympy.StrictLessThan: torch.lt,
+    sympy.LessThan: torch.le,
+    sympy.Equality: torch.eq,
+    sympy.Unequality: torch.ne,
+}
+# Operations whose result may overwrite their first argument. torch.square is z*z: exact and twice differentiable.
+_IN_PLACE = {*_UNARY.values(), torch.mul, torch.add, torch.square, torch.sqrt, torch.rsqrt, torch.reciprocal}
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A place in the program's memory; slot 0 holds the variable."""
+
+    index: int
+
+
+Operand = _Slot | float | bool
+
+
+@dataclass(frozen=True)
+class _Step:
+    function: Callable[..., Any]
+    arguments: tuple[Operand, ...]
+    result: int
+    dead: tuple[int, ...]  # slots that no later step reads
+    overwrites: bool
+
+
+class _Builder:
+    """Translate expressions to steps; equal subexpressions share one slot."""
+
+    def __init__(self, variable: Any) -> None:
+        self.variable = variable
+        self.steps: list[tuple[Callable[..., Any], tuple[Operand, ...]]] = []
+        self.memo: dict[Any, Operand] = {variable: _Slot(0)}
+
+    def emit(self, function: Callable[..., Any], *arguments: Operand) -> _Slot:
+        key = (function, arguments)
+        if key not in self.memo:
+            self.steps.append(key)
+            self.memo[key] = _Slot(len(self.steps))
+        slot = self.memo[key]
+        assert isinstance(slot, _Slot)
+        return slot
+
+    def constant(self, e: Any) -> float:
+        if e.free_symbols:
+            raise InvalidInput(f"free symbols {e.free_symbols} left in the activation; give them a value")
+        value = complex(sympy.N(e, 17)) if e.is_number else complex("nan")
+        if value.imag != 0 or math.isnan(value.real):
+            raise InvalidInput(f"the constant {e} in the activation is not real; use a real expression")
+        return value.real
+
+    def build(self, e: Any) -> Operand:
+        if e not in self.memo:
+            self.memo[e] = self._build(e)
+        return self.memo[e]
+
+    def slot(self, e: Any) -> _Slot:
+        operand = self.build(e)
+        assert isinstance(operand, _Slot)
+        return operand
+
+    def _build(self, e: Any) -> Operand:
+        if not e.has(self.variable):
+            return bool(e) if e in (sympy.true, sympy.false) else self.constant(e)
+        if e.is_Add:
+            constant, rest = e.as_independent(self.variable, as_Add=True)
+            return self._fold(torch.add, constant, rest, 0.0)
+        if e.is_Mul:
+            constant, rest = e.as_independent(self.variable, as_Add=False)
+            return self._fold(torch.mul, constant, rest, 1.0)
+        if e.is_Pow:
+            return self._power(e.base, e.exp)
+        if isinstance(e, sympy.Max | sympy.Min):
+            return self._extremum(e)
+        if isinstance(e, sympy.Piecewise):
+            return self._piecewise(e)
+        if isinstance(e, sympy.Heaviside):
+            step = self._where(self.emit(torch.gt, self.slot(e.args[0]), 0.0), 1.0, 0.0)
+            at_zero = self.constant(e.args[1]) if len(e.args) > 1 else 0.5
+            return self._where(self.emit(torch.eq, self.slot(e.args[0]), 0.0), at_zero, step)
+        if isinstance(e, sympy.And | sympy.Or):
+            return self._logical(torch.logical_and if isinstance(e, sympy.And) else torch.logical_or, e.args)
+        if isinstance(e, sympy.Not):
+            return self.emit(torch.logical_not, self.slot(e.args[0]))
+        if type(e) in _COMPARISONS:
+            if not e.lhs.has(self.variable):
+                e = e.reversed
+            return self.emit(_COMPARISONS[type(e)], self.slot(e.lhs), self.build(e.rhs))
+        name = type(e).__name__
+        if name in _UNARY:
+            return self.emit(_UNARY[name], self.slot(e.args[0]))
+        if name in _COMPOSITE:
+            return self.emit(_COMPOSITE[name], self.slot(e.args[0]))
+        known = ", ".join(sorted({*_UNARY, *_COMPOSITE, "Heaviside", "Max", "Min", "Piecewise", "sqrt"}))
+        raise InvalidInput(f"the activation uses {name} (in {e}), which has no torch form here; use one of: {known}")
+
+    def _fold(self, function: Callable[..., Any], constant: Any, rest: Any, neutral: float) -> Operand:
+        """Combine the arguments of a sum or product, its constant part last and as one float."""
+        same = rest.is_Add if function is torch.add else rest.is_Mul
+        result: Operand | None = None
+        # The shortest factors first: they are the likeliest to be shared with another output.
+        for term in sorted(rest.args, key=lambda t: (t.count_ops(), str(t))) if same else (rest,):
+            operand = self.build(term)
+            result = operand if result is None else self.emit(function, result, operand)
+        assert result is not None
+        value = self.constant(constant)
+        return result if value == neutral else self.emit(function, result, value)
+
+    def _power(self, base: Any, exponent: Any) -> Operand:
+        if exponent.has(self.variable):
+            if not base.has(self.variable):
+                return self.emit(torch.exp, self.slot(exponent * sympy.log(base)))
+            return self.emit(torch.pow, self.slot(base), self.slot(exponent))
+        slot = self.slot(base)
+        if exponent == sympy.Rational(-1, 2):
+            return self.emit(torch.rsqrt, slot)
+        if exponent == sympy.S.Half:
+            return self.emit(torch.sqrt, slot)
+        if exponent.is_Integer and abs(int(exponent)) <= 8:
+            power = self._integer_power(slot, abs(int(exponent)))
+            return self.emit(torch.reciprocal, power) if exponent < 0 else power
+        return self.emit(torch.pow, slot, self.constant(exponent))
+
+    def _integer_power(self, slot: _Slot, n: int) -> _Slot:
+        if n == 1:
+            return slot
+        half = self.emit(torch.square, self._integer_power(slot, n // 2))
+        return self.emit(torch.mul, half, slot) if n % 2 else half
+
+    def _extremum(self, e: Any) -> Operand:
+        function, clamp = (torch.maximum, _clamp_min) if isinstance(e, sympy.Max) else (torch.minimum, _clamp_max)
+        operands = [self.build(a) for a in e.args]
+        slots = [o for o in operands if isinstance(o, _Slot)]
+        result = slots[0]
+        for other in slots[1:]:
+            result = self.emit(function, result, other)
+        for number in operands:
+            if not isinstance(number, _Slot):
+                result = self.emit(clamp, result, number)
+        return result
+
+    def _where(self, condition: Operand, then: Operand, otherwise: Operand) -> Operand:
+        if isinstance(condition, bool):
+            return then if condition else otherwise
+        return self.emit(_where, condition, then, otherwise, _Slot(0))
+
+    def _piecewise(self, e: Any) -> Operand:
+        result: Operand = math.nan  # where no condition holds the function has no value
+        for branch, condition in reversed(e.args):
+            result = self._where(self.build(condition), self.build(branch), result)
+        return result
+
+    def _logical(self, function: Callable[..., Any], conditions: Sequence[Any]) -> Operand:
+        result = self.slot(conditions[0])
+        for condition in conditions[1:]:
+            result = self.emit(function, result, self.slot(condition))
+        return result
+
+
+def _where(condition: torch.Tensor, then: Any, otherwise: Any, like: torch.Tensor) -> torch.Tensor:
+    """Return torch.where with Python numbers taken in the dtype of the variable."""
+    if not isinstance(then, torch.Tensor):
+        then = torch.full((), then, dtype=like.dtype, device=like.device)
+    if not isinstance(otherwise, torch.Tensor):
+        otherwise = torch.full((), otherwise, dtype=like.dtype, device=like.device)
+    return torch.where(condition, then, otherwise)
+
+
+def _clamp_min(u: torch.Tensor, bound: float) -> torch.Tensor:
+    return torch.clamp(u, min=bound)
+
+
+def _clamp_max(u: torch.Tensor, bound: float) -> torch.Tensor:
+    return torch.clamp(u, max=bound)
+
+
+@dataclass(frozen=True)
+class Program:
+    """Steps to run in order, and for every output a constant factor and an operand."""
+
+    steps: tuple[_Step, ...]
+    outputs: tuple[tuple[float, Operand], ...]
+
+    def run_factored(self, z: torch.Tensor, overwrite: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return each output as (constant factor, tensor); `overwrite` lets dead intermediates be reused.
+
+        Do not overwrite while torch differentiates or batches the call; never modify what is returned: two outputs
+        may be one tensor, or `z` itself.
+        """
+        memory: list[Any] = [None] * (len(self.steps) + 1)
+        memory[0] = z
+        for step in self.steps:
+            arguments = [memory[a.index] if isinstance(a, _Slot) else a for a in step.arguments]
+            if overwrite and step.overwrites:
+                memory[step.result] = step.function(*arguments, out=arguments[0])
+            else:
+                memory[step.result] = step.function(*arguments)
+            for index in step.dead:
+                memory[index] = None
+        return tuple(
+            (factor, memory[o.index] if isinstance(o, _Slot) else torch.full_like(z, o)) for factor, o in self.outputs
+        )
+
+    def run(self, z: torch.Tensor, overwrite: bool = False) -> tuple[torch.Tensor, ...]:
+        """Return the outputs with their constant factors applied."""
+        return tuple(t if factor == 1.0 else t * factor for factor, t in self.run_factored(z, overwrite))
+
+
+def compile_program(expressions: Sequence[Any], variable: Any) -> Program:
+    """Compile SymPy `expressions` in the real symbol `variable` into one program that shares what they have in common.
+
+    Raises InvalidInput that names a function without a torch form, or a constant that is not real.
+    """
+    builder = _Builder(variable)
+    outputs: list[tuple[float, Operand]] = []
+    for e in expressions:
+        constant, rest = e.as_independent(variable, as_Add=False)
+        if rest == 1:
+            outputs.append((1.0, builder.constant(e)))
+        else:
+            outputs.append((builder.constant(constant), builder.build(rest)))
+    kept = {0} | {o.index for _, o in outputs if isinstance(o, _Slot)}
+    last = {a.index: i for i, (_, args) in enumerate(builder.steps) for a in args if isinstance(a, _Slot)}
+    steps = []
+    for i, (function, arguments) in enumerate(builder.steps):
+        slots = {a.index for a in arguments if isinstance(a, _Slot)}
+        dead = tuple(index for index in slots if last[index] == i and index not in kept)
+        first = arguments[0]
+        # a comparison's result is boolean, but comparisons never feed an operation that overwrites
+        overwrites = function in _IN_PLACE and isinstance(first, _Slot) and first.index in dead
+        steps.append(_Step(function, arguments, i + 1, dead, overwrites))
+    return Program(tuple(steps), tuple(outputs))

@@ -1,0 +1,141 @@
+"""One hidden layer: the pulled-back metric is a Hessian metric, and its Ricci scalar is a sum over units.
+
+With a_j = φ'(z_j)², c_j = φ'(z_j) φ''(z_j) and w_j the rows of W (n, d):
+
+    g_μν  = (1/n) Σ_j a_j w_jμ w_jν            one matrix product for all points: a against the monomials w w
+    T_μνρ = (1/n) Σ_j c_j w_jμ w_jν w_jρ       ∂_μ g_νρ = 2 T_μνρ, totally symmetric: c against the monomials w w w
+    R     = ‖T‖² − ‖tr T‖²                      norms and trace in g
+
+In high dimension T is larger than the network, and the same norms are sums over pairs of units: with g = L Lᵀ and
+v_j = L⁻¹ w_j,  ‖T‖² = (1/n²) Σ_jk c_j c_k (v_j·v_k)³  and  tr T = (1/n) Σ_j c_j |v_j|² v_j.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from infgeo.finite.activation import TorchActivation
+from infgeo.finite.linear_algebra import (
+    Factor,
+    cholesky,
+    pair_gather,
+    pair_indices,
+    triple_gather,
+    triple_indices,
+    unpack,
+)
+from infgeo.finite.local import LocalGeometry, concatenate, flat
+from infgeo.finite.network import SampledNetwork
+
+# Units × points in one elementwise pass: small enough for the cache, large enough to hide the cost of a call.
+_CACHE_ELEMENTS = 2**16
+
+
+def prefers_gram(n: int, d: int) -> bool:
+    """Return whether sums over pairs of units cost less per point than the tensor T does."""
+    tensor = n * d * (d + 1) * (d + 2) / 6 + 4 * d**4  # whitening T runs at memory speed, hence the factor
+    return n * n * (d + 3) + n * d * d < tensor
+
+
+def shallow_geometry(
+    network: SampledNetwork, x: torch.Tensor, ricci: bool, memory_budget: int, gram: bool | None = None
+) -> LocalGeometry:
+    """Return the geometry at x (N, d); `gram` forces (True) or forbids (False) the pair form of R."""
+    weight, bias = network.weights[0].detach(), network.biases[0].detach()
+    n, d = weight.shape
+    curved = ricci and d > 1 and not network.activation.piecewise_linear
+    gram = curved and (prefers_gram(n, d) if gram is None else gram)
+    order = 2 if curved and not gram else 1
+    rows = d * (d + 1) // 2 + (d * (d + 1) * (d + 2) // 6 if order == 2 else 0)
+    # float64: the accumulators, then g, L and three copies of the unpacked T while it is whitened
+    per_point = 8 * (2 * rows + 4 * d * d + (3 * d**3 if order == 2 else 0))
+    parts = []
+    for block in x.split(max(1, memory_budget // 2 // per_point)):
+        packed = _accumulate(network.activation, weight, bias, block, order, memory_budget)
+        pairs = d * (d + 1) // 2
+        g = unpack(packed[:pairs].to(torch.float64), pair_gather(d))
+        factor = cholesky(g, torch.finfo(weight.dtype).eps)
+        value: torch.Tensor | None = None
+        if order == 2:
+            value = _ricci_from_tensor(unpack(packed[pairs:].to(torch.float64), triple_gather(d)), factor)
+        elif gram:
+            value = _ricci_from_pairs(network.activation, weight, bias, block, factor, memory_budget)
+        elif ricci:
+            value = flat(factor.singular)
+        if value is not None:
+            value = torch.where(factor.singular, torch.nan, value)
+        parts.append(LocalGeometry(g.permute(2, 0, 1), factor.log_determinant, value))
+    return concatenate(parts)
+
+
+def _accumulate(
+    activation: TorchActivation, weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, order: int, budget: int
+) -> torch.Tensor:
+    """Return the packed g, and for order 2 the packed T below it, of shape (rows, P)."""
+    n, d = weight.shape
+    pairs = d * (d + 1) // 2
+    rows = pairs + (d * (d + 1) * (d + 2) // 6 if order == 2 else 0)
+    total = weight.new_zeros(rows, x.shape[0])
+    itemsize = weight.element_size()
+    units = max(1, min(n, budget // 8 // (2 * rows * itemsize)))
+    points = max(1, min(x.shape[0], max(_CACHE_ELEMENTS // units, 1), budget // 4 // (6 * units * itemsize)))
+    xt = x.T.contiguous()
+    for u in range(0, n, units):
+        w, b = weight[u : u + units], bias[u : u + units, None]
+        monomials = _monomials(w, order)
+        for p in range(0, x.shape[0], points):
+            z = torch.addmm(b, w, xt[:, p : p + points])
+            outputs = activation.products(z, order)
+            here = total[:, p : p + points]
+            for (factor, values), m, rows_out in zip(
+                outputs, monomials, (here[:pairs], here[pairs:])[: len(outputs)], strict=True
+            ):
+                rows_out.addmm_(m, values, alpha=factor / n)
+    return total
+
+
+def _monomials(w: torch.Tensor, order: int) -> Iterator[torch.Tensor] | tuple[torch.Tensor, ...]:
+    """Return the monomials w w (rows, units) and, for order 2, w w w."""
+    d = w.shape[1]
+    columns = w.T.contiguous()
+    i, j = (index.to(w.device) for index in pair_indices(d))
+    second = columns[i] * columns[j]
+    if order == 1:
+        return (second,)
+    i, j, k = (index.to(w.device) for index in triple_indices(d))
+    return second, (columns[i] * columns[j]).mul_(columns[k])
+
+
+def _ricci_from_tensor(t: torch.Tensor, factor: Factor) -> torch.Tensor:
+    """Return ‖T‖² − ‖tr T‖² from T (d, d, d, P), which is overwritten."""
+    for axis in range(3):
+        factor.solve_(t.movedim(axis, 0))
+    trace = torch.diagonal(t, dim1=1, dim2=2).sum(dim=-1)
+    return t.square_().sum(dim=(0, 1, 2)) - trace.square_().sum(dim=0)
+
+
+def _ricci_from_pairs(
+    activation: TorchActivation, weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, factor: Factor, budget: int
+) -> torch.Tensor:
+    """Return R by sums over pairs of units, in blocks of points and of rows of the n × n Gram matrix."""
+    n, d = weight.shape
+    values = []
+    points = max(1, budget // 4 // (8 * n * (2 * d + n)))
+    units = max(1, min(n, budget // 4 // (8 * 3 * n * points)))
+    w = weight.to(torch.float64).T[:, :, None]
+    for p in range(0, x.shape[0], points):
+        block = slice(p, p + points)
+        part = Factor(factor.lower[..., block], factor.singular[block])
+        v = part.solve_(w.repeat(1, 1, part.singular.shape[0])).permute(2, 0, 1).contiguous()  # (P, d, n)
+        _, (scale, c) = activation.products(torch.addmm(bias, x[block], weight.T))
+        c = c.to(torch.float64) * (scale / n)  # (P, n)
+        norm = torch.zeros(c.shape[0], dtype=torch.float64, device=x.device)
+        for u in range(0, n, units):
+            inner = v[:, :, u : u + units].mT @ v
+            cubes = inner.square().mul_(inner)
+            norm += (c[:, u : u + units] * (cubes @ c[:, :, None])[..., 0]).sum(dim=-1)
+        trace = (v @ (c * v.square().sum(dim=1))[:, :, None])[..., 0]
+        values.append(norm - trace.square().sum(dim=-1))
+    return torch.cat(values)
