@@ -93,6 +93,12 @@ class _Angle(sp.Function):
     nargs = 1
 
 
+class _Arctangent(sp.Function):
+    """atan2(y, x), which SymPy would turn into atan(y/x), internal."""
+
+    nargs = 2
+
+
 class _Psi(sp.Function):
     """psi_h = pi/2 - theta_h, internal."""
 
@@ -168,7 +174,7 @@ def difference_program(
             kernel = _split_angle(kernel, angle)
             large = _split_angle(large, angle)
         elif _multiplies_c(kernel, angle):
-            large = _split_angle(large, angle)
+            large = _partial_fractions(_split_angle(large, angle), angle.args[0])
     result = builder.square(kernel)
     distance, moment = result.s, result.f
     if large != kernel:
@@ -177,6 +183,12 @@ def difference_program(
         other = builder.square(large)
         distance = builder.let(where_nonnegative(switch, other.s, distance))
         moment = builder.let(where_nonnegative(switch, other.f, moment))
+    if builder.fragile:
+        first, second = builder.let(result.x11 + result.x22), builder.let(result.x12 + result.x21)
+        direct = builder.let(first - second)
+        distance = builder.let(where_nonnegative(builder.let(2 * direct - first), direct, distance))
+        direct = builder.let(result.x11 - result.x22)
+        moment = builder.let(where_nonnegative(builder.let(3 * sp.Abs(direct) - first), direct, moment))
     parameters = sorted(kernel.free_symbols - {P, Q, C, DELTA}, key=lambda symbol: symbol.name)
     restore = {P: p, Q: q, C: c, DELTA: Delta}
     bindings = tuple((t, e.xreplace(restore)) for t, e in builder.live(distance, moment))
@@ -198,8 +210,6 @@ def _normalise(e: sp.Expr) -> sp.Expr:
     """Reduce radicands, turn inverse circular functions into atan2, and name the angles theta_h."""
     if e.is_Atom:
         return e
-    if isinstance(e, sp.Pow) and isinstance(e.base, sp.Add) and not e.exp.is_positive | (e.exp.is_integer is False):
-        pass
     args = [_normalise(a) for a in e.args]
     if isinstance(e, sp.Pow) and not (e.exp.is_integer and e.exp.is_positive):
         return sp.Pow(_reduced(args[0]), args[1])
@@ -214,7 +224,7 @@ def _normalise(e: sp.Expr) -> sp.Expr:
 
 
 def _angle(y: sp.Expr, x: sp.Expr) -> sp.Expr:
-    """Return +-theta_h if atan2(y, x) is one, else atan2(y, x)."""
+    """Return +-theta_h if atan2(y, x) is one, else the general node."""
     scale = sp.cancel(y / C)
     if not scale.free_symbols & {P, Q, C, DELTA} and scale.is_nonzero:
         square = _reduced(sp.expand((x / scale) ** 2))
@@ -223,7 +233,7 @@ def _angle(y: sp.Expr, x: sp.Expr) -> sp.Expr:
         h = sp.sqrt(h2)
         if h.is_nonnegative and sp.expand(square - h2 - h * (P + Q) - DELTA) == 0:
             return sp.sign(scale) * _Angle(h)
-    return sp.atan2(y, x)
+    return _Arctangent(y, x)
 
 
 def _multiplies_c(kernel: sp.Expr, angle: sp.Expr) -> bool:
@@ -247,6 +257,40 @@ def _split_angle(kernel: sp.Expr, angle: sp.Expr) -> sp.Expr:
         rest = sp.expand(rest + (linear / C) * (root - bulge))
         factor = sp.expand(factor - linear)
     raise NoClosedForm(f"difference_program: cannot split {factor}*{psi}")
+
+
+def _partial_fractions(e: sp.Expr, h: sp.Expr) -> sp.Expr:
+    """Collect by powers of S_h, with c^2 = p q - Delta, and decompose the coefficients in p and in q.
+
+    What B_h - S_h leaves, c^2/((h+p) S) + ... - (h^2 + h(p+q) + Delta)/S, is of lower order in p only after this.
+    """
+    radicand = h**2 + h * (P + Q) + DELTA
+    root = sp.Dummy("S", positive=True)
+
+    def name_root(power: sp.Expr) -> sp.Expr:
+        scale = sp.cancel(power.base / radicand)
+        return (sp.sqrt(scale) * root) ** (2 * power.exp) if scale.is_number and scale.is_positive else power
+
+    nodes = e.atoms(_Bulge, _Psi, _Angle)
+    kept = sum((node * e.coeff(node) for node in nodes), sp.S.Zero)
+    rest = sp.expand(e - kept).replace(lambda x: isinstance(x, sp.Pow) and x.exp.is_Rational, name_root)
+    numerator, denominator = sp.fraction(sp.factor(rest))
+    power = sp.degree(denominator, root) if denominator.has(root) else 0
+    denominator = sp.cancel(denominator / root**power)
+    if denominator.has(C, DELTA, root) or not (numerator * denominator).is_polynomial(P, Q, C, DELTA, root):
+        return e
+    coefficients: dict[int, sp.Expr] = {}
+    for (n,), part in sp.Poly(sp.expand(numerator), root).terms():
+        odd_or_even = (n - power) % 2
+        excess = max((n - power + odd_or_even) // 2, 0)
+        exponent = n - power - 2 * excess
+        coefficients[exponent] = coefficients.get(exponent, 0) + part * radicand**excess
+    for exponent, part in coefficients.items():
+        for (n, m), k in sp.Poly(_reduced(sp.expand(part)), C, DELTA).terms():
+            for x in sp.Add.make_args(sp.apart(sp.factor(k / denominator), P)):
+                y = sp.apart(sp.factor(x), Q)
+                kept += sum(t * C**n * DELTA**m * sp.sqrt(radicand) ** exponent for t in sp.Add.make_args(y))
+    return kept
 
 
 def _power_of_c(term: sp.Expr) -> int:
@@ -273,8 +317,10 @@ class _Builder:
         self._names = sp.numbered_symbols("t", real=True, exclude=exclude)
         self._bound: dict[sp.Expr, sp.Symbol] = {}
         self._squares: dict[sp.Expr, _Square] = {}
-        reflected = kernel.replace(_Angle, lambda h: -_Angle(h)).subs(C, -C)
+        reflected = kernel.subs(C, -C).replace(_Angle, lambda h: -_Angle(h))
+        reflected = reflected.replace(_Arctangent, lambda y, x: -_Arctangent(-y, x))
         self.even = bool(sp.expand(kernel - reflected) == 0) and kernel.has(C)
+        self.fragile = kernel.has(_Arctangent)
         self.c, self.delta = C, delta
         if self.even:
             self.c = self.let(sp.Abs(C))
@@ -345,7 +391,7 @@ class _Builder:
             return self._psi(e.args[0])
         if isinstance(e, _Bulge):
             return self._bulge(e.args[0])
-        if isinstance(e, sp.atan2):
+        if isinstance(e, _Arctangent):
             return self._atan2(self.square(e.args[0]), self.square(e.args[1]))
         raise NoClosedForm(f"difference_program has no second-difference rule for {e}; evaluate the kernel directly")
 
@@ -365,6 +411,8 @@ class _Builder:
                 rest_square = self.square(others)
                 result = wave if others == 1 else self._multiply(wave, rest_square)
                 return self._scale(constant, result)
+        if len(factors) > 1 and any(a.has(_Angle, _Arctangent) or a.as_base_exp()[1].is_negative for a in factors):
+            self.fragile = True
         result = self.square(factors[0])
         for factor in factors[1:]:
             result = self._multiply(result, self.square(factor))
