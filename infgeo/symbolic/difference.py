@@ -28,7 +28,7 @@ Three families have better forms. (1) exp(-a(p+q)) cosh(2ac) and its sinh, of tr
     s = 2 atan2(N, M),  M = c(E - 1) + S(S11 + S22),
     N = S(E - 1) - c(S11 + S22)
       = (1+p)(1+q) (2 delta + 4 Delta) (E - 1 + 2c) / [(E + 1 + 2c)(S(E - 1) + c(S11 + S22))],
-    the second form, a product of positive numbers, for c >= 0. At large p, c theta_h + S and its companions cancel; there
+    the second form, a product of positive numbers, for c >= 0. At large p, c theta_h + S and its like cancel; there
     c theta_h = pi c/2 + B_h - S with B_h = sqrt((h+p)(h+q)) (sin psi - psi cos psi), psi = pi/2 - theta_h.
 (3) theta_0 = pi/2 - psi, psi = atan2(sqrt(Delta), c) (ReLU, the step): psi and B_0 = sqrt(p q)(sin psi - psi cos psi)
     vanish at X11 and X22. Reducing p q psi = (c^2 + Delta) psi and c psi = sqrt(Delta) - B_0 cancels, symbolically, the
@@ -55,27 +55,28 @@ omega = sp.Symbol("omega", real=True)
 delta = sp.Symbol("delta", nonnegative=True)
 
 _LARGE = 16  # (p + q)/h beyond which c theta_h is split off as pi c/2 + B_h - S: both forms lose < 1 digit there
+_APART = 32  # a plain difference of angles is used where it loses less than a factor of 32
 
 
-class sin_minus_theta_cos(sp.Function):  # noqa: N801
+class sin_minus_theta_cos(sp.Function):
     """sin t - t cos t, t in [0, pi]; below 1 by sum_{n>=1} (-1)^(n+1) 2n t^(2n+1)/(2n+1)!, relatively accurate."""
 
     nargs = 1
 
 
-class where_nonnegative(sp.Function):  # noqa: N801
+class where_nonnegative(sp.Function):
     """where_nonnegative(x, a, b) = a where x >= 0, else b; the branch not taken may be any number, or not a number."""
 
     nargs = 3
 
 
-class ratio(sp.Function):  # noqa: N801
+class ratio(sp.Function):
     """ratio(a, b) = a/b, and 0 where b = 0 (all uses have a = 0 there, or are multiplied by 0)."""
 
     nargs = 2
 
 
-class exp_difference(sp.Function):  # noqa: N801
+class exp_difference(sp.Function):
     """exp_difference(a, b, d) = e^a - e^b with d = a - b given accurately.
 
     Evaluate e^b expm1(d) where d <= 0 and -e^a expm1(-d) where d > 0: no overflow unless the result overflows.
@@ -115,9 +116,9 @@ class _Bulge(sp.Function):
 class DifferenceProgram:
     """A straight-line program for D^2 and m(p) - m(q), to be printed for an array library.
 
-    `inputs` are p, q, omega = p - q, delta = p + q - 2c, c and Delta, then the kernel's own parameters; every symbol of a
-    binding is an input or bound earlier. The operations are +, *, /, powers, exp, log, expm1, log1p, sinh, cosh, sin,
-    cos, atan2, Abs and `PRIMITIVES`. Elementwise: all inputs broadcast.
+    `inputs` are p, q, omega = p - q, delta = p + q - 2c, c and Delta, then the kernel's own parameters; every symbol
+    of a binding is an input or bound earlier. The operations are +, *, /, powers, exp, log, expm1, log1p, sinh, cosh,
+    sin, cos, atan2, Abs, sign, Max and `PRIMITIVES`. Elementwise: all inputs broadcast.
     """
 
     inputs: tuple[sp.Symbol, ...]
@@ -158,9 +159,13 @@ def difference_program(
 ) -> DifferenceProgram:
     """Return the program that evaluates D^2 = k(p,p,p,0) + k(q,q,q,0) - 2 k(p,q,c,Delta) to full relative accuracy.
 
-    Arguments: `kernel`, an expression in p, q, c, Delta from +, *, integer and half-integer powers, log, exp, sinh, cosh,
-    atan2(y, x) with x >= 0, atan, asin and acos (other rational powers of a positive base are allowed).
-    Domain: p, q >= 0, |c| <= sqrt(p q); omega, delta and Delta relatively accurate.
+    Arguments: `kernel`, an expression in p, q, c, Delta from +, *, integer and half-integer powers, log, exp, sinh,
+    cosh, atan2(y, x) with x >= 0, atan, asin and acos (other rational powers of a positive base are allowed).
+    Domain: p, q >= 0, |c| <= sqrt(p q); omega, delta and Delta accurate. The relative error of Delta enters D^2 of erf
+    multiplied by up to p (nearly radial displacements), of the step by 1/2: for p = b + w |x|^2, c = b + w x.y it is
+    Delta = w^2 (|x|^2 |y|^2 - (x.y)^2) + b w |x - y|^2; do not take it from 4 Delta = delta (2(p+q) - delta) - omega^2.
+    Limits: a zero vector under a discontinuous phi (the value phi(0) is a convention); results below 1e-290. Branches
+    not taken may overflow.
     Errors: NoClosedForm, naming the subexpression, where a rule is missing; evaluate the kernel directly then.
     """
     kernel = sp.sympify(kernel).xreplace(dict(zip((p, q, c, Delta), (P, Q, C, DELTA), strict=True)))
@@ -169,7 +174,7 @@ def difference_program(
     kernel = _normalise(kernel)
     builder = _Builder(kernel)
     large = kernel
-    for angle in sorted((a for a in kernel.atoms(_Angle)), key=sp.default_sort_key):
+    for angle in sorted(kernel.atoms(_Angle), key=sp.default_sort_key):
         if angle.args[0] == 0:
             kernel = _split_angle(kernel, angle)
             large = _split_angle(large, angle)
@@ -349,10 +354,6 @@ class _Builder:
     def pack(self, *entries: sp.Expr) -> _Square:
         return _Square(*(self.let(sp.sympify(e)) for e in entries))
 
-    def choose(self, stable: sp.Expr, direct: sp.Expr, sign: sp.Expr) -> sp.Expr:
-        """Return `stable` for sign >= 0, else `direct`; even kernels have no second case."""
-        return stable if self.even else where_nonnegative(sign, stable, direct)
-
     def square(self, e: sp.Expr) -> _Square:
         """Return corners and differences of `e`."""
         if e not in self._squares:
@@ -407,12 +408,17 @@ class _Builder:
             if wave is None and exponent.coeff(P).is_nonnegative is not True:
                 both = sp.expand(sp.Mul(*(a.rewrite(sp.exp) for a in waves), sp.exp(exponent)))
                 wave = self.square(sp.powsimp(both, combine="exp"))
+                if isinstance(waves[0], sp.cosh):  # whose two exponentials cancel at small p and q, unlike a sinh's
+                    plain = self._multiply(self.square(sp.exp(exponent)), self.square(waves[0]))
+                    sign = self.let(1 + exponent.coeff(P) * P + exponent.coeff(P) * Q + exponent.coeff(Q) * (P + Q))
+                    wave = self._where(sign, plain, wave)
             if wave is not None:
                 rest_square = self.square(others)
                 result = wave if others == 1 else self._multiply(wave, rest_square)
                 return self._scale(constant, result)
-        if len(factors) > 1 and any(a.has(_Angle, _Arctangent) or a.as_base_exp()[1].is_negative for a in factors):
-            self.fragile = True
+        powers = rest.atoms(sp.Pow)
+        divides = any(power.exp.is_negative and power.has(P, Q, C, DELTA) for power in powers)
+        self.fragile |= len(factors) > 1 and (divides or rest.has(_Angle, _Arctangent))
         result = self.square(factors[0])
         for factor in factors[1:]:
             result = self._multiply(result, self.square(factor))
@@ -420,6 +426,10 @@ class _Builder:
 
     def _scale(self, constant: sp.Expr, x: _Square) -> _Square:
         return self.pack(*(constant * y for y in (x.x11, x.x22, x.x12, x.x21, x.f, x.g, x.s)))
+
+    def _where(self, sign: sp.Expr, x: _Square, y: _Square) -> _Square:
+        pairs = ((getattr(x, name), getattr(y, name)) for name in ("x11", "x22", "x12", "x21", "f", "g", "s"))
+        return self.pack(*(a if a == b else where_nonnegative(sign, a, b) for a, b in pairs))
 
     def _multiply(self, x: _Square, y: _Square) -> _Square:
         half, quarter = sp.Rational(1, 2), sp.Rational(1, 4)
@@ -495,7 +505,7 @@ class _Builder:
         return self.pack(*values, f, g, s)
 
     def _hyperbolic(self, function: type[sp.Function], x: _Square) -> _Square:
-        """sinh or cosh; with F' its derivative, F(a) - F(b) = 2 F'((a+b)/2) sinh((a-b)/2)."""
+        """Apply sinh or cosh; with F' its derivative, F(a) - F(b) = 2 F'((a+b)/2) sinh((a-b)/2)."""
         derivative = sp.sinh if function is sp.cosh else sp.cosh
         values = (function(v) for v in (x.x11, x.x22, x.x12, x.x21))
         f = 2 * derivative((x.x11 + x.x22) / 2) * sp.sinh(x.f / 2)
@@ -507,7 +517,8 @@ class _Builder:
     def _wave(self, wave: sp.Expr, exponent: sp.Expr) -> _Square | None:
         """exp(-a(p+q)) cosh(2ac) or sinh; None if `exponent` and `wave` do not match."""
         a = -exponent.coeff(P)
-        if not a.is_positive or sp.expand(exponent + a * (P + Q)) != 0 or sp.expand(wave.args[0] ** 2 - (2 * a * C) ** 2) != 0:
+        matches = sp.expand(exponent + a * (P + Q)) == 0 and sp.expand(wave.args[0] ** 2 - (2 * a * C) ** 2) == 0
+        if not (a.is_positive and matches):
             return None
         cosh = isinstance(wave, sp.cosh)
         sign = 1 if cosh else -1
@@ -518,7 +529,8 @@ class _Builder:
         f = sign * exp_difference(-4 * a * P, -4 * a * Q, -4 * a * omega) / 2
         s = sign * root**2 / 2 + expm1(-near) * (far if cosh else -2 - far)
         if cosh:
-            x11, x22, x12 = (1 + sp.exp(-4 * a * P)) / 2, (1 + sp.exp(-4 * a * Q)) / 2, (sp.exp(-near) + sp.exp(-total)) / 2
+            x11, x22 = (1 + sp.exp(-4 * a * P)) / 2, (1 + sp.exp(-4 * a * Q)) / 2
+            x12 = (sp.exp(-near) + sp.exp(-total)) / 2
         else:
             x11, x22 = -expm1(-4 * a * P) / 2, -expm1(-4 * a * Q) / 2
             x12 = exp_difference(-near, -total, 4 * a * self.c) / 2
@@ -535,7 +547,8 @@ class _Builder:
         plain, lifted = self.let(r12 * excess), self.let(c * total)
         quotient = ratio(excess + 2 * c, self.let(plain + lifted)) / (1 + e + 2 * c)
         stable = self.let((2 * d + 4 * det) * self.let((1 + p) * (1 + q) * quotient))
-        s = 2 * sp.atan2(self.let(self.choose(stable, plain - lifted, C)), self.let(c * excess + r12 * total))
+        numerator = stable if self.even else where_nonnegative(C, stable, plain - lifted)  # even kernels: |c|
+        s = 2 * sp.atan2(self.let(numerator), self.let(c * excess + r12 * total))
         f = 2 * sp.atan2(self.let(2 * w / total), 1 + e)
         x12 = sp.atan2(c, r12)
         return self.pack(sp.atan2(p, r11), sp.atan2(q, r22), x12, x12, f, 0, s)
@@ -579,6 +592,14 @@ class _Builder:
         imag = (x.total * y.s + y.total * x.s) / 4 - (x.f * y.f - x.g * y.g) / 2
         a, b = self.let(x.x12 * x.x21 - y.x12 * y.x21), self.let(x.x12 * y.x21 + x.x21 * y.x12)
         real, imag = self.let(real), self.let(imag)
-        stable = sp.atan2(self.let(imag * a - real * b), self.let(a**2 + b**2 + real * a + imag * b))
-        s = self.choose(stable, t11 + t22 - t12 - t21, y.x12)
+        stable = self.let(sp.atan2(self.let(imag * a - real * b), self.let(a**2 + b**2 + real * a + imag * b)))
+        # far apart (and for y12 < 0): sums of the angles or of their complements that do not cancel
+        first, second = self.let(t11 + t22), self.let(t12 + t21)
+        u11, u22, u12, u21 = (
+            self.let(sp.atan2(a, b)) for b, a in ((y.x11, x.x11), (y.x22, x.x22), (y.x12, x.x12), (y.x21, x.x21))
+        )
+        complements = self.let(u12 + u21)
+        angles, turned = self.let(first - second), self.let(complements - u11 - u22)
+        s = self.let(where_nonnegative(self.let(_APART * turned - complements), turned, stable))
+        s = where_nonnegative(self.let(_APART * angles - first), angles, s)
         return self.pack(t11, t22, t12, t21, f, g, s)
