@@ -58,10 +58,15 @@ def unpack(packed: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Factor:
-    """L with L Lᵀ = g at P points. `lower` is (d, d, P); at `singular` (P,) points L has no meaning, but is finite."""
+    """L with L Lᵀ = g at P points. `lower` is (d, d, P); where `singular` (P,), L has no meaning, but is finite.
+
+    `smallest_pivot` (P,) is the least ratio of a pivot to its diagonal entry: roundings of g are amplified by its
+    inverse in all that is computed from L.
+    """
 
     lower: torch.Tensor
     singular: torch.Tensor
+    smallest_pivot: torch.Tensor
 
     @property
     def log_determinant(self) -> torch.Tensor:
@@ -96,18 +101,19 @@ def cholesky(g: torch.Tensor, epsilon: float) -> Factor:
     if d > _POINTS_LAST_MAX_DIM:
         lower, info = torch.linalg.cholesky_ex(g.permute(2, 0, 1))
         pivots = torch.diagonal(lower, dim1=-2, dim2=-1).square()
-        singular = (info != 0) | ~(pivots > 16 * d * epsilon * diagonal).all(dim=-1)
+        ratio = torch.where(info != 0, 0.0, torch.nan_to_num(pivots / diagonal).amin(dim=-1))
+        singular = ratio <= 16 * d * epsilon
         identity = torch.eye(d, dtype=g.dtype, device=g.device)
-        return Factor(torch.where(singular[:, None, None], identity, lower).permute(1, 2, 0), singular)
+        return Factor(torch.where(singular[:, None, None], identity, lower).permute(1, 2, 0), singular, ratio)
     threshold = diagonal.T * (16 * d * epsilon)
     lower = g.clone()
-    regular = torch.ones(g.shape[-1], dtype=torch.bool, device=g.device)
+    ratios = []
     for j in range(d):
         pivot = lower[j, j]
-        good = pivot > threshold[j]
-        regular &= good
-        pivot.copy_(torch.where(good, pivot, 1.0).sqrt_())
+        ratios.append(pivot / diagonal[:, j])
+        pivot.copy_(torch.where(pivot > threshold[j], pivot, 1.0).sqrt_())
         if j + 1 < d:
             column = lower[j + 1 :, j].div_(pivot)
             lower[j + 1 :, j + 1 :].addcmul_(column[:, None], column[None, :], value=-1.0)
-    return Factor(lower, ~regular)
+    ratio = torch.nan_to_num(torch.stack(ratios).amin(dim=0))  # 0/0 where g = 0
+    return Factor(lower, ratio <= 16 * d * epsilon, ratio)

@@ -105,11 +105,13 @@ def differentiate(
     _load_forward_mode()
     try:
         return _differentiate(features, x, second, torch.func.jacfwd)
-    except (NotImplementedError, RuntimeError) as error:
-        if "forward" not in str(error).lower():
-            raise
-        # an operation without a forward-mode rule; reverse mode costs one pass per feature
-        return _differentiate(features, x, second, torch.func.jacrev)
+    except (NotImplementedError, RuntimeError, AssertionError) as error:
+        # Perhaps an operation without a forward-mode rule, for which torch has no one exception; reverse mode needs
+        # none, but a pass per feature. When it fails too, the features are at fault: show what they said first.
+        try:
+            return _differentiate(features, x, second, torch.func.jacrev)
+        except Exception:
+            raise error from None
 
 
 def _differentiate(

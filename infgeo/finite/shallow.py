@@ -28,6 +28,7 @@ from infgeo.finite.linear_algebra import (
 )
 from infgeo.finite.local import LocalGeometry, concatenate, flat
 from infgeo.finite.network import SampledNetwork
+from infgeo.finite.propagation import deep_geometry
 
 # Units × points in one elementwise pass: small enough for the cache, large enough to hide the cost of a call.
 _CACHE_ELEMENTS = 2**16
@@ -64,10 +65,27 @@ def shallow_geometry(
             value = _ricci_from_pairs(network.activation, weight, bias, block, factor, memory_budget)
         elif ricci:
             value = flat(factor.singular)
-        if value is not None:
-            value = torch.where(factor.singular, torch.nan, value)
-        parts.append(LocalGeometry(g.permute(2, 0, 1), factor.log_determinant, value))
+        geometry = LocalGeometry(g.permute(2, 0, 1), factor.log_determinant, value)
+        parts.append(_refine(network, block, geometry, factor, memory_budget))
     return concatenate(parts)
+
+
+def _refine(
+    network: SampledNetwork, x: torch.Tensor, geometry: LocalGeometry, factor: Factor, budget: int
+) -> LocalGeometry:
+    """Measure the points where g is ill-conditioned again, by the route whose condition number is that of J.
+
+    That route also decides which of them are singular: zero rows of J (inactive units) stay zero in its QR.
+    """
+    epsilon = torch.finfo(network.weights[0].dtype).eps
+    ill = (factor.smallest_pivot < 64 * epsilon**0.5).nonzero()[:, 0]
+    if ill.numel() == 0:
+        return geometry
+    again = deep_geometry(network, x[ill], geometry.ricci_scalar is not None, budget)
+    geometry.log_determinant[ill] = again.log_determinant
+    if geometry.ricci_scalar is not None and again.ricci_scalar is not None:
+        geometry.ricci_scalar[ill] = again.ricci_scalar
+    return geometry
 
 
 def _accumulate(
@@ -127,7 +145,7 @@ def _ricci_from_pairs(
     w = weight.to(torch.float64).T[:, :, None]
     for p in range(0, x.shape[0], points):
         block = slice(p, p + points)
-        part = Factor(factor.lower[..., block], factor.singular[block])
+        part = Factor(factor.lower[..., block], factor.singular[block], factor.smallest_pivot[block])
         v = part.solve_(w.repeat(1, 1, part.singular.shape[0])).permute(2, 0, 1).contiguous()  # (P, d, n)
         _, (scale, c) = activation.products(torch.addmm(bias, x[block], weight.T))
         c = c.to(torch.float64) * (scale / n)  # (P, n)
