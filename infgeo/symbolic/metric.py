@@ -5,7 +5,7 @@ tangential) and h (radial). With logarithmic quantities (a prime is d/ds)
 
     a = A'/A,   alpha = s a,   delta = (B - 2 A')/A,   beta = s delta,   eta = h/A = 1 + 2 alpha + beta,
 
-    K_tan = (delta - s a^2) / (A eta),
+    K_tan = (delta - a alpha) / (A eta),
     K_rad = ((1 + alpha) beta' - 2 alpha' (alpha + beta)) / (A eta^2),
     R = (d - 1) (2 K_rad + (d - 2) K_tan),
 
@@ -86,7 +86,7 @@ class RadialMetric(RadialTensor):
     """The metric A(s) I + B(s) x x^T of a kernel, with its volume element and curvatures.
 
     `A` and `B` are closed forms in s = |x|^2. `program` is the same metric as a straight-line program with outputs A,
-    B, sB, h, K_rad, K_tan, R: the form that numeric functions are emitted from, and the readable one at depth >= 2.
+    B, shear = s B/A, eta = h/A, h, K_rad, K_tan, R: the form that numeric functions are emitted from, and the readable one at depth >= 2.
 
     The Ricci scalar is positive on spheres.
     """
@@ -162,7 +162,7 @@ def curvature_outputs(log: dict[str, Expr]) -> dict[str, Expr]:
     """
     A, eta, a, alpha, delta, beta = (log[key] for key in ("A", "eta", "a", "alpha", "delta", "beta"))
     radial = ((1 + alpha) * log["beta_prime"] - 2 * log["alpha_prime"] * (alpha + beta)) / (A * eta**2)
-    tangential = (delta - s * a**2) / (A * eta)
+    tangential = (delta - a * alpha) / (A * eta)
     return {"K_rad": radial, "K_tan": tangential, "R": (d - 1) * (2 * radial + (d - 2) * tangential)}
 
 
@@ -183,6 +183,6 @@ def program_of(A: Expr, B: Expr) -> Program:
         "beta_prime": tidy(beta.diff(s)),
     }
     curvature = {name: tidy(value) for name, value in curvature_outputs(log).items()}
-    return Program((), {"A": A, "B": B, "sB": s * B, "h": h, **curvature})
+    return Program((), {"A": A, "B": B, "shear": tidy(2 * alpha + beta), "eta": log["eta"], "h": h, **curvature})
 
 

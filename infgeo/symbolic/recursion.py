@@ -45,7 +45,7 @@ class _Builder:
 
 
 def metric_program(duals: Sequence[Dual], weight: Expr, bias: Expr, first: Expr) -> Program:
-    """Return the program of the metric, with outputs A, B, sB, h, K_rad, K_tan, R in s = |x|^2.
+    """Return the program of the metric, with outputs A, B, shear = s B/A, eta = h/A, h, K_rad, K_tan, R in s = |x|^2.
 
     Arguments:
         duals: the dual of each hidden layer's activation.
@@ -99,7 +99,8 @@ def metric_program(duals: Sequence[Dual], weight: Expr, bias: Expr, first: Expr)
     outputs = {
         "A": A,
         "B": A * (2 * log["a"] + log["delta"]),
-        "sB": A * (2 * log["alpha"] + log["beta"]),
+        "shear": 2 * log["alpha"] + log["beta"],
+        "eta": eta,
         "h": A * eta,
         **curvature_outputs(log),
     }

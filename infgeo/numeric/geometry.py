@@ -1,0 +1,120 @@
+"""`mlp.numeric(...)`: the functions of an emitted module with the parameters filled in and errors of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from infgeo.errors import InvalidInput
+from infgeo.numeric.emit import emit, parameters_of
+
+if TYPE_CHECKING:
+    from infgeo.symbolic.network import MLP
+
+
+@dataclass(frozen=True)
+class NumericGeometry:
+    """Numeric functions of a network's geometry, made by `MLP.numeric`.
+
+    Arguments:
+        mlp: the network.
+        backend: "numpy", "torch" or "mpmath". Points are arrays of it: float32 or float64 (kept) for NumPy and torch,
+            nested lists of mpf for mpmath. torch results are differentiable with respect to points and parameters.
+        parameters: the values of sigma_w, sigma_b and the activation's parameters that the network leaves symbolic.
+
+    Raises InvalidInput for points of another dtype or shape, or that are not finite, naming value and remedy.
+
+    Example:
+        >>> import infgeo, numpy as np
+        >>> geo = infgeo.MLP("erf").numeric(weight_std=1.0, bias_std=0.5)
+        >>> float(geo.ricci_scalar(np.array([1.0, 0.0])).round(12))
+        -2.234285120889
+    """
+
+    mlp: MLP
+    backend: str
+    parameters: Mapping[str, Any]
+
+    def kernel(self, X: Any, Y: Any = None) -> Any:
+        """Return the NNGP kernel, (N, d), (M, d) -> (N, M); without Y the Gram matrix of X, exactly symmetric."""
+        return self._call("kernel", X, Y)
+
+    def ntk(self, X: Any, Y: Any = None) -> Any:
+        """Return the neural tangent kernel, (N, d), (M, d) -> (N, M)."""
+        return self._call("ntk", X, Y)
+
+    def kernel_diag(self, X: Any) -> Any:
+        """Return k(x, x), (..., d) -> (...)."""
+        return self._call("kernel_diag", X)
+
+    def kernel_distance(self, X: Any, Y: Any = None) -> Any:
+        """Return |Phi(x) - Phi(y)|, (N, d), (M, d) -> (N, M), relatively accurate for neighbouring points too."""
+        return self._call("kernel_distance", X, Y)
+
+    def metric(self, X: Any) -> Any:
+        """Return the metric g, (..., d) -> (..., d, d)."""
+        return self._call("metric", X)
+
+    def volume_element(self, X: Any) -> Any:
+        """Return sqrt(det g), (..., d) -> (...)."""
+        return self._call("volume_element", X)
+
+    def log_volume_element(self, X: Any) -> Any:
+        """Return log sqrt(det g), (..., d) -> (...), without overflow or underflow at large d."""
+        return self._call("log_volume_element", X)
+
+    def ricci_scalar(self, X: Any) -> Any:
+        """Return the Ricci scalar, positive on spheres, (..., d) -> (...)."""
+        return self._call("ricci_scalar", X)
+
+    @property
+    def source(self) -> str:
+        """The source that is run: what `infgeo.emit` returns."""
+        return emit(self.mlp, self.backend)
+
+    def _call(self, name: str, *points: Any) -> Any:
+        module = _module(self.mlp, self.backend)
+        try:
+            return module[name](*points, **self.parameters)
+        except module["InputError"] as error:
+            raise InvalidInput(str(error)) from None
+
+
+@lru_cache(maxsize=64)
+def _module(mlp: MLP, backend: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {"__name__": f"infgeo_emitted_{backend}"}
+    exec(compile(emit(mlp, backend), f"<emitted for {backend}>", "exec"), namespace)
+    return namespace
+
+
+def numeric(
+    mlp: MLP,
+    weight_std: Any = None,
+    bias_std: Any = None,
+    backend: str = "numpy",
+    parameters: Mapping[str, Any] = MappingProxyType({}),
+) -> NumericGeometry:
+    """Return the numeric geometry of `mlp`; see `MLP.numeric` for the arguments.
+
+    Raises InvalidInput for a scale that the network has as a number already, a value outside its domain, a parameter
+    that the activation does not have or that is missing.
+    """
+    names = {symbol.name for symbol in parameters_of(mlp)}
+    values = dict(parameters)
+    for argument, name, symbol in (("weight_std", "sigma_w", mlp.weight_std), ("bias_std", "sigma_b", mlp.bias_std)):
+        value = {"weight_std": weight_std, "bias_std": bias_std}[argument]
+        if value is None:
+            continue
+        if name not in names:
+            raise InvalidInput(f"{argument} = {value!r} is given, but the network has {argument} = {symbol} already")
+        values[name] = value
+    module = _module(mlp, backend)
+    check: Callable[[dict[str, Any]], dict[str, Any]] = module["_GEOMETRY"].values
+    try:
+        check(values)
+    except module["InputError"] as error:
+        raise InvalidInput(str(error)) from None
+    return NumericGeometry(mlp, backend, MappingProxyType(values))

@@ -1,0 +1,148 @@
+"""mpmath: the same geometry at any precision (`mpmath.mp.dps`), point by point. See `common`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import mpmath
+
+from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
+
+
+def _points(X: Any, name: str = "X", rows: bool = False) -> list:
+    """Return `X` as nested lists of mpf: one point, or lists of points of equal length; with `rows`, N points."""
+    nested = X.tolist() if hasattr(X, "tolist") else X
+    try:
+        points = _convert(nested)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} = {X!r} is not an array of real numbers: pass lists of floats, strings or mpf") from error
+    shape = _shape(points, name)
+    if not shape or shape[-1] == 0 or (rows and len(shape) != 2):
+        expected = "(N, d)" if rows else "(..., d)"
+        raise InputError(f"{name} has shape {shape}, expected {expected} with d >= 1: reshape it to rows of points")
+    return points
+
+
+def _convert(nested: Any) -> Any:
+    if isinstance(nested, (list, tuple)):
+        return [_convert(item) for item in nested]
+    value = mpmath.mpf(nested)
+    if not mpmath.isfinite(value):
+        raise ValueError(f"{value} is not finite")
+    return value
+
+
+def _shape(nested: Any, name: str) -> tuple[int, ...]:
+    if not isinstance(nested, list):
+        return ()
+    shapes = {_shape(item, name) for item in nested}
+    if len(shapes) > 1:
+        raise InputError(f"{name} is ragged: every point needs the same number of coordinates")
+    return (len(nested), *(shapes.pop() if shapes else ()))
+
+
+def _at_points(function: Callable, points: list) -> Any:
+    """Apply `function` to every point of nested lists."""
+    if isinstance(points[0], list):
+        return [_at_points(function, item) for item in points]
+    return function(points)
+
+
+_sqrt, _log = mpmath.sqrt, mpmath.log
+
+
+def _scalar(name: str, value: Any) -> Any:
+    try:
+        return mpmath.mpf(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} = {value!r} must be a number") from error
+
+
+def _dimension(points: list) -> int:
+    while isinstance(points[0], list):
+        points = points[0]
+    return len(points)
+
+
+def _positive(x: Any) -> Any:
+    return max(x, mpmath.mpf(0))
+
+
+def _constant(like: Any, value: Any) -> Any:
+    return mpmath.mpf(value)
+
+
+def _sum_squares(x: Sequence[Any]) -> Any:
+    return mpmath.fsum(x, squared=True)
+
+
+def _metric_matrix(x: Sequence[Any], B: Any, A: Any, shear: Any, eta: Any) -> Any:
+    """Return A (I + shear x^ x^T), a mpmath.matrix."""
+    s, d = _sum_squares(x), len(x)
+    g = mpmath.matrix(d, d)
+    for i in range(d):
+        for j in range(d):
+            if i != j:
+                g[i, j] = A * shear * x[i] * x[j] / s if s else mpmath.mpf(0)
+        part = x[i] ** 2 / s if s else mpmath.mpf(0)
+        rest = mpmath.fsum(xj**2 for j, xj in enumerate(x) if j != i) / s if s else mpmath.mpf(1)
+        g[i, i] = A * (rest + eta * part)
+    return g
+
+
+def _pair(x: Sequence[Any], y: Sequence[Any], first: Any, bias: Any) -> SimpleNamespace:
+    """Return the state (p, q, c, omega, delta, Delta) of two points before the first nonlinearity."""
+    differences = [a - b for a, b in zip(x, y, strict=True)]
+    s, distance, along = _sum_squares(x), _sum_squares(differences), mpmath.fdot(x, differences)
+    return SimpleNamespace(
+        p=bias + first * s,
+        q=bias + first * _sum_squares(y),
+        c=bias + first * mpmath.fdot(x, y),
+        omega=first * mpmath.fdot(differences, [a + b for a, b in zip(x, y, strict=True)]),
+        delta=first * distance,
+        Delta=_positive(first * (first * (s * distance - along**2) + bias * distance)),
+    )
+
+
+def _gram(laws: Sequence[Any], X: list, Y: list | None, scales: tuple, scalars: tuple, tangent: bool) -> Any:
+    """Return the Gram matrix as a mpmath.matrix (N, M)."""
+    other = X if Y is None else Y
+    result = mpmath.matrix(len(X), len(other))
+    for i, x in enumerate(X):
+        for j, y in enumerate(other):
+            if x == y:
+                result[i, j] = _diagonal_layers(laws, _sum_squares(x), scales, scalars, tangent)
+                continue
+            with mpmath.workdps(mpmath.mp.dps + _lost_digits(x, y)):
+                k, theta, _ = _pair_layers(laws, _pair(x, y, *scales[::2]), scales, scalars, tangent)
+            result[i, j] = +(theta if tangent else k)
+    return result
+
+
+def _distance(laws: Sequence[Any], X: list, Y: list, scales: tuple, scalars: tuple) -> Any:
+    """Return |Phi(x) - Phi(y)| for every pair of points, a mpmath.matrix (N, M)."""
+    result = mpmath.matrix(len(X), len(Y))
+    for i, x in enumerate(X):
+        for j, y in enumerate(Y):
+            if x == y:
+                continue
+            with mpmath.workdps(mpmath.mp.dps + _lost_digits(x, y)):
+                _, _, state = _pair_layers(laws, _pair(x, y, *scales[::2]), scales, scalars, tangent=False)
+                distance = mpmath.sqrt(_positive(_differences(laws[-1], state, scalars)[0]))
+            result[i, j] = +distance
+    return result
+
+
+def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[Any, Any]:
+    """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2], by subtraction at the raised precision of `_pair`."""
+    first, second = law.moment(state.p, *scalars), law.moment(state.q, *scalars)
+    return first + second - 2 * law.kernel(state.p, state.q, state.c, state.Delta, *scalars), first - second
+
+
+def _lost_digits(x: Sequence[Any], y: Sequence[Any]) -> int:
+    """Return how many digits differences of features of x and y may cancel."""
+    distance = mpmath.fsum(((a - b) ** 2 for a, b in zip(x, y, strict=True)))
+    size = 1 + _sum_squares(x) + _sum_squares(y)
+    return 10 + (int(2 * mpmath.log10(size / distance)) if distance else 0)

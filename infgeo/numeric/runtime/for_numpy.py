@@ -1,0 +1,157 @@
+"""NumPy: checks of points, primitives, metric matrices and Gram matrices. See `common`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
+
+_PARALLEL = 2.0**-8  # pairs with sin^2 of the angle below this are computed from the difference of the points
+_CHUNK = 2**20  # numbers held at a time for such differences
+
+
+def _points(X: Any, name: str = "X", rows: bool = False) -> np.ndarray:
+    """Return `X` as an array of float32 or float64 points (..., d); with `rows`, (N, d)."""
+    try:
+        array = np.asarray(X)
+    except ValueError as error:
+        raise InputError(f"{name} is ragged: every point needs the same number of coordinates") from error
+    if array.dtype not in (np.float32, np.float64):
+        raise InputError(f"{name} has dtype {array.dtype}: pass float64 or float32, for example {name}.astype(float)")
+    if array.ndim == 0 or array.shape[-1] == 0 or (rows and array.ndim != 2):
+        expected = "(N, d)" if rows else "(..., d)"
+        raise InputError(f"{name} has shape {array.shape}, expected {expected} with d >= 1: reshape it to rows of points")
+    finite = np.isfinite(array)
+    if not finite.all():
+        where = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise InputError(f"{name}{list(where)} = {array[where]}: every coordinate must be finite; drop or mend that point")
+    return array
+
+
+def _positive(x: Any) -> Any:
+    return np.maximum(x, 0)
+
+
+_sqrt, _log = np.sqrt, np.log
+
+
+def _scalar(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} = {value!r} must be a number") from error
+
+
+def _dimension(X: np.ndarray) -> int:
+    return X.shape[-1]
+
+
+def _at_points(function: Callable, X: np.ndarray) -> np.ndarray:
+    return function(X)
+
+
+def _constant(like: np.ndarray, value: float) -> np.ndarray:
+    return np.full_like(like, value)
+
+
+def _where_nonnegative(x: Any, yes: Any, no: Any) -> Any:
+    return np.where(x >= 0, yes, no)
+
+
+def _ratio(a: Any, b: Any) -> Any:
+    zero = b == 0
+    return np.where(zero, 0, a / np.where(zero, 1, b))
+
+
+def _exp_difference(a: Any, b: Any, difference: Any) -> Any:
+    return np.where(difference >= 0, -np.exp(a) * np.expm1(-np.abs(difference)), np.exp(b) * np.expm1(-np.abs(difference)))
+
+
+# sin t - t cos t = sum_n (-1)^(n+1) 2n t^(2n+1) / (2n+1)!, used below t = 1.
+_SERIES = [1 / 3, -1 / 30, 1 / 840, -1 / 45360, 1 / 3991680, -1 / 518918400, 1 / 93405312000, -1 / 22230464256000]
+
+
+def _sin_minus_theta_cos(t: Any) -> Any:
+    square = np.minimum(t, 1) ** 2
+    series = np.zeros_like(square)
+    for coefficient in reversed(_SERIES):
+        series = series * square + coefficient
+    return np.where(t < 1, t * square * series, np.sin(t) - t * np.cos(t))
+
+
+def _unit(X: np.ndarray) -> np.ndarray:
+    """Return x/|x|, free of overflow; the first basis vector at x = 0."""
+    largest = np.abs(X).max(axis=-1, keepdims=True)
+    scaled = X / np.where(largest == 0, 1, largest)
+    scaled[..., 0] += largest[..., 0] == 0
+    return scaled / np.sqrt(np.square(scaled).sum(axis=-1, keepdims=True))
+
+
+def _metric_matrix(X: np.ndarray, B: np.ndarray, A: np.ndarray, shear: np.ndarray, eta: np.ndarray) -> np.ndarray:
+    """Return A (I + shear x^ x^T) with the diagonal as A ((1 - x^_i^2) + eta x^_i^2), where nothing cancels."""
+    unit = _unit(X)
+    squares = np.square(unit)
+    rest = np.zeros_like(squares)
+    rest[..., 1:] = np.cumsum(squares[..., :-1], axis=-1)
+    rest[..., :-1] += np.cumsum(squares[..., :0:-1], axis=-1)[..., ::-1]
+    g = (A * shear)[..., None, None] * unit[..., :, None] * unit[..., None, :]
+    index = np.arange(X.shape[-1])
+    g[..., index, index] = A[..., None] * (rest + eta[..., None] * squares)
+    return g
+
+
+def _pairs(X: np.ndarray, Y: np.ndarray, first: float, bias: float) -> SimpleNamespace:
+    """Return the state (p, q, c, omega, delta, Delta) of every pair of rows before the first nonlinearity."""
+    sx, sy = _sum_squares(X)[:, None], _sum_squares(Y)[None, :]
+    xy = X @ Y.T
+    distance, omega, gram = sx + sy - 2 * xy, sx - sy, sx * sy - xy * xy
+    rows, columns = np.nonzero(gram <= _PARALLEL * (sx * sy))
+    step = max(1, _CHUNK // X.shape[1])
+    for start in range(0, len(rows), step):
+        i, j = rows[start : start + step], columns[start : start + step]
+        distance[i, j], omega[i, j], gram[i, j] = _close_pairs(X[i], Y[j])
+    state = SimpleNamespace(p=bias + first * sx, q=bias + first * sy, c=bias + first * xy)
+    state.omega, state.delta, state.Delta = first * omega, first * distance, first * (first * gram + bias * distance)
+    return state
+
+
+def _close_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return |x - y|^2, |x|^2 - |y|^2 and |x|^2 |y|^2 - (x.y)^2 for rows of nearly parallel points."""
+    difference = y - x
+    s = _sum_squares(x)
+    residual = difference - ((x * difference).sum(axis=1) / np.where(s == 0, 1, s))[:, None] * x
+    return _sum_squares(difference), -(difference * (x + y)).sum(axis=1), s * _sum_squares(residual)
+
+
+def _sum_squares(X: np.ndarray) -> np.ndarray:
+    return np.square(X).sum(axis=-1)
+
+
+def _gram(
+    laws: Sequence[Any], X: np.ndarray, Y: np.ndarray | None, scales: tuple, scalars: tuple, tangent: bool
+) -> np.ndarray:
+    """Return the Gram matrix (N, M); coincident points take the values of the diagonal, to the bit."""
+    state = _pairs(X, X if Y is None else Y, *scales[::2])
+    k, theta, _ = _pair_layers(laws, state, scales, scalars, tangent)
+    result = theta if tangent else k
+    i, j = np.nonzero(state.delta == 0)
+    result[i, j] = _diagonal_layers(laws, _sum_squares(X[i]), scales, scalars, tangent)
+    if Y is None:
+        result = np.triu(result) + np.triu(result, 1).T
+    return result
+
+
+def _distance(laws: Sequence[Any], X: np.ndarray, Y: np.ndarray, scales: tuple, scalars: tuple) -> np.ndarray:
+    """Return |Phi(x) - Phi(y)| for every pair of rows."""
+    _, _, state = _pair_layers(laws, _pairs(X, Y, *scales[::2]), scales, scalars, tangent=False)
+    return np.sqrt(_positive(_differences(laws[-1], state, scalars)[0]))
+
+
+def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]; branches not taken may divide by zero."""
+    with np.errstate(all="ignore"):
+        return law.difference(state.p, state.q, state.omega, state.delta, state.c, state.Delta, *scalars)

@@ -1,0 +1,192 @@
+"""torch: checks of points, primitives, metric matrices and Gram matrices, all differentiable. See `common`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
+
+_PARALLEL = 2.0**-8  # pairs with sin^2 of the angle below this are computed from the difference of the points
+_CHUNK = 2**22  # numbers held at a time for such differences
+
+
+def _points(X: Any, name: str = "X", rows: bool = False) -> torch.Tensor:
+    """Return `X` as a tensor of float32 or float64 points (..., d); with `rows`, (N, d)."""
+    try:
+        tensor = X if isinstance(X, torch.Tensor) else torch.as_tensor(X, dtype=None if hasattr(X, "dtype") else torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} cannot be made a tensor ({error}): pass rows of floats of equal length") from error
+    if tensor.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"{name} has dtype {tensor.dtype}: pass float64 or float32, for example {name}.double()")
+    if tensor.ndim == 0 or tensor.shape[-1] == 0 or (rows and tensor.ndim != 2):
+        expected = "(N, d)" if rows else "(..., d)"
+        raise InputError(f"{name} has shape {tuple(tensor.shape)}, expected {expected} with d >= 1: reshape it to rows of points")
+    if not _transformed(tensor) and not bool(torch.isfinite(tensor).all()):
+        where = tuple(torch.nonzero(~torch.isfinite(tensor))[0].tolist())
+        raise InputError(f"{name}{list(where)} = {tensor[where].item()}: every coordinate must be finite; drop or mend that point")
+    return tensor
+
+
+def _transformed(tensor: torch.Tensor) -> bool:
+    """Whether the tensor is inside torch.func.vmap, where its values cannot be looked at."""
+    return torch._C._functorch.is_batchedtensor(tensor)
+
+
+def _positive(x: Any) -> Any:
+    return torch.clamp(x, min=0)
+
+
+_log = torch.log
+
+
+def _scalar(name: str, value: Any) -> torch.Tensor:
+    # A tensor without dimension does not promote float32 points; its graph, if it has one, is kept.
+    try:
+        scalar = torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} = {value!r} must be a number or a tensor without dimensions") from error
+    if scalar.ndim:
+        raise InputError(f"{name} has shape {tuple(scalar.shape)}, it must be a number or a tensor without dimensions")
+    return scalar
+
+
+def _dimension(X: torch.Tensor) -> int:
+    return X.shape[-1]
+
+
+def _at_points(function: Callable, X: torch.Tensor) -> torch.Tensor:
+    # One point is a row of one: tensors without dimension would be promoted to the double precision of the scalars.
+    if X.ndim > 1:
+        return function(X)
+    return function(X[None])[0]
+
+
+def _constant(like: torch.Tensor, value: Any) -> torch.Tensor:
+    # Connected to the graph, so that the gradient of a constant result is zero and not an error.
+    return 0 * torch.clamp(like, max=1) + value
+
+
+def _sqrt(x: Any) -> Any:
+    """The square root with derivative 0 at 0: where it occurs, what it multiplies vanishes or cancels there."""
+    zero = x == 0
+    return torch.where(zero, torch.zeros_like(x), torch.sqrt(torch.where(zero, torch.ones_like(x), x)))
+
+
+def _atan2(y: Any, x: Any) -> Any:
+    """Return atan2(y, x), with a finite derivative where both vanish."""
+    y, x = torch.broadcast_tensors(y, x)
+    return torch.atan2(y, torch.where((x == 0) & (y == 0), torch.ones_like(x), x))
+
+
+def _where_nonnegative(x: Any, yes: Any, no: Any) -> Any:
+    return torch.where(x >= 0, yes, no)
+
+
+def _ratio(a: Any, b: Any) -> Any:
+    zero = b == 0
+    return torch.where(zero, 0, a / torch.where(zero, 1, b))
+
+
+def _exp_difference(a: Any, b: Any, difference: Any) -> Any:
+    fall = torch.expm1(-torch.abs(difference))
+    return torch.where(difference >= 0, -torch.exp(a) * fall, torch.exp(b) * fall)
+
+
+# sin t - t cos t = sum_n (-1)^(n+1) 2n t^(2n+1) / (2n+1)!, used below t = 1.
+_SERIES = [1 / 3, -1 / 30, 1 / 840, -1 / 45360, 1 / 3991680, -1 / 518918400, 1 / 93405312000, -1 / 22230464256000]
+
+
+def _sin_minus_theta_cos(t: Any) -> Any:
+    square = torch.clamp(t, max=1) ** 2
+    series = torch.zeros_like(square)
+    for coefficient in reversed(_SERIES):
+        series = series * square + coefficient
+    return torch.where(t < 1, t * square * series, torch.sin(t) - t * torch.cos(t))
+
+
+def _metric_matrix(
+    X: torch.Tensor, B: torch.Tensor, A: torch.Tensor, shear: torch.Tensor, eta: torch.Tensor
+) -> torch.Tensor:
+    """Return A I + B x x^T; where |s B| > A/2 in the form A ((1 - x^_i^2) + eta x^_i^2), where nothing cancels."""
+    d = X.shape[-1]
+    identity = torch.eye(d, dtype=X.dtype, device=X.device)
+    steep = torch.abs(shear) > 0.5
+    plain = A[..., None, None] * identity + B[..., None, None] * X[..., :, None] * X[..., None, :]
+    safe = torch.where(steep[..., None], X, torch.ones_like(X))
+    scaled = safe / safe.abs().amax(dim=-1, keepdim=True).detach()
+    unit = scaled / torch.sqrt((scaled * scaled).sum(dim=-1, keepdim=True))
+    squares = unit * unit
+    others = squares[..., None, :].expand(*squares.shape, d) * (1 - identity)
+    diagonal = A[..., None] * (others.sum(dim=-1) + eta[..., None] * squares)
+    outer = (A * shear)[..., None, None] * unit[..., :, None] * unit[..., None, :]
+    stable = outer * (1 - identity) + torch.diag_embed(diagonal)
+    return torch.where(steep[..., None, None], stable, plain)
+
+
+def _sum_squares(X: torch.Tensor) -> torch.Tensor:
+    return (X * X).sum(dim=-1)
+
+
+def _pairs(X: torch.Tensor, Y: torch.Tensor, first: Any, bias: Any) -> SimpleNamespace:
+    """Return the state (p, q, c, omega, delta, Delta) of every pair of rows before the first nonlinearity."""
+    sx, sy = _sum_squares(X)[:, None], _sum_squares(Y)[None, :]
+    xy = X @ Y.T
+    if X.shape[0] * Y.shape[0] * X.shape[1] <= _CHUNK:
+        distance, omega, gram = _close_pairs(X[:, None, :], Y[None, :, :])
+    else:
+        distance, omega, gram = sx + sy - 2 * xy, sx - sy, sx * sy - xy * xy
+        rows, columns = torch.nonzero((gram <= _PARALLEL * (sx * sy)).detach(), as_tuple=True)
+        step = max(1, _CHUNK // X.shape[1])
+        for start in range(0, len(rows), step):
+            index = rows[start : start + step], columns[start : start + step]
+            close = _close_pairs(X[index[0]], Y[index[1]])
+            distance, omega, gram = (
+                full.index_put(index, part) for full, part in zip((distance, omega, gram), close, strict=True)
+            )
+    state = SimpleNamespace(p=bias + first * sx, q=bias + first * sy, c=bias + first * xy)
+    state.omega, state.delta, state.Delta = first * omega, first * distance, first * (first * gram + bias * distance)
+    return state
+
+
+def _close_pairs(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return |x - y|^2, |x|^2 - |y|^2 and |x|^2 |y|^2 - (x.y)^2, from the difference of the points."""
+    difference = y - x
+    s = _sum_squares(x)
+    along = (x * difference).sum(dim=-1) / torch.where(s == 0, 1.0, s)
+    residual = difference - along[..., None] * x
+    return _sum_squares(difference), -(difference * (x + y)).sum(dim=-1), s * _sum_squares(residual)
+
+
+def _gram(
+    laws: Sequence[Any], X: torch.Tensor, Y: torch.Tensor | None, scales: tuple, scalars: tuple, tangent: bool
+) -> torch.Tensor:
+    """Return the Gram matrix (N, M); coincident points take the values of the diagonal, to the bit."""
+    other = X if Y is None else Y
+    state = _pairs(X, other, *scales[::2])
+    same = state.delta == 0
+    # Coincident pairs take the diagonal; a harmless pair stands in for them, so that no gradient is 0 * inf.
+    harmless = {"p": 1.0, "q": 1.0, "c": 0.0, "omega": 0.0, "delta": 2.0, "Delta": 1.0}
+    apart = SimpleNamespace(**{name: torch.where(same, value, getattr(state, name)) for name, value in harmless.items()})
+    k, theta, _ = _pair_layers(laws, apart, scales, scalars, tangent)
+    # At the mean of |x|^2 and |y|^2 the derivative with respect to either point is right, too.
+    mean = (_sum_squares(X)[:, None] + _sum_squares(other)[None, :]) / 2
+    coincident = _diagonal_layers(laws, mean, scales, scalars, tangent)
+    result = torch.where(same, coincident, theta if tangent else k)
+    if Y is None:
+        result = torch.triu(result) + torch.triu(result, 1).T
+    return result
+
+
+def _distance(laws: Sequence[Any], X: torch.Tensor, Y: torch.Tensor, scales: tuple, scalars: tuple) -> torch.Tensor:
+    """Return |Phi(x) - Phi(y)| for every pair of rows."""
+    _, _, state = _pair_layers(laws, _pairs(X, Y, *scales[::2]), scales, scalars, tangent=False)
+    return _sqrt(_positive(_differences(laws[-1], state, scalars)[0]))
+
+
+def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]."""
+    return law.difference(state.p, state.q, state.omega, state.delta, state.c, state.Delta, *scalars)
