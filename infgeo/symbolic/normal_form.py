@@ -16,6 +16,7 @@ from typing import Any
 import sympy
 from sympy import Add, Expr, Function, Mul, Pow, Rational, Symbol
 from sympy.polys.polyerrors import NotInvertible
+from sympy.simplify.fu import TR6
 
 _CIRCULAR = (sympy.sin, sympy.cos, sympy.tan, sympy.cot, sympy.sec, sympy.csc)
 _HYPERBOLIC = (sympy.sinh, sympy.cosh, sympy.tanh, sympy.coth, sympy.sech, sympy.csch)
@@ -40,7 +41,7 @@ def normal_form(expression: Any) -> Expr:
         return expression
     circular = expression.has(*_CIRCULAR, *_HYPERBOLIC)
     if circular:
-        expression = sympy.expand_trig(expression)
+        expression = _with_common_angles(expression)
     generators = _Generators(_common_root(expression))
     for power in expression.atoms(Pow):  # roots first: whole powers of what is under a root are powers of the root
         if not power.exp.is_Integer:
@@ -51,7 +52,9 @@ def normal_form(expression: Any) -> Expr:
     result = sympy.factor(sympy.cancel(fraction)).xreplace({symbol: node for node, symbol in generators.names.items()})
     if circular:
         shorter = sympy.trigsimp(result)
-        result = min(result, shorter, sympy.factor(shorter), key=sympy.count_ops)
+        numerator, denominator = (sympy.factor(TR6(sympy.expand(part))) for part in sympy.fraction(result))
+        in_sines = numerator / denominator
+        result = min(result, in_sines, shorter, sympy.factor(shorter), key=sympy.count_ops)
     return result
 
 
@@ -123,6 +126,36 @@ class _Generators:
             values = {sine: s, cosine: c, tangent: s / c, cotangent: c / s, secant: 1 / c}
             return values.get(node.func, 1 / s)
         return self.replace(node) if node.is_Atom or not isinstance(node, Function) else self.name(node)
+
+
+def _with_common_angles(expression: Expr) -> Expr:
+    """Write all circular and hyperbolic functions in sines and cosines of angles that are independent over Q.
+
+    The angles are the arguments up to rational factors, and their single terms only if those are dependent (cos(u + v)
+    is expanded next to cos(u) and cos(v), but not alone).
+    """
+    nodes = expression.atoms(*_CIRCULAR, *_HYPERBOLIC)
+    whole = {node: sympy.expand(node.args[0]) for node in nodes}
+    split: dict[Expr, dict[Expr, Expr]] = {}
+    for node, argument in whole.items():
+        content, primitive = argument.as_content_primitive()
+        sign = -1 if primitive.could_extract_minus_sign() else 1
+        split[node] = {sympy.expand(sign * primitive): sign * content}
+    angles = {angle for parts in split.values() for angle in parts}
+    terms = sorted({term for angle in angles for term in angle.as_coefficients_dict()}, key=sympy.default_sort_key)
+    rows = [[angle.as_coefficients_dict()[term] for term in terms] for angle in angles]
+    if sympy.Matrix(rows).rank() < len(angles):
+        split = {node: dict(argument.as_coefficients_dict()) for node, argument in whole.items()}
+        angles = set(terms)
+    symbols = {angle: sympy.Dummy("angle", real=True) for angle in angles}
+    scale = {angle: sympy.ilcm(1, *(parts[angle].q for parts in split.values() if angle in parts)) for angle in angles}
+    result = expression.xreplace(
+        {node: node.func(sum(k * scale[a] * symbols[a] for a, k in parts.items())) for node, parts in split.items()}
+    )
+    previous = None
+    while result != previous:
+        previous, result = result, sympy.expand_trig(result)
+    return result.xreplace({symbol: angle / scale[angle] for angle, symbol in symbols.items()})
 
 
 def _common_root(expression: Expr) -> int:

@@ -11,12 +11,14 @@ positive on spheres, R = d (d - 1) / a^2 on the d-sphere of radius a):
     R_ij = R^l_{ilj}                                             R = g^{ij} R_ij
 
 The lowered form needs derivatives of the metric only, none of its inverse. A known implementation of these quantities
-swaps the signs of the two quadratic terms of R^l_{ijk}: it finds the plane curved in polar coordinates, and for the
-metric of a one-layer network, where the derivative terms are minus twice the quadratic ones, 3 times the true R.
+swaps the signs of the two quadratic terms of R^l_{ijk}. Its R is right in orthogonal coordinates of two dimensions, and
+wrong in others and on the 3-sphere; for the metric of a one-layer network, where the derivative terms are minus twice
+the quadratic ones, it is 3 times the true R.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +27,7 @@ from typing import Any
 
 import sympy
 from sympy import Expr, ImmutableDenseMatrix, ImmutableDenseNDimArray, Rational, Symbol
+from sympy.utilities.exceptions import SymPyDeprecationWarning
 
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.normal_form import normal_form
@@ -328,7 +331,13 @@ def _checked_matrix(matrix: Any, coordinates: tuple[Symbol, ...]) -> ImmutableDe
     if isinstance(matrix, str):
         raise InvalidInput(f"matrix = {matrix!r} must be a SymPy Matrix or nested lists, not a string")
     try:
-        result = ImmutableDenseMatrix(matrix)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SymPyDeprecationWarning)
+            result = ImmutableDenseMatrix(matrix)
+    except SymPyDeprecationWarning:
+        raise InvalidInput(
+            f"matrix = {matrix!r} has an entry that is not a scalar expression, and a metric has none"
+        ) from None
     except (TypeError, ValueError, sympy.SympifyError) as error:
         raise InvalidInput(
             f"matrix = {matrix!r} is not a matrix of expressions ({error}): pass a SymPy Matrix"
