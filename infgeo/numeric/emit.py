@@ -165,6 +165,7 @@ def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
         return [
             f"def {name}(s, *scalars):\n    {message}" for name in ("_metric_parts", "_metric_coefficient", "_ricci_scalar")
         ]
+    curvature = "R_float" if "R_float" in program.outputs and not backend.exact_numbers else "R"
     return [
         function_source(
             "_metric_parts",
@@ -175,7 +176,7 @@ def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
             "A, s B/A and (A + s B)/A of the metric A I + B x x^T",
         ),
         function_source("_metric_coefficient", program.select(["B"]), [s], scalars, backend, "B of A I + B x x^T"),
-        function_source("_ricci_scalar", program.select(["R"]), [s], scalars, backend, "The Ricci scalar"),
+        function_source("_ricci_scalar", program.select([curvature]), [s], scalars, backend, "The Ricci scalar"),
     ]
 
 

@@ -19,9 +19,9 @@ from infgeo.symbolic.program import Program
 
 # SymPy function -> name in the array library; {m} is the library's prefix.
 _COMMON = {"exp": "exp", "log": "log", "sin": "sin", "cos": "cos", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh"}
-_NUMPY = {**_COMMON, "atan": "arctan", "atan2": "arctan2", "asin": "arcsin", "acos": "arccos", "Abs": "abs"}
-_TORCH = {**_COMMON, "atan": "atan", "atan2": "atan2", "asin": "asin", "acos": "acos", "Abs": "abs"}
-_MPMATH = {**_COMMON, "atan": "atan", "atan2": "atan2", "asin": "asin", "acos": "acos", "Abs": "fabs"}
+_NUMPY = {**_COMMON, "atan": "arctan", "atan2": "arctan2", "asin": "arcsin", "acos": "arccos", "Abs": "abs", "sign": "sign", "Max": "maximum", "Min": "minimum"}
+_TORCH = {**_COMMON, "atan": "atan", "atan2": "atan2", "asin": "asin", "acos": "acos", "Abs": "abs", "sign": "sign"}
+_MPMATH = {**_COMMON, "atan": "atan", "atan2": "atan2", "asin": "asin", "acos": "acos", "Abs": "fabs", "sign": "sign"}
 
 
 @dataclass(frozen=True)

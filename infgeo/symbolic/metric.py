@@ -14,6 +14,7 @@ positive on spheres, and without 1/s. For one layer delta = 0 (the metric is a H
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +23,7 @@ from sympy import Expr, ImmutableMatrix, Integer, Matrix, Rational, Symbol, canc
 from infgeo import conventions as conv
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.program import Program
-from infgeo.symbolic.simplify import FACTOR_LIMIT, power_product, shortest, tidy
+from infgeo.symbolic.simplify import FACTOR_LIMIT, power_product, best, tidy
 
 s, d = conv.s, conv.d
 HALF = Rational(1, 2)
@@ -155,15 +156,16 @@ def _small(expr: Expr) -> bool:
     return count_ops(expr, visual=False) <= FACTOR_LIMIT
 
 
-def curvature_outputs(log: dict[str, Expr]) -> dict[str, Expr]:
+def curvature_outputs(log: dict[str, Expr], let: Callable[[str, Expr], Expr] = lambda _, e: e) -> dict[str, Expr]:
     """Return K_rad, K_tan and R from A, eta and the logarithmic quantities of the module's docstring.
 
-    `log` holds A, eta, a, alpha, alpha_prime, delta, beta, beta_prime.
+    `log` holds A, eta, a, alpha, delta, beta, and alpha' and beta' divided by eta: eta^2 underflows at large s where
+    these do not. `let` binds the numerators over A, so that 1/(A eta), which overflows, is never formed.
     """
     A, eta, a, alpha, delta, beta = (log[key] for key in ("A", "eta", "a", "alpha", "delta", "beta"))
-    radial = ((1 + alpha) * log["beta_prime"] - 2 * log["alpha_prime"] * (alpha + beta)) / (A * eta**2)
-    tangential = (delta - a * alpha) / (A * eta)
-    return {"K_rad": radial, "K_tan": tangential, "R": (d - 1) * (2 * radial + (d - 2) * tangential)}
+    radial = (1 + alpha) * log["beta_prime_by_eta"] - 2 * log["alpha_prime_by_eta"] * (alpha + beta)
+    K_rad, K_tan = let("n_rad", radial / A) / eta, let("n_tan", (delta - a * alpha) / A) / eta
+    return {"K_rad": K_rad, "K_tan": K_tan, "R": (d - 1) * (2 * K_rad + (d - 2) * K_tan)}
 
 
 def program_of(A: Expr, B: Expr) -> Program:
@@ -171,16 +173,17 @@ def program_of(A: Expr, B: Expr) -> Program:
     a = tidy(tidy(A.diff(s)) / A)
     delta = tidy(tidy(B - 2 * A.diff(s)) / A)
     alpha, beta = s * a, s * delta
-    h = shortest(A + s * B, tidy(A + s * B))
+    h = best(A + s * B, tidy(A + s * B))
+    eta = tidy(h / A)
     log = {
         "A": A,
-        "eta": tidy(h / A),
+        "eta": eta,
         "a": a,
         "alpha": alpha,
-        "alpha_prime": tidy(alpha.diff(s)),
+        "alpha_prime_by_eta": tidy(tidy(alpha.diff(s)) / eta),
         "delta": delta,
         "beta": beta,
-        "beta_prime": tidy(beta.diff(s)),
+        "beta_prime_by_eta": tidy(tidy(beta.diff(s)) / eta),
     }
     curvature = {name: tidy(value) for name, value in curvature_outputs(log).items()}
     return Program((), {"A": A, "B": B, "shear": tidy(2 * alpha + beta), "eta": log["eta"], "h": h, **curvature})

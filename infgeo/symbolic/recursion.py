@@ -4,10 +4,11 @@ In the logarithmic quantities of `metric` a layer adds where A, B, A', A'', B' w
 large s. With psi = m0'/m0, mu = m'/m0, nu = mu - 1 at the variance v of the layer's preactivations (see `dual`), and
 a prime for d/ds, a layer does
 
-    kappa = s v' psi,   alpha += kappa,   delta += 2 v' psi e,   eta += 2 kappa (1 + e),   A *= m0,
+    kappa = s v' psi,   alpha += kappa,   delta += 2 v' psi e,   eta += 2 kappa zeta,   A *= m0,
 
-and, if another one follows,  e -> mu e + nu,  v -> sigma_b^2 + sigma_w^2 m(v),  A *= sigma_w^2, where e = v'/A - 1 is
-taken before the nonlinearity. The start is v = sigma_b^2 + sigma_w^2 s, A = sigma_w^2, e = 0. It is the recursion
+and, if another one follows,  e -> mu e + nu,  zeta -> mu zeta,  v -> sigma_b^2 + sigma_w^2 m(v),  A *= sigma_w^2, where
+zeta = v'/A and e = zeta - 1 are taken before the nonlinearity. The start is v = sigma_b^2 + sigma_w^2 s, A = sigma_w^2,
+zeta = 1, e = 0. It is the recursion
 A <- m0 A, B <- m0 B + 2 m0' v'^2 written for a = A'/A, delta = (B - 2 A')/A and eta = (A + s B)/A.
 """
 
@@ -15,14 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sympy import Expr, Integer, Symbol, count_ops
+from sympy import Expr, Integer, Rational, Symbol, count_ops
 
-from infgeo.conventions import s, sigma_b
+from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
+from infgeo.symbolic.difference import where_nonnegative
 from infgeo.symbolic.dual import Dual
 from infgeo.symbolic.metric import curvature_outputs
 from infgeo.symbolic.program import Program
-from infgeo.symbolic.simplify import tidy
+from infgeo.symbolic.simplify import FACTOR_LIMIT, best, tidy
 
 
 class _Builder:
@@ -47,6 +49,8 @@ class _Builder:
 def metric_program(duals: Sequence[Dual], weight: Expr, bias: Expr, first: Expr) -> Program:
     """Return the program of the metric, with outputs A, B, shear = s B/A, eta = h/A, h, K_rad, K_tan, R in s = |x|^2.
 
+    At depth >= 2 there is R_float too: R in the form that is accurate for float arithmetic at every s.
+
     Arguments:
         duals: the dual of each hidden layer's activation.
         weight, bias: sigma_w^2 and sigma_b^2.
@@ -58,7 +62,8 @@ def metric_program(duals: Sequence[Dual], weight: Expr, bias: Expr, first: Expr)
     variance: Expr = program.bind("v" if depth == 1 else "v_1", bias + u, positive=True)
     A, rate, w, dw = first, first, u, first
     a = alpha = dalpha = delta = beta = dbeta = e = de = zero
-    eta: Expr = Integer(1)
+    eta = zeta = Integer(1)
+    deta: Expr = zero
     for layer, law in enumerate(duals, start=1):
         at = {v: variance}
         psi = program.let(f"psi_{layer}", law.psi.xreplace(at))
@@ -66,9 +71,11 @@ def metric_program(duals: Sequence[Dual], weight: Expr, bias: Expr, first: Expr)
         if layer == 1:
             eta, slope = (part.xreplace(at) for part in _first_layer(law, u, bias))
             eta, dkappa = program.let("eta_1", eta), program.let("dkappa_1", first * slope)
+            deta = 2 * dkappa
         else:
-            eta = program.let(f"eta_{layer}", eta + 2 * kappa * (1 + e))
+            eta = program.let(f"eta_{layer}", eta + 2 * kappa * zeta)
             dkappa = program.let(f"dkappa_{layer}", dw * psi + w * rate * law.psi_prime.xreplace(at))
+            deta = program.let(f"deta_{layer}", deta + 2 * (dkappa * zeta + kappa * de))
         a, alpha, dalpha = a + rate * psi, alpha + kappa, dalpha + dkappa
         delta, beta, dbeta = delta + 2 * rate * psi * e, beta + 2 * kappa * e, dbeta + 2 * (dkappa * e + kappa * de)
         A = A * law.m0.xreplace(at)
@@ -78,8 +85,9 @@ def metric_program(duals: Sequence[Dual], weight: Expr, bias: Expr, first: Expr)
         mu, dmu = law.mu.xreplace(at), law.nu_prime.xreplace(at)
         growth = program.let(f"rho_{layer}", weight * law.m_prime.xreplace(at))
         bend = weight * law.m_second.xreplace(at) * rate
-        de = program.let(f"de_{following}", rate * dmu * (1 + e) + mu * de)
+        de = program.let(f"de_{following}", rate * dmu * zeta + mu * de)
         e = program.let(f"e_{following}", mu * e + law.nu.xreplace(at))
+        zeta = program.let(f"zeta_{following}", mu * zeta)
         dw = program.let(f"dw_{following}", growth * dw + bend * w)
         w = program.let(f"w_{following}", growth * w)
         rate = program.let(f"dv_{following}", growth * rate)
@@ -89,22 +97,27 @@ def metric_program(duals: Sequence[Dual], weight: Expr, bias: Expr, first: Expr)
         "A": program.let("A_out", A),
         "a": program.let("a", a),
         "alpha": program.let("alpha", alpha),
-        "alpha_prime": program.let("dalpha", dalpha),
+        "alpha_prime_by_eta": program.let("dalpha", dalpha / eta),
         "delta": program.let("delta", delta),
         "beta": program.let("beta", beta),
-        "beta_prime": program.let("dbeta", dbeta),
+        "beta_prime_by_eta": program.let("dbeta", dbeta / eta),
         "eta": eta,
     }
     A = log["A"]
-    outputs = {
+    outputs: dict[str, Expr] = {
         "A": A,
         "B": A * (2 * log["a"] + log["delta"]),
         "shear": 2 * log["alpha"] + log["beta"],
         "eta": eta,
         "h": A * eta,
-        **curvature_outputs(log),
+        **curvature_outputs(log, program.let),
     }
-    if program.inline:
+    if depth > 1:
+        # Where eta is small, K_rad is a difference of small terms in this form, and of large ones in the other.
+        steep = program.let("n_steep", ((1 + log["alpha"]) * (deta / eta) - 2 * dalpha) / A) / eta
+        radial = where_nonnegative(eta - Rational(1, 2), outputs["K_rad"], steep)
+        outputs["R_float"] = (d - 1) * (2 * program.let("K_float", radial) + (d - 2) * outputs["K_tan"])
+    else:
         outputs = {name: tidy(value) for name, value in outputs.items()}
     return Program(tuple(program.bindings), outputs)
 
@@ -117,8 +130,10 @@ def _first_layer(law: Dual, u: Expr, bias: Expr) -> tuple[Expr, Expr]:
 
     def factored(direct: Expr) -> Expr:
         # A symbol stands for sigma_b^2 so that numbers and symbols take the same path.
-        result = tidy(direct.xreplace({u: v - sigma_b}))
-        worth = count_ops(result, visual=False) <= 2 * count_ops(direct, visual=False)
-        return result.xreplace({sigma_b: bias}) if worth else direct
+        b = Symbol("b", nonnegative=True)
+        forms = (direct, tidy(direct.xreplace({u: v - b})), tidy(direct.xreplace({v: b + u})))
+        return best(*forms).xreplace({b: bias})
 
+    if count_ops(law.psi_prime, visual=False) > FACTOR_LIMIT:
+        return 1 + 2 * u * law.psi, law.psi + u * law.psi_prime
     return factored(1 + 2 * u * law.psi), factored(law.psi + u * law.psi_prime)

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from sympy import Expr, Mul, asin, atan, atan2, count_ops, expand, factor, factor_terms, sqrt, together
+from sympy import (
+    Add,
+    Expr,
+    Mul,
+    asin,
+    atan,
+    atan2,
+    count_ops,
+    exp,
+    expand,
+    factor,
+    factor_terms,
+    preorder_traversal,
+    sqrt,
+    together,
+)
 from sympy.core.numbers import Integer
 
 # Expressions of more operations than this are left as they were built: factoring them takes seconds and helps nobody.
 FACTOR_LIMIT = 120
 
 
-def shortest(*candidates: Expr) -> Expr:
-    """Return the candidate with the fewest operations, the first of equals."""
-    return min(candidates, key=lambda expr: count_ops(expr, visual=False))
+def best(*candidates: Expr) -> Expr:
+    """Return the candidate that floating point treats best, and of those the shortest, the first of equals.
+
+    Worst are exponentials that may grow (they overflow), then sums of terms that are not known to have one sign (they
+    cancel); constants count with their sign.
+    """
+    return min(candidates, key=lambda expr: (_growing(expr), _mixed_sums(expr), count_ops(expr, visual=False)))
+
+
+def _growing(expr: Expr) -> int:
+    return sum(not part.args[0].is_nonpositive for part in expr.atoms(exp) if not part.is_number)
+
+
+def _mixed_sums(expr: Expr) -> int:
+    sums = [part for part in preorder_traversal(expr) if isinstance(part, Add) and not part.is_number]
+    return sum(
+        not (all(term.is_nonnegative for term in part.args) or all(term.is_nonpositive for term in part.args))
+        for part in sums
+    )
 
 
 def tidy(expr: Expr) -> Expr:
@@ -21,18 +52,18 @@ def tidy(expr: Expr) -> Expr:
     arcs = sorted(expr.atoms(atan, atan2), key=str)
     factored = factor(expr)
     if not arcs:
-        return shortest(factored, expr)
+        return best(factored, expr, expand(factored)) if expr.has(exp) else best(factored, expr)
     expanded = expand(expr)
     rest, parts = expanded, []
     for arc in arcs:
         if not expanded.is_polynomial(arc):
-            return shortest(factored, expr)
+            return best(factored, expr)
         coefficient = expanded.coeff(arc, 1)
         if coefficient.has(*arcs) or expanded.coeff(arc, 2) != 0:
-            return shortest(factored, expr)
+            return best(factored, expr)
         parts.append(factor(coefficient) * arc)
         rest = rest - coefficient * arc
-    return shortest(sum(parts, factor(expand(rest))), factored, expr)
+    return best(sum(parts, factor(expand(rest))), factored, expr)
 
 
 def arcs_as_arcsine(expr: Expr) -> Expr:

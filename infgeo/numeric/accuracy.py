@@ -1,0 +1,96 @@
+"""How far the emitted functions are from the truth: units in the last place against mpmath at 50 digits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import mpmath
+import numpy as np
+
+from infgeo.errors import InvalidInput
+from infgeo.numeric.geometry import numeric
+
+if TYPE_CHECKING:
+    from infgeo.symbolic.network import MLP
+
+DIGITS = 50
+# A result of this many digits of cancellation at most is still exact to DIGITS digits.
+_GUARD_DIGITS = 350
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The error of one function over a sample of points.
+
+    Arguments:
+        quantity: name of the method, for example "ricci_scalar".
+        worst: the largest error, in units in the last place of the exact value.
+        point: the point where it is reached.
+        count: number of values compared; those that the format cannot represent (overflow, subnormal) are left out.
+    """
+
+    quantity: str
+    worst: float
+    point: tuple[float, ...]
+    count: int
+
+
+def measure(
+    mlp: MLP,
+    quantity: str,
+    points: np.ndarray,
+    weight_std: float | None = None,
+    bias_std: float | None = None,
+    parameters: Mapping[str, Any] = MappingProxyType({}),
+    backend: str = "numpy",
+) -> Accuracy:
+    """Compare `quantity` in float arithmetic with the same formula at 50 digits (and guard digits), point by point.
+
+    Arguments:
+        mlp: the network.
+        quantity: "metric", "volume_element", "log_volume_element", "ricci_scalar" or "kernel_diag".
+        points: (N, d) of float32 or float64; the dtype is that of the arithmetic.
+        weight_std, bias_std, parameters: as for `MLP.numeric`.
+        backend: "numpy" or "torch".
+    """
+    if backend not in ("numpy", "torch"):
+        raise InvalidInput(f"backend = {backend!r} must be 'numpy' or 'torch': mpmath is what they are compared with")
+    tested = numeric(mlp, weight_std, bias_std, backend, parameters)
+    argument = points
+    if backend == "torch":
+        import torch
+
+        argument = torch.as_tensor(points)
+    values = np.asarray(getattr(tested, quantity)(argument))
+    reference = numeric(mlp, weight_std, bias_std, "mpmath", parameters)
+    smallest, largest = np.finfo(points.dtype).tiny, np.finfo(points.dtype).max
+    worst, place, count = 0.0, (), 0
+    with mpmath.workdps(DIGITS + _GUARD_DIGITS):
+        for point, row in zip(points, values, strict=True):
+            exact = getattr(reference, quantity)([mpmath.mpf(float(x)) for x in point])
+            entries = list(exact) if isinstance(exact, mpmath.matrix) else [exact]
+            for value, truth in zip(np.ravel(row), entries, strict=True):
+                if truth != 0 and not smallest <= abs(truth) <= largest:
+                    continue
+                count += 1
+                error = ulps(value, truth)
+                if not error <= worst:
+                    worst, place = error, tuple(float(x) for x in point)
+    return Accuracy(quantity, worst, place, count)
+
+
+def ulps(value: Any, truth: Any) -> float:
+    """Return |value - truth| in units in the last place of `truth` in the format of `value`; nan counts as infinite.
+
+    >>> ulps(np.float64(1) + 2 * np.finfo(float).eps, mpmath.mpf(1))
+    2.0
+    """
+    if not np.isfinite(value):
+        return float("inf")
+    if truth == 0:
+        return 0.0 if value == 0 else float("inf")
+    spacing = float(np.spacing(value.dtype.type(abs(float(truth)))))
+    return float(abs(mpmath.mpf(float(value)) - truth) / spacing)
