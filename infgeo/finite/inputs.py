@@ -108,8 +108,8 @@ def rank_deficient(count: int, first: tuple[int, ...], point: torch.Tensor, widt
     coordinates = ", ".join(f"{v:.6g}" for v in point.tolist()[:6]) + (", ..." if point.numel() > 6 else "")
     return SingularMetric(
         f"the pulled-back metric is singular at {count} point(s), first at index {first}, x = ({coordinates}), with "
-        f"width {width} and input dimension {point.numel()}: too few units respond there (saturated or inactive); use "
-        "a larger width, points of smaller norm, or ask for the metric only"
+        f"width {width} and input dimension {point.numel()}: too few units respond there "
+        "(saturated, inactive, or overflowing); use a larger width, points of smaller norm, or ask for the metric only"
     )
 
 

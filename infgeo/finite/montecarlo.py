@@ -79,7 +79,8 @@ def estimate(
     standard error is sqrt(sample variance / samples) and points of one run share their noise. R is positive on
     spheres. Replicate i draws from a seed that depends on (seed, width, i) only and replicates are summed in order:
     the result does not depend on the executor, and the same seed gives the same bits (for one machine, torch version
-    and number of torch threads; worker processes use one thread each).
+    and number of torch threads; worker processes use one thread each). A network whose metric has lost rank counts
+    with det g = 0 and √det g = 0. Small networks run fastest with torch.set_num_threads(1) and a process pool.
 
     Args:
         mlp: an `infgeo.MLP`, or an object like it (see `sample_network`).
@@ -121,6 +122,8 @@ def estimate(
         raise InvalidInput(f"executor is {executor!r}; pass a concurrent.futures.Executor or None")
     if progress is not None and not callable(progress):
         raise InvalidInput(f"progress is {progress!r}; pass a callable (done, total) or None")
+    real = float_dtype(dtype)
+    as_points(points.to(real), name=f"x in {real}")  # 1e39 is finite in float64 only
     specification = specify(mlp, weight_std, bias_std, parameters)
     task = ReplicateTask(
         specification=specification,
@@ -128,7 +131,7 @@ def estimate(
         width=width,
         seed=seed_integer(seed, 63),
         quantities=wanted,
-        dtype=float_dtype(dtype),
+        dtype=real,
         device=checked_device(device),
         memory_budget=positive_integer(memory_budget, "memory_budget"),
     )

@@ -65,7 +65,7 @@ def specify(
             f"pass parameters={{{', '.join(f'{m!r}: ...' for m in missing)}}}"
         )
     scaling = getattr(mlp, "input_scale", None)
-    if scaling not in (None, "none", "unit", "fan_in"):
+    if scaling not in (None, "fan_in"):
         raise InvalidInput(f"mlp.input_scale is {scaling!r}; finite networks know None and 'fan_in'")
     return NetworkSpecification(
         expr=expr,

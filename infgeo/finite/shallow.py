@@ -31,7 +31,7 @@ from infgeo.finite.network import SampledNetwork
 from infgeo.finite.propagation import deep_geometry
 
 # Units × points in one elementwise pass: small enough for the cache, large enough to hide the cost of a call.
-_CACHE_ELEMENTS = 2**16
+_CACHE_ELEMENTS = 2**15
 
 
 def prefers_gram(n: int, d: int) -> bool:

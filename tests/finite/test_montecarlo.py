@@ -310,6 +310,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"x": np.zeros((1, 2), int)}, "int64"), ({"x": [[math.inf]]}, "is inf"),
     ({"weight_std": -1.0}, "weight_std"), ({"parameters": {"q": 1.0}}, "parameters name q"),
     ({"mlp": None}, "attribute"),
+    ({"x": [[1e39, 0.0]], "dtype": torch.float32}, r"x in torch.float32\[0, 0\] is inf"),
 ]  # fmt: skip
 
 

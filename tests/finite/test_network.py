@@ -13,6 +13,7 @@ import pytest
 import sympy as sp
 import torch
 
+import infgeo
 from infgeo import conventions
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite import pullback, sample_network
@@ -117,7 +118,7 @@ def test_singular_networks_say_what_is_wrong() -> None:
             if expr == RELU:
                 with torch.no_grad():
                     net.biases[0].fill_(-1.0)  # every unit inactive at the origin
-            with pytest.raises(SingularMetric, match=r"singular at 1 point.*saturated or inactive"):
+            with pytest.raises(SingularMetric, match=r"singular at 1 point.*saturated, inactive"):
                 _ = pullback(net, far).ricci_scalar
 
 
@@ -150,6 +151,25 @@ def test_fan_in_scale_of_the_first_layer() -> None:
     assert torch.equal(a.weights[1], b.weights[1]) and torch.equal(a.biases[0], b.biases[0])
     with pytest.raises(InvalidInput, match="input_scale is 'other'"):
         sample_network(FanIn(plain.activation, 2, input_scale="other"), 9, 6, seed=1)
+
+
+@pytest.mark.parametrize("name", infgeo.activations.available())
+@pytest.mark.parametrize("depth", [1, 2])
+def test_every_activation_of_the_catalogue(name: str, depth: int) -> None:
+    mlp = infgeo.MLP(name, depth=depth)
+    free = mlp.activation.expr.free_symbols - {mlp.activation.symbol}
+    net = sample_network(mlp, 2, 40, seed=1, weight_std=1.2, bias_std=0.7, parameters={s.name: 0.3 for s in free})
+    x = points(4, 2, seed=2)
+    fast, general = pullback(net, x), general_geometry(net, x, True, 2**28)
+    torch.testing.assert_close(fast.metric, general.metric, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(fast.ricci_scalar, general.ricci_scalar, rtol=1e-9, atol=1e-9)
+    assert fast.is_flat_by_construction == (not general.ricci_scalar.any())
+
+
+def test_overflow_is_not_silent() -> None:
+    net = sample_network(network(sp.exp(Z)), 2, 10, seed=1)
+    with pytest.raises(SingularMetric, match="overflowing"):
+        _ = pullback(net, [[1e3, 1e3]]).ricci_scalar
 
 
 def test_seeds_and_global_state() -> None:
