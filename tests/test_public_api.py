@@ -1,0 +1,169 @@
+"""The names that users rely on: a change here is a change of the interface, for the changelog."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import get_type_hints
+
+import numpy as np
+import pytest
+import sympy
+import torch
+
+import infgeo
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_all_is_pinned():
+    assert sorted(infgeo.__all__) == [
+        "MLP",
+        "Metric",
+        "RadialMetric",
+        "__version__",
+        "activations",
+        "emit",
+        "errors",
+        "finite",
+        "validate",
+    ]
+
+
+@pytest.mark.parametrize("name", infgeo.__all__)
+def test_every_public_name_loads(name):
+    assert getattr(infgeo, name) is getattr(infgeo, name)
+    assert name in dir(infgeo)
+
+
+def test_unknown_name_is_an_attribute_error_that_lists_the_names():
+    with pytest.raises(AttributeError, match="MLP"):
+        infgeo.nothing_of_the_kind  # noqa: B018
+
+
+def test_every_public_function_and_class_has_a_docstring():
+    for name in infgeo.__all__:
+        value = getattr(infgeo, name)
+        if not isinstance(value, str):
+            assert inspect.getdoc(value), name
+
+
+def test_exceptions_have_one_base():
+    errors = infgeo.errors
+    assert {"InfgeoError", "NoClosedForm", "MetricDoesNotExist"} <= set(vars(errors))
+    for value in vars(errors).values():
+        if inspect.isclass(value):
+            assert issubclass(value, errors.InfgeoError)
+
+
+def test_catalogue():
+    assert {"erf", "relu"} <= set(infgeo.activations.available())
+
+
+def test_mlp_takes_names_expressions_and_numbers():
+    z, weight, bias = sympy.Symbol("z", real=True), sympy.Symbol("sigma_w", positive=True), sympy.Rational(1, 2)
+    named = infgeo.MLP("erf", depth=1, weight_std=weight, bias_std=bias)
+    written = infgeo.MLP(sympy.erf(z / sympy.sqrt(2)), weight_std=weight, bias_std=bias)
+    assert named.depth == 1
+    assert sympy.simplify(named.metric.ricci_scalar - written.metric.ricci_scalar) == 0
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu"])
+def test_symbolic_names(activation):
+    mlp = infgeo.MLP(activation)
+    for kernel in (mlp.kernel, mlp.ntk):
+        assert isinstance(kernel.expr, sympy.Expr)
+        assert set(kernel.symbols) <= kernel.expr.free_symbols
+    metric = mlp.metric
+    assert isinstance(metric, infgeo.RadialMetric)
+    for expression in (metric.A, metric.B, metric.volume_element, metric.ricci_scalar, *metric.sectional_curvature):
+        assert isinstance(expression, sympy.Expr)
+        assert {symbol.name for symbol in expression.free_symbols} <= {"d", "r", "s", "sigma_w", "sigma_b"}
+    assert metric.matrix(3).shape == (3, 3)
+    assert metric.ricci_tensor is not None
+    assert metric.is_flat is (activation == "relu")
+    assert len(metric.sectional_curvature) == 2
+    assert sympy.simplify(mlp.kernel.metric.A - metric.A) == 0
+    for value in (mlp.kernel, metric):
+        assert str(value)
+        assert value._repr_latex_().startswith("$")
+
+
+def test_names_of_the_metric_of_the_tangent_kernel():
+    assert infgeo.MLP("erf").ntk.metric.ricci_scalar.free_symbols
+    with pytest.raises(infgeo.errors.MetricDoesNotExist):
+        infgeo.MLP("relu").ntk.metric  # noqa: B018
+
+
+def test_names_of_the_slow_twin():
+    u, v = sympy.symbols("u v", positive=True)
+    metric = infgeo.Metric(sympy.diag(v**-2, v**-2), (u, v))
+    assert metric.christoffel.shape == (2, 2, 2)
+    assert metric.riemann.shape == (2, 2, 2, 2)
+    assert metric.ricci_tensor.shape == metric.inverse.shape == (2, 2)
+    assert metric.ricci_scalar == -2
+    assert metric.volume_element == v**-2
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_numeric_names(backend):
+    geo = infgeo.MLP("erf").numeric(weight_std=1.0, bias_std=0.5, backend=backend)
+    points = np.array([[0.1, 0.2, 0.3], [1.0, -2.0, 0.5]])
+    X = points if backend == "numpy" else torch.from_numpy(points)
+    kinds = {"numpy": np.ndarray, "torch": torch.Tensor}
+    shapes = {
+        "kernel": (2, 2),
+        "ntk": (2, 2),
+        "kernel_diag": (2,),
+        "metric": (2, 3, 3),
+        "volume_element": (2,),
+        "log_volume_element": (2,),
+        "ricci_scalar": (2,),
+    }
+    for name, shape in shapes.items():
+        value = getattr(geo, name)(X)
+        assert isinstance(value, kinds[backend]), name
+        assert tuple(value.shape) == shape, name
+    assert tuple(geo.kernel(X, X[:1]).shape) == tuple(geo.kernel_distance(X, X[:1]).shape) == (2, 1)
+
+
+def test_mpmath_backend():
+    geo = infgeo.MLP("erf").numeric(weight_std=1.0, bias_std=0.5, backend="mpmath")
+    assert geo.ricci_scalar([[0.5, 0.25]]) is not None
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "mpmath"])
+def test_emitted_source_imports_nothing_of_infgeo(backend):
+    source = infgeo.emit(infgeo.MLP("erf"), backend=backend)
+    compile(source, "emitted.py", "exec")
+    assert "import infgeo" not in source
+    assert "from infgeo" not in source
+
+
+def test_finite_names():
+    mlp = infgeo.MLP("erf")
+    network = infgeo.finite.sample_network(mlp, input_dim=3, width=64, seed=0)
+    assert isinstance(network, torch.nn.Module)
+    x = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3)
+    pulled = infgeo.finite.pullback(network.to(torch.float64), x)
+    assert tuple(pulled.metric.shape) == (2, 3, 3)
+    assert tuple(pulled.log_volume_element.shape) == tuple(pulled.ricci_scalar.shape) == (2,)
+    parameters = inspect.signature(infgeo.finite.estimate).parameters
+    names = ["mlp", "x", "width", "samples", "sampler", "executor", "device", "dtype", "seed"]
+    assert list(parameters)[: len(names)] == names
+    assert (parameters["sampler"].default, parameters["seed"].default) == ("iid", 0)
+
+
+def test_validate_names():
+    parameters = inspect.signature(infgeo.validate).parameters
+    assert list(parameters)[:2] == ["mlp", "input_dim"]
+    report = get_type_hints(infgeo.validate)["return"]
+    for name in ("passed", "table", "to_json", "plot"):
+        assert hasattr(report, name) or name in getattr(report, "__dataclass_fields__", {}), name
+
+
+def test_commands():
+    from infgeo.cli import main
+
+    assert callable(main)
+    assert 'infgeo = "infgeo.cli:main"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
