@@ -75,5 +75,3 @@ def test_renderer_ends_with_status_1_where_an_assertion_fails(tmp_path, capsys):
     assert render["main"]([str(path), "--output", str(tmp_path / "out")]) == 1
     assert list((tmp_path / "out").iterdir()) == []
     assert "line 8" in capsys.readouterr().err
-
-
