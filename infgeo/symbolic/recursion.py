@@ -112,12 +112,12 @@ def metric_program(duals: Sequence[Dual], weight: Expr, bias: Expr, first: Expr)
         "h": A * eta,
         **curvature_outputs(log, program.let),
     }
-    if depth > 1:
+    if depth > 1 and not eta.is_number:
         # Where eta is small, K_rad is a difference of small terms in this form, and of large ones in the other.
         steep = program.let("n_steep", ((1 + log["alpha"]) * (deta / eta) - 2 * dalpha) / A) / eta
         radial = where_nonnegative(eta - Rational(1, 2), outputs["K_rad"], steep)
         outputs["R_float"] = (d - 1) * (2 * program.let("K_float", radial) + (d - 2) * outputs["K_tan"])
-    else:
+    if program.inline:
         outputs = {name: tidy(value) for name, value in outputs.items()}
     return Program(tuple(program.bindings), outputs)
 

@@ -14,6 +14,7 @@ from sympy import (
     expand,
     factor,
     factor_terms,
+    powsimp,
     preorder_traversal,
     sqrt,
     together,
@@ -34,7 +35,13 @@ def best(*candidates: Expr) -> Expr:
 
 
 def _growing(expr: Expr) -> int:
-    return sum(not part.args[0].is_nonpositive for part in expr.atoms(exp) if not part.is_number)
+    total = 0
+    for part in expr.atoms(exp):
+        exponent = part.args[0]
+        if not (part.is_number or exponent.is_nonpositive):
+            # exp(c - p) need not overflow where exp(c) exp(-p) does.
+            total += 1 if any(term.is_nonpositive for term in Add.make_args(exponent)) else 2
+    return total
 
 
 def _mixed_sums(expr: Expr) -> int:
@@ -52,7 +59,10 @@ def tidy(expr: Expr) -> Expr:
     arcs = sorted(expr.atoms(atan, atan2), key=str)
     factored = factor(expr)
     if not arcs:
-        return best(factored, expr, expand(factored)) if expr.has(exp) else best(factored, expr)
+        if not expr.has(exp):
+            return best(factored, expr)
+        expanded = expand(factored)
+        return best(factored, expr, expanded, powsimp(expanded, combine="exp"))
     expanded = expand(expr)
     rest, parts = expanded, []
     for arc in arcs:

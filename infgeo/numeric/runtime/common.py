@@ -30,6 +30,7 @@ from infgeo.numeric.runtime.for_numpy import (
     _scalar,
     _sqrt,
     _sum_squares,
+    _where_nonnegative,
 )
 
 
@@ -54,10 +55,15 @@ def _pair_layers(
             theta = bias + weight * theta
         distance, omega = _differences(law, state, scalars)
         p, q = (bias + weight * law.moment(v, *scalars) for v in (state.p, state.q))
-        omega, delta = weight * omega, weight * distance
-        Delta = _positive(delta * (2 * (p + q) - delta) - omega * omega) / 4
-        state = SimpleNamespace(p=p, q=q, c=bias + weight * k, omega=omega, delta=delta, Delta=Delta)
+        state = _hidden_state(p, q, bias + weight * k, weight * omega, weight * distance)
     return k, theta, state
+
+
+def _hidden_state(p: Any, q: Any, c: Any, omega: Any, delta: Any) -> SimpleNamespace:
+    """Return the state with Delta from differences for close pairs, from p q - c^2 for others: each where it loses less."""
+    by_differences = (delta * (2 * (p + q) - delta) - omega * omega) / 4
+    Delta = _where_nonnegative(p * q - delta * (p + q), by_differences, p * q - c * c)
+    return SimpleNamespace(p=p, q=q, c=c, omega=omega, delta=delta, Delta=_positive(Delta))
 
 
 def _diagonal_layers(laws: Sequence[Any], s: Any, scales: tuple, scalars: tuple, tangent: bool) -> Any:

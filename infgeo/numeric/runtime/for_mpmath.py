@@ -74,6 +74,10 @@ def _constant(like: Any, value: Any) -> Any:
     return mpmath.mpf(value)
 
 
+def _where_nonnegative(x: Any, yes: Any, no: Any) -> Any:
+    return yes if x >= 0 else no
+
+
 def _sum_squares(x: Sequence[Any]) -> Any:
     return mpmath.fsum(x, squared=True)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
-_PARALLEL = 2.0**-8  # pairs with sin^2 of the angle below this are computed from the difference of the points
+_PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _CHUNK = 2**20  # numbers held at a time for such differences
 
 
@@ -120,11 +120,23 @@ def _pairs(X: np.ndarray, Y: np.ndarray, first: float, bias: float) -> SimpleNam
 
 
 def _close_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return |x - y|^2, |x|^2 - |y|^2 and |x|^2 |y|^2 - (x.y)^2 for rows of nearly parallel points."""
+    """Return |x - y|^2, |x|^2 - |y|^2 and |x|^2 |y|^2 - (x.y)^2 for nearly parallel points.
+
+    The last is |x|^2 |y - t x|^2 with t = x.y/|x|^2; products of halves of the digits make the residual exact.
+    """
     difference = y - x
     s = _sum_squares(x)
-    residual = difference - ((x * difference).sum(axis=1) / np.where(s == 0, 1, s))[:, None] * x
-    return _sum_squares(difference), -(difference * (x + y)).sum(axis=1), s * _sum_squares(residual)
+    t = ((x * y).sum(axis=-1) / np.where(s == 0, 1, s))[..., None]
+    coarse = _leading_half(t)
+    leading = _leading_half(x)
+    residual = ((y - coarse * leading) - coarse * (x - leading)) - (t - coarse) * x
+    return _sum_squares(difference), -(difference * (x + y)).sum(axis=-1), s * _sum_squares(residual)
+
+
+def _leading_half(a: np.ndarray) -> np.ndarray:
+    """Return `a` rounded to half its digits (Dekker's splitting)."""
+    shifted = a * (4097.0 if a.dtype == np.float32 else 134217729.0)
+    return shifted - (shifted - a)
 
 
 def _sum_squares(X: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 
 from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
-_PARALLEL = 2.0**-8  # pairs with sin^2 of the angle below this are computed from the difference of the points
+_PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _CHUNK = 2**22  # numbers held at a time for such differences
 
 
@@ -153,12 +153,23 @@ def _pairs(X: torch.Tensor, Y: torch.Tensor, first: Any, bias: Any) -> SimpleNam
 
 
 def _close_pairs(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return |x - y|^2, |x|^2 - |y|^2 and |x|^2 |y|^2 - (x.y)^2, from the difference of the points."""
+    """Return |x - y|^2, |x|^2 - |y|^2 and |x|^2 |y|^2 - (x.y)^2 for nearly parallel points.
+
+    The last is |x|^2 |y - t x|^2 with t = x.y/|x|^2; products of halves of the digits make the residual exact.
+    """
     difference = y - x
     s = _sum_squares(x)
-    along = (x * difference).sum(dim=-1) / torch.where(s == 0, 1.0, s)
-    residual = difference - along[..., None] * x
+    t = ((x * y).sum(dim=-1) / torch.where(s == 0, 1.0, s))[..., None]
+    coarse = _leading_half(t)
+    leading = _leading_half(x)
+    residual = ((y - coarse * leading) - coarse * (x - leading)) - (t - coarse) * x
     return _sum_squares(difference), -(difference * (x + y)).sum(dim=-1), s * _sum_squares(residual)
+
+
+def _leading_half(a: torch.Tensor) -> torch.Tensor:
+    """Return `a` rounded to half its digits (Dekker's splitting)."""
+    shifted = a * (4097.0 if a.dtype == torch.float32 else 134217729.0)
+    return shifted - (shifted - a)
 
 
 def _gram(
