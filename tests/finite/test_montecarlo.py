@@ -48,7 +48,8 @@ def assert_same_bits(a: FiniteEstimates, b: FiniteEstimates) -> None:
 @pytest.mark.parametrize(("width", "samples"), [(2, 4000), (5, 3000), (30, 1500)])
 def test_mean_determinant_is_exact_at_every_width(expr: sp.Expr, width: int, samples: int) -> None:
     """Cauchy–Binet: E[det g] = n(n−1)…(n−d+1)/nᵈ det g_∞; and E[g] = g_∞."""
-    dim, scales = 2, {"weight_std": 1.3, "bias_std": 0.8}
+    dim = 2
+    scales: dict[str, Any] = {"weight_std": 1.3, "bias_std": 0.8}
     x = along(dim, RADII[:2])
     wanted = ["log_mean_det_metric", "metric_radial", "metric_tangential"]
     got = estimate(network(expr), x, width, samples, seed=width, quantities=wanted, **scales)
@@ -254,17 +255,16 @@ def test_replicates_in_flight_are_bounded() -> None:
         in_flight = most = 0
 
         def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-            outer, future = self, Future()  # type: ignore[var-annotated]
+            outer = self
 
-            class Lazy(Future):  # type: ignore[type-arg]
+            class Lazy(Future[Any]):
                 def result(self, timeout: float | None = None) -> Any:
                     outer.in_flight -= 1
                     return fn(*args, **kwargs)
 
-            future = Lazy()
             self.in_flight += 1
             self.most = max(self.most, self.in_flight)
-            return future
+            return Lazy()
 
     counting = Counting()
     assert_same_bits(estimate(network(), along(2), 3, 300), estimate(network(), along(2), 3, 300, executor=counting))

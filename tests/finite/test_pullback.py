@@ -193,7 +193,7 @@ def test_operation_without_forward_mode(d: int) -> None:
             ctx.save_for_backward(inputs[0])
 
         @staticmethod
-        def backward(ctx, grad):  # type: ignore[no-untyped-def,override]
+        def backward(ctx, grad):  # type: ignore[no-untyped-def]
             return 3 * ctx.saved_tensors[0] ** 2 * grad
 
     x, weights = points(2, d, seed=4), points(6, d, seed=5)
