@@ -148,8 +148,8 @@ assert sp.simplify(deep.A - (sw**2 / 2) ** 3) == 0 and deep.B == 0 and deep.ricc
 #
 # The metric is $g_{\mu\nu} = \partial_{x^\mu}\partial_{y^\nu} k$ at $y = x$ (derivation 4). Off coincidence,
 #
-# $$ \partial_{x^\mu}\partial_{y^\nu} k = k_t\,\delta_{\mu\nu} + k_{tt}\, y_\mu x_\nu + 2 k_{t s_x}\, x_\mu x_\nu
-#    + 2 k_{t s_y}\, y_\mu y_\nu + 4 k_{s_x s_y}\, x_\mu y_\nu, \qquad
+# $$ \partial_{x^\mu}\partial_{y^\nu} k = k_t\,\delta_{\mu\nu} + k_{tt}\, y_\mu x_\nu + 2 k_{t s_x}\, x_\mu x_\nu +
+#    2 k_{t s_y}\, y_\mu y_\nu + 4 k_{s_x s_y}\, x_\mu y_\nu, \qquad
 #    s_x = |x|^2,\ s_y = |y|^2,\ t = x\cdot y . $$
 #
 # With $c, p, q$ instead of $t, s_x, s_y$ (a factor $\sigma_w^2$ for each derivative), the four second derivatives of
