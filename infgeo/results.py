@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from typing import Any
 
 
@@ -23,9 +26,124 @@ class Estimate:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """One number of the theory against its estimate from simulated networks.
+
+    `point` is the index of the input (for an off-diagonal kernel entry `other` is the second one), `radius` its norm.
+    `width` is None where the estimate is extrapolated to infinite width. `z` = (estimate - theory) / standard error
+    (for the volume element the logs are compared), `p` its two-sided p-value with Student's t. Both are None where the
+    comparison is exact: no spread between the networks, by construction.
+    """
+
+    quantity: str
+    point: int
+    radius: float
+    width: int | None
+    theory: float
+    estimate: float
+    standard_error: float
+    z: float | None
+    p: float | None
+    passed: bool
+    other: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How a quantity depends on the width n.
+
+    kind "spread": exponent of n in the standard deviation between networks, expected -1/2.
+    kind "bias": exponent of n in the bias, expected -1; only checked where it is resolved (`p` None otherwise).
+    kind "fit": chi^2 of the extrapolation in 1/n at one point, expected the degrees of freedom; `standard_error` and
+    `z` are None.
+    """
+
+    quantity: str
+    kind: str
+    expected: float
+    value: float | None
+    standard_error: float | None
+    z: float | None
+    p: float | None
+    passed: bool
+    point: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A replicate mean at one width: what comparisons and trends are made of, kept for pictures and for reuse."""
+
+    quantity: str
+    point: int
+    width: int
+    samples: int
+    mean: float
+    standard_error: float
+    theory: float
+    other: int | None = None
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """The outcome of `infgeo.validate`. Lengths and scales are those of the inputs; R is positive on spheres.
+
+    `configuration` holds everything that the run can be repeated from (with versions), `points` the inputs,
+    `curve` the theory against radius (name -> values; "radius" among them), `level` the family-wise error level of
+    the verdict and `adjusted_p` the smallest p-value after Holm's correction. `partial` says that the run was
+    interrupted; `widths_done` are then fewer than `configuration["widths"]`.
+    """
+
+    configuration: Mapping[str, Any]
+    points: tuple[tuple[float, ...], ...]
+    rows: tuple[Comparison, ...]
+    trends: tuple[Trend, ...]
+    measurements: tuple[Measurement, ...] = field(repr=False)
+    curve: Mapping[str, tuple[float, ...]] = field(repr=False)
+    level: float
+    adjusted_p: float | None
+    widths_done: tuple[int, ...]
+    partial: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> tuple[Comparison | Trend, ...]:
+        """The checks that failed."""
+        checks: tuple[Comparison | Trend, ...] = (*self.rows, *self.trends)
+        return tuple(check for check in checks if not check.passed)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed, and all that was asked for was checked: a partial run has not passed."""
+        return bool(self.rows) and not self.failures and not self.partial
+
+    def table(self, every_row: bool = False) -> str:
+        """Return the report as text: the worst comparison of each quantity, or every row."""
+        text: str = import_module("infgeo.report").table(self, every_row)
+        return text
+
+    def to_json(self) -> str:
+        """Return the report as a strict JSON document (RFC 8259: no NaN; what is not finite is a string)."""
+        document = {"passed": self.passed, "failures": len(self.failures), **asdict(self)}
+        return json.dumps(json_safe(document), allow_nan=False, indent=1)
+
+    def plot(self, path: Any) -> None:
+        """Write a picture to `path` (.png, .pdf or .svg): theory and estimates against radius, errors against width.
+
+        Raises MissingExtra without matplotlib (`pip install 'infgeo[plot]'`).
+        """
+        import_module("infgeo.plot").draw(self, path)
+
+    def __str__(self) -> str:
+        """Return the short table."""
+        return self.table()
+
+
 def json_safe(value: Any) -> Any:
     """Return `value` with non-finite floats replaced by the strings JSON can carry ("nan", "inf", "-inf")."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [json_safe(item) for item in value]

@@ -1,0 +1,95 @@
+"""What the commands do. Each takes the parsed arguments and returns the exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+
+from infgeo.errors import InvalidInput
+
+
+def activations(arguments: Namespace) -> int:
+    """List the catalogue: name, formula, source."""
+    from infgeo.symbolic.catalogue import available, get
+
+    names = available()
+    width = max(map(len, names))
+    formulas = {name: str(get(name)) for name in names}
+    column = max(map(len, formulas.values()))
+    for name in names:
+        print(f"{name.ljust(width)}  {formulas[name].ljust(column)}  {get(name).source}")
+    return 0
+
+
+def derive(arguments: Namespace) -> int:
+    """Print closed forms."""
+    from infgeo.cli.derive import derivation
+    from infgeo.symbolic.network import MLP
+
+    mlp = MLP(arguments.activation, depth=arguments.depth)
+    print(derivation(mlp, arguments.quantity, arguments.format, arguments.explicit))
+    return 0
+
+
+def emit(arguments: Namespace) -> int:
+    """Write a standalone module."""
+    from infgeo.numeric.emit import emit as source_of
+    from infgeo.report import check_writable, write_whole
+    from infgeo.symbolic.network import MLP
+
+    mlp = MLP(arguments.activation, depth=arguments.depth)
+    if arguments.output is None:
+        print(source_of(mlp, arguments.backend), end="")
+        return 0
+    check_writable(arguments.output)
+    write_whole(arguments.output, source_of(mlp, arguments.backend).encode())
+    print(f"wrote {arguments.output}", file=sys.stderr)
+    return 0
+
+
+def validate(arguments: Namespace) -> int:
+    """Compare with simulation; print the table, write JSON and picture."""
+    from infgeo.cli.points import read_points
+    from infgeo.report import check_writable, write_whole
+    from infgeo.symbolic.network import MLP
+
+    mlp = MLP(arguments.activation, depth=arguments.depth)
+    points = None if arguments.points is None else read_points(arguments.points)
+    if points is None and arguments.input_dim is None:
+        raise InvalidInput("the input dimension is missing; give --input-dim D, or --points FILE")
+    for path in (arguments.json, arguments.plot):
+        if path is not None:
+            check_writable(path)
+    if arguments.plot is not None:
+        from infgeo.plot import check_format
+
+        check_format(arguments.plot)
+
+    from infgeo.cli.progress import progress_bar
+    from infgeo.cli.workers import worker_pool
+    from infgeo.validation import validate as run
+
+    with worker_pool(arguments.jobs) as executor, progress_bar("networks") as progress:
+        report = run(
+            mlp,
+            arguments.input_dim if points is None or arguments.input_dim is not None else points.shape[-1],
+            points,
+            weight_std=arguments.weight_std,
+            bias_std=arguments.bias_std,
+            widths=arguments.widths,
+            samples=arguments.samples,
+            seed=arguments.seed,
+            executor=executor,
+            progress=progress,
+        )
+    if arguments.json is not None:
+        write_whole(arguments.json, (report.to_json() + "\n").encode())
+    if arguments.plot is not None and report.rows:
+        report.plot(arguments.plot)
+    try:
+        print(report.table(arguments.all_rows), flush=True)
+    except BrokenPipeError:
+        # Whoever reads the table, the exit status is the verdict. Python flushes once more at exit: into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0 if report.passed else 1

@@ -1,0 +1,130 @@
+"""Arguments and exit statuses of the command line. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from infgeo import __version__
+from infgeo.errors import InfgeoError
+
+PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+QUANTITIES = ("kernel", "ntk", "metric", "volume_element", "ricci_scalar", "ricci_tensor", "sectional_curvature", "all")
+EPILOG = """exit status: 0 passed; 1 a check failed, or the run was interrupted and is partial;
+2 bad input (one line on stderr)"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that reports an error in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and exit with the status of bad input."""
+        self.exit(BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def positive(text: str) -> int:
+    """Parse an integer >= 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer >= 1")
+    return value
+
+
+def natural(text: str) -> int:
+    """Parse an integer >= 0."""
+    return 0 if text.strip() == "0" else positive(text)
+
+
+def scale(text: str) -> float:
+    """Parse a finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
+    return value
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """Parse integers separated by commas."""
+    return tuple(positive(part) for part in text.split(","))
+
+
+def build() -> Parser:
+    """Return the parser."""
+    parser = Parser(
+        prog="infgeo",
+        description="The Riemannian geometry that neural networks induce on their input space.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"infgeo {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="derive | emit | validate | activations")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=text, description=text, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+
+    derive = command("derive", "print closed forms at infinite width (the Ricci scalar is positive on spheres)")
+    derive.add_argument("activation", metavar="NAME", help="a name listed by `infgeo activations`")
+    derive.add_argument("--depth", type=positive, default=1, help="number of hidden layers (default 1)")
+    derive.add_argument("--quantity", choices=QUANTITIES, default="all")
+    derive.add_argument("--format", choices=("text", "latex", "python"), default="text")
+    derive.add_argument("--explicit", action="store_true", help="depth >= 2: substitute everything into one formula")
+
+    emit = command("emit", "write the geometry as a standalone module of numeric functions")
+    emit.add_argument("activation", metavar="NAME")
+    emit.add_argument("--backend", choices=("numpy", "torch", "mpmath"), default="numpy")
+    emit.add_argument("--depth", type=positive, default=1)
+    emit.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
+
+    validate = command("validate", "compare the closed forms with simulated networks of finite width")
+    validate.add_argument("activation", metavar="NAME")
+    validate.add_argument("--input-dim", type=positive, metavar="D", help="default: that of the points")
+    validate.add_argument("--depth", type=positive, default=1)
+    validate.add_argument("--weight-std", type=scale, metavar="SIGMA_W", help="> 0 (default 1)")
+    validate.add_argument("--bias-std", type=scale, metavar="SIGMA_B", help=">= 0 (default 1)")
+    validate.add_argument("--seed", type=natural, default=0)
+    validate.add_argument("--points", metavar="FILE", help=".npy or .csv, one point a row (default: 8 radii, 0.3 to 4)")
+    validate.add_argument("--widths", type=widths, metavar="N,N,...", help="the ladder of widths")
+    validate.add_argument("--samples", type=positive, metavar="M", help="networks at each width")
+    validate.add_argument("--jobs", type=positive, metavar="J", help="worker processes (default: one a core)")
+    validate.add_argument("--json", metavar="FILE", help="write the report as JSON")
+    validate.add_argument("--plot", metavar="FILE", help="write a picture: .png, .pdf or .svg")
+    validate.add_argument("--all-rows", action="store_true", help="print every comparison")
+
+    command("activations", "list the catalogue of activations")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; see the help for their meaning."""
+    try:
+        arguments = build().parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        from infgeo.cli import commands
+
+        status: int = getattr(commands, arguments.command)(arguments)
+        sys.stdout.flush()
+        return status
+    except InfgeoError as error:
+        print(f"infgeo: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python flushes stdout once more at exit: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PASSED
+    except KeyboardInterrupt:
+        print("infgeo: interrupted", file=sys.stderr)
+        return INTERRUPTED

@@ -1,0 +1,44 @@
+"""Points from a file: .npy or .csv."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from infgeo.errors import InvalidInput
+
+
+def read_points(path: str) -> np.ndarray:
+    """Return the points (N, d) of a .npy file of floats, or of a .csv file with one point a row and no header.
+
+    Raises InvalidInput, naming the file and the remedy, for a file that cannot be read, that holds no numbers, rows
+    of different lengths, nothing at all, objects, integers (.npy), NaN or infinity.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in (".npy", ".csv"):
+        raise InvalidInput(f"points file {path} must end in .npy or .csv")
+    try:
+        array = np.load(path, allow_pickle=False) if ending == ".npy" else _read_csv(path)
+    except OSError as error:
+        raise InvalidInput(f"cannot read points file {path}: {error.strerror or error}") from None
+    except (ValueError, EOFError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "it is empty"
+        raise InvalidInput(f"points file {path} is not a table of numbers, one point a row: {reason}") from None
+    if array.dtype.kind != "f":
+        raise InvalidInput(f"points file {path} has dtype {array.dtype}; save floats: array.astype(float)")
+    if array.ndim != 2 or 0 in array.shape:
+        raise InvalidInput(f"points file {path} has shape {array.shape}; it must hold at least one point, as (N, d)")
+    if not np.isfinite(array).all():
+        row, column = np.argwhere(~np.isfinite(array))[0]
+        raise InvalidInput(
+            f"points file {path} has {array[row, column]} at row {row + 1}, column {column + 1}; remove such points"
+        )
+    return array
+
+
+def _read_csv(path: str) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of an empty file, which the caller reports
+        return np.loadtxt(path, delimiter=",", ndmin=2, dtype=float, encoding="utf-8")

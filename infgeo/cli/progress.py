@@ -1,0 +1,36 @@
+"""Progress on stderr: a bar where there is a terminal and rich, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+STEPS = 5
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function progress(done, total)."""
+    if sys.stderr.isatty():
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        except ImportError:
+            pass
+        else:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+                task = bar.add_task(label, total=None)
+                yield lambda done, total: bar.update(task, completed=done, total=total)
+            return
+    said = 0
+
+    def line(done: int, total: int) -> None:
+        nonlocal said
+        step = STEPS * done // total
+        if step > said:
+            said = step
+            print(f"{label}: {done} of {total}", file=sys.stderr, flush=True)
+
+    yield line

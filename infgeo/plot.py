@@ -1,0 +1,242 @@
+"""The picture of a validation report: theory and estimates against radius, errors against width."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.report import write_whole
+from infgeo.results import ValidationReport
+
+# Colours by Okabe and Ito, distinguishable without red-green vision; marker and dash carry the same in grey.
+STYLES = {
+    "metric_radial": ("#0072B2", "o", "-", r"radial, $A+sB$"),
+    "metric_tangential": ("#D55E00", "s", "--", r"tangential, $A$"),
+    "kernel": ("#999999", "x", ":", "kernel"),
+    "log_mean_det_metric": ("#CC79A7", "v", "-.", r"$\log\,\mathrm{E}[\det g]$"),
+    "volume_element": ("#009E73", "^", "-", r"$\sqrt{\det g}$"),
+    "log_volume_element": ("#E69F00", "P", "--", r"$\log\sqrt{\det g}$"),
+    "ricci_scalar": ("#000000", "D", "-", r"Ricci scalar $R$"),
+}
+FORMATS = (".png", ".pdf", ".svg")
+RC: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "axes.titlesize": 9,
+    "legend.fontsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "mathtext.fontset": "cm",
+    "svg.hashsalt": "infgeo",
+}
+
+
+def draw(report: ValidationReport, path: str | os.PathLike[str]) -> None:
+    """Write the picture to `path` (.png at 200 dpi, .pdf or .svg), whole or not at all.
+
+    Left: lines are the theory at infinite width; points the estimates, extrapolated to infinite width, or at the widest
+    one where there is no bias. Right: the spread between networks and the size of the bias against the width, with
+    guides n^(-1/2) and 1/n, and every z against its normal quantile. Bars are two standard errors.
+
+    Raises MissingExtra without matplotlib, InvalidInput for another ending or a report without comparisons.
+    """
+    ending = check_format(path)
+    if not report.rows:
+        raise InvalidInput("the report has no comparisons to draw: no width was completed")
+    figure = make_figure(report)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=ending[1:], dpi=200, metadata={"Date": None} if ending == ".svg" else None)
+    write_whole(path, buffer.getvalue())
+
+
+def check_format(path: str | os.PathLike[str]) -> str:
+    """Return the ending of `path`, or raise: InvalidInput for an unknown one, MissingExtra without matplotlib."""
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise InvalidInput(f"cannot draw to {path}: the name must end in one of {', '.join(FORMATS)}")
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise MissingExtra("drawing a report", "plot") from None
+    return ending
+
+
+def make_figure(report: ValidationReport) -> Any:
+    """Return the picture as a matplotlib Figure, which no global state knows of."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(RC):
+        if not report.curve:
+            figure = Figure(figsize=(4.2, 3.4), layout="constrained")
+            _spread_panel(figure.add_subplot(), report)
+            figure.suptitle(_title(report), fontsize=10)
+            return figure
+        figure = Figure(figsize=(7.4, 7.4), layout="constrained")
+        left, right = figure.subplots(3, 2).T
+        _radius_panel(left[0], report, ("metric_radial", "metric_tangential"), "eigenvalue of $g$")
+        _radius_panel(left[1], report, ("volume_element",), r"volume element $\sqrt{\det g}$")
+        _radius_panel(left[2], report, ("ricci_scalar",), "Ricci scalar $R$")
+        left[2].set_xlabel(r"radius $|x|$")
+        _spread_panel(right[0], report)
+        _bias_panel(right[1], report)
+        right[1].set_xlabel("width $n$")
+        _z_panel(right[2], report)
+        figure.suptitle(_title(report), fontsize=10)
+        return figure
+
+
+def _title(report: ValidationReport) -> str:
+    c = report.configuration
+    scaled = r"/\sqrt{d}" if c["input_scale"] else ""
+    state = "partial" if report.partial else "passed" if report.passed else "FAILED"
+    return (
+        rf"$\phi(z)$ = {c['activation']}, depth {c['depth']}, $d = {c['input_dim']}$,"
+        rf" $\sigma_w = {c['weight_std']:g}{scaled}$, $\sigma_b = {c['bias_std']:g}$: {state}"
+    )
+
+
+def _radius_panel(axes: Any, report: ValidationReport, names: tuple[str, ...], label: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    present = [name for name in names if name in report.curve and any(row.quantity == name for row in report.rows)]
+    for name in present:
+        colour, marker, dash, text = STYLES[name]
+        rows = [row for row in report.rows if row.quantity == name]
+        widest = max((row.width for row in rows if row.width is not None), default=None)
+        rows = [row for row in rows if row.width == widest]
+        axes.plot(report.curve["radius"], report.curve[name], dash, color=colour, zorder=1)
+        axes.errorbar(
+            [row.radius for row in rows],
+            [row.estimate for row in rows],
+            yerr=[2 * row.standard_error for row in rows],
+            fmt=marker,
+            color=colour,
+            markerfacecolor="white",
+            capsize=2,
+            label=text,
+            zorder=2,
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylabel(label)
+    values = np.concatenate([np.asarray(report.curve[name]) for name in present]) if present else np.zeros(1)
+    if present and values.min() > 0 and values.max() > 10 * values.min():
+        axes.set_yscale("log")
+    elif not np.ptp(values) > 1e-9 * np.abs(values).max():
+        middle = float(values.mean())
+        margin = 0.1 * abs(middle) or 1.0
+        axes.set_ylim(middle - margin, middle + margin)
+    if not present:
+        axes.text(0.5, 0.5, "not compared", transform=axes.transAxes, ha="center", va="center", color="0.4")
+    if len(present) > 1:
+        axes.legend()
+
+
+def _width_axes(axes: Any, report: ValidationReport) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    widths = np.asarray(report.widths_done, dtype=float)
+    axes.set_xticks(widths, [f"{int(n)}" for n in widths])
+    axes.set_xlim(widths[0] / 1.2, widths[-1] * 1.2)
+    axes.tick_params(axis="x", which="minor", bottom=False)
+
+
+def _guide(axes: Any, report: ValidationReport, start: float, power: float, text: str) -> None:
+    """Draw start * (n / n_0)^power across the panel."""
+    n = np.asarray(report.widths_done, dtype=float)
+    values = start * (n / n[0]) ** power
+    axes.plot(n, values, "-", color="0.75", linewidth=3.0, zorder=0)
+    axes.annotate(text, (n[-1], values[-1]), xytext=(0, 4), textcoords="offset points", ha="right", color="0.4")
+
+
+def _spread_panel(axes: Any, report: ValidationReport) -> None:
+    """Draw the standard deviation between networks, geometric mean over the points, against n."""
+    top = 0.0
+    for name in dict.fromkeys(m.quantity for m in report.measurements):
+        spread = _spread(report, name)
+        if spread is None:
+            continue
+        colour, marker, dash, text = STYLES[name]
+        axes.plot(*spread, marker=marker, linestyle=dash, color=colour, label=text)
+        top = max(top, spread[1][0])
+    _width_axes(axes, report)
+    if top:
+        _guide(axes, report, 1.6 * top, -0.5, "$n^{-1/2}$")
+        low, high = axes.get_ylim()
+        axes.set_ylim(low / 6, high)
+        axes.legend(loc="lower left", ncols=2, fontsize=7)
+    axes.set_ylabel("spread between networks\n(relative)")
+
+
+def _bias_panel(axes: Any, report: ValidationReport) -> None:
+    """Draw the size of the bias against n; arrows are upper limits, where it is below two standard errors."""
+    top = 0.0
+    for name in dict.fromkeys(trend.quantity for trend in report.trends if trend.kind == "bias"):
+        widths, size, error = _bias(report, name)
+        colour, marker, _, text = STYLES[name]
+        seen = size > 2 * error
+        style = {"color": colour, "markerfacecolor": "white", "capsize": 2}
+        low = np.minimum(2 * error, 0.9 * size)  # a bar to zero has no end on a log axis
+        axes.errorbar(widths[seen], size[seen], yerr=(low[seen], 2 * error[seen]), fmt=marker, label=text, **style)
+        limit = (size + 2 * error)[~seen]
+        axes.errorbar(widths[~seen], limit, yerr=0.35 * limit, uplims=True, fmt="none", color=colour, alpha=0.45)
+        if seen.any():
+            first = int(np.argmax(seen))
+            top = max(top, float(size[first] * widths[first] / widths[0]))
+    _width_axes(axes, report)
+    axes.set_ylabel("|bias| (relative)")
+    if top:
+        _guide(axes, report, 1.8 * top, -1.0, "$1/n$")
+        axes.legend(loc="lower left")
+    else:
+        axes.text(0.5, 0.5, "no bias resolved", transform=axes.transAxes, ha="center", va="center", color="0.4")
+
+
+def _spread(report: ValidationReport, name: str) -> tuple[np.ndarray, np.ndarray] | None:
+    values: dict[int, list[float]] = {}
+    for m in report.measurements:
+        if m.quantity == name and m.standard_error > 0:
+            unit = 1.0 if name.startswith("log") else abs(m.theory)
+            if unit > 0:
+                values.setdefault(m.width, []).append(m.standard_error * m.samples**0.5 / unit)
+    if not values:
+        return None
+    widths = sorted(values)
+    return np.array(widths), np.array([np.exp(np.mean(np.log(values[n]))) for n in widths])
+
+
+def _bias(report: ValidationReport, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return widths, |bias| and standard errors at the point that the trend of the bias is taken from."""
+    point = next(trend.point for trend in report.trends if trend.kind == "bias" and trend.quantity == name)
+    chosen = [m for m in report.measurements if (m.quantity, m.point) == (name, point) and m.other in (None, point)]
+    units = [abs(m.theory) if m.theory and not name.startswith("log") else 1.0 for m in chosen]
+    size = np.array([abs(m.mean - m.theory) / unit for m, unit in zip(chosen, units, strict=True)])
+    error = np.array([m.standard_error / unit for m, unit in zip(chosen, units, strict=True)])
+    return np.array([float(m.width) for m in chosen]), size, error
+
+
+def _z_panel(axes: Any, report: ValidationReport) -> None:
+    """Draw every z against the normal quantile it should have: the diagonal is what chance gives."""
+    z = np.sort([row.z for row in report.rows if row.z is not None])
+    axes.text(0.03, 0.92, f"{len(z)} comparisons", transform=axes.transAxes, va="top")
+    if len(z):
+        from scipy.special import ndtri
+
+        expected = ndtri((np.arange(len(z)) + 0.5) / len(z))
+        axes.plot(expected, z, ".", color="#0072B2", markersize=3)
+        span = float(max(3.0, np.abs(expected).max()))
+        axes.plot([-span, span], [-span, span], "-", color="0.6", linewidth=0.8, zorder=0)
+    axes.set_xlabel("normal quantile")
+    axes.set_ylabel("$z$")

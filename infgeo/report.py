@@ -1,0 +1,187 @@
+"""A validation report as text, and files that are either written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from infgeo.errors import InvalidInput
+from infgeo.results import Comparison, Trend, ValidationReport
+
+TITLES = {
+    "kernel": "kernel",
+    "metric_radial": "metric, radial  A + sB",
+    "metric_tangential": "metric, tangential  A",
+    "log_mean_det_metric": "log E[det g]",
+    "volume_element": "volume element",
+    "log_volume_element": "log volume element",
+    "ricci_scalar": "Ricci scalar R",
+}
+TRENDS = {"spread": "spread ~ n^", "bias": "bias ~ n^", "fit": "fit in 1/n, chi^2"}
+
+
+def table(report: ValidationReport, every_row: bool = False) -> str:
+    """Return the report as text: verdict, the worst comparison of every quantity (or all of them), and the trends."""
+    parts = [_heading(report)]
+    if report.rows:
+        shown = report.rows if every_row else _worst_rows(report)
+        title = "comparisons" if every_row else "worst comparison of each quantity (R > 0 on spheres)"
+        parts.append(f"{title}\n" + _align(_comparison_cells(shown, report, every_row)))
+    if report.trends:
+        trends = report.trends if every_row else _worst_trends(report)
+        parts.append("trends in width\n" + _align(_trend_cells(trends)))
+    if report.failures and not every_row:
+        rows = [check for check in report.failures if isinstance(check, Comparison)]
+        trends = [check for check in report.failures if isinstance(check, Trend)]
+        listed = _comparison_cells(rows[:20], report, every_row=True) if rows else []
+        text = [
+            "failed checks",
+            *([_align(listed)] if listed else []),
+            *([_align(_trend_cells(trends[:20]))] if trends else []),
+        ]
+        parts.append("\n".join(text))
+    parts += [f"note: {note}" for note in report.notes]
+    parts.append(_verdict(report))
+    return "\n\n".join(parts)
+
+
+def _heading(report: ValidationReport) -> str:
+    c = report.configuration
+    radii = sorted({row.radius for row in report.rows})
+    span = f", |x| from {radii[0]:.3g} to {radii[-1]:.3g}" if len(radii) > 1 else ""
+    scaled = " / sqrt(d)" if c["input_scale"] else ""
+    return (
+        f"phi(z) = {c['activation']}, depth {c['depth']}, d = {c['input_dim']}, sigma_w = {c['weight_std']:g}{scaled},"
+        f" sigma_b = {c['bias_std']:g}\n"
+        f"{len(report.points)} points{span}; {c['samples']} networks at each width n ="
+        f" {', '.join(map(str, report.widths_done)) or '(none)'}; seed {c['seed']}"
+    )
+
+
+def _verdict(report: ValidationReport) -> str:
+    checks = len(report.rows) + sum(trend.p is not None for trend in report.trends)
+    adjusted = "" if report.adjusted_p is None else f", smallest adjusted p = {report.adjusted_p:.2g}"
+    rule = f"{checks} checks, family-wise level {report.level:g} (Holm){adjusted}"
+    if report.partial:
+        count = f"{len(report.failures)} failed" if report.failures else "none failed so far"
+        return f"PARTIAL: interrupted; {rule}; {count}"
+    if not report.rows:
+        return "FAILED: nothing was compared"
+    return f"PASSED: {rule}" if report.passed else f"FAILED: {len(report.failures)} of {rule}"
+
+
+def _worst_rows(report: ValidationReport) -> list[Comparison]:
+    names = dict.fromkeys(row.quantity for row in report.rows)
+    groups = [[row for row in report.rows if row.quantity == name] for name in names]
+    return [min(group, key=_badness) for group in groups]
+
+
+def _badness(row: Comparison) -> tuple[bool, float]:
+    return row.passed, -abs(row.z) if row.z is not None else 0.0
+
+
+def _comparison_cells(rows: Sequence[Comparison], report: ValidationReport, every_row: bool) -> list[list[str]]:
+    counts = {name: sum(row.quantity == name for row in report.rows) for name in {row.quantity for row in report.rows}}
+    head = ["quantity", *([] if every_row else ["checks"]), "|x|", "n", "theory", "estimate", "s.e.", "z", ""]
+    cells = [head]
+    for row in rows:
+        where = f"{row.radius:.3g}" if row.other in (None, row.point) else f"({row.point},{row.other})"
+        cells.append(
+            [
+                TITLES[row.quantity],
+                *([] if every_row else [str(counts[row.quantity])]),
+                where,
+                ("any" if row.z is None else "oo") if row.width is None else str(row.width),
+                *_numbers(row.theory, row.estimate, row.standard_error),
+                "exact" if row.z is None else f"{row.z:+.2f}",
+                "ok" if row.passed else "FAILED",
+            ]
+        )
+    return cells
+
+
+def _numbers(theory: float, estimate: float, error: float) -> tuple[str, str, str]:
+    """Format to the second digit of the error: more digits say nothing."""
+    if not 0 < error < float("inf") or not (1e-4 < abs(theory) < 1e5):
+        return f"{theory:.6g}", f"{estimate:.6g}", f"{error:.2g}"
+    digits = 0
+    while round(error, digits) < 10 * 10.0**-digits and digits < 12:
+        digits += 1
+    return f"{theory:.{digits}f}", f"{estimate:.{digits}f}", f"{error:.{digits}f}"
+
+
+def _worst_trends(report: ValidationReport) -> list[Trend]:
+    kinds = dict.fromkeys((trend.kind, trend.quantity) for trend in report.trends)
+    groups = [[t for t in report.trends if (t.kind, t.quantity) == kind] for kind in kinds]
+    worst = [min(group, key=lambda t: (t.passed, 1.0 if t.p is None else t.p)) for group in groups]
+    return sorted(worst, key=lambda trend: list(TRENDS).index(trend.kind))
+
+
+def _trend_cells(trends: Sequence[Trend]) -> list[list[str]]:
+    cells = [["quantity", "law", "expected", "measured", "s.e.", "p", "", ""]]
+    for trend in trends:
+        value = "-" if trend.value is None else f"{trend.value:.3f}" if trend.kind != "fit" else f"{trend.value:.1f}"
+        expected = f"{trend.expected:g}" if trend.kind != "fit" else f"{trend.expected:g} (d.o.f.)"
+        error = "" if trend.standard_error is None else f"{trend.standard_error:.3f}"
+        p = "-" if trend.p is None else f"{trend.p:.2g}"
+        state = ("shown" if trend.p is None else "ok") if trend.passed else "FAILED"
+        note = f"point {trend.point}: {trend.note}" if trend.point is not None else trend.note
+        cells.append([TITLES[trend.quantity], TRENDS[trend.kind], expected, value, error, p, state, note])
+    return cells
+
+
+def _align(cells: list[list[str]]) -> str:
+    """Return the cells in columns: the first flush left, the last two as well, all others flush right."""
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    left = {0, len(widths) - 1} | ({1, len(widths) - 2} if "law" in cells[0] else set())
+    lines = []
+    for row in cells:
+        padded = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  " + "  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file by renaming a finished temporary one over it: readers see the old content or the new, no mixture.
+
+    What is not a regular file (/dev/stdout, a pipe) is written to directly. Raises InvalidInput if it cannot be done.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(content)
+            return
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.chmod(name, target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+            os.replace(name, target)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise InvalidInput(f"cannot write {path}: {error.strerror or error}; choose another path") from None
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise InvalidInput now if `path` cannot be written later: before a long computation, not after it."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise InvalidInput(f"cannot write {path}: it is a directory; name a file in it")
+    if target.exists() and not target.is_file():
+        return
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        raise InvalidInput(f"cannot write {path}: {error.strerror or error}; choose another path") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,210 @@
+"""From measurements at every width to comparisons with the theory, trends in width, and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from infgeo.results import Comparison, Measurement, Trend
+from infgeo.validation.simulation import Pooled
+from infgeo.validation.statistics import exponent, extrapolate, fit_p, holm, student_p
+from infgeo.validation.theory import Theory, log_determinant_factor
+
+# Statistics whose expectation is known at every width of a one-layer network; all others carry a bias of O(1/n).
+UNBIASED_AT_ONE_LAYER = ("kernel", "metric_radial", "metric_tangential", "log_mean_det_metric")
+# Sums over independent units: their variance is exactly proportional to 1/n at one layer.
+LINEAR_STATISTICS = ("kernel", "metric_radial", "metric_tangential")
+MANY_POINTS = 8
+RESOLVED = 5.0  # a bias of so many standard errors is resolved
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Series:
+    """One number over the ladder of widths: `mean`, `error` and `theory` (K,) on the scale on which they are compared.
+
+    `log_scale`: the logs of the quantity are compared, and the rows show its exponential.
+    """
+
+    quantity: str
+    point: int
+    other: int | None
+    widths: tuple[int, ...]
+    mean: np.ndarray
+    error: np.ndarray
+    theory: np.ndarray
+    dofs: np.ndarray
+    log_scale: bool = False
+    exact: bool = False
+    note: str = ""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the networks differ by more than rounding at every width."""
+        return not self.exact and bool((self.error > ROUNDING * np.abs(self.mean)).all())
+
+
+def series_of(theory: Theory, pooled: Mapping[int, Mapping[str, Pooled]], input_dim: int, depth: int) -> list[Series]:
+    """Return every number that is compared, over the widths that are done."""
+    widths = tuple(sorted(pooled))
+    result = []
+    for quantity, expected in theory.values.items():
+        parts = [pooled[width][quantity] for width in widths]
+        log_scale = quantity == "volume_element"
+        for point, other in _entries(quantity, len(expected)):
+            at = (point,) if other is None else (point, other)
+            mean = np.array([part.mean[at] for part in parts])
+            error = np.array([part.standard_error[at] for part in parts])
+            value = np.full(len(widths), expected[at])
+            if quantity == "log_mean_det_metric" and depth == 1:
+                value = value + [log_determinant_factor(width, input_dim) for width in widths]
+            if log_scale:
+                with np.errstate(divide="ignore"):
+                    mean, error, value = np.log(mean), error / mean, np.log(value)
+            dofs = np.array([part.samples - 1.0 for part in parts])
+            result.append(
+                Series(
+                    quantity, point, other, widths, mean, error, value, dofs, log_scale, parts[0].exact, parts[0].note
+                )
+            )
+    return result
+
+
+def _entries(quantity: str, count: int) -> list[tuple[int, int | None]]:
+    """Return the entries compared: all points; of a Gram matrix of many points, its diagonal and the next to it."""
+    if quantity != "kernel":
+        return [(i, None) for i in range(count)]
+    return [(i, j) for i in range(count) for j in range(i, count) if count <= MANY_POINTS or j <= i + 1]
+
+
+def compare(series: Series, radius: float, unbiased: bool) -> tuple[list[Comparison], list[Trend]]:
+    """Return the comparisons of one number, and the check of the extrapolation they rest on."""
+    if not series.is_random:
+        return [_exact(series, radius)], []
+    if unbiased:
+        return [
+            _row(series, radius, width, series.theory[k], series.mean[k], series.error[k], series.dofs[k])
+            for k, width in enumerate(series.widths)
+        ], []
+    if len(series.widths) < 3:
+        return [], []
+    fit = extrapolate(series.widths, series.mean, series.error, series.dofs)
+    row = _row(series, radius, None, series.theory[-1], fit.coefficients[0], fit.errors[0], fit.degrees_of_freedom[0])
+    note = f"b = {fit.coefficients[1]:.3g} ± {fit.errors[1]:.2g} in b/n"
+    trend = Trend(
+        series.quantity, "fit", fit.residual_df, fit.chi2, None, None, fit_p(fit, series.dofs), True, series.point, note
+    )
+    return [row], [trend]
+
+
+def _row(
+    series: Series, radius: float, width: int | None, theory: float, mean: float, error: float, dof: float
+) -> Comparison:
+    z = float((mean - theory) / error)
+    shown, estimate = (np.exp(theory), np.exp(mean)) if series.log_scale else (theory, mean)
+    scale = estimate if series.log_scale else 1.0
+    return Comparison(
+        series.quantity,
+        series.point,
+        radius,
+        width,
+        float(shown),
+        float(estimate),
+        float(error * scale),
+        z,
+        student_p(z, float(dof)),
+        True,
+        series.other,
+    )
+
+
+def _exact(series: Series, radius: float) -> Comparison:
+    """Return the comparison of a number that does not vary between networks: equal up to rounding, or wrong."""
+    gap = np.abs(series.mean - series.theory).max()
+    agrees = bool(gap <= ROUNDING * max(1.0, float(np.abs(series.theory).max())))
+    note = series.note or "the same in every network"
+    theory, mean = float(series.theory[-1]), float(series.mean[-1])
+    return Comparison(
+        series.quantity, series.point, radius, None, theory, mean, 0.0, None, None, agrees, series.other, note
+    )
+
+
+def spread_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], depth: int) -> Trend | None:
+    """Return the exponent of n in the standard deviation between networks (geometric mean over points)."""
+    widths = sorted(pooled)
+    parts = [pooled[width][quantity] for width in widths]
+    logs, errors = (np.array([getattr(part, name) for part in parts]) for name in ("log_spread", "log_spread_error"))
+    linear = depth == 1 and quantity in LINEAR_STATISTICS
+    corrections = 0 if linear else min(2, len(widths) - 2)
+    if len(widths) < (2 if linear else 3) or not np.isfinite(logs).all() or not (errors > 0).all():
+        return None
+    dofs = np.array([part.batches - 1.0 for part in parts])
+    value, error, dof = exponent(widths, logs, errors, dofs, corrections)
+    z = (value + 0.5) / error
+    return Trend(quantity, "spread", -0.5, value, error, z, student_p(z, dof), True)
+
+
+def bias_trend(series: Sequence[Series]) -> Trend | None:
+    """Return the exponent of n in the bias of one quantity, at the point where most widths resolve it.
+
+    It is checked where four widths or more resolve the bias, so that the term c/n^2 can be fitted with it, and
+    reported without a verdict otherwise.
+    """
+    random = [one for one in series if one.is_random]
+    if not random:
+        return None
+    ratios = [np.abs(one.mean - one.theory) / one.error for one in random]
+    counts = [int(np.argmin(ratio >= RESOLVED)) if (ratio < RESOLVED).any() else len(ratio) for ratio in ratios]
+    best = max(range(len(random)), key=lambda i: (counts[i], ratios[i][0]))
+    one, count = random[best], counts[best]
+    bias = (one.mean - one.theory)[:count]
+    if count < 3 or (np.sign(bias) != np.sign(bias[0])).any():
+        note = f"not resolved: over {RESOLVED:g} standard errors at {count} of {len(one.widths)} widths"
+        return Trend(one.quantity, "bias", -1.0, None, None, None, None, True, one.point, note)
+    errors = one.error[:count] / np.abs(bias)
+    corrections = 1 if count >= 4 else 0
+    value, error, dof = exponent(one.widths[:count], np.log(np.abs(bias)), errors, one.dofs[:count], corrections)
+    z = (value + 1.0) / error
+    if corrections == 0:
+        note = "resolved at 3 widths only: shown, not checked (the 1/n^2 term is in it)"
+        return Trend(one.quantity, "bias", -1.0, value, error, z, None, True, one.point, note)
+    note = f"resolved at n <= {one.widths[count - 1]}"
+    return Trend(one.quantity, "bias", -1.0, value, error, z, student_p(z, dof), True, one.point, note)
+
+
+def verdict(
+    rows: Sequence[Comparison], trends: Sequence[Trend], level: float
+) -> tuple[tuple[Comparison, ...], tuple[Trend, ...], float | None]:
+    """Mark what Holm's procedure rejects at the family-wise `level`; also return the smallest adjusted p-value."""
+    checks: tuple[Comparison | Trend, ...] = (*rows, *trends)
+    p_values = [check.p for check in checks if check.p is not None]
+    stands, adjusted = holm(p_values, level)
+    remaining = iter(stands)
+    judged_rows = tuple(row if row.p is None else replace(row, passed=next(remaining)) for row in rows)
+    judged_trends = tuple(trend if trend.p is None else replace(trend, passed=next(remaining)) for trend in trends)
+    return judged_rows, judged_trends, adjusted
+
+
+def measurements_of(series: Sequence[Series]) -> tuple[Measurement, ...]:
+    """Return the means at every width as plain values."""
+    result = []
+    for one in series:
+        value = np.exp if one.log_scale else np.asarray
+        mean, theory = value(one.mean), value(one.theory)
+        error = one.error * mean if one.log_scale else one.error
+        for k, width in enumerate(one.widths):
+            result.append(
+                Measurement(
+                    one.quantity,
+                    one.point,
+                    width,
+                    int(one.dofs[k]) + 1,
+                    float(mean[k]),
+                    float(error[k]),
+                    float(theory[k]),
+                    one.other,
+                )
+            )
+    return tuple(result)

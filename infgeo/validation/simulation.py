@@ -1,0 +1,158 @@
+"""The simulated side: replicate means at one width, in independent batches that can run in other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from infgeo.finite import FiniteEstimates, estimate
+
+BATCHES = 16
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What is simulated at every width: a network with numbers for its scales, at fixed points.
+
+    `network` carries the few attributes that `infgeo.finite` reads, so that it travels light between processes.
+    """
+
+    network: Any
+    points: np.ndarray  # (N, d)
+    samples: int
+    seed: int
+    quantities: tuple[str, ...]
+    scales: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, mlp: Any, points: np.ndarray, samples: int, seed: int, quantities: tuple[str, ...], **scales: Any
+    ) -> Simulation:
+        """Take from `mlp` what is simulated."""
+        network = SimpleNamespace(
+            activation=SimpleNamespace(expr=mlp.activation.expr, symbol=mlp.activation.symbol),
+            depth=mlp.depth,
+            weight_std=mlp.weight_std,
+            bias_std=mlp.bias_std,
+            input_scale=getattr(mlp, "input_scale", None),
+        )
+        return cls(network, points, samples, seed, quantities, scales)
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Sizes of the batches, each at least 2."""
+        count = max(1, min(BATCHES, self.samples // 4))
+        return [self.samples // count + (i < self.samples % count) for i in range(count)]
+
+    def run_batch(
+        self, width: int, batch: int, progress: Callable[[int, int], object] | None = None
+    ) -> FiniteEstimates:
+        """Return the estimates of one batch; its seed is made of (seed, batch), and `estimate` mixes in the width."""
+        seed = int(np.random.SeedSequence((self.seed, batch)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        return estimate(
+            self.network,
+            self.points,
+            width,
+            self.batch_sizes[batch],
+            seed=seed,
+            quantities=self.quantities,
+            progress=progress,
+            **self.scales,
+        )
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """One quantity at one width: mean and standard error over all replicates, and the spread between networks.
+
+    `mean` and `standard_error` have the quantity's shape. `log_spread` is the mean over the entries of log sd, and
+    `log_spread_error` its standard error from the batches, which makes no assumption about tails. `relative` says that
+    spread and standard error are in units of the mean, which is then itself given by its log. `exact` and `note` as in
+    `results.Estimate`.
+    """
+
+    mean: np.ndarray
+    standard_error: np.ndarray
+    samples: int
+    log_spread: float
+    log_spread_error: float
+    batches: int
+    exact: bool = False
+    note: str = ""
+
+
+def run_width(
+    simulation: Simulation, width: int, executor: Executor | None, advance: Callable[[int], object]
+) -> dict[str, Pooled]:
+    """Simulate all batches of one width and pool them; `advance(k)` is told of every k replicates done."""
+    sizes = simulation.batch_sizes
+    if executor is None:
+        batches = [simulation.run_batch(width, i, lambda _done, _total: advance(1)) for i in range(len(sizes))]
+    else:
+        futures: list[Future[FiniteEstimates]] = [
+            executor.submit(simulation.run_batch, width, i) for i in range(len(sizes))
+        ]
+        batches = []
+        try:
+            for future, size in zip(futures, sizes, strict=True):
+                batches.append(future.result())
+                advance(size)
+        finally:
+            for future in futures:
+                future.cancel()
+    return {
+        name: pool([getattr(batch, name) for batch in batches], logs=name == "log_mean_det_metric")
+        for name in simulation.quantities
+        if getattr(batches[0], name) is not None
+    }
+
+
+def pool(estimates: list[Any], logs: bool) -> Pooled:
+    """Pool batches of one quantity (Chan's update of means and sums of squares).
+
+    `logs`: the means are logs of means and the standard errors relative; they are pooled on a common scale.
+    """
+    sizes = np.array([e.samples for e in estimates], dtype=float)
+    means = np.stack([np.asarray(e.mean, dtype=float) for e in estimates])
+    errors = np.stack([np.asarray(e.standard_error, dtype=float) for e in estimates])
+    shift = means.max(axis=0) if logs else np.zeros_like(means[0])
+    if logs:
+        means = np.exp(means - shift)
+        errors = errors * means
+    count = sizes.sum()
+    column = sizes.reshape(-1, *(1,) * (means.ndim - 1))
+    mean = (column * means).sum(axis=0) / count
+    within = errors**2 * column * (column - 1)
+    squares = within.sum(axis=0) + (column * (means - mean) ** 2).sum(axis=0)
+    error = np.sqrt(squares / (count - 1) / count)
+    log_spread, log_spread_error = spread(within, sizes, mean if logs else np.ones_like(mean))
+    if logs:
+        mean, error = shift + np.log(mean), error / mean
+    return Pooled(
+        mean, error, int(count), log_spread, log_spread_error, len(sizes), estimates[0].exact, estimates[0].note
+    )
+
+
+def spread(within: np.ndarray, sizes: np.ndarray, unit: np.ndarray) -> tuple[float, float]:
+    """Return the mean over entries of log(sd / unit), from sums of squares within batches, and its standard error.
+
+    The entries of one batch come from the same networks; so the error is taken from batch to batch, of the mean over
+    entries of (variance in the batch / variance), which is the linear response of the log to each batch.
+    """
+    freedom = sizes - 1
+    flat = within.reshape(len(sizes), -1)
+    variance = flat.sum(axis=0) / freedom.sum()
+    random = variance > 0
+    if not random.any() or len(sizes) < 2:
+        return -np.inf, np.inf
+    ratios = (flat[:, random] / freedom[:, None] / variance[random]).mean(axis=1)
+    log_sd = 0.5 * np.log(variance[random]) - np.log(unit.reshape(-1)[random])
+    # weights freedom / sum: the pooled variance is the weighted mean of the batches' variances
+    weights = freedom / freedom.sum()
+    error = 0.5 * np.sqrt((weights**2 * (ratios - 1) ** 2).sum() * len(sizes) / (len(sizes) - 1))
+    return float(log_sd.mean()), float(error)

@@ -1,0 +1,77 @@
+"""The theoretical side: the numbers that the emitted closed forms give at the points, and along a radius."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from infgeo.errors import MetricDoesNotExist
+
+METRIC_QUANTITIES = (
+    "metric_radial",
+    "metric_tangential",
+    "log_mean_det_metric",
+    "volume_element",
+    "log_volume_element",
+    "ricci_scalar",
+)
+
+
+@dataclass(frozen=True)
+class Theory:
+    """Infinite-width values: quantity -> array, (N, N) for the kernel and (N,) for all others.
+
+    `missing` says why the network has no metric, where it has none; then only the kernel is there.
+    """
+
+    values: dict[str, np.ndarray]
+    missing: str = ""
+
+
+def theory_at(mlp: Any, geometry: Any, points: np.ndarray) -> Theory:
+    """Evaluate the closed forms at points (N, d)."""
+    values = {"kernel": np.asarray(geometry.kernel(points))}
+    try:
+        _ = mlp.metric
+    except MetricDoesNotExist as error:
+        return Theory(values, str(error))
+    return Theory(values | metric_values(geometry, points))
+
+
+def metric_values(geometry: Any, points: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the eigenvalues of the metric in the radial direction and across it, and what is made of it."""
+    d = points.shape[1]
+    metric = np.asarray(geometry.metric(points))
+    radius = np.linalg.norm(points, axis=1)
+    direction = np.eye(1, d).repeat(len(points), axis=0)  # at the origin all directions are alike
+    direction[radius > 0] = points[radius > 0] / radius[radius > 0, None]
+    radial = np.einsum("pi,pij,pj->p", direction, metric, direction)
+    values = {"metric_radial": radial}
+    if d > 1:
+        values["metric_tangential"] = (np.trace(metric, axis1=1, axis2=2) - radial) / (d - 1)
+    log_volume = np.asarray(geometry.log_volume_element(points))
+    return values | {
+        "log_mean_det_metric": 2.0 * log_volume,
+        "volume_element": np.asarray(geometry.volume_element(points)),
+        "log_volume_element": log_volume,
+        "ricci_scalar": np.asarray(geometry.ricci_scalar(points)),
+    }
+
+
+def log_determinant_factor(width: int, input_dim: int) -> float:
+    """Return log of n (n - 1) ... (n - d + 1) / n^d.
+
+    By this factor E[det g] of one layer of width n differs from det g at infinite width, for any activation
+    (Cauchy-Binet: det g is a sum over sets of d distinct units, which are independent).
+    """
+    return float(np.log1p(-np.arange(input_dim) / width).sum())
+
+
+def radial_curve(geometry: Any, radii: np.ndarray, input_dim: int) -> dict[str, tuple[float, ...]]:
+    """Return every quantity of the metric along a ray, and the radius itself: name -> values."""
+    points = np.zeros((len(radii), input_dim))
+    points[:, 0] = radii
+    values = {"radius": radii} | metric_values(geometry, points)
+    return {name: tuple(float(v) for v in array) for name, array in values.items()}

@@ -1,0 +1,225 @@
+"""`infgeo.validate`: the closed forms of a network against simulated networks of finite width."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from infgeo import __version__
+from infgeo.errors import InvalidInput
+from infgeo.finite.inputs import positive_integer, real_number, seed_integer
+from infgeo.finite.network import specify
+from infgeo.results import Comparison, Trend, ValidationReport
+from infgeo.validation import comparison, design
+from infgeo.validation.simulation import Pooled, Simulation, run_width
+from infgeo.validation.theory import Theory, radial_curve, theory_at
+
+LEVEL = 1e-3
+CURVE_POINTS = 121
+
+
+def validate(
+    mlp: Any,
+    input_dim: int,
+    points: Any = None,
+    *,
+    weight_std: float | None = None,
+    bias_std: float | None = None,
+    parameters: Mapping[str, float] | None = None,
+    widths: Iterable[int] | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    quantities: Iterable[str] | None = None,
+    level: float = LEVEL,
+    executor: Executor | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> ValidationReport:
+    """Compare the geometry of `mlp` at infinite width with that of sampled networks on a ladder of widths.
+
+    The theory comes from `mlp.numeric`, the simulation from `infgeo.finite.estimate`; they share no formula. Compared
+    are the kernel (Gram matrix), the eigenvalues of the metric (radial A + s B, tangential A), the mean of det g, the
+    volume element sqrt(det g) and its log, and the Ricci scalar (positive on spheres).
+
+    One layer: kernel, metric and det g have exact expectations at every width n, the last one
+    n(n - 1)...(n - d + 1)/n^d det g_inf; they are compared at every width, z = (estimate - theory)/standard error.
+    All else has a bias b/n + c/n^2 + ...: the means y_n are fitted by weighted least squares, weights 1/se^2,
+
+        y_n = y_inf + b/n + c/n^2        (no c below four widths; for the volume element, of log mean)
+
+    and y_inf is compared, with the standard error propagated; chi^2 of each fit is a check of its own. So are the
+    exponents of n in the spread between networks (-1/2) and, where it is resolved, in the bias (-1). p-values are
+    two-sided, Student's t. The verdict is Holm's: the probability that a correct theory fails any check is at most
+    `level`.
+
+    Args:
+        mlp: an `infgeo.MLP`.
+        input_dim: d >= 1. At d = 1 there is no tangential eigenvalue and R = 0 exactly.
+        points: inputs (N, d), floats; default 8 points with |x| from 0.3 to 4 in directions drawn from the seed.
+        weight_std: sigma_w where `mlp` leaves it symbolic; default 1.
+        bias_std: sigma_b where `mlp` leaves it symbolic; default 1.
+        parameters: values of the activation's own parameters.
+        widths: the ladder; three or more for the quantities that are extrapolated. The expansion needs n >> d^2.
+        samples: number of networks at each width, at least 8.
+        seed: of points and networks, 0 <= seed < 2^63. The same seed gives the same report, with any executor.
+        quantities: names of what is compared (those of `infgeo.finite.FiniteEstimates`, without "metric"); default all.
+        level: family-wise error level of the verdict.
+        executor: any concurrent.futures.Executor; by default the networks are simulated here, one by one.
+        progress: called as progress(done, total), in networks.
+
+    Returns:
+        A `ValidationReport`: `.passed`, `.table()`, `.to_json()`, `.plot(path)`. After a KeyboardInterrupt it has the
+        widths completed so far, and `.partial` is True. A metric that does not exist is left out, with a note.
+
+    Raises:
+        InvalidInput: for an argument outside its domain, by name.
+        SingularMetric: for a width below d, or a network whose metric loses rank at a point.
+        NoClosedForm: the kernel has no closed form to compare with.
+
+    Source: arXiv 2301.11375, section 3, for the quantities.
+    """
+    d = positive_integer(input_dim, "input_dim")
+    seed = seed_integer(seed, 63)
+    level = real_number(level, "level", minimum=0.0, strict=True)
+    if level >= 1:
+        raise InvalidInput(f"level is {level}; pass a probability below 1, for example {LEVEL}")
+    x = design.default_points(d, seed) if points is None else design.checked_points(points, d)
+    specification = specify(mlp, weight_std, bias_std, parameters)
+    geometry = mlp.numeric(weight_std=weight_std, bias_std=bias_std, **dict(parameters or {}))
+    theory, notes = _select(theory_at(mlp, geometry, x), quantities)
+    has_metric = len(theory.values) > 1 or "kernel" not in theory.values
+    ladder = design.default_widths(d, mlp.depth) if widths is None else design.checked_widths(widths, d, has_metric)
+    curved = d > 1 and not specification.activation.piecewise_linear
+    if curved and "ricci_scalar" in theory.values and widths is None and ladder[0] < 4 * d**2:
+        theory.values.pop("ricci_scalar")
+        notes.append(
+            f"the Ricci scalar is left out: its expansion in 1/n needs n >> d^2 = {d**2}, and the default widths"
+            f" start at {ladder[0]}; pass wider ones to compare it"
+        )
+    count = design.default_samples(d, mlp.depth, ladder, len(x)) if samples is None else samples
+    count = positive_integer(count, "samples", 8, "the spread between networks is taken from batches of them")
+    simulation = Simulation.of(
+        mlp,
+        x,
+        count,
+        seed,
+        tuple(theory.values),
+        weight_std=weight_std,
+        bias_std=bias_std,
+        parameters=dict(parameters or {}),
+    )
+    pooled, partial = _simulate(simulation, ladder, executor, progress)
+    if partial:
+        notes.append(f"interrupted: {len(pooled)} of {len(ladder)} widths done")
+    if has_metric and len(pooled) < 3:
+        notes.append(
+            "fewer than three widths: nothing is extrapolated, only what is unbiased at every width is compared"
+        )
+    rows, trends, adjusted, measurements = _judge(theory, pooled, x, mlp.depth, level)
+    configuration = {
+        "network": str(mlp),
+        "activation": str(mlp.activation.expr),
+        "depth": mlp.depth,
+        "input_dim": d,
+        "weight_std": specification.weight_std,
+        "bias_std": specification.bias_std,
+        "input_scale": getattr(mlp, "input_scale", None),
+        "parameters": dict(parameters or {}),
+        "widths": ladder,
+        "samples": count,
+        "seed": seed,
+        "sampler": "iid",
+        "default_points": points is None,
+        "verdict": f"Holm's procedure over all checks with a p-value, family-wise level {level:g}; Student's t",
+        "versions": {"infgeo": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in ("numpy", "scipy", "sympy", "torch")},
+    }
+    return ValidationReport(
+        configuration=configuration,
+        points=tuple(tuple(float(v) for v in point) for point in x),
+        rows=rows,
+        trends=trends,
+        measurements=measurements,
+        curve=_curve(geometry, x) if has_metric else {},
+        level=level,
+        adjusted_p=adjusted,
+        widths_done=tuple(sorted(pooled)),
+        partial=partial,
+        notes=tuple(notes),
+    )
+
+
+def _select(theory: Theory, quantities: Iterable[str] | None) -> tuple[Theory, list[str]]:
+    """Keep the quantities asked for; say why what the network does not have is missing."""
+    notes = [f"only the kernel is compared: {theory.missing}"] if theory.missing else []
+    if quantities is None:
+        return theory, notes
+    names = (quantities,) if isinstance(quantities, str) else tuple(quantities)
+    unknown = [name for name in names if name not in theory.values]
+    if unknown or not names:
+        raise InvalidInput(f"quantities is {unknown}; this network has {', '.join(theory.values)}")
+    return Theory({name: value for name, value in theory.values.items() if name in names}, theory.missing), notes
+
+
+def _simulate(
+    simulation: Simulation,
+    widths: tuple[int, ...],
+    executor: Executor | None,
+    progress: Callable[[int, int], object] | None,
+) -> tuple[dict[int, dict[str, Pooled]], bool]:
+    """Run the widths from narrow to wide; an interrupt keeps those that are complete."""
+    total = simulation.samples * len(widths)
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, total)
+
+    pooled: dict[int, dict[str, Pooled]] = {}
+    try:
+        for width in widths:
+            pooled[width] = run_width(simulation, width, executor, advance)
+    except KeyboardInterrupt:
+        return pooled, True
+    return pooled, False
+
+
+def _judge(
+    theory: Theory, pooled: dict[int, dict[str, Pooled]], points: np.ndarray, depth: int, level: float
+) -> tuple[tuple[Comparison, ...], tuple[Trend, ...], float | None, Any]:
+    if not pooled:
+        return (), (), None, ()
+    d = points.shape[1]
+    series = comparison.series_of(theory, pooled, d, depth)
+    radii = [math.hypot(*point) for point in points]
+    rows: list[Comparison] = []
+    trends: list[Trend] = []
+    for quantity in theory.values:
+        unbiased = depth == 1 and quantity in comparison.UNBIASED_AT_ONE_LAYER
+        own = [one for one in series if one.quantity == quantity]
+        for one in own:
+            more_rows, more_trends = comparison.compare(one, radii[one.point], unbiased)
+            rows += more_rows
+            trends += more_trends
+        if not any(one.is_random for one in own):
+            continue
+        candidates = [comparison.spread_trend(quantity, pooled, depth)]
+        if not unbiased and len(pooled) >= 3:
+            candidates.append(comparison.bias_trend(own))
+        trends += [trend for trend in candidates if trend is not None]
+    judged_rows, judged_trends, adjusted = comparison.verdict(rows, trends, level)
+    return judged_rows, judged_trends, adjusted, comparison.measurements_of(series)
+
+
+def _curve(geometry: Any, points: np.ndarray) -> dict[str, tuple[float, ...]]:
+    radii = np.linalg.norm(points, axis=1)
+    positive = radii[radii > 0]
+    low, high = (positive.min(), positive.max()) if len(positive) else (0.1, 1.0)
+    return radial_curve(geometry, np.geomspace(0.8 * low, 1.25 * high, CURVE_POINTS), points.shape[1])
