@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,21 +101,36 @@ def _title(report: ValidationReport) -> str:
     scaled = r"/\sqrt{d}" if c["input_scale"] else ""
     state = "partial" if report.partial else "passed" if report.passed else "FAILED"
     return (
-        rf"$\phi(z)$ = {c['activation']}, depth {c['depth']}, $d = {c['input_dim']}$,"
+        rf"$\phi(z) =$ {_formula(c)}, depth {c['depth']}, $d = {c['input_dim']}$,"
         rf" $\sigma_w = {c['weight_std']:g}{scaled}$, $\sigma_b = {c['bias_std']:g}$: {state}"
     )
+
+
+def _formula(configuration: Mapping[str, Any]) -> str:
+    """Return the activation as mathematics, or as plain text where matplotlib cannot set it (cases, for example)."""
+    from matplotlib.mathtext import MathTextParser
+
+    text = f"${configuration['activation_latex']}$"
+    try:
+        MathTextParser("path").parse(text)
+    except ValueError:
+        return str(configuration["activation"])
+    return text
 
 
 def _radius_panel(axes: Any, report: ValidationReport, names: tuple[str, ...], label: str) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    present = [name for name in names if name in report.curve and any(row.quantity == name for row in report.rows)]
-    for name in present:
+    known = [name for name in names if name in report.curve]
+    radius = np.asarray(report.curve["radius"])
+    compared = 0
+    for name in known:
         colour, marker, dash, text = STYLES[name]
         rows = [row for row in report.rows if row.quantity == name]
         widest = max((row.width for row in rows if row.width is not None), default=None)
         rows = [row for row in rows if row.width == widest]
-        axes.plot(report.curve["radius"], report.curve[name], dash, color=colour, zorder=1)
+        compared += len(rows)
+        axes.plot(radius, report.curve[name], dash, color=colour, zorder=1)
         axes.errorbar(
             [row.radius for row in rows],
             [row.estimate for row in rows],
@@ -126,21 +142,20 @@ def _radius_panel(axes: Any, report: ValidationReport, names: tuple[str, ...], l
             label=text,
             zorder=2,
         )
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    if radius[-1] > 3 * radius[0]:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel(label)
-    values = np.concatenate([np.asarray(report.curve[name]) for name in present]) if present else np.zeros(1)
-    if present and values.min() > 0 and values.max() > 10 * values.min():
+    values = np.concatenate([np.asarray(report.curve[name]) for name in known]) if known else np.zeros(1)
+    if values.min() > 0 and values.max() > 10 * values.min():
         axes.set_yscale("log")
-    elif not np.ptp(values) > 1e-9 * np.abs(values).max():
-        middle = float(values.mean())
-        margin = 0.1 * abs(middle) or 1.0
-        axes.set_ylim(middle - margin, middle + margin)
-    if not present:
-        axes.text(0.5, 0.5, "not compared", transform=axes.transAxes, ha="center", va="center", color="0.4")
-    if len(present) > 1:
+    elif not np.ptp(values) > 1e-9 * np.abs(values).max():  # a constant: no zoom into its rounding
+        axes.set_ylim(*sorted((0.8 * values[0], 1.2 * values[0])) if values[0] else (-1.0, 1.0))
+    if not compared:
+        axes.text(0.5, 0.9, "theory only: not compared", transform=axes.transAxes, ha="center", color="0.4")
+    if len(known) > 1:
         axes.legend()
 
 
@@ -156,9 +171,11 @@ def _width_axes(axes: Any, report: ValidationReport) -> None:
 def _guide(axes: Any, report: ValidationReport, start: float, power: float, text: str) -> None:
     """Draw start * (n / n_0)^power across the panel."""
     n = np.asarray(report.widths_done, dtype=float)
-    values = start * (n / n[0]) ** power
-    axes.plot(n, values, "-", color="0.75", linewidth=3.0, zorder=0)
-    axes.annotate(text, (n[-1], values[-1]), xytext=(0, 4), textcoords="offset points", ha="right", color="0.4")
+    axes.plot(n, start * (n / n[0]) ** power, "-", color="0.8", linewidth=3.0, zorder=0)
+    middle = float(np.sqrt(n[0] * n[-1]))
+    axes.annotate(
+        text, (middle, start * (middle / n[0]) ** power), xytext=(2, 4), textcoords="offset points", color="0.4"
+    )
 
 
 def _spread_panel(axes: Any, report: ValidationReport) -> None:
@@ -182,24 +199,26 @@ def _spread_panel(axes: Any, report: ValidationReport) -> None:
 
 def _bias_panel(axes: Any, report: ValidationReport) -> None:
     """Draw the size of the bias against n; arrows are upper limits, where it is below two standard errors."""
+    from matplotlib.ticker import NullFormatter
+
     top = 0.0
-    for name in dict.fromkeys(trend.quantity for trend in report.trends if trend.kind == "bias"):
+    names = list(dict.fromkeys(trend.quantity for trend in report.trends if trend.kind == "bias"))
+    for position, name in enumerate(names):
         widths, size, error = _bias(report, name)
+        widths = widths * 1.09 ** (position - (len(names) - 1) / 2)  # side by side
         colour, marker, _, text = STYLES[name]
         seen = size > 2 * error
-        style = {"color": colour, "markerfacecolor": "white", "capsize": 2}
-        low = np.minimum(2 * error, 0.9 * size)  # a bar to zero has no end on a log axis
-        axes.errorbar(widths[seen], size[seen], yerr=(low[seen], 2 * error[seen]), fmt=marker, label=text, **style)
+        style = {"color": colour, "markerfacecolor": "white", "capsize": 2, "label": text}
+        axes.errorbar(widths[seen], size[seen], yerr=2 * error[seen], fmt=marker, **style)
         limit = (size + 2 * error)[~seen]
-        axes.errorbar(widths[~seen], limit, yerr=0.35 * limit, uplims=True, fmt="none", color=colour, alpha=0.45)
-        if seen.any():
-            first = int(np.argmax(seen))
-            top = max(top, float(size[first] * widths[first] / widths[0]))
+        axes.errorbar(widths[~seen], limit, yerr=0.35 * limit, uplims=True, fmt="none", color=colour, alpha=0.5)
+        top = max([top, *(size * widths / widths[0])[seen]])
     _width_axes(axes, report)
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("|bias| (relative)")
     if top:
-        _guide(axes, report, 1.8 * top, -1.0, "$1/n$")
-        axes.legend(loc="lower left")
+        _guide(axes, report, 1.3 * top, -1.0, "$1/n$")
+        axes.legend(loc="upper right")
     else:
         axes.text(0.5, 0.5, "no bias resolved", transform=axes.transAxes, ha="center", va="center", color="0.4")
 

@@ -137,9 +137,11 @@ def spread_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], dept
     parts = [pooled[width][quantity] for width in widths]
     logs, errors = (np.array([getattr(part, name) for part in parts]) for name in ("log_spread", "log_spread_error"))
     linear = depth == 1 and quantity in LINEAR_STATISTICS
-    corrections = 0 if linear else min(2, len(widths) - 2)
+    corrections = 0 if linear else min(2, max(1, len(widths) - 3))
     if len(widths) < (2 if linear else 3) or not np.isfinite(logs).all() or not (errors > 0).all():
         return None
+    # From few batches an error comes out too small now and then; the shape of the distribution hardly depends on n.
+    errors = np.maximum(errors, np.sqrt((errors**2).mean()))
     dofs = np.array([part.batches - 1.0 for part in parts])
     value, error, dof = exponent(widths, logs, errors, dofs, corrections)
     z = (value + 0.5) / error

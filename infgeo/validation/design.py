@@ -31,16 +31,14 @@ def checked_points(points: Any, input_dim: int) -> np.ndarray:
 def default_widths(input_dim: int, depth: int) -> tuple[int, ...]:
     """Return a ladder of widths, each twice the one before.
 
-    The expansion in 1/n has terms (d^2/n)^k: the ladder starts near 12 d^2, and not below 64. Deep networks cost n^2
-    and have a shorter one. Above d = 18 the start is 4096, for the sake of the time it takes.
+    The expansion in 1/n has terms (d^2/n)^k: the ladder starts near 12 d^2, and not below 64. For the sake of the time
+    it takes, the start is at most 2048 (d > 13), or 512 for deep networks, whose cost goes with n^2; but at least 4 d.
     """
+    start = min(12 * input_dim**2, max(2048 if depth == 1 else 512, 4 * input_dim))
     first = 64
-    while first < min(12 * input_dim**2, 4096):
+    while first < start:
         first *= 2
-    if depth > 1:
-        first, rungs = min(first, 512), 5
-    else:
-        rungs = 6 if input_dim <= 4 else 4
+    rungs = 5 if depth > 1 else 6 if input_dim <= 4 else 4
     return tuple(first * 2**k for k in range(rungs))
 
 
@@ -61,12 +59,16 @@ def checked_widths(widths: Iterable[Any], input_dim: int, metric: bool) -> tuple
     return result
 
 
-def default_samples(input_dim: int, depth: int, widths: tuple[int, ...], points: int) -> int:
-    """Return the number of networks at each width, from a rough model of the time they take (never from a clock)."""
+def default_samples(input_dim: int, depth: int, widths: tuple[int, ...], points: int, curvature: bool) -> int:
+    """Return the number of networks at each width, from a rough model of the time they take (never from a clock).
+
+    About 30 s on one core, and at most 2500 networks: then R of a one-layer network is known to a few parts in 1000.
+    """
     d = input_dim
+    pairs, triples = d * (d + 1) / 2, d * (d + 1) * (d + 2) / 6
     if depth == 1:
         # microseconds: the calls, the monomials of the weights, and their products with functions of the points
-        costs = [700 + n * d * (d + 1) * (d + 2) / 6 * (3e-3 + 5e-5 * points) for n in widths]
+        costs = [700 + n * (pairs * 6e-3 + (triples * (3e-3 + 5e-5 * points) if curvature else 0)) for n in widths]
     else:
-        costs = [1000 + n * n * (0.02 + 1e-4 * points * (1 + d + d * (d + 1) / 2) * (depth - 1)) for n in widths]
-    return int(min(2500, max(32, 30e6 / sum(costs))))
+        costs = [1000 + n * n * (0.02 + 1e-4 * points * (1 + d + pairs) * (depth - 1)) for n in widths]
+    return int(min(2500, max(24, 30e6 / sum(costs))))

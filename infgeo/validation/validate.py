@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from sympy import latex
 
 from infgeo import __version__
 from infgeo.errors import InvalidInput
@@ -101,8 +102,9 @@ def validate(
             f"the Ricci scalar is left out: its expansion in 1/n needs n >> d^2 = {d**2}, and the default widths"
             f" start at {ladder[0]}; pass wider ones to compare it"
         )
-    count = design.default_samples(d, mlp.depth, ladder, len(x)) if samples is None else samples
-    count = positive_integer(count, "samples", 8, "the spread between networks is taken from batches of them")
+    if samples is None:
+        samples = design.default_samples(d, mlp.depth, ladder, len(x), curved and "ricci_scalar" in theory.values)
+    count = positive_integer(samples, "samples", 8, "the spread between networks is taken from batches of them")
     simulation = Simulation.of(
         mlp,
         x,
@@ -124,6 +126,7 @@ def validate(
     configuration = {
         "network": str(mlp),
         "activation": str(mlp.activation.expr),
+        "activation_latex": latex(mlp.activation.expr),
         "depth": mlp.depth,
         "input_dim": d,
         "weight_std": specification.weight_std,
