@@ -53,9 +53,12 @@ def draw(report: ValidationReport, path: str | os.PathLike[str]) -> None:
     ending = check_format(path)
     if not report.rows:
         raise InvalidInput("the report has no comparisons to draw: no width was completed")
-    figure = make_figure(report)
+    import matplotlib
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=ending[1:], dpi=200, metadata={"Date": None} if ending == ".svg" else None)
+    with matplotlib.rc_context(RC):
+        figure = make_figure(report)
+        figure.savefig(buffer, format=ending[1:], dpi=200, metadata={"Date": None} if ending == ".svg" else None)
     write_whole(path, buffer.getvalue())
 
 

@@ -16,6 +16,9 @@ from infgeo.validation.theory import Theory, log_determinant_factor
 UNBIASED_AT_ONE_LAYER = ("kernel", "metric_radial", "metric_tangential", "log_mean_det_metric")
 # Sums over independent units: their variance is exactly proportional to 1/n at one layer.
 LINEAR_STATISTICS = ("kernel", "metric_radial", "metric_tangential")
+# Means of these are means of a nearly log-normal number; the skewness that Student's t bears is limited for them.
+LOG_NORMAL = {"log_mean_det_metric": 2.0, "volume_element": 1.0}  # log of the summand / log volume element
+MOST_SKEWNESS = 0.25
 MANY_POINTS = 8
 RESOLVED = 5.0  # a bias of so many standard errors is resolved
 ROUNDING = 1e-12
@@ -46,12 +49,34 @@ class Series:
         return not self.exact and bool((self.error > ROUNDING * np.abs(self.mean)).all())
 
 
+def usable(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]]) -> dict[int, Pooled]:
+    """Return the widths at which Student's t holds for the mean of a quantity, with what was measured there.
+
+    If log X has the standard deviation t, then X has the skewness (e^(t^2) + 2) sqrt(e^(t^2) - 1), and the mean of m of
+    them that over sqrt(m). Where this exceeds 1/4, at widths near the dimension, the mean and its standard error
+    depend on a few large values, seen or not: p-values of 1e-4 would be too small by a factor of 5 and more.
+    """
+    result = {}
+    for width in sorted(pooled):
+        parts = pooled[width]
+        if quantity in LOG_NORMAL:
+            log_volume = parts["log_volume_element"]
+            log_sd = LOG_NORMAL[quantity] * float(log_volume.standard_error.max()) * log_volume.samples**0.5
+            growth = np.expm1(min(log_sd, 20.0) ** 2)
+            if (growth + 3) * np.sqrt(growth / log_volume.samples) > MOST_SKEWNESS:
+                continue
+        result[width] = parts[quantity]
+    return result
+
+
 def series_of(theory: Theory, pooled: Mapping[int, Mapping[str, Pooled]], input_dim: int, depth: int) -> list[Series]:
     """Return every number that is compared, over the widths that are done."""
-    widths = tuple(sorted(pooled))
     result = []
     for quantity, expected in theory.values.items():
-        parts = [pooled[width][quantity] for width in widths]
+        kept = usable(quantity, pooled)
+        if not kept:
+            continue
+        widths, parts = tuple(kept), list(kept.values())
         log_scale = quantity == "volume_element"
         for point, other in _entries(quantity, len(expected)):
             at = (point,) if other is None else (point, other)
@@ -133,8 +158,8 @@ def _exact(series: Series, radius: float) -> Comparison:
 
 def spread_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], depth: int) -> Trend | None:
     """Return the exponent of n in the standard deviation between networks (geometric mean over points)."""
-    widths = sorted(pooled)
-    parts = [pooled[width][quantity] for width in widths]
+    kept = usable(quantity, pooled)
+    widths, parts = list(kept), list(kept.values())
     logs, errors = (np.array([getattr(part, name) for part in parts]) for name in ("log_spread", "log_spread_error"))
     linear = depth == 1 and quantity in LINEAR_STATISTICS
     corrections = 0 if linear else min(2, max(1, len(widths) - 3))

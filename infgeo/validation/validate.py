@@ -105,12 +105,15 @@ def validate(
     if samples is None:
         samples = design.default_samples(d, mlp.depth, ladder, len(x), curved and "ricci_scalar" in theory.values)
     count = positive_integer(samples, "samples", 8, "the spread between networks is taken from batches of them")
+    wanted = set(theory.values)
+    if wanted & set(comparison.LOG_NORMAL):
+        wanted.add("log_volume_element")
     simulation = Simulation.of(
         mlp,
         x,
         count,
         seed,
-        tuple(theory.values),
+        tuple(sorted(wanted)),
         weight_std=weight_std,
         bias_std=bias_std,
         parameters=dict(parameters or {}),
@@ -118,6 +121,10 @@ def validate(
     pooled, partial = _simulate(simulation, ladder, executor, progress)
     if partial:
         notes.append(f"interrupted: {len(pooled)} of {len(ladder)} widths done")
+    for quantity in sorted(set(theory.values) & set(comparison.LOG_NORMAL)):
+        if dropped := sorted(set(pooled) - set(comparison.usable(quantity, pooled))):
+            at = ", ".join(map(str, dropped))
+            notes.append(f"{quantity} is left out at n = {at}: too skewed for a mean over {count} networks")
     if has_metric and len(pooled) < 3:
         notes.append(
             "fewer than three widths: nothing is extrapolated, only what is unbiased at every width is compared"

@@ -1,0 +1,346 @@
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sympy
+
+import infgeo
+from infgeo.cli import main
+from infgeo.cli.points import read_points
+from infgeo.errors import InvalidInput
+from infgeo.report import check_writable, write_whole
+
+ROOT = Path(infgeo.__file__).parents[1]
+VALIDATE = ["validate", "erf", "--input-dim", "2", "--widths", "64,128,256", "--samples", "16", "--jobs", "1"]
+
+
+def infgeo_process(*arguments, **options):
+    command = [sys.executable, "-m", "infgeo", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, **options)
+
+
+# derive
+
+
+def test_derive_prints_the_ricci_scalar_of_erf_on_one_line(capsys):
+    assert main(["derive", "erf", "--quantity", "ricci_scalar"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Ricci scalar (positive on spheres)"
+    names = {"d": sympy.Symbol("d", integer=True, positive=True)}
+    printed = sympy.sympify(lines[1].removeprefix("ricci_scalar = "), locals=names)
+    expected = infgeo.MLP("erf").metric.ricci_scalar
+    assert sympy.simplify(printed - sympy.sympify(str(expected), locals=names)) == 0
+
+
+@pytest.mark.parametrize("name", ["erf", "relu", "identity"])
+@pytest.mark.parametrize("form", ["text", "latex", "python"])
+@pytest.mark.parametrize("depth", ["1", "2"])
+def test_derive_all(name, form, depth, capsys):
+    assert main(["derive", name, "--depth", depth, "--format", form]) == 0
+    out = capsys.readouterr().out
+    if form == "text":
+        assert "NNGP kernel" in out and "sectional curvatures" in out and "positive on spheres" in out
+    if form == "python":
+        compile(out, "derived", "exec")
+
+
+QUANTITIES = ("kernel", "ntk", "metric", "volume_element", "ricci_scalar", "ricci_tensor", "sectional_curvature")
+
+
+@pytest.mark.parametrize("name", ["erf", "relu"])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("explicit", [False, True])
+def test_derived_python_gives_the_numbers_of_the_package(name, depth, explicit, capsys):
+    flags = ["--explicit"] if explicit else []
+    namespace = {}
+    for quantity in ("kernel", "ntk", "metric", "volume_element", "ricci_scalar"):
+        assert main(["derive", name, "--depth", str(depth), "--quantity", quantity, "--format", "python", *flags]) == 0
+        exec(capsys.readouterr().out, namespace)
+    x, y = np.array([[0.3, -1.2, 0.5]]), np.array([[1.0, 0.2, -0.7]])
+    values = dict(
+        d=3, s=float((x**2).sum()), s_x=float((x**2).sum()), s_y=float((y**2).sum()), xy=float((x * y).sum()),
+        sigma_w=1.3, sigma_b=0.4,
+    )  # fmt: skip
+    geometry = infgeo.MLP(name, depth=depth).numeric(weight_std=1.3, bias_std=0.4)
+
+    def call(quantity):
+        function = namespace[quantity]
+        return function(**{k: values[k] for k in function.__code__.co_varnames[: function.__code__.co_argcount]})
+
+    assert call("kernel") == pytest.approx(float(geometry.kernel(x, y)[0, 0]), rel=1e-12)
+    assert call("ntk") == pytest.approx(float(geometry.ntk(x, y)[0, 0]), rel=1e-12)
+    assert call("volume_element") == pytest.approx(float(geometry.volume_element(x)[0]), rel=1e-12)
+    assert call("ricci_scalar") == pytest.approx(float(geometry.ricci_scalar(x)[0]), rel=1e-10)
+    A, B = call("metric")
+    assert A * np.eye(3) + B * np.outer(x, x) == pytest.approx(geometry.metric(x)[0], rel=1e-12)
+
+
+def test_the_ricci_tensor_of_two_layers_traces_to_the_scalar(capsys):
+    namespace = {}
+    for quantity in ("ricci_tensor", "ricci_scalar", "metric"):
+        assert main(["derive", "erf", "--depth", "2", "--quantity", quantity, "--format", "python"]) == 0
+        exec(capsys.readouterr().out, namespace)
+    at = dict(s=1.7, sigma_w=1.3, sigma_b=0.4)
+    A, B = namespace["metric"](**at)
+    radial, tangential = namespace["ricci_tensor"](d=4, **at)
+    assert radial / (A + 1.7 * B) + 3 * tangential / A == pytest.approx(namespace["ricci_scalar"](d=4, **at), rel=1e-12)
+
+
+def test_two_layers_are_printed_with_named_values_unless_explicit(capsys):
+    main(["derive", "erf", "--depth", "2", "--quantity", "ricci_scalar"])
+    assert "  where " in capsys.readouterr().out
+    main(["derive", "erf", "--depth", "2", "--quantity", "metric", "--explicit"])
+    assert "  where " not in capsys.readouterr().out
+
+
+def test_cold_derive_is_quick_and_loads_no_array_library():
+    code = (
+        "import sys; from infgeo.cli import main; status = main(sys.argv[1:]);"
+        "print([m for m in ('torch', 'numpy', 'scipy', 'matplotlib', 'sklearn', 'rich') if m in sys.modules], status)"
+    )
+    start = time.perf_counter()
+    arguments = ["derive", "erf", "--quantity", "ricci_scalar"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True
+    )
+    assert time.perf_counter() - start < 3
+    assert done.stdout.splitlines()[-1] == "[] 0"
+
+
+# emit and activations
+
+
+def test_emit_writes_a_module_that_runs_without_infgeo(tmp_path):
+    path = tmp_path / "erf_geometry.py"
+    assert main(["emit", "erf", "--backend", "numpy", "-o", str(path)]) == 0
+    code = (
+        "import sys, numpy, erf_geometry; R = erf_geometry.ricci_scalar(numpy.array([1.0, 0.0]), sigma_b=0.5);"
+        "print(float(R), 'infgeo' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    value, loaded = done.stdout.split()
+    expected = -math.pi * 4 / (2 * 1.5 * math.sqrt(3.5))
+    assert float(value) == pytest.approx(expected, rel=1e-14) and loaded == "False"
+
+
+def test_emit_prints_to_stdout(capsys):
+    assert main(["emit", "relu", "--backend", "mpmath", "--depth", "2"]) == 0
+    out = capsys.readouterr().out
+    assert out == infgeo.emit(infgeo.MLP("relu", depth=2), "mpmath")
+
+
+def test_activations_lists_the_catalogue(capsys):
+    assert main(["activations"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in infgeo.activations.available())
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"infgeo {infgeo.__version__}\n"
+
+
+# validate
+
+
+def test_validate_prints_the_table_and_writes_json_and_picture(tmp_path, capsys):
+    json_path, plot_path = tmp_path / "r.json", tmp_path / "r.png"
+    assert main([*VALIDATE, "--json", str(json_path), "--plot", str(plot_path)]) == 0
+    captured = capsys.readouterr()
+    assert "PASSED" in captured.out and "48 of 48" in captured.err
+    document = json.loads(json_path.read_text())
+    assert document["passed"] is True and document["configuration"]["widths"] == [64, 128, 256]
+    assert plot_path.read_bytes().startswith(b"\x89PNG")
+    assert {p.name for p in tmp_path.iterdir()} == {"r.json", "r.png"}
+
+
+def test_validate_takes_points_from_files(tmp_path, capsys):
+    points = np.array([[1.0, 2.0], [0.0, 0.5]])
+    np.save(tmp_path / "p.npy", points)
+    (tmp_path / "p.csv").write_text("1,2\n0,0.5\n")
+    tables = []
+    for name in ("p.npy", "p.csv"):
+        arguments = [a for a in VALIDATE if a not in ("--input-dim", "2")]
+        assert main([*arguments, "--points", str(tmp_path / name), "--all-rows"]) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1] and "2 points" in tables[0]
+
+
+def test_validate_with_worker_processes_gives_the_same_report(tmp_path, capsys):
+    assert main([*VALIDATE, "--json", str(tmp_path / "1.json")]) == 0
+    assert main([*VALIDATE[:-1], "2", "--json", str(tmp_path / "2.json")]) == 0
+    one, two = (json.loads((tmp_path / name).read_text()) for name in ("1.json", "2.json"))
+    assert (
+        one["rows"] == pytest.approx(two["rows"])
+        if False
+        else [r["z"] for r in one["rows"]] == pytest.approx([r["z"] for r in two["rows"]], rel=1e-6)
+    )
+
+
+def test_a_failed_check_is_status_1(monkeypatch, capsys):
+    from infgeo.validation import comparison
+
+    original = comparison.series_of
+
+    def shifted(theory, *rest):
+        theory.values["ricci_scalar"] = theory.values["ricci_scalar"] + 30
+        return original(theory, *rest)
+
+    monkeypatch.setattr(comparison, "series_of", shifted)
+    assert main(VALIDATE) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_is_partial_and_status_1(monkeypatch, tmp_path, capsys):
+    import infgeo.validation  # noqa: F401
+
+    module = sys.modules["infgeo.validation.validate"]
+    original = module.run_width
+
+    def run_width(run, width, *rest):
+        if width == 256:
+            raise KeyboardInterrupt
+        return original(run, width, *rest)
+
+    monkeypatch.setattr(module, "run_width", run_width)
+    assert main([*VALIDATE, "--json", str(tmp_path / "r.json"), "--plot", str(tmp_path / "r.png")]) == 1
+    assert "PARTIAL" in capsys.readouterr().out
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert document["partial"] and document["widths_done"] == [64, 128] and len(document["rows"]) > 0
+
+
+# bad input: status 2, one line on stderr, nothing on stdout
+
+
+def files(tmp_path):
+    np.save(tmp_path / "integers.npy", np.ones((2, 2), dtype=int))
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "nan.npy", np.array([[1.0, np.nan]]))
+    np.save(tmp_path / "empty.npy", np.empty((0, 2)))
+    np.save(tmp_path / "flat.npy", np.ones(2))
+    np.save(tmp_path / "three.npy", np.ones((2, 3)))
+    np.save(tmp_path / "complex.npy", np.ones((2, 2), dtype=complex))
+    (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    (tmp_path / "nothing.npy").write_bytes(b"")
+    (tmp_path / "ragged.csv").write_text("1,2\n3\n")
+    (tmp_path / "words.csv").write_text("one,two\n")
+    (tmp_path / "nothing.csv").write_text("")
+    (tmp_path / "inf.csv").write_text("1,inf\n")
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "points.txt").write_text("1,2\n")
+    return tmp_path
+
+
+FILES = ["integers.npy", "objects.npy", "nan.npy", "empty.npy", "flat.npy", "three.npy", "complex.npy", "broken.npy"]
+FILES += ["nothing.npy", "ragged.csv", "words.csv", "nothing.csv", "inf.csv", "bytes.csv", "points.txt", "missing.npy"]
+FILES += ["missing.csv"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_bad_points_files(name, tmp_path, capsys):
+    path = files(tmp_path) / name
+    assert main([*VALIDATE, "--points", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert name in captured.err or name == "three.npy"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["derive", "erff"], "did you mean 'erf'"),
+        (["derive", "__import__('os').system('true')"], "unknown activation"),
+        (["derive", "erf", "--depth", "0"], "'0' is not an integer >= 1"),
+        (["derive", "erf", "--depth", "1.5"], "'1.5' is not an integer >= 1"),
+        (["derive", "erf", "--quantity", "torsion"], "torsion"),
+        (["derive"], "NAME"),
+        ([], "required"),
+        (["emit", "erf", "--backend", "jax"], "jax"),
+        (["emit", "erf", "-o", "/nowhere/at/all.py"], "cannot write"),
+        (["validate", "erf"], "--input-dim"),
+        ([*VALIDATE, "--weight-std", "0"], "0"),
+        ([*VALIDATE, "--weight-std", "-1"], "-1"),
+        ([*VALIDATE, "--weight-std", "nan"], "nan"),
+        ([*VALIDATE, "--bias-std", "-0.5"], "-0.5"),
+        ([*VALIDATE, "--bias-std", "inf"], "inf"),
+        ([*VALIDATE, "--input-dim", "65"], "width 64 < input dimension 65"),
+        ([*VALIDATE, "--input-dim", "0"], "'0' is not an integer >= 1"),
+        ([*VALIDATE, "--samples", "2"], "samples is 2"),
+        ([*VALIDATE, "--seed", "-1"], "-1"),
+        ([*VALIDATE, "--widths", "64,x"], "'x' is not an integer"),
+        ([*VALIDATE, "--json", "/nowhere/r.json"], "cannot write"),
+        ([*VALIDATE, "--plot", "/nowhere/r.png"], "cannot write"),
+        ([*VALIDATE, "--plot", "r.bmp"], ".png, .pdf, .svg"),
+        ([*VALIDATE, "--json", "."], "it is a directory"),
+    ],
+)
+def test_bad_arguments(arguments, words, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and words in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_paths_are_checked_before_the_simulation(monkeypatch, capsys):
+    import infgeo.validation
+
+    monkeypatch.setattr(infgeo.validation, "validate", lambda *a, **k: pytest.fail("too late"))
+    assert main([*VALIDATE, "--json", "/nowhere/r.json"]) == 2
+
+
+def test_as_a_process_bad_input_has_no_traceback():
+    done = infgeo_process("derive", "rellu")
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert "did you mean 'relu'" in done.stderr
+
+
+def test_a_closed_pipe_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "infgeo", "derive", "erf"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60)
+    os.close(write)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+# files
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(0o640)
+    write_whole(path, b"new")
+    assert path.read_text() == "new" and path.stat().st_mode & 0o777 == 0o640
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(InvalidInput, match="No space left"):
+        write_whole(path, b"newer")
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_keeps_pointing_and_a_device_is_written_to(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_whole(link, b"new")
+    assert link.is_symlink() and target.read_text() == "new"
+    write_whole("/dev/null", b"nothing")
+    check_writable("/dev/null")
+
+
+def test_csv_integers_are_numbers_and_one_row_is_one_point(tmp_path):
+    (tmp_path / "p.csv").write_text("1, 2, 3\n")
+    assert read_points(str(tmp_path / "p.csv")).tolist() == [[1.0, 2.0, 3.0]]
