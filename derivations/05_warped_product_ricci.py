@@ -9,7 +9,7 @@
 #
 # in terms of $A, A', A'', B, B'$, proves them against Christoffel symbols for $d = 2, 3, 4$, and derives the
 # curvature of erf networks. Signs: $R > 0$ on spheres, $R = d(d-1)/a^2$ on the $d$-sphere of radius $a$. The last
-# section is on a wrong sign in print, and why tests on easy examples do not find it.
+# section is on a wrong sign in a published implementation, and why tests on easy examples do not find it.
 #
 # Sources: B. O'Neill, *Semi-Riemannian geometry* (1983), ch. 7 (warped products); P. Petersen, *Riemannian geometry*
 # (rotationally symmetric metrics).
