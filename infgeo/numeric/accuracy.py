@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DIGITS = 50
 # A result of this many digits of cancellation at most is still exact to DIGITS digits.
 _GUARD_DIGITS = 350
+# A logarithm is as accurate as the relative error of its argument: its ulps are those of values of at least 1.
+_FLOOR = {"log_volume_element": 1.0}
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def measure(
     if backend not in ("numpy", "torch"):
         raise InvalidInput(f"backend = {backend!r} must be 'numpy' or 'torch': mpmath is what they are compared with")
     tested = numeric(mlp, weight_std, bias_std, backend, parameters)
-    argument = points
+    argument: Any = points
     if backend == "torch":
         import torch
 
@@ -67,7 +69,8 @@ def measure(
     values = np.asarray(getattr(tested, quantity)(argument))
     reference = numeric(mlp, weight_std, bias_std, "mpmath", parameters)
     smallest, largest = np.finfo(points.dtype).tiny, np.finfo(points.dtype).max
-    worst, place, count = 0.0, (), 0
+    worst, count = 0.0, 0
+    place: tuple[float, ...] = ()
     with mpmath.workdps(DIGITS + _GUARD_DIGITS):
         for point, row in zip(points, values, strict=True):
             exact = getattr(reference, quantity)([mpmath.mpf(float(x)) for x in point])
@@ -76,21 +79,21 @@ def measure(
                 if truth != 0 and not smallest <= abs(truth) <= largest:
                     continue
                 count += 1
-                error = ulps(value, truth)
+                error = ulps(value, truth, _FLOOR.get(quantity, 0.0))
                 if not error <= worst:
                     worst, place = error, tuple(float(x) for x in point)
     return Accuracy(quantity, worst, place, count)
 
 
-def ulps(value: Any, truth: Any) -> float:
-    """Return |value - truth| in units in the last place of `truth` in the format of `value`; nan counts as infinite.
+def ulps(value: Any, truth: Any, floor: float = 0.0) -> float:
+    """Return |value - truth| in units in the last place of max(|truth|, floor); what is not finite counts as infinite.
 
     >>> ulps(np.float64(1) + 2 * np.finfo(float).eps, mpmath.mpf(1))
     2.0
     """
     if not np.isfinite(value):
         return float("inf")
-    if truth == 0:
+    if truth == 0 and floor == 0:
         return 0.0 if value == 0 else float("inf")
-    spacing = float(np.spacing(value.dtype.type(abs(float(truth)))))
+    spacing = float(np.spacing(value.dtype.type(max(abs(float(truth)), floor))))
     return float(abs(mpmath.mpf(float(value)) - truth) / spacing)

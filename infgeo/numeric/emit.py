@@ -161,9 +161,10 @@ def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
         program = mlp.metric.program
     except MetricDoesNotExist as error:
         notes.append(f"No metric: {error}.")
-        message = f"raise InputError({str(error)!r})"
+        message = f"raise DoesNotExist({str(error)!r})"
         return [
-            f"def {name}(s, *scalars):\n    {message}" for name in ("_metric_parts", "_metric_coefficient", "_ricci_scalar")
+            f"def {name}(s, *scalars):\n    {message}"
+            for name in ("_metric_parts", "_metric_coefficient", "_ricci_scalar")
         ]
     curvature = "R_float" if "R_float" in program.outputs and not backend.exact_numbers else "R"
     return [
@@ -193,7 +194,9 @@ def _geometry(mlp: MLP, backend: Backend) -> str:
         f"    return {', '.join(variances)}",
         "",
         "",
-        f"_GEOMETRY = Geometry(_LAWS, _metric_parts, _metric_coefficient, _ricci_scalar, _variances, {defaults}, {own})",
+        "_GEOMETRY = Geometry(",
+        f"    _LAWS, _metric_parts, _metric_coefficient, _ricci_scalar, _variances, {defaults}, {own}",
+        ")",
         *(f"{name} = _GEOMETRY.{name}" for name in PUBLIC),
     ]
     return "\n".join(lines)

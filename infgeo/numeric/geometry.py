@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from infgeo.errors import InvalidInput
+from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist
 from infgeo.numeric.emit import emit, parameters_of
 
 if TYPE_CHECKING:
@@ -25,13 +25,14 @@ class NumericGeometry:
             nested lists of mpf for mpmath. torch results are differentiable with respect to points and parameters.
         parameters: the values of sigma_w, sigma_b and the activation's parameters that the network leaves symbolic.
 
-    Raises InvalidInput for points of another dtype or shape, or that are not finite, naming value and remedy.
+    Raises InvalidInput for points of another dtype or shape, or that are not finite, naming value and remedy;
+    MetricDoesNotExist, and ExpectationDiverges for the tangent kernel, where an activation jumps.
 
     Example:
         >>> import infgeo, numpy as np
         >>> geo = infgeo.MLP("erf").numeric(weight_std=1.0, bias_std=0.5)
         >>> float(geo.ricci_scalar(np.array([1.0, 0.0])).round(12))
-        -2.234285120889
+        -2.239002544484
     """
 
     mlp: MLP
@@ -81,6 +82,8 @@ class NumericGeometry:
             return module[name](*points, **self.parameters)
         except module["InputError"] as error:
             raise InvalidInput(str(error)) from None
+        except module["DoesNotExist"] as error:
+            raise (ExpectationDiverges if name == "ntk" else MetricDoesNotExist)(str(error)) from None
 
 
 @lru_cache(maxsize=64)

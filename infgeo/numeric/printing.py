@@ -14,12 +14,22 @@ from sympy import Add, Expr, Mul, Rational, Symbol, cse
 from sympy.printing.pycode import MpmathPrinter, PythonCodePrinter
 
 from infgeo.errors import InvalidInput, NoClosedForm
-from infgeo.symbolic.difference import PRIMITIVES
+from infgeo.symbolic.primitives import PRIMITIVES
 from infgeo.symbolic.program import Program
 
 # SymPy function -> name in the array library; {m} is the library's prefix.
 _COMMON = {"exp": "exp", "log": "log", "sin": "sin", "cos": "cos", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh"}
-_NUMPY = {**_COMMON, "atan": "arctan", "atan2": "arctan2", "asin": "arcsin", "acos": "arccos", "Abs": "abs", "sign": "sign", "Max": "maximum", "Min": "minimum"}
+_NUMPY = {
+    **_COMMON,
+    "atan": "arctan",
+    "atan2": "arctan2",
+    "asin": "arcsin",
+    "acos": "arccos",
+    "Abs": "abs",
+    "sign": "sign",
+    "Max": "maximum",
+    "Min": "minimum",
+}
 _TORCH = {**_COMMON, "atan": "atan", "atan2": "atan2", "asin": "asin", "acos": "acos", "Abs": "abs", "sign": "sign"}
 _MPMATH = {**_COMMON, "atan": "atan", "atan2": "atan2", "asin": "asin", "acos": "acos", "Abs": "fabs", "sign": "sign"}
 
@@ -53,7 +63,9 @@ NUMPY = Backend(
 )
 TORCH = Backend(
     "torch",
-    _prefixed("torch", _TORCH, sqrt="_sqrt", atan2="_atan2", expm1="torch.expm1", log1p="torch.log1p", erf="torch.special.erf"),
+    _prefixed(
+        "torch", _TORCH, sqrt="_sqrt", atan2="_atan2", expm1="torch.expm1", log1p="torch.log1p", erf="torch.special.erf"
+    ),
     _prefixed("torch", _TORCH, sqrt="torch.sqrt", expm1="torch.expm1", log1p="torch.log1p", erf="torch.special.erf"),
 )
 _MP = _prefixed("mpmath", _MPMATH, sqrt="mpmath.sqrt", expm1="mpmath.expm1", log1p="mpmath.log1p", erf="mpmath.erf")
@@ -154,7 +166,9 @@ class _Printer(PythonCodePrinter):
         return str(expr.name)
 
     def emptyPrinter(self, expr: Expr) -> str:
-        raise NoClosedForm(f"{expr} of type {type(expr).__name__} has no {self.backend.name} form: it cannot be emitted")
+        raise NoClosedForm(
+            f"{expr} of type {type(expr).__name__} has no {self.backend.name} form: it cannot be emitted"
+        )
 
     def doprint(self, expr: Expr, assign_to: object = None) -> str:
         """Return the source text of `expr`."""
@@ -168,7 +182,7 @@ def function_source(
 
     Arguments:
         program: its inputs must be among `arrays` and `scalars`.
-        arrays: the arguments that are arrays of points; a result that contains none of them takes the first one's shape.
+        arrays: the arguments that are arrays; a result that contains none of them takes the shape of the first.
         scalars: the parameters: Python floats (numpy), tensors without dimension (torch), mpf (mpmath).
         doc: one line, the docstring.
     """

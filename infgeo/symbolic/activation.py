@@ -37,7 +37,9 @@ from sympy.core.numbers import Integer, Rational
 from infgeo import conventions as conv
 from infgeo.errors import InvalidInput, NoClosedForm
 
-_RESERVED = {symbol.name for symbol in (conv.d, conv.r, conv.s, conv.sigma_w, conv.sigma_b, conv.s_x, conv.s_y, conv.xy)}
+_RESERVED = {
+    symbol.name for symbol in (conv.d, conv.r, conv.s, conv.sigma_w, conv.sigma_b, conv.s_x, conv.s_y, conv.xy)
+}
 ZERO, ONE = Integer(0), Integer(1)
 
 
@@ -206,7 +208,7 @@ def exact(value: object, name: str) -> Expr:
         result = sympify(value)
     except Exception as error:
         raise InvalidInput(f"{name} = {value!r} must be a number or a SymPy expression") from error
-    if not isinstance(result, Expr):
+    if not isinstance(result, Expr) or getattr(result, "is_Matrix", False):
         raise InvalidInput(f"{name} = {value!r} must be a scalar: a number or a SymPy expression")
     floats = {number: Rational(str(number)) for number in result.atoms(SympyFloat) if number.is_finite}
     return result.xreplace(floats) if floats else result
@@ -292,4 +294,3 @@ def _factors(summand: Expr) -> list[Expr]:
         else:
             factors.append(part)
     return factors
-

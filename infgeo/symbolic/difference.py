@@ -50,66 +50,24 @@ from infgeo.conventions import c as C
 from infgeo.conventions import p as P
 from infgeo.conventions import q as Q
 from infgeo.errors import NoClosedForm
+from infgeo.symbolic.kernel_forms import (
+    Angle,
+    Arctangent,
+    Bulge,
+    Psi,
+    multiplies_c,
+    normalise,
+    partial_fractions,
+    reduced,
+    split_angle,
+)
+from infgeo.symbolic.primitives import exp_difference, ratio, sin_minus_theta_cos, where_nonnegative
 
 omega = sp.Symbol("omega", real=True)
 delta = sp.Symbol("delta", nonnegative=True)
 
 _LARGE = 16  # (p + q)/h beyond which c theta_h is split off as pi c/2 + B_h - S: both forms lose < 1 digit there
 _APART = 32  # a plain difference of angles is used where it loses less than a factor of 32
-
-
-class sin_minus_theta_cos(sp.Function):
-    """sin t - t cos t, t in [0, pi]; below 1 by sum_{n>=1} (-1)^(n+1) 2n t^(2n+1)/(2n+1)!, relatively accurate."""
-
-    nargs = 1
-
-
-class where_nonnegative(sp.Function):
-    """where_nonnegative(x, a, b) = a where x >= 0, else b; the branch not taken may be any number, or not a number."""
-
-    nargs = 3
-
-
-class ratio(sp.Function):
-    """ratio(a, b) = a/b, and 0 where b = 0 (all uses have a = 0 there, or are multiplied by 0)."""
-
-    nargs = 2
-
-
-class exp_difference(sp.Function):
-    """exp_difference(a, b, d) = e^a - e^b with d = a - b given accurately.
-
-    Evaluate e^b expm1(d) where d <= 0 and -e^a expm1(-d) where d > 0: no overflow unless the result overflows.
-    """
-
-    nargs = 3
-
-
-PRIMITIVES = (sin_minus_theta_cos, where_nonnegative, ratio, exp_difference)
-
-
-class _Angle(sp.Function):
-    """theta_h = atan2(c, sqrt(h^2 + h(p+q) + Delta)), internal."""
-
-    nargs = 1
-
-
-class _Arctangent(sp.Function):
-    """atan2(y, x), which SymPy would turn into atan(y/x), internal."""
-
-    nargs = 2
-
-
-class _Psi(sp.Function):
-    """psi_h = pi/2 - theta_h, internal."""
-
-    nargs = 1
-
-
-class _Bulge(sp.Function):
-    """B_h = sqrt((h+p)(h+q)) (sin psi_h - psi_h cos psi_h), internal."""
-
-    nargs = 1
 
 
 @dataclass(frozen=True)
@@ -171,19 +129,19 @@ def difference_program(
     kernel = sp.sympify(kernel).xreplace(dict(zip((p, q, c, Delta), (P, Q, C, DELTA), strict=True)))
     if kernel.has(sp.Float):
         raise NoClosedForm(f"kernel {kernel} contains floating-point constants; give exact rationals (sympy.nsimplify)")
-    kernel = _normalise(kernel)
+    kernel = normalise(kernel)
     builder = _Builder(kernel)
     large = kernel
-    for angle in sorted(kernel.atoms(_Angle), key=sp.default_sort_key):
+    for angle in sorted(kernel.atoms(Angle), key=sp.default_sort_key):
         if angle.args[0] == 0:
-            kernel = _split_angle(kernel, angle)
-            large = _split_angle(large, angle)
-        elif _multiplies_c(kernel, angle):
-            large = _partial_fractions(_split_angle(large, angle), angle.args[0])
+            kernel = split_angle(kernel, angle)
+            large = split_angle(large, angle)
+        elif multiplies_c(kernel, angle):
+            large = partial_fractions(split_angle(large, angle), angle.args[0])
     result = builder.square(kernel)
     distance, moment = result.s, result.f
     if large != kernel:
-        scale = sp.Max(*(a.args[0] for a in kernel.atoms(_Angle)))
+        scale = sp.Max(*(a.args[0] for a in kernel.atoms(Angle)))
         switch = builder.let(P + Q - _LARGE * scale)
         other = builder.square(large)
         distance = builder.let(where_nonnegative(switch, other.s, distance))
@@ -201,118 +159,6 @@ def difference_program(
     return DifferenceProgram(inputs, bindings, distance.xreplace(restore), moment.xreplace(restore))
 
 
-def _reduced(polynomial: sp.Expr) -> sp.Expr:
-    """Write c^2 as p q - Delta, so that what cancels in a radicand or denominator does so symbolically."""
-    if not polynomial.is_polynomial(P, Q, C, DELTA) or not isinstance(polynomial, sp.Add):
-        return polynomial
-    result = sp.expand(polynomial)
-    while sp.degree(result, C) > 1:
-        result = sp.expand(sp.rem(result, C**2 - P * Q + DELTA, C))
-    return result if result.has(DELTA) else sp.factor(result)
-
-
-def _normalise(e: sp.Expr) -> sp.Expr:
-    """Reduce radicands, turn inverse circular functions into atan2, and name the angles theta_h."""
-    if e.is_Atom:
-        return e
-    args = [_normalise(a) for a in e.args]
-    if isinstance(e, sp.Pow) and not (e.exp.is_integer and e.exp.is_positive):
-        return sp.Pow(_reduced(args[0]), args[1])
-    if isinstance(e, sp.acos):
-        return sp.pi / 2 - _normalise(sp.asin(e.args[0]))
-    if isinstance(e, sp.atan2):
-        return _angle(*args)
-    if isinstance(e, sp.atan | sp.asin):
-        y, x = sp.fraction(sp.together(args[0]))
-        return _angle(y, x if isinstance(e, sp.atan) else sp.sqrt(_reduced(sp.expand(x**2 - y**2))))
-    return e.func(*args)
-
-
-def _angle(y: sp.Expr, x: sp.Expr) -> sp.Expr:
-    """Return +-theta_h if atan2(y, x) is one, else the general node."""
-    scale = sp.cancel(y / C)
-    if not scale.free_symbols & {P, Q, C, DELTA} and scale.is_nonzero:
-        square = _reduced(sp.expand((x / scale) ** 2))
-        square = sp.expand(square)
-        h2 = square.subs({P: 0, Q: 0, DELTA: 0})
-        h = sp.sqrt(h2)
-        if h.is_nonnegative and sp.expand(square - h2 - h * (P + Q) - DELTA) == 0:
-            return sp.sign(scale) * _Angle(h)
-    return _Arctangent(y, x)
-
-
-def _multiplies_c(kernel: sp.Expr, angle: sp.Expr) -> bool:
-    return bool(sp.expand(kernel).coeff(angle).has(C))
-
-
-def _split_angle(kernel: sp.Expr, angle: sp.Expr) -> sp.Expr:
-    """Write theta_h = pi/2 - psi_h, p q psi_h = (c^2 + Delta) psi_h + ..., c psi_h = S - B_h, and collect."""
-    h = angle.args[0]
-    psi, bulge, root = _Psi(h), _Bulge(h), sp.sqrt(h**2 + h * (P + Q) + DELTA)
-    kernel = sp.expand(kernel.xreplace({angle: sp.pi / 2 - psi}))
-    factor, rest = kernel.coeff(psi), sp.expand(kernel.coeff(psi, 0))
-    if sp.expand(kernel - factor * psi - rest) != 0:
-        raise NoClosedForm(f"difference_program: {angle} enters nonlinearly; evaluate the kernel directly")
-    if h == 0:
-        factor = _without_pq(factor)
-    for _ in range(64):
-        linear = sum((t for t in sp.Add.make_args(factor) if _power_of_c(t) >= 1), sp.S.Zero)
-        if linear == 0:
-            return sp.expand(rest + factor * psi)
-        rest = sp.expand(rest + (linear / C) * (root - bulge))
-        factor = sp.expand(factor - linear)
-    raise NoClosedForm(f"difference_program: cannot split {factor}*{psi}")
-
-
-def _partial_fractions(e: sp.Expr, h: sp.Expr) -> sp.Expr:
-    """Collect by powers of S_h, with c^2 = p q - Delta, and decompose the coefficients in p and in q.
-
-    What B_h - S_h leaves, c^2/((h+p) S) + ... - (h^2 + h(p+q) + Delta)/S, is of lower order in p only after this.
-    """
-    radicand = h**2 + h * (P + Q) + DELTA
-    root = sp.Dummy("S", positive=True)
-
-    def name_root(power: sp.Expr) -> sp.Expr:
-        scale = sp.cancel(power.base / radicand)
-        return (sp.sqrt(scale) * root) ** (2 * power.exp) if scale.is_number and scale.is_positive else power
-
-    nodes = e.atoms(_Bulge, _Psi, _Angle)
-    kept = sum((node * e.coeff(node) for node in nodes), sp.S.Zero)
-    rest = sp.expand(e - kept).replace(lambda x: isinstance(x, sp.Pow) and x.exp.is_Rational, name_root)
-    numerator, denominator = sp.fraction(sp.factor(rest))
-    power = sp.degree(denominator, root) if denominator.has(root) else 0
-    denominator = sp.cancel(denominator / root**power)
-    if denominator.has(C, DELTA, root) or not (numerator * denominator).is_polynomial(P, Q, C, DELTA, root):
-        return e
-    coefficients: dict[int, sp.Expr] = {}
-    for (n,), part in sp.Poly(sp.expand(numerator), root).terms():
-        odd_or_even = (n - power) % 2
-        excess = max((n - power + odd_or_even) // 2, 0)
-        exponent = n - power - 2 * excess
-        coefficients[exponent] = coefficients.get(exponent, 0) + part * radicand**excess
-    for exponent, part in coefficients.items():
-        for (n, m), k in sp.Poly(_reduced(sp.expand(part)), C, DELTA).terms():
-            for x in sp.Add.make_args(sp.apart(sp.factor(k / denominator), P)):
-                y = sp.apart(sp.factor(x), Q)
-                kept += sum(t * C**n * DELTA**m * sp.sqrt(radicand) ** exponent for t in sp.Add.make_args(y))
-    return kept
-
-
-def _power_of_c(term: sp.Expr) -> int:
-    exponent = term.as_powers_dict().get(C, 0)
-    return int(exponent) if sp.sympify(exponent).is_Integer else 0
-
-
-def _without_pq(e: sp.Expr) -> sp.Expr:
-    """Replace whole powers (p q)^n by (c^2 + Delta)^n, term by term."""
-    total = sp.S.Zero
-    for term in sp.Add.make_args(sp.expand(e)):
-        powers = term.as_powers_dict()
-        n = min(int(sp.floor(powers.get(P, 0))), int(sp.floor(powers.get(Q, 0))))
-        total += term / (P * Q) ** n * (C**2 + DELTA) ** n if n > 0 else term
-    return sp.expand(total)
-
-
 class _Builder:
     """Turns an expression into its `_Square`, one binding per distinct operation."""
 
@@ -322,10 +168,10 @@ class _Builder:
         self._names = sp.numbered_symbols("t", real=True, exclude=exclude)
         self._bound: dict[sp.Expr, sp.Symbol] = {}
         self._squares: dict[sp.Expr, _Square] = {}
-        reflected = kernel.subs(C, -C).replace(_Angle, lambda h: -_Angle(h))
-        reflected = reflected.replace(_Arctangent, lambda y, x: -_Arctangent(-y, x))
+        reflected = kernel.subs(C, -C).replace(Angle, lambda h: -Angle(h))
+        reflected = reflected.replace(Arctangent, lambda y, x: -Arctangent(-y, x))
         self.even = bool(sp.expand(kernel - reflected) == 0) and kernel.has(C)
-        self.fragile = kernel.has(_Arctangent)
+        self.fragile = kernel.has(Arctangent)
         self.c, self.delta = C, delta
         if self.even:
             self.c = self.let(sp.Abs(C))
@@ -362,7 +208,7 @@ class _Builder:
 
     def _rule(self, e: sp.Expr) -> _Square:
         zero = sp.S.Zero
-        if not e.free_symbols & {P, Q, C, DELTA} and not e.has(_Angle, _Psi, _Bulge):
+        if not e.free_symbols & {P, Q, C, DELTA} and not e.has(Angle, Psi, Bulge):
             return _Square(e, e, e, e, zero, zero, zero)
         if e == P:
             return _Square(P, Q, P, Q, omega, omega, zero)
@@ -383,21 +229,21 @@ class _Builder:
         if isinstance(e, sp.exp):
             return self._exp(self.square(sp.expand(e.args[0])))
         if isinstance(e, sp.log):
-            return self._log(self.square(_reduced(e.args[0])))
+            return self._log(self.square(reduced(e.args[0])))
         if isinstance(e, sp.cosh | sp.sinh):
             return self._hyperbolic(e.func, self.square(e.args[0]))
-        if isinstance(e, _Angle):
+        if isinstance(e, Angle):
             return self._theta(e.args[0])
-        if isinstance(e, _Psi):
+        if isinstance(e, Psi):
             return self._psi(e.args[0])
-        if isinstance(e, _Bulge):
+        if isinstance(e, Bulge):
             return self._bulge(e.args[0])
-        if isinstance(e, _Arctangent):
+        if isinstance(e, Arctangent):
             return self._atan2(self.square(e.args[0]), self.square(e.args[1]))
         raise NoClosedForm(f"difference_program has no second-difference rule for {e}; evaluate the kernel directly")
 
     def _product(self, e: sp.Mul) -> _Square:
-        constant, rest = e.as_independent(P, Q, C, DELTA, _Angle, _Psi, _Bulge, as_Add=False)
+        constant, rest = e.as_independent(P, Q, C, DELTA, Angle, Psi, Bulge, as_Add=False)
         factors = list(sp.Mul.make_args(rest))
         waves = [a for a in factors if isinstance(a, sp.cosh | sp.sinh)]
         exponents = [a for a in factors if isinstance(a, sp.exp)]
@@ -418,7 +264,7 @@ class _Builder:
                 return self._scale(constant, result)
         powers = rest.atoms(sp.Pow)
         divides = any(power.exp.is_negative and power.has(P, Q, C, DELTA) for power in powers)
-        self.fragile |= len(factors) > 1 and (divides or rest.has(_Angle, _Arctangent))
+        self.fragile |= len(factors) > 1 and (divides or rest.has(Angle, Arctangent))
         result = self.square(factors[0])
         for factor in factors[1:]:
             result = self._multiply(result, self.square(factor))
@@ -564,7 +410,7 @@ class _Builder:
 
     def _bulge(self, h: sp.Expr) -> _Square:
         """B_h = R G(psi), G = sin - psi cos; G(u+t) + G(u-t) = 2 [G(u) cos t + t sin u sin t]."""
-        radius, psi = self.square(sp.sqrt(h + P) * sp.sqrt(h + Q)), self.square(_Psi(h))
+        radius, psi = self.square(sp.sqrt(h + P) * sp.sqrt(h + Q)), self.square(Psi(h))
         g11, g22, g12 = (self.let(sin_minus_theta_cos(v)) if v != 0 else 0 for v in (psi.x11, psi.x22, psi.x12))
         if h == 0:
             return self._multiply(radius, self.pack(0, 0, g12, g12, 0, 0, -2 * g12))

@@ -52,8 +52,8 @@ class Dual:
         value = self.derivative_kernel.subs(_COINCIDENCE)
         if value.has(zoo, oo, nan):
             raise MetricDoesNotExist(
-                f"activation {self.activation.name} has a jump: E[phi'(u) phi'(v)] = {self.derivative_kernel} diverges as"
-                " the inputs come together, so its kernel induces no Riemannian metric"
+                f"activation {self.activation.name} has a jump: E[phi'(u) phi'(v)] = {self.derivative_kernel} diverges"
+                " as the inputs come together, so its kernel induces no Riemannian metric"
             )
         return tidy(value)
 
@@ -84,7 +84,7 @@ class Dual:
 
     @cached_property
     def nu(self) -> Expr:
-        """mu - 1 = E[phi phi'']/m0, without cancellation."""
+        """Mu - 1 = E[phi phi'']/m0, without cancellation."""
         return tidy(tidy(self.m_prime - self.m0) / self.m0)
 
     @cached_property

@@ -181,5 +181,3 @@ def _integral_with_delta(product: _Product) -> Expr:
         moment *= k
     precision = p + 2 * a_ * Delta
     return moment * (Delta / precision) ** (n // 2) / sqrt(2 * pi * precision)
-
-

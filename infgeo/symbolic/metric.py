@@ -23,7 +23,7 @@ from sympy import Expr, ImmutableMatrix, Integer, Matrix, Rational, Symbol, canc
 from infgeo import conventions as conv
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.program import Program
-from infgeo.symbolic.simplify import FACTOR_LIMIT, power_product, best, tidy
+from infgeo.symbolic.simplify import FACTOR_LIMIT, best, power_product, tidy
 
 s, d = conv.s, conv.d
 HALF = Rational(1, 2)
@@ -86,8 +86,9 @@ def assumptions_of(free: set[Symbol]) -> str:
 class RadialMetric(RadialTensor):
     """The metric A(s) I + B(s) x x^T of a kernel, with its volume element and curvatures.
 
-    `A` and `B` are closed forms in s = |x|^2. `program` is the same metric as a straight-line program with outputs A,
-    B, shear = s B/A, eta = h/A, h, K_rad, K_tan, R: the form that numeric functions are emitted from, and the readable one at depth >= 2.
+    `A` and `B` are closed forms in s = |x|^2. `program` is the same metric as a straight-line program with outputs
+    A, B, shear = s B/A, eta = h/A, h, K_rad, K_tan, R: what numeric functions are emitted from, and the readable form
+    at depth >= 2.
 
     The Ricci scalar is positive on spheres.
     """
@@ -187,5 +188,3 @@ def program_of(A: Expr, B: Expr) -> Program:
     }
     curvature = {name: tidy(value) for name, value in curvature_outputs(log).items()}
     return Program((), {"A": A, "B": B, "shear": tidy(2 * alpha + beta), "eta": log["eta"], "h": h, **curvature})
-
-

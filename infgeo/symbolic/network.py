@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from sympy import Expr, Integer, Symbol, latex
 
@@ -11,13 +12,16 @@ from infgeo import conventions as conv
 from infgeo.conventions import Delta, c, d, p, q, s_x, s_y, xy
 from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput, MetricDoesNotExist
-from infgeo.symbolic.activation import FACTOR_DELTA, Activation, differentiate, exact, from_expression
+from infgeo.symbolic.activation import FACTOR_DELTA, Activation, Term, differentiate, exact, from_expression
 from infgeo.symbolic.catalogue import get
 from infgeo.symbolic.dual import Dual, dual
 from infgeo.symbolic.kernel import Kernel, metric_by_definition
 from infgeo.symbolic.metric import RadialMetric
 from infgeo.symbolic.recursion import metric_program
 from infgeo.symbolic.simplify import arcs_as_arcsine, tidy
+
+if TYPE_CHECKING:
+    from infgeo.numeric.geometry import NumericGeometry
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,7 @@ class MLP:
     @cached_property
     def metric(self) -> RadialMetric:
         """The metric of the NNGP kernel by the moment recursion; raises MetricDoesNotExist for a jump."""
-        program = metric_program(
-            [self.dual] * self.depth, self.weight_std**2, self.bias_std**2, self.input_variance
-        )
+        program = metric_program([self.dual] * self.depth, self.weight_std**2, self.bias_std**2, self.input_variance)
         if self.depth == 1:
             A, B = (tidy(program.explicit(name)) for name in ("A", "B"))
         else:
@@ -107,7 +109,7 @@ class MLP:
         bias_std: float | None = None,
         backend: str = "numpy",
         **parameters: float,
-    ):  # type: ignore[no-untyped-def]
+    ) -> NumericGeometry:
         """Return numeric functions of the geometry: `infgeo.numeric.geometry.NumericGeometry`.
 
         Arguments:
@@ -123,7 +125,11 @@ class MLP:
         """Return k^L, or the tangent kernel, as one expression of |x|^2, |y|^2 and x.y."""
         weight, bias = self.weight_std**2, self.bias_std**2
         kernel, derivative = (published_kernel(part) for part in (self.dual.kernel, self.dual.derivative_kernel))
-        at = {p: bias + self.input_variance * s_x, q: bias + self.input_variance * s_y, c: bias + self.input_variance * xy}
+        at = {
+            p: bias + self.input_variance * s_x,
+            q: bias + self.input_variance * s_y,
+            c: bias + self.input_variance * xy,
+        }
         theta = at[c]
         for layer in range(1, self.depth + 1):
             k = kernel.xreplace(at)
@@ -133,7 +139,11 @@ class MLP:
                 theta = offset + readout * (k + derivative.xreplace(at) * theta)
             if layer < self.depth:
                 m = self.dual.m
-                at = {p: bias + weight * m.xreplace({v: at[p]}), q: bias + weight * m.xreplace({v: at[q]}), c: bias + weight * k}
+                at = {
+                    p: bias + weight * m.xreplace({v: at[p]}),
+                    q: bias + weight * m.xreplace({v: at[q]}),
+                    c: bias + weight * k,
+                }
         return theta if tangent else k
 
     def __str__(self) -> str:
@@ -180,7 +190,7 @@ class TangentKernel(Kernel):
         return metric_by_definition(self.expr)
 
 
-def differentiate_smooth(terms):  # type: ignore[no-untyped-def]
+def differentiate_smooth(terms: tuple[Term, ...]) -> tuple[Term, ...]:
     """Return the derivative of terms, leaving out terms that are delta functions already."""
     return differentiate(term for term in terms if term.factor != FACTOR_DELTA)
 

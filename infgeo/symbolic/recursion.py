@@ -20,9 +20,9 @@ from sympy import Expr, Integer, Rational, Symbol, count_ops
 
 from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
-from infgeo.symbolic.difference import where_nonnegative
 from infgeo.symbolic.dual import Dual
 from infgeo.symbolic.metric import curvature_outputs
+from infgeo.symbolic.primitives import where_nonnegative
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import FACTOR_LIMIT, best, tidy
 

@@ -41,6 +41,7 @@ def erf3_kernel():
 
 def wave_pair_kernel():
     """phi = sin(3 z) + sin(z/2): a sum whose cross terms match no family."""
+
     def sine(a, b):
         return sp.exp(-(a**2 * p + b**2 * q) / 2) * sp.sinh(a * b * c)
 
@@ -50,6 +51,7 @@ def wave_pair_kernel():
 
 def cosine_pair_kernel():
     """phi = cos(3 z) + cos(z/2): even, and quadratic in z^2 at small variance."""
+
     def cosine(a, b):
         return sp.exp(-(a**2 * p + b**2 * q) / 2) * sp.cosh(a * b * c)
 
@@ -59,6 +61,7 @@ def cosine_pair_kernel():
 
 def erf_pair_kernel():
     """phi = erf(z/sqrt 2) + erf(3 z/sqrt 2): cross angles asin(3c/sqrt((1+p)(1+9q))) outside the family theta_h."""
+
     def cross(x, y):
         return 2 / PI * sp.asin(3 * c / sp.sqrt((1 + x) * (1 + 9 * y)))
 

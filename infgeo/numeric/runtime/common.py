@@ -38,6 +38,10 @@ class InputError(ValueError):
     """An argument that the functions of this file do not accept."""
 
 
+class DoesNotExist(ArithmeticError):
+    """What was asked for diverges for this activation."""
+
+
 def _pair_layers(
     laws: Sequence[Any], state: SimpleNamespace, scales: tuple, scalars: tuple, tangent: bool
 ) -> tuple[Any, Any, SimpleNamespace]:
@@ -60,7 +64,7 @@ def _pair_layers(
 
 
 def _hidden_state(p: Any, q: Any, c: Any, omega: Any, delta: Any) -> SimpleNamespace:
-    """Return the state with Delta from differences for close pairs, from p q - c^2 for others: each where it loses less."""
+    """Return the state, Delta from differences for close pairs and from p q - c^2 for others, where it loses less."""
     by_differences = (delta * (2 * (p + q) - delta) - omega * omega) / 4
     Delta = _where_nonnegative(p * q - delta * (p + q), by_differences, p * q - c * c)
     return SimpleNamespace(p=p, q=q, c=c, omega=omega, delta=delta, Delta=_positive(Delta))
@@ -140,14 +144,14 @@ class Geometry:
         return X, Y
 
     def kernel(self, X: Any, Y: Any = None, **parameters: Any) -> Any:
-        """Return the NNGP kernel, (N, d), (M, d) -> (N, M); the diagonal of kernel(X) is kernel_diag(X)."""
+        """Return the NNGP kernel, (N, d), (M, d) -> (N, M); its diagonal without Y is that of `kernel_diag`."""
         X, Y = self._rows(X, Y)
         return _gram(self.laws, X, Y, *self._layers(X, parameters), tangent=False)
 
     def ntk(self, X: Any, Y: Any = None, **parameters: Any) -> Any:
         """Return the neural tangent kernel, (N, d), (M, d) -> (N, M)."""
         if not all(hasattr(law, "derivative_moment") for law in self.laws):
-            raise InputError("this network has no tangent kernel: the activation jumps, so E[phi'(u)^2] is infinite")
+            raise DoesNotExist("this network has no tangent kernel: the activation jumps, so E[phi'(u)^2] is infinite")
         X, Y = self._rows(X, Y)
         return _gram(self.laws, X, Y, *self._layers(X, parameters), tangent=True)
 

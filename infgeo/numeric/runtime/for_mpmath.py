@@ -17,7 +17,9 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> list:
     try:
         points = _convert(nested)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} = {X!r} is not an array of real numbers: pass lists of floats, strings or mpf") from error
+        raise InputError(
+            f"{name} = {X!r} is not an array of real numbers: pass lists of floats, strings or mpf"
+        ) from error
     shape = _shape(points, name)
     if not shape or shape[-1] == 0 or (rows and len(shape) != 2):
         expected = "(N, d)" if rows else "(..., d)"

@@ -24,11 +24,15 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> np.ndarray:
         raise InputError(f"{name} has dtype {array.dtype}: pass float64 or float32, for example {name}.astype(float)")
     if array.ndim == 0 or array.shape[-1] == 0 or (rows and array.ndim != 2):
         expected = "(N, d)" if rows else "(..., d)"
-        raise InputError(f"{name} has shape {array.shape}, expected {expected} with d >= 1: reshape it to rows of points")
+        raise InputError(
+            f"{name} has shape {array.shape}, expected {expected} with d >= 1: reshape it to rows of points"
+        )
     finite = np.isfinite(array)
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise InputError(f"{name}{list(where)} = {array[where]}: every coordinate must be finite; drop or mend that point")
+        raise InputError(
+            f"{name}{list(where)} = {array[where]}: every coordinate must be finite; drop or mend that point"
+        )
     return array
 
 
@@ -68,7 +72,9 @@ def _ratio(a: Any, b: Any) -> Any:
 
 
 def _exp_difference(a: Any, b: Any, difference: Any) -> Any:
-    return np.where(difference >= 0, -np.exp(a) * np.expm1(-np.abs(difference)), np.exp(b) * np.expm1(-np.abs(difference)))
+    return np.where(
+        difference >= 0, -np.exp(a) * np.expm1(-np.abs(difference)), np.exp(b) * np.expm1(-np.abs(difference))
+    )
 
 
 # sin t - t cos t = sum_n (-1)^(n+1) 2n t^(2n+1) / (2n+1)!, used below t = 1.

@@ -17,17 +17,25 @@ _CHUNK = 2**22  # numbers held at a time for such differences
 def _points(X: Any, name: str = "X", rows: bool = False) -> torch.Tensor:
     """Return `X` as a tensor of float32 or float64 points (..., d); with `rows`, (N, d)."""
     try:
-        tensor = X if isinstance(X, torch.Tensor) else torch.as_tensor(X, dtype=None if hasattr(X, "dtype") else torch.float64)
+        tensor = (
+            X
+            if isinstance(X, torch.Tensor)
+            else torch.as_tensor(X, dtype=None if hasattr(X, "dtype") else torch.float64)
+        )
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} cannot be made a tensor ({error}): pass rows of floats of equal length") from error
     if tensor.dtype not in (torch.float32, torch.float64):
         raise InputError(f"{name} has dtype {tensor.dtype}: pass float64 or float32, for example {name}.double()")
     if tensor.ndim == 0 or tensor.shape[-1] == 0 or (rows and tensor.ndim != 2):
         expected = "(N, d)" if rows else "(..., d)"
-        raise InputError(f"{name} has shape {tuple(tensor.shape)}, expected {expected} with d >= 1: reshape it to rows of points")
+        raise InputError(
+            f"{name} has shape {tuple(tensor.shape)}, expected {expected} with d >= 1: reshape it to rows of points"
+        )
     if not _transformed(tensor) and not bool(torch.isfinite(tensor).all()):
         where = tuple(torch.nonzero(~torch.isfinite(tensor))[0].tolist())
-        raise InputError(f"{name}{list(where)} = {tensor[where].item()}: every coordinate must be finite; drop or mend that point")
+        raise InputError(
+            f"{name}{list(where)} = {tensor[where].item()}: every coordinate must be finite; drop or mend that point"
+        )
     return tensor
 
 
@@ -181,7 +189,9 @@ def _gram(
     same = state.delta == 0
     # Coincident pairs take the diagonal; a harmless pair stands in for them, so that no gradient is 0 * inf.
     harmless = {"p": 1.0, "q": 1.0, "c": 0.0, "omega": 0.0, "delta": 2.0, "Delta": 1.0}
-    apart = SimpleNamespace(**{name: torch.where(same, value, getattr(state, name)) for name, value in harmless.items()})
+    apart = SimpleNamespace(
+        **{name: torch.where(same, value, getattr(state, name)) for name, value in harmless.items()}
+    )
     k, theta, _ = _pair_layers(laws, apart, scales, scalars, tangent)
     # At the mean of |x|^2 and |y|^2 the derivative with respect to either point is right, too.
     mean = (_sum_squares(X)[:, None] + _sum_squares(other)[None, :]) / 2

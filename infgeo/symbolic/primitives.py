@@ -1,0 +1,35 @@
+"""Functions that straight-line programs use beyond SymPy's own; every backend of the emitted code implements them."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+
+class sin_minus_theta_cos(sp.Function):
+    """sin t - t cos t, t in [0, pi]; below 1 by sum_{n>=1} (-1)^(n+1) 2n t^(2n+1)/(2n+1)!, relatively accurate."""
+
+    nargs = 1
+
+
+class where_nonnegative(sp.Function):
+    """where_nonnegative(x, a, b) = a where x >= 0, else b; the branch not taken may be any number, or not a number."""
+
+    nargs = 3
+
+
+class ratio(sp.Function):
+    """ratio(a, b) = a/b, and 0 where b = 0 (all uses have a = 0 there, or are multiplied by 0)."""
+
+    nargs = 2
+
+
+class exp_difference(sp.Function):
+    """exp_difference(a, b, d) = e^a - e^b with d = a - b given accurately.
+
+    Evaluate e^b expm1(d) where d <= 0 and -e^a expm1(-d) where d > 0: no overflow unless the result overflows.
+    """
+
+    nargs = 3
+
+
+PRIMITIVES = (sin_minus_theta_cos, where_nonnegative, ratio, exp_difference)

@@ -1,0 +1,103 @@
+"""Activations: what follows from an expression, and what is refused."""
+
+import pytest
+import sympy as sp
+
+import infgeo
+from infgeo.conventions import z
+from infgeo.errors import InvalidInput, UnknownActivation
+from infgeo.symbolic.activation import differentiate, exact, from_expression
+from infgeo.symbolic.catalogue import get
+
+x, alpha = sp.symbols("x alpha")
+
+
+def test_catalogue_entries_have_a_source_and_stay_sorted():
+    names = infgeo.activations.available()
+    assert list(names) == sorted(names)
+    assert all(get(name).source for name in names)
+
+
+@pytest.mark.parametrize(("name", "degree", "linear"), [("erf", None, False), ("relu", 1, True), ("identity", 1, True)])
+def test_derived_properties(name, degree, linear):
+    activation = get(name)
+    assert activation.homogeneity == degree
+    assert activation.is_piecewise_linear is linear
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [sp.erf(z), sp.Max(z, 0), z**2 * sp.exp(-(z**2)), sp.sin(3 * z + 1), sp.Abs(z), z**3 * sp.sign(z), sp.cosh(z)],
+)
+def test_terms_add_up_to_the_expression_and_to_its_derivative(expr):
+    activation = from_expression(expr)
+    for sign in (-1, 1):
+        at = {z: sp.Rational(7, 10) * sign}
+        value = sum(term.expr for term in activation.terms)
+        assert abs(sp.N((value - expr).subs(at), 30)) < 1e-25
+        slope = sum(term.expr for term in differentiate(activation.terms))
+        side = activation.sides[(sign + 1) // 2]
+        assert abs(sp.N((slope - side.diff(z)).subs(at), 30)) < 1e-25
+
+
+def test_the_variable_is_the_only_symbol_or_z_or_what_is_said():
+    assert from_expression(sp.erf(x)).expr == sp.erf(z)
+    leaky = from_expression(sp.Max(sp.Symbol("z"), 0) + alpha * sp.Symbol("z"))
+    assert leaky.parameters == (alpha,)
+    assert from_expression(alpha * x, variable=x).parameters == (alpha,)
+
+
+@pytest.mark.parametrize(
+    ("expr", "message"),
+    [
+        (sp.Integer(3), "constant"),
+        (alpha * x, "variable="),
+        (sp.I * x, "complex"),
+        (sp.Function("f")(x), "undefined function"),
+        (sp.Symbol("s") * sp.Symbol("z"), "taken by infgeo.conventions"),
+        (sp.Matrix([x]), "scalar"),
+        (object(), "must be a number or a SymPy expression"),
+    ],
+)
+def test_refused_expressions(expr, message):
+    with pytest.raises(InvalidInput, match=message):
+        infgeo.MLP(expr)
+
+
+def test_unknown_name_names_the_nearest():
+    with pytest.raises(UnknownActivation, match="did you mean 'relu'"):
+        infgeo.MLP("ReLu6")
+
+
+def test_a_string_is_a_name_and_is_never_evaluated():
+    with pytest.raises(UnknownActivation):
+        infgeo.MLP("z**2")
+
+
+def test_floats_become_the_rational_they_are_written_as():
+    assert exact(0.1, "a") == sp.Rational(1, 10)
+    assert infgeo.MLP(0.5 * x).activation.expr == z / 2
+
+
+@pytest.mark.parametrize("depth", [0, -1, 1.5, "2", True, None])
+def test_refused_depths(depth):
+    with pytest.raises(InvalidInput, match="depth"):
+        infgeo.MLP("erf", depth=depth)
+
+
+@pytest.mark.parametrize("std", [0, -1, float("nan"), float("inf"), sp.I, "1", sp.Symbol("a", negative=True)])
+def test_refused_weight_scales(std):
+    with pytest.raises(InvalidInput, match="weight_std"):
+        infgeo.MLP("erf", weight_std=std)
+
+
+@pytest.mark.parametrize("std", [-1, float("nan"), float("inf")])
+def test_refused_bias_scales(std):
+    with pytest.raises(InvalidInput, match="bias_std"):
+        infgeo.MLP("erf", bias_std=std)
+    assert infgeo.MLP("erf", bias_std=0).bias_std == 0
+
+
+def test_refused_input_scale():
+    with pytest.raises(InvalidInput, match="fan_in"):
+        infgeo.MLP("erf", input_scale="fan_out")
