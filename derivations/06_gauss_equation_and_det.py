@@ -156,7 +156,7 @@ for (l, i), (j, k) in product(combinations(range(3), 2), repeat=2):
 # %% [markdown]
 # ## 6.3 A small random network, three ways
 #
-# A network drawn by `infgeo.finite.sample_network`, $n = 5$, $d = 3$. Its weights are binary fractions and go into
+# A network drawn by `infgeo.finite.sample_network`, $n = 4$, $d = 3$. Its weights are binary fractions and go into
 # SymPy as they are. Its Ricci scalar by Christoffel symbols (`infgeo.Metric`, which knows of none of this), by the
 # Gauss equation and by $T$, all in 40 digits or more, and by `infgeo.finite.pullback` in double precision.
 
@@ -164,7 +164,7 @@ for (l, i), (j, k) in product(combinations(range(3), 2), repeat=2):
 import torch
 
 mlp = infgeo.MLP("erf", weight_std=1, bias_std=half)
-network = infgeo.finite.sample_network(mlp, input_dim=3, width=5, seed=3)
+network = infgeo.finite.sample_network(mlp, input_dim=3, width=4, seed=3)
 W = [[sp.Rational(value) for value in row] for row in network.weights[0].tolist()]
 b = [sp.Rational(value) for value in network.biases[0].tolist()]
 n = len(b)
@@ -337,7 +337,7 @@ print("det g at infinite width, phi = z^2/2:", sp.factor(quadratic.A * quadratic
 
 # %%
 radii2 = sp.Rational(5, 4)
-samples = 3000
+samples = 2000
 for dim, size in ((2, 3), (3, 6)):
     where = torch.tensor([[1.0, 0.5] + [0.0] * (dim - 2)], dtype=torch.float64)
     estimates = infgeo.finite.estimate(
