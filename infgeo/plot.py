@@ -24,6 +24,11 @@ STYLES = {
     "log_volume_element": ("#E69F00", "P", "--", r"$\log\sqrt{\det g}$"),
     "ricci_scalar": ("#000000", "D", "-", r"Ricci scalar $R$"),
 }
+LEFT_PANELS = (
+    (("metric_radial", "metric_tangential"), "eigenvalue of $g$"),
+    (("volume_element",), r"volume element $\sqrt{\det g}$"),
+    (("ricci_scalar",), "Ricci scalar $R$"),
+)
 FORMATS = (".png", ".pdf", ".svg")
 RC: dict[Any, Any] = {
     "font.size": 9,
@@ -79,23 +84,20 @@ def make_figure(report: ValidationReport) -> Any:
     import matplotlib
     from matplotlib.figure import Figure
 
+    compared = {row.quantity for row in report.rows}
+    left = [panel for panel in LEFT_PANELS if report.curve and compared & set(panel[0])]
+    right = [_spread_panel, *([_bias_panel] if any(t.kind == "bias" for t in report.trends) else []), _z_panel]
     with matplotlib.rc_context(RC):
-        if not report.curve:
-            figure = Figure(figsize=(4.2, 3.4), layout="constrained")
-            _spread_panel(figure.add_subplot(), report)
-            figure.suptitle(_title(report), fontsize=10)
-            return figure
-        figure = Figure(figsize=(7.4, 7.4), layout="constrained")
-        left, right = figure.subplots(3, 2).T
-        _radius_panel(left[0], report, ("metric_radial", "metric_tangential"), "eigenvalue of $g$")
-        _radius_panel(left[1], report, ("volume_element",), r"volume element $\sqrt{\det g}$")
-        _radius_panel(left[2], report, ("ricci_scalar",), "Ricci scalar $R$")
-        left[2].set_xlabel(r"radius $|x|$")
-        _spread_panel(right[0], report)
-        _bias_panel(right[1], report)
-        right[1].set_xlabel("width $n$")
-        _z_panel(right[2], report)
+        figure = Figure(figsize=(7.4 if left else 4.2, 2.45 * max(len(left), len(right))), layout="constrained")
         figure.suptitle(_title(report), fontsize=10)
+        columns = list(figure.subfigures(1, 2 if left else 1, squeeze=False)[0])
+        if left:
+            panels = columns[0].subplots(len(left), squeeze=False)[:, 0]
+            for axes, (names, label) in zip(panels, left, strict=True):
+                _radius_panel(axes, report, names, label)
+            panels[-1].set_xlabel(r"radius $|x|$")
+        for axes, draw_panel in zip(columns[-1].subplots(len(right)), right, strict=True):
+            draw_panel(axes, report)
         return figure
 
 
@@ -124,15 +126,13 @@ def _formula(configuration: Mapping[str, Any]) -> str:
 def _radius_panel(axes: Any, report: ValidationReport, names: tuple[str, ...], label: str) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    known = [name for name in names if name in report.curve]
+    known = [name for name in names if any(row.quantity == name for row in report.rows)]
     radius = np.asarray(report.curve["radius"])
-    compared = 0
     for name in known:
         colour, marker, dash, text = STYLES[name]
         rows = [row for row in report.rows if row.quantity == name]
         widest = max((row.width for row in rows if row.width is not None), default=None)
         rows = [row for row in rows if row.width == widest]
-        compared += len(rows)
         axes.plot(radius, report.curve[name], dash, color=colour, zorder=1)
         axes.errorbar(
             [row.radius for row in rows],
@@ -151,13 +151,11 @@ def _radius_panel(axes: Any, report: ValidationReport, names: tuple[str, ...], l
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel(label)
-    values = np.concatenate([np.asarray(report.curve[name]) for name in known]) if known else np.zeros(1)
+    values = np.concatenate([np.asarray(report.curve[name]) for name in known])
     if values.min() > 0 and values.max() > 10 * values.min():
         axes.set_yscale("log")
     elif not np.ptp(values) > 1e-9 * np.abs(values).max():  # a constant: no zoom into its rounding
         axes.set_ylim(*sorted((0.8 * values[0], 1.2 * values[0])) if values[0] else (-1.0, 1.0))
-    if not compared:
-        axes.text(0.5, 0.9, "theory only: not compared", transform=axes.transAxes, ha="center", color="0.4")
     if len(known) > 1:
         axes.legend()
 
@@ -169,6 +167,7 @@ def _width_axes(axes: Any, report: ValidationReport) -> None:
     axes.set_xticks(widths, [f"{int(n)}" for n in widths])
     axes.set_xlim(widths[0] / 1.2, widths[-1] * 1.2)
     axes.tick_params(axis="x", which="minor", bottom=False)
+    axes.set_xlabel("width $n$")
 
 
 def _guide(axes: Any, report: ValidationReport, start: float, power: float, text: str) -> None:
@@ -205,6 +204,7 @@ def _bias_panel(axes: Any, report: ValidationReport) -> None:
     from matplotlib.ticker import NullFormatter
 
     top = 0.0
+    values: list[float] = []
     names = list(dict.fromkeys(trend.quantity for trend in report.trends if trend.kind == "bias"))
     for position, name in enumerate(names):
         widths, size, error = _bias(report, name)
@@ -216,6 +216,7 @@ def _bias_panel(axes: Any, report: ValidationReport) -> None:
         limit = (size + 2 * error)[~seen]
         axes.errorbar(widths[~seen], limit, yerr=0.35 * limit, uplims=True, fmt="none", color=colour, alpha=0.5)
         top = max([top, *(size * widths / widths[0])[seen]])
+        values += [*size[seen], *limit]
     _width_axes(axes, report)
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("|bias| (relative)")
@@ -223,7 +224,9 @@ def _bias_panel(axes: Any, report: ValidationReport) -> None:
         _guide(axes, report, 1.3 * top, -1.0, "$1/n$")
         axes.legend(loc="upper right")
     else:
-        axes.text(0.5, 0.5, "no bias resolved", transform=axes.transAxes, ha="center", va="center", color="0.4")
+        axes.text(0.5, 0.92, "no bias resolved", transform=axes.transAxes, ha="center", color="0.4")
+    if values:
+        axes.set_ylim(min(*values, max(values) / 5) / 3, 5 * max(values))
 
 
 def _spread(report: ValidationReport, name: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -252,7 +255,7 @@ def _bias(report: ValidationReport, name: str) -> tuple[np.ndarray, np.ndarray, 
 def _z_panel(axes: Any, report: ValidationReport) -> None:
     """Draw every z against the normal quantile it should have: the diagonal is what chance gives."""
     z = np.sort([row.z for row in report.rows if row.z is not None])
-    axes.text(0.03, 0.92, f"{len(z)} comparisons", transform=axes.transAxes, va="top")
+    axes.text(0.03, 0.92, f"{len(z)} comparisons\n(points share networks)", transform=axes.transAxes, va="top")
     if len(z):
         from scipy.special import ndtri
 

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -344,3 +345,34 @@ def test_a_link_keeps_pointing_and_a_device_is_written_to(tmp_path):
 def test_csv_integers_are_numbers_and_one_row_is_one_point(tmp_path):
     (tmp_path / "p.csv").write_text("1, 2, 3\n")
     assert read_points(str(tmp_path / "p.csv")).tolist() == [[1.0, 2.0, 3.0]]
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_control_c_leaves_a_partial_report_and_no_traceback(jobs, tmp_path):
+    """Ctrl-C reaches the whole process group, workers too."""
+    command = [
+        sys.executable,
+        "-m",
+        "infgeo",
+        "validate",
+        "erf",
+        "--input-dim",
+        "2",
+        "--jobs",
+        jobs,
+        "--samples",
+        "200",
+    ]
+    command += ["--widths", "64,128,256,200000", "--json", str(tmp_path / "r.json")]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+    )
+    for line in process.stderr:
+        if int(line.split()[1]) > 400:  # of 800: two widths are done
+            break
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in err and "PARTIAL" in out
+    assert json.loads((tmp_path / "r.json").read_text())["widths_done"][:2] == [64, 128]

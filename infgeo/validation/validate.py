@@ -129,6 +129,8 @@ def validate(
         notes.append(
             "fewer than three widths: nothing is extrapolated, only what is unbiased at every width is compared"
         )
+    if has_metric and len(pooled) == 3:
+        notes.append("three widths: extrapolated with the term b/n alone; a fourth width allows for c/n^2")
     rows, trends, adjusted, measurements = _judge(theory, pooled, x, mlp.depth, level)
     configuration = {
         "network": str(mlp),
@@ -221,7 +223,7 @@ def _judge(
         if not any(one.is_random for one in own):
             continue
         candidates = [comparison.spread_trend(quantity, pooled, depth)]
-        if not unbiased and len(pooled) >= 3:
+        if not unbiased and len(own[0].widths) >= 3:
             candidates.append(comparison.bias_trend(own))
         trends += [trend for trend in candidates if trend is not None]
     judged_rows, judged_trends, adjusted = comparison.verdict(rows, trends, level)
