@@ -9,7 +9,7 @@ Three steps, all exact, lower any product of two terms (see `activation`) to not
    side is a Gaussian integral, C / sqrt(P - Q c^2), and its integral from c = 0 is an arc, written as
    atan2(sine, cosine) with the cosine in terms of Delta, which stays accurate for nearly parallel inputs.
 
-Source: Price, IRE Trans. Inf. Theory 4 (1958) 69; Williams, Computation with infinite neural networks (1997).
+Source: Price, IRE Trans. Inf. Theory 4 (1958) 69; Williams, Computing with infinite networks (NIPS 1997).
 """
 
 from __future__ import annotations

@@ -183,9 +183,9 @@ class TangentKernel(Kernel):
         terms = differentiate(self.network.activation.terms)
         if any(term.factor == FACTOR_DELTA for term in (*terms, *differentiate_smooth(terms))):
             raise MetricDoesNotExist(
-                f"the NTK of activation {self.network.activation.name} induces no metric: phi' jumps, so E[phi'(u)"
-                " phi'(v)] falls like the angle |x - y| near y = x, and the second derivative of the NTK diverges like"
-                " 1/|x - y|"
+                f"the NTK of activation {self.network.activation.name} induces no metric: phi' jumps, so"
+                " E[phi'(u) phi'(v)] falls linearly with the angle between x and y: the NTK has a cusp ~ |x - y| at"
+                " y = x and no second derivative there"
             )
         return metric_by_definition(self.expr)
 
@@ -197,7 +197,7 @@ def differentiate_smooth(terms: tuple[Term, ...]) -> tuple[Term, ...]:
 
 def published_kernel(expr: Expr) -> Expr:
     """Return a dual kernel without Delta, arcs written as arcsines."""
-    return arcs_as_arcsine(expr.subs(Delta, p * q - c**2))
+    return arcs_as_arcsine(tidy(expr.subs(Delta, p * q - c**2)))
 
 
 def checked_depth(depth: object) -> int:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from sympy import (
     Add,
+    Dummy,
     Expr,
     Mul,
+    Poly,
+    Pow,
     asin,
     atan,
     atan2,
+    cancel,
     count_ops,
     exp,
     expand,
     factor,
     factor_terms,
+    fraction,
     powsimp,
     preorder_traversal,
     sqrt,
@@ -63,17 +68,36 @@ def tidy(expr: Expr) -> Expr:
             return best(factored, expr)
         expanded = expand(factored)
         return best(factored, expr, expanded, powsimp(expanded, combine="exp"))
-    expanded = expand(expr)
-    rest, parts = expanded, []
-    for arc in arcs:
-        if not expanded.is_polynomial(arc):
-            return best(factored, expr)
-        coefficient = expanded.coeff(arc, 1)
-        if coefficient.has(*arcs) or expanded.coeff(arc, 2) != 0:
-            return best(factored, expr)
-        parts.append(factor(coefficient) * arc)
-        rest = rest - coefficient * arc
-    return best(sum(parts, factor(expand(rest))), factored, expr)
+    # Arcs are frozen while the rest is expanded: their arguments must not change.
+    frozen = {arc: Dummy(real=True) for arc in arcs}
+    polynomial = Poly(expr.xreplace(frozen), *frozen.values()) if _linear_in(expr, frozen) else None
+    if polynomial is None:
+        return best(factored, expr)
+    rest = polynomial.coeff_monomial(1)
+    arcs_apart = Add(*[factor(polynomial.coeff_monomial(name)) * arc for arc, name in frozen.items()])
+    return best(arcs_apart + factor(expand(rest)), arcs_apart + _roots_apart(rest), factored, expr)
+
+
+def _linear_in(expr: Expr, frozen: dict[Expr, Expr]) -> bool:
+    """Whether `expr` is a polynomial of degree 1 in the arcs, whose coefficients do not contain them."""
+    named = expr.xreplace(frozen)
+    names = tuple(frozen.values())
+    return named.is_polynomial(*names) and all(named.diff(x, y) == 0 for x in names for y in names)
+
+
+def _roots_apart(expr: Expr) -> Expr:
+    """Return `expr` as a sum over powers of its square roots, each coefficient factored and without common factors."""
+    powers = [part for part in expr.atoms(Pow) if part.exp.is_Rational and part.exp.q == 2 and not part.base.is_number]
+    names = {part.base: Dummy(positive=True) for part in powers}
+    if not names:
+        return factor(expr)
+    named = expr.xreplace({part: names[part.base] ** (2 * part.exp) for part in powers})
+    numerator, denominator = fraction(together(named))
+    total = Integer(0)
+    for exponents, coefficient in Poly(expand(numerator), *names.values()).terms():
+        monomial = Mul(*[name**exponent for name, exponent in zip(names.values(), exponents, strict=True)])
+        total += factor(cancel(coefficient * monomial / denominator))
+    return total.xreplace({name: sqrt(base) for base, name in names.items()})
 
 
 def arcs_as_arcsine(expr: Expr) -> Expr:
