@@ -18,7 +18,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from sympy import Expr, ImmutableMatrix, Integer, Matrix, Rational, Symbol, cancel, count_ops, eye, latex, symbols
+from sympy import (
+    Expr,
+    ImmutableMatrix,
+    Integer,
+    Matrix,
+    Rational,
+    Symbol,
+    atan,
+    atan2,
+    cancel,
+    count_ops,
+    eye,
+    latex,
+    symbols,
+)
 
 from infgeo import conventions as conv
 from infgeo.errors import InvalidInput
@@ -150,7 +164,11 @@ class RadialMetric(RadialTensor):
 
     def _publish(self, name: str) -> Expr:
         expr = self.program.explicit(name)
-        return tidy(expr) if _small(expr) else expr
+        return tidy(expr, limit=FACTOR_LIMIT if expr.has(atan, atan2) else ALGEBRAIC_LIMIT)
+
+
+# Formulas without arcs are factored up to this many operations: a second at most.
+ALGEBRAIC_LIMIT = 400
 
 
 def _small(expr: Expr) -> bool:

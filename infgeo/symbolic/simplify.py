@@ -57,9 +57,9 @@ def _mixed_sums(expr: Expr) -> int:
     )
 
 
-def tidy(expr: Expr) -> Expr:
-    """Return `expr` factored, or as a sum over its transcendental functions with factored coefficients."""
-    if count_ops(expr, visual=False) > FACTOR_LIMIT:
+def tidy(expr: Expr, limit: int = FACTOR_LIMIT) -> Expr:
+    """Return `expr` factored, or as a sum over its arcs with factored coefficients; as it is above `limit` operations."""
+    if count_ops(expr, visual=False) > limit:
         return expr
     arcs = sorted(expr.atoms(atan, atan2), key=str)
     factored = factor(expr)
