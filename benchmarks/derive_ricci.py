@@ -70,9 +70,7 @@ def main() -> None:
         for d in (2, 3, 4):
             peer = seconds(template.format(d=d), options.limit, 1)
             if peer is None:
-                print(
-                    f"{name} at d = {d}: more than {options.limit:.0f} s, more than {options.limit / ours:.0f} times ours"
-                )
+                print(f"{name} at d = {d}: over {options.limit:.0f} s, {options.limit / ours:.0f} times ours")
                 break
             print(f"{name} at d = {d}: {peer:.1f} s, {peer / ours:.1f} times ours")
 

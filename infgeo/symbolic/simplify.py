@@ -58,7 +58,7 @@ def _mixed_sums(expr: Expr) -> int:
 
 
 def tidy(expr: Expr, limit: int = FACTOR_LIMIT) -> Expr:
-    """Return `expr` factored, or as a sum over its arcs with factored coefficients; as it is above `limit` operations."""
+    """Return `expr` factored, or as a sum over its arcs; above `limit` operations, as it is."""
     if count_ops(expr, visual=False) > limit:
         return expr
     arcs = sorted(expr.atoms(atan, atan2), key=str)
