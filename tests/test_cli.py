@@ -221,6 +221,10 @@ def test_an_interrupted_run_is_partial_and_status_1(monkeypatch, tmp_path, capsy
 # bad input: status 2, one line on stderr, nothing on stdout
 
 
+def npy(header):
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+
+
 def files(tmp_path):
     np.save(tmp_path / "integers.npy", np.ones((2, 2), dtype=int))
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
@@ -231,6 +235,11 @@ def files(tmp_path):
     np.save(tmp_path / "complex.npy", np.ones((2, 2), dtype=complex))
     (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY\x01\x00")
     (tmp_path / "nothing.npy").write_bytes(b"")
+    np.savez(tmp_path / "archive.npz", np.ones((2, 2)))
+    (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
+    (tmp_path / "huge.npy").write_bytes(npy("{'descr': '<f8', 'fortran_order': False, 'shape': (%d, 2)}" % 10**15))
+    (tmp_path / "unclosed.npy").write_bytes(npy("{'descr': '<f8', 'fortran_order': False, 'shape': (2, 2)"))
+    (tmp_path / "words.npy").write_bytes(npy("{'descr': '<f8' 'fortran_order' = False"))
     (tmp_path / "ragged.csv").write_text("1,2\n3\n")
     (tmp_path / "words.csv").write_text("one,two\n")
     (tmp_path / "nothing.csv").write_text("")
@@ -242,7 +251,7 @@ def files(tmp_path):
 
 FILES = ["integers.npy", "objects.npy", "nan.npy", "empty.npy", "flat.npy", "three.npy", "complex.npy", "broken.npy"]
 FILES += ["nothing.npy", "ragged.csv", "words.csv", "nothing.csv", "inf.csv", "bytes.csv", "points.txt", "missing.npy"]
-FILES += ["missing.csv"]
+FILES += ["missing.csv", "archive.npy", "huge.npy", "unclosed.npy", "words.npy"]
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import warnings
 from pathlib import Path
 
@@ -23,9 +24,12 @@ def read_points(path: str) -> np.ndarray:
         array = np.load(path, allow_pickle=False) if ending == ".npy" else _read_csv(path)
     except OSError as error:
         raise InvalidInput(f"cannot read points file {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, UnicodeDecodeError) as error:
+    except (ValueError, EOFError, SyntaxError, MemoryError, tokenize.TokenError) as error:  # of a broken header, too
         reason = str(error).splitlines()[0] if str(error) else "it is empty"
         raise InvalidInput(f"points file {path} is not a table of numbers, one point a row: {reason}") from None
+    if not isinstance(array, np.ndarray):  # np.load looks at the content, not at the name
+        array.close()
+        raise InvalidInput(f"points file {path} is an archive of arrays; save one array (N, d) with numpy.save")
     if array.dtype.kind != "f":
         raise InvalidInput(f"points file {path} has dtype {array.dtype}; save floats: array.astype(float)")
     if array.ndim != 2 or 0 in array.shape:
