@@ -284,7 +284,8 @@ def test_bad_points_files(name, tmp_path, capsys):
         ([*VALIDATE, "--input-dim", "65"], "width 64 < input dimension 65"),
         ([*VALIDATE, "--input-dim", "0"], "'0' is not an integer >= 1"),
         ([*VALIDATE, "--samples", "2"], "samples is 2"),
-        ([*VALIDATE, "--seed", "-1"], "-1"),
+        ([*VALIDATE, "--seed", "-1"], "'-1' is not an integer >= 0"),
+        ([*VALIDATE, "--seed", "x"], "'x' is not an integer >= 0"),
         ([*VALIDATE, "--widths", "64,x"], "'x' is not an integer"),
         ([*VALIDATE, "--json", "/nowhere/r.json"], "cannot write"),
         ([*VALIDATE, "--plot", "/nowhere/r.png"], "cannot write"),
@@ -298,6 +299,24 @@ def test_bad_arguments(arguments, words, capsys, monkeypatch, tmp_path):
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1 and words in captured.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["derive"], ["validate"]])
+def test_the_help_names_every_exit_status(arguments, capsys):
+    assert main([*arguments, "--help"]) == 0
+    statuses = capsys.readouterr().out.partition("exit status:")[2]
+    assert all(f"{status} " in statuses for status in (0, 1, 2, 130))
+
+
+def test_an_interrupted_derivation_is_status_130(monkeypatch, capsys):
+    from infgeo.cli import commands
+
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "derive", interrupt)
+    assert main(["derive", "erf"]) == 130
+    assert capsys.readouterr().err == "infgeo: interrupted\n"
 
 
 def test_output_paths_are_checked_before_the_simulation(monkeypatch, capsys):

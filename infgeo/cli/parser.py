@@ -14,8 +14,8 @@ from infgeo.errors import InfgeoError
 
 PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 QUANTITIES = ("kernel", "ntk", "metric", "volume_element", "ricci_scalar", "ricci_tensor", "sectional_curvature", "all")
-EPILOG = """exit status: 0 passed; 1 a check failed, or the run was interrupted and is partial;
-2 bad input (one line on stderr)"""
+EPILOG = """exit status: 0 passed; 1 a check failed, or validate was interrupted and its report is partial;
+2 bad input (one line on stderr); 130 interrupted before there was anything to report"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,18 +28,22 @@ class Parser(argparse.ArgumentParser):
 
 def positive(text: str) -> int:
     """Parse an integer >= 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer >= 1")
-    return value
+    return _integer(text, 1)
 
 
 def natural(text: str) -> int:
     """Parse an integer >= 0."""
-    return 0 if text.strip() == "0" else positive(text)
+    return _integer(text, 0)
+
+
+def _integer(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer >= {least}")
+    return value
 
 
 def scale(text: str) -> float:
