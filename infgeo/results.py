@@ -1,4 +1,4 @@
-"""Values that estimates and comparisons are reported in: frozen, array-library free, ready for JSON."""
+"""Values that estimates and comparisons are reported in: frozen, and made without any array library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 class Estimate:
     """A Monte Carlo estimate with its standard error.
 
-    `mean` and `standard_error` are nested lists (or floats) of equal shape; `samples` is the number of independent
+    `mean` and `standard_error` have equal shape, in the arrays of whoever made them: `infgeo.finite` fills them with
+    torch tensors, float64 on the CPU. `samples` is the number of independent
     replicates they come from (so the degrees of freedom are samples - 1). `exact` says that every replicate gave the
     same value by construction (the Ricci scalar of a piecewise linear network), and `note` says why.
     """

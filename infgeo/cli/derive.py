@@ -8,12 +8,12 @@ from sympy import Expr, Symbol, cse, latex, pycode
 from sympy.utilities.iterables import numbered_symbols
 
 from infgeo import conventions as conv
+from infgeo.cli.parser import QUANTITIES
 from infgeo.symbolic.metric import RadialTensor
 from infgeo.symbolic.network import MLP
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import power_product
 
-NAMES = ("kernel", "ntk", "metric", "volume_element", "ricci_scalar", "ricci_tensor", "sectional_curvature")
 TITLES = {
     "kernel": "NNGP kernel",
     "ntk": "neural tangent kernel",
@@ -40,7 +40,7 @@ def derivation(mlp: MLP, quantity: str, form: str, explicit: bool = False) -> st
     expression. The Python form is a function of floats that needs the standard library's math alone.
     """
     write = {"text": _text, "latex": _latex, "python": _python}[form]
-    names = NAMES if quantity == "all" else (quantity,)
+    names = QUANTITIES if quantity == "all" else (quantity,)
     parts = []
     for name in names:
         program = program_for(mlp, name, explicit)

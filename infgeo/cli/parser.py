@@ -13,7 +13,7 @@ from infgeo import __version__
 from infgeo.errors import InfgeoError
 
 PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-QUANTITIES = ("kernel", "ntk", "metric", "volume_element", "ricci_scalar", "ricci_tensor", "sectional_curvature", "all")
+QUANTITIES = ("kernel", "ntk", "metric", "volume_element", "ricci_scalar", "ricci_tensor", "sectional_curvature")
 EPILOG = """exit status: 0 passed; 1 a check failed, or validate was interrupted and its report is partial;
 2 bad input (one line on stderr); 130 interrupted before there was anything to report"""
 
@@ -81,7 +81,7 @@ def build() -> Parser:
     derive = command("derive", "print closed forms at infinite width (the Ricci scalar is positive on spheres)")
     derive.add_argument("activation", metavar="NAME", help="a name listed by `infgeo activations`")
     derive.add_argument("--depth", type=positive, default=1, help="number of hidden layers (default 1)")
-    derive.add_argument("--quantity", choices=QUANTITIES, default="all")
+    derive.add_argument("--quantity", choices=(*QUANTITIES, "all"), default="all")
     derive.add_argument("--format", choices=("text", "latex", "python"), default="text")
     derive.add_argument("--explicit", action="store_true", help="depth >= 2: substitute everything into one formula")
 
