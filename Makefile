@@ -52,7 +52,7 @@ derivations: $(STAMP) ## run derivations/NN_*.py and render them to out/derivati
 	$(RUN) derivations/render.py derivations/[0-9][0-9]_*.py --output out/derivations
 
 bench: $(STAMP) ## run every benchmark
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(RUN) $$file; done
+	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; OMP_NUM_THREADS=1 $(RUN) $$file; done
 
 clean: ## remove the environment, the outputs and the caches
 	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
