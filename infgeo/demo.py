@@ -21,7 +21,7 @@ from infgeo.cli.parser import BAD_INPUT, FAILED, INTERRUPTED, PASSED, Parser, na
 from infgeo.cli.progress import progress_bar
 from infgeo.cli.workers import worker_pool
 from infgeo.errors import InfgeoError, MissingExtra
-from infgeo.report import check_writable, write_whole
+from infgeo.files import check_writable, write_whole
 from infgeo.results import ValidationReport
 from infgeo.symbolic.network import MLP
 from infgeo.validation.theory import METRIC_QUANTITIES

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from infgeo.errors import InvalidInput, MissingExtra
-from infgeo.report import write_whole
+from infgeo.files import write_whole
 from infgeo.results import ValidationReport
 
 # Colours by Okabe and Ito, distinguishable without red-green vision; marker and dash carry the same in grey.

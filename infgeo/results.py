@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from typing import Any
 
 
@@ -122,8 +121,9 @@ class ValidationReport:
 
     def table(self, every_row: bool = False) -> str:
         """Return the report as text: the worst comparison of each quantity, or every row."""
-        text: str = import_module("infgeo.report").table(self, every_row)
-        return text
+        from infgeo.report import table
+
+        return table(self, every_row)
 
     def to_json(self) -> str:
         """Return the report as a strict JSON document (RFC 8259: no NaN; what is not finite is a string)."""
@@ -135,7 +135,9 @@ class ValidationReport:
 
         Raises MissingExtra without matplotlib (`pip install 'infgeo[plot]'`).
         """
-        import_module("infgeo.plot").draw(self, path)
+        from infgeo.plot import draw
+
+        draw(self, path)
 
     def __str__(self) -> str:
         """Return the short table."""

@@ -15,7 +15,7 @@ import infgeo
 from infgeo.cli import main
 from infgeo.cli.points import read_points
 from infgeo.errors import InvalidInput
-from infgeo.report import check_writable, write_whole
+from infgeo.files import check_writable, write_whole
 
 ROOT = Path(infgeo.__file__).parents[1]
 VALIDATE = ["validate", "erf", "--input-dim", "2", "--widths", "64,128,256", "--samples", "16", "--jobs", "1"]

@@ -34,8 +34,8 @@ def derive(arguments: Namespace) -> int:
 
 def emit(arguments: Namespace) -> int:
     """Write a standalone module."""
+    from infgeo.files import check_writable, write_whole
     from infgeo.numeric.emit import emit as source_of
-    from infgeo.report import check_writable, write_whole
     from infgeo.symbolic.network import MLP
 
     mlp = MLP(arguments.activation, depth=arguments.depth)
@@ -51,7 +51,7 @@ def emit(arguments: Namespace) -> int:
 def validate(arguments: Namespace) -> int:
     """Compare with simulation; print the table, write JSON and picture."""
     from infgeo.cli.points import read_points
-    from infgeo.report import check_writable, write_whole
+    from infgeo.files import check_writable, write_whole
     from infgeo.symbolic.network import MLP
 
     mlp = MLP(arguments.activation, depth=arguments.depth)
