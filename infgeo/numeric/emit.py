@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from sympy import Symbol
 from infgeo import __version__
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, Delta, c, d, p, q, s
 from infgeo.conventions import variance as v
-from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm
+from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClosedForm
 from infgeo.numeric.printing import Backend, backend_named, function_source, scalar_source
 from infgeo.symbolic.difference import delta, difference_program, omega
 from infgeo.symbolic.dual import Dual
@@ -21,21 +22,28 @@ from infgeo.symbolic.program import Program
 if TYPE_CHECKING:
     from infgeo.symbolic.network import MLP
 
-PUBLIC = (
-    "kernel",
-    "ntk",
-    "kernel_diag",
-    "kernel_distance",
-    "metric",
-    "volume_element",
-    "log_volume_element",
-    "ricci_scalar",
-)
+# Public function -> (points it takes, what it returns).
+PUBLIC = {
+    "kernel": ("X, Y=None", "the NNGP kernel, (N, d), (M, d) -> (N, M); its diagonal without Y is that of kernel_diag"),
+    "ntk": ("X, Y=None", "the neural tangent kernel, (N, d), (M, d) -> (N, M)"),
+    "kernel_diag": ("X", "k(x, x), (..., d) -> (...)"),
+    "kernel_distance": (
+        "X, Y=None",
+        "|Phi(x) - Phi(y)|, (N, d), (M, d) -> (N, M), accurate for close points too",
+    ),
+    "metric": ("X", "the metric g = A I + B x x^T, (..., d) -> (..., d, d)"),
+    "volume_element": ("X", "sqrt(det g), (..., d) -> (...)"),
+    "log_volume_element": ("X", "log sqrt(det g), (..., d) -> (...), without overflow or underflow"),
+    "ricci_scalar": ("X", "the Ricci scalar, positive on spheres, (..., d) -> (...)"),
+}
 DEFAULTS = {"sigma_w": DEFAULT_WEIGHT_STD, "sigma_b": DEFAULT_BIAS_STD}
 _IMPORTS = {"numpy": "import numpy as np", "torch": "import torch", "mpmath": "import mpmath"}
 _HEADER = '''"""Geometry that a network of infinite width induces on its input space.
 
 {network}
+
+Functions: {functions}.
+Parameters of each, by name: {parameters}.
 
 Emitted by infgeo {version} for {backend}. Conventions: first layer z = w.x + b with w ~ N(0, sigma_w^2 I{fan_in}) and
 b ~ N(0, sigma_b^2); hidden weights N(0, sigma_w^2 / n); features phi(z_j) / sqrt(n) of the last hidden layer. Points
@@ -68,6 +76,8 @@ def emit(mlp: MLP, backend: str = "numpy") -> str:
         NoClosedForm: the activation's kernel has no closed form.
         InvalidInput: unknown backend.
     """
+    if not hasattr(mlp, "dual"):
+        raise InvalidInput(f"emit takes a network, not {mlp!r}: pass infgeo.MLP({mlp!r})")
     return _emit(mlp, backend_named(backend).name)
 
 
@@ -76,20 +86,45 @@ def _emit(mlp: MLP, backend_name: str) -> str:
     backend = backend_named(backend_name)
     notes: list[str] = []
     formulas = [*_law(mlp, backend, notes), *_radial(mlp, backend, notes)]
-    runtime = _runtime(f"for_{backend.name}"), _runtime("common")
-    body = "\n\n\n".join([*runtime, *formulas, _geometry(mlp, backend)])
-    imports = _IMPORTS[backend.name] + ("\nfrom scipy import special" if "special." in "".join(formulas) else "")
+    sections = [_runtime(f"for_{backend.name}"), _runtime("common"), *formulas, *_public(mlp, backend)]
+    body = _reachable("\n\n\n".join(sections), PUBLIC)
+    uses = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     header = _HEADER.format(
         network=mlp,
+        functions=", ".join(PUBLIC),
+        parameters=_signature(mlp) or "none",
         version=__version__,
         backend=backend.name,
         fan_in=" / d" if mlp.input_scale else "",
         notes="".join(f"{note}\n" for note in notes),
-        imports=imports,
+        imports=_IMPORTS[backend.name] + ("\nfrom scipy import special" if "special" in uses else ""),
     )
-    if "math." not in body:
+    if "math" not in uses:
         header = header.replace("import math\n", "")
-    return f"{header}\n\n{body}\n"
+    return f"{header}\n__all__ = {list(PUBLIC)}\n\n\n{body}\n"
+
+
+def _reachable(source: str, roots: Iterable[str]) -> str:
+    """Return `source` with only those top-level definitions that the roots use, directly or not."""
+    lines, nodes = source.splitlines(), ast.parse(source).body
+    defined: dict[str, int] = {}
+    texts: list[str] = []
+    previous = 0
+    for i, node in enumerate(nodes):
+        end = node.end_lineno or node.lineno
+        texts.append("\n".join(lines[previous:end]).strip("\n"))
+        previous = end
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+        defined.update(dict.fromkeys([getattr(node, "name", ""), *names], i))
+    pending, kept = [defined[name] for name in roots], set[int]()
+    while pending:
+        i = pending.pop()
+        if i not in kept:
+            kept.add(i)
+            used = {part.id for part in ast.walk(nodes[i]) if isinstance(part, ast.Name)}
+            pending += [defined[name] for name in used if name in defined]
+    return "\n\n\n".join(texts[i] for i in sorted(kept))
 
 
 def parameters_of(mlp: MLP) -> tuple[Symbol, ...]:
@@ -99,14 +134,14 @@ def parameters_of(mlp: MLP) -> tuple[Symbol, ...]:
 
 
 def _runtime(name: str) -> str:
-    """Return a module of `runtime` without its docstring and imports."""
+    """Return a module of `runtime` without its docstring and imports (nothing else there is conditional)."""
     source = resources.files("infgeo.numeric.runtime").joinpath(f"{name}.py").read_text(encoding="utf-8")
     lines = source.splitlines()
     tree = ast.parse(source)
     preamble = [
         node
         for i, node in enumerate(tree.body)
-        if isinstance(node, (ast.Import, ast.ImportFrom)) or (i == 0 and isinstance(node, ast.Expr))
+        if isinstance(node, (ast.Import, ast.ImportFrom, ast.If)) or (i == 0 and isinstance(node, ast.Expr))
     ]
     for node in preamble:
         for number in range(node.lineno - 1, node.end_lineno or node.lineno):
@@ -123,7 +158,7 @@ def _law(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
         function_source("_moment", Program((), {"m": dual.m}), [v], own, backend, "E[phi(u)^2]"),
     ]
     members = ["kernel=_kernel", "moment=_moment", "difference=_difference"]
-    formulas.append(_difference(dual, backend, notes))
+    formulas.append(_difference(dual, own, backend, notes))
     try:
         derivatives = {"_derivative_kernel": (dual.derivative_kernel, pair), "_derivative_moment": (dual.m0, [v])}
         for name, (expr, arguments) in derivatives.items():
@@ -132,11 +167,17 @@ def _law(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
             members.append(f"{name.strip('_')}={name}")
     except InfgeoError as error:
         notes.append(f"No tangent kernel: {error}.")
-    formulas.append(f"_LAWS = [SimpleNamespace({', '.join(members)})] * {mlp.depth}")
+    if dual.variance_limit is None:
+        members.append("limit=None")
+    else:
+        names = ", ".join(symbol.name for symbol in own)
+        members.append(f"limit=lambda {names}: {scalar_source(dual.variance_limit, backend)}")
+    law = "\n".join(f"    {member}," for member in members)
+    formulas.append(f"_LAW = SimpleNamespace(\n{law}\n)\n_LAWS = [_LAW] * {mlp.depth}")
     return formulas
 
 
-def _difference(dual: Dual, backend: Backend, notes: list[str]) -> str:
+def _difference(dual: Dual, own: tuple[Symbol, ...], backend: Backend, notes: list[str]) -> str:
     """Return the source of `_difference`: free of cancellation where the kernel's form allows it."""
     by_subtraction = "_difference = _by_subtraction(_kernel, _moment)"
     if backend.name == "mpmath":
@@ -149,9 +190,7 @@ def _difference(dual: Dual, backend: Backend, notes: list[str]) -> str:
     outputs = {"squared": program.squared_distance, "moments": program.moment_difference}
     arguments = [p, q, omega, delta, c, Delta]
     doc = "E[(phi(u) - phi(v))^2] and E[phi(u)^2 - phi(v)^2], free of cancellation"
-    return function_source(
-        "_difference", Program(program.bindings, outputs), arguments, dual.activation.parameters, backend, doc
-    )
+    return function_source("_difference", Program(program.bindings, outputs), arguments, own, backend, doc)
 
 
 def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
@@ -166,37 +205,43 @@ def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
             f"def {name}(s, *scalars):\n    {message}"
             for name in ("_metric_parts", "_metric_coefficient", "_ricci_scalar")
         ]
-    curvature = "R_float" if "R_float" in program.outputs and not backend.exact_numbers else "R"
-    return [
-        function_source(
-            "_metric_parts",
-            program.select(["A", "shear", "eta"]),
-            [s],
-            scalars,
-            backend,
-            "A, s B/A and (A + s B)/A of the metric A I + B x x^T",
-        ),
-        function_source("_metric_coefficient", program.select(["B"]), [s], scalars, backend, "B of A I + B x x^T"),
+    curvature = "R_float" if "R_float" in program.outputs else "R"
+    parts = program.select(["A", "shear", "eta"])
+    formulas = [
+        function_source("_metric_parts", parts, [s], scalars, backend, "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
         function_source("_ricci_scalar", program.select([curvature]), [s], scalars, backend, "The Ricci scalar"),
     ]
+    if backend.name == "torch":
+        # For its derivatives at x = 0; elsewhere s B/A and x/|x| do.
+        doc = "B of g = A I + B x x^T"
+        formulas.append(function_source("_metric_coefficient", program.select(["B"]), [s], scalars, backend, doc))
+    return formulas
 
 
-def _geometry(mlp: MLP, backend: Backend) -> str:
-    """Return the end of the module: the object that holds the formulas, and its methods as functions."""
-    parameters = parameters_of(mlp)
+def _public(mlp: MLP, backend: Backend) -> list[str]:
+    """Return the end of the module: the object that holds the formulas, and the public functions."""
+    names = [symbol.name for symbol in parameters_of(mlp)]
     own = tuple(symbol.name for symbol in mlp.activation.parameters)
-    defaults = {symbol.name: None if symbol.name in own else DEFAULTS.get(symbol.name, 1.0) for symbol in parameters}
     variances = [scalar_source(part, backend) for part in (mlp.input_variance, mlp.weight_std**2, mlp.bias_std**2)]
-    arguments = ", ".join(["d", *defaults])
-    lines = [
-        f"def _variances({arguments}):",
-        '    """The variances of a first-layer weight, a hidden weight and a bias."""',
+    coefficient = "_metric_coefficient" if backend.name == "torch" else None
+    sections = [
+        f"def _variances({', '.join(['d', *names])}):\n"
+        '    """The variances of a first-layer weight, a hidden weight and a bias."""\n'
         f"    return {', '.join(variances)}",
-        "",
-        "",
-        "_GEOMETRY = Geometry(",
-        f"    _LAWS, _metric_parts, _metric_coefficient, _ricci_scalar, _variances, {defaults}, {own}",
-        ")",
-        *(f"{name} = _GEOMETRY.{name}" for name in PUBLIC),
+        f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, {coefficient}, _ricci_scalar, _variances, {names}, {own}\n)",
     ]
-    return "\n".join(lines)
+    keywords = f", *, {_signature(mlp)}" if names else ""
+    passed = "".join(f", {name}={name}" for name in names)
+    for name, (points, returned) in PUBLIC.items():
+        arguments = ", ".join(part.split("=")[0] for part in points.split(", "))
+        sections.append(
+            f'def {name}({points}{keywords}):\n    """Return {returned}."""\n'
+            f"    return _GEOMETRY.{name}({arguments}{passed})"
+        )
+    return sections
+
+
+def _signature(mlp: MLP) -> str:
+    """Return the parameters as they stand in a signature, sigma_w and sigma_b with their defaults."""
+    names = [symbol.name for symbol in parameters_of(mlp)]
+    return ", ".join(f"{name}={DEFAULTS[name]}" if name in DEFAULTS else name for name in names)

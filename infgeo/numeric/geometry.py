@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist
-from infgeo.numeric.emit import emit, parameters_of
+from infgeo.numeric.emit import DEFAULTS, emit, parameters_of
 
 if TYPE_CHECKING:
     from infgeo.symbolic.network import MLP
@@ -83,7 +83,8 @@ class NumericGeometry:
         except module["InputError"] as error:
             raise InvalidInput(str(error)) from None
         except module["DoesNotExist"] as error:
-            raise (ExpectationDiverges if name == "ntk" else MetricDoesNotExist)(str(error)) from None
+            diverges = name == "ntk" or str(error).startswith("E[phi(z)^2]")
+            raise (ExpectationDiverges if diverges else MetricDoesNotExist)(str(error)) from None
 
 
 @lru_cache(maxsize=64)
@@ -106,7 +107,10 @@ def numeric(
     that the activation does not have or that is missing.
     """
     names = {symbol.name for symbol in parameters_of(mlp)}
-    values = dict(parameters)
+    unknown = sorted(set(parameters) - names)
+    if unknown:
+        raise InvalidInput(f"unknown parameter {unknown[0]!r}: this network has {sorted(names) or 'none'}")
+    values = {name: DEFAULTS[name] for name in names if name in DEFAULTS} | dict(parameters)
     for argument, name, symbol in (("weight_std", "sigma_w", mlp.weight_std), ("bias_std", "sigma_b", mlp.bias_std)):
         value = {"weight_std": weight_std, "bias_std": bias_std}[argument]
         if value is None:
@@ -114,6 +118,9 @@ def numeric(
         if name not in names:
             raise InvalidInput(f"{argument} = {value!r} is given, but the network has {argument} = {symbol} already")
         values[name] = value
+    missing = sorted(names - set(values))
+    if missing:
+        raise InvalidInput(f"the parameter {missing[0]!r} needs a value: pass {missing[0]}=...")
     module = _module(mlp, backend)
     check: Callable[[dict[str, Any]], dict[str, Any]] = module["_GEOMETRY"].values
     try:

@@ -197,14 +197,20 @@ def function_source(
     scalar, array = _Printer(backend, scalar=True), _Printer(backend, scalar=False)
     hoisted = _Hoist(array_names)
     body: list[str] = []
+    constants: dict[Expr, Expr] = {}
     for symbol, expr in assignments:
-        expr = hoisted.split(expr, body, scalar)
-        is_array = _depends(expr, array_names)
-        body.append(f"{symbol.name} = {(array if is_array else scalar).doprint(expr)}")
-        if is_array:
-            array_names.add(symbol.name)
+        expr = expr.xreplace(constants)
+        if expr.is_number:
+            constants[symbol] = expr
+            continue
+        if not _depends(expr, array_names):
+            body.append(f"{symbol.name} = {scalar.doprint(expr)}")
+            continue
+        body.append(f"{symbol.name} = {array.doprint(hoisted.split(expr, body, scalar))}")
+        array_names.add(symbol.name)
     texts = []
     for expr in results:
+        expr = expr.xreplace(constants)
         expr = hoisted.split(expr, body, scalar)
         text = (array if _depends(expr, array_names) else scalar).doprint(expr)
         texts.append(text if _depends(expr, array_names) else f"_constant({arrays[0].name}, {text})")

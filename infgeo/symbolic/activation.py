@@ -6,6 +6,8 @@ A term is  coefficient * z^power * exp(-decay z^2 + slope z) * F(z)  with F one 
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,9 +39,13 @@ from sympy.core.numbers import Integer, Rational
 from infgeo import conventions as conv
 from infgeo.errors import InvalidInput, NoClosedForm
 
+# Names that formulas, emitted code and its functions use themselves: a parameter called so would change their meaning.
 _RESERVED = {
-    symbol.name for symbol in (conv.d, conv.r, conv.s, conv.sigma_w, conv.sigma_b, conv.s_x, conv.s_y, conv.xy)
+    *("d", "r", "s", "s_x", "s_y", "xy", "x", "y", "X", "Y", "z", "p", "q", "c", "u", "v", "Delta", "omega", "delta"),
+    *("sigma_w", "sigma_b", "weight_std", "bias_std", "backend", "parameters", "self", "like"),
+    *("np", "special", "torch", "mpmath", "math"),
 }
+_NUMBERED = re.compile(r"[ct][0-9]+|[a-zA-Z]+_[0-9]+|[a-zA-Z]+_(sum|out)|_.*")
 ZERO, ONE = Integer(0), Integer(1)
 
 
@@ -203,7 +209,7 @@ def exact(value: object, name: str) -> Expr:
     if isinstance(value, bool) or isinstance(value, str):
         raise InvalidInput(f"{name} = {value!r} must be a number or a SymPy expression")
     if isinstance(value, float):
-        return Rational(repr(value)) if value == value and abs(value) != float("inf") else sympify(value)
+        return Rational(repr(float(value))) if value == value and abs(value) != float("inf") else sympify(value)
     try:
         result = sympify(value)
     except Exception as error:
@@ -235,11 +241,8 @@ def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
         variable = named[0] if named else next(iter(free))
     elif variable not in free:
         raise InvalidInput(f"activation {result} does not contain the variable {variable}")
-    clash = sorted({symbol.name for symbol in free - {variable}} & _RESERVED)
-    if clash:
-        raise InvalidInput(
-            f"activation {result}: the parameter name {clash[0]} is taken by infgeo.conventions; rename the parameter"
-        )
+    for symbol in free - {variable}:
+        check_parameter_name(symbol.name, f"activation {result}")
     result = result.xreplace({variable: conv.z})
     if result.has(I):
         raise InvalidInput(f"activation {result} is complex: it must be real for real z")
@@ -247,6 +250,15 @@ def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
     if undefined:
         raise InvalidInput(f"activation {result} contains the undefined function {min(map(str, undefined))}")
     return Activation(str(result), result, "user-defined")
+
+
+def check_parameter_name(name: str, owner: str) -> None:
+    """Raise InvalidInput for a parameter whose name has a meaning in the formulas or in the emitted code."""
+    if name in _RESERVED or not name.isidentifier() or keyword.iskeyword(name) or _NUMBERED.fullmatch(name):
+        raise InvalidInput(
+            f"{owner}: the parameter name {name!r} is used by infgeo itself or is no name in Python;"
+            " rename the parameter, for example to alpha"
+        )
 
 
 def parse_terms(expr: Expr, name: str) -> tuple[Term, ...]:

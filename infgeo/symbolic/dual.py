@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from sympy import Expr, expand, nan, oo, zoo
+from sympy import Expr, Max, expand, nan, oo, zoo
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
-from infgeo.symbolic.activation import Activation, differentiate
+from infgeo.symbolic.activation import Activation, Term, differentiate
 from infgeo.symbolic.expectation import expectation
 from infgeo.symbolic.simplify import tidy
 
@@ -28,18 +28,29 @@ _COINCIDENCE = {p: v, q: v, c: v, Delta: 0}
 class Dual:
     """The dual activation, in p = Var u, q = Var v, c = Cov(u, v), Delta = p q - c^2 (symbols of `conventions`)."""
 
-    activation: Activation
+    name: str
+    terms: tuple[Term, ...]
+
+    @cached_property
+    def derivative(self) -> Dual:
+        """The dual of phi'."""
+        return Dual(f"the derivative of {self.name}", differentiate(self.terms))
+
+    @cached_property
+    def variance_limit(self) -> Expr | None:
+        """The variance from which on E[phi^2] is infinite, for activations that grow like exp(a z^2); else None."""
+        growth = [-term.decay for term in self.terms if term.decay.is_negative]
+        return 1 / (4 * Max(*growth)) if growth else None
 
     @cached_property
     def kernel(self) -> Expr:
         """E[phi(u) phi(v)]."""
-        return tidy(expand(expectation(self.activation.terms, self.activation.terms)))
+        return tidy(expand(expectation(self.terms, self.terms)))
 
     @cached_property
     def derivative_kernel(self) -> Expr:
         """E[phi'(u) phi'(v)], by Price's theorem d(kernel)/dc."""
-        derivative = differentiate(self.activation.terms)
-        return tidy(expand(expectation(derivative, derivative)))
+        return self.derivative.kernel
 
     @cached_property
     def m(self) -> Expr:
@@ -52,7 +63,7 @@ class Dual:
         value = self.derivative_kernel.subs(_COINCIDENCE)
         if value.has(zoo, oo, nan):
             raise MetricDoesNotExist(
-                f"activation {self.activation.name} has a jump: E[phi'(u) phi'(v)] = {self.derivative_kernel} diverges"
+                f"{self.name} has a jump: E[phi'(u) phi'(v)] = {self.derivative_kernel} diverges"
                 " as the inputs come together, so its kernel induces no Riemannian metric"
             )
         return tidy(value)
@@ -96,4 +107,4 @@ class Dual:
 @lru_cache(maxsize=256)
 def dual(activation: Activation) -> Dual:
     """Return the dual of an activation, derived once."""
-    return Dual(activation)
+    return Dual(f"activation {activation.name}", activation.terms)

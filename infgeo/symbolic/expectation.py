@@ -62,7 +62,10 @@ def expectation(left: Sequence[Term], right: Sequence[Term]) -> Expr:
     for f in left:
         for g in right:
             product = _Product((f.power, g.power), (f.decay, g.decay), (f.slope, g.slope), (f.factor, g.factor))
-            total += f.coefficient * g.coefficient * _integral(product)
+            try:
+                total += f.coefficient * g.coefficient * _integral(product)
+            except NoClosedForm as error:
+                raise NoClosedForm(f"the expectation of the terms {f.expr} of u and {g.expr} of v: {error}") from None
     if total.has(I):
         total = _real(total)
     return total

@@ -183,7 +183,7 @@ def curvature_outputs(log: dict[str, Expr], let: Callable[[str, Expr], Expr] = l
     """
     A, eta, a, alpha, delta, beta = (log[key] for key in ("A", "eta", "a", "alpha", "delta", "beta"))
     radial = (1 + alpha) * log["beta_prime_by_eta"] - 2 * log["alpha_prime_by_eta"] * (alpha + beta)
-    K_rad, K_tan = let("n_rad", radial / A) / eta, let("n_tan", (delta - a * alpha) / A) / eta
+    K_rad, K_tan = let("radial_sum", radial / A) / eta, let("tangential_sum", (delta - a * alpha) / A) / eta
     return {"K_rad": K_rad, "K_tan": K_tan, "R": (d - 1) * (2 * K_rad + (d - 2) * K_tan)}
 
 

@@ -11,12 +11,13 @@ from sympy import Expr, Integer, Symbol, latex
 from infgeo import conventions as conv
 from infgeo.conventions import Delta, c, d, p, q, s_x, s_y, xy
 from infgeo.conventions import variance as v
-from infgeo.errors import InvalidInput, MetricDoesNotExist
-from infgeo.symbolic.activation import FACTOR_DELTA, Activation, Term, differentiate, exact, from_expression
+from infgeo.errors import InvalidInput
+from infgeo.symbolic.activation import Activation, check_parameter_name, exact, from_expression
 from infgeo.symbolic.catalogue import get
 from infgeo.symbolic.dual import Dual, dual
-from infgeo.symbolic.kernel import Kernel, metric_by_definition
+from infgeo.symbolic.kernel import Kernel
 from infgeo.symbolic.metric import RadialMetric
+from infgeo.symbolic.ntk import tangent_metric
 from infgeo.symbolic.recursion import metric_program
 from infgeo.symbolic.simplify import arcs_as_arcsine, tidy
 
@@ -72,6 +73,8 @@ class MLP:
         object.__setattr__(self, "weight_std", checked_std(weight_std, "weight_std", zero_allowed=False))
         object.__setattr__(self, "bias_std", checked_std(bias_std, "bias_std", zero_allowed=True))
         object.__setattr__(self, "input_scale", input_scale)
+        for symbol in (self.weight_std.free_symbols | self.bias_std.free_symbols) - {conv.sigma_w, conv.sigma_b}:
+            check_parameter_name(symbol.name, "weight_std and bias_std")
 
     @property
     def dual(self) -> Dual:
@@ -124,7 +127,8 @@ class MLP:
     def _recursion(self, tangent: bool) -> Expr:
         """Return k^L, or the tangent kernel, as one expression of |x|^2, |y|^2 and x.y."""
         weight, bias = self.weight_std**2, self.bias_std**2
-        kernel, derivative = (published_kernel(part) for part in (self.dual.kernel, self.dual.derivative_kernel))
+        kernel = published_kernel(self.dual.kernel)
+        derivative = published_kernel(self.dual.derivative_kernel) if tangent else kernel
         at = {
             p: bias + self.input_variance * s_x,
             q: bias + self.input_variance * s_y,
@@ -177,22 +181,13 @@ class TangentKernel(Kernel):
 
     network: MLP
 
-    @property
+    @cached_property
     def metric(self) -> RadialMetric:
         """The metric induced by the tangent kernel; raises MetricDoesNotExist for activations with a kink."""
-        terms = differentiate(self.network.activation.terms)
-        if any(term.factor == FACTOR_DELTA for term in (*terms, *differentiate_smooth(terms))):
-            raise MetricDoesNotExist(
-                f"the NTK of activation {self.network.activation.name} induces no metric: phi' jumps, so"
-                " E[phi'(u) phi'(v)] falls linearly with the angle between x and y: the NTK has a cusp ~ |x - y| at"
-                " y = x and no second derivative there"
-            )
-        return metric_by_definition(self.expr)
-
-
-def differentiate_smooth(terms: tuple[Term, ...]) -> tuple[Term, ...]:
-    """Return the derivative of terms, leaving out terms that are delta functions already."""
-    return differentiate(term for term in terms if term.factor != FACTOR_DELTA)
+        network = self.network
+        return tangent_metric(
+            [network.dual] * network.depth, network.weight_std**2, network.bias_std**2, network.input_variance
+        )
 
 
 def published_kernel(expr: Expr) -> Expr:

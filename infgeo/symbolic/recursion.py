@@ -95,12 +95,12 @@ def metric_program(duals: Sequence[Dual], weight: Expr, bias: Expr, first: Expr)
         variance = program.let(f"v_{following}", bias + weight * law.m.xreplace(at), positive=True)
     log = {
         "A": program.let("A_out", A),
-        "a": program.let("a", a),
-        "alpha": program.let("alpha", alpha),
-        "alpha_prime_by_eta": program.let("dalpha", dalpha / eta),
-        "delta": program.let("delta", delta),
-        "beta": program.let("beta", beta),
-        "beta_prime_by_eta": program.let("dbeta", dbeta / eta),
+        "a": program.let("a_sum", a),
+        "alpha": program.let("alpha_sum", alpha),
+        "alpha_prime_by_eta": program.let("dalpha_sum", dalpha / eta),
+        "delta": program.let("delta_sum", delta),
+        "beta": program.let("beta_sum", beta),
+        "beta_prime_by_eta": program.let("dbeta_sum", dbeta / eta),
         "eta": eta,
     }
     A = log["A"]
@@ -114,7 +114,7 @@ def metric_program(duals: Sequence[Dual], weight: Expr, bias: Expr, first: Expr)
     }
     if depth > 1 and not eta.is_number:
         # Where eta is small, K_rad is a difference of small terms in this form, and of large ones in the other.
-        steep = program.let("n_steep", ((1 + log["alpha"]) * (deta / eta) - 2 * dalpha) / A) / eta
+        steep = program.let("steep_sum", ((1 + log["alpha"]) * (deta / eta) - 2 * dalpha) / A) / eta
         radial = where_nonnegative(eta - Rational(1, 2), outputs["K_rad"], steep)
         outputs["R_float"] = (d - 1) * (2 * program.let("K_float", radial) + (d - 2) * outputs["K_tan"])
     if program.inline:

@@ -93,8 +93,10 @@ def _roots_apart(expr: Expr) -> Expr:
         return factor(expr)
     named = expr.xreplace({part: names[part.base] ** (2 * part.exp) for part in powers})
     numerator, denominator = fraction(together(named))
-    total = Integer(0)
-    for exponents, coefficient in Poly(expand(numerator), *names.values()).terms():
+    numerator, total = expand(numerator), Integer(0)
+    if not numerator.is_polynomial(*names.values()):
+        return factor(expr)
+    for exponents, coefficient in Poly(numerator, *names.values()).terms():
         monomial = Mul(*[name**exponent for name, exponent in zip(names.values(), exponents, strict=True)])
         total += factor(cancel(coefficient * monomial / denominator))
     return total.xreplace({name: sqrt(base) for base, name in names.items()})

@@ -1,5 +1,8 @@
 """`MLP.numeric` and `infgeo.emit`: shapes, dtypes, derivatives, standalone files, and what is refused."""
 
+import ast
+import builtins
+import inspect
 import subprocess
 import sys
 
@@ -142,12 +145,76 @@ def test_emitted_files_stand_alone(tmp_path, backend):
         assert run.stderr.strip() == ""
 
 
-def test_sources_compile_without_unused_names():
-    for backend in ("numpy", "torch", "mpmath"):
-        for mlp in NETWORKS:
-            compile(infgeo.emit(mlp, backend), "emitted", "exec")
+@pytest.mark.parametrize("backend", ["numpy", "torch", "mpmath"])
+@pytest.mark.parametrize("mlp", [*NETWORKS, infgeo.MLP("gelu"), infgeo.MLP("sign")], ids=str)
+def test_sources_hold_nothing_that_is_not_used(mlp, backend):
+    """Every import and every top-level definition of an emitted module is used in it, and every name it uses is there."""
+    tree = ast.parse(infgeo.emit(mlp, backend))
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    defined = set(infgeo.emit.__globals__["PUBLIC"])
+    for node in tree.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = {(alias.asname or alias.name).split(".")[0] for alias in node.names} - {"annotations"}
+        else:
+            targets = getattr(node, "targets", [])
+            names = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+            names |= {node.name} if hasattr(node, "name") else set()
+        assert names <= used | set(infgeo.emit.__globals__["PUBLIC"]) | {"__all__"}, names - used
+        defined |= names
+    local = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    local |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    local |= {node.name for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.name}
+    local |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert used <= defined | local | set(dir(builtins))
+
+
+def test_emit_signatures_name_the_parameters():
+    namespace: dict = {}
+    exec(infgeo.emit(infgeo.MLP("leaky_relu")), namespace)
+    signature = inspect.signature(namespace["ricci_scalar"])
+    assert list(signature.parameters) == ["X", "sigma_w", "sigma_b", "alpha"]
+    assert signature.parameters["alpha"].default is inspect.Parameter.empty
+    assert signature.parameters["sigma_w"].default == 1.0
     with pytest.raises(InvalidInput, match="numpy"):
         infgeo.emit(NETWORKS[0], backend="jax")
+    with pytest.raises(InvalidInput, match="infgeo.MLP"):
+        infgeo.emit("erf")
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "mpmath"])
+def test_infinite_expectations_are_refused_and_the_limit_named(backend):
+    """E[exp(z^2/2)] is infinite from variance 1 on: exp(z^2/4) has a kernel below, and none above."""
+    mlp = infgeo.MLP(sp.exp(z**2 / 4))
+    inside, outside = (as_backend(np.diag([0.5, last]), backend) for last in (0.6, 1.1))
+    geo = mlp.numeric(1.0, 0.0, backend=backend)
+    # k = 1/sqrt((1 - p/2)(1 - q/2) - c^2/4) at p = 1/4.
+    assert abs(float(geo.kernel(inside)[0, 0]) - 0.75**-0.5) < 1e-15
+    for function in (geo.kernel, geo.ntk, geo.kernel_diag, geo.metric, geo.ricci_scalar, geo.kernel_distance):
+        with pytest.raises(ExpectationDiverges, match="variance 1"):
+            function(outside)
+    with pytest.raises(ExpectationDiverges, match="variance 1"):
+        geo.kernel(inside, outside)
+
+
+def test_mpmath_keeps_its_digits_at_depth():
+    with mpmath.workdps(15):
+        low = infgeo.MLP("erf", depth=2).numeric(backend="mpmath").ricci_scalar([mpmath.mpf(10) ** 6, mpmath.mpf(0)])
+    with mpmath.workdps(80):
+        high = infgeo.MLP("erf", depth=2).numeric(backend="mpmath").ricci_scalar([mpmath.mpf(10) ** 6, mpmath.mpf(0)])
+    assert abs(low / high - 1) < 1e-13
+
+
+def test_lists_of_numbers_and_numpy_scalars_are_welcome():
+    geo = infgeo.MLP("erf", weight_std=np.float64(0.5), bias_std=np.float32(0.25)).numeric()
+    assert (geo.kernel([[1, 0], [0, 1]]) == geo.kernel(np.eye(2))).all()
+
+
+def test_scales_may_be_other_symbols():
+    mlp = infgeo.MLP("erf", weight_std=sp.Symbol("a", positive=True), bias_std=0)
+    with pytest.raises(InvalidInput, match="'a' needs a value"):
+        mlp.numeric()
+    same = infgeo.MLP("erf", weight_std=2, bias_std=0).numeric()
+    assert np.allclose(mlp.numeric(a=2.0).ricci_scalar(X), same.ricci_scalar(X), rtol=1e-14)
 
 
 BAD = {
@@ -191,11 +258,14 @@ def test_kernel_needs_rows_of_equal_dimension():
         geo.kernel(X, X[:, :2])
 
 
-@pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf"), "a", None])
+@pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf"), "1.5", True])
 def test_bad_scales(std):
-    if std is not None:
+    for backend in ("numpy", "torch"):
         with pytest.raises(InvalidInput, match="sigma_w"):
-            infgeo.MLP("erf").numeric(std, 0.5)
+            infgeo.MLP("erf").numeric(std, 0.5, backend=backend)
+
+
+def test_scales_that_are_given_twice_and_unknown_backends():
     with pytest.raises(InvalidInput, match="already"):
         infgeo.MLP("erf", weight_std=2).numeric(weight_std=1.0)
     with pytest.raises(InvalidInput, match="backend"):

@@ -117,8 +117,8 @@ def test_kernel_against_quadrature(activation):
             assert abs(gram[i, j] - pair_moment(phi, phi, pre[i, i], pre[j, j], pre[i, j])) < 1e-13
 
 
-def test_positive_scalars_of_the_scale():
-    """A kernel of k points at one place and its mirror image: rank-one structure that rounding must not break."""
+def test_odd_activations_have_odd_kernels():
+    """Without bias, erf maps a point and its mirror image to opposite features, to the bit."""
     X = np.array([[1.0, 2.0], [-1.0, -2.0], [1.0, 2.0]])
     gram = infgeo.MLP("erf").numeric(1.3, 0.0).kernel(X)
     assert gram[0, 0] == gram[0, 2] == -gram[0, 1]

@@ -5,7 +5,7 @@ import sympy as sp
 
 import infgeo
 from infgeo.conventions import z
-from infgeo.errors import InvalidInput, UnknownActivation
+from infgeo.errors import InvalidInput, NoClosedForm, UnknownActivation
 from infgeo.symbolic.activation import differentiate, exact, from_expression
 from infgeo.symbolic.catalogue import get
 
@@ -54,7 +54,11 @@ def test_the_variable_is_the_only_symbol_or_z_or_what_is_said():
         (alpha * x, "variable="),
         (sp.I * x, "complex"),
         (sp.Function("f")(x), "undefined function"),
-        (sp.Symbol("s") * sp.Symbol("z"), "taken by infgeo.conventions"),
+        *(
+            (sp.Symbol(name) * sp.Symbol("z"), f"parameter name '{name}'")
+            for name in ("s", "u", "c", "lambda", "t3", "np")
+        ),
+        *((sp.Symbol(name) * sp.Symbol("z"), f"parameter name '{name}'") for name in ("alpha_sum", "v_1", "_x", "a b")),
         (sp.Matrix([x]), "scalar"),
         (object(), "must be a number or a SymPy expression"),
     ],
@@ -96,6 +100,21 @@ def test_refused_bias_scales(std):
     with pytest.raises(InvalidInput, match="bias_std"):
         infgeo.MLP("erf", bias_std=std)
     assert infgeo.MLP("erf", bias_std=0).bias_std == 0
+
+
+def test_the_name_z_is_the_variable_s_alone():
+    with pytest.raises(InvalidInput, match="'z'"):
+        infgeo.MLP(sp.erf(x * sp.Symbol("z")), variable=x)
+
+
+def test_a_mixed_expectation_outside_the_class_names_the_terms():
+    with pytest.raises(NoClosedForm, match=r"exp\(z/2\) of u and z\*sign\(z\)/2 of v"):
+        infgeo.MLP(sp.Max(z, 0) + sp.exp(z / 2)).kernel  # noqa: B018
+
+
+@pytest.mark.parametrize("expr", [sp.erf(z) + sp.exp(z / 2), sp.erf(z) + sp.cos(z) ** 2 / 3 - sp.cos(2 * z) / 6])
+def test_sums_across_families_that_stay_elementary(expr):
+    assert infgeo.MLP(expr).kernel.expr.free_symbols
 
 
 def test_refused_input_scale():

@@ -217,9 +217,33 @@ def test_relu_ntk_and_step_kernel_have_no_metric():
         infgeo.MLP(sp.sign(z)).metric  # noqa: B018
 
 
-def test_erf_ntk_metric_is_the_mixed_derivative():
-    g = infgeo.MLP("erf", weight_std=1, bias_std=0).ntk.metric
-    assert abs(sp.N(g.A.subs(s, 1)) - sp.N(14 / (sp.pi * sp.sqrt(27)))) < 1e-12
+@pytest.mark.parametrize(("name", "depth"), [("erf", 1), ("erf", 2), ("gelu", 1), ("sin", 1), ("cubic", 1)])
+def test_ntk_metric_is_the_mixed_derivative_of_the_ntk(name, depth):
+    mlp = infgeo.MLP(SMOOTH[name], depth=depth, weight_std=sp.Rational(6, 5), bias_std=sp.Rational(2, 5))
+    by_definition, g = metric_by_definition_at(mlp.ntk.expr, sp.Rational(11, 10)), mlp.ntk.metric
+    for fast, slow in zip((g.A, g.B), by_definition, strict=True):
+        assert abs(sp.N(fast.subs(s, sp.Rational(11, 10)), 30) - slow) < sp.Float("1e-24", 10)
+
+
+def metric_by_definition_at(k, here):
+    slope = k.diff(xy)
+    bend = slope.diff(xy) + 2 * slope.diff(s_x) + 2 * slope.diff(s_y) + 4 * k.diff(s_x, s_y)
+    at = {s_x: here, s_y: here, xy: here}
+    return sp.N(slope.subs(at), 30), sp.N(bend.subs(at), 30)
+
+
+def test_ntk_metric_of_a_kinked_derivative_from_distances():
+    """The NTK of the rectified square has a metric though its derivatives diverge term by term: distances show it."""
+    mlp = infgeo.MLP(sp.Max(z, 0) ** 2, weight_std=1, bias_std=HALF)
+    g = mlp.ntk.metric
+    k = sp.lambdify((s_x, s_y, xy), mlp.ntk.expr, "mpmath")
+    # asin near 1 keeps half the digits, and the second difference loses 24 of them.
+    with mpmath.workdps(120):
+        h = mpmath.mpf(10) ** -12
+        radial = (k(1, 1, 1) + k((1 + h) ** 2, (1 + h) ** 2, (1 + h) ** 2) - 2 * k(1, (1 + h) ** 2, 1 + h)) / h**2
+        across = (k(1, 1, 1) + k(1 + h**2, 1 + h**2, 1 + h**2) - 2 * k(1, 1 + h**2, 1)) / h**2
+    assert abs(radial - mpmath.mpf(str(sp.N(g.h.subs(s, 1), 30)))) < 1e-9
+    assert abs(across - mpmath.mpf(str(sp.N(g.A.subs(s, 1), 30)))) < 1e-9
 
 
 def test_scaling_rules():

@@ -15,23 +15,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from infgeo.numeric.runtime.for_numpy import (
-    _at_points,
-    _differences,
-    _dimension,
-    _distance,
-    _gram,
-    _log,
-    _metric_matrix,
-    _points,
-    _positive,
-    _scalar,
-    _sqrt,
-    _sum_squares,
-    _where_nonnegative,
-)
+if TYPE_CHECKING:  # In an emitted file these stand above.
+    from infgeo.numeric.runtime.for_numpy import (
+        _all,
+        _at_points,
+        _differences,
+        _dimension,
+        _distance,
+        _gram,
+        _largest,
+        _log,
+        _metric_matrix,
+        _points,
+        _positive,
+        _scalar,
+        _sqrt,
+        _sum_squares,
+        _where_nonnegative,
+    )
 
 
 class InputError(ValueError):
@@ -103,25 +106,20 @@ class Geometry:
         self,
         laws: Sequence[Any],
         parts: Callable,
-        coefficient: Callable,
+        coefficient: Callable | None,
         ricci: Callable,
         variances: Callable,
-        parameters: dict[str, Any],
+        parameters: Sequence[str],
         own: Sequence[str],
     ) -> None:
-        """Hold the formulas; `parameters` are names with defaults (None: required), `own` those of the activation."""
+        """Hold the formulas; `parameters` are the names of all parameters, `own` those of the activation."""
         self.laws, self.parts, self.coefficient, self.ricci = laws, parts, coefficient, ricci
         self.variances, self.parameters, self.own = variances, parameters, own
 
     def values(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the value of every parameter, checked."""
-        unknown = sorted(set(parameters) - set(self.parameters))
-        if unknown:
-            raise InputError(f"unknown parameter {unknown[0]!r}: this network has {sorted(self.parameters) or 'none'}")
-        values = {**self.parameters, **parameters}
+        values = {name: parameters[name] for name in self.parameters}
         for name, value in values.items():
-            if value is None:
-                raise InputError(f"the activation's parameter {name!r} needs a value: pass {name}=...")
             values[name] = number = _scalar(name, value)
             bound = {"sigma_w": "finite and > 0", "sigma_b": "finite and >= 0"}.get(name, "finite")
             valid = {"sigma_w": number > 0, "sigma_b": number >= 0}.get(name, True)
@@ -132,7 +130,28 @@ class Geometry:
     def _layers(self, X: Any, parameters: dict[str, Any]) -> tuple[tuple, tuple]:
         """Return the variances of the layers and the activation's own parameters."""
         values = self.values(parameters)
-        return self.variances(_dimension(X), *values.values()), tuple(values[name] for name in self.own)
+        layers = self.variances(_dimension(X), *values.values()), tuple(values[name] for name in self.own)
+        self._check_variances(X, *layers)
+        return layers
+
+    def _check_variances(self, X: Any, scales: tuple, own: tuple) -> None:
+        """Raise DoesNotExist where an activation that grows like exp(a z^2) has an infinite expectation."""
+        if not any(law.limit for law in self.laws):
+            return
+
+        def check(x: Any) -> Any:
+            v = scales[2] + scales[0] * _sum_squares(x)
+            for law in self.laws:
+                limit = law.limit(*own) if law.limit else None
+                if limit is not None and not _all(v < limit):
+                    raise DoesNotExist(
+                        f"E[phi(z)^2] is infinite for preactivations of variance {limit} and more; at these points the"
+                        f" variance reaches {_largest(v)}: use smaller scales or points"
+                    )
+                v = scales[2] + scales[1] * law.moment(v, *own)
+            return v
+
+        _at_points(check, X)
 
     def _rows(self, X: Any, Y: Any) -> tuple[Any, Any]:
         X = _points(X, "X", rows=True)
@@ -145,15 +164,20 @@ class Geometry:
 
     def kernel(self, X: Any, Y: Any = None, **parameters: Any) -> Any:
         """Return the NNGP kernel, (N, d), (M, d) -> (N, M); its diagonal without Y is that of `kernel_diag`."""
+        return self._gram(X, Y, parameters, tangent=False)
+
+    def _gram(self, X: Any, Y: Any, parameters: dict[str, Any], tangent: bool) -> Any:
         X, Y = self._rows(X, Y)
-        return _gram(self.laws, X, Y, *self._layers(X, parameters), tangent=False)
+        layers = self._layers(X, parameters)
+        if Y is not None:
+            self._check_variances(Y, *layers)
+        return _gram(self.laws, X, Y, *layers, tangent=tangent)
 
     def ntk(self, X: Any, Y: Any = None, **parameters: Any) -> Any:
         """Return the neural tangent kernel, (N, d), (M, d) -> (N, M)."""
         if not all(hasattr(law, "derivative_moment") for law in self.laws):
             raise DoesNotExist("this network has no tangent kernel: the activation jumps, so E[phi'(u)^2] is infinite")
-        X, Y = self._rows(X, Y)
-        return _gram(self.laws, X, Y, *self._layers(X, parameters), tangent=True)
+        return self._gram(X, Y, parameters, tangent=True)
 
     def kernel_diag(self, X: Any, **parameters: Any) -> Any:
         """Return k(x, x), (..., d) -> (...)."""
@@ -164,10 +188,14 @@ class Geometry:
     def kernel_distance(self, X: Any, Y: Any = None, **parameters: Any) -> Any:
         """Return |Phi(x) - Phi(y)|, (N, d), (M, d) -> (N, M)."""
         X, Y = self._rows(X, Y)
-        return _distance(self.laws, X, X if Y is None else Y, *self._layers(X, parameters))
+        Y = X if Y is None else Y
+        layers = self._layers(X, parameters)
+        self._check_variances(Y, *layers)
+        return _distance(self.laws, X, Y, *layers)
 
     def _radial(self, X: Any, parameters: dict[str, Any], function: Callable) -> Any:
         X = _points(X)
+        self._layers(X, parameters)
         arguments = (_dimension(X), *self.values(parameters).values())
         return _at_points(lambda x: function(x, _sum_squares(x), arguments), X)
 
@@ -175,7 +203,8 @@ class Geometry:
         """Return the metric g = A I + B x x^T, (..., d) -> (..., d, d)."""
 
         def matrix(x: Any, s: Any, arguments: tuple) -> Any:
-            return _metric_matrix(x, self.coefficient(s, *arguments), *self.parts(s, *arguments))
+            B = self.coefficient(s, *arguments) if self.coefficient else None
+            return _metric_matrix(x, B, *self.parts(s, *arguments))
 
         return self._radial(X, parameters, matrix)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mpmath
 
-from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
+if TYPE_CHECKING:  # In an emitted file these stand below.
+    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
 
 def _points(X: Any, name: str = "X", rows: bool = False) -> list:
@@ -57,7 +58,7 @@ _sqrt, _log = mpmath.sqrt, mpmath.log
 
 def _scalar(name: str, value: Any) -> Any:
     try:
-        return mpmath.mpf(value)
+        return mpmath.mpf(None if isinstance(value, bool) else value)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} = {value!r} must be a number") from error
 
@@ -66,6 +67,14 @@ def _dimension(points: list) -> int:
     while isinstance(points[0], list):
         points = points[0]
     return len(points)
+
+
+def _all(condition: Any) -> bool:
+    return bool(condition)
+
+
+def _largest(v: Any) -> Any:
+    return v
 
 
 def _positive(x: Any) -> Any:
@@ -84,7 +93,7 @@ def _sum_squares(x: Sequence[Any]) -> Any:
     return mpmath.fsum(x, squared=True)
 
 
-def _metric_matrix(x: Sequence[Any], B: Any, A: Any, shear: Any, eta: Any) -> Any:
+def _metric_matrix(x: Sequence[Any], _: None, A: Any, shear: Any, eta: Any) -> Any:
     """Return A (I + shear x^ x^T), a mpmath.matrix."""
     s, d = _sum_squares(x), len(x)
     g = mpmath.matrix(d, d)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
+if TYPE_CHECKING:  # In an emitted file these stand below.
+    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _CHUNK = 2**20  # numbers held at a time for such differences
@@ -20,6 +21,8 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> np.ndarray:
         array = np.asarray(X)
     except ValueError as error:
         raise InputError(f"{name} is ragged: every point needs the same number of coordinates") from error
+    if array.dtype.kind in "iu" and not hasattr(X, "dtype"):
+        array = array.astype(float)
     if array.dtype not in (np.float32, np.float64):
         raise InputError(f"{name} has dtype {array.dtype}: pass float64 or float32, for example {name}.astype(float)")
     if array.ndim == 0 or array.shape[-1] == 0 or (rows and array.ndim != 2):
@@ -36,6 +39,14 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> np.ndarray:
     return array
 
 
+def _all(condition: Any) -> bool:
+    return bool(np.all(condition))
+
+
+def _largest(v: Any) -> Any:
+    return float(np.max(v))
+
+
 def _positive(x: Any) -> Any:
     return np.maximum(x, 0)
 
@@ -45,6 +56,8 @@ _sqrt, _log = np.sqrt, np.log
 
 def _scalar(name: str, value: Any) -> float:
     try:
+        if isinstance(value, (str, bool)):
+            raise TypeError("text and truth values are no numbers")
         return float(value)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} = {value!r} must be a number") from error
@@ -97,7 +110,7 @@ def _unit(X: np.ndarray) -> np.ndarray:
     return scaled / np.sqrt(np.square(scaled).sum(axis=-1, keepdims=True))
 
 
-def _metric_matrix(X: np.ndarray, B: np.ndarray, A: np.ndarray, shear: np.ndarray, eta: np.ndarray) -> np.ndarray:
+def _metric_matrix(X: np.ndarray, _: None, A: np.ndarray, shear: np.ndarray, eta: np.ndarray) -> np.ndarray:
     """Return A (I + shear x^ x^T) with the diagonal as A ((1 - x^_i^2) + eta x^_i^2), where nothing cancels."""
     unit = _unit(X)
     squares = np.square(unit)

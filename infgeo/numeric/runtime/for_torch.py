@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
+if TYPE_CHECKING:  # In an emitted file these stand below.
+    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _CHUNK = 2**22  # numbers held at a time for such differences
@@ -44,6 +45,14 @@ def _transformed(tensor: torch.Tensor) -> bool:
     return torch._C._functorch.is_batchedtensor(tensor)
 
 
+def _all(condition: Any) -> bool:
+    return bool(torch.all(condition))
+
+
+def _largest(v: Any) -> Any:
+    return float(torch.max(v))
+
+
 def _positive(x: Any) -> Any:
     return torch.clamp(x, min=0)
 
@@ -54,7 +63,7 @@ _log = torch.log
 def _scalar(name: str, value: Any) -> torch.Tensor:
     # A tensor without dimension does not promote float32 points; its graph, if it has one, is kept.
     try:
-        scalar = torch.as_tensor(value, dtype=torch.float64)
+        scalar = torch.as_tensor(None if isinstance(value, (str, bool)) else value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} = {value!r} must be a number or a tensor without dimensions") from error
     if scalar.ndim:
