@@ -46,12 +46,24 @@ def local_geometry(
         return deep_geometry(features, x, ricci, memory_budget)
 
 
+def weights_of(features: Any) -> tuple[tuple[torch.Tensor, int, int], ...]:
+    """Return parameters and buffers of a module, each with the number of changes in place and its address in memory.
+
+    torch counts every operation in place, except through `.data` and on tensors made in inference mode.
+    """
+    if not isinstance(features, torch.nn.Module):
+        return ()
+    tensors = (*features.parameters(), *features.buffers())
+    return tuple((t, 0 if t.is_inference() else t._version, t.data_ptr()) for t in tensors)
+
+
 @dataclass(frozen=True)
 class Pullback:
     """The pulled-back geometry at `x` (..., d), computed when first asked for. All results are float64.
 
     `width` is the number n of features. `note` says why R is 0 where it is so by construction, else it is empty.
-    Build it with `pullback`.
+    `weights` are the parameters and buffers of a module as they were: so that no two quantities are of different
+    weights, what has not been computed raises InvalidInput once they have changed. Build it with `pullback`.
     """
 
     features: Callable[[torch.Tensor], torch.Tensor] = field(repr=False)
@@ -59,6 +71,7 @@ class Pullback:
     width: int
     note: str = ""
     memory_budget: int = DEFAULT_MEMORY_BUDGET
+    weights: tuple[tuple[torch.Tensor, int, int], ...] = field(default=(), repr=False)
 
     @property
     def input_dim(self) -> int:
@@ -71,6 +84,10 @@ class Pullback:
         return bool(self.note)
 
     def _compute(self, ricci: bool) -> LocalGeometry:
+        now = weights_of(self.features)
+        # tensors are compared by identity
+        if [(id(t), *state) for t, *state in now] != [(id(t), *state) for t, *state in self.weights]:
+            raise InvalidInput("features changed since pullback was called; call it again")
         return local_geometry(self.features, self.x.reshape(-1, self.input_dim), ricci, self.memory_budget)
 
     @cached_property
@@ -129,7 +146,8 @@ def pullback(
     g = JᵀJ with J = ∂Φ/∂x; R = |tr_g II|² − |II|²_g with II = (1 − J g⁻¹ Jᵀ) ∂²Φ (Gauss equation). A network from
     `sample_network` takes a route made for it: the Hessian-metric form at one layer, J and H by matrix products at
     more. Anything else is differentiated by torch.func, so it must be made of torch operations and act on one
-    point of shape (d,) as on a batch; put a trained module in eval mode first.
+    point of shape (d,) as on a batch; put a trained module in eval mode first. The points are copied; the features are
+    not: ask for all quantities before the next training step.
 
     Args:
         features: callable or module, x (..., d) -> (..., n).
@@ -141,7 +159,8 @@ def pullback(
         An object with lazy `.metric` (..., d, d), `.log_volume_element`, `.volume_element` and `.ricci_scalar` (...).
 
     Raises:
-        InvalidInput: for x of a wrong dtype or shape or with NaN or infinities, or features that are not (..., n).
+        InvalidInput: for x of a wrong dtype or shape or with NaN or infinities, or features that are not (..., n); on
+            access, when parameters or buffers of the module have changed since.
         SingularMetric: when a quantity needs the inverse of a metric without full rank (on access).
 
     Source: arXiv 2301.11375, section 2; the Gauss equation as in any text on submanifolds.
@@ -157,7 +176,7 @@ def pullback(
         raise InvalidInput(f"features is {features!r}; pass a callable or module x (..., d) -> (..., n)")
     sampled = is_sampled(features)
     points = as_points(x, features.input_dim if sampled else None)  # type: ignore[attr-defined]
-    points = _match(features, points, convert=not isinstance(x, torch.Tensor))
+    points = _match(features, points, convert=not isinstance(x, torch.Tensor)).clone()
     d = points.shape[-1]
     width = features.width if sampled else feature_count(features, points.reshape(-1, d))  # type: ignore[attr-defined]
     note = ""
@@ -165,7 +184,8 @@ def pullback(
         note = ONE_DIMENSION
     elif sampled and features.activation.piecewise_linear:  # type: ignore[attr-defined]
         note = PIECEWISE_LINEAR
-    return Pullback(features, points, width, note, positive_integer(memory_budget, "memory_budget"))
+    budget = positive_integer(memory_budget, "memory_budget")
+    return Pullback(features, points, width, note, budget, weights_of(features))
 
 
 def _match(features: Any, points: torch.Tensor, convert: bool) -> torch.Tensor:

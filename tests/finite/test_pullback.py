@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from infgeo.errors import InvalidInput, SingularMetric
-from infgeo.finite import pullback
-from tests.finite.twins import christoffel_ricci, points
+from infgeo.finite import pullback, sample_network
+from tests.finite.twins import ERF, christoffel_ricci, network, points
 
 Map = Callable[[torch.Tensor], torch.Tensor]
 
@@ -147,6 +147,56 @@ def test_trained_module_in_float32_is_measured_in_its_own_dtype() -> None:
     assert not double.ricci_scalar.requires_grad
     with pytest.raises(InvalidInput, match=r"x\.to\('cpu', torch\.float64\)"):
         pullback(module, torch.zeros(2))
+
+
+def small_module() -> torch.nn.Module:
+    module = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 5)).double()
+    for i, parameter in enumerate(module.parameters()):
+        parameter.data = torch.linspace(-1, 1 + i, parameter.numel(), dtype=torch.float64).sin().reshape_as(parameter)
+    return module
+
+
+def step(module: torch.nn.Module) -> None:
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    module(points(3, 2)).square().sum().backward()
+    optimizer.step()
+
+
+def replace(module: torch.nn.Module) -> None:
+    module[0] = torch.nn.Linear(2, 8).double()
+
+
+def load(module: torch.nn.Module) -> None:
+    module.load_state_dict({name: value + 1 for name, value in module.state_dict().items()})
+
+
+@pytest.mark.parametrize("change", [step, replace, load, torch.nn.Module.float])
+def test_quantities_of_different_weights_are_never_mixed(change: Callable[[torch.nn.Module], object]) -> None:
+    module = small_module()
+    result = pullback(module, points(3, 2))
+    metric, volume = result.metric.clone(), result.volume_element.clone()
+    change(module)
+    assert torch.equal(result.metric, metric) and torch.equal(result.volume_element, volume)
+    with pytest.raises(InvalidInput, match="features changed since pullback was called; call it again"):
+        _ = result.ricci_scalar
+    assert pullback(module, points(3, 2).numpy()).ricci_scalar.shape == (3,)
+
+
+def test_a_sampled_network_is_watched_too() -> None:
+    net = sample_network(network(ERF, 1), 2, 16, seed=0)
+    result = pullback(net, points(3, 2))
+    with torch.no_grad():
+        next(net.parameters()).mul_(2)
+    with pytest.raises(InvalidInput, match="features changed"):
+        _ = result.metric
+
+
+def test_the_points_are_copied() -> None:
+    x = points(3, 2)
+    result = pullback(torus, x)
+    expected = pullback(torus, x.clone()).ricci_scalar
+    x += 1
+    assert torch.equal(result.ricci_scalar, expected)
 
 
 def test_singular_metrics_are_named() -> None:
