@@ -39,7 +39,8 @@ g = infgeo.MLP("erf").metric.matrix(d).subs(dict(zip(x, space.base_scalars())), 
 forms = space.base_oneforms()
 metric = sum(g[i, j] * TensorProduct(forms[i], forms[j]) for i in range(d) for j in range(d))
 ricci = metric_to_Ricci_components(metric)
-print(sympy.simplify(sum(g.inv()[i, j] * ricci[i, j] for i in range(d) for j in range(d))))
+inverse = g.adjugate() / g.det()
+print(sympy.simplify(sum(inverse[i, j] * ricci[i, j] for i in range(d) for j in range(d))))
 """
 
 

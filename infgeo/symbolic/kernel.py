@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from sympy import Expr, Symbol, latex, nan, oo, zoo
 
@@ -28,7 +29,7 @@ class Kernel:
         """What the symbols of the expression stand for, in words."""
         return assumptions_of(self.expr.free_symbols)
 
-    @property
+    @cached_property
     def metric(self) -> RadialMetric:
         """The induced metric g = d^2 k / dx dy at y = x (Burges 1999)."""
         return metric_by_definition(self.expr)

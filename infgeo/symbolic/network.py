@@ -169,7 +169,7 @@ class NetworkKernel(Kernel):
 
     network: MLP
 
-    @property
+    @cached_property
     def metric(self) -> RadialMetric:
         """The induced metric, differentiated under the expectation (valid for kinked activations too)."""
         return self.network.metric

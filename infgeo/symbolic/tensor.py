@@ -1,6 +1,6 @@
 """Curvature of any metric that SymPy can write down, by the textbook definitions in coordinates.
 
-This is the slow twin of the closed forms of `infgeo.symbolic.curvature`, and shares nothing with them: it knows
+This is the slow twin of the closed forms of `infgeo.symbolic.metric`, and shares nothing with them: it knows
 neither rotation invariance nor kernels. Conventions (Misner, Thorne & Wheeler 1973, ch. 8; the Ricci scalar is
 positive on spheres, R = d (d - 1) / a^2 on the d-sphere of radius a):
 

@@ -148,7 +148,7 @@ def test_emitted_files_stand_alone(tmp_path, backend):
 @pytest.mark.parametrize("backend", ["numpy", "torch", "mpmath"])
 @pytest.mark.parametrize("mlp", [*NETWORKS, infgeo.MLP("gelu"), infgeo.MLP("sign")], ids=str)
 def test_sources_hold_nothing_that_is_not_used(mlp, backend):
-    """Every import and every top-level definition of an emitted module is used in it, and every name it uses is there."""
+    """Every import and top-level definition of an emitted module is used in it, and every name it uses is there."""
     tree = ast.parse(infgeo.emit(mlp, backend))
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     defined = set(infgeo.emit.__globals__["PUBLIC"])
@@ -177,7 +177,7 @@ def test_emit_signatures_name_the_parameters():
     assert signature.parameters["sigma_w"].default == 1.0
     with pytest.raises(InvalidInput, match="numpy"):
         infgeo.emit(NETWORKS[0], backend="jax")
-    with pytest.raises(InvalidInput, match="infgeo.MLP"):
+    with pytest.raises(InvalidInput, match=r"infgeo\.MLP"):
         infgeo.emit("erf")
 
 
