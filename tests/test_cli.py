@@ -13,6 +13,8 @@ import sympy
 
 import infgeo
 from infgeo.cli import main
+from infgeo.cli.derive import TITLES
+from infgeo.cli.parser import QUANTITIES
 from infgeo.cli.points import read_points
 from infgeo.errors import InvalidInput
 from infgeo.files import check_writable, write_whole
@@ -95,6 +97,68 @@ def test_two_layers_are_printed_with_named_values_unless_explicit(capsys):
     assert "  where " in capsys.readouterr().out
     main(["derive", "erf", "--depth", "2", "--quantity", "metric", "--explicit"])
     assert "  where " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["text", "latex", "python"])
+def test_a_jump_has_a_kernel_and_no_metric(form, capsys):
+    assert main(["derive", "step", "--format", form]) == 0
+    out = capsys.readouterr().out
+    note = out.splitlines()[-1]
+    assert note.startswith({"text": "note: ", "latex": "% ", "python": "# "}[form]) and "has a jump" in note
+    assert "without metric, volume_element, ricci_scalar, ricci_tensor, sectional_curvature" in note
+    assert "asin" in out or "arcsin" in out or r"\operatorname{asin}" in out
+    assert main(["derive", "step", "--quantity", "metric", "--format", form]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and "has a jump" in captured.err
+
+
+def test_without_any_closed_form_deriving_everything_is_an_error(capsys):
+    assert main(["derive", "silu"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+
+
+def test_latex_says_what_each_block_is_and_what_its_symbols_are(capsys):
+    assert main(["derive", "erf", "--format", "latex"]) == 0
+    blocks = capsys.readouterr().out.split("\n\n")
+    assert [block.splitlines()[0] for block in blocks] == [f"% {TITLES[name]}" for name in QUANTITIES]
+    assert "s_x = |x|^2, s_y = |y|^2, xy = x.y" in blocks[0].splitlines()[1]
+    assert blocks[4].splitlines()[2].startswith("R = ")
+
+
+@pytest.mark.parametrize("form", ["text", "latex", "python"])
+def test_the_heading_of_the_ricci_tensor_names_what_is_printed(form, capsys):
+    for depth, shown in (("1", ("A", "B")), ("2", ("Ric_radial", "Ric_tangential"))):
+        main(["derive", "erf", "--depth", depth, "--quantity", "ricci_tensor", "--format", form])
+        out = capsys.readouterr().out
+        assert ("eigenvalues, Ric_radial" in out) == (depth == "2")
+        if form == "text":
+            assert [line.split(" = ")[0] for line in out.splitlines()[1:3]] == list(shown)
+
+
+@pytest.mark.parametrize("form", ["text", "latex"])
+def test_long_formulas_of_one_layer_have_named_values_unless_explicit(form, capsys):
+    arguments = ["derive", "gelu", "--quantity", "ricci_scalar", "--format", form]
+    assert main(arguments) == 0
+    named = capsys.readouterr().out
+    assert main([*arguments, "--explicit"]) == 0
+    explicit = capsys.readouterr().out
+    assert max(map(len, named.splitlines())) < 700 and len(named) < len(explicit)
+    assert ("where" in named) == (form == "text") and "where" not in explicit
+
+
+def test_named_and_explicit_formulas_of_one_layer_are_the_same_function(capsys):
+    at = dict(s=1.7, sigma_w=1.3, sigma_b=0.4, d=3, s_x=1.7, s_y=0.9, xy=0.6)
+    for quantity in ("kernel", "metric", "ricci_scalar"):
+        values = []
+        for flags in ([], ["--explicit"]):
+            namespace = {}
+            assert main(["derive", "gelu", "--quantity", quantity, "--format", "python", *flags]) == 0
+            exec(capsys.readouterr().out, namespace)
+            function = namespace[quantity]
+            names = function.__code__.co_varnames[: function.__code__.co_argcount]
+            values.append(np.ravel(function(**{name: at[name] for name in names})))
+        assert values[0] == pytest.approx(values[1], rel=1e-9)
 
 
 def test_cold_derive_is_quick_and_loads_no_array_library():

@@ -9,7 +9,8 @@ from sympy.utilities.iterables import numbered_symbols
 
 from infgeo import conventions as conv
 from infgeo.cli.parser import QUANTITIES
-from infgeo.symbolic.metric import RadialTensor
+from infgeo.errors import MetricDoesNotExist, NoClosedForm
+from infgeo.symbolic.metric import RadialTensor, assumptions_of
 from infgeo.symbolic.network import MLP
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import power_product
@@ -23,6 +24,10 @@ TITLES = {
     "ricci_tensor": "Ricci tensor Ric = A I + B x x^T",
     "sectional_curvature": "sectional curvatures of planes with (K_rad) and across (K_tan) the radial direction",
 }
+# At two layers and more the eigenvalues are far shorter than A and B.
+EIGENVALUES = "Ricci tensor Ric = A I + B x x^T by its eigenvalues, Ric_radial = A + s B and Ric_tangential = A"
+COMMENT = {"text": "note: ", "latex": "% ", "python": "# "}
+LONG = 600  # characters: formulas beyond are printed with named values
 LATEX = {
     "kernel": r"k(x, y)",
     "ntk": r"\Theta(x, y)",
@@ -30,40 +35,71 @@ LATEX = {
     "ricci_scalar": "R",
     "K_rad": r"K_\mathrm{rad}",
     "K_tan": r"K_\mathrm{tan}",
+    "Ric_radial": r"\mathrm{Ric}_\mathrm{radial}",
+    "Ric_tangential": r"\mathrm{Ric}_\mathrm{tangential}",
 }
 
 
 def derivation(mlp: MLP, quantity: str, form: str, explicit: bool = False) -> str:
     """Return one quantity, or "all", in a form "text", "latex" or "python".
 
-    At depth >= 2 a formula is a program, named values after the word where; `explicit` substitutes them into one
-    expression. The Python form is a function of floats that needs the standard library's math alone.
+    At depth >= 2, and where it would be long, a formula is a program, named values after the word where; `explicit`
+    substitutes them into one expression. The Python form is a function of floats that needs the standard library's
+    math alone. Of "all", what does not exist is left out with a note; if nothing does, the first error is raised.
     """
     write = {"text": _text, "latex": _latex, "python": _python}[form]
-    names = QUANTITIES if quantity == "all" else (quantity,)
-    parts = []
-    for name in names:
-        program = program_for(mlp, name, explicit)
-        parts.append(write(name, program, titled=quantity == "all"))
+    parts: list[str] = []
+    if quantity != "all":
+        parts.append(write(quantity, program_for(mlp, quantity, explicit)))
+    else:
+        missing: dict[str, tuple[Exception, list[str]]] = {}
+        for name in QUANTITIES:
+            try:
+                parts.append(write(name, program_for(mlp, name, explicit)))
+            except (MetricDoesNotExist, NoClosedForm) as error:
+                missing.setdefault(" ".join(str(error).split()), (error, []))[1].append(name)
+        if not parts:
+            raise next(iter(missing.values()))[0]
+        if form == "text":
+            parts.insert(0, str(mlp))
+        parts += [f"{COMMENT[form]}without {', '.join(names)}: {text}" for text, (_, names) in missing.items()]
     if form == "python":
         return "import math\n\n\n" + "\n\n\n".join(parts)
-    if form == "text" and quantity == "all":
-        parts.insert(0, str(mlp))
     return "\n\n".join(parts)
 
 
 def program_for(mlp: MLP, name: str, explicit: bool) -> Program:
-    """Return one quantity as a program: without bindings for one layer, or when `explicit`."""
+    """Return one quantity as a program: without bindings when `explicit`, or for one layer, unless that is long."""
+    if explicit or mlp.depth == 1:
+        program = _explicit(mlp, name)
+        if explicit or len(str(program)) <= LONG:
+            return program
+    program = _named(mlp, name)
+    return program if max(len(str(expr)) for expr in program.outputs.values()) <= LONG else _shared(program)
+
+
+def _shared(program: Program) -> Program:
+    """Name what occurs more than once in the outputs."""
+    names = numbered_symbols("t_", start=1)
+    bindings, outputs = cse(list(program.outputs.values()), symbols=names, order="none")
+    return Program((*program.bindings, *bindings), dict(zip(program.outputs, outputs, strict=True)))
+
+
+def _explicit(mlp: MLP, name: str) -> Program:
     if name in ("kernel", "ntk"):
-        expr = getattr(mlp, name).expr
-        if mlp.depth == 1 or explicit:
-            return Program((), {name: expr})
-        bindings, (result,) = cse([expr], symbols=numbered_symbols("t_", start=1), order="none")
-        return Program(tuple(bindings), {name: result})
+        return Program((), {name: getattr(mlp, name).expr})
+    value = mlp.metric if name == "metric" else getattr(mlp.metric, name)
+    if isinstance(value, RadialTensor):
+        return Program((), {"A": value.A, "B": value.B})
+    if isinstance(value, tuple):
+        return Program((), dict(zip(("K_rad", "K_tan"), value, strict=True)))
+    return Program((), {name: value})
+
+
+def _named(mlp: MLP, name: str) -> Program:
+    if name in ("kernel", "ntk"):
+        return _shared(_explicit(mlp, name))
     metric = mlp.metric
-    if mlp.depth == 1 or explicit:
-        value = metric if name == "metric" else getattr(metric, name)
-        return Program((), _outputs(name, value))
     if name == "metric":
         return metric.program.select(["A", "B"])
     if name == "ricci_scalar":
@@ -82,33 +118,26 @@ def program_for(mlp: MLP, name: str, explicit: bool) -> Program:
     return Program(program.bindings, eigenvalues).select(list(eigenvalues))
 
 
-def _outputs(name: str, value: Expr | RadialTensor | tuple[Expr, Expr]) -> dict[str, Expr]:
-    if isinstance(value, RadialTensor):
-        return {"A": value.A, "B": value.B}
-    if isinstance(value, tuple):
-        return dict(zip(("K_rad", "K_tan"), value, strict=True))
-    return {name: value}
+def _title(name: str, program: Program) -> str:
+    return EIGENVALUES if "Ric_radial" in program.outputs else TITLES[name]
 
 
-def _text(name: str, program: Program, titled: bool) -> str:
-    from infgeo.symbolic.metric import assumptions_of
-
-    free = set(program.inputs)
-    body = str(program)
-    return f"{TITLES[name]}\n{body}\n  ({assumptions_of(free)})"
+def _text(name: str, program: Program) -> str:
+    return f"{_title(name, program)}\n{program}\n  ({assumptions_of(set(program.inputs))})"
 
 
-def _latex(name: str, program: Program, titled: bool) -> str:
+def _latex(name: str, program: Program) -> str:
+    head = f"% {_title(name, program)}\n% {assumptions_of(set(program.inputs))}\n"
     rows = [f"{LATEX.get(key, key)} &= {latex(expr)}" for key, expr in program.outputs.items()]
     rows += [f"{latex(symbol)} &= {latex(expr)}" for symbol, expr in program.bindings]
     if len(rows) == 1:
-        return rows[0].replace("&= ", "= ")
-    return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+        return head + rows[0].replace("&= ", "= ", 1)
+    return head + "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
 
 
-def _python(name: str, program: Program, titled: bool) -> str:
+def _python(name: str, program: Program) -> str:
     code: Callable[[Expr], str] = pycode
-    lines = [f"def {name}({', '.join(map(str, _arguments(program)))}):", f'    """{TITLES[name]}."""']
+    lines = [f"def {name}({', '.join(map(str, _arguments(program)))}):", f'    """{_title(name, program)}."""']
     lines += [f"    {symbol} = {code(expr)}" for symbol, expr in program.bindings]
     values = [code(expr) for expr in program.outputs.values()]
     lines.append(f"    return {', '.join(values)}" + (f"  # {', '.join(program.outputs)}" if len(values) > 1 else ""))

@@ -83,7 +83,7 @@ def build() -> Parser:
     derive.add_argument("--depth", type=positive, default=1, help="number of hidden layers (default 1)")
     derive.add_argument("--quantity", choices=(*QUANTITIES, "all"), default="all")
     derive.add_argument("--format", choices=("text", "latex", "python"), default="text")
-    derive.add_argument("--explicit", action="store_true", help="depth >= 2: substitute everything into one formula")
+    derive.add_argument("--explicit", action="store_true", help="substitute the named values of long formulas")
 
     emit = command("emit", "write the geometry as a standalone module of numeric functions")
     emit.add_argument("activation", metavar="NAME")
