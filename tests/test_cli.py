@@ -236,6 +236,12 @@ def test_validate_takes_points_from_files(tmp_path, capsys):
     assert tables[0] == tables[1] and "2 points" in tables[0]
 
 
+def test_validate_takes_parameters_of_the_activation(tmp_path, capsys):
+    arguments = ["validate", "leaky_relu", *VALIDATE[2:], "--json", str(tmp_path / "r.json")]
+    assert main([*arguments, "--parameter", "alpha=0.1"]) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["configuration"]["parameters"] == {"alpha": 0.1}
+
+
 def test_validate_with_worker_processes_gives_the_same_report(tmp_path, capsys):
     assert main([*VALIDATE, "--json", str(tmp_path / "1.json")]) == 0
     assert main([*VALIDATE[:-1], "2", "--json", str(tmp_path / "2.json")]) == 0
@@ -342,6 +348,14 @@ def test_bad_points_files(name, tmp_path, capsys):
         ([*VALIDATE, "--input-dim", "0"], "'0' is not an integer >= 1"),
         ([*VALIDATE, "--samples", "2"], "samples is 2"),
         ([*VALIDATE, "--seed", "-1"], "'-1' is not an integer >= 0"),
+        ([*VALIDATE, "--parameter", "alpha"], "'alpha' is not of the form NAME=VALUE"),
+        ([*VALIDATE, "--parameter", "=1"], "'=1' is not of the form NAME=VALUE"),
+        ([*VALIDATE, "--parameter", "alpha=x"], "'x' is not a finite number"),
+        ([*VALIDATE, "--parameter", "alpha=nan"], "'nan' is not a finite number"),
+        ([*VALIDATE, "--parameter", "alpha=0.1"], "alpha"),
+        (["validate", "leaky_relu", *VALIDATE[2:]], "alpha"),
+        (["validate", "leaky_relu", *VALIDATE[2:], *["--parameter", "alpha=0.1"] * 2], "given twice"),
+        (["validate", "leaky_relu", *VALIDATE[2:], "--parameter", "alpha=0.1", "--parameter", "beta=2"], "beta"),
         ([*VALIDATE, "--seed", "x"], "'x' is not an integer >= 0"),
         ([*VALIDATE, "--widths", "64,x"], "'x' is not an integer"),
         ([*VALIDATE, "--json", "/nowhere/r.json"], "cannot write"),

@@ -58,6 +58,9 @@ def validate(arguments: Namespace) -> int:
     points = None if arguments.points is None else read_points(arguments.points)
     if points is None and arguments.input_dim is None:
         raise InvalidInput("the input dimension is missing; give --input-dim D, or --points FILE")
+    parameters = dict(arguments.parameter)
+    if len(parameters) < len(arguments.parameter):
+        raise InvalidInput("a parameter is given twice; give --parameter NAME=VALUE once for each name")
     for path in (arguments.json, arguments.plot):
         if path is not None:
             check_writable(path)
@@ -77,6 +80,7 @@ def validate(arguments: Namespace) -> int:
             points,
             weight_std=arguments.weight_std,
             bias_std=arguments.bias_std,
+            parameters=parameters,
             widths=arguments.widths,
             samples=arguments.samples,
             seed=arguments.seed,

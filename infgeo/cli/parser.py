@@ -62,6 +62,14 @@ def widths(text: str) -> tuple[int, ...]:
     return tuple(positive(part) for part in text.split(","))
 
 
+def assignment(text: str) -> tuple[str, float]:
+    """Parse NAME=VALUE with a finite number."""
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+    return name.strip(), scale(value)
+
+
 def build() -> Parser:
     """Return the parser."""
     parser = Parser(
@@ -97,6 +105,14 @@ def build() -> Parser:
     validate.add_argument("--depth", type=positive, default=1)
     validate.add_argument("--weight-std", type=scale, metavar="SIGMA_W", help="> 0 (default 1)")
     validate.add_argument("--bias-std", type=scale, metavar="SIGMA_B", help=">= 0 (default 1)")
+    validate.add_argument(
+        "--parameter",
+        type=assignment,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a number for a parameter of the activation, for example alpha=0.1 of leaky_relu; may be repeated",
+    )
     validate.add_argument("--seed", type=natural, default=0)
     validate.add_argument("--points", metavar="FILE", help=".npy or .csv, one point a row (default: 8 radii, 0.3 to 4)")
     validate.add_argument("--widths", type=widths, metavar="N,N,...", help="the ladder of widths")
