@@ -337,6 +337,20 @@ def test_curvature_is_left_out_where_the_default_widths_cannot_resolve_it(monkey
     assert any("Ricci scalar is left out" in note for note in report.notes)
 
 
+@pytest.mark.parametrize("quantities", [["ricci_scalar"], "ricci_scalar", iter(["kernel", "ricci_scalar"])])
+def test_curvature_asked_for_where_the_default_widths_cannot_resolve_it_names_the_widths(quantities):
+    with pytest.raises(InvalidInput, match=r"ricci_scalar is asked for.*d\^2 = 4096.*widths=\(16384, 32768, "):
+        infgeo.validate(ERF, 64, quantities=quantities)
+
+
+def test_default_widths_that_are_too_narrow_for_the_curvature():
+    def narrow(d, depth):
+        return design.default_widths(d, depth)[0] < 4 * d**2
+
+    assert next(d for d in range(2, 30) if narrow(d, 1)) == 23
+    assert next(d for d in range(2, 30) if narrow(d, 2)) == 12
+
+
 def test_a_mean_that_few_networks_dominate_is_left_out():
     """With 24 networks of width 64 at d = 16, log det g varies by about 1: a mean of det g says nothing."""
     report = quick(infgeo.MLP("relu"), 16, widths=(64, 128, 256, 16384), samples=24)

@@ -68,7 +68,8 @@ def validate(
         widths: the ladder; three or more for the quantities that are extrapolated. The expansion needs n >> d^2.
         samples: number of networks at each width, at least 8.
         seed: of points and networks, 0 <= seed < 2^63. The same seed gives the same report, with any executor.
-        quantities: names of what is compared (those of `infgeo.finite.FiniteEstimates`, without "metric"); default all.
+        quantities: names of what is compared (those of `infgeo.finite.FiniteEstimates`, without "metric"); default all,
+            where the default widths allow for it: not ricci_scalar at d > 22 (d > 11 for deep networks).
         level: family-wise error level of the verdict.
         executor: any concurrent.futures.Executor; by default the networks are simulated here, one by one.
         progress: called as progress(done, total), in networks.
@@ -78,7 +79,8 @@ def validate(
         widths completed so far, and `.partial` is True. A metric that does not exist is left out, with a note.
 
     Raises:
-        InvalidInput: for an argument outside its domain, by name.
+        InvalidInput: for an argument outside its domain, by name; for ricci_scalar among `quantities` without `widths`
+            where the default ones are too narrow.
         SingularMetric: for a width below d, or a network whose metric loses rank at a point.
         NoClosedForm: the kernel has no closed form to compare with.
 
@@ -97,11 +99,14 @@ def validate(
     ladder = design.default_widths(d, mlp.depth) if widths is None else design.checked_widths(widths, d, has_metric)
     curved = d > 1 and not specification.activation.piecewise_linear
     if curved and "ricci_scalar" in theory.values and widths is None and ladder[0] < 4 * d**2:
-        theory.values.pop("ricci_scalar")
-        notes.append(
-            f"the Ricci scalar is left out: its expansion in 1/n needs n >> d^2 = {d**2}, and the default widths"
-            f" start at {ladder[0]}; pass wider ones to compare it"
-        )
+        reason = f"its expansion in 1/n needs n >> d^2 = {d**2}, and the default widths start at {ladder[0]}"
+        if quantities is not None:
+            raise InvalidInput(
+                f"ricci_scalar is asked for, but {reason}; pass widths from 4 d^2 = {4 * d**2} on, for example"
+                f" widths={tuple(4 * d**2 * 2**k for k in range(len(ladder)))}"
+            )
+        theory = Theory({name: v for name, v in theory.values.items() if name != "ricci_scalar"}, theory.missing)
+        notes.append(f"the Ricci scalar is left out: {reason}; pass wider ones to compare it")
     if samples is None:
         samples = design.default_samples(d, mlp.depth, ladder, len(x), curved and "ricci_scalar" in theory.values)
     count = positive_integer(samples, "samples", 8, "the spread between networks is taken from batches of them")
