@@ -380,6 +380,23 @@ def test_extrapolation_recovers_the_coefficients_and_its_errors_are_those_of_the
     assert np.mean([f.chi2 for f in fits]) == pytest.approx(2.0, abs=0.15)
 
 
+@pytest.mark.parametrize(("widths", "samples"), [((64, 128, 256), 8), ((64, 128, 256, 512, 1024, 2048), 8)])
+def test_extrapolation_from_few_networks_raises_no_more_false_alarms_than_it_says(widths, samples):
+    rng = np.random.default_rng(3)
+    n, runs, level = np.array(widths, dtype=float), 20_000, 1e-2
+    dofs = np.full(len(n), samples - 1.0)
+    scale = 1 / np.sqrt(n * samples)
+    y = scale * rng.standard_normal((runs, len(n)))
+    errors = scale * np.sqrt(rng.chisquare(samples - 1, y.shape) / (samples - 1))
+    alarms = misfits = 0
+    for mean, error in zip(y, errors, strict=True):
+        fit = statistics.extrapolate(widths, mean, error, dofs)
+        alarms += statistics.student_p(fit.coefficients[0] / fit.errors[0], fit.degrees_of_freedom[0]) < level
+        misfits += statistics.fit_p(fit, dofs) < level
+    deviation = np.sqrt(runs * level)
+    assert abs(alarms - runs * level) < 3.5 * deviation and misfits < runs * level + 3.5 * deviation
+
+
 def test_three_widths_fit_one_correction_only():
     fit = statistics.extrapolate((64, 128, 256), 1 + 5 / np.array([64.0, 128, 256]), np.full(3, 0.1), np.full(3, 9.0))
     assert fit.coefficients == pytest.approx([1.0, 5.0]) and fit.residual_df == 1

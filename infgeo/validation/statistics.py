@@ -25,15 +25,18 @@ class LinearFit:
     residual_df: int
 
 
-def weighted_fit(columns: np.ndarray, y: np.ndarray, errors: np.ndarray, dofs: np.ndarray) -> LinearFit:
-    """Fit y = columns @ coefficients with weights 1 / errors^2.
+def weighted_fit(
+    columns: np.ndarray, y: np.ndarray, errors: np.ndarray, dofs: np.ndarray, model: np.ndarray | None = None
+) -> LinearFit:
+    """Fit y = columns @ coefficients with weights 1 / model^2 (default: 1 / errors^2).
 
-    The coefficients are linear in the data, c = W y with W = (X'DX)^-1 X'D and D = diag(1/e^2), so that
+    The coefficients are linear in the data, c = W y with W = (X'DX)^-1 X'D and D = diag(1/model^2), so that
     var c = sum W^2 e^2, with var^2 / sum((W^2 e^2)^2 / dof) degrees of freedom when each e has `dofs` of its own.
+    chi^2 has the expectation `residual_df` for weights 1 / errors^2 only.
 
-    Arguments: columns (K, p), y, errors and dofs (K,), K >= p.
+    Arguments: columns (K, p), y, errors, dofs and model (K,), K >= p.
     """
-    scale = 1.0 / errors
+    scale = 1.0 / (errors if model is None else model)
     weights = np.linalg.pinv(columns * scale[:, None]) * scale
     coefficients = weights @ y
     parts = (weights * errors) ** 2
@@ -47,13 +50,20 @@ def extrapolate(widths: Sequence[int], y: np.ndarray, errors: np.ndarray, dofs: 
     """Fit y(n) = y_inf + b / n, and + c / n^2 where there are four widths or more: coefficients (y_inf, b, c).
 
     There is always a degree of freedom left for chi^2; it needs three widths.
+
+    The weights are n: the variance of a replicate mean is sigma^2 / n to leading order. Weights 1/e^2 would follow the
+    noise of the estimates e, prefer the widths where e came out too small by chance, and with it report an error that
+    is too small. The errors e themselves, each of its own width, are propagated. Simulated
+    normal data give a p-value of y_inf below 1e-5 with a probability of about 1e-5 from 16 samples on, and of 2e-5 to
+    3e-5 with 8 samples. chi^2 is that of weights 1/e^2, for which `fit_p` errs on the safe side.
     """
     n = np.asarray(widths, dtype=float)
     terms = 3 if len(n) >= 4 else 2
     columns = np.stack([(n[-1] / n) ** k for k in range(terms)], axis=1)  # scaled for the sake of rounding
-    fit = weighted_fit(columns, y, errors, dofs)
+    fit = weighted_fit(columns, y, errors, dofs, model=n**-0.5)
+    chi2 = weighted_fit(columns, y, errors, dofs).chi2
     scale = n[-1] ** np.arange(terms)
-    return LinearFit(fit.coefficients * scale, fit.errors * scale, fit.degrees_of_freedom, fit.chi2, fit.residual_df)
+    return LinearFit(fit.coefficients * scale, fit.errors * scale, fit.degrees_of_freedom, chi2, fit.residual_df)
 
 
 def exponent(

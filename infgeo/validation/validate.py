@@ -49,14 +49,16 @@ def validate(
 
     One layer: kernel, metric and det g have exact expectations at every width n, the last one
     n(n - 1)...(n - d + 1)/n^d det g_inf; they are compared at every width, z = (estimate - theory)/standard error.
-    All else has a bias b/n + c/n^2 + ...: the means y_n are fitted by weighted least squares, weights 1/se^2,
+    All else has a bias b/n + c/n^2 + ...: the means y_n are fitted by weighted least squares, weights n (the variance
+    falls as 1/n),
 
         y_n = y_inf + b/n + c/n^2        (no c below four widths; for the volume element, of log mean)
 
     and y_inf is compared, with the standard error propagated; chi^2 of each fit is a check of its own. So are the
     exponents of n in the spread between networks (-1/2) and, where it is resolved, in the bias (-1). p-values are
     two-sided, Student's t. The verdict is Holm's: the probability that a correct theory fails any check is at most
-    `level`.
+    `level`, as far as the means are normal; with 8 networks at each width, where the degrees of freedom of the
+    extrapolation (Welch and Satterthwaite) are too rough for the tails, at most about 3 times that.
 
     Args:
         mlp: an `infgeo.MLP`.
