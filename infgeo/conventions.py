@@ -34,6 +34,9 @@ p = Symbol("p", nonnegative=True)
 q = Symbol("q", nonnegative=True)
 c = Symbol("c", real=True)
 Delta = Symbol("Delta", nonnegative=True)
+# omega = p - q and delta = p + q - 2c, which are differences of points, not of p, q and c.
+omega = Symbol("omega", real=True)
+delta = Symbol("delta", nonnegative=True)
 
 # The scales at which a network that leaves them symbolic is evaluated when nobody says otherwise:
 # the parametrisation of arXiv 2301.11375, W, b ~ N(0, 1).

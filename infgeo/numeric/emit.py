@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from sympy import Symbol
 
 from infgeo import __version__
-from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, Delta, c, d, p, q, s
+from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, Delta, c, d, delta, omega, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClosedForm
 from infgeo.numeric.printing import Backend, backend_named, function_source, scalar_source
-from infgeo.symbolic.difference import delta, difference_program, omega
+from infgeo.symbolic.difference import difference_program
 from infgeo.symbolic.dual import Dual
 from infgeo.symbolic.program import Program
 
@@ -183,14 +183,13 @@ def _difference(dual: Dual, own: tuple[Symbol, ...], backend: Backend, notes: li
     if backend.name == "mpmath":
         return by_subtraction
     try:
-        program = difference_program(dual.kernel, p, q, c, Delta)
+        program = difference_program(dual.kernel)
     except NoClosedForm as error:
         notes.append(f"kernel_distance subtracts kernels and loses digits for neighbouring points ({error}).")
         return by_subtraction
-    outputs = {"squared": program.squared_distance, "moments": program.moment_difference}
     arguments = [p, q, omega, delta, c, Delta]
     doc = "E[(phi(u) - phi(v))^2] and E[phi(u)^2 - phi(v)^2], free of cancellation"
-    return function_source("_difference", Program(program.bindings, outputs), arguments, own, backend, doc)
+    return function_source("_difference", program, arguments, own, backend, doc)
 
 
 def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:

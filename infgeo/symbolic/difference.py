@@ -47,6 +47,7 @@ from sympy.codegen.cfunctions import expm1, log1p
 
 from infgeo.conventions import Delta as DELTA
 from infgeo.conventions import c as C
+from infgeo.conventions import delta, omega
 from infgeo.conventions import p as P
 from infgeo.conventions import q as Q
 from infgeo.errors import NoClosedForm
@@ -62,33 +63,10 @@ from infgeo.symbolic.kernel_forms import (
     split_angle,
 )
 from infgeo.symbolic.primitives import exp_difference, ratio, sin_minus_theta_cos, where_nonnegative
-
-omega = sp.Symbol("omega", real=True)
-delta = sp.Symbol("delta", nonnegative=True)
+from infgeo.symbolic.program import Program
 
 _LARGE = 16  # (p + q)/h beyond which c theta_h is split off as pi c/2 + B_h - S: both forms lose < 1 digit there
 _APART = 32  # a plain difference of angles is used where it loses less than a factor of 32
-
-
-@dataclass(frozen=True)
-class DifferenceProgram:
-    """A straight-line program for D^2 and m(p) - m(q), to be printed for an array library.
-
-    `inputs` are p, q, omega = p - q, delta = p + q - 2c, c and Delta, then the kernel's own parameters; every symbol
-    of a binding is an input or bound earlier. The operations are +, *, /, powers, exp, log, expm1, log1p, sinh, cosh,
-    sin, cos, atan2, Abs, sign, Max and `PRIMITIVES`. Elementwise: all inputs broadcast.
-    """
-
-    inputs: tuple[sp.Symbol, ...]
-    bindings: tuple[tuple[sp.Symbol, sp.Expr], ...]
-    squared_distance: sp.Expr
-    moment_difference: sp.Expr
-
-    @property
-    def operations(self) -> int:
-        """The number of arithmetic operations and function calls a pair of inputs costs."""
-        outputs = (self.squared_distance, self.moment_difference)
-        return int(sum(sp.count_ops(e) for e in (*(e for _, e in self.bindings), *outputs)))
 
 
 @dataclass(frozen=True)
@@ -112,10 +90,12 @@ class _Square:
         return self.x11 == 0 and self.x22 == 0
 
 
-def difference_program(
-    kernel: sp.Expr, p: sp.Symbol = P, q: sp.Symbol = Q, c: sp.Symbol = C, Delta: sp.Symbol = DELTA
-) -> DifferenceProgram:
+def difference_program(kernel: sp.Expr) -> Program:
     """Return the program that evaluates D^2 = k(p,p,p,0) + k(q,q,q,0) - 2 k(p,q,c,Delta) to full relative accuracy.
+
+    Its outputs are squared_distance = D^2 and moment_difference = m(p) - m(q), in p, q, omega = p - q,
+    delta = p + q - 2c, c, Delta (symbols of `conventions`) and the kernel's own parameters; its operations are +, *, /,
+    powers, exp, log, expm1, log1p, sinh, cosh, sin, cos, atan2, Abs, sign, Max and `PRIMITIVES`.
 
     Arguments: `kernel`, an expression in p, q, c, Delta from +, *, integer and half-integer powers, log, exp, sinh,
     cosh, atan2(y, x) with x >= 0, atan, asin and acos (other rational powers of a positive base are allowed).
@@ -126,7 +106,7 @@ def difference_program(
     not taken may overflow.
     Errors: NoClosedForm, naming the subexpression, where a rule is missing; evaluate the kernel directly then.
     """
-    kernel = sp.sympify(kernel).xreplace(dict(zip((p, q, c, Delta), (P, Q, C, DELTA), strict=True)))
+    kernel = sp.sympify(kernel)
     if kernel.has(sp.Float):
         raise NoClosedForm(f"kernel {kernel} contains floating-point constants; give exact rationals (sympy.nsimplify)")
     kernel = normalise(kernel)
@@ -152,11 +132,7 @@ def difference_program(
         distance = builder.let(where_nonnegative(builder.let(2 * direct - first), direct, distance))
         direct = builder.let(result.x11 - result.x22)
         moment = builder.let(where_nonnegative(builder.let(3 * sp.Abs(direct) - first), direct, moment))
-    parameters = sorted(kernel.free_symbols - {P, Q, C, DELTA}, key=lambda symbol: symbol.name)
-    restore = {P: p, Q: q, C: c, DELTA: Delta}
-    bindings = tuple((t, e.xreplace(restore)) for t, e in builder.live(distance, moment))
-    inputs = (p, q, omega, delta, c, Delta, *parameters)
-    return DifferenceProgram(inputs, bindings, distance.xreplace(restore), moment.xreplace(restore))
+    return Program(tuple(builder.live(distance, moment)), {"squared_distance": distance, "moment_difference": moment})
 
 
 class _Builder:
