@@ -27,6 +27,7 @@ from sympy import (
     expand,
     oo,
     pi,
+    sign,
     sin,
     sinh,
     sqrt,
@@ -90,8 +91,6 @@ class Term:
     @property
     def expr(self) -> Expr:
         """The term as a SymPy expression of `conventions.z`."""
-        from sympy import sign
-
         z = conv.z
         if self.factor.kind == "delta":
             factor: Expr = DiracDelta(z)

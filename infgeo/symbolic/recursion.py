@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sympy import Expr, Integer, Rational, Symbol, count_ops
+from sympy import Dummy, Expr, Integer, Rational, Symbol, count_ops
 
 from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
@@ -116,7 +116,7 @@ def metric_program(duals: Sequence[Dual], weight: Expr, bias: Expr, first: Expr)
         # Where eta is small, K_rad is a difference of small terms in this form, and of large ones in the other.
         steep = program.let("steep_sum", ((1 + log["alpha"]) * (deta / eta) - 2 * dalpha) / A) / eta
         radial = where_nonnegative(eta - Rational(1, 2), outputs["K_rad"], steep)
-        outputs["R_float"] = (d - 1) * (2 * program.let("K_float", radial) + (d - 2) * outputs["K_tan"])
+        outputs["R_float"] = (d - 1) * (2 * program.let("K_out", radial) + (d - 2) * outputs["K_tan"])
     if program.inline:
         outputs = {name: tidy(value) for name, value in outputs.items()}
     return Program(tuple(program.bindings), outputs)
@@ -130,7 +130,7 @@ def _first_layer(law: Dual, u: Expr, bias: Expr) -> tuple[Expr, Expr]:
 
     def factored(direct: Expr) -> Expr:
         # A symbol stands for sigma_b^2 so that numbers and symbols take the same path.
-        b = Symbol("b", nonnegative=True)
+        b = Dummy(nonnegative=True)
         forms = (direct, tidy(direct.xreplace({u: v - b})), tidy(direct.xreplace({v: b + u})))
         return best(*forms).xreplace({b: bias})
 
