@@ -111,6 +111,14 @@ def test_no_false_alarm(name, seed):
     assert report.passed, report.table()
 
 
+def test_a_spread_of_second_order_near_the_origin_is_no_failure():
+    """Where the curvature vanishes its spread falls as 1/n, beyond the reach of a series in 1/n."""
+    report = quick(infgeo.MLP("gaussian"), widths=(64, 128, 256, 512), samples=2000, quantities=["ricci_scalar"])
+    assert report.passed, report.table()
+    (spread,) = [trend for trend in report.trends if trend.kind == "spread"]
+    assert spread.p is not None and "of 8 points" in spread.note
+
+
 def test_two_layers_pass():
     report = quick(infgeo.MLP("erf", depth=2), widths=(64, 128, 256), samples=150)
     assert report.passed, report.table()

@@ -21,6 +21,7 @@ LOG_NORMAL = {"log_mean_det_metric": 2.0, "volume_element": 1.0}  # log of the s
 MOST_SKEWNESS = 0.25
 MANY_POINTS = 8
 RESOLVED = 5.0  # a bias of so many standard errors is resolved
+STEEPEST_SPREAD = -0.75  # half-way between fluctuations of first order, n^(-1/2), and of second order, n^(-1)
 ROUNDING = 1e-12
 
 
@@ -157,20 +158,40 @@ def _exact(series: Series, radius: float) -> Comparison:
 
 
 def spread_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], depth: int) -> Trend | None:
-    """Return the exponent of n in the standard deviation between networks (geometric mean over points)."""
+    """Return the exponent of n in the standard deviation between networks (geometric mean over points).
+
+    Linear statistics of one layer follow the power law exactly: it is fitted as it is. All else has the variance
+    v/n + w/n^2 + ...: log sd = a + b log n + c/n (+ e/n^2 from five widths on). That series needs w/v << n. Where v is
+    small, as for R at points where its gradient in the fluctuations nearly vanishes, the spread falls as 1/n on the
+    whole ladder, and no series in 1/n leads to b = -1/2: points whose spread falls more steeply than n^(-3/4) from the
+    narrowest width to the widest are left out, with a note. A spread that falls too slowly is checked at every point.
+    """
     kept = usable(quantity, pooled)
     widths, parts = list(kept), list(kept.values())
-    logs, errors = (np.array([getattr(part, name) for part in parts]) for name in ("log_spread", "log_spread_error"))
     linear = depth == 1 and quantity in LINEAR_STATISTICS
     corrections = 0 if linear else min(2, max(1, len(widths) - 3))
-    if len(widths) < (2 if linear else 3) or not np.isfinite(logs).all() or not (errors > 0).all():
+    if len(widths) < (2 if linear else 3):
+        return None
+    entries = np.ones(parts[0].mean.shape, dtype=bool)
+    note = ""
+    if not linear:
+        # the sample size is the same at every width; where a spread is zero, it is left to `spread`
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fall = np.log(parts[-1].standard_error / parts[0].standard_error) / np.log(widths[-1] / widths[0])
+        entries = ~(fall < STEEPEST_SPREAD)
+        if not entries.all():
+            note = f"without {int((~entries).sum())} of {entries.size} points, where it still falls as 1/n"
+    if not entries.any():
+        return Trend(quantity, "spread", -0.5, None, None, None, None, True, None, "not resolved: it falls as 1/n")
+    logs, errors = (np.array(column) for column in zip(*(part.spread_at(entries) for part in parts), strict=True))
+    if not np.isfinite(logs).all() or not (errors > 0).all():
         return None
     # From few batches an error comes out too small now and then; the shape of the distribution hardly depends on n.
     errors = np.maximum(errors, np.sqrt((errors**2).mean()))
     dofs = np.array([part.batches - 1.0 for part in parts])
     value, error, dof = exponent(widths, logs, errors, dofs, corrections)
     z = (value + 0.5) / error
-    return Trend(quantity, "spread", -0.5, value, error, z, student_p(z, dof), True)
+    return Trend(quantity, "spread", -0.5, value, error, z, student_p(z, dof), True, None, note)
 
 
 def bias_trend(series: Sequence[Series]) -> Trend | None:

@@ -84,6 +84,15 @@ class Pooled:
     batches: int
     exact: bool = False
     note: str = ""
+    squares: np.ndarray | None = None  # sums of squares within batches, (batches, ...), of `sizes` each, and the unit
+    sizes: np.ndarray | None = None
+    unit: np.ndarray | None = None
+
+    def spread_at(self, entries: np.ndarray) -> tuple[float, float]:
+        """Return `log_spread` and `log_spread_error` over some of the entries, a mask of the quantity's shape."""
+        if self.squares is None or self.sizes is None or self.unit is None:
+            return self.log_spread, self.log_spread_error
+        return spread(self.squares[:, entries], self.sizes, self.unit[entries])
 
 
 def run_width(
@@ -130,11 +139,23 @@ def pool(estimates: list[Any], logs: bool) -> Pooled:
     within = errors**2 * column * (column - 1)
     squares = within.sum(axis=0) + (column * (means - mean) ** 2).sum(axis=0)
     error = np.sqrt(squares / (count - 1) / count)
-    log_spread, log_spread_error = spread(within, sizes, mean if logs else np.ones_like(mean))
+    unit = mean if logs else np.ones_like(mean)
+    log_spread, log_spread_error = spread(within, sizes, unit)
     if logs:
         mean, error = shift + np.log(mean), error / mean
+    first = estimates[0]
     return Pooled(
-        mean, error, int(count), log_spread, log_spread_error, len(sizes), estimates[0].exact, estimates[0].note
+        mean,
+        error,
+        int(count),
+        log_spread,
+        log_spread_error,
+        len(sizes),
+        first.exact,
+        first.note,
+        within,
+        sizes,
+        unit,
     )
 
 

@@ -55,8 +55,9 @@ def validate(
         y_n = y_inf + b/n + c/n^2        (no c below four widths; for the volume element, of log mean)
 
     and y_inf is compared, with the standard error propagated; chi^2 of each fit is a check of its own. So are the
-    exponents of n in the spread between networks (-1/2) and, where it is resolved, in the bias (-1). p-values are
-    two-sided, Student's t. The verdict is Holm's: the probability that a correct theory fails any check is at most
+    exponents of n in the spread between networks (-1/2; but for kernel and metric of one layer with terms in 1/n, and
+    without the points where it falls as 1/n on the whole ladder) and, where it is resolved, in the bias (-1). p-values
+    are two-sided, Student's t. The verdict is Holm's: the probability that a correct theory fails any check is at most
     `level`, as far as the means are normal; with 8 networks at each width, where the degrees of freedom of the
     extrapolation (Welch and Satterthwaite) are too rough for the tails, at most about 3 times that.
 
