@@ -327,6 +327,14 @@ def test_too_few_widths_compare_what_needs_no_extrapolation():
     assert any("fewer than three widths" in note for note in report.notes)
 
 
+@pytest.mark.parametrize(
+    ("mlp", "quantities"), [(infgeo.MLP("erf", depth=2), None), (ERF, ["ricci_scalar", "volume_element"])]
+)
+def test_too_few_widths_for_what_must_be_extrapolated_are_bad_input(mlp, quantities):
+    with pytest.raises(InvalidInput, match=r"widths is \(64, 128\).*pass three widths or more"):
+        quick(mlp, widths=(64, 128), quantities=quantities, progress=lambda *_: pytest.fail("it simulates"))
+
+
 def test_default_designs():
     for d in (1, 2, 3, 10, 64, 784):
         for depth in (1, 2, 3):
