@@ -475,3 +475,27 @@ def test_control_c_leaves_a_partial_report_and_no_traceback(jobs, tmp_path):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "Traceback" not in err and "PARTIAL" in out
     assert json.loads((tmp_path / "r.json").read_text())["widths_done"][:2] == [64, 128]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="redirections of a POSIX shell")
+@pytest.mark.parametrize(
+    ("redirection", "words"), [(">/dev/full", "No space left"), (">&-", "standard output is closed")]
+)
+def test_an_output_that_cannot_be_written_is_one_line(redirection, words):
+    if redirection == ">/dev/full" and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    command = ["sh", "-c", f'"$0" -m infgeo derive erf --quantity kernel {redirection}', sys.executable]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_scales_beyond_the_range_of_floats_are_bad_input(capsys):
+    assert main([*VALIDATE, "--weight-std", "1e200"]) == 2
+    error = capsys.readouterr().err
+    assert "weight_std is 1e+200" in error and error.count("\n") == 1
+
+
+def test_one_file_for_two_outputs_is_bad_input(tmp_path, capsys):
+    same = str(tmp_path / "same.png")
+    assert main([*VALIDATE, "--json", same, "--plot", same]) == 2
+    assert "both name" in capsys.readouterr().err and not os.path.exists(same)

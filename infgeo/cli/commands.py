@@ -64,6 +64,9 @@ def validate(arguments: Namespace) -> int:
     for path in (arguments.json, arguments.plot):
         if path is not None:
             check_writable(path)
+    if arguments.json is not None and arguments.plot is not None:
+        if os.path.realpath(arguments.json) == os.path.realpath(arguments.plot):
+            raise InvalidInput(f"--json and --plot both name {arguments.json}; give each a file of its own")
     if arguments.plot is not None:
         from infgeo.plot import check_format
 

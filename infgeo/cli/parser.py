@@ -132,11 +132,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build().parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
+    if sys.stdout is None and getattr(arguments, "output", None) is None:
+        print("infgeo: standard output is closed; open it, for example > /dev/null", file=sys.stderr)
+        return BAD_INPUT
     try:
         from infgeo.cli import commands
 
         status: int = getattr(commands, arguments.command)(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except InfgeoError as error:
         print(f"infgeo: {' '.join(str(error).split())}", file=sys.stderr)
@@ -145,6 +149,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has seen enough. Python flushes stdout once more at exit: let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PASSED
+    except OSError as error:
+        print(f"infgeo: cannot write the output: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("infgeo: interrupted", file=sys.stderr)
         return INTERRUPTED

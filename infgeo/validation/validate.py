@@ -97,7 +97,14 @@ def validate(
     x = design.default_points(d, seed) if points is None else design.checked_points(points, d)
     specification = specify(mlp, weight_std, bias_std, parameters)
     geometry = mlp.numeric(weight_std=weight_std, bias_std=bias_std, **dict(parameters or {}))
-    theory, notes = _select(theory_at(mlp, geometry, x), quantities)
+    try:
+        values = theory_at(mlp, geometry, x)
+    except OverflowError:
+        raise InvalidInput(
+            f"weight_std is {specification.weight_std} and bias_std is {specification.bias_std}: the closed forms"
+            " exceed the range of floats; pass scales nearer to 1"
+        ) from None
+    theory, notes = _select(values, quantities)
     has_metric = len(theory.values) > 1 or "kernel" not in theory.values
     ladder = design.default_widths(d, mlp.depth) if widths is None else design.checked_widths(widths, d, has_metric)
     unbiased = mlp.depth == 1 and set(theory.values) & set(comparison.UNBIASED_AT_ONE_LAYER)
