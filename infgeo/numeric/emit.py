@@ -18,6 +18,7 @@ from infgeo.numeric.printing import Backend, backend_named, function_source, sca
 from infgeo.symbolic.difference import difference_program
 from infgeo.symbolic.dual import Dual
 from infgeo.symbolic.program import Program
+from infgeo.symbolic.simplify import tidy
 
 if TYPE_CHECKING:
     from infgeo.symbolic.network import MLP
@@ -159,14 +160,27 @@ def _law(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
     ]
     members = ["kernel=_kernel", "moment=_moment", "difference=_difference"]
     formulas.append(_difference(dual, own, backend, notes))
-    try:
-        derivatives = {"_derivative_kernel": (dual.derivative_kernel, pair), "_derivative_moment": (dual.m0, [v])}
-        for name, (expr, arguments) in derivatives.items():
-            doc = "E[phi'(u) phi'(v)]" if len(arguments) > 1 else "E[phi'(u)^2]"
-            formulas.append(function_source(name, Program((), {"k": expr}), arguments, own, backend, doc))
-            members.append(f"{name.strip('_')}={name}")
-    except InfgeoError as error:
-        notes.append(f"No tangent kernel: {error}.")
+    optional = {
+        "derivative_kernel": ("E[phi'(u) phi'(v)]", pair, lambda: dual.m0 is not None and dual.derivative_kernel),
+        "derivative_moment": ("E[phi'(u)^2]", [v], lambda: dual.m0),
+    }
+    if backend.name == "torch":
+        # For its derivatives at coincident points.
+        optional |= {
+            "derivative_slope": ("The derivative of E[phi'(u)^2]", [v], lambda: tidy(dual.m0.diff(v))),
+            "second_moment": ("E[phi''(u)^2]", [v], lambda: dual.derivative.m0),
+            "second_slope": ("The derivative of E[phi''(u)^2]", [v], lambda: tidy(dual.derivative.m0.diff(v))),
+        }
+    for name, (doc, arguments, derive) in optional.items():
+        try:
+            expr = derive()
+        except InfgeoError as error:
+            members.append(f"{name}=None")
+            if name == "derivative_moment":
+                notes.append(f"No tangent kernel: {error}.")
+            continue
+        formulas.append(function_source(f"_{name}", Program((), {"value": expr}), arguments, own, backend, doc))
+        members.append(f"{name}=_{name}")
     if dual.variance_limit is None:
         members.append("limit=None")
     else:

@@ -32,6 +32,13 @@ class Program:
         """Return an output as one expression of the inputs, every binding substituted."""
         return self.outputs[name].xreplace(self._explicit)
 
+    def evaluate(self, name: str, values: Mapping[Symbol, Expr], digits: int = 30) -> Expr:
+        """Return an output at values of the inputs, to `digits` digits, binding by binding."""
+        known = dict(values)
+        for symbol, expr in self.bindings:
+            known[symbol] = expr.xreplace(known).evalf(digits)
+        return self.outputs[name].xreplace(known).evalf(digits)
+
     def select(self, names: Iterable[str]) -> Program:
         """Return the program that computes only the outputs called `names`."""
         outputs = {name: self.outputs[name] for name in names}

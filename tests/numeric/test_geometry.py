@@ -293,3 +293,27 @@ def test_fan_in():
     for name in ("kernel", "ntk", "ricci_scalar"):
         assert np.allclose(getattr(fan_in, name)(X), getattr(plain, name)(scaled), rtol=1e-13)
     assert np.allclose(fan_in.metric(X), plain.metric(scaled) / 3, rtol=1e-13)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch.func's own
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("name", ["erf", "relu", "gelu", "sin", "rectified_square"])
+def test_second_derivatives_at_coincident_points(name, depth):
+    """The mixed derivative of the kernel at y = x, through autograd at y = x itself, is the metric; so for the NTK."""
+    from infgeo.conventions import s
+
+    mlp = infgeo.MLP(name, depth=depth, weight_std=1, bias_std=sp.Rational(1, 2))
+    geo, x = mlp.numeric(backend="torch"), torch.tensor([0.3, -0.7, 0.5], dtype=torch.float64)
+
+    def mixed(kernel):
+        entry = lambda a, b: kernel(a[None], b[None])[0, 0]  # noqa: E731
+        return torch.func.jacfwd(torch.func.jacrev(entry, argnums=1), argnums=0)(x, x)
+
+    assert torch.allclose(mixed(geo.kernel), geo.metric(x), rtol=1e-12, atol=1e-14)
+    if name != "relu":
+        A, B = (float(sp.N(part.subs(s, sp.Rational(83, 100)))) for part in (mlp.ntk.metric.A, mlp.ntk.metric.B))
+        exact = A * torch.eye(3, dtype=torch.float64) + B * torch.outer(x, x)
+        assert torch.allclose(mixed(geo.ntk), exact, rtol=1e-12, atol=1e-13)
+    points = torch.stack([x, x, -x])
+    for transform in (torch.func.jacfwd, torch.func.jacrev):
+        assert torch.func.vmap(transform(geo.metric))(points).shape == (3, 3, 3, 3)

@@ -292,3 +292,8 @@ def test_depth_costs_linearly_not_exponentially():
     lengths = [len(infgeo.MLP("erf", depth=depth).metric.program.bindings) for depth in (3, 4, 5, 9)]
     step = lengths[1] - lengths[0]
     assert lengths == [lengths[0] + step * extra for extra in (0, 1, 2, 6)]
+
+
+@pytest.mark.parametrize(("name", "depth", "flat"), [("erf", 2, False), ("cube", 3, False), ("gelu", 1, False)])
+def test_flatness_is_settled_by_a_number(name, depth, flat):
+    assert infgeo.MLP(name, depth=depth).metric.is_flat is flat

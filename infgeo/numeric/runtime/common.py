@@ -21,10 +21,12 @@ if TYPE_CHECKING:  # In an emitted file these stand above.
     from infgeo.numeric.runtime.for_numpy import (
         _all,
         _at_points,
+        _derivative_kernel_of,
         _differences,
         _dimension,
         _distance,
         _gram,
+        _kernel_of,
         _largest,
         _log,
         _metric_matrix,
@@ -52,10 +54,9 @@ def _pair_layers(
     _, weight, bias = scales
     theta = state.c if tangent else None
     for layer, law in enumerate(laws, start=1):
-        pair = (state.p, state.q, state.c, state.Delta)
-        k = law.kernel(*pair, *scalars)
+        k = _kernel_of(law, state, scalars)
         if tangent:
-            theta = k + law.derivative_kernel(*pair, *scalars) * theta
+            theta = k + _derivative_kernel_of(law, state, scalars) * theta
         if layer == len(laws):
             break
         if tangent:
@@ -175,7 +176,7 @@ class Geometry:
 
     def ntk(self, X: Any, Y: Any = None, **parameters: Any) -> Any:
         """Return the neural tangent kernel, (N, d), (M, d) -> (N, M)."""
-        if not all(hasattr(law, "derivative_moment") for law in self.laws):
+        if not all(law.derivative_moment for law in self.laws):
             raise DoesNotExist("this network has no tangent kernel: the activation jumps, so E[phi'(u)^2] is infinite")
         return self._gram(X, Y, parameters, tangent=True)
 

@@ -150,6 +150,14 @@ def _distance(laws: Sequence[Any], X: list, Y: list, scales: tuple, scalars: tup
     return result
 
 
+def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
+    return law.kernel(state.p, state.q, state.c, state.Delta, *scalars)
+
+
+def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
+    return law.derivative_kernel(state.p, state.q, state.c, state.Delta, *scalars)
+
+
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[Any, Any]:
     """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2], by subtraction at the raised precision of `_pair`."""
     first, second = law.moment(state.p, *scalars), law.moment(state.q, *scalars)

@@ -182,6 +182,14 @@ def _distance(laws: Sequence[Any], X: np.ndarray, Y: np.ndarray, scales: tuple, 
     return np.sqrt(_positive(_differences(laws[-1], state, scalars)[0]))
 
 
+def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
+    return law.kernel(state.p, state.q, state.c, state.Delta, *scalars)
+
+
+def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
+    return law.derivative_kernel(state.p, state.q, state.c, state.Delta, *scalars)
+
+
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[np.ndarray, np.ndarray]:
     """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]; branches not taken may divide by zero."""
     with np.errstate(all="ignore"):

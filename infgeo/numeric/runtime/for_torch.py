@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
-    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
+    from infgeo.numeric.runtime.common import InputError, _pair_layers
 
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _CHUNK = 2**22  # numbers held at a time for such differences
@@ -41,8 +41,8 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> torch.Tensor:
 
 
 def _transformed(tensor: torch.Tensor) -> bool:
-    """Whether the tensor is inside torch.func.vmap, where its values cannot be looked at."""
-    return torch._C._functorch.is_batchedtensor(tensor)
+    """Whether the tensor is inside a transform of torch.func, where its values may not be looked at."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def _all(condition: Any) -> bool:
@@ -109,6 +109,7 @@ def _ratio(a: Any, b: Any) -> Any:
 
 
 def _exp_difference(a: Any, b: Any, difference: Any) -> Any:
+    a, b = (torch.as_tensor(x, dtype=difference.dtype, device=difference.device) for x in (a, b))
     fall = torch.expm1(-torch.abs(difference))
     return torch.where(difference >= 0, -torch.exp(a) * fall, torch.exp(b) * fall)
 
@@ -164,6 +165,8 @@ def _pairs(X: torch.Tensor, Y: torch.Tensor, first: Any, bias: Any) -> SimpleNam
             distance, omega, gram = (
                 full.index_put(index, part) for full, part in zip((distance, omega, gram), close, strict=True)
             )
+    # x.y from the norms where the points coincide: then c = p to the bit, with the derivatives of x.y.
+    xy = torch.where(distance == 0, (sx + sy - distance) / 2, xy)
     state = SimpleNamespace(p=bias + first * sx, q=bias + first * sy, c=bias + first * xy)
     state.omega, state.delta, state.Delta = first * omega, first * distance, first * (first * gram + bias * distance)
     return state
@@ -193,19 +196,8 @@ def _gram(
     laws: Sequence[Any], X: torch.Tensor, Y: torch.Tensor | None, scales: tuple, scalars: tuple, tangent: bool
 ) -> torch.Tensor:
     """Return the Gram matrix (N, M); coincident points take the values of the diagonal, to the bit."""
-    other = X if Y is None else Y
-    state = _pairs(X, other, *scales[::2])
-    same = state.delta == 0
-    # Coincident pairs take the diagonal; a harmless pair stands in for them, so that no gradient is 0 * inf.
-    harmless = {"p": 1.0, "q": 1.0, "c": 0.0, "omega": 0.0, "delta": 2.0, "Delta": 1.0}
-    apart = SimpleNamespace(
-        **{name: torch.where(same, value, getattr(state, name)) for name, value in harmless.items()}
-    )
-    k, theta, _ = _pair_layers(laws, apart, scales, scalars, tangent)
-    # At the mean of |x|^2 and |y|^2 the derivative with respect to either point is right, too.
-    mean = (_sum_squares(X)[:, None] + _sum_squares(other)[None, :]) / 2
-    coincident = _diagonal_layers(laws, mean, scales, scalars, tangent)
-    result = torch.where(same, coincident, theta if tangent else k)
+    k, theta, _ = _pair_layers(laws, _pairs(X, X if Y is None else Y, *scales[::2]), scales, scalars, tangent)
+    result = theta if tangent else k
     if Y is None:
         result = torch.triu(result) + torch.triu(result, 1).T
     return result
@@ -217,6 +209,47 @@ def _distance(laws: Sequence[Any], X: torch.Tensor, Y: torch.Tensor, scales: tup
     return _sqrt(_positive(_differences(laws[-1], state, scalars)[0]))
 
 
+# What coincident pairs are replaced by in formulas that are singular there, so that no gradient is 0 * inf.
+_HARMLESS = {"p": 1.0, "q": 1.0, "c": 0.0, "omega": 0.0, "delta": 2.0, "Delta": 1.0}
+
+
+def _apart(state: SimpleNamespace) -> tuple[torch.Tensor, SimpleNamespace]:
+    """Return which pairs coincide, and the state with harmless pairs in their place."""
+    same = state.delta == 0
+    return same, SimpleNamespace(**{name: torch.where(same, x, getattr(state, name)) for name, x in _HARMLESS.items()})
+
+
+def _squared_distance_near(
+    moment: Callable | None, slope: Callable | None, state: SimpleNamespace, scalars: tuple
+) -> torch.Tensor:
+    """Return m0 delta + m0' omega^2 / 2 at the mean variance: |phi(u) - phi(v)|^2 to second order in the distance.
+
+    Its value and derivatives up to the second at coincident points are those of the distance (0 where m0 is infinite).
+    """
+    if moment is None or slope is None:
+        return 0 * state.delta
+    v = (state.p + state.q) / 2
+    return moment(v, *scalars) * state.delta + slope(v, *scalars) * state.omega * state.omega / 2
+
+
+def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> torch.Tensor:
+    same, apart = _apart(state)
+    near = _squared_distance_near(law.derivative_moment, law.derivative_slope, state, scalars)
+    mean = (law.moment(state.p, *scalars) + law.moment(state.q, *scalars)) / 2
+    return torch.where(same, mean - near / 2, law.kernel(apart.p, apart.q, apart.c, apart.Delta, *scalars))
+
+
+def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> torch.Tensor:
+    same, apart = _apart(state)
+    near = _squared_distance_near(law.second_moment, law.second_slope, state, scalars)
+    mean = (law.derivative_moment(state.p, *scalars) + law.derivative_moment(state.q, *scalars)) / 2
+    return torch.where(same, mean - near / 2, law.derivative_kernel(apart.p, apart.q, apart.c, apart.Delta, *scalars))
+
+
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[torch.Tensor, torch.Tensor]:
     """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]."""
-    return law.difference(state.p, state.q, state.omega, state.delta, state.c, state.Delta, *scalars)
+    same, apart = _apart(state)
+    squared, moments = law.difference(apart.p, apart.q, apart.omega, apart.delta, apart.c, apart.Delta, *scalars)
+    near = _squared_distance_near(law.derivative_moment, law.derivative_slope, state, scalars)
+    across = law.moment(state.p, *scalars) - law.moment(state.q, *scalars)
+    return torch.where(same, near, squared), torch.where(same, across, moments)
