@@ -160,6 +160,7 @@ def _law(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
     ]
     members = ["kernel=_kernel", "moment=_moment", "difference=_difference"]
     formulas.append(_difference(dual, own, backend, notes))
+    # The kernel of phi' only where its diagonal m0 is finite (m0 raises elsewhere).
     optional = {
         "derivative_kernel": ("E[phi'(u) phi'(v)]", pair, lambda: dual.m0 is not None and dual.derivative_kernel),
         "derivative_moment": ("E[phi'(u)^2]", [v], lambda: dual.m0),

@@ -180,11 +180,6 @@ class Activation:
         return collect_terms(even + signs)
 
     @cached_property
-    def is_piecewise_linear(self) -> bool:
-        """Whether the second derivative vanishes on both sides of zero."""
-        return all(side.diff(conv.z, 2).expand() == 0 for side in self.sides)
-
-    @cached_property
     def homogeneity(self) -> Expr | None:
         """The degree a with phi(t z) = t^a phi(z) for t > 0, or None where there is none."""
         try:

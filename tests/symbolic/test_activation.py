@@ -18,13 +18,6 @@ def test_catalogue_entries_have_a_source_and_stay_sorted():
     assert all(get(name).source for name in names)
 
 
-@pytest.mark.parametrize(("name", "degree", "linear"), [("erf", None, False), ("relu", 1, True), ("identity", 1, True)])
-def test_derived_properties(name, degree, linear):
-    activation = get(name)
-    assert activation.homogeneity == degree
-    assert activation.is_piecewise_linear is linear
-
-
 @pytest.mark.parametrize(
     "expr",
     [sp.erf(z), sp.Max(z, 0), z**2 * sp.exp(-(z**2)), sp.sin(3 * z + 1), sp.Abs(z), z**3 * sp.sign(z), sp.cosh(z)],
