@@ -20,10 +20,22 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "activations": ("infgeo.symbolic.catalogue", None),
     "emit": ("infgeo.numeric.emit", "emit"),
     "finite": ("infgeo.finite", None),
+    "layers": ("infgeo.symbolic.layers", None),
     "validate": ("infgeo.validation", "validate"),
 }
 
-__all__ = ["MLP", "Metric", "RadialMetric", "__version__", "activations", "emit", "errors", "finite", "validate"]
+__all__ = [
+    "MLP",
+    "Metric",
+    "RadialMetric",
+    "__version__",
+    "activations",
+    "emit",
+    "errors",
+    "finite",
+    "layers",
+    "validate",
+]
 
 
 def __getattr__(name: str) -> Any:

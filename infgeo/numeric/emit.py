@@ -6,9 +6,10 @@ import ast
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib import resources
+from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sympy import Symbol
+from sympy import Expr, Integer, Symbol
 
 from infgeo import __version__
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, Delta, c, d, delta, omega, p, q, s
@@ -16,11 +17,13 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClosedForm
 from infgeo.numeric.printing import Backend, backend_named, function_source, scalar_source
 from infgeo.symbolic.difference import difference_program
-from infgeo.symbolic.dual import Dual
+from infgeo.symbolic.dual import Dual, dual
+from infgeo.symbolic.layers import Residual, RMSNorm, parameters_of
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import tidy
 
 if TYPE_CHECKING:
+    from infgeo.symbolic.activation import Activation
     from infgeo.symbolic.network import MLP
 
 # Public function -> (points it takes, what it returns).
@@ -77,7 +80,7 @@ def emit(mlp: MLP, backend: str = "numpy") -> str:
         NoClosedForm: the activation's kernel has no closed form.
         InvalidInput: unknown backend.
     """
-    if not hasattr(mlp, "dual"):
+    if not hasattr(mlp, "layers"):
         raise InvalidInput(f"emit takes a network, not {mlp!r}: pass infgeo.MLP({mlp!r})")
     return _emit(mlp, backend_named(backend).name)
 
@@ -86,7 +89,7 @@ def emit(mlp: MLP, backend: str = "numpy") -> str:
 def _emit(mlp: MLP, backend_name: str) -> str:
     backend = backend_named(backend_name)
     notes: list[str] = []
-    formulas = [*_law(mlp, backend, notes), *_radial(mlp, backend, notes)]
+    formulas = [*_laws(mlp, backend, notes), *_radial(mlp, backend, notes)]
     sections = [_runtime(f"for_{backend.name}"), _runtime("common"), *formulas, *_public(mlp, backend)]
     body = _reachable("\n\n\n".join(sections), PUBLIC)
     uses = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
@@ -128,12 +131,6 @@ def _reachable(source: str, roots: Iterable[str]) -> str:
     return "\n\n\n".join(texts[i] for i in sorted(kept))
 
 
-def parameters_of(mlp: MLP) -> tuple[Symbol, ...]:
-    """Return the symbols a network's functions need values for: its symbolic scales and the activation's parameters."""
-    scales = mlp.weight_std.free_symbols | mlp.bias_std.free_symbols
-    return (*sorted(scales, key=lambda symbol: symbol.name, reverse=True), *mlp.activation.parameters)
-
-
 def _runtime(name: str) -> str:
     """Return a module of `runtime` without its docstring and imports (nothing else there is conditional)."""
     source = resources.files("infgeo.numeric.runtime").joinpath(f"{name}.py").read_text(encoding="utf-8")
@@ -150,16 +147,36 @@ def _runtime(name: str) -> str:
     return "\n".join(lines).strip()
 
 
-def _law(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
-    """Return the formulas of the activation, and the list of laws, one a layer."""
-    dual, own = mlp.dual, mlp.activation.parameters
+def _laws(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
+    """Return the formulas of the activations, a law for each."""
+    own = own_parameters(mlp)
+    numbers = _law_names(mlp)
+    sections = []
+    for activation, suffix in numbers.items():
+        sections += _law(dual(activation), own, suffix, backend, notes)
+    names = ", ".join(f"_LAW{suffix}" for suffix in numbers.values())
+    return [*sections, f"_LAWS = [{names}]"]
+
+
+def _law_names(mlp: MLP) -> dict[Activation, str]:
+    """Return the suffix of the names of each activation's formulas: none where there is one activation."""
+    distinct = list(dict.fromkeys(layer.activation for layer in mlp.with_weights))
+    return {activation: f"_{i}" if len(distinct) > 1 else "" for i, activation in enumerate(distinct, start=1)}
+
+
+def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> list[str]:
+    """Return the formulas of one activation, and the law that holds them."""
     pair = [p, q, c, Delta]
+
+    def formula(name: str, expr: Expr, arguments: list[Symbol], doc: str) -> str:
+        return function_source(f"_{name}{suffix}", Program((), {"value": expr}), arguments, own, backend, doc)
+
     formulas = [
-        function_source("_kernel", Program((), {"k": dual.kernel}), pair, own, backend, "E[phi(u) phi(v)]"),
-        function_source("_moment", Program((), {"m": dual.m}), [v], own, backend, "E[phi(u)^2]"),
+        formula("kernel", dual.kernel, pair, "E[phi(u) phi(v)]"),
+        formula("moment", dual.m, [v], "E[phi(u)^2]"),
+        _difference(dual, own, suffix, backend, notes),
     ]
-    members = ["kernel=_kernel", "moment=_moment", "difference=_difference"]
-    formulas.append(_difference(dual, own, backend, notes))
+    members = [f"{name}=_{name}{suffix}" for name in ("kernel", "moment", "difference")]
     # The kernel of phi' only where its diagonal m0 is finite (m0 raises elsewhere).
     optional = {
         "derivative_kernel": ("E[phi'(u) phi'(v)]", pair, lambda: dual.m0 is not None and dual.derivative_kernel),
@@ -180,21 +197,20 @@ def _law(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
             if name == "derivative_moment":
                 notes.append(f"No tangent kernel: {error}.")
             continue
-        formulas.append(function_source(f"_{name}", Program((), {"value": expr}), arguments, own, backend, doc))
-        members.append(f"{name}=_{name}")
+        formulas.append(formula(name, expr, arguments, doc))
+        members.append(f"{name}=_{name}{suffix}")
     if dual.variance_limit is None:
         members.append("limit=None")
     else:
         names = ", ".join(symbol.name for symbol in own)
         members.append(f"limit=lambda {names}: {scalar_source(dual.variance_limit, backend)}")
     law = "\n".join(f"    {member}," for member in members)
-    formulas.append(f"_LAW = SimpleNamespace(\n{law}\n)\n_LAWS = [_LAW] * {mlp.depth}")
-    return formulas
+    return [*formulas, f"_LAW{suffix} = SimpleNamespace(\n{law}\n)"]
 
 
-def _difference(dual: Dual, own: tuple[Symbol, ...], backend: Backend, notes: list[str]) -> str:
+def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> str:
     """Return the source of `_difference`: free of cancellation where the kernel's form allows it."""
-    by_subtraction = "_difference = _by_subtraction(_kernel, _moment)"
+    by_subtraction = f"_difference{suffix} = _by_subtraction(_kernel{suffix}, _moment{suffix})"
     if backend.name == "mpmath":
         return by_subtraction
     try:
@@ -204,12 +220,12 @@ def _difference(dual: Dual, own: tuple[Symbol, ...], backend: Backend, notes: li
         return by_subtraction
     arguments = [p, q, omega, delta, c, Delta]
     doc = "E[(phi(u) - phi(v))^2] and E[phi(u)^2 - phi(v)^2], free of cancellation"
-    return function_source("_difference", program, arguments, own, backend, doc)
+    return function_source(f"_difference{suffix}", program, arguments, own, backend, doc)
 
 
 def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
     """Return the formulas of the metric in s = |x|^2; without a metric, functions that say so."""
-    scalars = [d, *parameters_of(mlp)]
+    scalars = [d, *mlp.parameters]
     try:
         program = mlp.metric.program
     except MetricDoesNotExist as error:
@@ -234,15 +250,12 @@ def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
 
 def _public(mlp: MLP, backend: Backend) -> list[str]:
     """Return the end of the module: the object that holds the formulas, and the public functions."""
-    names = [symbol.name for symbol in parameters_of(mlp)]
-    own = tuple(symbol.name for symbol in mlp.activation.parameters)
-    variances = [scalar_source(part, backend) for part in (mlp.input_variance, mlp.weight_std**2, mlp.bias_std**2)]
+    names = [symbol.name for symbol in mlp.parameters]
+    own = tuple(symbol.name for symbol in own_parameters(mlp))
     coefficient = "_metric_coefficient" if backend.name == "torch" else None
     sections = [
-        f"def _variances({', '.join(['d', *names])}):\n"
-        '    """The variances of a first-layer weight, a hidden weight and a bias."""\n'
-        f"    return {', '.join(variances)}",
-        f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, {coefficient}, _ricci_scalar, _variances, {names}, {own}\n)",
+        _network(mlp, backend),
+        f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, {coefficient}, _ricci_scalar, _network, {names}, {own}\n)",
     ]
     keywords = f", *, {_signature(mlp)}" if names else ""
     passed = "".join(f", {name}={name}" for name in names)
@@ -255,7 +268,40 @@ def _public(mlp: MLP, backend: Backend) -> list[str]:
     return sections
 
 
+def _network(mlp: MLP, backend: Backend) -> str:
+    """Return the source of `_network`, which makes the layers from d and the values of the parameters."""
+    names, lines = _law_names(mlp), []
+    scale = 1 / d if mlp.input_scale else Integer(1)
+    for i, layer in enumerate(mlp.layers):
+        if isinstance(layer, RMSNorm):
+            # The mean square of the input is |x|^2 / d.
+            unit = d if i == 0 else Integer(1)
+            arguments, name = [unit * layer.epsilon, unit], "_rms_norm("
+        else:
+            arguments, name = (
+                [scale * layer.weight_std**2, layer.bias_std**2],
+                f"_dense(_LAW{names[layer.activation]}, ",
+            )
+            scale = Integer(1)
+        if isinstance(layer, Residual):
+            name = name.replace("_dense", "_residual")
+            arguments += [layer.skip**2, layer.branch**2]
+        lines.append(name + ", ".join(scalar_source(part, backend) for part in arguments) + ")")
+    runs = [(line, len(list(group))) for line, group in groupby(lines)]
+    parts = [f"[{line}]" + (f" * {count}" if count > 1 else "") for line, count in runs]
+    arguments_ = ", ".join(["d", *(symbol.name for symbol in mlp.parameters)])
+    body = "\n        + ".join(parts)
+    return (
+        f'def _network({arguments_}):\n    """The layers, with their variances."""\n    return (\n        {body}\n    )'
+    )
+
+
+def own_parameters(mlp: MLP) -> tuple[Symbol, ...]:
+    """Return the parameters of the activations."""
+    return parameters_of(mlp.layers)[1]
+
+
 def _signature(mlp: MLP) -> str:
     """Return the parameters as they stand in a signature, sigma_w and sigma_b with their defaults."""
-    names = [symbol.name for symbol in parameters_of(mlp)]
+    names = [symbol.name for symbol in mlp.parameters]
     return ", ".join(f"{name}={DEFAULTS[name]}" if name in DEFAULTS else name for name in names)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist
-from infgeo.numeric.emit import DEFAULTS, emit, parameters_of
+from infgeo.numeric.emit import DEFAULTS, emit
 
 if TYPE_CHECKING:
     from infgeo.symbolic.network import MLP
@@ -106,17 +106,17 @@ def numeric(
     Raises InvalidInput for a scale that the network has as a number already, a value outside its domain, a parameter
     that the activation does not have or that is missing.
     """
-    names = {symbol.name for symbol in parameters_of(mlp)}
+    names = {symbol.name for symbol in mlp.parameters}
     unknown = sorted(set(parameters) - names)
     if unknown:
         raise InvalidInput(f"unknown parameter {unknown[0]!r}: this network has {sorted(names) or 'none'}")
     values = {name: DEFAULTS[name] for name in names if name in DEFAULTS} | dict(parameters)
-    for argument, name, symbol in (("weight_std", "sigma_w", mlp.weight_std), ("bias_std", "sigma_b", mlp.bias_std)):
-        value = {"weight_std": weight_std, "bias_std": bias_std}[argument]
+    for argument, name, value in (("weight_std", "sigma_w", weight_std), ("bias_std", "sigma_b", bias_std)):
         if value is None:
             continue
         if name not in names:
-            raise InvalidInput(f"{argument} = {value!r} is given, but the network has {argument} = {symbol} already")
+            fixed = ", ".join(dict.fromkeys(str(getattr(layer, argument)) for layer in mlp.with_weights))
+            raise InvalidInput(f"{argument} = {value!r} is given, but the network has {argument} = {fixed} already")
         values[name] = value
     missing = sorted(names - set(values))
     if missing:

@@ -46,7 +46,7 @@ _RESERVED = {
     *("sigma_w", "sigma_b", "weight_std", "bias_std", "backend", "parameters", "self", "like"),
     *("np", "special", "torch", "mpmath", "math"),
 }
-_NUMBERED = re.compile(r"[ct][0-9]+|[a-zA-Z]+_[0-9]+|[a-zA-Z]+_(sum|out)|_.*")
+_NUMBERED = re.compile(r"[ct][0-9]+|[a-zA-Z]+_[0-9]+[a-z]?|[a-zA-Z]+_(sum|out)|_.*")
 ZERO, ONE = Integer(0), Integer(1)
 
 

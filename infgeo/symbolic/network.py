@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sympy import Expr, Integer, Symbol, latex
+from sympy import Expr, Integer, Symbol, latex, sqrt
 
 from infgeo import conventions as conv
 from infgeo.conventions import Delta, c, d, p, q, s_x, s_y, xy
 from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
-from infgeo.symbolic.activation import Activation, check_parameter_name, exact, from_expression
-from infgeo.symbolic.catalogue import get
+from infgeo.symbolic.activation import Activation
 from infgeo.symbolic.dual import Dual, dual
 from infgeo.symbolic.kernel import Kernel
+from infgeo.symbolic.layers import Dense, Layer, Residual, RMSNorm, build_layers, parameters_of
 from infgeo.symbolic.metric import RadialMetric
 from infgeo.symbolic.ntk import tangent_metric
 from infgeo.symbolic.recursion import metric_program
@@ -25,15 +25,17 @@ if TYPE_CHECKING:
     from infgeo.numeric.geometry import NumericGeometry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class MLP:
-    """A fully connected network of infinite width with `depth` hidden layers of one activation.
+    """A fully connected network of infinite width with `depth` hidden layers.
 
     Arguments:
-        activation: a name of `infgeo.activations.available()`, or a SymPy expression of one symbol.
-        depth: number of hidden layers, at least 1. The feature map is the last one, phi(z_j) / sqrt(n).
+        activation: a name of `infgeo.activations.available()`, a SymPy expression of one symbol, or a list of them, one
+            for each layer, in which `infgeo.layers.Residual` and `infgeo.layers.RMSNorm` may stand too.
+        depth: number of hidden layers with weights, at least 1; a list has its own. The feature map is the last one,
+            phi(z_j) / sqrt(n).
         weight_std, bias_std: sigma_w > 0 and sigma_b >= 0: symbols (the default), or exact or floating numbers
-            (0.1 is taken as 1/10).
+            (0.1 is taken as 1/10), or a list with one for each layer that has weights.
         input_scale: None for w ~ N(0, sigma_w^2 I_d) in the first layer, "fan_in" for N(0, sigma_w^2 I_d / d).
         variable: the variable of a user's expression, where it has several symbols and none is called z.
 
@@ -44,47 +46,74 @@ class MLP:
         >>> import infgeo
         >>> infgeo.MLP("erf").metric.ricci_scalar
         -pi*s*sigma_w**2*(d - 1)*(d + 2)/(2*(2*sigma_b**2 + 1)*sqrt(2*s*sigma_w**2 + 2*sigma_b**2 + 1))
+        >>> infgeo.MLP(["erf", "relu"], weight_std=[1, 2], bias_std=0).metric.A
+        4/(pi*sqrt(2*s + 1))
     """
 
-    activation: Activation
-    depth: int = 1
-    weight_std: Expr = conv.sigma_w
-    bias_std: Expr = conv.sigma_b
+    layers: tuple[Layer, ...]
     input_scale: str | None = None
 
     def __init__(
         self,
-        activation: str | Expr | Activation,
-        depth: int = 1,
+        activation: object,
+        depth: int | None = None,
         weight_std: object = conv.sigma_w,
         bias_std: object = conv.sigma_b,
         input_scale: str | None = None,
         variable: Symbol | None = None,
     ) -> None:
         """Check the arguments and make them exact; see the class."""
-        if isinstance(activation, str):
-            activation = get(activation)
-        elif not isinstance(activation, Activation):
-            activation = from_expression(activation, variable)
         if input_scale not in (None, "fan_in"):
             raise InvalidInput(f"input_scale = {input_scale!r} must be None or 'fan_in'")
-        object.__setattr__(self, "activation", activation)
-        object.__setattr__(self, "depth", checked_depth(depth))
-        object.__setattr__(self, "weight_std", checked_std(weight_std, "weight_std", zero_allowed=False))
-        object.__setattr__(self, "bias_std", checked_std(bias_std, "bias_std", zero_allowed=True))
+        object.__setattr__(self, "layers", build_layers(activation, depth, weight_std, bias_std, variable))
         object.__setattr__(self, "input_scale", input_scale)
-        for symbol in (self.weight_std.free_symbols | self.bias_std.free_symbols) - {conv.sigma_w, conv.sigma_b}:
-            check_parameter_name(symbol.name, "weight_std and bias_std")
+
+    @property
+    def with_weights(self) -> tuple[Dense | Residual, ...]:
+        """The layers that have weights."""
+        return tuple(layer for layer in self.layers if not isinstance(layer, RMSNorm))
+
+    @property
+    def depth(self) -> int:
+        """The number of hidden layers with weights."""
+        return len(self.with_weights)
+
+    @property
+    def activation(self) -> Activation:
+        """The activation that all layers share; raises InvalidInput where they differ."""
+        return self._shared("activation")
+
+    @property
+    def weight_std(self) -> Expr:
+        """The sigma_w that all layers share; raises InvalidInput where they differ."""
+        return self._shared("weight_std")
+
+    @property
+    def bias_std(self) -> Expr:
+        """The sigma_b that all layers share; raises InvalidInput where they differ."""
+        return self._shared("bias_std")
+
+    def _shared(self, name: str) -> Any:
+        values = {getattr(layer, name) for layer in self.with_weights}
+        if len(values) > 1:
+            raise InvalidInput(f"the layers of this network have different {name}: read it from mlp.layers")
+        return values.pop()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all layers are equal dense layers."""
+        return len(set(self.layers)) == 1
 
     @property
     def dual(self) -> Dual:
-        """The dual of the activation: its Gaussian expectations in closed form."""
+        """The dual of the activation that all layers share: its Gaussian expectations in closed form."""
         return dual(self.activation)
 
     @property
-    def input_variance(self) -> Expr:
-        """The variance of a first-layer weight."""
-        return self.weight_std**2 / d if self.input_scale == "fan_in" else self.weight_std**2
+    def parameters(self) -> tuple[Symbol, ...]:
+        """The symbols that need values before anything is a number: those of the scales, those of the activations."""
+        scales, own = parameters_of(self.layers)
+        return (*scales, *own)
 
     @cached_property
     def kernel(self) -> Kernel:
@@ -99,8 +128,8 @@ class MLP:
     @cached_property
     def metric(self) -> RadialMetric:
         """The metric of the NNGP kernel by the moment recursion; raises MetricDoesNotExist for a jump."""
-        program = metric_program([self.dual] * self.depth, self.weight_std**2, self.bias_std**2, self.input_variance)
-        if self.depth == 1:
+        program = metric_program(self.layers, self.input_scale == "fan_in")
+        if len(self.layers) == 1:
             A, B = (tidy(program.explicit(name)) for name in ("A", "B"))
         else:
             A, B = (program.explicit(name) for name in ("A", "B"))
@@ -126,37 +155,50 @@ class MLP:
 
     def _recursion(self, tangent: bool) -> Expr:
         """Return k^L, or the tangent kernel, as one expression of |x|^2, |y|^2 and x.y."""
-        weight, bias = self.weight_std**2, self.bias_std**2
-        kernel = published_kernel(self.dual.kernel)
-        derivative = published_kernel(self.dual.derivative_kernel) if tangent else kernel
-        at = {
-            p: bias + self.input_variance * s_x,
-            q: bias + self.input_variance * s_y,
-            c: bias + self.input_variance * xy,
-        }
-        theta = at[c]
-        for layer in range(1, self.depth + 1):
-            k = kernel.xreplace(at)
-            readout = Integer(1) if layer == self.depth else weight
-            offset = Integer(0) if layer == self.depth else bias
+        # The kernel of the features at (x, x), (y, y) and (x, y), and their tangent kernel at (x, y).
+        at: dict[Symbol, Expr] = {p: s_x, q: s_y, c: xy}
+        theta: Expr = Integer(0)
+        scale = 1 / d if self.input_scale == "fan_in" else Integer(1)
+        for i, layer in enumerate(self.layers):
+            if isinstance(layer, RMSNorm):
+                # The mean square of the input is |x|^2 / d.
+                unit, epsilon = (d, d * layer.epsilon) if i == 0 else (Integer(1), layer.epsilon)
+                norm_x, norm_y = at[p] + epsilon, at[q] + epsilon
+                both = sqrt(norm_x * norm_y)
+                at = {p: unit * at[p] / norm_x, q: unit * at[q] / norm_y, c: unit * at[c] / both}
+                theta = theta / both
+                continue
+            weight, bias = scale * layer.weight_std**2, layer.bias_std**2
+            scale = Integer(1)
+            inner = {symbol: bias + weight * value for symbol, value in at.items()}
+            k = published_kernel(layer.dual.kernel).xreplace(inner)
             if tangent:
-                theta = offset + readout * (k + derivative.xreplace(at) * theta)
-            if layer < self.depth:
-                m = self.dual.m
-                at = {
-                    p: bias + weight * m.xreplace({v: at[p]}),
-                    q: bias + weight * m.xreplace({v: at[q]}),
-                    c: bias + weight * k,
-                }
-        return theta if tangent else k
+                slopes = published_kernel(layer.dual.derivative_kernel).xreplace(inner)
+                learned = slopes * (inner[c] + weight * theta)
+            else:
+                learned = Integer(0)
+            final = i == len(self.layers) - 1
+            m = c if final else layer.dual.m
+            after = {c: k} | {symbol: m.xreplace({v: inner[symbol]}) for symbol in (p, q) if not final}
+            if isinstance(layer, Residual):
+                skip, branch = layer.skip**2, layer.branch**2
+                theta = skip * theta + branch * (k + learned) if tangent else theta
+                at = {symbol: skip * at[symbol] + branch * value for symbol, value in after.items()}
+            else:
+                theta, at = learned, after
+        return at[c] + theta
 
     def __str__(self) -> str:
         """Return the architecture in one line."""
-        layers = "1 hidden layer" if self.depth == 1 else f"{self.depth} hidden layers"
         scale = f", input_scale={self.input_scale!r}" if self.input_scale else ""
+        if not self.is_plain:
+            return f"MLP([{', '.join(map(str, self.layers))}]{scale})"
+        layers = "1 hidden layer" if self.depth == 1 else f"{self.depth} hidden layers"
         return f"MLP({self.activation}; {layers}, weight_std={self.weight_std}, bias_std={self.bias_std}{scale})"
 
     def _repr_latex_(self) -> str:
+        if not self.is_plain:
+            return "$\\displaystyle " + r" \to ".join(rf"\text{{{layer.kind}}}" for layer in self.layers) + "$"
         return (
             rf"$\displaystyle \phi(z) = {latex(self.activation.expr)},\; L = {self.depth},\;"
             rf" \sigma_w = {latex(self.weight_std)},\; \sigma_b = {latex(self.bias_std)}$"
@@ -184,32 +226,9 @@ class TangentKernel(Kernel):
     @cached_property
     def metric(self) -> RadialMetric:
         """The metric induced by the tangent kernel; raises MetricDoesNotExist for activations with a kink."""
-        network = self.network
-        return tangent_metric(
-            [network.dual] * network.depth, network.weight_std**2, network.bias_std**2, network.input_variance
-        )
+        return tangent_metric(self.network.layers, self.network.input_scale == "fan_in")
 
 
 def published_kernel(expr: Expr) -> Expr:
     """Return a dual kernel without Delta, arcs written as arcsines."""
     return arcs_as_arcsine(tidy(expr.subs(Delta, p * q - c**2)))
-
-
-def checked_depth(depth: object) -> int:
-    """Return `depth` if it is an integer >= 1, else raise InvalidInput."""
-    if isinstance(depth, bool) or not hasattr(depth, "__index__") or depth.__index__() < 1:
-        raise InvalidInput(f"depth = {depth!r} must be an integer >= 1, the number of hidden layers")
-    return int(depth.__index__())
-
-
-def checked_std(value: object, name: str, zero_allowed: bool) -> Expr:
-    """Return a standard deviation as an exact expression; a number must be finite and positive (or zero)."""
-    result = exact(value, name)
-    bound = ">= 0" if zero_allowed else "> 0"
-    if result.is_number:
-        valid = result.is_real and result.is_finite and (result.is_nonnegative if zero_allowed else result.is_positive)
-        if not valid:
-            raise InvalidInput(f"{name} = {value} must be a finite number {bound}")
-    elif result.is_real is False or result.is_negative:
-        raise InvalidInput(f"{name} = {value} must be real and {bound}")
-    return result

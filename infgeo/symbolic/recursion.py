@@ -1,30 +1,39 @@
 """The metric of a deep network as a straight-line program whose length is linear in the depth.
 
-In the logarithmic quantities of `metric` a layer adds where A, B, A', A'', B' would multiply, and nothing cancels at
-large s. With psi = m0'/m0, mu = m'/m0, nu = mu - 1 at the variance v of the layer's preactivations (see `dual`), and
-a prime for d/ds, a layer does
+A *state* holds the squared norm f of the features (divided by their number) and their metric A I + B x x^T in the
+logarithmic quantities of `metric`: a layer adds where A, B, A', A'', B' would multiply, and nothing cancels at large s.
+With psi = m0'/m0, mu = m'/m0, nu = mu - 1 at the variance v of the preactivations (see `dual`), w = s f', a prime for
+d/ds, zeta = f'/A and e = zeta - 1:
 
-    kappa = s v' psi,   alpha += kappa,   delta += 2 v' psi e,   eta += 2 kappa zeta,   A *= m0,
+    affine      f <- bias + weight f,  w <- weight w,  A <- weight A
+    activation  kappa = w psi,  alpha += kappa,  delta += 2 f' psi e,  eta += 2 kappa zeta,  A <- m0 A,
+                e <- mu e + nu,  zeta <- mu zeta,  f <- m(f)
+    norm        F = f + epsilon,  A <- A/F,  a -= f'/F,  delta += (f'/F) (f/F - (1 + epsilon/F) e),
+                eta -= (1 + epsilon/F) (w/F) zeta,  zeta <- (epsilon/F) zeta,  f <- f/F
+    sum         f, w and A add; a, delta, eta and zeta are means, weighted by A.
 
-and, if another one follows,  e -> mu e + nu,  zeta -> mu zeta,  v -> sigma_b^2 + sigma_w^2 m(v),  A *= sigma_w^2, where
-zeta = v'/A and e = zeta - 1 are taken before the nonlinearity. The start is v = sigma_b^2 + sigma_w^2 s, A = sigma_w^2,
-zeta = 1, e = 0. It is the recursion
-A <- m0 A, B <- m0 B + 2 m0' v'^2 written for a = A'/A, delta = (B - 2 A')/A and eta = (A + s B)/A.
+The first is A <- m0 A, B <- m0 B + 2 m0' v'^2, the third the metric of h / sqrt(|h|^2 + epsilon), each written for
+a = A'/A, alpha = s a, delta = (B - 2 A')/A, beta = s delta and eta = (A + s B)/A.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from sympy import Dummy, Expr, Integer, Rational, Symbol, count_ops
 
 from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
+from infgeo.errors import SingularMetric
 from infgeo.symbolic.dual import Dual
+from infgeo.symbolic.layers import Dense, Layer, RMSNorm
 from infgeo.symbolic.metric import curvature_outputs
 from infgeo.symbolic.primitives import where_nonnegative
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import FACTOR_LIMIT, best, tidy
+
+ZERO, ONE = Integer(0), Integer(1)
 
 
 class _Builder:
@@ -46,61 +55,212 @@ class _Builder:
         return symbol
 
 
-def metric_program(duals: Sequence[Dual], weight: Expr, bias: Expr, first: Expr) -> Program:
+@dataclass(frozen=True)
+class _State:
+    """Features: f, f', w = s f' and w', and their metric; the start is the input itself, f = s."""
+
+    f: Expr = s
+    rate: Expr = ONE
+    w: Expr = s
+    dw: Expr = ONE
+    A: Expr = ONE
+    a: Expr = ZERO
+    alpha: Expr = ZERO
+    dalpha: Expr = ZERO
+    delta: Expr = ZERO
+    beta: Expr = ZERO
+    dbeta: Expr = ZERO
+    eta: Expr = ONE
+    deta: Expr = ZERO
+    zeta: Expr = ONE
+    e: Expr = ZERO
+    de: Expr = ZERO
+
+
+def metric_program(layers: Sequence[Layer], fan_in: bool = False) -> Program:
     """Return the program of the metric, with outputs A, B, shear = s B/A, eta = h/A, h, K_rad, K_tan, R in s = |x|^2.
 
-    At depth >= 2 there is R_float too: R in the form that is accurate for float arithmetic at every s.
+    Beyond one dense layer there is R_float too: R in the form that is accurate for float arithmetic at every s.
 
     Arguments:
-        duals: the dual of each hidden layer's activation.
-        weight, bias: sigma_w^2 and sigma_b^2.
-        first: the variance of a first-layer weight.
+        layers: the layers of the network, their scales filled in.
+        fan_in: whether the variance of a first-layer weight is divided by d.
+
+    Raises SingularMetric for features that do not depend on |x| at all.
     """
-    zero, depth = Integer(0), len(duals)
-    program = _Builder(inline=depth == 1)
-    u = program.bind("u", first * s, nonnegative=True)
-    variance: Expr = program.bind("v" if depth == 1 else "v_1", bias + u, positive=True)
-    A, rate, w, dw = first, first, u, first
-    a = alpha = dalpha = delta = beta = dbeta = e = de = zero
-    eta = zeta = Integer(1)
-    deta: Expr = zero
-    for layer, law in enumerate(duals, start=1):
-        at = {v: variance}
-        psi = program.let(f"psi_{layer}", law.psi.xreplace(at))
-        kappa = program.let(f"kappa_{layer}", w * psi)
-        if layer == 1:
-            eta, slope = (part.xreplace(at) for part in _first_layer(law, u, bias))
-            eta, dkappa = program.let("eta_1", eta), program.let("dkappa_1", first * slope)
-            deta = 2 * dkappa
+    single = len(layers) == 1
+    program, state, scale = _Builder(inline=single), _State(), (1 / d if fan_in else ONE)
+    for i, layer in enumerate(layers, start=1):
+        last = i == len(layers)
+        if isinstance(layer, RMSNorm):
+            # The mean square of the input is s/d; that of features is f.
+            on_input = scale is not None and i == 1
+            state = _normalise(program, state, d * layer.epsilon if on_input else layer.epsilon, i)
+            state = _affine(program, state, d, ZERO, i) if on_input else state
+            continue
+        weight = layer.weight_std**2 * (ONE if scale is None else scale)
+        inner, scale = _affine(program, state, weight, layer.bias_std**2, i), None
+        if isinstance(layer, Dense):
+            bias = layer.bias_std**2 if i == 1 else None
+            state = _activate(program, inner, layer.dual, i, not last, bias)
         else:
-            eta = program.let(f"eta_{layer}", eta + 2 * kappa * zeta)
-            dkappa = program.let(f"dkappa_{layer}", dw * psi + w * rate * law.psi_prime.xreplace(at))
-            deta = program.let(f"deta_{layer}", deta + 2 * (dkappa * zeta + kappa * de))
-        a, alpha, dalpha = a + rate * psi, alpha + kappa, dalpha + dkappa
-        delta, beta, dbeta = delta + 2 * rate * psi * e, beta + 2 * kappa * e, dbeta + 2 * (dkappa * e + kappa * de)
-        A = A * law.m0.xreplace(at)
-        if layer == depth:
-            break
-        following = layer + 1
-        mu, dmu = law.mu.xreplace(at), law.nu_prime.xreplace(at)
-        growth = program.let(f"rho_{layer}", weight * law.m_prime.xreplace(at))
-        bend = weight * law.m_second.xreplace(at) * rate
-        de = program.let(f"de_{following}", rate * dmu * zeta + mu * de)
-        e = program.let(f"e_{following}", mu * e + law.nu.xreplace(at))
-        zeta = program.let(f"zeta_{following}", mu * zeta)
-        dw = program.let(f"dw_{following}", growth * dw + bend * w)
-        w = program.let(f"w_{following}", growth * w)
-        rate = program.let(f"dv_{following}", growth * rate)
-        A = program.let(f"A_{following}", A * weight)
-        variance = program.let(f"v_{following}", bias + weight * law.m.xreplace(at), positive=True)
+            branch = _activate(program, inner, layer.dual, i, not last)
+            state = _sum(program, _scaled(state, layer.skip**2), _scaled(branch, layer.branch**2), i, not last)
+    return _finished(program, state)
+
+
+def _affine(program: _Builder, state: _State, weight: Expr, bias: Expr, i: int) -> _State:
+    if state.f is s:
+        # u is a variable of its own: u = v - sigma_b^2 would cancel.
+        u = program.bind("u", weight * s, nonnegative=True)
+        variance: Expr = program.bind("v" if program.inline else f"v_{i}", bias + u, positive=True)
+        return replace(state, f=variance, rate=weight, w=u, dw=weight, A=weight)
+    return replace(
+        state,
+        f=program.let(f"v_{i}", bias + weight * state.f, positive=True),
+        rate=program.let(f"dv_{i}", weight * state.rate),
+        w=program.let(f"w_{i}", weight * state.w),
+        dw=program.let(f"dw_{i}", weight * state.dw),
+        A=program.let(f"A_{i}", weight * state.A),
+    )
+
+
+def _activate(program: _Builder, state: _State, law: Dual, i: int, keep_norm: bool, bias: Expr | None = None) -> _State:
+    """Return the state after phi; `bias` is that of the first layer on the input, None elsewhere."""
+    let, at = program.let, {v: state.f}
+    psi = let(f"psi_{i}", law.psi.xreplace(at))
+    kappa = let(f"kappa_{i}", state.w * psi)
+    if bias is not None:
+        eta, slope = (part.xreplace(at) for part in _first_layer(law, state.w, bias))
+        eta, dkappa = let(f"eta_{i}", eta), let(f"dkappa_{i}", state.dw * slope)
+        deta = 2 * dkappa
+    else:
+        eta = let(f"eta_{i}", state.eta + 2 * kappa * state.zeta)
+        dkappa = let(f"dkappa_{i}", state.dw * psi + state.w * state.rate * law.psi_prime.xreplace(at))
+        deta = let(f"deta_{i}", state.deta + 2 * (dkappa * state.zeta + kappa * state.de))
+    after = replace(
+        state,
+        A=let(f"A_{i}m", state.A * law.m0.xreplace(at)),
+        a=state.a + state.rate * psi,
+        alpha=state.alpha + kappa,
+        dalpha=state.dalpha + dkappa,
+        delta=state.delta + 2 * state.rate * psi * state.e,
+        beta=state.beta + 2 * kappa * state.e,
+        dbeta=state.dbeta + 2 * (dkappa * state.e + kappa * state.de),
+        eta=eta,
+        deta=deta,
+    )
+    if not keep_norm:
+        return after
+    mu, dmu = law.mu.xreplace(at), law.nu_prime.xreplace(at)
+    growth = let(f"rho_{i}", law.m_prime.xreplace(at))
+    bend = law.m_second.xreplace(at) * state.rate
+    return replace(
+        after,
+        f=let(f"f_{i}", law.m.xreplace(at), nonnegative=True),
+        rate=growth * state.rate,
+        w=growth * state.w,
+        dw=let(f"df_{i}", growth * state.dw + bend * state.w),
+        zeta=let(f"zeta_{i}", mu * state.zeta),
+        e=let(f"e_{i}", mu * state.e + law.nu.xreplace(at)),
+        de=let(f"de_{i}", state.rate * dmu * state.zeta + mu * state.de),
+    )
+
+
+def _normalise(program: _Builder, state: _State, epsilon: Expr, i: int) -> _State:
+    let = program.let
+    F = let(f"F_{i}", state.f + epsilon, positive=True)
+    g = let(f"g_{i}", state.rate / F)
+    gw = let(f"gw_{i}", state.w / F)
+    dgw = let(f"dgw_{i}", state.dw / F - gw * g)
+    rest = let(f"rest_{i}", epsilon / F)
+    share, dshare = state.f / F if epsilon != 0 else ONE, rest * g
+    excess = let(f"excess_{i}", share - (1 + rest) * state.e)
+    dexcess = dshare * (1 + state.e) - (1 + rest) * state.de
+    return replace(
+        state,
+        f=let(f"f_{i}", share, nonnegative=True),
+        rate=rest * g,
+        w=rest * gw,
+        dw=let(f"df_{i}", rest * (dgw - gw * g)),
+        A=let(f"A_{i}n", state.A / F),
+        a=let(f"a_{i}", state.a - g),
+        alpha=let(f"alpha_{i}", state.alpha - gw),
+        dalpha=let(f"dalpha_{i}", state.dalpha - dgw),
+        delta=let(f"delta_{i}", state.delta + g * excess),
+        beta=let(f"beta_{i}", state.beta + gw * excess),
+        dbeta=let(f"dbeta_{i}", state.dbeta + dgw * excess + gw * dexcess),
+        eta=let(f"eta_{i}", state.eta - (1 + rest) * gw * state.zeta),
+        deta=let(
+            f"deta_{i}",
+            state.deta + dshare * gw * state.zeta - (1 + rest) * (dgw * state.zeta + gw * state.de),
+        ),
+        zeta=let(f"zeta_{i}", rest * state.zeta),
+        e=let(f"e_{i}", rest * state.zeta - 1),
+        de=let(f"de_{i}", rest * (state.de - g * state.zeta)),
+    )
+
+
+def _scaled(state: _State, factor: Expr) -> _State:
+    """Return the state of the features times sqrt(factor): A and f scale, logarithmic quantities do not."""
+    if factor == 1:
+        return state
+    return replace(
+        state,
+        **{name: factor * getattr(state, name) for name in ("f", "rate", "w", "dw", "A")},
+    )
+
+
+def _sum(program: _Builder, left: _State, right: _State, i: int, keep_norm: bool) -> _State:
+    """Return the state of uncorrelated features that are added."""
+    if left.A == 0:
+        return right
+    if right.A == 0:
+        return left
+    let = program.let
+    A = let(f"A_{i}s", left.A + right.A)
+    p, q = let(f"part_{i}", left.A / A), let(f"rest_{i}", right.A / A)
+    # The derivative of the weight p = A_left / A.
+    dp = let(f"dpart_{i}", p * q * (left.a - right.a))
+
+    def mean(name: str) -> Expr:
+        return let(f"{name}_{i}s", p * getattr(left, name) + q * getattr(right, name))
+
+    def derivative(name: str, of: str) -> Expr:
+        return let(
+            f"{name}_{i}s",
+            p * getattr(left, name) + q * getattr(right, name) + dp * (getattr(left, of) - getattr(right, of)),
+        )
+
+    names = ["a", "alpha", "delta", "beta", "eta"]
+    derivatives = [("dalpha", "alpha"), ("dbeta", "beta"), ("deta", "eta")]
+    sums: list[str] = []
+    if keep_norm:
+        names, derivatives, sums = [*names, "zeta", "e"], [*derivatives, ("de", "e")], ["f", "rate", "w", "dw"]
+    return replace(
+        left,
+        A=A,
+        **{name: mean(name) for name in names},
+        **{name: derivative(name, of) for name, of in derivatives},
+        **{name: let(f"{name}_{i}s", getattr(left, name) + getattr(right, name)) for name in sums},
+    )
+
+
+def _finished(program: _Builder, state: _State) -> Program:
+    let, eta = program.let, state.eta
+    if eta == 0:
+        raise SingularMetric(
+            "the features do not depend on |x| (the input is normalised with epsilon = 0), so that the metric is"
+            " degenerate along x: use RMSNorm(epsilon) with epsilon > 0, or a layer with a bias before it"
+        )
     log = {
-        "A": program.let("A_out", A),
-        "a": program.let("a_sum", a),
-        "alpha": program.let("alpha_sum", alpha),
-        "alpha_prime_by_eta": program.let("dalpha_sum", dalpha / eta),
-        "delta": program.let("delta_sum", delta),
-        "beta": program.let("beta_sum", beta),
-        "beta_prime_by_eta": program.let("dbeta_sum", dbeta / eta),
+        "A": let("A_out", state.A),
+        "a": let("a_sum", state.a),
+        "alpha": let("alpha_sum", state.alpha),
+        "alpha_prime_by_eta": let("dalpha_sum", state.dalpha / eta),
+        "delta": let("delta_sum", state.delta),
+        "beta": let("beta_sum", state.beta),
+        "beta_prime_by_eta": let("dbeta_sum", state.dbeta / eta),
         "eta": eta,
     }
     A = log["A"]
@@ -110,13 +270,13 @@ def metric_program(duals: Sequence[Dual], weight: Expr, bias: Expr, first: Expr)
         "shear": 2 * log["alpha"] + log["beta"],
         "eta": eta,
         "h": A * eta,
-        **curvature_outputs(log, program.let),
+        **curvature_outputs(log, let),
     }
-    if depth > 1 and not eta.is_number:
+    if not program.inline and not eta.is_number:
         # Where eta is small, K_rad is a difference of small terms in this form, and of large ones in the other.
-        steep = program.let("steep_sum", ((1 + log["alpha"]) * (deta / eta) - 2 * dalpha) / A) / eta
+        steep = let("steep_sum", ((1 + log["alpha"]) * (state.deta / eta) - 2 * state.dalpha) / A) / eta
         radial = where_nonnegative(eta - Rational(1, 2), outputs["K_rad"], steep)
-        outputs["R_float"] = (d - 1) * (2 * program.let("K_out", radial) + (d - 2) * outputs["K_tan"])
+        outputs["R_float"] = (d - 1) * (2 * let("K_out", radial) + (d - 2) * outputs["K_tan"])
     if program.inline:
         outputs = {name: tidy(value) for name, value in outputs.items()}
     return Program(tuple(program.bindings), outputs)

@@ -7,8 +7,10 @@ A *law* holds the formulas of one activation, functions of arrays that end in th
 
 A pair of points is carried through the layers as p = Var u, q = Var v, c = Cov(u, v), omega = p - q,
 delta = p + q - 2c and Delta = p q - c^2; the last three come from differences of inputs, so that nothing cancels
-(at depth >= 2, Delta comes from omega and delta and keeps an error of one rounding of p q).
-The *scales* are (first, weight, bias): the variances of a first-layer weight, a hidden weight and a bias.
+(after a nonlinearity Delta comes from omega and delta and keeps an error of one rounding of p q).
+
+A *layer* is a law with the variances of its weights and biases (a residual block also with the squares of its factors),
+or a normalisation. Of features, p, q and c are the values of their kernel; D is their tangent kernel.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above.
         _metric_matrix,
         _points,
         _positive,
+        _ratio,
         _scalar,
         _sqrt,
         _sum_squares,
@@ -47,44 +50,103 @@ class DoesNotExist(ArithmeticError):
     """What was asked for diverges for this activation."""
 
 
+def _dense(law: Any, weight: Any, bias: Any) -> SimpleNamespace:
+    """H <- phi(W h + b), from the variances of the weights and biases."""
+    return SimpleNamespace(law=law, weight=weight, bias=bias, skip=None)
+
+
+def _residual(law: Any, weight: Any, bias: Any, skip: Any, branch: Any) -> SimpleNamespace:
+    """H <- a h + c V phi(W h + b), from skip = a^2 and branch = c^2."""
+    return SimpleNamespace(law=law, weight=weight, bias=bias, skip=skip, branch=branch)
+
+
+def _rms_norm(epsilon: Any, unit: Any) -> SimpleNamespace:
+    """H <- sqrt(unit) h / sqrt(|h|^2 + epsilon)."""
+    return SimpleNamespace(law=None, epsilon=epsilon, unit=unit)
+
+
 def _pair_layers(
-    laws: Sequence[Any], state: SimpleNamespace, scales: tuple, scalars: tuple, tangent: bool
-) -> tuple[Any, Any, SimpleNamespace]:
-    """Return the kernel, the tangent kernel (if asked for) and the state before the last nonlinearity."""
-    _, weight, bias = scales
-    theta = state.c if tangent else None
-    for layer, law in enumerate(laws, start=1):
-        k = _kernel_of(law, state, scalars)
-        if tangent:
-            theta = k + _derivative_kernel_of(law, state, scalars) * theta
-        if layer == len(laws):
-            break
-        if tangent:
-            theta = bias + weight * theta
-        distance, omega = _differences(law, state, scalars)
-        p, q = (bias + weight * law.moment(v, *scalars) for v in (state.p, state.q))
-        state = _hidden_state(p, q, bias + weight * k, weight * omega, weight * distance)
-    return k, theta, state
+    layers: Sequence[Any], state: SimpleNamespace, scalars: tuple, wanted: str
+) -> tuple[SimpleNamespace, Any]:
+    """Return the features of pairs after all layers, and their tangent kernel; `state` holds the pairs of inputs.
+
+    `wanted` is "kernel" (c), "ntk" (c and the tangent kernel) or "distance" (delta).
+    """
+    D: Any = 0.0
+    for i, layer in enumerate(layers, start=1):
+        last = i == len(layers)
+        if layer.law is None:
+            state, D = _normalised(state, D, layer)
+            continue
+        inner = _affine(state, layer.weight, layer.bias)
+        after: dict[str, Any] = {}
+        if not last:
+            after["p"], after["q"] = (layer.law.moment(v, *scalars) for v in (inner.p, inner.q))
+        if not last or wanted == "distance":
+            after["delta"], after["omega"] = _differences(layer.law, inner, scalars)
+        if not last or wanted != "distance":
+            after["c"] = _kernel_of(layer.law, inner, scalars)
+        learned = None
+        if wanted == "ntk":
+            learned = _derivative_kernel_of(layer.law, inner, scalars) * (inner.c + layer.weight * D)
+        if layer.skip is None:
+            D = learned
+        else:
+            D = None if learned is None else layer.skip * D + layer.branch * (after["c"] + learned)
+            after = {name: layer.skip * getattr(state, name) + layer.branch * part for name, part in after.items()}
+        state = SimpleNamespace(Delta=None, **after)
+        D = 0.0 if D is None else D
+    return state, D
 
 
-def _hidden_state(p: Any, q: Any, c: Any, omega: Any, delta: Any) -> SimpleNamespace:
-    """Return the state, Delta from differences for close pairs and from p q - c^2 for others, where it loses less."""
+def _affine(state: SimpleNamespace, weight: Any, bias: Any) -> SimpleNamespace:
+    """Return the pairs of preactivations W h + b."""
+    p, q, c = (bias + weight * part for part in (state.p, state.q, state.c))
+    omega, delta = weight * state.omega, weight * state.delta
+    if state.Delta is None:
+        Delta = _determinant(p, q, c, omega, delta)
+    else:
+        Delta = weight * (weight * state.Delta + bias * state.delta)
+    return SimpleNamespace(p=p, q=q, c=c, omega=omega, delta=delta, Delta=Delta)
+
+
+def _determinant(p: Any, q: Any, c: Any, omega: Any, delta: Any) -> Any:
+    """Return p q - c^2, from differences for close pairs and as it is for others, where it loses less."""
     by_differences = (delta * (2 * (p + q) - delta) - omega * omega) / 4
-    Delta = _where_nonnegative(p * q - delta * (p + q), by_differences, p * q - c * c)
-    return SimpleNamespace(p=p, q=q, c=c, omega=omega, delta=delta, Delta=_positive(Delta))
+    return _positive(_where_nonnegative(p * q - delta * (p + q), by_differences, p * q - c * c))
 
 
-def _diagonal_layers(laws: Sequence[Any], s: Any, scales: tuple, scalars: tuple, tangent: bool) -> Any:
+def _normalised(state: SimpleNamespace, D: Any, layer: Any) -> tuple[SimpleNamespace, Any]:
+    """Return the pairs after root mean square normalisation; |x - y|^2 from lengths and angle, without cancellation."""
+    Delta = state.Delta
+    if Delta is None:
+        Delta = _determinant(state.p, state.q, state.c, state.omega, state.delta)
+    norm_p, norm_q = state.p + layer.epsilon, state.q + layer.epsilon
+    both = _sqrt(norm_p) * _sqrt(norm_q)
+    p, q = layer.unit * _ratio(state.p, norm_p), layer.unit * _ratio(state.q, norm_q)
+    c, omega = layer.unit * _ratio(state.c, both), layer.unit * _ratio(layer.epsilon * state.omega, norm_p * norm_q)
+    Delta = layer.unit * layer.unit * _ratio(Delta, norm_p * norm_q)
+    product, radial = _sqrt(p) * _sqrt(q), _ratio(omega, _sqrt(p) + _sqrt(q))
+    angular = _where_nonnegative(c, _ratio(Delta, product + c), product - c)
+    pairs = SimpleNamespace(p=p, q=q, c=c, omega=omega, delta=radial * radial + 2 * angular, Delta=Delta)
+    return pairs, _ratio(D + 0 * both, both)
+
+
+def _diagonal_layers(layers: Sequence[Any], s: Any, scalars: tuple, tangent: bool) -> Any:
     """Return k(x, x), or the tangent kernel at (x, x), at s = |x|^2."""
-    first, weight, bias = scales
-    v = theta = bias + first * s
-    for layer, law in enumerate(laws, start=1):
-        m = law.moment(v, *scalars)
-        if tangent:
-            theta = m + law.derivative_moment(v, *scalars) * theta
-        if layer < len(laws):
-            theta, v = bias + weight * theta, bias + weight * m
-    return theta if tangent else m
+    f, D = s, 0.0
+    for layer in layers:
+        if layer.law is None:
+            f, D = layer.unit * _ratio(f, f + layer.epsilon), _ratio(D + 0 * f, f + layer.epsilon)
+            continue
+        v = layer.bias + layer.weight * f
+        m = layer.law.moment(v, *scalars)
+        learned = layer.law.derivative_moment(v, *scalars) * (v + layer.weight * D) if tangent else 0.0
+        if layer.skip is None:
+            f, D = m, learned
+        else:
+            f, D = layer.skip * f + layer.branch * m, layer.skip * D + layer.branch * (m + learned)
+    return f + D if tangent else f
 
 
 def _by_subtraction(kernel: Callable, moment: Callable) -> Callable:
@@ -109,13 +171,16 @@ class Geometry:
         parts: Callable,
         coefficient: Callable | None,
         ricci: Callable,
-        variances: Callable,
+        network: Callable,
         parameters: Sequence[str],
         own: Sequence[str],
     ) -> None:
-        """Hold the formulas; `parameters` are the names of all parameters, `own` those of the activation."""
+        """Hold the formulas; `network` returns the layers from d and the values of `parameters`.
+
+        `parameters` are the names of all parameters, `own` those of the activations.
+        """
         self.laws, self.parts, self.coefficient, self.ricci = laws, parts, coefficient, ricci
-        self.variances, self.parameters, self.own = variances, parameters, own
+        self.network, self.parameters, self.own = network, parameters, own
 
     def values(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the value of every parameter, checked."""
@@ -128,29 +193,31 @@ class Geometry:
                 raise InputError(f"{name} = {value} must be {bound}")
         return values
 
-    def _layers(self, X: Any, parameters: dict[str, Any]) -> tuple[tuple, tuple]:
-        """Return the variances of the layers and the activation's own parameters."""
+    def _layers(self, X: Any, parameters: dict[str, Any]) -> tuple[Sequence[Any], tuple]:
+        """Return the layers and the activations' own parameters."""
         values = self.values(parameters)
-        layers = self.variances(_dimension(X), *values.values()), tuple(values[name] for name in self.own)
+        layers = self.network(_dimension(X), *values.values()), tuple(values[name] for name in self.own)
         self._check_variances(X, *layers)
         return layers
 
-    def _check_variances(self, X: Any, scales: tuple, own: tuple) -> None:
+    def _check_variances(self, X: Any, layers: Sequence[Any], own: tuple) -> None:
         """Raise DoesNotExist where an activation that grows like exp(a z^2) has an infinite expectation."""
         if not any(law.limit for law in self.laws):
             return
 
         def check(x: Any) -> Any:
-            v = scales[2] + scales[0] * _sum_squares(x)
-            for law in self.laws:
-                limit = law.limit(*own) if law.limit else None
-                if limit is not None and not _all(v < limit):
-                    raise DoesNotExist(
-                        f"E[phi(z)^2] is infinite for preactivations of variance {limit} and more; at these points the"
-                        f" variance reaches {_largest(v)}: use smaller scales or points"
-                    )
-                v = scales[2] + scales[1] * law.moment(v, *own)
-            return v
+            f = _sum_squares(x)
+            for i, layer in enumerate(layers):
+                if layer.law is not None:
+                    v = layer.bias + layer.weight * f
+                    limit = layer.law.limit(*own) if layer.law.limit else None
+                    if limit is not None and not _all(v < limit):
+                        raise DoesNotExist(
+                            f"E[phi(z)^2] is infinite for preactivations of variance {limit} and more; at these points"
+                            f" the variance reaches {_largest(v)}: use smaller scales or points"
+                        )
+                f = _diagonal_layers(layers[i : i + 1], f, own, tangent=False)
+            return f
 
         _at_points(check, X)
 
@@ -172,7 +239,7 @@ class Geometry:
         layers = self._layers(X, parameters)
         if Y is not None:
             self._check_variances(Y, *layers)
-        return _gram(self.laws, X, Y, *layers, tangent=tangent)
+        return _gram(X, Y, *layers, tangent=tangent)
 
     def ntk(self, X: Any, Y: Any = None, **parameters: Any) -> Any:
         """Return the neural tangent kernel, (N, d), (M, d) -> (N, M)."""
@@ -184,7 +251,7 @@ class Geometry:
         """Return k(x, x), (..., d) -> (...)."""
         X = _points(X)
         layers = self._layers(X, parameters)
-        return _at_points(lambda x: _diagonal_layers(self.laws, _sum_squares(x), *layers, tangent=False), X)
+        return _at_points(lambda x: _diagonal_layers(layers[0], _sum_squares(x), layers[1], tangent=False), X)
 
     def kernel_distance(self, X: Any, Y: Any = None, **parameters: Any) -> Any:
         """Return |Phi(x) - Phi(y)|, (N, d), (M, d) -> (N, M)."""
@@ -192,7 +259,7 @@ class Geometry:
         Y = X if Y is None else Y
         layers = self._layers(X, parameters)
         self._check_variances(Y, *layers)
-        return _distance(self.laws, X, Y, *layers)
+        return _distance(X, Y, *layers)
 
     def _radial(self, X: Any, parameters: dict[str, Any], function: Callable) -> Any:
         X = _points(X)

@@ -107,36 +107,41 @@ def _metric_matrix(x: Sequence[Any], _: None, A: Any, shear: Any, eta: Any) -> A
     return g
 
 
-def _pair(x: Sequence[Any], y: Sequence[Any], first: Any, bias: Any) -> SimpleNamespace:
-    """Return the state (p, q, c, omega, delta, Delta) of two points before the first nonlinearity."""
+def _ratio(a: Any, b: Any) -> Any:
+    return a / b if b else mpmath.mpf(0)
+
+
+def _pair(x: Sequence[Any], y: Sequence[Any]) -> SimpleNamespace:
+    """Return the state (p, q, c, omega, delta, Delta) of two points: of the inputs themselves."""
     differences = [a - b for a, b in zip(x, y, strict=True)]
     s, distance, along = _sum_squares(x), _sum_squares(differences), mpmath.fdot(x, differences)
     return SimpleNamespace(
-        p=bias + first * s,
-        q=bias + first * _sum_squares(y),
-        c=bias + first * mpmath.fdot(x, y),
-        omega=first * mpmath.fdot(differences, [a + b for a, b in zip(x, y, strict=True)]),
-        delta=first * distance,
-        Delta=_positive(first * (first * (s * distance - along**2) + bias * distance)),
+        p=s,
+        q=_sum_squares(y),
+        c=mpmath.fdot(x, y),
+        omega=mpmath.fdot(differences, [a + b for a, b in zip(x, y, strict=True)]),
+        delta=distance,
+        Delta=_positive(s * distance - along**2),
     )
 
 
-def _gram(laws: Sequence[Any], X: list, Y: list | None, scales: tuple, scalars: tuple, tangent: bool) -> Any:
+def _gram(X: list, Y: list | None, layers: Sequence[Any], scalars: tuple, tangent: bool) -> Any:
     """Return the Gram matrix as a mpmath.matrix (N, M)."""
     other = X if Y is None else Y
     result = mpmath.matrix(len(X), len(other))
     for i, x in enumerate(X):
         for j, y in enumerate(other):
             if x == y:
-                result[i, j] = _diagonal_layers(laws, _sum_squares(x), scales, scalars, tangent)
+                result[i, j] = _diagonal_layers(layers, _sum_squares(x), scalars, tangent)
                 continue
             with mpmath.workdps(mpmath.mp.dps + _lost_digits(x, y)):
-                k, theta, _ = _pair_layers(laws, _pair(x, y, *scales[::2]), scales, scalars, tangent)
-            result[i, j] = +(theta if tangent else k)
+                features, D = _pair_layers(layers, _pair(x, y), scalars, "ntk" if tangent else "kernel")
+                value = features.c + D
+            result[i, j] = +value
     return result
 
 
-def _distance(laws: Sequence[Any], X: list, Y: list, scales: tuple, scalars: tuple) -> Any:
+def _distance(X: list, Y: list, layers: Sequence[Any], scalars: tuple) -> Any:
     """Return |Phi(x) - Phi(y)| for every pair of points, a mpmath.matrix (N, M)."""
     result = mpmath.matrix(len(X), len(Y))
     for i, x in enumerate(X):
@@ -144,8 +149,8 @@ def _distance(laws: Sequence[Any], X: list, Y: list, scales: tuple, scalars: tup
             if x == y:
                 continue
             with mpmath.workdps(mpmath.mp.dps + _lost_digits(x, y)):
-                _, _, state = _pair_layers(laws, _pair(x, y, *scales[::2]), scales, scalars, tangent=False)
-                distance = mpmath.sqrt(_positive(_differences(laws[-1], state, scalars)[0]))
+                features, _ = _pair_layers(layers, _pair(x, y), scalars, "distance")
+                distance = mpmath.sqrt(_positive(features.delta))
             result[i, j] = +distance
     return result
 

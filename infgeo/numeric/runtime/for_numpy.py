@@ -123,8 +123,8 @@ def _metric_matrix(X: np.ndarray, _: None, A: np.ndarray, shear: np.ndarray, eta
     return g
 
 
-def _pairs(X: np.ndarray, Y: np.ndarray, first: float, bias: float) -> SimpleNamespace:
-    """Return the state (p, q, c, omega, delta, Delta) of every pair of rows before the first nonlinearity."""
+def _pairs(X: np.ndarray, Y: np.ndarray) -> SimpleNamespace:
+    """Return the state (p, q, c, omega, delta, Delta) of every pair of rows: of the inputs themselves."""
     sx, sy = _sum_squares(X)[:, None], _sum_squares(Y)[None, :]
     xy = X @ Y.T
     distance, omega, gram = sx + sy - 2 * xy, sx - sy, sx * sy - xy * xy
@@ -133,9 +133,7 @@ def _pairs(X: np.ndarray, Y: np.ndarray, first: float, bias: float) -> SimpleNam
     for start in range(0, len(rows), step):
         i, j = rows[start : start + step], columns[start : start + step]
         distance[i, j], omega[i, j], gram[i, j] = _close_pairs(X[i], Y[j])
-    state = SimpleNamespace(p=bias + first * sx, q=bias + first * sy, c=bias + first * xy)
-    state.omega, state.delta, state.Delta = first * omega, first * distance, first * (first * gram + bias * distance)
-    return state
+    return SimpleNamespace(p=sx, q=sy, c=xy, omega=omega, delta=distance, Delta=gram)
 
 
 def _close_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -162,24 +160,21 @@ def _sum_squares(X: np.ndarray) -> np.ndarray:
     return np.square(X).sum(axis=-1)
 
 
-def _gram(
-    laws: Sequence[Any], X: np.ndarray, Y: np.ndarray | None, scales: tuple, scalars: tuple, tangent: bool
-) -> np.ndarray:
+def _gram(X: np.ndarray, Y: np.ndarray | None, layers: Sequence[Any], scalars: tuple, tangent: bool) -> np.ndarray:
     """Return the Gram matrix (N, M); coincident points take the values of the diagonal, to the bit."""
-    state = _pairs(X, X if Y is None else Y, *scales[::2])
-    k, theta, _ = _pair_layers(laws, state, scales, scalars, tangent)
-    result = theta if tangent else k
+    state = _pairs(X, X if Y is None else Y)
+    features, D = _pair_layers(layers, state, scalars, "ntk" if tangent else "kernel")
+    result = features.c + D if tangent else features.c
     i, j = np.nonzero(state.delta == 0)
-    result[i, j] = _diagonal_layers(laws, _sum_squares(X[i]), scales, scalars, tangent)
+    result[i, j] = _diagonal_layers(layers, _sum_squares(X[i]), scalars, tangent)
     if Y is None:
         result = np.triu(result) + np.triu(result, 1).T
     return result
 
 
-def _distance(laws: Sequence[Any], X: np.ndarray, Y: np.ndarray, scales: tuple, scalars: tuple) -> np.ndarray:
+def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tuple) -> np.ndarray:
     """Return |Phi(x) - Phi(y)| for every pair of rows."""
-    _, _, state = _pair_layers(laws, _pairs(X, Y, *scales[::2]), scales, scalars, tangent=False)
-    return np.sqrt(_positive(_differences(laws[-1], state, scalars)[0]))
+    return np.sqrt(_positive(_pair_layers(layers, _pairs(X, Y), scalars, "distance")[0].delta))
 
 
 def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:

@@ -149,8 +149,8 @@ def _sum_squares(X: torch.Tensor) -> torch.Tensor:
     return (X * X).sum(dim=-1)
 
 
-def _pairs(X: torch.Tensor, Y: torch.Tensor, first: Any, bias: Any) -> SimpleNamespace:
-    """Return the state (p, q, c, omega, delta, Delta) of every pair of rows before the first nonlinearity."""
+def _pairs(X: torch.Tensor, Y: torch.Tensor) -> SimpleNamespace:
+    """Return the state (p, q, c, omega, delta, Delta) of every pair of rows: of the inputs themselves."""
     sx, sy = _sum_squares(X)[:, None], _sum_squares(Y)[None, :]
     xy = X @ Y.T
     if X.shape[0] * Y.shape[0] * X.shape[1] <= _CHUNK:
@@ -167,9 +167,7 @@ def _pairs(X: torch.Tensor, Y: torch.Tensor, first: Any, bias: Any) -> SimpleNam
             )
     # x.y from the norms where the points coincide: then c = p to the bit, with the derivatives of x.y.
     xy = torch.where(distance == 0, (sx + sy - distance) / 2, xy)
-    state = SimpleNamespace(p=bias + first * sx, q=bias + first * sy, c=bias + first * xy)
-    state.omega, state.delta, state.Delta = first * omega, first * distance, first * (first * gram + bias * distance)
-    return state
+    return SimpleNamespace(p=sx, q=sy, c=xy, omega=omega, delta=distance, Delta=gram)
 
 
 def _close_pairs(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -193,20 +191,19 @@ def _leading_half(a: torch.Tensor) -> torch.Tensor:
 
 
 def _gram(
-    laws: Sequence[Any], X: torch.Tensor, Y: torch.Tensor | None, scales: tuple, scalars: tuple, tangent: bool
+    X: torch.Tensor, Y: torch.Tensor | None, layers: Sequence[Any], scalars: tuple, tangent: bool
 ) -> torch.Tensor:
     """Return the Gram matrix (N, M); coincident points take the values of the diagonal, to the bit."""
-    k, theta, _ = _pair_layers(laws, _pairs(X, X if Y is None else Y, *scales[::2]), scales, scalars, tangent)
-    result = theta if tangent else k
+    features, D = _pair_layers(layers, _pairs(X, X if Y is None else Y), scalars, "ntk" if tangent else "kernel")
+    result = features.c + D if tangent else features.c
     if Y is None:
         result = torch.triu(result) + torch.triu(result, 1).T
     return result
 
 
-def _distance(laws: Sequence[Any], X: torch.Tensor, Y: torch.Tensor, scales: tuple, scalars: tuple) -> torch.Tensor:
+def _distance(X: torch.Tensor, Y: torch.Tensor, layers: Sequence[Any], scalars: tuple) -> torch.Tensor:
     """Return |Phi(x) - Phi(y)| for every pair of rows."""
-    _, _, state = _pair_layers(laws, _pairs(X, Y, *scales[::2]), scales, scalars, tangent=False)
-    return _sqrt(_positive(_differences(laws[-1], state, scalars)[0]))
+    return _sqrt(_positive(_pair_layers(layers, _pairs(X, Y), scalars, "distance")[0].delta))
 
 
 # What coincident pairs are replaced by in formulas that are singular there, so that no gradient is 0 * inf.

@@ -1,0 +1,216 @@
+"""The layers that a network is made of: values that act on the squared norm of rotation-invariant features.
+
+Features h of width n, with kernel k(x, y) = h(x).h(y)/n, pass through
+
+    Dense     h <- phi(W h + b)
+    Residual  h <- skip h + branch V phi(W h + b)     (Yang & Schoenholz 2017, full residual network)
+    RMSNorm   h <- h / sqrt(mean_j h_j^2 + epsilon)   (Zhang & Sennrich 2019; torch.nn.RMSNorm without gain)
+
+with W ~ N(0, weight_std^2 / n), b ~ N(0, bias_std^2) and V ~ N(0, 1/n). Each maps a kernel that depends on |x|^2, |y|^2
+and x.y alone to another, so that the metric stays spherically symmetric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from sympy import Expr, Symbol
+
+from infgeo import conventions as conv
+from infgeo.errors import InvalidInput
+from infgeo.symbolic.activation import Activation, check_parameter_name, exact, from_expression
+from infgeo.symbolic.catalogue import get
+from infgeo.symbolic.dual import Dual, dual
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A fully connected layer, h <- phi(W h + b), with W ~ N(0, weight_std^2 / n) and b ~ N(0, bias_std^2).
+
+    Arguments:
+        activation: a name of `infgeo.activations.available()`, or a SymPy expression of one symbol.
+        weight_std, bias_std: None for the scales of the network.
+    """
+
+    kind: ClassVar[str] = "dense"
+    activation: Activation
+    weight_std: Any = None
+    bias_std: Any = None
+
+    def __post_init__(self) -> None:
+        """Check the arguments and make them exact."""
+        object.__setattr__(self, "activation", as_activation(self.activation))
+        _check_scales(self)
+
+    @property
+    def dual(self) -> Dual:
+        """The dual of the activation: its Gaussian expectations in closed form."""
+        return dual(self.activation)
+
+    def __str__(self) -> str:
+        """Return the layer as it is written."""
+        return f"Dense({self.activation.expr}, weight_std={self.weight_std}, bias_std={self.bias_std})"
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A residual block, h <- skip h + branch V phi(W h + b), with V ~ N(0, 1/n) and W, b as for `Dense`.
+
+    The kernel is k <- skip^2 k + branch^2 E[phi(u) phi(v)]: V is drawn anew, so that the two summands are uncorrelated.
+    A layer with weights must stand before it: the input has d coordinates, the block n.
+
+    Arguments:
+        activation, weight_std, bias_std: as for `Dense`.
+        skip, branch: factors >= 0 of the identity and of the branch, by default 1.
+    """
+
+    kind: ClassVar[str] = "residual"
+    activation: Activation
+    weight_std: Any = None
+    bias_std: Any = None
+    skip: Any = 1
+    branch: Any = 1
+
+    def __post_init__(self) -> None:
+        """Check the arguments and make them exact."""
+        object.__setattr__(self, "activation", as_activation(self.activation))
+        _check_scales(self)
+        for name in ("skip", "branch"):
+            object.__setattr__(self, name, checked_std(getattr(self, name), name, zero_allowed=True))
+
+    @property
+    def dual(self) -> Dual:
+        """The dual of the activation of the branch."""
+        return dual(self.activation)
+
+    def __str__(self) -> str:
+        """Return the layer as it is written."""
+        return (
+            f"Residual({self.activation.expr}, weight_std={self.weight_std}, bias_std={self.bias_std},"
+            f" skip={self.skip}, branch={self.branch})"
+        )
+
+
+@dataclass(frozen=True)
+class RMSNorm:
+    """The root mean square normalisation h <- h / sqrt(mean_j h_j^2 + epsilon), without a learned gain.
+
+    On features k(x, y) <- k(x, y) / sqrt((k(x, x) + epsilon) (k(y, y) + epsilon)). As the first layer it acts on the
+    input, whose mean square is |x|^2 / d. With epsilon = 0 there nothing depends on |x| any more: the metric of such a
+    network is degenerate, and asking for it raises SingularMetric.
+
+    Arguments:
+        epsilon: >= 0, by default 0.
+    """
+
+    kind: ClassVar[str] = "rms_norm"
+    epsilon: Any = 0
+
+    def __post_init__(self) -> None:
+        """Check the argument and make it exact."""
+        object.__setattr__(self, "epsilon", checked_std(self.epsilon, "epsilon", zero_allowed=True))
+
+    def __str__(self) -> str:
+        """Return the layer as it is written."""
+        return f"RMSNorm(epsilon={self.epsilon})"
+
+
+Layer = Dense | Residual | RMSNorm
+
+
+def as_activation(activation: object, variable: Symbol | None = None) -> Activation:
+    """Return an activation from its name, its expression or itself."""
+    if isinstance(activation, Activation):
+        return activation
+    return get(activation) if isinstance(activation, str) else from_expression(activation, variable)
+
+
+def build_layers(
+    activation: object, depth: int | None, weight_std: object, bias_std: object, variable: Symbol | None
+) -> tuple[Layer, ...]:
+    """Return the layers of a network from the arguments of `MLP`, every scale filled in; raises InvalidInput."""
+    if isinstance(activation, (list, tuple)):
+        layers = [item if isinstance(item, Layer) else Dense(as_activation(item, variable)) for item in activation]
+        count = sum(not isinstance(layer, RMSNorm) for layer in layers)
+        if depth is not None and checked_depth(depth) != count:
+            raise InvalidInput(
+                f"depth = {depth} with {count} layers that have weights: drop depth, or give one activation"
+            )
+    else:
+        count = checked_depth(1 if depth is None else depth)
+        layers = [activation if isinstance(activation, Layer) else Dense(as_activation(activation, variable))] * count
+    with_weights = [layer for layer in layers if not isinstance(layer, RMSNorm)]
+    if not with_weights or not isinstance(with_weights[0], Dense):
+        raise InvalidInput(
+            f"the layers {', '.join(map(str, layers)) or '()'} have no Dense layer before the first residual block:"
+            " begin with an activation, for example 'identity', which maps the d inputs to n features"
+        )
+    scales = zip(_per_layer(weight_std, "weight_std", count), _per_layer(bias_std, "bias_std", count), strict=True)
+    filled: list[Layer] = []
+    for layer in layers:
+        if not isinstance(layer, RMSNorm):
+            weight, bias = next(scales)
+            layer = replace(
+                layer,
+                weight_std=weight if layer.weight_std is None else layer.weight_std,
+                bias_std=bias if layer.bias_std is None else layer.bias_std,
+            )
+        filled.append(layer)
+    return tuple(filled)
+
+
+def _per_layer(value: object, name: str, count: int) -> list[object]:
+    if not isinstance(value, (list, tuple)):
+        return [value] * count
+    if len(value) != count:
+        raise InvalidInput(
+            f"{name} has {len(value)} values for {count} layers with weights: give one value, or {count}"
+        )
+    return list(value)
+
+
+def _check_scales(layer: Dense | Residual) -> None:
+    for name, zero_allowed in (("weight_std", False), ("bias_std", True)):
+        value = getattr(layer, name)
+        if value is not None:
+            object.__setattr__(layer, name, checked_std(value, name, zero_allowed))
+
+
+def checked_depth(depth: object) -> int:
+    """Return `depth` if it is an integer >= 1, else raise InvalidInput."""
+    if isinstance(depth, bool) or not hasattr(depth, "__index__") or depth.__index__() < 1:
+        raise InvalidInput(f"depth = {depth!r} must be an integer >= 1, the number of hidden layers")
+    return int(depth.__index__())
+
+
+def checked_std(value: object, name: str, zero_allowed: bool) -> Expr:
+    """Return a scale as an exact expression; a number must be finite and positive (or zero)."""
+    result = exact(value, name)
+    bound = ">= 0" if zero_allowed else "> 0"
+    if result.is_number:
+        valid = result.is_real and result.is_finite and (result.is_nonnegative if zero_allowed else result.is_positive)
+        if not valid:
+            raise InvalidInput(f"{name} = {value} must be a finite number {bound}")
+    elif result.is_real is False or result.is_negative:
+        raise InvalidInput(f"{name} = {value} must be real and {bound}")
+    for symbol in result.free_symbols - {conv.sigma_w, conv.sigma_b}:
+        check_parameter_name(symbol.name, name)
+    return result
+
+
+def parameters_of(layers: Sequence[Layer]) -> tuple[tuple[Symbol, ...], tuple[Symbol, ...]]:
+    """Return the free symbols of the scales (sigma_w first) and those of the activations, each sorted by name."""
+    scales: set[Symbol] = set()
+    own: set[Symbol] = set()
+    for layer in layers:
+        if isinstance(layer, RMSNorm):
+            scales |= layer.epsilon.free_symbols
+            continue
+        scales |= layer.weight_std.free_symbols | layer.bias_std.free_symbols
+        if isinstance(layer, Residual):
+            scales |= layer.skip.free_symbols | layer.branch.free_symbols
+        own |= set(layer.activation.parameters)
+    ordered = tuple(sorted(scales - own, key=lambda symbol: symbol.name, reverse=True))
+    return ordered, tuple(sorted(own, key=lambda symbol: symbol.name))
