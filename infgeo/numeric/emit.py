@@ -14,7 +14,7 @@ from sympy import Expr, Integer, Symbol
 from infgeo import __version__
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, Delta, c, d, delta, omega, p, q, s
 from infgeo.conventions import variance as v
-from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClosedForm
+from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClosedForm, SingularMetric
 from infgeo.numeric.printing import Backend, backend_named, function_source, scalar_source
 from infgeo.symbolic.difference import difference_program
 from infgeo.symbolic.dual import Dual, dual
@@ -228,7 +228,7 @@ def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
     scalars = [d, *mlp.parameters]
     try:
         program = mlp.metric.program
-    except MetricDoesNotExist as error:
+    except (MetricDoesNotExist, SingularMetric) as error:
         notes.append(f"No metric: {error}.")
         message = f"raise DoesNotExist({str(error)!r})"
         return [
