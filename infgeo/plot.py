@@ -105,6 +105,8 @@ def _title(report: ValidationReport) -> str:
     c = report.configuration
     scaled = r"/\sqrt{d}" if c["input_scale"] else ""
     state = "partial" if report.partial else "passed" if report.passed else "FAILED"
+    if not c["activation"]:  # the layers differ
+        return f"{c['depth']} layers, $d = {c['input_dim']}$: {state}"
     return (
         rf"$\phi(z) =$ {_formula(c)}, depth {c['depth']}, $d = {c['input_dim']}$,"
         rf" $\sigma_w = {c['weight_std']:g}{scaled}$, $\sigma_b = {c['bias_std']:g}$: {state}"

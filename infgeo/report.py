@@ -48,9 +48,12 @@ def _heading(report: ValidationReport) -> str:
     radii = sorted({row.radius for row in report.rows})
     span = f", |x| from {radii[0]:.3g} to {radii[-1]:.3g}" if len(radii) > 1 else ""
     scaled = " / sqrt(d)" if c["input_scale"] else ""
+    scales = f"sigma_w = {c['weight_std']:g}{scaled}, sigma_b = {c['bias_std']:g}"
+    network = f"phi(z) = {c['activation']}, depth {c['depth']}, d = {c['input_dim']}, {scales}"
+    if not c["activation"]:  # the layers differ
+        network = f"{c['network']}, d = {c['input_dim']}"
     return (
-        f"phi(z) = {c['activation']}, depth {c['depth']}, d = {c['input_dim']}, sigma_w = {c['weight_std']:g}{scaled},"
-        f" sigma_b = {c['bias_std']:g}\n"
+        f"{network}\n"
         f"{len(report.points)} points{span}; {c['samples']} networks at each width n ="
         f" {', '.join(map(str, report.widths_done)) or '(none)'}; seed {c['seed']}"
     )

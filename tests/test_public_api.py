@@ -26,6 +26,7 @@ def test_all_is_pinned():
         "emit",
         "errors",
         "finite",
+        "layers",
         "validate",
     ]
 

@@ -135,7 +135,7 @@ def estimate(
         device=checked_device(device),
         memory_budget=positive_integer(memory_budget, "memory_budget"),
     )
-    constant = _curvature_note(specification.activation.piecewise_linear, dim) if "ricci_scalar" in wanted else ""
+    constant = _curvature_note(specification.piecewise_linear, dim) if "ricci_scalar" in wanted else ""
 
     running: dict[str, RunningMean | RunningLogMean] = {}
     for done, arrays in enumerate(_in_order(executor, partial(run_replicate, task), samples), start=1):

@@ -14,6 +14,7 @@ from infgeo import conventions
 from infgeo.errors import InvalidInput
 from infgeo.finite.activation import TorchActivation, torch_activation
 from infgeo.finite.inputs import checked_device, float_dtype, positive_integer, real_number, seed_integer
+from infgeo.finite.layered import LayeredNetwork, NumericLayer, draw_layers
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class NetworkSpecification:
     weight_std: float
     bias_std: float
     fan_in: bool = False
+    layers: tuple[NumericLayer, ...] = ()  # where they differ; the fields before are then those of the first
+
+    @property
+    def piecewise_linear(self) -> bool:
+        """Whether the network is a piecewise linear function of its input: flat off its kinks."""
+        if not self.layers:
+            return self.activation.piecewise_linear
+        return all(layer.kind != "rms_norm" and layer.function.piecewise_linear for layer in self.layers)
 
     @property
     def activation(self) -> TorchActivation:
@@ -47,8 +56,11 @@ def specify(
     conflicting or invalid value.
     """
     for attribute in ("activation", "depth", "weight_std", "bias_std"):
-        if not hasattr(mlp, attribute):
+        if not hasattr(mlp, "layers") and not hasattr(mlp, attribute):
             raise InvalidInput(f"mlp is {mlp!r}, which has no attribute {attribute!r}; pass an infgeo.MLP")
+    layers = getattr(mlp, "layers", None)
+    if layers and len(set(layers)) > 1:
+        return _specify_layers(layers, getattr(mlp, "input_scale", None), weight_std, bias_std, parameters)
     expr, symbol = sympy.sympify(mlp.activation.expr), mlp.activation.symbol
     given = {str(k): real_number(v, f"parameters[{str(k)!r}]") for k, v in (parameters or {}).items()}
     free = {s.name for s in expr.free_symbols if s != symbol}
@@ -76,6 +88,67 @@ def specify(
         bias_std=_scale(scales[1], conventions.sigma_b, "bias_std", bias_std, given),
         fan_in=scaling == "fan_in",
     )
+
+
+def _specify_layers(
+    layers: Any,
+    scaling: str | None,
+    weight_std: float | None,
+    bias_std: float | None,
+    parameters: Mapping[str, float] | None,
+) -> NetworkSpecification:
+    """Return the numeric description of layers that differ; arguments as for `specify`."""
+    given = {str(k): real_number(v, f"parameters[{str(k)!r}]") for k, v in (parameters or {}).items()}
+    free: set[str] = set()
+    for layer in layers:
+        free |= {s.name for name in _SCALES[layer.kind] for s in getattr(layer, name).free_symbols}
+        if layer.kind != "rms_norm":
+            free |= {s.name for s in layer.activation.expr.free_symbols if s != layer.activation.symbol}
+    values = dict(given)
+    for symbol, name, value, default in (
+        (conventions.sigma_w, "weight_std", weight_std, conventions.DEFAULT_WEIGHT_STD),
+        (conventions.sigma_b, "bias_std", bias_std, conventions.DEFAULT_BIAS_STD),
+    ):
+        if value is not None and symbol.name not in free:
+            raise InvalidInput(f"{name}={value!r} given, but the layers fix it; drop the argument")
+        strict = name == "weight_std"
+        values.setdefault(
+            symbol.name, real_number(default if value is None else value, name, minimum=0.0, strict=strict)
+        )
+    if unknown := sorted(set(given) - free):
+        raise InvalidInput(f"parameters name {', '.join(unknown)}; the layers have {', '.join(sorted(free)) or 'none'}")
+    if missing := sorted(free - set(values)):
+        raise InvalidInput(f"the layers have parameters without a value: {', '.join(missing)}; pass them in parameters")
+    numeric = []
+    for layer in layers:
+        scales = []
+        for name in _SCALES[layer.kind]:
+            expr = getattr(layer, name)
+            number = expr.subs({s: sympy.Rational(values[s.name]) for s in expr.free_symbols})
+            scales.append((name, real_number(number, f"{name} = {expr}", minimum=0.0, strict=name == "weight_std")))
+        activation = None
+        if layer.kind != "rms_norm":
+            names = sorted(s.name for s in layer.activation.expr.free_symbols if s != layer.activation.symbol)
+            own = tuple((name, values[name]) for name in names)
+            activation = (layer.activation.expr, layer.activation.symbol, own)
+        numeric.append(NumericLayer(layer.kind, activation, tuple(scales)))
+    first = next(layer for layer in numeric if layer.activation is not None)
+    assert first.activation is not None
+    return NetworkSpecification(
+        *first.activation,
+        depth=sum(layer.kind != "rms_norm" for layer in numeric),
+        weight_std=dict(first.scales)["weight_std"],
+        bias_std=dict(first.scales)["bias_std"],
+        fan_in=scaling == "fan_in",
+        layers=tuple(numeric),
+    )
+
+
+_SCALES = {
+    "dense": ("weight_std", "bias_std"),
+    "residual": ("weight_std", "bias_std", "skip", "branch"),
+    "rms_norm": ("epsilon",),
+}
 
 
 def _scale(expr: Any, symbol: Any, name: str, value: float | None, parameters: Mapping[str, float]) -> float:
@@ -144,9 +217,12 @@ def draw(
     seed: int,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
-) -> SampledNetwork:
+) -> SampledNetwork | LayeredNetwork:
     """Draw one network, always in float64 on the CPU, so that dtype and device do not change the draw."""
     generator = torch.Generator().manual_seed(seed)
+    if specification.layers:
+        where = {"device": device, "dtype": dtype}
+        return draw_layers(specification.layers, specification.fan_in, input_dim, width, generator, **where)
     weights, biases = [], []
     for layer in range(specification.depth):
         columns = input_dim if layer == 0 else width
@@ -171,11 +247,12 @@ def sample_network(
     parameters: Mapping[str, float] | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
-) -> SampledNetwork:
+) -> SampledNetwork | LayeredNetwork:
     """Draw a random network of finite width as a torch module x (..., d) -> Φ(x) (..., n).
 
     z₁ = W₁x + b₁ with W₁ ~ N(0, σ_w²) (no 1/√d unless mlp.input_scale is "fan_in"), z_{l+1} = W φ(z_l) + b with
-    W ~ N(0, σ_w²/n), every b ~ N(0, σ_b²), and Φ = φ(z_L)/√n.
+    W ~ N(0, σ_w²/n), every b ~ N(0, σ_b²), and Φ = φ(z_L)/√n. Networks whose layers differ, residual blocks and norms
+    follow mlp.layers (see `infgeo.layers`).
 
     Args:
         mlp: an `infgeo.MLP`, or any object with `activation.expr`, `activation.symbol`, `depth`, `weight_std` and

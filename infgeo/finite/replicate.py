@@ -11,6 +11,7 @@ import torch
 
 from infgeo.errors import SingularMetric
 from infgeo.finite.inputs import rank_deficient
+from infgeo.finite.layered import LayeredNetwork
 from infgeo.finite.network import NetworkSpecification, SampledNetwork, draw
 from infgeo.finite.pullback import local_geometry
 from infgeo.finite.statistics import replicate_seed
@@ -60,7 +61,9 @@ def run_replicate(task: ReplicateTask, index: int) -> dict[str, Any]:
     return {name: numpy.asarray(value.to(device="cpu", dtype=torch.float64)) for name, value in result.items()}
 
 
-def _geometry(task: ReplicateTask, network: SampledNetwork, x: torch.Tensor, index: int) -> dict[str, torch.Tensor]:
+def _geometry(
+    task: ReplicateTask, network: SampledNetwork | LayeredNetwork, x: torch.Tensor, index: int
+) -> dict[str, torch.Tensor]:
     wanted = task.quantities
     geometry = local_geometry(network, x, "ricci_scalar" in wanted, task.memory_budget)
     singular = torch.isinf(geometry.log_determinant)
@@ -94,11 +97,11 @@ def radial_direction(x: torch.Tensor) -> torch.Tensor:
     return scaled / torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
 
 
-def kernel(network: SampledNetwork, x: torch.Tensor, memory_budget: int) -> torch.Tensor:
+def kernel(network: SampledNetwork | LayeredNetwork, x: torch.Tensor, memory_budget: int) -> torch.Tensor:
     """Return the Gram matrix Φ(x_i)·Φ(x_j) of shape (N, N), in blocks of units (one layer) or of points (more)."""
     count, n = x.shape[0], network.width
     total = x.new_zeros(count, count)
-    if network.depth == 1:
+    if isinstance(network, SampledNetwork) and network.depth == 1:
         units = max(1, memory_budget // (4 * 8 * count))
         for w, b in zip(network.weights[0].split(units), network.biases[0].split(units), strict=True):
             values = network.activation(torch.addmm(b, x, w.T))

@@ -251,11 +251,12 @@ def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
 def _public(mlp: MLP, backend: Backend) -> list[str]:
     """Return the end of the module: the object that holds the formulas, and the public functions."""
     names = [symbol.name for symbol in mlp.parameters]
+    bounds = {symbol.name: _bound(symbol) for symbol in mlp.parameters}
     own = tuple(symbol.name for symbol in own_parameters(mlp))
     coefficient = "_metric_coefficient" if backend.name == "torch" else None
     sections = [
         _network(mlp, backend),
-        f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, {coefficient}, _ricci_scalar, _network, {names}, {own}\n)",
+        f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, {coefficient}, _ricci_scalar, _network, {bounds}, {own}\n)",
     ]
     keywords = f", *, {_signature(mlp)}" if names else ""
     passed = "".join(f", {name}={name}" for name in names)
@@ -294,6 +295,11 @@ def _network(mlp: MLP, backend: Backend) -> str:
     return (
         f'def _network({arguments_}):\n    """The layers, with their variances."""\n    return (\n        {body}\n    )'
     )
+
+
+def _bound(symbol: Symbol) -> str:
+    """Return the bound on a parameter that its assumptions state."""
+    return "> 0" if symbol.is_positive else ">= 0" if symbol.is_nonnegative else ""
 
 
 def own_parameters(mlp: MLP) -> tuple[Symbol, ...]:

@@ -34,6 +34,10 @@ class Simulation:
         cls, mlp: Any, points: np.ndarray, samples: int, seed: int, quantities: tuple[str, ...], **scales: Any
     ) -> Simulation:
         """Take from `mlp` what is simulated."""
+        layers = getattr(mlp, "layers", ())
+        if len(set(layers)) > 1:
+            network = SimpleNamespace(layers=layers, input_scale=mlp.input_scale)
+            return cls(network, points, samples, seed, quantities, scales)
         network = SimpleNamespace(
             activation=SimpleNamespace(expr=mlp.activation.expr, symbol=mlp.activation.symbol),
             depth=mlp.depth,

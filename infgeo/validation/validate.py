@@ -108,13 +108,13 @@ def validate(
     has_metric = len(theory.values) > 1 or "kernel" not in theory.values
     ladder = design.default_widths(d, mlp.depth) if widths is None else design.checked_widths(widths, d, has_metric)
     unbiased = mlp.depth == 1 and set(theory.values) & set(comparison.UNBIASED_AT_ONE_LAYER)
-    flat = (d == 1 or specification.activation.piecewise_linear) and set(theory.values) == {"ricci_scalar"}
+    flat = (d == 1 or specification.piecewise_linear) and set(theory.values) == {"ricci_scalar"}
     if len(ladder) < 3 and not unbiased and not flat:
         raise InvalidInput(
             f"widths is {ladder}: all that is compared here is biased at finite width and must be extrapolated;"
             f" pass three widths or more, for example widths={design.default_widths(d, mlp.depth)}"
         )
-    curved = d > 1 and not specification.activation.piecewise_linear
+    curved = d > 1 and not specification.piecewise_linear
     if curved and "ricci_scalar" in theory.values and widths is None and ladder[0] < 4 * d**2:
         reason = f"its expansion in 1/n needs n >> d^2 = {d**2}, and the default widths start at {ladder[0]}"
         if quantities is not None:
@@ -154,10 +154,11 @@ def validate(
     if has_metric and len(pooled) == 3:
         notes.append("three widths: extrapolated with the term b/n alone; a fourth width allows for c/n^2")
     rows, trends, adjusted, measurements = _judge(theory, pooled, x, mlp.depth, level)
+    plain = not specification.layers
     configuration = {
         "network": str(mlp),
-        "activation": str(mlp.activation.expr),
-        "activation_latex": latex(mlp.activation.expr),
+        "activation": str(mlp.activation.expr) if plain else "",
+        "activation_latex": latex(mlp.activation.expr) if plain else "",
         "depth": mlp.depth,
         "input_dim": d,
         "weight_std": specification.weight_std,

@@ -5,8 +5,8 @@ import pytest
 import sympy as sp
 
 import infgeo
-from infgeo.conventions import s, s_x, s_y, xy, z
-from infgeo.errors import MetricDoesNotExist, NoClosedForm
+from infgeo.conventions import Delta, c, p, q, s, s_x, s_y, xy, z
+from infgeo.errors import InvalidInput, MetricDoesNotExist, NoClosedForm
 from infgeo.numeric.quadrature import as_function, pair_moment
 from infgeo.symbolic.catalogue import get
 
@@ -14,7 +14,8 @@ NUMERIC_ONLY = ("elu", "sigmoid", "silu", "softplus", "tanh")
 JUMPS = ("sign", "step")
 CLOSED = [name for name in infgeo.activations.available() if name not in NUMERIC_ONLY]
 KINKED = ("abs", "leaky_relu", "relu")
-VALUES = {"alpha": 0.3}
+NAMES = ("alpha", "amplitude", "frequency", "gamma", "phase", "scale")
+VALUES = dict.fromkeys(NAMES, 0.3)
 X = np.array([[0.5, -1.0], [1.2, 0.3], [-0.4, 0.2], [0.0, 0.0]])
 
 
@@ -84,6 +85,39 @@ def test_entries_without_a_closed_form_say_so(name):
 )
 def test_homogeneity_is_derived(name, degree):
     assert get(name).homogeneity == degree
+
+
+@pytest.mark.parametrize("degree", [1, 2, 5])
+def test_hermite_polynomials_are_orthonormal(degree):
+    """E[He_n(u) He_n(v)] / n! = c^n at unit variances (Mehler)."""
+    dual = infgeo.MLP(f"hermite_{degree}").dual
+    assert sp.expand(dual.kernel.subs({p: 1, q: 1, Delta: 1 - c**2}) - c**degree) == 0
+
+
+def test_rbf_features_have_the_rbf_kernel():
+    kernel = infgeo.MLP("rbf", weight_std=1, bias_std=0).kernel.expr
+    gamma = get("rbf").parameters[0]
+    assert sp.simplify(kernel - sp.exp(-gamma * (s_x + s_y - 2 * xy))) == 0
+    assert infgeo.MLP("rbf").metric.is_flat
+
+
+SAME = [("rectified_power_0", "step"), ("rectified_power_1", "relu"), ("rectified_power_3", "rectified_cube")]
+
+
+@pytest.mark.parametrize(("family", "entry"), [*SAME, ("power_2", "square")])
+def test_families_contain_the_entries(family, entry):
+    assert sp.simplify(get(family).expr - get(entry).expr) == 0
+
+
+@pytest.mark.parametrize("name", ["hermite_0", "hermite_21", "power_99999999999999999999"])
+def test_numbers_of_families_are_bounded(name):
+    with pytest.raises(InvalidInput, match="the number must be from"):
+        get(name)
+
+
+def test_parameters_are_held_to_their_domain():
+    with pytest.raises(InvalidInput, match=r"gamma = -1\.0 must be finite and > 0"):
+        infgeo.MLP("rbf").numeric(gamma=-1.0)
 
 
 def test_entries_can_be_simulated():

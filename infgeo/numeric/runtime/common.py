@@ -172,12 +172,13 @@ class Geometry:
         coefficient: Callable | None,
         ricci: Callable,
         network: Callable,
-        parameters: Sequence[str],
+        parameters: dict[str, str],
         own: Sequence[str],
     ) -> None:
         """Hold the formulas; `network` returns the layers from d and the values of `parameters`.
 
-        `parameters` are the names of all parameters, `own` those of the activations.
+        `parameters` are the names of all parameters with their bounds ("> 0", ">= 0" or none), `own` those of the
+        activations.
         """
         self.laws, self.parts, self.coefficient, self.ricci = laws, parts, coefficient, ricci
         self.network, self.parameters, self.own = network, parameters, own
@@ -187,10 +188,10 @@ class Geometry:
         values = {name: parameters[name] for name in self.parameters}
         for name, value in values.items():
             values[name] = number = _scalar(name, value)
-            bound = {"sigma_w": "finite and > 0", "sigma_b": "finite and >= 0"}.get(name, "finite")
-            valid = {"sigma_w": number > 0, "sigma_b": number >= 0}.get(name, True)
+            bound = self.parameters[name]
+            valid = {"> 0": number > 0, ">= 0": number >= 0}.get(bound, True)
             if not valid or number - number != 0:
-                raise InputError(f"{name} = {value} must be {bound}")
+                raise InputError(f"{name} = {value} must be finite" + (f" and {bound}" if bound else ""))
         return values
 
     def _layers(self, X: Any, parameters: dict[str, Any]) -> tuple[Sequence[Any], tuple]:
