@@ -14,18 +14,21 @@ __version__ = "0.1.0"
 
 # Public name -> (module, attribute); attribute None stands for the module itself.
 _PUBLIC: dict[str, tuple[str, str | None]] = {
+    "Kernel": ("infgeo.symbolic.kernel", "Kernel"),
     "MLP": ("infgeo.symbolic.network", "MLP"),
     "Metric": ("infgeo.symbolic.tensor", "Metric"),
     "RadialMetric": ("infgeo.symbolic.metric", "RadialMetric"),
     "activations": ("infgeo.symbolic.catalogue", None),
     "emit": ("infgeo.numeric.emit", "emit"),
     "finite": ("infgeo.finite", None),
+    "kernels": ("infgeo.symbolic.kernels", None),
     "layers": ("infgeo.symbolic.layers", None),
     "validate": ("infgeo.validation", "validate"),
 }
 
 __all__ = [
     "MLP",
+    "Kernel",
     "Metric",
     "RadialMetric",
     "__version__",
@@ -33,6 +36,7 @@ __all__ = [
     "emit",
     "errors",
     "finite",
+    "kernels",
     "layers",
     "validate",
 ]

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_all_is_pinned():
     assert sorted(infgeo.__all__) == [
+        "Kernel",
         "MLP",
         "Metric",
         "RadialMetric",
@@ -26,6 +27,7 @@ def test_all_is_pinned():
         "emit",
         "errors",
         "finite",
+        "kernels",
         "layers",
         "validate",
     ]

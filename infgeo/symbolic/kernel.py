@@ -1,23 +1,61 @@
-"""Rotation-invariant kernels as expressions of |x|^2, |y|^2 and x.y, and the metric they induce by definition."""
+"""Rotation-invariant kernels as expressions of |x|^2, |y|^2 and x.y, their algebra, and the metric they induce.
+
+Sums, products, nonnegative multiples and compositions of kernels are kernels, and their metrics follow from those of
+the parts alone. With f = k(x, x), a prime for d/ds, and the gradient of k in one argument at y = x equal to f' x:
+
+    k1 + k2     A = A1 + A2,          B = B1 + B2
+    k1 k2       A = f1 A2 + f2 A1,    B = f1 B2 + f2 B1 + 2 f1' f2'
+    k1 o k2     A = A1(f2) A2,        B = A1(f2) B2 + B1(f2) f2'^2,   k1 a kernel on the feature space of k2.
+
+Nothing is differentiated across a kink, so that the parts may be kernels of ReLU networks.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from sympy import Expr, Symbol, latex, nan, oo, zoo
+from sympy import Expr, I, Rational, Symbol, latex, limit, nan, oo, simplify, sqrt, zoo
+from sympy.core.function import AppliedUndef
 
-from infgeo.conventions import s, s_x, s_y, xy
-from infgeo.errors import MetricDoesNotExist
+from infgeo.conventions import delta, s, s_x, s_y, xy
+from infgeo.errors import InvalidInput, MetricDoesNotExist
+from infgeo.symbolic.activation import exact
 from infgeo.symbolic.metric import RadialMetric, assumptions_of
 from infgeo.symbolic.simplify import tidy
+
+_COINCIDENCE = {s_x: s, s_y: s, xy: s}
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel k(x, y) = expr, an expression of the three `symbols` |x|^2, |y|^2 and x.y."""
+    """A kernel k(x, y) = expr, an expression of |x|^2, |y|^2 and x.y; kernels add, multiply, scale and compose.
+
+    Arguments:
+        expr: a SymPy expression of symbols called s_x, s_y and xy; its other symbols are parameters.
+
+    Raises InvalidInput for an expression that is not symmetric in x and y, is complex or contains undefined functions.
+    That it is positive semidefinite is not checked.
+
+    Source: Burges 1999, Geometry and invariance in kernel based methods, for the metric.
+
+    Example:
+        >>> from sympy import exp, symbols
+        >>> s_x, s_y, xy = symbols("s_x s_y xy")
+        >>> k = Kernel((1 + xy) ** 2)
+        >>> k.metric.A, k.metric.B
+        (2*(s + 1), 2)
+        >>> (k + 3 * Kernel(exp(-(s_x + s_y - 2 * xy) / 2))).metric.A
+        2*s + 5
+    """
 
     expr: Expr
+
+    def __post_init__(self) -> None:
+        """Check the expression of a user's kernel."""
+        if type(self) is Kernel:
+            object.__setattr__(self, "expr", _checked(self.expr))
 
     @property
     def symbols(self) -> tuple[Symbol, Symbol, Symbol]:
@@ -30,9 +68,63 @@ class Kernel:
         return assumptions_of(self.expr.free_symbols)
 
     @cached_property
+    def diagonal(self) -> Expr:
+        """k(x, x), an expression of s = |x|^2."""
+        return tidy(self.expr.subs(_COINCIDENCE))
+
+    @cached_property
     def metric(self) -> RadialMetric:
         """The induced metric g = d^2 k / dx dy at y = x (Burges 1999)."""
         return metric_by_definition(self.expr)
+
+    def __add__(self, other: object) -> Kernel:
+        """Return the sum with a kernel, or with a constant >= 0."""
+        if not isinstance(other, Kernel):
+            constant = _nonnegative(other)
+            return _Combined(self.expr + constant, lambda: (self.metric.A, self.metric.B))
+        metrics = (self, other)
+        return _Combined(
+            self.expr + other.expr,
+            lambda: (sum(k.metric.A for k in metrics), sum(k.metric.B for k in metrics)),
+        )
+
+    __radd__ = __add__
+
+    def __mul__(self, other: object) -> Kernel:
+        """Return the product with a kernel, or with a constant >= 0."""
+        if not isinstance(other, Kernel):
+            constant = _nonnegative(other)
+            return _Combined(constant * self.expr, lambda: (constant * self.metric.A, constant * self.metric.B))
+
+        def product() -> tuple[Expr, Expr]:
+            g1, g2, f1, f2 = self.metric, other.metric, self.diagonal, other.diagonal
+            return f1 * g2.A + f2 * g1.A, f1 * g2.B + f2 * g1.B + 2 * f1.diff(s) * f2.diff(s)
+
+        return _Combined(self.expr * other.expr, product)
+
+    __rmul__ = __mul__
+
+    def __pow__(self, exponent: object) -> Kernel:
+        """Return the product of `exponent` copies, an integer >= 1."""
+        if isinstance(exponent, bool) or not isinstance(exponent, int) or exponent < 1:
+            raise InvalidInput(f"the exponent {exponent!r} of a kernel must be an integer >= 1")
+        result: Kernel = self
+        for _ in range(exponent - 1):
+            result = result * self
+        return result
+
+    def compose(self, inner: Kernel) -> Kernel:
+        """Return this kernel on the feature space of `inner`: |x|^2, |y|^2, x.y become inner(x, x), (y, y), (x, y)."""
+        if not isinstance(inner, Kernel):
+            raise InvalidInput(f"compose takes a kernel, not {inner!r}")
+        f = inner.diagonal
+        into = {s_x: f.subs(s, s_x), s_y: f.subs(s, s_y), xy: inner.expr}
+
+        def chain() -> tuple[Expr, Expr]:
+            outer_A, outer_B = (part.subs(s, f) for part in (self.metric.A, self.metric.B))
+            return outer_A * inner.metric.A, outer_A * inner.metric.B + outer_B * f.diff(s) ** 2
+
+        return _Combined(self.expr.subs(into, simultaneous=True), chain)
 
     def __str__(self) -> str:
         """Return the formula and what its symbols stand for."""
@@ -42,17 +134,70 @@ class Kernel:
         return rf"$\displaystyle k(x, y) = {latex(self.expr)}$"
 
 
+@dataclass(frozen=True)
+class _Combined(Kernel):
+    """A kernel made of others, with the rule for the A and B of its metric."""
+
+    rule: Callable[[], tuple[Expr, Expr]] = field(compare=False, repr=False)
+
+    @cached_property
+    def metric(self) -> RadialMetric:
+        """The induced metric, from those of the parts."""
+        A, B = self.rule()
+        return RadialMetric.from_functions(tidy(A), tidy(B))
+
+
+def _checked(expr: object) -> Expr:
+    """Return the expression of a kernel in the symbols of `conventions`, or raise InvalidInput."""
+    result = exact(expr, "kernel")
+    named = {symbol.name: symbol for symbol in (s_x, s_y, xy)}
+    result = result.xreplace({symbol: named[symbol.name] for symbol in result.free_symbols if symbol.name in named})
+    if undefined := result.atoms(AppliedUndef):
+        raise InvalidInput(f"kernel {result} contains the undefined function {min(map(str, undefined))}")
+    if result.has(I, nan, zoo):
+        raise InvalidInput(f"kernel {result} must be a real expression of s_x = |x|^2, s_y = |y|^2 and xy = x.y")
+    swapped = result.xreplace({s_x: s_y, s_y: s_x})
+    if swapped != result:
+        point = {symbol: Rational(3 + i, 7) for i, symbol in enumerate(sorted(result.free_symbols, key=str))}
+        value = (swapped - result).subs(point).evalf(30)
+        if not value.is_number or abs(value) > Rational(1, 10**20):
+            raise InvalidInput(
+                f"kernel {result} is not symmetric: it must stay the same when s_x and s_y are exchanged"
+            )
+    return result
+
+
+def _nonnegative(value: object) -> Expr:
+    result = exact(value, "factor of a kernel")
+    if result.free_symbols & {s_x, s_y, xy, s} or result.is_negative or not (result.is_real or result.free_symbols):
+        raise InvalidInput(
+            f"{value} must be a constant >= 0: only then is the result a kernel (write Kernel(...) of it)"
+        )
+    return result
+
+
 def metric_by_definition(expr: Expr) -> RadialMetric:
     r"""Return the metric \partial_x \partial_y k at y = x of a kernel that is smooth at coincidence.
 
-    With k a function of |x|^2, |y|^2 and t = x.y:  A = k_t  and  B = k_tt + 2 k_xt + 2 k_yt + 4 k_xy.
+    With k a function of |x|^2, |y|^2 and t = x.y:  A = k_t  and  B = k_tt + 2 k_xt + 2 k_yt + 4 k_xy. For a function of
+    |x - y|^2 alone, k = F(|x - y|^2), A = -2 F'(0) is a limit.
     Raises MetricDoesNotExist where a derivative diverges; kernels with a kink at coincidence whose divergences cancel
     (ReLU) need the route under the expectation, which `MLP.kernel.metric` takes.
     """
     slope = expr.diff(xy)
     bend = slope.diff(xy) + 2 * slope.diff(s_x) + 2 * slope.diff(s_y) + 4 * expr.diff(s_x, s_y)
-    coincidence = {s_x: s, s_y: s, xy: s}
-    A, B = (part.subs(coincidence) for part in (slope, bend))
-    if A.has(zoo, oo, nan) or B.has(zoo, oo, nan):
-        raise MetricDoesNotExist(f"the second derivatives of the kernel {expr} diverge at y = x")
-    return RadialMetric.from_functions(tidy(A), tidy(B))
+    A, B = (part.subs(_COINCIDENCE) for part in (slope, bend))
+    if not any(part.has(zoo, oo, nan) for part in (A, B)):
+        return RadialMetric.from_functions(tidy(A), tidy(B))
+    stationary = simplify(expr.subs(xy, (s_x + s_y - delta) / 2))
+    if stationary.free_symbols & {s_x, s_y}:
+        raise MetricDoesNotExist(
+            f"the second derivatives of the kernel {expr} diverge at y = x; if it is a sum, product or composition of"
+            " kernels that have metrics, write it as one of Kernel objects"
+        )
+    A = -2 * limit(stationary.diff(delta), delta, 0, "+")
+    if A.has(oo, zoo, nan):
+        cusp = limit((stationary.subs(delta, 0) - stationary) / sqrt(delta), delta, 0, "+")
+        leading = f": k(x, y) = k(x, x) - ({cusp}) |x - y| + ..." if cusp.is_finite and cusp != 0 else ""
+        raise MetricDoesNotExist(f"the kernel {expr} has no second derivatives at y = x{leading}")
+    return RadialMetric.from_functions(tidy(A), 0 * A)
