@@ -232,15 +232,16 @@ def vanishes(expr):
     return sp.expand(sp.numer(sp.together(expr))) == 0
 
 
+layer = SimpleNamespace(dual=law, weight_std=sp.sqrt(weight), bias_std=sp.sqrt(bias))
 for depth in (1, 2, 3):
-    program = metric_program([law] * depth, weight, bias, weight)
+    program = metric_program([layer] * depth)
     A, B = plain_recursion(depth)
     assert vanishes(program.explicit("A") - A) and vanishes(program.explicit("B") - B)
     assert vanishes(program.explicit("eta") - (A + s * B) / A) and vanishes(program.explicit("h") - (A + s * B))
 
 # %%
 A, B = plain_recursion(2)
-program = metric_program([law] * 2, weight, bias, weight)
+program = metric_program([layer] * 2)
 twin = infgeo.RadialMetric.from_functions(A, B).program
 for name in ("K_tan", "K_rad"):
     assert vanishes(program.explicit(name) - twin.explicit(name)), name

@@ -465,7 +465,14 @@ def test_control_c_leaves_a_partial_report_and_no_traceback(jobs, tmp_path):
     ]
     command += ["--widths", "64,128,256,200000", "--json", str(tmp_path / "r.json")]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+        # Background jobs of a shell ignore the signal, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for line in process.stderr:
         if int(line.split()[1]) > 400:  # of 800: two widths are done

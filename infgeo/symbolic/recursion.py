@@ -27,7 +27,7 @@ from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import SingularMetric
 from infgeo.symbolic.dual import Dual
-from infgeo.symbolic.layers import Dense, Layer, RMSNorm
+from infgeo.symbolic.layers import Layer, Residual, RMSNorm
 from infgeo.symbolic.metric import curvature_outputs
 from infgeo.symbolic.primitives import where_nonnegative
 from infgeo.symbolic.program import Program
@@ -100,7 +100,7 @@ def metric_program(layers: Sequence[Layer], fan_in: bool = False) -> Program:
             continue
         weight = layer.weight_std**2 * (ONE if scale is None else scale)
         inner, scale = _affine(program, state, weight, layer.bias_std**2, i), None
-        if isinstance(layer, Dense):
+        if not isinstance(layer, Residual):
             bias = layer.bias_std**2 if i == 1 else None
             state = _activate(program, inner, layer.dual, i, not last, bias)
         else:
