@@ -232,7 +232,7 @@ def vanishes(expr):
     return sp.expand(sp.numer(sp.together(expr))) == 0
 
 
-layer = SimpleNamespace(dual=law, weight_std=sp.sqrt(weight), bias_std=sp.sqrt(bias))
+layer = SimpleNamespace(kind="dense", dual=law, weight_std=sp.sqrt(weight), bias_std=sp.sqrt(bias))
 for depth in (1, 2, 3):
     program = metric_program([layer] * depth)
     A, B = plain_recursion(depth)

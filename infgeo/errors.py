@@ -25,6 +25,10 @@ class ExpectationDiverges(InfgeoError, ArithmeticError):
     """A Gaussian expectation is infinite: the activation grows too fast for the variance of its input."""
 
 
+class NotConverged(InfgeoError, ArithmeticError):
+    """A numerical integral did not reach its tolerance."""
+
+
 class SingularMetric(InfgeoError, ArithmeticError):
     """A metric that must be inverted is singular (for example width < input dimension)."""
 

@@ -131,6 +131,13 @@ def _reachable(source: str, roots: Iterable[str]) -> str:
     return "\n\n\n".join(texts[i] for i in sorted(kept))
 
 
+def runtime_source(backend: str) -> str:
+    """Return what emitted modules for a backend have before their formulas, with its imports."""
+    preamble = "from __future__ import annotations\nimport math\nfrom collections.abc import Callable, Sequence\n"
+    preamble += f"from types import SimpleNamespace\nfrom typing import Any\n{_IMPORTS[backend]}\n"
+    return "\n\n".join([preamble, _runtime(f"for_{backend}"), _runtime("common")])
+
+
 def _runtime(name: str) -> str:
     """Return a module of `runtime` without its docstring and imports (nothing else there is conditional)."""
     source = resources.files("infgeo.numeric.runtime").joinpath(f"{name}.py").read_text(encoding="utf-8")
@@ -251,7 +258,7 @@ def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
 def _public(mlp: MLP, backend: Backend) -> list[str]:
     """Return the end of the module: the object that holds the formulas, and the public functions."""
     names = [symbol.name for symbol in mlp.parameters]
-    bounds = {symbol.name: _bound(symbol) for symbol in mlp.parameters}
+    bounds = {symbol.name: bound_of(symbol) for symbol in mlp.parameters}
     own = tuple(symbol.name for symbol in own_parameters(mlp))
     coefficient = "_metric_coefficient" if backend.name == "torch" else None
     sections = [
@@ -297,7 +304,7 @@ def _network(mlp: MLP, backend: Backend) -> str:
     )
 
 
-def _bound(symbol: Symbol) -> str:
+def bound_of(symbol: Symbol) -> str:
     """Return the bound on a parameter that its assumptions state."""
     return "> 0" if symbol.is_positive else ">= 0" if symbol.is_nonnegative else ""
 

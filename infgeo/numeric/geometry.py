@@ -38,6 +38,16 @@ class NumericGeometry:
     mlp: MLP
     backend: str
     parameters: Mapping[str, Any]
+    method: str = "closed_form"
+
+    @property
+    def tolerance(self) -> float | None:
+        """The relative tolerance that method "quadrature" verifies at each evaluation; None for closed forms."""
+        if self.method == "closed_form":
+            return None
+        from infgeo.numeric.quadrature_geometry import TOLERANCE
+
+        return TOLERANCE
 
     def kernel(self, X: Any, Y: Any = None) -> Any:
         """Return the NNGP kernel, (N, d), (M, d) -> (N, M); without Y the Gram matrix of X, exactly symmetric."""
@@ -73,11 +83,11 @@ class NumericGeometry:
 
     @property
     def source(self) -> str:
-        """The source that is run: what `infgeo.emit` returns."""
+        """The source that is run: what `infgeo.emit` returns; raises NoClosedForm where there is none."""
         return emit(self.mlp, self.backend)
 
     def _call(self, name: str, *points: Any) -> Any:
-        module = _module(self.mlp, self.backend)
+        module = _module(self.mlp, self.backend, self.method)
         try:
             return module[name](*points, **self.parameters)
         except module["InputError"] as error:
@@ -88,7 +98,11 @@ class NumericGeometry:
 
 
 @lru_cache(maxsize=64)
-def _module(mlp: MLP, backend: str) -> dict[str, Any]:
+def _module(mlp: MLP, backend: str, method: str) -> dict[str, Any]:
+    if method == "quadrature":
+        from infgeo.numeric.quadrature_geometry import quadrature_module
+
+        return quadrature_module(mlp)
     namespace: dict[str, Any] = {"__name__": f"infgeo_emitted_{backend}"}
     exec(compile(emit(mlp, backend), f"<emitted for {backend}>", "exec"), namespace)
     return namespace
@@ -100,12 +114,19 @@ def numeric(
     bias_std: Any = None,
     backend: str = "numpy",
     parameters: Mapping[str, Any] = MappingProxyType({}),
+    method: str = "closed_form",
 ) -> NumericGeometry:
     """Return the numeric geometry of `mlp`; see `MLP.numeric` for the arguments.
 
     Raises InvalidInput for a scale that the network has as a number already, a value outside its domain, a parameter
     that the activation does not have or that is missing.
     """
+    if method not in ("closed_form", "quadrature"):
+        raise InvalidInput(f"method = {method!r} must be 'closed_form' or 'quadrature'")
+    if method == "quadrature":
+        from infgeo.numeric.quadrature_geometry import check_backend
+
+        check_backend(backend)
     names = {symbol.name for symbol in mlp.parameters}
     unknown = sorted(set(parameters) - names)
     if unknown:
@@ -121,10 +142,10 @@ def numeric(
     missing = sorted(names - set(values))
     if missing:
         raise InvalidInput(f"the parameter {missing[0]!r} needs a value: pass {missing[0]}=...")
-    module = _module(mlp, backend)
+    module = _module(mlp, backend, method)
     check: Callable[[dict[str, Any]], dict[str, Any]] = module["_GEOMETRY"].values
     try:
         check(values)
     except module["InputError"] as error:
         raise InvalidInput(str(error)) from None
-    return NumericGeometry(mlp, backend, MappingProxyType(values))
+    return NumericGeometry(mlp, backend, MappingProxyType(values), method)

@@ -279,7 +279,8 @@ def parse_terms(expr: Expr, name: str) -> tuple[Term, ...]:
             else:
                 raise NoClosedForm(
                     f"activation {name}: the term {summand} is outside the class that is integrated in closed form"
-                    " (polynomial * exp(quadratic) * at most one erf(a z), or a kink at 0)"
+                    " (polynomial * exp(quadratic) * at most one erf(a z), or a kink at 0);"
+                    " numeric(..., method='quadrature') integrates it numerically"
                 )
         polynomial = Poly(exponent, z) if exponent.is_polynomial(z) else None
         if polynomial is None or polynomial.degree() > 2:

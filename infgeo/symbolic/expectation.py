@@ -65,7 +65,10 @@ def expectation(left: Sequence[Term], right: Sequence[Term]) -> Expr:
             try:
                 total += f.coefficient * g.coefficient * _integral(product)
             except NoClosedForm as error:
-                raise NoClosedForm(f"the expectation of the terms {f.expr} of u and {g.expr} of v: {error}") from None
+                raise NoClosedForm(
+                    f"the expectation of the terms {f.expr} of u and {g.expr} of v: {error};"
+                    " numeric(..., method='quadrature') integrates it numerically"
+                ) from None
     if total.has(I):
         total = _real(total)
     return total

@@ -140,6 +140,7 @@ class MLP:
         weight_std: float | None = None,
         bias_std: float | None = None,
         backend: str = "numpy",
+        method: str = "closed_form",
         **parameters: float,
     ) -> NumericGeometry:
         """Return numeric functions of the geometry: `infgeo.numeric.geometry.NumericGeometry`.
@@ -147,11 +148,13 @@ class MLP:
         Arguments:
             weight_std, bias_std: values for scales left symbolic; by default those of arXiv 2301.11375, 1 and 1.
             backend: "numpy", "torch" or "mpmath".
+            method: "closed_form", which raises NoClosedForm where there is none, or "quadrature", for any activation:
+                slow, in NumPy alone, to a relative tolerance that each evaluation verifies (`tolerance`).
             parameters: values of the activation's own parameters, by name.
         """
         from infgeo.numeric.geometry import numeric
 
-        return numeric(self, weight_std=weight_std, bias_std=bias_std, backend=backend, parameters=parameters)
+        return numeric(self, weight_std, bias_std, backend, parameters, method)
 
     def _recursion(self, tangent: bool) -> Expr:
         """Return k^L, or the tangent kernel, as one expression of |x|^2, |y|^2 and x.y."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sympy import Dummy, Expr, Integer, Rational, Symbol, count_ops
 
@@ -27,7 +28,6 @@ from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import SingularMetric
 from infgeo.symbolic.dual import Dual
-from infgeo.symbolic.layers import Layer, Residual, RMSNorm
 from infgeo.symbolic.metric import curvature_outputs
 from infgeo.symbolic.primitives import where_nonnegative
 from infgeo.symbolic.program import Program
@@ -77,13 +77,13 @@ class _State:
     de: Expr = ZERO
 
 
-def metric_program(layers: Sequence[Layer], fan_in: bool = False) -> Program:
+def metric_program(layers: Sequence[Any], fan_in: bool = False) -> Program:
     """Return the program of the metric, with outputs A, B, shear = s B/A, eta = h/A, h, K_rad, K_tan, R in s = |x|^2.
 
     Beyond one dense layer there is R_float too: R in the form that is accurate for float arithmetic at every s.
 
     Arguments:
-        layers: the layers of the network, their scales filled in.
+        layers: the layers of a network (see `layers`), or what has their `kind`, scales and dual.
         fan_in: whether the variance of a first-layer weight is divided by d.
 
     Raises SingularMetric for features that do not depend on |x| at all.
@@ -92,7 +92,7 @@ def metric_program(layers: Sequence[Layer], fan_in: bool = False) -> Program:
     program, state, scale = _Builder(inline=single), _State(), (1 / d if fan_in else ONE)
     for i, layer in enumerate(layers, start=1):
         last = i == len(layers)
-        if isinstance(layer, RMSNorm):
+        if layer.kind == "rms_norm":
             # The mean square of the input is s/d; that of features is f.
             on_input = scale is not None and i == 1
             state = _normalise(program, state, d * layer.epsilon if on_input else layer.epsilon, i)
@@ -100,7 +100,7 @@ def metric_program(layers: Sequence[Layer], fan_in: bool = False) -> Program:
             continue
         weight = layer.weight_std**2 * (ONE if scale is None else scale)
         inner, scale = _affine(program, state, weight, layer.bias_std**2, i), None
-        if not isinstance(layer, Residual):
+        if layer.kind == "dense":
             bias = layer.bias_std**2 if i == 1 else None
             state = _activate(program, inner, layer.dual, i, not last, bias)
         else:
