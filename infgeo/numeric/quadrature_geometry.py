@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-9
 LEVELS = 6
+ROUNDING = 1e-15  # of h/A = 1 + ..., whose terms are of order 1; two rules may agree by chance where it is lost
 _NAMES = ("m", "m_prime", "m_second", "m0", "psi", "psi_prime", "mu", "nu", "nu_prime")
 
 
@@ -231,6 +232,12 @@ def _radial(mlp: MLP, numbers: dict[Any, int], function: Callable, names: Sequen
             if wanted == ("R",):
                 floor = np.array([scalars[0] ** 2 / (run(("A",), at, scalars, 1)[0] * (1 + at))])
             compute = partial(_as_array, run, wanted, at, scalars)
+            eta = run(("eta",), at, scalars, 1)[0]
+            if abs(eta) * TOLERANCE < ROUNDING:
+                raise NotConverged(
+                    f"{what} at |x|^2 = {at:g} by quadrature: h/A = {eta:.1e} is a difference of larger numbers:"
+                    " rounding exceeds the tolerance; use smaller points, or the closed form where there is one"
+                )
             columns.append(agreed(compute, partial(_size, floor), f"{what} at |x|^2 = {at:g}"))
         stacked = np.array(columns).reshape(*flat.shape, len(wanted))
         return [stacked[..., i] for i in range(len(wanted))]

@@ -37,7 +37,7 @@ def test_against_the_closed_form(name, quantity):
     assert np.abs(value - closed).max() <= 1e-9 * np.abs(closed).max() + 1e-13
 
 
-@pytest.mark.parametrize("radius", [1e-3, 1e-1, 30.0, 1e3])
+@pytest.mark.parametrize("radius", [1e-3, 1e-1, 30.0, 1e3, 1e4])
 def test_small_and_large_radii(radius):
     x = np.array([0.6, 0.8]) * radius
     by_rules, closed = (infgeo.MLP("erf").numeric(1.0, 0.5, method=m) for m in ("quadrature", "closed_form"))
@@ -45,10 +45,11 @@ def test_small_and_large_radii(radius):
         try:
             value, exact = (getattr(geo, quantity)(x) for geo in (by_rules, closed))
         except NotConverged:
-            assert radius > 100  # h/A = 1 + 2 u psi cancels there, and it says so
+            assert radius >= 1e3  # h/A = 1 + 2 u psi cancels there, and it says so
             continue
+        assert radius < 1e4
         size = np.abs(exact).max() + (4 / np.linalg.norm(closed.metric(x)) if quantity == "ricci_scalar" else 0)
-        assert np.abs(value - exact).max() <= 1e-8 * size
+        assert np.abs(value - exact).max() <= 1e-9 * size
 
 
 ACTIVATIONS = {
