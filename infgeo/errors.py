@@ -18,7 +18,20 @@ class NoClosedForm(InfgeoError, NotImplementedError):
 
 
 class MetricDoesNotExist(InfgeoError, ArithmeticError):
-    """The kernel is not twice differentiable at coincident inputs, so that it induces no Riemannian metric."""
+    """The kernel is not twice differentiable at coincident inputs, so that it induces no Riemannian metric.
+
+    For networks `divergence` is the leading order of |Phi(x) - Phi(y)|^2: its exponent, and its coefficient across and
+    along x (see `infgeo.symbolic.existence.Divergence`); elsewhere it is None.
+    """
+
+    def __init__(self, message: str, divergence: object = None) -> None:
+        """Hold the message and the leading order of the distance."""
+        super().__init__(message)
+        self.divergence = divergence
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep `divergence` when the exception crosses processes."""
+        return type(self), (str(self), self.divergence)
 
 
 class ExpectationDiverges(InfgeoError, ArithmeticError):

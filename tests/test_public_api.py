@@ -24,6 +24,7 @@ def test_all_is_pinned():
         "RadialMetric",
         "__version__",
         "activations",
+        "analysis",
         "emit",
         "errors",
         "finite",

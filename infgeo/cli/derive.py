@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sympy import Expr, Symbol, cse, latex, pycode
+from sympy import Expr, Symbol, cse, latex, pycode, true
 from sympy.utilities.iterables import numbered_symbols
 
 from infgeo import conventions as conv
 from infgeo.cli.parser import QUANTITIES
 from infgeo.errors import MetricDoesNotExist, NoClosedForm
+from infgeo.symbolic.existence import in_words
 from infgeo.symbolic.metric import RadialTensor, assumptions_of
 from infgeo.symbolic.network import MLP
 from infgeo.symbolic.program import Program
@@ -51,6 +52,7 @@ def derivation(mlp: MLP, quantity: str, form: str, explicit: bool = False) -> st
     parts: list[str] = []
     if quantity != "all":
         parts.append(write(quantity, program_for(mlp, quantity, explicit)))
+        parts += [COMMENT[form] + line for line in _remarks(mlp, [quantity])]
     else:
         missing: dict[str, tuple[Exception, list[str]]] = {}
         for name in QUANTITIES:
@@ -60,12 +62,21 @@ def derivation(mlp: MLP, quantity: str, form: str, explicit: bool = False) -> st
                 missing.setdefault(" ".join(str(error).split()), (error, []))[1].append(name)
         if not parts:
             raise next(iter(missing.values()))[0]
+        given = [name for name in QUANTITIES if all(name not in names for _, names in missing.values())]
         if form == "text":
             parts.insert(0, str(mlp))
+        parts += [COMMENT[form] + line for line in _remarks(mlp, given)]
         parts += [f"{COMMENT[form]}without {', '.join(names)}: {text}" for text, (_, names) in missing.items()]
     if form == "python":
         return "import math\n\n\n" + "\n\n\n".join(parts)
     return "\n\n".join(parts)
+
+
+def _remarks(mlp: MLP, quantities: list[str]) -> list[str]:
+    """Return where the quantities are finite and regular, where that is not everywhere."""
+    if set(quantities) <= {"kernel", "ntk"}:
+        return [] if mlp.domain == true else [f"finite where {in_words(mlp.domain)}, s = |x|^2 and |y|^2"]
+    return mlp.metric.remarks.splitlines()
 
 
 def program_for(mlp: MLP, name: str, explicit: bool) -> Program:
@@ -99,20 +110,19 @@ def _explicit(mlp: MLP, name: str) -> Program:
 def _named(mlp: MLP, name: str) -> Program:
     if name in ("kernel", "ntk"):
         return _shared(_explicit(mlp, name))
-    metric = mlp.metric
     if name == "metric":
-        return metric.program.select(["A", "B"])
+        return mlp.metric_program.select(["A", "B"])
     if name == "ricci_scalar":
-        program = metric.program.select(["R"])
+        program = mlp.metric_program.select(["R"])
         return Program(program.bindings, {name: program.outputs["R"]})
     if name == "sectional_curvature":
-        return metric.program.select(["K_rad", "K_tan"])
+        return mlp.metric_program.select(["K_rad", "K_tan"])
     if name == "volume_element":
-        program = metric.program.select(["A", "h"])
+        program = mlp.metric_program.select(["A", "h"])
         A, h = program.outputs["A"], program.outputs["h"]
         root = power_product((A, conv.d / 2)) if A == h else power_product((A, (conv.d - 1) / 2), (h, conv.d**0 / 2))
         return Program(program.bindings, {name: root})
-    program = metric.program.select(["K_rad", "K_tan", "A", "h"])
+    program = mlp.metric_program.select(["K_rad", "K_tan", "A", "h"])
     K_rad, K_tan, A, h = (program.outputs[key] for key in ("K_rad", "K_tan", "A", "h"))
     eigenvalues = {"Ric_radial": (conv.d - 1) * K_rad * h, "Ric_tangential": (K_rad + (conv.d - 2) * K_tan) * A}
     return Program(program.bindings, eigenvalues).select(list(eigenvalues))

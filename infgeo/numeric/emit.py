@@ -9,7 +9,7 @@ from importlib import resources
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sympy import Expr, Integer, Symbol
+from sympy import Eq, Expr, Integer, Symbol, false, pycode
 
 from infgeo import __version__
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, Delta, c, d, delta, omega, p, q, s
@@ -18,6 +18,7 @@ from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClose
 from infgeo.numeric.printing import Backend, backend_named, function_source, scalar_source
 from infgeo.symbolic.difference import difference_program
 from infgeo.symbolic.dual import Dual, dual
+from infgeo.symbolic.existence import degenerate_at_origin
 from infgeo.symbolic.layers import Residual, RMSNorm, parameters_of
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import tidy
@@ -206,11 +207,11 @@ def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, not
             continue
         formulas.append(formula(name, expr, arguments, doc))
         members.append(f"{name}=_{name}{suffix}")
-    if dual.variance_limit is None:
-        members.append("limit=None")
+    if dual.growth is None:
+        members.append("growth=None")
     else:
         names = ", ".join(symbol.name for symbol in own)
-        members.append(f"limit=lambda {names}: {scalar_source(dual.variance_limit, backend)}")
+        members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")
     law = "\n".join(f"    {member}," for member in members)
     return [*formulas, f"_LAW{suffix} = SimpleNamespace(\n{law}\n)"]
 
@@ -234,7 +235,7 @@ def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
     """Return the formulas of the metric in s = |x|^2; without a metric, functions that say so."""
     scalars = [d, *mlp.parameters]
     try:
-        program = mlp.metric.program
+        program = mlp.metric_program
     except (MetricDoesNotExist, SingularMetric) as error:
         notes.append(f"No metric: {error}.")
         message = f"raise DoesNotExist({str(error)!r})"
@@ -263,7 +264,8 @@ def _public(mlp: MLP, backend: Backend) -> list[str]:
     coefficient = "_metric_coefficient" if backend.name == "torch" else None
     sections = [
         _network(mlp, backend),
-        f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, {coefficient}, _ricci_scalar, _network, {bounds}, {own}\n)",
+        f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, {coefficient}, _ricci_scalar, _network, {bounds}, {own},"
+        f" {_vanishing(mlp)}\n)",
     ]
     keywords = f", *, {_signature(mlp)}" if names else ""
     passed = "".join(f", {name}={name}" for name in names)
@@ -302,6 +304,17 @@ def _network(mlp: MLP, backend: Backend) -> str:
     return (
         f'def _network({arguments_}):\n    """The layers, with their variances."""\n    return (\n        {body}\n    )'
     )
+
+
+def _vanishing(mlp: MLP) -> str:
+    """Return the source of the condition under which the metric vanishes at x = 0: that some scales are 0."""
+    own = set(own_parameters(mlp))
+    condition = degenerate_at_origin(mlp.layers)
+    # That an expression of the activation's own parameters is 0 is not a question for floats.
+    condition = condition.xreplace({part: false for part in condition.atoms(Eq) if part.free_symbols & own})
+    if condition == false:
+        return "None"
+    return f"lambda {', '.join(['d', *(symbol.name for symbol in mlp.parameters)])}: {pycode(condition)}"
 
 
 def bound_of(symbol: Symbol) -> str:

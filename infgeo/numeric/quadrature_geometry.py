@@ -137,7 +137,7 @@ def _law(function: Callable[..., rules.PiecewiseFunction]) -> SimpleNamespace:
         difference=difference,
         derivative_kernel=over_pairs(1, "product"),
         derivative_moment=over_points(1),
-        limit=None,
+        growth=None,
     )
 
 

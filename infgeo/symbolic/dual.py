@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from sympy import Expr, Max, expand, nan, oo, zoo
+from sympy import Expr, Integer, Max, expand, nan, oo, zoo
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
-from infgeo.symbolic.activation import Activation, Term, differentiate
+from infgeo.symbolic.activation import FACTOR_SIGN, Activation, Term, differentiate
 from infgeo.symbolic.expectation import expectation
 from infgeo.symbolic.simplify import tidy
 
@@ -37,10 +37,17 @@ class Dual:
         return Dual(f"the derivative of {self.name}", differentiate(self.terms))
 
     @cached_property
-    def variance_limit(self) -> Expr | None:
-        """The variance from which on E[phi^2] is infinite, for activations that grow like exp(a z^2); else None."""
-        growth = [-term.decay for term in self.terms if term.decay.is_negative]
-        return 1 / (4 * Max(*growth)) if growth else None
+    def growth(self) -> Expr | None:
+        """The a of activations that grow like exp(a z^2), or may: E[phi^2] is finite where 4 a v < 1; else None."""
+        growth = [-term.decay for term in self.terms if not term.decay.is_nonnegative]
+        return Max(*growth) if growth else None
+
+    @cached_property
+    def jump(self) -> Expr:
+        """phi(0+) - phi(0-); jumps elsewhere are outside the class of terms."""
+        return tidy(
+            2 * sum((t.coefficient for t in self.terms if t.factor == FACTOR_SIGN and t.power == 0), Integer(0))
+        )
 
     @cached_property
     def kernel(self) -> Expr:

@@ -15,14 +15,17 @@ positive on spheres, and without 1/s. For one layer delta = 0 (the metric is a H
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from sympy import (
+    And,
+    Eq,
     Expr,
     ImmutableMatrix,
     Integer,
     Matrix,
+    Or,
     Rational,
     Symbol,
     atan,
@@ -30,12 +33,16 @@ from sympy import (
     cancel,
     count_ops,
     eye,
+    false,
     latex,
     symbols,
+    true,
 )
+from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
 from infgeo.errors import InvalidInput
+from infgeo.symbolic.existence import in_words, zeros_and_poles
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import FACTOR_LIMIT, best, power_product, tidy
 
@@ -104,15 +111,49 @@ class RadialMetric(RadialTensor):
     A, B, shear = s B/A, eta = h/A, h, K_rad, K_tan, R: what numeric functions are emitted from, and the readable form
     at depth >= 2.
 
-    The Ricci scalar is positive on spheres.
+    `domain` is the condition under which it is finite, `singular_set` where it degenerates. The Ricci scalar is
+    positive on spheres.
     """
 
     program: Program
+    domain: Boolean = true
+    at_origin: Boolean | None = field(default=None, repr=False)
 
     @classmethod
-    def from_functions(cls, A: Expr, B: Expr) -> RadialMetric:
-        """Return the metric with the given A(s), B(s), expressions in `conventions.s`; curvature by differentiation."""
-        return cls(A, B, program_of(A, B))
+    def from_functions(cls, A: Expr, B: Expr, domain: Boolean = true, at_origin: Boolean | None = None) -> RadialMetric:
+        """Return the metric with the given A(s), B(s), expressions in `conventions.s`; curvature by differentiation.
+
+        `domain` is where it is finite, `at_origin` the condition under which it vanishes at s = 0, if that is known to
+        be the only place where it may.
+        """
+        return cls(A, B, program_of(A, B), domain, at_origin)
+
+    @cached_property
+    def singular_set(self) -> Boolean:
+        """Where the metric is degenerate (A or A + s B vanishes) or infinite, so that it has no curvature there.
+
+        A SymPy condition on s and the parameters; false where there is no such point. For networks of layers with
+        biases it is false; without biases it is s = 0 where phi'(0) = 0. What is not decided stays an equation.
+
+        Example:
+            >>> import infgeo
+            >>> infgeo.MLP("square").metric.singular_set
+            Eq(s, 0) & Eq(sigma_b, 0)
+        """
+        if self.at_origin is not None:
+            return And(Eq(s, 0), self.at_origin)
+        return Or(zeros_and_poles(self.A), zeros_and_poles(self.h))
+
+    @property
+    def remarks(self) -> str:
+        """The domain and the singular set in words, a line each; empty where the metric is regular everywhere."""
+        lines = [f"finite where {in_words(self.domain)}"] if self.domain != true else []
+        lines += [f"singular where {in_words(self.singular_set)}"] if self.singular_set != false else []
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        """Return A and B, one line each, and where the metric is finite and regular."""
+        return "\n".join(filter(None, (super().__str__(), self.remarks)))
 
     @cached_property
     def h(self) -> Expr:

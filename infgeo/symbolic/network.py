@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sympy import Expr, Integer, Symbol, latex, sqrt
+from sympy import Expr, Integer, Symbol, latex, sqrt, true
+from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
 from infgeo.conventions import Delta, c, d, p, q, s_x, s_y, xy
@@ -14,10 +15,12 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.activation import Activation
 from infgeo.symbolic.dual import Dual, dual
+from infgeo.symbolic.existence import degenerate_at_origin, domain_of, in_words, require_metric
 from infgeo.symbolic.kernel import Kernel
 from infgeo.symbolic.layers import Dense, Layer, Residual, RMSNorm, build_layers, parameters_of
 from infgeo.symbolic.metric import RadialMetric
 from infgeo.symbolic.ntk import tangent_metric
+from infgeo.symbolic.program import Program
 from infgeo.symbolic.recursion import metric_program
 from infgeo.symbolic.simplify import arcs_as_arcsine, tidy
 
@@ -126,14 +129,35 @@ class MLP:
         return TangentKernel(self._recursion(tangent=True), self)
 
     @cached_property
+    def metric_program(self) -> Program:
+        """The program of `metric`, as long as the network is deep, where A and B written out double with each layer."""
+        fan_in = self.input_scale == "fan_in"
+        require_metric(self.layers, fan_in)
+        return metric_program(self.layers, fan_in)
+
+    @cached_property
     def metric(self) -> RadialMetric:
-        """The metric of the NNGP kernel by the moment recursion; raises MetricDoesNotExist for a jump."""
-        program = metric_program(self.layers, self.input_scale == "fan_in")
+        """The metric of the NNGP kernel by the moment recursion.
+
+        Raises MetricDoesNotExist for a jump, with the leading order of the distance in its attribute `divergence`.
+        """
+        program = self.metric_program
         if len(self.layers) == 1:
             A, B = (tidy(program.explicit(name)) for name in ("A", "B"))
         else:
             A, B = (program.explicit(name) for name in ("A", "B"))
-        return RadialMetric(A, B, program)
+        return RadialMetric(A, B, program, self.domain, degenerate_at_origin(self.layers))
+
+    @cached_property
+    def domain(self) -> Boolean:
+        """The condition on s = |x|^2 and the parameters under which every expectation is finite; mostly true.
+
+        Example:
+            >>> from sympy import Symbol, exp
+            >>> MLP(exp(Symbol("z") ** 2)).domain
+            s*sigma_w**2 + sigma_b**2 < 1/4
+        """
+        return domain_of(self.layers, self.input_scale == "fan_in")
 
     def numeric(
         self,
@@ -214,6 +238,11 @@ class NetworkKernel(Kernel):
 
     network: MLP
 
+    @property
+    def assumptions(self) -> str:
+        """What the symbols stand for, and where the expectations are finite at x (the same holds at y)."""
+        return _with_domain(super().assumptions, self.network)
+
     @cached_property
     def metric(self) -> RadialMetric:
         """The induced metric, differentiated under the expectation (valid for kinked activations too)."""
@@ -226,10 +255,21 @@ class TangentKernel(Kernel):
 
     network: MLP
 
+    @property
+    def assumptions(self) -> str:
+        """What the symbols stand for, and where the expectations are finite at x (the same holds at y)."""
+        return _with_domain(super().assumptions, self.network)
+
     @cached_property
     def metric(self) -> RadialMetric:
         """The metric induced by the tangent kernel; raises MetricDoesNotExist for activations with a kink."""
         return tangent_metric(self.network.layers, self.network.input_scale == "fan_in")
+
+
+def _with_domain(assumptions: str, network: MLP) -> str:
+    """Return `assumptions` with the domain of a kernel, at x; that at y is the same."""
+    domain = domain_of(network.layers, network.input_scale == "fan_in", s_x)
+    return assumptions if domain == true else f"{assumptions}; finite where {in_words(domain)}, and so for y"
 
 
 def published_kernel(expr: Expr) -> Expr:

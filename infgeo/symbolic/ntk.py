@@ -21,8 +21,8 @@ from sympy import Expr, Integer
 
 from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
-from infgeo.errors import MetricDoesNotExist
 from infgeo.symbolic.dual import Dual
+from infgeo.symbolic.existence import degenerate_at_origin, domain_of, require_metric
 from infgeo.symbolic.layers import Layer, Residual, RMSNorm
 from infgeo.symbolic.metric import RadialMetric
 from infgeo.symbolic.simplify import tidy
@@ -66,6 +66,7 @@ def tangent_metric(layers: Sequence[Layer], fan_in: bool = False) -> RadialMetri
 
     Raises MetricDoesNotExist where E[phi'^2] (a jump) or E[phi''^2] (a kink) is infinite.
     """
+    require_metric(layers, fan_in, tangent=True)
     k, theta = _State(), _State(ZERO, ZERO, ZERO)
     scale = 1 / d if fan_in else ONE
     for i, layer in enumerate(layers):
@@ -87,7 +88,9 @@ def tangent_metric(layers: Sequence[Layer], fan_in: bool = False) -> RadialMetri
         else:
             k, theta = after, learned
     total = k.plus(theta)
-    return RadialMetric.from_functions(tidy(total.A), tidy(total.B))
+    # E[phi'^2] vanishes at x = 0 with both metrics.
+    limits = domain_of(layers, fan_in), degenerate_at_origin(layers)
+    return RadialMetric.from_functions(tidy(total.A), tidy(total.B), *limits)
 
 
 def _through(law: Dual, inner: _State) -> tuple[_State, _State]:
@@ -98,17 +101,6 @@ def _through(law: Dual, inner: _State) -> tuple[_State, _State]:
         return _State(f, rate * inner.rate, m0 * inner.A, m0 * inner.B + 2 * dm0 * inner.rate**2)
 
     m0, dm0 = law.m0, tidy(law.m0.diff(v))
-    m00, dm00 = _second_moment(law)
+    m00 = law.derivative.m0
+    dm00 = tidy(m00.diff(v))
     return state(law.m, law.m_prime, m0, dm0), state(m0, dm0, m00, dm00)
-
-
-def _second_moment(law: Dual) -> tuple[Expr, Expr]:
-    """Return E[phi''^2] and its derivative in the variance."""
-    try:
-        moment = law.derivative.m0
-    except MetricDoesNotExist:
-        raise MetricDoesNotExist(
-            f"the NTK of {law.name} induces no metric: phi' jumps, so E[phi'(u) phi'(v)] falls linearly with the angle"
-            " between x and y; the NTK has a cusp ~ |x - y| at y = x and no second derivative there"
-        ) from None
-    return moment, tidy(moment.diff(v))

@@ -34,7 +34,7 @@ def theory_at(mlp: Any, geometry: Any, points: np.ndarray) -> Theory:
     """Evaluate the closed forms at points (N, d)."""
     values = {"kernel": np.asarray(geometry.kernel(points))}
     try:
-        _ = mlp.metric
+        _ = mlp.metric_program
     except MetricDoesNotExist as error:
         return Theory(values, str(error))
     return Theory(values | metric_values(geometry, points))

@@ -174,12 +174,14 @@ class Geometry:
         network: Callable,
         parameters: dict[str, str],
         own: Sequence[str],
+        vanishes: Callable | None = None,
     ) -> None:
         """Hold the formulas; `network` returns the layers from d and the values of `parameters`.
 
         `parameters` are the names of all parameters with their bounds ("> 0", ">= 0" or none), `own` those of the
-        activations.
+        activations; `vanishes` says from d and the values of all whether the metric is 0 at x = 0.
         """
+        self.vanishes = vanishes
         self.laws, self.parts, self.coefficient, self.ricci = laws, parts, coefficient, ricci
         self.network, self.parameters, self.own = network, parameters, own
 
@@ -203,7 +205,7 @@ class Geometry:
 
     def _check_variances(self, X: Any, layers: Sequence[Any], own: tuple) -> None:
         """Raise DoesNotExist where an activation that grows like exp(a z^2) has an infinite expectation."""
-        if not any(law.limit for law in self.laws):
+        if not any(law.growth for law in self.laws):
             return
 
         def check(x: Any) -> Any:
@@ -211,11 +213,11 @@ class Geometry:
             for i, layer in enumerate(layers):
                 if layer.law is not None:
                     v = layer.bias + layer.weight * f
-                    limit = layer.law.limit(*own) if layer.law.limit else None
-                    if limit is not None and not _all(v < limit):
+                    growth = layer.law.growth(*own) if layer.law.growth else 0
+                    if not _all(4 * growth * v < 1):
                         raise DoesNotExist(
-                            f"E[phi(z)^2] is infinite for preactivations of variance {limit} and more; at these points"
-                            f" the variance reaches {_largest(v)}: use smaller scales or points"
+                            f"E[phi(z)^2] is infinite for preactivations of variance {1 / (4 * growth)} and more; at"
+                            f" these points the variance reaches {_largest(v)}: use smaller scales or points"
                         )
                 f = _diagonal_layers(layers[i : i + 1], f, own, tangent=False)
             return f
@@ -272,16 +274,27 @@ class Geometry:
         """Return the metric g = A I + B x x^T, (..., d) -> (..., d, d)."""
 
         def matrix(x: Any, s: Any, arguments: tuple) -> Any:
-            B = self.coefficient(s, *arguments) if self.coefficient else None
-            return _metric_matrix(x, B, *self.parts(s, *arguments))
+            if self.coefficient:
+                B = self.coefficient(s, *arguments)
+                # Not a number where the metric vanishes; so are derivatives there.
+                B = _where_nonnegative(0 * B, B, 0 * s)
+                return _metric_matrix(x, B, *self.parts(s, *arguments))
+            return _metric_matrix(x, None, *self._regular_parts(s, arguments))
 
         return self._radial(X, parameters, matrix)
+
+    def _regular_parts(self, s: Any, arguments: tuple) -> tuple:
+        """Return A, s B/A and (A + s B)/A; where the metric vanishes, at x = 0, what multiplies A = 0 is finite."""
+        if self.vanishes is None or not self.vanishes(*arguments):
+            return self.parts(s, *arguments)
+        A, shear, eta = self.parts(_where_nonnegative(-s, s + 1, s), *arguments)
+        return _where_nonnegative(-s, 0 * A, A), shear, eta
 
     def volume_element(self, X: Any, **parameters: Any) -> Any:
         """Return sqrt(det g), (..., d) -> (...)."""
 
         def volume(x: Any, s: Any, arguments: tuple) -> Any:
-            A, _, eta = self.parts(s, *arguments)
+            A, _, eta = self._regular_parts(s, arguments)
             return _sqrt(A) ** arguments[0] * _sqrt(eta)
 
         return self._radial(X, parameters, volume)
@@ -290,11 +303,18 @@ class Geometry:
         """Return log sqrt(det g), (..., d) -> (...): no overflow, no underflow."""
 
         def log_volume(x: Any, s: Any, arguments: tuple) -> Any:
-            A, _, eta = self.parts(s, *arguments)
+            A, _, eta = self._regular_parts(s, arguments)
             return (arguments[0] * _log(A) + _log(eta)) / 2
 
         return self._radial(X, parameters, log_volume)
 
     def ricci_scalar(self, X: Any, **parameters: Any) -> Any:
-        """Return the Ricci scalar, positive on spheres, (..., d) -> (...)."""
-        return self._radial(X, parameters, lambda x, s, arguments: self.ricci(s, *arguments))
+        """Return the Ricci scalar, positive on spheres, (..., d) -> (...); not a number where the metric vanishes."""
+
+        def ricci(x: Any, s: Any, arguments: tuple) -> Any:
+            if self.vanishes is None or not self.vanishes(*arguments):
+                return self.ricci(s, *arguments)
+            R = self.ricci(_where_nonnegative(-s, s + 1, s), *arguments)
+            return _where_nonnegative(-s, R * float("nan"), R)
+
+        return self._radial(X, parameters, ricci)

@@ -51,7 +51,13 @@ def _positive(x: Any) -> Any:
     return np.maximum(x, 0)
 
 
-_sqrt, _log = np.sqrt, np.log
+_sqrt = np.sqrt
+
+
+def _log(x: Any) -> Any:
+    """The logarithm, -inf at 0, where a metric vanishes."""
+    with np.errstate(divide="ignore"):
+        return np.log(x)
 
 
 def _scalar(name: str, value: Any) -> float:
