@@ -59,7 +59,7 @@ def small_norm(metric: RadialMetric, terms: int = 2) -> Expansion:
     Example:
         >>> import infgeo
         >>> infgeo.analysis.small_norm(infgeo.MLP("erf", weight_std=1, bias_std=0).metric).R
-        -pi*s*(d - 1)*(d + 2)/2 + pi*s**2*(d - 1)*(d + 2)/2
+        pi*s**2*(d - 1)*(d + 2)/2 - pi*s*(d - 1)*(d + 2)/2
     """
     return at_origin(metric, _count(terms))
 
@@ -188,7 +188,7 @@ def fixed_points(mlp: MLP) -> tuple[FixedPoint, ...]:
         -2*sigma_b**2/(sigma_w**2 - 2)
         >>> point = infgeo.analysis.fixed_points(infgeo.MLP("erf", weight_std=2, bias_std=1))[0]
         >>> point.phase, round(point.chi, 6)
-        ('ordered', 0.880888)
+        ('ordered', 0.935148)
     """
     _require_equal(mlp)
     weight, bias, law = mlp.weight_std**2, mlp.bias_std**2, mlp.dual
