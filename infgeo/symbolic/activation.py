@@ -124,6 +124,25 @@ def differentiate(terms: Iterable[Term]) -> tuple[Term, ...]:
     return collect_terms(part for term in terms for part in term.derivative())
 
 
+def squared(terms: Iterable[Term]) -> tuple[Term, ...] | None:
+    """Return the square of a sum of terms as terms, or None where it contains a product that is no term."""
+    every, products = tuple(terms), []
+    for left in every:
+        for right in every:
+            factors = {left.factor, right.factor} - {FACTOR_ONE}
+            if FACTOR_DELTA in factors or (
+                left.factor == right.factor and left.factor not in (FACTOR_ONE, FACTOR_SIGN)
+            ):
+                return None
+            if len(factors) > 1:
+                return None
+            both = left.factor == right.factor  # the square of a sign is 1
+            factor = FACTOR_ONE if both or not factors else factors.pop()
+            rest = (left.power + right.power, left.decay + right.decay, left.slope + right.slope)
+            products.append(Term(left.coefficient * right.coefficient, *rest, factor))
+    return collect_terms(products)
+
+
 @dataclass(frozen=True)
 class Activation:
     """An activation function: a SymPy expression of `symbol`, where it is from, and what follows from the expression.

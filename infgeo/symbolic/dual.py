@@ -17,7 +17,7 @@ from sympy import Expr, Integer, Max, expand, nan, oo, zoo
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
-from infgeo.symbolic.activation import FACTOR_SIGN, Activation, Term, differentiate
+from infgeo.symbolic.activation import FACTOR_SIGN, Activation, Term, differentiate, squared
 from infgeo.symbolic.expectation import expectation
 from infgeo.symbolic.simplify import tidy
 
@@ -62,12 +62,12 @@ class Dual:
     @cached_property
     def m(self) -> Expr:
         """E[phi^2] at variance v."""
-        return tidy(self.kernel.subs(_COINCIDENCE))
+        return tidy(_diagonal(self))
 
     @cached_property
     def m0(self) -> Expr:
         """E[phi'^2] at variance v; raises MetricDoesNotExist where it is infinite."""
-        value = self.derivative_kernel.subs(_COINCIDENCE)
+        value = _diagonal(self.derivative)
         if value.has(zoo, oo, nan):
             raise MetricDoesNotExist(
                 f"{self.name} has a jump: E[phi'(u) phi'(v)] = {self.derivative_kernel} diverges"
@@ -109,6 +109,14 @@ class Dual:
     def nu_prime(self) -> Expr:
         """d(nu)/dv = d(mu)/dv."""
         return tidy(self.nu.diff(v))
+
+
+def _diagonal(law: Dual) -> Expr:
+    """Return the expectation of the square of a sum of terms: over one variable, where the square is one again."""
+    squares = squared(law.terms)
+    if squares is None:
+        return law.kernel.subs(_COINCIDENCE)
+    return expectation(squares, (Term(Integer(1)),)).subs(_COINCIDENCE)
 
 
 @lru_cache(maxsize=256)
