@@ -199,6 +199,29 @@ def test_emit_prints_to_stdout(capsys):
     assert out == infgeo.emit(infgeo.MLP("relu", depth=2), "mpmath")
 
 
+@pytest.mark.parametrize("command", [["derive", "--depth", "2"], ["emit"], ["emit", "--backend", "torch"]])
+def test_an_activation_may_be_an_expression(command, capsys):
+    outputs = []
+    for activation in ("erf(z/sqrt(2))", "erf"):
+        assert main([*command, activation]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+
+
+def test_an_expression_may_have_parameters(tmp_path, capsys):
+    assert main(["derive", "a*z*exp(-z**2/2)", "--quantity", "metric"]) == 0
+    assert "a real" in capsys.readouterr().out
+    arguments = ["validate", "erf(a*z)", *VALIDATE[2:], "--json", str(tmp_path / "r.json")]
+    assert main([*arguments, "--parameter", "a=0.5"]) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["configuration"]["parameters"] == {"a": 0.5}
+
+
+@pytest.mark.parametrize("command", ["derive", "emit", "validate", "activations"])
+def test_the_help_speaks_of_expressions(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert "expression of z" in " ".join(capsys.readouterr().out.split())
+
+
 def test_activations_lists_the_catalogue(capsys):
     assert main(["activations"]) == 0
     out = capsys.readouterr().out
@@ -330,11 +353,20 @@ def test_bad_points_files(name, tmp_path, capsys):
     ("arguments", "words"),
     [
         (["derive", "erff"], "did you mean 'erf'"),
-        (["derive", "__import__('os').system('true')"], "unknown activation"),
+        (["derive", "__import__('os').system('true')"], "is not allowed; an expression has the variable z"),
+        (["derive", "erf(z"], "never closed"),
+        (["derive", "z^2"], "write **"),
+        (["derive", "9**9**9"], "exponent"),
+        (["derive", "erf(t)"], "does not contain the variable z"),
+        (["derive", "-z"], "goes in parentheses"),
+        (["emit", "z.func"], "'.' is not allowed"),
+        (["emit", "2*\udcff"], "\\udcff"),
+        (["validate", "lambda z: z", *VALIDATE[2:]], "':' is not allowed"),
+        (["validate", "erf(a*z)", *VALIDATE[2:]], "a"),
         (["derive", "erf", "--depth", "0"], "'0' is not an integer >= 1"),
         (["derive", "erf", "--depth", "1.5"], "'1.5' is not an integer >= 1"),
         (["derive", "erf", "--quantity", "torsion"], "torsion"),
-        (["derive"], "NAME"),
+        (["derive"], "ACTIVATION"),
         ([], "required"),
         (["emit", "erf", "--backend", "jax"], "jax"),
         (["emit", "erf", "-o", "/nowhere/at/all.py"], "cannot write"),

@@ -16,6 +16,9 @@ PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 QUANTITIES = ("kernel", "ntk", "metric", "volume_element", "ricci_scalar", "ricci_tensor", "sectional_curvature")
 EPILOG = """exit status: 0 passed; 1 a check failed, or validate was interrupted and its report is partial;
 2 bad input (one line on stderr); 130 interrupted before there was anything to report"""
+ACTIVATION = """a name listed by `infgeo activations`, or an expression of z such as "z*exp(-z**2/2)", of + - * / **,
+functions such as erf and max, Piecewise((value, condition), ..., (value, True)), and names of parameters; one that
+begins with - goes in parentheses"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,6 +26,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message and exit with the status of bad input."""
+        if "ACTIVATION" in message:  # what begins with - was taken for an option
+            message += "; an expression that begins with - goes in parentheses"
         self.exit(BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -87,20 +92,20 @@ def build() -> Parser:
         )
 
     derive = command("derive", "print closed forms at infinite width (the Ricci scalar is positive on spheres)")
-    derive.add_argument("activation", metavar="NAME", help="a name listed by `infgeo activations`")
+    derive.add_argument("activation", metavar="ACTIVATION", help=ACTIVATION)
     derive.add_argument("--depth", type=positive, default=1, help="number of hidden layers (default 1)")
     derive.add_argument("--quantity", choices=(*QUANTITIES, "all"), default="all")
     derive.add_argument("--format", choices=("text", "latex", "python"), default="text")
     derive.add_argument("--explicit", action="store_true", help="substitute the named values of long formulas")
 
     emit = command("emit", "write the geometry as a standalone module of numeric functions")
-    emit.add_argument("activation", metavar="NAME")
+    emit.add_argument("activation", metavar="ACTIVATION", help=ACTIVATION)
     emit.add_argument("--backend", choices=("numpy", "torch", "mpmath"), default="numpy")
     emit.add_argument("--depth", type=positive, default=1)
     emit.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
 
     validate = command("validate", "compare the closed forms with simulated networks of finite width")
-    validate.add_argument("activation", metavar="NAME")
+    validate.add_argument("activation", metavar="ACTIVATION", help=ACTIVATION)
     validate.add_argument("--input-dim", type=positive, metavar="D", help="default: that of the points")
     validate.add_argument("--depth", type=positive, default=1)
     validate.add_argument("--weight-std", type=scale, metavar="SIGMA_W", help="> 0 (default 1)")
@@ -111,7 +116,8 @@ def build() -> Parser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a number for a parameter of the activation, for example alpha=0.1 of leaky_relu; may be repeated",
+        help="a number for a parameter of the activation, for example alpha=0.1 of leaky_relu or of erf(alpha*z);"
+        " may be repeated",
     )
     validate.add_argument("--seed", type=natural, default=0)
     validate.add_argument("--points", metavar="FILE", help=".npy or .csv, one point a row (default: 8 radii, 0.3 to 4)")
@@ -122,7 +128,7 @@ def build() -> Parser:
     validate.add_argument("--plot", metavar="FILE", help="write a picture: .png, .pdf or .svg")
     validate.add_argument("--all-rows", action="store_true", help="print every comparison")
 
-    command("activations", "list the catalogue of activations")
+    command("activations", "list the catalogue of activations; derive, emit and validate take any expression of z too")
     return parser
 
 

@@ -21,8 +21,9 @@ from sympy import Expr, Symbol
 from infgeo import conventions as conv
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.activation import Activation, check_parameter_name, exact, from_expression
-from infgeo.symbolic.catalogue import get
+from infgeo.symbolic.catalogue import available, get
 from infgeo.symbolic.dual import Dual, dual
+from infgeo.symbolic.parsing import MAX_LENGTH, parse
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Dense:
     """A fully connected layer, h <- phi(W h + b), with W ~ N(0, weight_std^2 / n) and b ~ N(0, bias_std^2).
 
     Arguments:
-        activation: a name of `infgeo.activations.available()`, or a SymPy expression of one symbol.
+        activation: a name of `infgeo.activations.available()`, text such as "erf(3*z) + z/5", or a SymPy expression of
+            one symbol.
         weight_std, bias_std: None for the scales of the network.
     """
 
@@ -121,10 +123,21 @@ Layer = Dense | Residual | RMSNorm
 
 
 def as_activation(activation: object, variable: Symbol | None = None) -> Activation:
-    """Return an activation from its name, its expression or itself."""
+    """Return an activation from its name, its text (see `parsing.parse`), its SymPy expression or itself.
+
+    Text is a name of the catalogue, or one wrongly spelled, if it is an identifier other than z, or is one with spaces.
+    """
     if isinstance(activation, Activation):
         return activation
-    return get(activation) if isinstance(activation, str) else from_expression(activation, variable)
+    if not isinstance(activation, str):
+        return from_expression(activation, variable)
+    spelled = activation.strip().lower().replace("-", "_").replace(" ", "_")
+    if spelled in available() or (activation != "z" and activation.isidentifier() and len(activation) <= MAX_LENGTH):
+        return get(activation)
+    expr = parse(activation)
+    if variable is not None and variable.name != "z" and variable.name in map(str, expr.free_symbols):
+        raise InvalidInput(f"activation {activation!r}: the variable of text is z, and {variable} a parameter")
+    return from_expression(expr, conv.z)
 
 
 def build_layers(

@@ -33,8 +33,9 @@ class MLP:
     """A fully connected network of infinite width with `depth` hidden layers.
 
     Arguments:
-        activation: a name of `infgeo.activations.available()`, a SymPy expression of one symbol, or a list of them, one
-            for each layer, in which `infgeo.layers.Residual` and `infgeo.layers.RMSNorm` may stand too.
+        activation: a name of `infgeo.activations.available()`, text such as "erf(3*z) + z/5" in the variable z (see
+            `infgeo.symbolic.parsing.parse`), a SymPy expression of one symbol, or a list of them, one for each layer,
+            in which `infgeo.layers.Residual` and `infgeo.layers.RMSNorm` may stand too.
         depth: number of hidden layers with weights, at least 1; a list has its own. The feature map is the last one,
             phi(z_j) / sqrt(n).
         weight_std, bias_std: sigma_w > 0 and sigma_b >= 0: symbols (the default), or exact or floating numbers
@@ -51,6 +52,8 @@ class MLP:
         -pi*s*sigma_w**2*(d - 1)*(d + 2)/(2*(2*sigma_b**2 + 1)*sqrt(2*s*sigma_w**2 + 2*sigma_b**2 + 1))
         >>> infgeo.MLP(["erf", "relu"], weight_std=[1, 2], bias_std=0).metric.A
         4/(pi*sqrt(2*s + 1))
+        >>> infgeo.MLP("z**2/2", weight_std=1, bias_std=0).kernel.expr
+        s_x*s_y/4 + xy**2/2
     """
 
     layers: tuple[Layer, ...]

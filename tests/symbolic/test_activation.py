@@ -66,9 +66,10 @@ def test_unknown_name_names_the_nearest():
         infgeo.MLP("ReLu6")
 
 
-def test_a_string_is_a_name_and_is_never_evaluated():
+def test_an_identifier_is_a_name_and_other_text_an_expression():
     with pytest.raises(UnknownActivation):
-        infgeo.MLP("z**2")
+        infgeo.MLP("zz")
+    assert infgeo.MLP("z**2").activation == from_expression(z**2)
 
 
 def test_floats_become_the_rational_they_are_written_as():
