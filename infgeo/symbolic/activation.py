@@ -13,10 +13,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sympy import (
+    Abs,
     DiracDelta,
     Dummy,
     Expr,
+    Heaviside,
     I,
+    Max,
+    Min,
+    Piecewise,
     Poly,
     Symbol,
     cos,
@@ -25,9 +30,11 @@ from sympy import (
     erfc,
     exp,
     expand,
+    im,
     oo,
     pi,
     sign,
+    simplify,
     sin,
     sinh,
     sqrt,
@@ -48,6 +55,7 @@ _RESERVED = {
 }
 _NUMBERED = re.compile(r"[ct][0-9]+|[a-zA-Z]+_[0-9]+[a-z]?|[a-zA-Z]+_(sum|out)|_.*")
 ZERO, ONE = Integer(0), Integer(1)
+LARGEST_ORDER = 24  # of a derivative that is looked at for a jump; beyond, an activation counts as smooth
 
 
 @dataclass(frozen=True)
@@ -199,6 +207,36 @@ class Activation:
         return collect_terms(even + signs)
 
     @cached_property
+    def smoothness(self) -> Expr:
+        """The number of continuous derivatives at 0: -1 for a jump, 0 for a kink, oo for a smooth activation.
+
+        Kinks and jumps elsewhere are outside the class of terms and not looked for.
+        """
+        left, right = self.sides
+        for order in range(-1, LARGEST_ORDER):
+            if simplify(right - left) == 0:
+                return oo
+            if simplify(right.subs(conv.z, 0) - left.subs(conv.z, 0)) != 0:
+                return Integer(order)
+            left, right = left.diff(conv.z), right.diff(conv.z)
+        return oo
+
+    @property
+    def kinks(self) -> tuple[Expr, ...]:
+        """The points where some derivative jumps: () or (0,)."""
+        return () if self.smoothness is oo else (ZERO,)
+
+    @cached_property
+    def parity(self) -> str | None:
+        """Return "even", "odd", or None where the activation is neither."""
+        left, right = self.sides
+        mirrored = left.subs(conv.z, -conv.z)
+        for name, sign_ in (("even", 1), ("odd", -1)):
+            if simplify(right - sign_ * mirrored) == 0:
+                return name
+        return None
+
+    @cached_property
     def homogeneity(self) -> Expr | None:
         """The degree a with phi(t z) = t^a phi(z) for t > 0, or None where there is none."""
         try:
@@ -259,6 +297,13 @@ def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
     result = result.xreplace({variable: conv.z})
     if result.has(I):
         raise InvalidInput(f"activation {result} is complex: it must be real for real z")
+    if result.has(DiracDelta):
+        raise InvalidInput(f"activation {result} contains a delta function, which has no values: it is no function")
+    if result.free_symbols == {conv.z} and not result.has(AppliedUndef):
+        point = Rational(-7, 5)
+        value = result.subs(conv.z, point).evalf()
+        if value.is_number and abs(im(value)) > Rational(1, 10**9):
+            raise InvalidInput(f"activation {result} is complex, at z = {point}: it must be real for real z")
     undefined = result.atoms(AppliedUndef)
     if undefined:
         raise InvalidInput(f"activation {result} contains the undefined function {min(map(str, undefined))}")
@@ -296,6 +341,11 @@ def parse_terms(expr: Expr, name: str) -> tuple[Term, ...]:
             elif isinstance(part, erf) and factor == FACTOR_ONE and not (part.args[0] / z).has(z):
                 factor = Factor("erf", part.args[0] / z)
             else:
+                if part.has(Max, Min, Abs, Heaviside, sign, Piecewise):
+                    raise NoClosedForm(
+                        f"activation {name}: the kink of {part} away from 0 leads to the bivariate normal distribution"
+                        " function, which SymPy does not have; numeric(..., method='quadrature') integrates it"
+                    )
                 raise NoClosedForm(
                     f"activation {name}: the term {summand} is outside the class that is integrated in closed form"
                     " (polynomial * exp(quadratic) * at most one erf(a z), or a kink at 0);"

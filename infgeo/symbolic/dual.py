@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from sympy import Expr, Integer, Max, expand, nan, oo, zoo
+from sympy import Expr, Integer, Max, expand, nan, oo, re, zoo
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
@@ -39,7 +39,8 @@ class Dual:
     @cached_property
     def growth(self) -> Expr | None:
         """The a of activations that grow like exp(a z^2), or may: E[phi^2] is finite where 4 a v < 1; else None."""
-        growth = [-term.decay for term in self.terms if not term.decay.is_nonnegative]
+        # sin(z^2) is made of terms whose decay is imaginary.
+        growth = [-re(term.decay) for term in self.terms if not re(term.decay).is_nonnegative]
         return Max(*growth) if growth else None
 
     @cached_property

@@ -39,6 +39,15 @@ def polynomial(degree: int, offset: object = OFFSET) -> Kernel:
     return Kernel((xy + checked_std(offset, "offset", zero_allowed=True)) ** _integer(degree, "degree", 1))
 
 
+def exponential_dot_product(length_scale: object = LENGTH_SCALE) -> Kernel:
+    """Return exp(x.y / l^2), whose feature space is that of all polynomials.
+
+    >>> exponential_dot_product(1).metric.A
+    exp(s)
+    """
+    return Kernel(exp(xy / checked_std(length_scale, "length_scale", zero_allowed=False) ** 2))
+
+
 def rational_quadratic(alpha: object = SHAPE, length_scale: object = LENGTH_SCALE) -> Kernel:
     """Return (1 + |x - y|^2 / (2 alpha l^2))^(-alpha), alpha and l > 0 (Rasmussen & Williams 2006, eq. 4.19)."""
     shape, length = checked_std(alpha, "alpha", False), checked_std(length_scale, "length_scale", False)

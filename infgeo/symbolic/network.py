@@ -145,10 +145,7 @@ class MLP:
         Raises MetricDoesNotExist for a jump, with the leading order of the distance in its attribute `divergence`.
         """
         program = self.metric_program
-        if len(self.layers) == 1:
-            A, B = (tidy(program.explicit(name)) for name in ("A", "B"))
-        else:
-            A, B = (program.explicit(name) for name in ("A", "B"))
+        A, B = (program.explicit(name) for name in ("A", "B"))
         return RadialMetric(A, B, program, self.domain, degenerate_at_origin(self.layers))
 
     @cached_property

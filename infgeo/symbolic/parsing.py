@@ -133,8 +133,8 @@ class _Reader:
             return self.apply(node, operator.pow, self.value(node.left, depth + 1), self.value(node.right, depth + 1))
         if isinstance(node, ast.BinOp) and type(node.op) in _CHAINS:
             return self.chain(node, depth)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-            return self.call(node, node.func.id, depth)
+        if isinstance(node, ast.Call) and not node.keywords:
+            return self.call(node, node.func.id if isinstance(node.func, ast.Name) else "", depth)
         self.refuse(node)
 
     def chain(self, node: ast.BinOp, depth: int) -> Expr:

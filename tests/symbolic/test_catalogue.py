@@ -125,3 +125,22 @@ def test_entries_can_be_simulated():
     for name in infgeo.activations.available():
         net = infgeo.finite.sample_network(infgeo.MLP(name), 2, 5, 0, parameters=parameters(name))
         assert net(__import__("torch").tensor(X)).shape == (4, 5)
+
+
+SMOOTHNESS = {"step": -1, "sign": -1, "relu": 0, "abs": 0, "leaky_relu": 0, "elu": 1, "rectified_square": 1}
+SMOOTHNESS |= {"rectified_cube": 2, "rectified_power_5": 4}
+EVEN = ("abs", "cos", "gabor", "gaussian", "scaled_gaussian", "square", "z_erf")
+ODD = ("cube", "erf", "identity", "scaled_erf", "sign", "sin", "tanh")
+
+
+@pytest.mark.parametrize("name", [*infgeo.activations.available(), "rectified_power_5", "hermite_3"])
+def test_kinks_and_parity_are_derived(name):
+    entry = get(name)
+    assert entry.smoothness == SMOOTHNESS.get(name, sp.oo)
+    assert entry.kinks == ((0,) if name in SMOOTHNESS else ())
+    assert entry.parity == ("even" if name in EVEN else "odd" if name in (*ODD, "hermite_3") else None)
+    # By numbers: the activation on both sides of 0.
+    values = {symbol: sp.Rational(3, 10) for symbol in entry.parameters}
+    right, left = (sp.N(entry.expr.subs(values).subs(z, x)) for x in (sp.Rational(7, 5), -sp.Rational(7, 5)))
+    assert (abs(right - left) < 1e-12) == (entry.parity == "even")
+    assert (abs(right + left) < 1e-12) == (entry.parity == "odd")

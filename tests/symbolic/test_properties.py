@@ -21,7 +21,13 @@ CLOSED = [name for name in infgeo.activations.available() if name not in NUMERIC
 JUMPS = ("sign", "step")
 KINKED = (*JUMPS, "abs", "leaky_relu", "relu", "rectified_cube", "rectified_square")
 DEEP = ("abs", "cos", "erf", "gaussian", "gelu", "leaky_relu", "probit", "sign", "sin", "step", "z_erf")
-USERS = (z**2 * sp.exp(-(z**2) / 2), sp.erf(z) + z / 5, sp.sin(2 * z) + z, z * sp.exp(-(z**2)) * sp.cos(2 * z))
+USERS = (
+    z**2 * sp.exp(-(z**2) / 2),
+    sp.erf(z) + z / 5,
+    sp.sin(2 * z) + z,
+    sp.sin(z**2 / 3),
+    z * sp.exp(-(z**2)) * sp.cos(2 * z),
+)
 
 
 @cache
