@@ -109,7 +109,7 @@ def _explicit(mlp: MLP, name: str) -> Program:
 
 def _named(mlp: MLP, name: str) -> Program:
     if name in ("kernel", "ntk"):
-        return _shared(_explicit(mlp, name))
+        return _shared(_explicit(mlp, name)) if mlp.depth == 1 else getattr(mlp, f"{name}_program")
     if name == "metric":
         return mlp.metric_program.select(["A", "B"])
     if name == "ricci_scalar":

@@ -74,7 +74,7 @@ def matern(nu: object, length_scale: object = LENGTH_SCALE) -> Kernel:
 
 
 def arc_cosine(order: int) -> Kernel:
-    """Return the arc-cosine kernel (1/pi) |x|^n |y|^n J_n(theta) = 2 E[(w.x)_+^n (w.y)_+^n] (Cho & Saul 2009, eq. 1).
+    """Return the arc-cosine kernel (1/pi) |x|^n |y|^n J_n(theta) = 2 E[(w.x)_+^n (w.y)_+^n] (Cho & Saul 2009).
 
     Order 0 has no metric, order 1 is flat.
 

@@ -124,12 +124,35 @@ class MLP:
     @cached_property
     def kernel(self) -> Kernel:
         """The NNGP kernel k^L; its metric is `metric`."""
-        return NetworkKernel(self._recursion(tangent=False), self)
+        return NetworkKernel(self.kernel_program.explicit("kernel"), self)
+
+    @cached_property
+    def kernel_program(self) -> Program:
+        """The NNGP kernel with named values, as long as the network is deep; its output is called "kernel".
+
+        Of layer l, p_l and q_l are the variances of the preactivations at x and y, and c_l is their covariance.
+
+        Example:
+            >>> print(MLP("square", depth=2, bias_std=0).kernel_program)
+            kernel = 2*c_2**2 + p_2*q_2
+              where p_1 = s_x*sigma_w**2
+                    q_1 = s_y*sigma_w**2
+                    c_1 = sigma_w**2*xy
+                    c_2 = sigma_w**2*(2*c_1**2 + p_1*q_1)
+                    p_2 = 3*p_1**2*sigma_w**2
+                    q_2 = 3*q_1**2*sigma_w**2
+        """
+        return self._recursion(tangent=False)
+
+    @cached_property
+    def ntk_program(self) -> Program:
+        """The neural tangent kernel with named values, those of `kernel_program` and Theta_l; its output is "ntk"."""
+        return self._recursion(tangent=True)
 
     @cached_property
     def ntk(self) -> Kernel:
         """The neural tangent kernel k^L + k'^L Theta^L (Jacot et al. 2018), all layers in NTK parametrisation."""
-        return TangentKernel(self._recursion(tangent=True), self)
+        return TangentKernel(self.ntk_program.explicit("ntk"), self)
 
     @cached_property
     def metric_program(self) -> Program:
@@ -180,8 +203,16 @@ class MLP:
 
         return numeric(self, weight_std, bias_std, backend, parameters, method)
 
-    def _recursion(self, tangent: bool) -> Expr:
-        """Return k^L, or the tangent kernel, as one expression of |x|^2, |y|^2 and x.y."""
+    def _recursion(self, tangent: bool) -> Program:
+        """Return k^L, or the tangent kernel, as a program in |x|^2, |y|^2 and x.y."""
+        bindings: list[tuple[Symbol, Expr]] = []
+
+        def let(name: str, expr: Expr, **assumptions: bool) -> Expr:
+            if expr.is_number:
+                return expr
+            bindings.append((Symbol(name, **assumptions), expr))
+            return bindings[-1][0]
+
         # The kernel of the features at (x, x), (y, y) and (x, y), and their tangent kernel at (x, y).
         at: dict[Symbol, Expr] = {p: s_x, q: s_y, c: xy}
         theta: Expr = Integer(0)
@@ -197,7 +228,11 @@ class MLP:
                 continue
             weight, bias = scale * layer.weight_std**2, layer.bias_std**2
             scale = Integer(1)
-            inner = {symbol: bias + weight * value for symbol, value in at.items()}
+            number = sum(not isinstance(before, RMSNorm) for before in self.layers[: i + 1])
+            inner = {
+                symbol: let(f"{symbol}_{number}", bias + weight * value, **symbol.assumptions0)
+                for symbol, value in at.items()
+            }
             k = published_kernel(layer.dual.kernel).xreplace(inner)
             if tangent:
                 slopes = published_kernel(layer.dual.derivative_kernel).xreplace(inner)
@@ -213,7 +248,9 @@ class MLP:
                 at = {symbol: skip * at[symbol] + branch * value for symbol, value in after.items()}
             else:
                 theta, at = learned, after
-        return at[c] + theta
+            if tangent and not final:
+                theta = let(f"Theta_{number}", theta, real=True)
+        return Program(tuple(bindings), {"ntk" if tangent else "kernel": at[c] + theta})
 
     def __str__(self) -> str:
         """Return the architecture in one line."""

@@ -176,3 +176,15 @@ def test_what_layers_share():
     assert [symbol.name for symbol in infgeo.MLP(["leaky_relu", RMSNorm(sp.Symbol("tau"))]).parameters] == [
         "tau", "sigma_w", "sigma_b", "alpha",
     ]  # fmt: skip
+
+
+def test_programs_of_kernels_are_linear_in_the_depth():
+    shallow, deep = (infgeo.MLP("erf", depth=n) for n in (2, 12))
+    for name in ("kernel_program", "ntk_program"):
+        sizes = [len(getattr(mlp, name).bindings) for mlp in (shallow, deep)]
+        assert sizes[1] - sizes[0] <= 4 * 10
+    values = {s_x: sp.Integer(1), s_y: sp.Integer(2), xy: sp.Rational(1, 3)}
+    values |= {shallow.weight_std: sp.Rational(4, 5), shallow.bias_std: sp.Rational(1, 2)}
+    for program, kernel in ((shallow.kernel_program, shallow.kernel), (shallow.ntk_program, shallow.ntk)):
+        (name,) = program.outputs
+        assert abs(program.evaluate(name, values, 30) - sp.N(kernel.expr.subs(values), 30)) < sp.Float("1e-27")
