@@ -1,8 +1,9 @@
 """SymPy's operations on operands that nobody has looked at, in bounded time: what would take long is refused before.
 
 SymPy computes powers of numbers as it builds them, exp(n log(a)) and (a^m)^n among them, compares constants by their
-digits, and expands what it does not know to be real to see whether it is. So exponents are checked before a power is
-built, the operands of functions for the length of that expansion, and each result before the next operation takes it.
+digits, and expands expressions to see whether they are real (now and then those that are: its questions come in random
+order). So exponents are checked before a power is built, the operands of functions for the length of their expansion,
+and each result before the next operation takes it.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def _check_operands(function: Callable[..., Any], operands: tuple[Any, ...]) -> 
     elif function in _POWERS:
         _check_exponent(E, operands[0])
     for operand in operands:
-        if isinstance(operand, Expr) and not operand.is_extended_real and _terms(operand) > MAX_TERMS:
-            raise Refused("takes an expression that may be complex, and is too long to see whether it is")
+        if isinstance(operand, Expr) and _terms(operand, bool(operand.is_extended_real)) > MAX_TERMS:
+            raise Refused("takes an expression that SymPy would expand to see its sign or whether it is real: too long")
 
 
 def _check_result(result: Expr) -> None:
@@ -83,19 +84,24 @@ def _check_exponent(base: Expr, exponent: Expr) -> None:
         raise Refused(f"has a fraction with a part beyond {MAX_EXPONENT} as its exponent")
 
 
-def _terms(expr: Basic) -> int:
-    """Return a bound for the number of terms of the real part of `expr` when it is expanded, up to MAX_TERMS + 1.
+def _terms(expr: Basic, real: bool) -> int:
+    """Return an estimate of the terms of `expr`, or of its real part, when it is expanded, up to MAX_TERMS + 1.
 
-    Polynomials count with their degree: exp(1.001 z) is the power 1001 of exp(z/1000) there.
+    In a real part polynomials count with their degree: exp(1.001 z) is the power 1001 of exp(z/1000) there.
     """
-    sizes = [_terms(argument) for argument in expr.args]
+    if not expr.args:
+        return 1
+    sizes = [_terms(argument, real) for argument in expr.args]
     if isinstance(expr, Add):
         size = sum(sizes)
     elif isinstance(expr, Mul):
         size = math.prod(sizes)
     elif isinstance(expr, Pow) and expr.exp.is_Integer:
-        size = sizes[0] ** abs(int(expr.exp))
+        power = abs(int(expr.exp))
+        size = math.comb(sizes[0] + power - 1, power) if real else sizes[0] ** power
+    elif real:
+        size = max(sizes)
     else:
         numbers = expr.exp.atoms(Rational) if isinstance(expr, Pow | sympy.exp) else ()
-        size = 4 * sum(sizes) + max((max(abs(number.p), number.q) for number in numbers), default=0) if sizes else 1
+        size = 4 * sum(sizes) + max((max(abs(number.p), number.q) for number in numbers), default=0)
     return min(size, MAX_TERMS + 1)

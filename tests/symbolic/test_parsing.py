@@ -304,6 +304,8 @@ BEYOND_BOUNDS = [
     "sqrt(cos((z + 2 + pi)**100)**z)",
     "cosh((z + a*sqrt(z) + b*log(z) + log(a))**9)",
     "cosh(log(z)*exp(1.0000001))",
+    "cosh(tanh((a - z + 7)**100))",
+    "cosh(((z + a + 1)**20 + 1)**20)",
     "Max(cosh(0.1 + z**1.0000001), 1)",
     "tanh(Piecewise((2, z < 2), ((3 + E/z - a)**100, True)))",
     "Piecewise((0, Heaviside(E) > erf(50)), (7, True))",
