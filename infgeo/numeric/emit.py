@@ -15,6 +15,7 @@ from infgeo import __version__
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, Delta, c, d, delta, omega, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClosedForm, SingularMetric
+from infgeo.numeric.in_place import block_source
 from infgeo.numeric.printing import Backend, backend_named, function_source, scalar_source
 from infgeo.symbolic.difference import difference_program
 from infgeo.symbolic.dual import Dual, dual
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 PUBLIC = {
     "kernel": ("X, Y=None", "the NNGP kernel, (N, d), (M, d) -> (N, M); its diagonal without Y is that of kernel_diag"),
     "ntk": ("X, Y=None", "the neural tangent kernel, (N, d), (M, d) -> (N, M)"),
+    "kernel_and_ntk": ("X, Y=None", "both kernels, at little more than the cost of the tangent kernel"),
     "kernel_diag": ("X", "k(x, x), (..., d) -> (...)"),
     "kernel_distance": (
         "X, Y=None",
@@ -41,6 +43,10 @@ PUBLIC = {
     "log_volume_element": ("X", "log sqrt(det g), (..., d) -> (...), without overflow or underflow"),
     "ricci_scalar": ("X", "the Ricci scalar, positive on spheres, (..., d) -> (...)"),
 }
+# What NumPy's Gram matrices take besides: an array to write to (a pair of them for both kernels), and how many threads
+# work; None stands for OMP_NUM_THREADS or all processors.
+OPTIONS = ("out", "threads")
+_WITH_OPTIONS = ("kernel", "ntk", "kernel_and_ntk")
 DEFAULTS = {"sigma_w": DEFAULT_WEIGHT_STD, "sigma_b": DEFAULT_BIAS_STD}
 _IMPORTS = {"numpy": "import numpy as np", "torch": "import torch", "mpmath": "import mpmath"}
 _HEADER = '''"""Geometry that a network of infinite width induces on its input space.
@@ -58,20 +64,30 @@ are arrays (..., d), for kernels (N, d). The Ricci scalar is positive on spheres
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 {imports}
 '''
+# Name -> the line that imports it, left out where it is not used.
+_OPTIONAL_IMPORTS = {
+    "math": "import math\n",
+    "os": "import os\n",
+    "Iterator": "Iterator, ",
+    "ThreadPoolExecutor": "from concurrent.futures import ThreadPoolExecutor\n",
+}
 
 
 def emit(mlp: MLP, backend: str = "numpy") -> str:
     """Return the source of a module with the numeric geometry of `mlp`; it imports its array library alone.
 
-    The module has kernel(X, Y=None), ntk(X, Y=None), kernel_diag(X), kernel_distance(X, Y), metric(X),
-    volume_element(X), log_volume_element(X) and ricci_scalar(X). Scales and parameters that the network leaves symbolic
-    are keyword arguments; sigma_w and sigma_b default to 1.
+    The module has kernel(X, Y=None), ntk(X, Y=None), kernel_and_ntk(X, Y=None), kernel_diag(X), kernel_distance(X, Y),
+    metric(X), volume_element(X), log_volume_element(X) and ricci_scalar(X). Scales and parameters that the network
+    leaves symbolic are keyword arguments; sigma_w and sigma_b default to 1. For NumPy the first three also take `out`
+    and `threads`.
 
     Arguments:
         mlp: an `infgeo.MLP`.
@@ -91,7 +107,7 @@ def _emit(mlp: MLP, backend_name: str) -> str:
     backend = backend_named(backend_name)
     notes: list[str] = []
     formulas = [*_laws(mlp, backend, notes), *_radial(mlp, backend, notes)]
-    sections = [_runtime(f"for_{backend.name}"), _runtime("common"), *formulas, *_public(mlp, backend)]
+    sections = [_runtimes(backend.name), *formulas, *_public(mlp, backend)]
     body = _reachable("\n\n\n".join(sections), PUBLIC)
     uses = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     header = _HEADER.format(
@@ -104,8 +120,9 @@ def _emit(mlp: MLP, backend_name: str) -> str:
         notes="".join(f"{note}\n" for note in notes),
         imports=_IMPORTS[backend.name] + ("\nfrom scipy import special" if "special" in uses else ""),
     )
-    if "math" not in uses:
-        header = header.replace("import math\n", "")
+    for name, line in _OPTIONAL_IMPORTS.items():
+        if name not in uses:
+            header = header.replace(line, "")
     return f"{header}\n__all__ = {list(PUBLIC)}\n\n\n{body}\n"
 
 
@@ -134,9 +151,13 @@ def _reachable(source: str, roots: Iterable[str]) -> str:
 
 def runtime_source(backend: str) -> str:
     """Return what emitted modules for a backend have before their formulas, with its imports."""
-    preamble = "from __future__ import annotations\nimport math\nfrom collections.abc import Callable, Sequence\n"
-    preamble += f"from types import SimpleNamespace\nfrom typing import Any\n{_IMPORTS[backend]}\n"
-    return "\n\n".join([preamble, _runtime(f"for_{backend}"), _runtime("common")])
+    header = _HEADER.partition("from __future__")
+    return header[1] + header[2].format(imports=_IMPORTS[backend]) + _runtimes(backend)
+
+
+def _runtimes(backend: str) -> str:
+    names = [f"for_{backend}", "common", *(["blocks"] if backend == "numpy" else [])]
+    return "\n\n\n".join(_runtime(name) for name in names)
 
 
 def _runtime(name: str) -> str:
@@ -212,8 +233,25 @@ def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, not
     else:
         names = ", ".join(symbol.name for symbol in own)
         members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")
+    if backend.name == "numpy":
+        tangent = "derivative_kernel=None" not in members
+        formulas += _block_formulas(dual, own, suffix, tangent, members)
     law = "\n".join(f"    {member}," for member in members)
     return [*formulas, f"_LAW{suffix} = SimpleNamespace(\n{law}\n)"]
+
+
+def _block_formulas(dual: Dual, own: tuple[Symbol, ...], suffix: str, tangent: bool, members: list[str]) -> list[str]:
+    """Return the kernel, and with the derivative's where there is one, in place on blocks; adds to `members`."""
+    wanted = {"kernel": ([dual.kernel], "E[phi(u) phi(v)], in place", ())}
+    if tangent:
+        both = [dual.kernel, dual.derivative_kernel]
+        wanted["pair"] = (both, "E[phi(u) phi(v)] and E[phi'(u) phi'(v)], in place but for c", (c,))
+    sources = []
+    for name, (outputs, doc, keep) in wanted.items():
+        source, count = block_source(f"_{name}_block{suffix}", outputs, own, doc, keep)
+        sources.append(source)
+        members += [f"{name}_block=_{name}_block{suffix}", f"{name}_buffers={count}"]
+    return sources
 
 
 def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> str:
@@ -267,10 +305,14 @@ def _public(mlp: MLP, backend: Backend) -> list[str]:
         f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, {coefficient}, _ricci_scalar, _network, {bounds}, {own},"
         f" {_vanishing(mlp)}\n)",
     ]
-    keywords = f", *, {_signature(mlp)}" if names else ""
     passed = "".join(f", {name}={name}" for name in names)
     for name, (points, returned) in PUBLIC.items():
         arguments = ", ".join(part.split("=")[0] for part in points.split(", "))
+        options = OPTIONS if backend.name == "numpy" and name in _WITH_OPTIONS else ()
+        signature = ", ".join(part for part in (_signature(mlp), *(f"{option}=None" for option in options)) if part)
+        keywords = f", *, {signature}" if signature else ""
+        if options:
+            arguments += f", ({', '.join(options)})"
         sections.append(
             f'def {name}({points}{keywords}):\n    """Return {returned}."""\n'
             f"    return _GEOMETRY.{name}({arguments}{passed})"

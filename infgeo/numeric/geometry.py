@@ -49,13 +49,35 @@ class NumericGeometry:
 
         return TOLERANCE
 
-    def kernel(self, X: Any, Y: Any = None) -> Any:
-        """Return the NNGP kernel, (N, d), (M, d) -> (N, M); without Y the Gram matrix of X, exactly symmetric."""
-        return self._call("kernel", X, Y)
+    def kernel(self, X: Any, Y: Any = None, *, out: Any = None, threads: int | None = None) -> Any:
+        """Return the NNGP kernel, (N, d), (M, d) -> (N, M); without Y the Gram matrix of X, exactly symmetric.
 
-    def ntk(self, X: Any, Y: Any = None) -> Any:
-        """Return the neural tangent kernel, (N, d), (M, d) -> (N, M)."""
-        return self._call("ntk", X, Y)
+        Arguments:
+            X: points (N, d).
+            Y: points (M, d); None for X.
+            out: NumPy alone, an array (N, M) of the points' dtype that takes the result.
+            threads: NumPy alone, how many threads work; None for OMP_NUM_THREADS or all processors. The result does not
+                depend on it beyond rounding.
+        """
+        return self._gram("kernel", X, Y, out, threads)
+
+    def ntk(self, X: Any, Y: Any = None, *, out: Any = None, threads: int | None = None) -> Any:
+        """Return the neural tangent kernel, (N, d), (M, d) -> (N, M); arguments as for `kernel`."""
+        return self._gram("ntk", X, Y, out, threads)
+
+    def kernel_and_ntk(self, X: Any, Y: Any = None, *, out: Any = None, threads: int | None = None) -> tuple:
+        """Return (kernel, ntk), at little more than the cost of `ntk`; `out` is a pair of arrays."""
+        return self._gram("kernel_and_ntk", X, Y, out, threads)
+
+    def _gram(self, name: str, X: Any, Y: Any, out: Any, threads: int | None) -> Any:
+        if self.backend == "numpy" and self.method == "closed_form":
+            return self._call(name, X, Y, out=out, threads=threads)
+        for option, value in (("out", out), ("threads", threads)):
+            if value is not None:
+                raise InvalidInput(
+                    f"{option} is for closed forms in NumPy, this is {self.method} for {self.backend}: leave it out"
+                )
+        return self._call(name, X, Y)
 
     def kernel_diag(self, X: Any) -> Any:
         """Return k(x, x), (..., d) -> (...)."""
@@ -86,14 +108,14 @@ class NumericGeometry:
         """The source that is run: what `infgeo.emit` returns; raises NoClosedForm where there is none."""
         return emit(self.mlp, self.backend)
 
-    def _call(self, name: str, *points: Any) -> Any:
+    def _call(self, name: str, *points: Any, **options: Any) -> Any:
         module = _module(self.mlp, self.backend, self.method)
         try:
-            return module[name](*points, **self.parameters)
+            return module[name](*points, **self.parameters, **options)
         except module["InputError"] as error:
             raise InvalidInput(str(error)) from None
         except module["DoesNotExist"] as error:
-            diverges = name == "ntk" or str(error).startswith("E[phi(z)^2]")
+            diverges = name in ("ntk", "kernel_and_ntk") or str(error).startswith("E[phi(z)^2]")
             raise (ExpectationDiverges if diverges else MetricDoesNotExist)(str(error)) from None
 
 

@@ -80,7 +80,7 @@ def backend_named(name: str) -> Backend:
     return BACKENDS[name]
 
 
-class _Printer(PythonCodePrinter):
+class Printer(PythonCodePrinter):
     """Prints one expression for a backend, with the array or the scalar spelling of functions."""
 
     def __init__(self, backend: Backend, scalar: bool) -> None:
@@ -166,6 +166,7 @@ class _Printer(PythonCodePrinter):
         return str(expr.name)
 
     def emptyPrinter(self, expr: Expr) -> str:
+        """Refuse what has no form."""
         raise NoClosedForm(
             f"{expr} of type {type(expr).__name__} has no {self.backend.name} form: it cannot be emitted"
         )
@@ -194,7 +195,7 @@ def function_source(
     assignments = _ordered(shared, list(zip((symbol for symbol, _ in program.bindings), reduced, strict=False)))
     results = reduced[len(bound) :]
     array_names = {symbol.name for symbol in arrays}
-    scalar, array = _Printer(backend, scalar=True), _Printer(backend, scalar=False)
+    scalar, array = Printer(backend, scalar=True), Printer(backend, scalar=False)
     hoisted = _Hoist(array_names)
     body: list[str] = []
     constants: dict[Expr, Expr] = {}
@@ -245,7 +246,7 @@ class _Hoist:
         self.array_names = array_names
         self.known: dict[Expr, Symbol] = {}
 
-    def split(self, expr: Expr, body: list[str], scalar: _Printer) -> Expr:
+    def split(self, expr: Expr, body: list[str], scalar: Printer) -> Expr:
         """Return `expr` with its scalar subexpressions replaced by symbols assigned in `body`."""
         if not expr.args:
             return expr
@@ -264,7 +265,7 @@ class _Hoist:
             return expr.func(self.split(expr.base, body, scalar), expr.exp, evaluate=False)
         return expr.func(*(self.split(part, body, scalar) for part in expr.args), evaluate=False)
 
-    def _assign(self, expr: Expr, body: list[str], scalar: _Printer) -> Symbol:
+    def _assign(self, expr: Expr, body: list[str], scalar: Printer) -> Symbol:
         if expr not in self.known:
             self.known[expr] = Symbol(f"c{len(self.known)}")
             body.append(f"c{len(self.known) - 1} = {scalar.doprint(expr)}")
@@ -273,4 +274,4 @@ class _Hoist:
 
 def scalar_source(expr: Expr, backend: Backend) -> str:
     """Return the source text of an expression of scalars (the network's parameters and d)."""
-    return _Printer(backend, scalar=True).doprint(expr)
+    return Printer(backend, scalar=True).doprint(expr)

@@ -72,7 +72,8 @@ def _in_double(function: Callable) -> Callable:
         if not single:
             return function(X, *others, **parameters)
         doubles = [None if part is None else np.asarray(part, np.float64) for part in (X, *others)]
-        return function(*doubles, **parameters).astype(np.float32)
+        result = function(*doubles, **parameters)
+        return tuple(x.astype(np.float32) for x in result) if isinstance(result, tuple) else result.astype(np.float32)
 
     return public
 
@@ -138,6 +139,7 @@ def _law(function: Callable[..., rules.PiecewiseFunction]) -> SimpleNamespace:
         derivative_kernel=over_pairs(1, "product"),
         derivative_moment=over_points(1),
         growth=None,
+        kernel_block=None,
     )
 
 

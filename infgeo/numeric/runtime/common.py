@@ -233,22 +233,27 @@ class Geometry:
             raise InputError(f"X has points of dimension {_dimension(X)} and Y of {_dimension(Y)}: they must agree")
         return X, Y
 
-    def kernel(self, X: Any, Y: Any = None, **parameters: Any) -> Any:
+    def kernel(self, X: Any, Y: Any = None, options: tuple = (), **parameters: Any) -> Any:
         """Return the NNGP kernel, (N, d), (M, d) -> (N, M); its diagonal without Y is that of `kernel_diag`."""
-        return self._gram(X, Y, parameters, tangent=False)
+        return self._gram(X, Y, "kernel", options, parameters)
 
-    def _gram(self, X: Any, Y: Any, parameters: dict[str, Any], tangent: bool) -> Any:
+    def _gram(self, X: Any, Y: Any, wanted: str, options: tuple, parameters: dict[str, Any]) -> Any:
+        """Return the kernel, the tangent kernel ("ntk") or both; `options` are those of the backend's `_gram`."""
+        if wanted != "kernel" and not all(law.derivative_moment for law in self.laws):
+            raise DoesNotExist("this network has no tangent kernel: the activation jumps, so E[phi'(u)^2] is infinite")
         X, Y = self._rows(X, Y)
         layers = self._layers(X, parameters)
         if Y is not None:
             self._check_variances(Y, *layers)
-        return _gram(X, Y, *layers, tangent=tangent)
+        return _gram(X, Y, *layers, wanted, *options)
 
-    def ntk(self, X: Any, Y: Any = None, **parameters: Any) -> Any:
+    def ntk(self, X: Any, Y: Any = None, options: tuple = (), **parameters: Any) -> Any:
         """Return the neural tangent kernel, (N, d), (M, d) -> (N, M)."""
-        if not all(law.derivative_moment for law in self.laws):
-            raise DoesNotExist("this network has no tangent kernel: the activation jumps, so E[phi'(u)^2] is infinite")
-        return self._gram(X, Y, parameters, tangent=True)
+        return self._gram(X, Y, "ntk", options, parameters)
+
+    def kernel_and_ntk(self, X: Any, Y: Any = None, options: tuple = (), **parameters: Any) -> tuple:
+        """Return both kernels, at the cost of little more than the tangent kernel alone."""
+        return self._gram(X, Y, "both", options, parameters)
 
     def kernel_diag(self, X: Any, **parameters: Any) -> Any:
         """Return k(x, x), (..., d) -> (...)."""

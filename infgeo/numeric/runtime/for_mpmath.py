@@ -125,8 +125,11 @@ def _pair(x: Sequence[Any], y: Sequence[Any]) -> SimpleNamespace:
     )
 
 
-def _gram(X: list, Y: list | None, layers: Sequence[Any], scalars: tuple, tangent: bool) -> Any:
-    """Return the Gram matrix as a mpmath.matrix (N, M)."""
+def _gram(X: list, Y: list | None, layers: Sequence[Any], scalars: tuple, wanted: str) -> Any:
+    """Return the Gram matrix as a mpmath.matrix (N, M), or both for `wanted` = "both"."""
+    if wanted == "both":
+        return tuple(_gram(X, Y, layers, scalars, kind) for kind in ("kernel", "ntk"))
+    tangent = wanted == "ntk"
     other = X if Y is None else Y
     result = mpmath.matrix(len(X), len(other))
     for i, x in enumerate(X):

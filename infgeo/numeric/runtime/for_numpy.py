@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
-    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
+    from infgeo.numeric.runtime.common import InputError, _pair_layers
 
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _CHUNK = 2**20  # numbers held at a time for such differences
@@ -166,21 +166,12 @@ def _sum_squares(X: np.ndarray) -> np.ndarray:
     return np.square(X).sum(axis=-1)
 
 
-def _gram(X: np.ndarray, Y: np.ndarray | None, layers: Sequence[Any], scalars: tuple, tangent: bool) -> np.ndarray:
-    """Return the Gram matrix (N, M); coincident points take the values of the diagonal, to the bit."""
-    state = _pairs(X, X if Y is None else Y)
-    features, D = _pair_layers(layers, state, scalars, "ntk" if tangent else "kernel")
-    result = features.c + D if tangent else features.c
-    i, j = np.nonzero(state.delta == 0)
-    result[i, j] = _diagonal_layers(layers, _sum_squares(X[i]), scalars, tangent)
-    if Y is None:
-        result = np.triu(result) + np.triu(result, 1).T
-    return result
-
-
 def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tuple) -> np.ndarray:
-    """Return |Phi(x) - Phi(y)| for every pair of rows."""
-    return np.sqrt(_positive(_pair_layers(layers, _pairs(X, Y), scalars, "distance")[0].delta))
+    """Return |Phi(x) - Phi(y)| for every pair of rows, some rows at a time."""
+    step = max(1, _CHUNK // (8 * len(Y) + 1))
+    rows = [X[i : i + step] for i in range(0, len(X), step)] or [X]
+    parts = [_pair_layers(layers, _pairs(x, Y), scalars, "distance")[0].delta for x in rows]
+    return np.sqrt(_positive(np.concatenate(parts)))
 
 
 def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:

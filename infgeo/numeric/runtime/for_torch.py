@@ -190,15 +190,14 @@ def _leading_half(a: torch.Tensor) -> torch.Tensor:
     return shifted - (shifted - a)
 
 
-def _gram(
-    X: torch.Tensor, Y: torch.Tensor | None, layers: Sequence[Any], scalars: tuple, tangent: bool
-) -> torch.Tensor:
-    """Return the Gram matrix (N, M); coincident points take the values of the diagonal, to the bit."""
+def _gram(X: torch.Tensor, Y: torch.Tensor | None, layers: Sequence[Any], scalars: tuple, wanted: str) -> Any:
+    """Return the Gram matrix (N, M), or both for `wanted` = "both"; coincident points take the diagonal's values."""
+    tangent = wanted != "kernel"
     features, D = _pair_layers(layers, _pairs(X, X if Y is None else Y), scalars, "ntk" if tangent else "kernel")
-    result = features.c + D if tangent else features.c
+    results = {"kernel": (features.c,), "ntk": (features.c + D,), "both": (features.c, features.c + D)}[wanted]
     if Y is None:
-        result = torch.triu(result) + torch.triu(result, 1).T
-    return result
+        results = tuple(torch.triu(result) + torch.triu(result, 1).T for result in results)
+    return results if wanted == "both" else results[0]
 
 
 def _distance(X: torch.Tensor, Y: torch.Tensor, layers: Sequence[Any], scalars: tuple) -> torch.Tensor:
