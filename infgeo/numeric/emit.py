@@ -242,7 +242,9 @@ def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, not
 
 def _block_formulas(dual: Dual, own: tuple[Symbol, ...], suffix: str, tangent: bool, members: list[str]) -> list[str]:
     """Return the kernel, and with the derivative's where there is one, in place on blocks; adds to `members`."""
-    wanted = {"kernel": ([dual.kernel], "E[phi(u) phi(v)], in place", ())}
+    wanted: dict[str, tuple[list[Expr], str, tuple[Symbol, ...]]] = {
+        "kernel": ([dual.kernel], "E[phi(u) phi(v)], in place", ())
+    }
     if tangent:
         both = [dual.kernel, dual.derivative_kernel]
         wanted["pair"] = (both, "E[phi(u) phi(v)] and E[phi'(u) phi'(v)], in place but for c", (c,))

@@ -193,18 +193,19 @@ class _Writer:
         rows, columns = self.thin_parts(expr, Add)
         if not full:
             return self.operation("np.add", [(rows, False), (columns, False)])
-        total = None
-        for term in full:
-            negative = term.could_extract_minus_sign() and total is not None
+        total = self.write(full[0])
+        for term in full[1:]:
+            negative = term.could_extract_minus_sign()
             part = self.write(-term if negative else term)
-            total = part if total is None else self.operation("np.subtract" if negative else "np.add", [total, part])
+            total = self.operation("np.subtract" if negative else "np.add", [total, part])
         for text in filter(None, (rows, columns)):
             total = self.operation("np.add", [total, (text, False)])
         return total
 
     def multiply(self, expr: Expr) -> tuple[str, bool]:
         """Write a product: full factors first, then quotients, then factors of rows and of columns."""
-        numerator, denominator = [], []
+        numerator: list[Expr] = []
+        denominator: list[Expr] = []
         for factor in expr.args:
             if self.full(factor):
                 base, exponent = factor.as_base_exp()
@@ -213,17 +214,14 @@ class _Writer:
         rows, columns = self.thin_parts(expr, Mul)
         if not numerator and not denominator:
             return self.operation("np.multiply", [(rows, False), (columns, False)])
-        product = None
-        for factor in numerator:
-            part = self.write(factor)
-            product = part if product is None else self.operation("np.multiply", [product, part])
+        if numerator:
+            product = self.write(numerator[0])
+        else:
+            product = self.operation("np.reciprocal", [self.write(denominator.pop(0))])
+        for factor in numerator[1:]:
+            product = self.operation("np.multiply", [product, self.write(factor)])
         for factor in denominator:
-            part = self.write(factor)
-            product = (
-                self.operation("np.reciprocal", [part])
-                if product is None
-                else self.operation("np.divide", [product, part])
-            )
+            product = self.operation("np.divide", [product, self.write(factor)])
         for text in filter(None, (rows, columns)):
             product = self.operation("np.multiply", [product, (text, False)])
         return product
@@ -233,7 +231,7 @@ class _Writer:
         thin = [part for part in expr.args if not self.full(part)]
         columns = [part for part in thin if self.where(part) == frozenset("q")]
         rows = [part for part in thin if self.where(part) != frozenset("q")]
-        return tuple(self.thin(kind(*parts)) if parts else "" for parts in (rows, columns))
+        return self.thin(kind(*rows)) if rows else "", self.thin(kind(*columns)) if columns else ""
 
     def power(self, base: Expr, exponent: Rational) -> tuple[str, bool]:
         """Write a power by products and square roots where the exponent is a half or a whole number."""

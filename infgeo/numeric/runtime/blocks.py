@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above.
     from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
     from infgeo.numeric.runtime.for_numpy import _CHUNK, _PARALLEL, _close_pairs, _ratio, _sum_squares
 
-_SIDE = 256  # points on a side of a block of one thread; several threads take longer sides, to hold their lock less
+_SIDE = 208  # points on a side of a block of one thread; several threads take longer sides, to hold their lock less
 _SMALL = 2**12  # pairs below which blocks are not worth their overhead
 _BUFFERS = 2**23  # numbers in all buffers together: 64 MiB of float64
 
@@ -46,17 +46,19 @@ def _gram(
     task = SimpleNamespace(
         X=X, Y=Y, layers=layers, scalars=scalars, kinds=kinds, outs=outs, tangent="ntk" in kinds, symmetric=symmetric
     )
+    threads = _thread_count(threads)
     with np.errstate(all="ignore"):  # Where a formula has no value, the pair is computed again.
         if len(X) * len(Y) <= _SMALL or any(layer.law and not layer.law.kernel_block for layer in layers):
-            _small(task)
+            _all_pairs(task, np.arange(len(X)), np.arange(len(Y)))
         else:
-            _large(task, _thread_count(threads))
-    for kind, result in zip(kinds, outs, strict=True):
-        for rows, columns in _coincident(X, None if symmetric else Y):
-            value = _diagonal_layers(layers, _sum_squares(X[rows[:1]]), scalars, kind == "ntk")
-            result[np.ix_(rows, columns)] = value
-        if symmetric:
-            np.fill_diagonal(result, _diagonal_layers(layers, _sum_squares(X), scalars, kind == "ntk"))
+            _large(task, threads)
+        _extremes(task)
+        for kind, result in zip(kinds, outs, strict=True):
+            for rows, columns in _coincident(X, None if symmetric else Y):
+                value = _diagonal_layers(layers, _sum_squares(X[rows[:1]]), scalars, kind == "ntk")
+                result[np.ix_(rows, columns)] = value
+            if symmetric:
+                np.fill_diagonal(result, _diagonal_layers(layers, _sum_squares(X), scalars, kind == "ntk"))
     return outs if wanted == "both" else outs[0]
 
 
@@ -90,16 +92,31 @@ def _thread_count(threads: int | None) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _small(task: SimpleNamespace) -> None:
-    """Compute every pair with all care."""
-    rows, columns = np.indices((len(task.X), len(task.Y))).reshape(2, -1)
+def _all_pairs(task: SimpleNamespace, rows: np.ndarray, columns: np.ndarray) -> None:
+    """Compute every pair of some rows and columns with all care; of a symmetric matrix also the mirror images."""
+    rows, columns = (index.ravel() for index in np.meshgrid(rows, columns, indexing="ij"))
     if task.symmetric:
-        upper = columns >= rows
-        rows, columns = rows[upper], columns[upper]
+        rows, columns = np.unique(np.sort([rows, columns], axis=0), axis=1)
     for result, values in zip(task.outs, _careful(task, rows, columns), strict=True):
         result[rows, columns] = values
         if task.symmetric:
             result[columns, rows] = values
+
+
+def _extremes(task: SimpleNamespace) -> None:
+    """Compute the pairs of very long and very short points again, in a format of wider range, one point at a time.
+
+    There products of squared norms overflow or vanish, though the kernel may not.
+    """
+    wider = np.float64 if task.outs[0].dtype == np.float32 else np.longdouble
+    task = SimpleNamespace(**vars(task) | {"X": task.X.astype(wider), "Y": task.Y.astype(wider)})
+    range_ = np.finfo(task.outs[0].dtype)
+    low, high = float(range_.tiny) ** 0.25, float(range_.max) ** 0.25
+    extreme = [np.flatnonzero((s > high) | ((s < low) & (s > 0))) for s in map(_sum_squares, (task.X, task.Y))]
+    for i in extreme[0]:
+        _all_pairs(task, np.array([i]), np.arange(len(task.Y)))
+    for j in extreme[1] if not task.symmetric else ():
+        _all_pairs(task, np.arange(len(task.X)), np.array([j]))
 
 
 def _careful(task: SimpleNamespace, rows: np.ndarray, columns: np.ndarray) -> list[np.ndarray]:
@@ -127,7 +144,7 @@ def _large(task: SimpleNamespace, threads: int) -> None:
     needed = (3 + task.tangent) * (1 + residual) + max(
         _scratch(layer.law, task.tangent) for layer in task.layers if layer.law
     )
-    side = _SIDE * (2 if task.outs[0].dtype == np.float32 else 1) * (2 if threads > 1 else 1)
+    side = _SIDE * (2 if threads > 1 else 1)
     side = max(32, min(side, int((_BUFFERS / (threads * needed)) ** 0.5)))
     blocks = iter(
         [(i, j) for i in range(0, len(task.X), side) for j in range(i if task.symmetric else 0, len(task.Y), side)]
@@ -167,7 +184,8 @@ def _block(task: SimpleNamespace, rows: slice, columns: slice, buffers: list[np.
     shape = len(x), len(y)
     free = [buffer[: shape[0] * shape[1]].reshape(shape) for buffer in buffers]
     close = np.zeros(shape, bool) if any(task.felt) else None
-    f, D = np.matmul(x, y.T, out=free.pop()), None
+    f: Any = np.matmul(x, y.T, out=free.pop())
+    D: Any = None
     for i, layer in enumerate(task.layers):
         p, q = task.rows[i][rows, None], task.columns[i][None, columns]
         if layer.law is None:
@@ -179,28 +197,26 @@ def _block(task: SimpleNamespace, rows: slice, columns: slice, buffers: list[np.
                 np.divide(D, layer.unit, out=D)
             continue
         f, D = _dense_block(task, layer, p, q, f, D, free, close if task.felt[i] else None)
+    blocks = {"kernel": f, "ntk": np.add(f, D, out=D) if task.tangent else None}
+    if close is not None and close.any():
+        at = np.nonzero(np.triu(close) if task.symmetric and rows == columns else close)
+        careful = _careful(task, at[0] + rows.start, at[1] + columns.start)
+        for kind, values in zip(task.kinds, careful, strict=True):
+            blocks[kind][at] = values
     for kind, result in zip(task.kinds, task.outs, strict=True):
-        values = f
-        if kind == "ntk":
-            values = np.add(f, D, out=D)
-        if close is not None and close.any():
-            _mend(task, kind, values, close, rows, columns)
-        result[rows, columns] = values
         if task.symmetric:
-            # On the diagonal the upper half counts.
-            mirror = np.triu(values, 1).T if rows == columns else values.T
-            lower = result[columns, rows]
-            if rows == columns:
-                np.copyto(lower, mirror, where=np.tri(*shape, -1, dtype=bool))
-            else:
-                lower[:] = mirror
+            _mirror(result, blocks[kind], rows, columns)
+        else:
+            result[rows, columns] = blocks[kind]
 
 
-def _mend(task: SimpleNamespace, kind: str, values: np.ndarray, close: np.ndarray, rows: slice, columns: slice) -> None:
-    """Compute the pairs marked in `close` again."""
-    i, j = np.nonzero(np.triu(close) if task.symmetric and rows == columns else close)
-    careful = _careful(task, i + rows.start, j + columns.start)
-    values[i, j] = careful[task.kinds.index(kind)]
+def _mirror(result: np.ndarray, values: np.ndarray, rows: slice, columns: slice) -> None:
+    """Write a block above the diagonal, and its mirror image; of one on the diagonal the upper half counts."""
+    if rows == columns:
+        values = np.where(np.tri(len(values), k=-1, dtype=bool), values.T, values)
+    result[rows, columns] = values
+    if rows != columns:
+        result[columns, rows] = values.T
 
 
 def _dense_block(
@@ -260,10 +276,10 @@ def _dense_block(
 
 
 def _feels(task: SimpleNamespace, i: int) -> bool:
-    """Whether the formulas of a layer feel the rounding of p q - c^2 by more than that of their values.
+    """Whether the formulas of a layer feel the rounding of p q - c^2, or of c, by more than that of their values.
 
-    Asked of a grid over the variances, for parallel and opposite preactivations: a change by 64 roundings must not
-    change the kernel (and that of the derivative, for tangent kernels) by more than 32 of its norm.
+    Asked of a grid over the variances, for parallel and opposite preactivations: a change by 64 (16) roundings must
+    not change the kernel (and that of the derivative, for tangent kernels) by more than 32 of its norm.
     """
     layer = task.layers[i]
     if layer.law is None:
@@ -279,8 +295,10 @@ def _feels(task: SimpleNamespace, i: int) -> bool:
         for share in (0.0, 2.0**-40, 2.0**-20, 2.0**-10, _PARALLEL):
             Delta = share * p * q
             for c in (np.sqrt(p * q - Delta), -np.sqrt(p * q - Delta)):
-                values = [kernel(p, q, c, x, *task.scalars) for x in (Delta, Delta + 64 * eps * p * q)]
-                if not np.all(np.abs(values[1] - values[0]) <= 32 * eps * norm):
+                value = kernel(p, q, c, Delta, *task.scalars)
+                rounded = kernel(p, q, c, Delta + 64 * eps * p * q, *task.scalars)
+                shifted = kernel(p, q, c + 16 * eps * np.sqrt(p * q), Delta, *task.scalars)
+                if not all(np.all(np.abs(x - value) <= 32 * eps * norm) for x in (rounded, shifted)):
                     return True
     return False
 

@@ -175,7 +175,20 @@ def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tupl
 
 
 def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
-    return law.kernel(state.p, state.q, state.c, state.Delta, *scalars)
+    """Return the kernel; of close pairs from their difference: k = (m(p) + m(q) - |phi(u) - phi(v)|^2)/2.
+
+    Where c is a difference of large numbers, as in exp(c - (p + q)/2), that keeps the digits that c has lost.
+    """
+    kernel = law.kernel(state.p, state.q, state.c, state.Delta, *scalars)
+    near = state.delta <= _PARALLEL * (state.p + state.q)
+    if not law.kernel_block or not near.any():
+        return kernel
+    close = SimpleNamespace(**{name: np.broadcast_to(getattr(state, name), near.shape)[near] for name in vars(state)})
+    moments = law.moment(close.p, *scalars) + law.moment(close.q, *scalars)
+    value = (moments - _differences(law, close, scalars)[0]) / 2
+    kernel = np.array(np.broadcast_to(kernel, near.shape))
+    kernel[near] = np.where(np.isfinite(value), value, kernel[near])
+    return kernel
 
 
 def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
