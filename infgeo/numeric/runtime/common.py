@@ -125,6 +125,7 @@ def _normalised(state: SimpleNamespace, D: Any, layer: Any) -> tuple[SimpleNames
     both = _sqrt(norm_p) * _sqrt(norm_q)
     p, q = layer.unit * _ratio(state.p, norm_p), layer.unit * _ratio(state.q, norm_q)
     c, omega = layer.unit * _ratio(state.c, both), layer.unit * _ratio(layer.epsilon * state.omega, norm_p * norm_q)
+    omega = _where_nonnegative(-norm_p * norm_q, p - q, omega)  # a zero vector without epsilon stays one
     Delta = layer.unit * layer.unit * _ratio(Delta, norm_p * norm_q)
     product, radial = _sqrt(p) * _sqrt(q), _ratio(omega, _sqrt(p) + _sqrt(q))
     angular = _where_nonnegative(c, _ratio(Delta, product + c), product - c)
