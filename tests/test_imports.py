@@ -63,3 +63,18 @@ def test_declared_directions_of_import_hold():
     )
     assert completed.returncode == 0, completed.stdout + completed.stderr
     assert "0 broken" in completed.stdout
+
+
+def test_adapters_load_their_library_alone():
+    assert not loaded_by("import infgeo.adapters") & {"gpytorch", "sklearn", "torch"}
+    assert not loaded_by("import infgeo.adapters.sklearn") & {"gpytorch", "torch"}
+
+
+@pytest.mark.parametrize(("module", "name"), [("sklearn", "sklearn"), ("gpytorch", "gpytorch")])
+def test_a_missing_library_is_named_with_its_remedy(module, name):
+    loaded_by(
+        f"import sys; sys.modules[{name!r}] = None\n"
+        f"try:\n    import infgeo.adapters.{module}\n"
+        f"except ImportError as error:\n    assert \"pip install 'infgeo[{name}]'\" in str(error)\n"
+        "else:\n    raise AssertionError"
+    )

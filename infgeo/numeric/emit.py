@@ -34,6 +34,7 @@ PUBLIC = {
     "ntk": ("X, Y=None", "the neural tangent kernel, (N, d), (M, d) -> (N, M)"),
     "kernel_and_ntk": ("X, Y=None", "both kernels, at little more than the cost of the tangent kernel"),
     "kernel_diag": ("X", "k(x, x), (..., d) -> (...)"),
+    "ntk_diag": ("X", "the tangent kernel at (x, x), (..., d) -> (...)"),
     "kernel_distance": (
         "X, Y=None",
         "|Phi(x) - Phi(y)|, (N, d), (M, d) -> (N, M), accurate for close points too",

@@ -83,6 +83,10 @@ class NumericGeometry:
         """Return k(x, x), (..., d) -> (...)."""
         return self._call("kernel_diag", X)
 
+    def ntk_diag(self, X: Any) -> Any:
+        """Return the tangent kernel at (x, x), (..., d) -> (...)."""
+        return self._call("ntk_diag", X)
+
     def kernel_distance(self, X: Any, Y: Any = None) -> Any:
         """Return |Phi(x) - Phi(y)|, (N, d), (M, d) -> (N, M), relatively accurate for neighbouring points too."""
         return self._call("kernel_distance", X, Y)
@@ -115,7 +119,7 @@ class NumericGeometry:
         except module["InputError"] as error:
             raise InvalidInput(str(error)) from None
         except module["DoesNotExist"] as error:
-            diverges = name in ("ntk", "kernel_and_ntk") or str(error).startswith("E[phi(z)^2]")
+            diverges = name in ("ntk", "ntk_diag", "kernel_and_ntk") or str(error).startswith("E[phi(z)^2]")
             raise (ExpectationDiverges if diverges else MetricDoesNotExist)(str(error)) from None
 
 

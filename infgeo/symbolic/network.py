@@ -184,11 +184,11 @@ class MLP:
 
     def numeric(
         self,
-        weight_std: float | None = None,
-        bias_std: float | None = None,
+        weight_std: Any = None,
+        bias_std: Any = None,
         backend: str = "numpy",
         method: str = "closed_form",
-        **parameters: float,
+        **parameters: Any,
     ) -> NumericGeometry:
         """Return numeric functions of the geometry: `infgeo.numeric.geometry.NumericGeometry`.
 

@@ -240,8 +240,8 @@ class Geometry:
 
     def _gram(self, X: Any, Y: Any, wanted: str, options: tuple, parameters: dict[str, Any]) -> Any:
         """Return the kernel, the tangent kernel ("ntk") or both; `options` are those of the backend's `_gram`."""
-        if wanted != "kernel" and not all(law.derivative_moment for law in self.laws):
-            raise DoesNotExist("this network has no tangent kernel: the activation jumps, so E[phi'(u)^2] is infinite")
+        if wanted != "kernel":
+            self._check_tangent()
         X, Y = self._rows(X, Y)
         layers = self._layers(X, parameters)
         if Y is not None:
@@ -258,9 +258,21 @@ class Geometry:
 
     def kernel_diag(self, X: Any, **parameters: Any) -> Any:
         """Return k(x, x), (..., d) -> (...)."""
+        return self._diagonal(X, parameters, tangent=False)
+
+    def ntk_diag(self, X: Any, **parameters: Any) -> Any:
+        """Return the tangent kernel at (x, x), (..., d) -> (...)."""
+        self._check_tangent()
+        return self._diagonal(X, parameters, tangent=True)
+
+    def _diagonal(self, X: Any, parameters: dict[str, Any], tangent: bool) -> Any:
         X = _points(X)
-        layers = self._layers(X, parameters)
-        return _at_points(lambda x: _diagonal_layers(layers[0], _sum_squares(x), layers[1], tangent=False), X)
+        layers, own = self._layers(X, parameters)
+        return _at_points(lambda x: _diagonal_layers(layers, _sum_squares(x), own, tangent), X)
+
+    def _check_tangent(self) -> None:
+        if not all(law.derivative_moment for law in self.laws):
+            raise DoesNotExist("this network has no tangent kernel: the activation jumps, so E[phi'(u)^2] is infinite")
 
     def kernel_distance(self, X: Any, Y: Any = None, **parameters: Any) -> Any:
         """Return |Phi(x) - Phi(y)|, (N, d), (M, d) -> (N, M)."""

@@ -1,0 +1,156 @@
+"""`InfiniteWidthKernel`: the kernel of an infinitely wide network as a kernel of GPyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from infgeo.adapters.network import method_name, network
+from infgeo.errors import InvalidInput, MissingExtra
+
+try:
+    import gpytorch
+except ImportError as error:
+    raise MissingExtra("infgeo.adapters.gpytorch", "gpytorch") from error
+import torch
+from gpytorch.constraints import Interval, Positive
+from gpytorch.priors import Prior
+
+_SCALES = ("weight_std", "bias_std")
+
+
+class InfiniteWidthKernel(gpytorch.kernels.Kernel):
+    """The kernel of a network of infinite width: k(x, y) = E[phi(u) phi(v)] at the last hidden layer, or its NTK.
+
+    Arguments:
+        activation: what `infgeo.MLP` takes: a name, text in z, a SymPy expression, or a list with one for each layer.
+        depth: number of hidden layers.
+        kind: "nngp" or "ntk".
+        weight_std, bias_std: starting values of sigma_w and sigma_b of all layers, > 0 (inside the constraints).
+        weight_std_constraint, bias_std_constraint: GPyTorch constraints; Positive() by default.
+        weight_std_prior, bias_std_prior: GPyTorch priors.
+        parameters: values of the activation's own parameters, which are not trained.
+        batch_shape, active_dims: as for every GPyTorch kernel. There are no length scales, so no ard_num_dims.
+
+    Inputs are (..., N, d); kernels and their derivatives with respect to points and scales are those of the torch
+    backend of `infgeo.MLP.numeric`. Batches are computed one after the other.
+
+    Example:
+        >>> import torch
+        >>> from infgeo.adapters.gpytorch import InfiniteWidthKernel
+        >>> kernel = InfiniteWidthKernel("relu", depth=2)
+        >>> kernel(torch.ones(3, 2)).to_dense().shape
+        torch.Size([3, 3])
+    """
+
+    has_lengthscale = False
+    is_stationary = False
+
+    def __init__(
+        self,
+        activation: Any = "erf",
+        depth: int = 1,
+        kind: str = "nngp",
+        weight_std: float = 1.0,
+        bias_std: float = 1.0,
+        weight_std_constraint: Interval | None = None,
+        bias_std_constraint: Interval | None = None,
+        weight_std_prior: Prior | None = None,
+        bias_std_prior: Prior | None = None,
+        parameters: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs.get("ard_num_dims") is not None:
+            raise InvalidInput(
+                f"ard_num_dims = {kwargs['ard_num_dims']}: this kernel has no length scales; scale the inputs instead"
+            )
+        super().__init__(**kwargs)
+        self.kind, self.own = kind, dict[str, Any](parameters or {})
+        self.mlp = network(activation, depth, kind, parameters)
+        constraints = {"weight_std": weight_std_constraint, "bias_std": bias_std_constraint}
+        priors = {"weight_std": weight_std_prior, "bias_std": bias_std_prior}
+        values = {"weight_std": weight_std, "bias_std": bias_std}
+        for name in _SCALES:
+            raw = torch.nn.Parameter(torch.zeros(*self.batch_shape, 1, 1))
+            self.register_parameter(f"raw_{name}", raw)
+            self.register_constraint(f"raw_{name}", constraints[name] or Positive())
+            self._set_scale(name, values[name])
+            prior = priors[name]
+            if prior is not None:
+                self.register_prior(f"{name}_prior", prior, _Getter(name), _Setter(name))
+
+    @property
+    def weight_std(self) -> torch.Tensor:
+        """The standard deviation of the weights, (*batch_shape, 1, 1)."""
+        return self._scale("weight_std")
+
+    @weight_std.setter
+    def weight_std(self, value: Any) -> None:
+        self._set_scale("weight_std", value)
+
+    @property
+    def bias_std(self) -> torch.Tensor:
+        """The standard deviation of the biases, (*batch_shape, 1, 1)."""
+        return self._scale("bias_std")
+
+    @bias_std.setter
+    def bias_std(self, value: Any) -> None:
+        self._set_scale("bias_std", value)
+
+    def _scale(self, name: str) -> torch.Tensor:
+        return getattr(self, f"raw_{name}_constraint").transform(getattr(self, f"raw_{name}"))
+
+    def _set_scale(self, name: str, value: Any) -> None:
+        raw, constraint = getattr(self, f"raw_{name}"), getattr(self, f"raw_{name}_constraint")
+        tensor = torch.as_tensor(value).to(raw)
+        if not bool(((tensor > 0) & constraint.check(tensor)).all()):
+            raise InvalidInput(f"{name} = {value} must be > 0 and fulfil its constraint {constraint}")
+        self.initialize(**{f"raw_{name}": constraint.inverse_transform(tensor)})
+
+    def forward(
+        self, x1: torch.Tensor, x2: torch.Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
+    ) -> torch.Tensor:
+        """Return k(x1, x2), (..., N, d), (..., M, d) -> (..., N, M), or with `diag` the values k(x1_i, x2_i)."""
+        if last_dim_is_batch:
+            x1, x2 = (x.transpose(-1, -2).unsqueeze(-1) for x in (x1, x2))
+        scales = [getattr(self, name) for name in _SCALES]
+        if last_dim_is_batch:
+            scales = [scale.unsqueeze(-3) for scale in scales]
+        batch = torch.broadcast_shapes(x1.shape[:-2], x2.shape[:-2], *(scale.shape[:-2] for scale in scales))
+        one, two = (x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (x1, x2))
+        scales = [scale.expand(*batch, 1, 1).reshape(-1) for scale in scales]
+        function = self._diagonal if diag else self._gram
+        parts = [function(*arguments) for arguments in zip(one, two, *scales, strict=True)]
+        shape = (x1.shape[-2],) if diag else (x1.shape[-2], x2.shape[-2])
+        return torch.stack(parts).reshape(*batch, *shape) if parts else x1.new_empty(*batch, *shape)
+
+    def _geometry(self, weight_std: torch.Tensor, bias_std: torch.Tensor) -> Any:
+        return self.mlp.numeric(weight_std, bias_std, backend="torch", **self.own)
+
+    def _gram(self, x1: torch.Tensor, x2: torch.Tensor, *scales: torch.Tensor) -> torch.Tensor:
+        function = getattr(self._geometry(*scales), method_name(self.kind))
+        return function(x1) if x1 is x2 or torch.equal(x1, x2) else function(x1, x2)
+
+    def _diagonal(self, x1: torch.Tensor, x2: torch.Tensor, *scales: torch.Tensor) -> torch.Tensor:
+        geometry = self._geometry(*scales)
+        if torch.equal(x1, x2):
+            return (geometry.kernel_diag if self.kind == "nngp" else geometry.ntk_diag)(x1)
+        function = getattr(geometry, method_name(self.kind))
+        return torch.stack([function(a[None], b[None])[0, 0] for a, b in zip(x1, x2, strict=True)])
+
+
+class _Getter:
+    """The closure of a prior that reads a scale; a class, so that the kernel can be pickled."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, kernel: InfiniteWidthKernel) -> torch.Tensor:
+        return getattr(kernel, self.name)
+
+
+class _Setter(_Getter):
+    """The closure of a prior that sets a scale."""
+
+    def __call__(self, kernel: InfiniteWidthKernel, value: Any) -> None:  # type: ignore[override]
+        setattr(kernel, self.name, value)

@@ -1,0 +1,147 @@
+"""`InfiniteWidthKernel`: the kernel of an infinitely wide network as a kernel of scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from infgeo.adapters.network import method_name, network
+from infgeo.errors import InvalidInput, MissingExtra
+
+try:
+    from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
+except ImportError as error:
+    raise MissingExtra("infgeo.adapters.sklearn", "sklearn") from error
+
+_SCALES = ("weight_std", "bias_std")
+_SLACK = 1e-6  # an optimiser stops at the exponential of the logarithm of a bound
+
+
+class InfiniteWidthKernel(Kernel):
+    """The kernel of a network of infinite width: k(x, y) = E[phi(u) phi(v)] at the last hidden layer, or its NTK.
+
+    For `GaussianProcessRegressor` and the like: it adds and multiplies with other kernels, and the logarithms of
+    weight_std and bias_std are its hyperparameters. Estimators that take a function of two arrays, such as
+    `SVC(kernel=...)`, take it as it is, and so do `KernelRidge` and `sklearn.metrics.pairwise_kernels`.
+
+    Arguments:
+        activation: what `infgeo.MLP` takes: a name, text in z, a SymPy expression, or a list with one for each layer.
+        depth: number of hidden layers.
+        weight_std: sigma_w > 0, of all layers.
+        bias_std: sigma_b >= 0, of all layers; 0 stays 0 whatever its bounds are, for it has no logarithm.
+        weight_std_bounds, bias_std_bounds: pairs, or "fixed".
+        kind: "nngp" or "ntk".
+        parameters: values of the activation's own parameters, which stay as they are.
+
+    Points are rows (N, d), float32 or float64; whole numbers are taken as float64. Gradients are forward derivatives of
+    the closed form, computed in torch.
+
+    Raises InvalidInput, a ValueError, for arguments outside these domains.
+
+    Example:
+        >>> import numpy as np
+        >>> from sklearn.gaussian_process import GaussianProcessRegressor
+        >>> from infgeo.adapters.sklearn import InfiniteWidthKernel
+        >>> X = np.array([[0.0], [1.0], [2.0]])
+        >>> model = GaussianProcessRegressor(InfiniteWidthKernel("erf", depth=2), optimizer=None).fit(X, X[:, 0] ** 2)
+        >>> print(model.predict([[1.0]]).round(6))
+        [1.]
+    """
+
+    def __init__(
+        self,
+        activation: Any = "erf",
+        depth: int = 1,
+        weight_std: float = 1.0,
+        bias_std: float = 1.0,
+        weight_std_bounds: Any = (1e-5, 1e5),
+        bias_std_bounds: Any = (1e-5, 1e5),
+        kind: str = "nngp",
+        parameters: Mapping[str, float] | None = None,
+    ) -> None:
+        self.activation = activation
+        self.depth = depth
+        self.weight_std = weight_std
+        self.bias_std = bias_std
+        self.weight_std_bounds = weight_std_bounds
+        self.bias_std_bounds = bias_std_bounds
+        self.kind = kind
+        self.parameters = parameters
+
+    @property
+    def hyperparameter_weight_std(self) -> Hyperparameter:
+        """The standard deviation of the weights."""
+        return Hyperparameter("weight_std", "numeric", self.weight_std_bounds)
+
+    @property
+    def hyperparameter_bias_std(self) -> Hyperparameter:
+        """The standard deviation of the biases; fixed where it is 0."""
+        return Hyperparameter("bias_std", "numeric", "fixed" if self.bias_std == 0 else self.bias_std_bounds)
+
+    def __call__(self, X: Any, Y: Any = None, eval_gradient: bool = False) -> Any:
+        """Return k(X, Y), (N, d), (M, d) -> (N, M), and with `eval_gradient` its gradient (N, N, free parameters).
+
+        The gradient is with respect to the logarithms of the free hyperparameters, in the order of `theta`, and for Y =
+        None alone.
+        """
+        X, Y = _rows(X), None if Y is None else _rows(Y)
+        if eval_gradient and Y is not None:
+            raise ValueError("the gradient exists for Y = None alone: call kernel(X, eval_gradient=True)")
+        mlp = self._network()
+        value = getattr(mlp.numeric(*self._scales(), **(self.parameters or {})), method_name(self.kind))(X, Y)
+        return (value, self._gradient(mlp, X)) if eval_gradient else value
+
+    def diag(self, X: Any) -> np.ndarray:
+        """Return k(x, x) for each row, (N, d) -> (N,), without the Gram matrix."""
+        geometry = self._network().numeric(*self._scales(), **(self.parameters or {}))
+        return (geometry.kernel_diag if self.kind == "nngp" else geometry.ntk_diag)(_rows(X))
+
+    def is_stationary(self) -> bool:
+        """Return False: the kernel depends on where the points are."""
+        return False
+
+    def __repr__(self) -> str:
+        scales = ", ".join(f"{name}={getattr(self, name):.3g}" for name in _SCALES)
+        return f"{type(self).__name__}({self.activation!r}, depth={self.depth}, {scales}, kind={self.kind!r})"
+
+    def _network(self) -> Any:
+        for name in _SCALES:
+            value, bounds = getattr(self, name), getattr(self, f"{name}_bounds")
+            if isinstance(bounds, str) or value == 0:
+                continue
+            low, high = np.ravel(bounds)[:2]
+            if not low * (1 - _SLACK) <= value <= high * (1 + _SLACK):
+                raise InvalidInput(f"{name} = {value} is outside {name}_bounds = {bounds}: widen them, or pass 'fixed'")
+        return network(self.activation, self.depth, self.kind, self.parameters)
+
+    def _scales(self) -> tuple[float, float]:
+        return self.weight_std, self.bias_std
+
+    def _gradient(self, mlp: Any, X: np.ndarray) -> np.ndarray:
+        """Return the derivatives with respect to the logarithms, one pass of forward differentiation for each."""
+        import torch
+        from torch.autograd import forward_ad
+
+        points = torch.from_numpy(np.array(X))
+        free = [item.name for item in self.hyperparameters if not item.fixed]
+        gradient = np.empty((len(X), len(X), len(free)), X.dtype)
+        for i, name in enumerate(free):
+            with forward_ad.dual_level():
+                # d/d(log sigma) = sigma d/d(sigma).
+                scales = [torch.tensor(float(scale), dtype=torch.float64) for scale in self._scales()]
+                index = _SCALES.index(name)
+                scales[index] = forward_ad.make_dual(scales[index], scales[index].clone())
+                geometry = mlp.numeric(*scales, backend="torch", **(self.parameters or {}))
+                tangent = forward_ad.unpack_dual(getattr(geometry, method_name(self.kind))(points)).tangent
+            gradient[:, :, i] = 0 if tangent is None else tangent.numpy()
+        return gradient
+
+
+def _rows(X: Any) -> np.ndarray:
+    """Return points as rows; a single point may come without its row, as from `pairwise_kernels`."""
+    if hasattr(X, "toarray"):
+        raise InvalidInput("X is a sparse matrix, and these kernels are dense: pass X.toarray()")
+    array = np.atleast_2d(np.asarray(X))
+    return array.astype(float) if array.dtype.kind in "iub" else array

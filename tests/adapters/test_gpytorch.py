@@ -1,0 +1,136 @@
+"""GPyTorch's own checks of kernels, on ours, and what it does not check: priors, constraints, gradients, training."""
+
+import pickle
+import unittest
+from typing import ClassVar
+
+import gpytorch
+import pytest
+import torch
+from gpytorch.test.base_kernel_test_case import BaseKernelTestCase
+
+import infgeo
+from infgeo.adapters.gpytorch import InfiniteWidthKernel
+from infgeo.errors import InvalidInput
+
+X = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+class HostSuite(BaseKernelTestCase):
+    """GPyTorch's checks for one kernel; the subclasses say which."""
+
+    settings: ClassVar[dict]
+
+    def create_kernel_no_ard(self, **kwargs):
+        return InfiniteWidthKernel(**self.settings, **kwargs)
+
+
+class TestErf(HostSuite, unittest.TestCase):
+    settings: ClassVar = {"activation": "erf"}
+
+
+class TestDeepRelu(HostSuite, unittest.TestCase):
+    settings: ClassVar = {"activation": "relu", "depth": 3, "weight_std": 1.4}
+
+
+class TestTangent(HostSuite, unittest.TestCase):
+    settings: ClassVar = {"activation": "gelu", "kind": "ntk", "weight_std": 0.8}
+
+
+@pytest.mark.parametrize("kind", ["nngp", "ntk"])
+def test_values_and_diagonal_are_those_of_the_package(kind):
+    kernel = InfiniteWidthKernel("relu", depth=2, kind=kind, weight_std=1.3, bias_std=0.4).double()
+    geometry = infgeo.MLP("relu", depth=2).numeric(1.3, 0.4, backend="torch")
+    expected = geometry.kernel(X) if kind == "nngp" else geometry.ntk(X)
+    # The scales go through a softplus in single precision first.
+    assert torch.allclose(kernel(X).to_dense(), expected, rtol=1e-6)
+    assert torch.equal(kernel(X, diag=True), kernel(X).to_dense().diagonal())
+    other = X.flip(0) + 1
+    assert torch.allclose(kernel(X, other, diag=True), kernel(X, other).to_dense().diagonal(), rtol=1e-14)
+
+
+def test_every_dimension_as_its_own_batch():
+    kernel = InfiniteWidthKernel("erf").double()
+    by_dimension = kernel.forward(X, X, last_dim_is_batch=True)
+    assert by_dimension.shape == (3, 6, 6)
+    assert torch.equal(by_dimension[1], kernel(X[:, 1:2]).to_dense())
+
+
+def test_derivatives():
+    kernel = InfiniteWidthKernel("erf", depth=2).double()
+    points = X[:3].clone().requires_grad_()
+
+    def gram(x, raw):
+        return torch.func.functional_call(kernel, {"raw_weight_std": raw}, (x, x), {}).to_dense()
+
+    def direct(x, raw):
+        return torch.func.functional_call(_Forward(kernel), {"kernel.raw_weight_std": raw}, (x,))
+
+    assert gram(points, kernel.raw_weight_std).shape == (3, 3)
+    assert torch.autograd.gradcheck(direct, (points, kernel.raw_weight_std.detach().clone().requires_grad_()))
+
+
+class _Forward(torch.nn.Module):
+    def __init__(self, kernel):
+        super().__init__()
+        self.kernel = kernel
+
+    def forward(self, x):
+        return self.kernel.forward(x, x)
+
+
+def test_priors_constraints_and_pickling():
+    prior = gpytorch.priors.LogNormalPrior(0.0, 1.0)
+    kernel = InfiniteWidthKernel(
+        "relu", weight_std=0.7, weight_std_constraint=gpytorch.constraints.Interval(0.5, 2.0), bias_std_prior=prior
+    )
+    assert kernel.weight_std.item() == pytest.approx(0.7)
+    kernel.weight_std = 1.5
+    assert kernel.weight_std.item() == pytest.approx(1.5)
+    kernel.initialize(bias_std=0.25)
+    assert kernel.bias_std.item() == pytest.approx(0.25)
+    (name, _, found, closure, setting) = next(iter(kernel.named_priors()))
+    assert (name, found) == ("bias_std_prior", prior)
+    setting(kernel, torch.tensor(0.5))
+    assert closure(kernel).item() == pytest.approx(0.5)
+    copy = pickle.loads(pickle.dumps(kernel))
+    assert torch.equal(copy(X.float()).to_dense(), kernel(X.float()).to_dense())
+    other = InfiniteWidthKernel("relu", weight_std_constraint=gpytorch.constraints.Interval(0.5, 2.0))
+    other.load_state_dict(kernel.state_dict(), strict=False)
+    assert torch.equal(other.weight_std, kernel.weight_std)
+
+
+def test_training_finds_likelier_scales():
+    class Model(gpytorch.models.ExactGP):
+        def __init__(self, likelihood):
+            super().__init__(X, X[:, 0] * X[:, 1], likelihood)
+            self.mean_module = gpytorch.means.ZeroMean()
+            self.covar_module = InfiniteWidthKernel("erf", depth=2) + gpytorch.kernels.ConstantKernel()
+
+        def forward(self, x):
+            return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
+
+    likelihood = gpytorch.likelihoods.GaussianLikelihood().double()
+    model = Model(likelihood).double().train()
+    objective = gpytorch.mlls.ExactMarginalLogLikelihood(likelihood, model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    losses = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        loss = -objective(model(X), X[:, 0] * X[:, 1])
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert all(parameter.grad is not None for parameter in model.covar_module.parameters())
+
+
+def test_bad_input_is_one_clear_error():
+    for settings, message in (
+        ({"kind": "rbf"}, "kind = 'rbf'"),
+        ({"weight_std": -1.0}, "weight_std = -1.0 must be > 0"),
+        ({"weight_std": 3.0, "weight_std_constraint": gpytorch.constraints.Interval(0.5, 2.0)}, "constraint"),
+        ({"ard_num_dims": 2}, "ard_num_dims = 2"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            InfiniteWidthKernel(**settings)

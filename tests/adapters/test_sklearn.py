@@ -1,0 +1,149 @@
+"""scikit-learn's own checks of kernels, on ours; gradients against differences at 50 digits; other estimators."""
+
+import pickle
+
+import mpmath
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
+from sklearn.gaussian_process.tests import test_kernels as host
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics import pairwise_kernels
+from sklearn.svm import SVC
+
+import infgeo
+from infgeo.adapters.sklearn import InfiniteWidthKernel
+from infgeo.errors import ExpectationDiverges, InvalidInput
+
+KERNELS = [
+    InfiniteWidthKernel(),
+    InfiniteWidthKernel("relu", depth=3, weight_std=1.4, bias_std=0.3),
+    InfiniteWidthKernel("gelu", kind="ntk", weight_std=0.7, weight_std_bounds=(0.5, 2.0)),
+    InfiniteWidthKernel("relu", depth=3, kind="ntk", bias_std=0.0),
+    InfiniteWidthKernel("erf", depth=3, kind="ntk", bias_std_bounds="fixed"),
+    InfiniteWidthKernel("leaky_relu", parameters={"alpha": 0.2}),
+    InfiniteWidthKernel("z**2 + z", weight_std=0.4),
+    InfiniteWidthKernel(["erf", "relu"], weight_std_bounds="fixed"),
+    2.0 * InfiniteWidthKernel("sin") + WhiteKernel(0.1),
+    InfiniteWidthKernel("gaussian") ** 2 * InfiniteWidthKernel("step"),
+]
+CHECKS = [
+    host.test_kernel_gradient,
+    host.test_kernel_theta,
+    host.test_auto_vs_cross,
+    host.test_kernel_diag,
+    host.test_kernel_clone,
+    host.test_kernel_clone_after_set_params,
+    host.test_set_get_params,
+    host.test_repr_kernels,
+    host.test_kernel_input_type,
+]
+X, Y = np.random.default_rng(0).normal(size=(2, 7, 3))
+
+
+def applies(check, kernel):
+    """Leave out what the host leaves out: white noise in one check, operators and fixed values in another."""
+    if check is host.test_auto_vs_cross:
+        return "White" not in repr(kernel)
+    if check is host.test_kernel_theta:
+        return isinstance(kernel, InfiniteWidthKernel) and not any(item.fixed for item in kernel.hyperparameters)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("kernel", "check"),
+    [(kernel, check) for kernel in KERNELS for check in CHECKS if applies(check, kernel)],
+    ids=lambda value: getattr(value, "__name__", repr(value)),
+)
+def test_host_suite(kernel, check):
+    check(kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS[:-2], ids=repr)
+def test_pairwise_kernels(kernel):
+    assert (pairwise_kernels(X, Y, metric=kernel) == kernel(X, Y)).all()
+    by_pairs = pairwise_kernels(X[:2], Y[:2], metric=lambda x, y: kernel(x, y)[0, 0])
+    assert np.abs(by_pairs - kernel(X[:2], Y[:2])).max() < 1e-14
+
+
+@pytest.mark.parametrize("kernel", [KERNELS[0], KERNELS[1], KERNELS[3], KERNELS[2]], ids=repr)
+def test_gradient_against_differences_at_fifty_digits(kernel):
+    _, gradient = kernel(X, eval_gradient=True)
+    free = [item.name for item in kernel.hyperparameters if not item.fixed]
+    assert gradient.shape == (7, 7, len(free))
+    with mpmath.workdps(50):
+        step = mpmath.mpf(10) ** -15
+        for k, name in enumerate(free):
+            grams = []
+            for sign in (1, -1):
+                scales = {"weight_std": mpmath.mpf(kernel.weight_std), "bias_std": mpmath.mpf(kernel.bias_std)}
+                scales[name] *= mpmath.exp(sign * step)
+                geometry = infgeo.MLP(kernel.activation, depth=kernel.depth).numeric(
+                    scales["weight_std"], scales["bias_std"], backend="mpmath"
+                )
+                grams.append((geometry.kernel if kernel.kind == "nngp" else geometry.ntk)(X.tolist()))
+            difference = (grams[0] - grams[1]) / (2 * step)
+            error = max(abs(gradient[i, j, k] - difference[i, j]) for i in range(7) for j in range(7))
+            assert error <= 1e-13 * np.abs(gradient).max()
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=repr)
+def test_cloned_and_pickled(kernel):
+    for other in (clone(kernel), pickle.loads(pickle.dumps(kernel))):
+        assert other == kernel
+        assert (other(X) == kernel(X)).all()
+        assert (kernel.diag(X) == np.diag(kernel(X))).all()
+
+
+def test_values_are_those_of_the_package():
+    kernel = InfiniteWidthKernel("relu", depth=2, weight_std=1.3, bias_std=0.2, kind="ntk")
+    geometry = infgeo.MLP("relu", depth=2).numeric(1.3, 0.2)
+    assert (kernel(X, Y) == geometry.ntk(X, Y)).all()
+    assert kernel(X.astype(np.float32)).dtype == np.float32
+    assert (kernel([[1, 2]]) == kernel(np.array([[1.0, 2.0]]))).all()
+
+
+def test_estimators():
+    labels = (X[:, 0] > 0).astype(int)
+    kernel = InfiniteWidthKernel("erf", depth=2)
+    assert (SVC(kernel=kernel).fit(X, labels).predict(X).shape) == (7,)
+    ridge = KernelRidge(alpha=1e-10, kernel=kernel).fit(X, X[:, 1])
+    assert np.abs(ridge.predict(X) - X[:, 1]).max() < 1e-4
+    assert GaussianProcessClassifier(kernel, optimizer=None).fit(X, labels).score(X, labels) == 1
+
+
+def test_hyperparameters_are_found():
+    """Data drawn from a kernel are likelier under scales near its own than at the start of the search."""
+    points = np.random.default_rng(1).uniform(-3, 3, (60, 1))
+    truth = ConstantKernel(1.0, "fixed") * InfiniteWidthKernel("erf", weight_std=2.0, bias_std=1.0) + WhiteKernel(1e-3)
+    values = np.random.default_rng(2).multivariate_normal(np.zeros(60), truth(points))
+    start = InfiniteWidthKernel("erf", weight_std=0.3, bias_std=0.3) + WhiteKernel(1e-3, "fixed")
+    model = GaussianProcessRegressor(start).fit(points, values)
+    found = model.log_marginal_likelihood_value_
+    assert found > model.log_marginal_likelihood(start.theta) + 1
+    assert found >= GaussianProcessRegressor(truth, optimizer=None).fit(points, values).log_marginal_likelihood_value_
+
+
+def test_bad_input_is_one_clear_error():
+    from scipy import sparse
+
+    for kernel, message in (
+        (InfiniteWidthKernel(kind="rbf"), "kind = 'rbf' must be 'nngp' or 'ntk'"),
+        (InfiniteWidthKernel(depth=0), "depth"),
+        (InfiniteWidthKernel(weight_std=-1.0, weight_std_bounds="fixed"), "sigma_w = -1"),
+        (InfiniteWidthKernel(weight_std=3.0, weight_std_bounds=(0.1, 2.0)), "weight_std = 3.0 is outside"),
+        (InfiniteWidthKernel("leaky_relu"), "alpha"),
+        (InfiniteWidthKernel("no_such"), "no_such"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            kernel(X)
+    with pytest.raises(InvalidInput, match="sparse"):
+        InfiniteWidthKernel()(sparse.csr_matrix(X))
+    with pytest.raises(InvalidInput, match="finite"):
+        InfiniteWidthKernel()(np.array([[np.nan]]))
+    with pytest.raises(ExpectationDiverges, match="tangent"):
+        InfiniteWidthKernel("step", kind="ntk")(X)
+    with pytest.raises(ValueError, match="Y = None"):
+        InfiniteWidthKernel()(X, Y, eval_gradient=True)
