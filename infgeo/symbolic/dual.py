@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from sympy import Expr, Integer, Max, expand, nan, oo, re, zoo
+from sympy import Expr, Integer, Max, count_ops, expand, nan, oo, re, zoo
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
@@ -21,6 +21,7 @@ from infgeo.symbolic.activation import FACTOR_SIGN, Activation, Term, differenti
 from infgeo.symbolic.expectation import expectation
 from infgeo.symbolic.simplify import tidy
 
+EXPAND_LIMIT = 5000  # operations
 _COINCIDENCE = {p: v, q: v, c: v, Delta: 0}
 
 
@@ -53,7 +54,9 @@ class Dual:
     @cached_property
     def kernel(self) -> Expr:
         """E[phi(u) phi(v)]."""
-        return tidy(expand(expectation(self.terms, self.terms)))
+        value = expectation(self.terms, self.terms)
+        # Products of high powers of sums, as those of (z + 1)^30 exp(-z^2), stay as they are.
+        return tidy(expand(value)) if count_ops(value, visual=False) < EXPAND_LIMIT else value
 
     @cached_property
     def derivative_kernel(self) -> Expr:

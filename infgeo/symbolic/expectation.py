@@ -18,13 +18,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from sympy import Expr, I, Integer, Rational, atan2, erf, exp, expand_complex, oo, pi, powsimp, sqrt
+from sympy import (
+    Add,
+    Expr,
+    I,
+    Integer,
+    Rational,
+    atan2,
+    binomial,
+    erf,
+    exp,
+    expand,
+    expand_complex,
+    factorial,
+    factorial2,
+    oo,
+    pi,
+    powsimp,
+    sqrt,
+)
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.activation import FACTOR_DELTA, FACTOR_ONE, Factor, Term, derivative_of_factor
 
 HALF = Rational(1, 2)
+NESTED_POWERS = 8
 
 
 @dataclass(frozen=True)
@@ -94,9 +113,10 @@ def _integral(product: _Product) -> Expr:
         return Integer(0)
     var_u, var_v, cov, weight = _tilt(*product.decays)
     mean = (var_u * b + cov * b_, cov * b + var_v * b_)
-    if m == n == 0:
+    centred = product.slopes == (0, 0) and product.factors == (FACTOR_ONE, FACTOR_ONE)
+    if m == n == 0 or centred:
         boost = exp(HALF * (b**2 * var_u + 2 * b * b_ * cov + b_**2 * var_v))
-        return weight * boost * _base(product, mean, var_u, var_v)
+        return weight * boost * _moment(m, n, (var_u, var_v), cov) * _base(product, mean, var_u, var_v)
     index = 0 if m > 0 else 1
     variances = (var_u, cov) if index == 0 else (cov, var_v)
     rest = product.lowered(index)
@@ -107,7 +127,18 @@ def _integral(product: _Product) -> Expr:
         factor_weight, differentiated = rest.with_derivative(other)
         if factor_weight != 0:
             total += covariance * factor_weight * _integral(differentiated)
-    return total
+    # Nested, high powers share parts, and every walk over the tree visits them again and again; polynomials collect.
+    polynomial = product.decays == (0, 0) and all(factor.scale in (0, oo) for factor in product.factors)
+    return expand(total) if polynomial and m + n > NESTED_POWERS else total
+
+
+def _moment(m: int, n: int, variances: tuple[Expr, Expr], cov: Expr) -> Expr:
+    """Return E[u^m v^n] of centred variables by Isserlis' theorem: k of the factors u are paired with factors v."""
+    terms = []
+    for k in range(m % 2, min(m, n) + 1, 2) if (m + n) % 2 == 0 else ():
+        pairs = factorial2(m - k - 1) * factorial2(n - k - 1) * binomial(m, k) * binomial(n, k) * factorial(k)
+        terms.append(pairs * cov**k * variances[0] ** ((m - k) // 2) * variances[1] ** ((n - k) // 2))
+    return Add(*terms)
 
 
 def _is_odd(product: _Product) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sympy import (
     Add,
     Dummy,
+    E,
     Expr,
     Mul,
     Poly,
@@ -19,15 +20,17 @@ from sympy import (
     factor,
     factor_terms,
     fraction,
+    gcd,
     powsimp,
     preorder_traversal,
     sqrt,
     together,
 )
-from sympy.core.numbers import Integer
+from sympy.core.numbers import Integer, Rational
 
 # Expressions of more operations than this are left as they were built: factoring them takes seconds and helps nobody.
 FACTOR_LIMIT = 120
+PLAIN_CONTENT = 16  # exponents whose common rational factor is made of smaller numbers are left as they are
 
 
 def best(*candidates: Expr) -> Expr:
@@ -61,6 +64,33 @@ def tidy(expr: Expr, limit: int = FACTOR_LIMIT) -> Expr:
     """Return `expr` factored, or as a sum over its arcs; above `limit` operations, as it is."""
     if count_ops(expr, visual=False) > limit:
         return expr
+    content = _exponent_content(expr)
+    if content.p <= PLAIN_CONTENT:
+        return _tidy(expr)
+    # To SymPy exp(p/q x) is the p-th power of exp(x/q), and a polynomial of degree p does not factor in any time.
+    return _scaled_exponents(_tidy(_scaled_exponents(expr, 1 / content)), content)
+
+
+def _exponent_content(expr: Expr) -> Rational:
+    """Return the greatest rational number of which all exponents are multiples by whole numbers."""
+    content = Integer(0)
+    for part in _exponentials(expr):
+        for term in Add.make_args(expand(part.as_base_exp()[1])):
+            content = gcd(content, term.as_coeff_Mul()[0]) if term.as_coeff_Mul()[0].is_Rational else content
+    return content or Integer(1)
+
+
+def _scaled_exponents(expr: Expr, scale: Rational) -> Expr:
+    """Return `expr` with every exponent multiplied by `scale`."""
+    return expr.xreplace({part: exp(expand(scale * part.as_base_exp()[1])) for part in _exponentials(expr)})
+
+
+def _exponentials(expr: Expr) -> set[Expr]:
+    """Return the exponentials in an expression; exp(1) is a class of its own."""
+    return expr.atoms(exp, type(E))
+
+
+def _tidy(expr: Expr) -> Expr:
     arcs = sorted(expr.atoms(atan, atan2), key=str)
     factored = factor(expr)
     if not arcs:
@@ -91,7 +121,7 @@ def _roots_apart(expr: Expr) -> Expr:
     names = {part.base: Dummy(positive=True) for part in powers}
     if not names:
         return factor(expr)
-    named = expr.xreplace({part: names[part.base] ** (2 * part.exp) for part in powers})
+    named = expr.xreplace({part: names[part.base] ** (2 * part.as_base_exp()[1]) for part in powers})
     numerator, denominator = fraction(together(named))
     numerator, total = expand(numerator), Integer(0)
     if not numerator.is_polynomial(*names.values()):

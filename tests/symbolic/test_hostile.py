@@ -9,6 +9,7 @@ import sympy as sp
 
 import infgeo
 from infgeo.errors import InvalidInput, NoClosedForm
+from infgeo.symbolic import simplify
 
 z = sp.Symbol("z", real=True)
 OUTSIDE = [
@@ -45,6 +46,12 @@ POSSIBLE = [
     sp.sin(z**2),
     (z + 1) ** 6 * sp.exp(-(z**2)),
     z * sp.exp(-(z**2) / 2) * sp.cos(3 * z),
+    z**50,
+    (z + 1) ** 20,
+    sp.Max(z, 0) ** 15,
+    sp.cos(z) ** 8,
+    sp.cos(sp.Rational(123456, 10**6) * z),
+    sp.exp(sp.Rational(123456, 10**6) * z),
 ]
 
 
@@ -84,3 +91,24 @@ def test_kinks_away_from_0_name_what_is_missing():
 def test_distributions_are_no_activations():
     with pytest.raises(InvalidInput, match="delta function"):
         infgeo.MLP(sp.DiracDelta(z) + z)
+
+
+def test_high_powers_and_long_decimals_against_known_moments():
+    """E[z^100] = 99!! v^50, and E[cos(a u) cos(a v)] = exp(-a^2 (p + q)/2) cosh(a^2 c)."""
+    s_x, s_y, xy = infgeo.MLP("erf").kernel.symbols
+    w, b = sp.Rational(1, 3), 0
+    kernel = infgeo.MLP(z**50, weight_std=w, bias_std=b).kernel.expr
+    assert kernel.subs({s_x: 2, s_y: 2, xy: 2}) == sp.factorial2(99) * sp.Rational(2, 9) ** 50
+    a = sp.Rational(123456, 10**6)
+    kernel = infgeo.MLP(sp.cos(a * z), weight_std=1, bias_std=0).kernel.expr
+    expected = sp.exp(-(a**2) * (s_x + s_y) / 2) * sp.cosh(a**2 * xy)
+    at = {s_x: 7, s_y: 5, xy: 3}
+    assert abs((kernel - expected).subs(at).evalf(40)) < sp.Float("1e-35")
+
+
+def test_exponents_of_large_numbers_are_scaled_and_scaled_back():
+    """On the way exp(exponent) is E, an exponential of its own class."""
+    x = sp.Symbol("x", positive=True)
+    for exponent in (sp.Rational(37, 5), sp.Rational(3721041, 15625)):
+        expr = (sp.exp(-exponent * x) + sp.exp(exponent)) * sp.exp(-2 * exponent * x)
+        assert abs(((simplify.tidy(expr) - expr) / expr).subs(x, sp.Rational(2, 7)).evalf(30)) < sp.Float("1e-25")
