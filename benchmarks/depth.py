@@ -1,9 +1,8 @@
 """Claim: the cost of the numeric geometry is linear in the depth: ten layers take at most 9 times two layers.
 
 For every function of the geometry in NumPy, medians of runs that alternate between the depths. One layer is printed
-too, with 12 times its cost as the mark: metric, kernel and distance of erf and ReLU keep it. Volume and R of one layer
-are single short formulas, of which ten layers take 15 to 45 times the cost, and GELU's kernel pays from the second
-layer on for its differences.
+too, with 12 times its cost as the mark: metrics and kernels keep it. Volume and R of one layer are single short
+formulas, of which ten layers take 15 to 45 times the cost, and distances of GELU pay from the second layer on.
 Pairwise functions take 400 points, the others 20000, so that the interpreter's share is small.
 """
 
