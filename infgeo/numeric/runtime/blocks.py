@@ -46,6 +46,7 @@ def _gram(
     task = SimpleNamespace(
         X=X, Y=Y, layers=layers, scalars=scalars, kinds=kinds, outs=outs, tangent="ntk" in kinds, symmetric=symmetric
     )
+    task.format = outs[0].dtype
     threads = _thread_count(threads)
     with np.errstate(all="ignore"):  # Where a formula has no value, the pair is computed again.
         if len(X) * len(Y) <= _SMALL or any(layer.law and not layer.law.kernel_block for layer in layers):
@@ -95,8 +96,9 @@ def _thread_count(threads: int | None) -> int:
 def _all_pairs(task: SimpleNamespace, rows: np.ndarray, columns: np.ndarray) -> None:
     """Compute every pair of some rows and columns with all care; of a symmetric matrix also the mirror images."""
     rows, columns = (index.ravel() for index in np.meshgrid(rows, columns, indexing="ij"))
-    if task.symmetric:
-        rows, columns = np.unique(np.sort([rows, columns], axis=0), axis=1)
+    if task.symmetric and len(rows) == len(task.X) ** 2:
+        upper = rows <= columns
+        rows, columns = rows[upper], columns[upper]
     for result, values in zip(task.outs, _careful(task, rows, columns), strict=True):
         result[rows, columns] = values
         if task.symmetric:
@@ -109,14 +111,18 @@ def _extremes(task: SimpleNamespace) -> None:
     There products of squared norms overflow or vanish, though the kernel may not.
     """
     wider = np.float64 if task.outs[0].dtype == np.float32 else np.longdouble
-    task = SimpleNamespace(**vars(task) | {"X": task.X.astype(wider), "Y": task.Y.astype(wider)})
-    range_ = np.finfo(task.outs[0].dtype)
-    low, high = float(range_.tiny) ** 0.25, float(range_.max) ** 0.25
-    extreme = [np.flatnonzero((s > high) | ((s < low) & (s > 0))) for s in map(_sum_squares, (task.X, task.Y))]
-    for i in extreme[0]:
+    task = SimpleNamespace(**vars(task) | {"format": wider})
+    for i in _extreme(task.X):
         _all_pairs(task, np.array([i]), np.arange(len(task.Y)))
-    for j in extreme[1] if not task.symmetric else ():
+    for j in _extreme(task.Y) if not task.symmetric else ():
         _all_pairs(task, np.arange(len(task.X)), np.array([j]))
+
+
+def _extreme(X: np.ndarray) -> np.ndarray:
+    """Return the rows whose fourth power of the norm overflows, or vanishes though they do not."""
+    largest = np.maximum(X.max(axis=1, initial=0), -X.min(axis=1, initial=0))
+    low, high = float(np.finfo(X.dtype).tiny) ** 0.125, (float(np.finfo(X.dtype).max) ** 0.25 / X.shape[1]) ** 0.5
+    return np.flatnonzero((largest > high) | ((largest < low) & (largest > 0)))
 
 
 def _careful(task: SimpleNamespace, rows: np.ndarray, columns: np.ndarray) -> list[np.ndarray]:
@@ -125,7 +131,7 @@ def _careful(task: SimpleNamespace, rows: np.ndarray, columns: np.ndarray) -> li
     step = max(1, _CHUNK // task.X.shape[1])
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        x, y = task.X[rows[part]], task.Y[columns[part]]
+        x, y = (Z[index[part]].astype(task.format) for Z, index in ((task.X, rows), (task.Y, columns)))
         distance, omega, gram = _close_pairs(x, y)
         p, q, xy = _sum_squares(x), _sum_squares(y), (x * y).sum(axis=-1)
         state = SimpleNamespace(p=p, q=q, c=xy, omega=omega, delta=distance, Delta=gram)
