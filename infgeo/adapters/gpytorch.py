@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ except ImportError as error:
 import torch
 from gpytorch.constraints import Interval, Positive
 from gpytorch.priors import Prior
+from torch.autograd import forward_ad
 
 _SCALES = ("weight_std", "bias_std")
 
@@ -103,40 +105,49 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
     def _set_scale(self, name: str, value: Any) -> None:
         raw, constraint = getattr(self, f"raw_{name}"), getattr(self, f"raw_{name}_constraint")
         tensor = torch.as_tensor(value).to(raw)
-        if not bool(((tensor > 0) & constraint.check(tensor)).all()):
-            raise InvalidInput(f"{name} = {value} must be > 0 and fulfil its constraint {constraint}")
+        if not bool(((tensor > 0) & tensor.isfinite() & constraint.check(tensor)).all()):
+            raise InvalidInput(f"{name} = {value} must be finite, > 0 and fulfil its constraint {constraint}")
         self.initialize(**{f"raw_{name}": constraint.inverse_transform(tensor)})
 
     def forward(
         self, x1: torch.Tensor, x2: torch.Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
     ) -> torch.Tensor:
         """Return k(x1, x2), (..., N, d), (..., M, d) -> (..., N, M), or with `diag` the values k(x1_i, x2_i)."""
+        same = x1 is x2 or (_constant(x1) and _constant(x2) and torch.equal(x1, x2))
         if last_dim_is_batch:
             x1, x2 = (x.transpose(-1, -2).unsqueeze(-1) for x in (x1, x2))
         scales = [getattr(self, name) for name in _SCALES]
         if last_dim_is_batch:
             scales = [scale.unsqueeze(-3) for scale in scales]
         batch = torch.broadcast_shapes(x1.shape[:-2], x2.shape[:-2], *(scale.shape[:-2] for scale in scales))
-        one, two = (x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (x1, x2))
-        scales = [scale.expand(*batch, 1, 1).reshape(-1) for scale in scales]
+        count = math.prod(batch)
+        one, two = (x.expand(*batch, *x.shape[-2:]).reshape(count, *x.shape[-2:]) for x in (x1, x2))
+        scales = [scale.expand(*batch, 1, 1).reshape(count) for scale in scales]
         function = self._diagonal if diag else self._gram
-        parts = [function(*arguments) for arguments in zip(one, two, *scales, strict=True)]
+        parts = [function(a, None if same else b, *rest) for a, b, *rest in zip(one, two, *scales, strict=True)]
         shape = (x1.shape[-2],) if diag else (x1.shape[-2], x2.shape[-2])
         return torch.stack(parts).reshape(*batch, *shape) if parts else x1.new_empty(*batch, *shape)
 
     def _geometry(self, weight_std: torch.Tensor, bias_std: torch.Tensor) -> Any:
         return self.mlp.numeric(weight_std, bias_std, backend="torch", **self.own)
 
-    def _gram(self, x1: torch.Tensor, x2: torch.Tensor, *scales: torch.Tensor) -> torch.Tensor:
-        function = getattr(self._geometry(*scales), method_name(self.kind))
-        return function(x1) if x1 is x2 or torch.equal(x1, x2) else function(x1, x2)
+    def _gram(self, x1: torch.Tensor, x2: torch.Tensor | None, *scales: torch.Tensor) -> torch.Tensor:
+        return getattr(self._geometry(*scales), method_name(self.kind))(x1, x2)
 
-    def _diagonal(self, x1: torch.Tensor, x2: torch.Tensor, *scales: torch.Tensor) -> torch.Tensor:
+    def _diagonal(self, x1: torch.Tensor, x2: torch.Tensor | None, *scales: torch.Tensor) -> torch.Tensor:
         geometry = self._geometry(*scales)
-        if torch.equal(x1, x2):
+        if x2 is None:
             return (geometry.kernel_diag if self.kind == "nngp" else geometry.ntk_diag)(x1)
+        if len(x1) != len(x2):
+            raise InvalidInput(f"diag = True with {len(x1)} and {len(x2)} points: pass as many of one as of the other")
         function = getattr(geometry, method_name(self.kind))
-        return torch.stack([function(a[None], b[None])[0, 0] for a, b in zip(x1, x2, strict=True)])
+        parts = [function(a[None], b[None])[0, 0] for a, b in zip(x1, x2, strict=True)]
+        return torch.stack(parts) if parts else x1.new_empty(0)
+
+
+def _constant(x: torch.Tensor) -> bool:
+    """Whether nothing is differentiated through x; equal values of two variables are not one variable."""
+    return not x.requires_grad and forward_ad.unpack_dual(x).tangent is None
 
 
 class _Getter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,10 @@ class InfiniteWidthKernel(Kernel):
     def _network(self) -> Any:
         for name in _SCALES:
             value, bounds = getattr(self, name), getattr(self, f"{name}_bounds")
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise InvalidInput(f"{name} = {value!r} must be a real number")
+            if isinstance(bounds, str) and bounds != "fixed":
+                raise InvalidInput(f"{name}_bounds = {bounds!r} must be a pair of numbers or 'fixed'")
             if isinstance(bounds, str) or value == 0:
                 continue
             low, high = np.ravel(bounds)[:2]

@@ -70,6 +70,29 @@ def test_derivatives():
     assert torch.autograd.gradcheck(direct, (points, kernel.raw_weight_std.detach().clone().requires_grad_()))
 
 
+@pytest.mark.parametrize("diag", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"activation": "relu", "depth": 2, "kind": "ntk"}, {"activation": "gelu"}])
+def test_equal_values_of_two_variables_are_differentiated_apart(settings, diag):
+    """d k(x, y) / dx at y = x holds y fixed: half the total derivative of k(x, x), both orders of differentiation."""
+    kernel = InfiniteWidthKernel(**settings).double()
+    x = X.clone().requires_grad_()
+    weights = torch.eye(6, dtype=torch.float64)
+    (apart,) = torch.autograd.grad((kernel.forward(x, X.clone(), diag=diag) * (1 if diag else weights)).sum(), x)
+    (total,) = torch.autograd.grad(kernel.forward(x, x, diag=True).sum(), x)
+    torch.testing.assert_close(2 * apart, total, rtol=1e-12, atol=1e-14)
+    _, forward = torch.func.jvp(lambda a: kernel.forward(a, X, diag=True), (X.clone(),), (torch.ones_like(X),))
+    torch.testing.assert_close(2 * forward, total.sum(-1).detach(), rtol=1e-12, atol=1e-14)
+
+
+def test_no_points_and_unequal_numbers_of_points():
+    kernel = InfiniteWidthKernel("erf").double()
+    assert kernel(X[:0]).to_dense().shape == (0, 0)
+    assert kernel(X[:0], diag=True).shape == (0,)
+    assert kernel.forward(X[:0], X[:0].clone(), diag=True).shape == (0,)
+    with pytest.raises(InvalidInput, match="6 and 2 points"):
+        kernel.forward(X, X[:2], diag=True)
+
+
 class _Forward(torch.nn.Module):
     def __init__(self, kernel):
         super().__init__()
@@ -128,7 +151,8 @@ def test_training_finds_likelier_scales():
 def test_bad_input_is_one_clear_error():
     for settings, message in (
         ({"kind": "rbf"}, "kind = 'rbf'"),
-        ({"weight_std": -1.0}, "weight_std = -1.0 must be > 0"),
+        ({"weight_std": -1.0}, "weight_std = -1.0 must be finite, > 0"),
+        ({"bias_std": float("inf")}, "bias_std = inf must be finite"),
         ({"weight_std": 3.0, "weight_std_constraint": gpytorch.constraints.Interval(0.5, 2.0)}, "constraint"),
         ({"ard_num_dims": 2}, "ard_num_dims = 2"),
     ):

@@ -134,6 +134,8 @@ def test_bad_input_is_one_clear_error():
         (InfiniteWidthKernel(depth=0), "depth"),
         (InfiniteWidthKernel(weight_std=-1.0, weight_std_bounds="fixed"), "sigma_w = -1"),
         (InfiniteWidthKernel(weight_std=3.0, weight_std_bounds=(0.1, 2.0)), "weight_std = 3.0 is outside"),
+        (InfiniteWidthKernel(weight_std="a"), "weight_std = 'a' must be a real number"),
+        (InfiniteWidthKernel(bias_std_bounds="free"), "bias_std_bounds = 'free' must be a pair"),
         (InfiniteWidthKernel("leaky_relu"), "alpha"),
         (InfiniteWidthKernel("no_such"), "no_such"),
     ):
