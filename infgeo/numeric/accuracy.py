@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -71,10 +71,10 @@ def measure(
     smallest, largest = np.finfo(points.dtype).tiny, np.finfo(points.dtype).max
     worst, count = 0.0, 0
     place: tuple[float, ...] = ()
+    function = getattr(reference, quantity)
     with mpmath.workdps(DIGITS + _GUARD_DIGITS):
         for point, row in zip(points, values, strict=True):
-            exact = getattr(reference, quantity)([mpmath.mpf(float(x)) for x in point])
-            entries = list(exact) if isinstance(exact, mpmath.matrix) else [exact]
+            entries = _entries(function, [mpmath.mpf(float(x)) for x in point])
             for value, truth in zip(np.ravel(row), entries, strict=True):
                 if truth != 0 and not smallest <= abs(truth) <= largest:
                     continue
@@ -83,6 +83,16 @@ def measure(
                 if not error <= worst:
                     worst, place = error, tuple(float(x) for x in point)
     return Accuracy(quantity, worst, place, count)
+
+
+def _entries(function: Callable, point: list) -> list:
+    """Return the exact values at a point; where all digits cancelled, with more digits."""
+    try:
+        exact = function(point)
+    except ZeroDivisionError:
+        with mpmath.workdps(4 * mpmath.mp.dps):
+            exact = function(point)
+    return list(exact) if isinstance(exact, mpmath.matrix) else [exact]
 
 
 def ulps(value: Any, truth: Any, floor: float = 0.0) -> float:

@@ -16,7 +16,7 @@ from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, Delta, c, d
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClosedForm, SingularMetric
 from infgeo.numeric.in_place import block_source
-from infgeo.numeric.printing import Backend, backend_named, function_source, scalar_source
+from infgeo.numeric.printing import WIDE, Backend, backend_named, function_source, scalar_source
 from infgeo.symbolic.difference import difference_program
 from infgeo.symbolic.dual import Dual, dual
 from infgeo.symbolic.existence import degenerate_at_origin
@@ -275,21 +275,28 @@ def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backe
 def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
     """Return the formulas of the metric in s = |x|^2; without a metric, functions that say so."""
     scalars = [d, *mlp.parameters]
+    numpy = backend.name == "numpy"
     try:
-        program = mlp.metric_program
+        program = mlp.float_program if numpy else mlp.metric_program
     except (MetricDoesNotExist, SingularMetric) as error:
         notes.append(f"No metric: {error}.")
         message = f"raise DoesNotExist({str(error)!r})"
         return [
             f"def {name}(s, *scalars):\n    {message}"
-            for name in ("_metric_parts", "_metric_coefficient", "_ricci_scalar")
+            for name in ("_metric_parts", "_log_metric", "_metric_coefficient", "_ricci_scalar")
         ]
+    backend = WIDE if numpy else backend
     curvature = "R_float" if "R_float" in program.outputs else "R"
     parts = program.select(["A", "shear", "eta"])
     formulas = [
         function_source("_metric_parts", parts, [s], scalars, backend, "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
         function_source("_ricci_scalar", program.select([curvature]), [s], scalars, backend, "The Ricci scalar"),
     ]
+    if "log_A" in program.outputs:
+        doc = "log A, also where A overflows"
+        formulas.append(function_source("_log_metric", program.select(["log_A"]), [s], scalars, backend, doc))
+    else:
+        formulas.append("_log_metric = None")
     if backend.name == "torch":
         # For its derivatives at x = 0; elsewhere s B/A and x/|x| do.
         doc = "B of g = A I + B x x^T"
@@ -305,8 +312,8 @@ def _public(mlp: MLP, backend: Backend) -> list[str]:
     coefficient = "_metric_coefficient" if backend.name == "torch" else None
     sections = [
         _network(mlp, backend),
-        f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, {coefficient}, _ricci_scalar, _network, {bounds}, {own},"
-        f" {_vanishing(mlp)}\n)",
+        f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, _log_metric, {coefficient}, _ricci_scalar, _network,"
+        f" {bounds}, {own}, {_vanishing(mlp)}\n)",
     ]
     passed = "".join(f", {name}={name}" for name in names)
     for name, (points, returned) in PUBLIC.items():

@@ -43,12 +43,14 @@ class Backend:
         functions: SymPy function name -> source text of the function on arrays.
         scalar_functions: the same on scalars, the parameters.
         exact_numbers: whether constants are printed as exact expressions rather than as literals.
+        wide: whether the formulas are those of long doubles: constants of more digits, powers by products.
     """
 
     name: str
     functions: Mapping[str, str]
     scalar_functions: Mapping[str, str]
     exact_numbers: bool = False
+    wide: bool = False
 
 
 def _prefixed(prefix: str, names: Mapping[str, str], **extra: str) -> dict[str, str]:
@@ -61,6 +63,9 @@ NUMPY = Backend(
     _prefixed("np", _NUMPY, sqrt="np.sqrt", expm1="np.expm1", log1p="np.log1p", erf="special.erf"),
     _MATH,
 )
+# For functions of |x|, whose scalars are long doubles too; SciPy's erf has none.
+_WIDE = dict(NUMPY.functions) | {"erf": "_erf"}
+WIDE = Backend("numpy", _WIDE, _WIDE, wide=True)
 TORCH = Backend(
     "torch",
     _prefixed(
@@ -103,10 +108,16 @@ class Printer(PythonCodePrinter):
             return str(expr)
         if self.backend.exact_numbers:
             return f"({MpmathPrinter().doprint(expr)})"
-        return repr(float(expr.evalf(30)))
+        value = float(expr.evalf(30))
+        if self.backend.wide and expr != Rational(value):
+            return f"np.longdouble('{expr.evalf(30)}')"
+        return repr(value)
 
     def _print_Pow(self, expr: Expr, rational: bool = False) -> str:
         base, exponent = expr.as_base_exp()
+        if self.backend.wide and exponent.is_Rational and exponent.q <= 2 and exponent != Rational(1, 2):
+            power = self._factor(base) if abs(exponent) == 1 else f"_power({self._print(base)}, {2 * abs(exponent)})"
+            return f"1/{power}" if exponent.is_negative else power
         if exponent == Rational(1, 2):
             return f"{self.names['sqrt']}({self._print(base)})"
         if exponent == Rational(-1, 2):

@@ -162,6 +162,13 @@ class MLP:
         return metric_program(self.layers, fan_in)
 
     @cached_property
+    def float_program(self) -> Program:
+        """The program of `metric` in the form that keeps its digits in float arithmetic; not made for reading."""
+        fan_in = self.input_scale == "fan_in"
+        require_metric(self.layers, fan_in)
+        return metric_program(self.layers, fan_in, stable=True)
+
+    @cached_property
     def metric(self) -> RadialMetric:
         """The metric of the NNGP kernel by the moment recursion.
 

@@ -32,4 +32,14 @@ class exp_difference(sp.Function):
     nargs = 3
 
 
-PRIMITIVES = (sin_minus_theta_cos, where_nonnegative, ratio, exp_difference)
+class exp_residual(sp.Function):
+    """exp_residual(x, n) = e^x - sum_{k<n} x^k/k!, relatively accurate at small x."""
+
+    nargs = 2
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        x, n = self.args
+        return (sp.exp(x) - sum(x**k / sp.factorial(k) for k in range(n)))._eval_evalf(prec)
+
+
+PRIMITIVES = (exp_residual, sin_minus_theta_cos, where_nonnegative, ratio, exp_difference)

@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sympy import Dummy, Expr, Integer, Rational, Symbol, count_ops
+from sympy import Add, Dummy, Expr, Integer, Mul, Rational, Symbol, count_ops, exp
+from sympy import log as log_of
 
 from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
@@ -32,6 +33,7 @@ from infgeo.symbolic.metric import curvature_outputs
 from infgeo.symbolic.primitives import where_nonnegative
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import FACTOR_LIMIT, best, tidy
+from infgeo.symbolic.stable import first_layer, stable_dual
 
 ZERO, ONE = Integer(0), Integer(1)
 
@@ -39,8 +41,8 @@ ZERO, ONE = Integer(0), Integer(1)
 class _Builder:
     """Collects bindings; with `inline` it substitutes instead, for programs short enough to be simplified whole."""
 
-    def __init__(self, inline: bool) -> None:
-        self.inline = inline
+    def __init__(self, inline: bool, stable: bool) -> None:
+        self.inline, self.stable = inline, stable
         self.bindings: list[tuple[Symbol, Expr]] = []
 
     def let(self, name: str, expr: Expr, **assumptions: bool) -> Expr:
@@ -57,13 +59,17 @@ class _Builder:
 
 @dataclass(frozen=True)
 class _State:
-    """Features: f, f', w = s f' and w', and their metric; the start is the input itself, f = s."""
+    """Features: f, f', w = s f' and w', and their metric; the start is the input itself, f = s.
+
+    A stands for exp(growth) A, so that its logarithm exists where it overflows.
+    """
 
     f: Expr = s
     rate: Expr = ONE
     w: Expr = s
     dw: Expr = ONE
     A: Expr = ONE
+    growth: Expr = ZERO
     a: Expr = ZERO
     alpha: Expr = ZERO
     dalpha: Expr = ZERO
@@ -77,7 +83,7 @@ class _State:
     de: Expr = ZERO
 
 
-def metric_program(layers: Sequence[Any], fan_in: bool = False) -> Program:
+def metric_program(layers: Sequence[Any], fan_in: bool = False, stable: bool = False) -> Program:
     """Return the program of the metric, with outputs A, B, shear = s B/A, eta = h/A, h, K_rad, K_tan, R in s = |x|^2.
 
     Beyond one dense layer there is R_float too: R in the form that is accurate for float arithmetic at every s.
@@ -85,11 +91,13 @@ def metric_program(layers: Sequence[Any], fan_in: bool = False) -> Program:
     Arguments:
         layers: the layers of a network (see `layers`), or what has their `kind`, scales and dual.
         fan_in: whether the variance of a first-layer weight is divided by d.
+        stable: whether the first layer is written for float arithmetic (see `symbolic.stable`) and not for reading.
 
     Raises SingularMetric for features that do not depend on |x| at all.
     """
     single = len(layers) == 1
-    program, state, scale = _Builder(inline=single), _State(), (1 / d if fan_in else ONE)
+    program = _Builder(inline=single and not stable, stable=stable)
+    state, scale = _State(), (1 / d if fan_in else ONE)
     for i, layer in enumerate(layers, start=1):
         last = i == len(layers)
         if layer.kind == "rms_norm":
@@ -125,22 +133,36 @@ def _affine(program: _Builder, state: _State, weight: Expr, bias: Expr, i: int) 
     )
 
 
-def _activate(program: _Builder, state: _State, law: Dual, i: int, keep_norm: bool, bias: Expr | None = None) -> _State:
+def _activate(
+    program: _Builder, state: _State, plain: Dual, i: int, keep_norm: bool, bias: Expr | None = None
+) -> _State:
     """Return the state after phi; `bias` is that of the first layer on the input, None elsewhere."""
     let, at = program.let, {v: state.f}
-    psi = let(f"psi_{i}", law.psi.xreplace(at))
-    kappa = let(f"kappa_{i}", state.w * psi)
-    if bias is not None:
-        eta, slope = (part.xreplace(at) for part in _first_layer(law, state.w, bias))
+    law = stable_dual(plain) if program.stable else plain
+    m0, grown = law.m0.xreplace(at), ZERO
+    if bias is not None and program.stable:
+        grown, m0 = _exponent_apart(m0)
+        coefficient = lambda expr: program.bind(f"k_{len(program.bindings)}", expr)  # noqa: E731
+        psi, eta, slope = (part.xreplace(at) for part in first_layer(plain, state.w, bias, coefficient))
+        psi, eta = let(f"psi_{i}", psi), let(f"eta_{i}", eta)
+        kappa, dkappa = let(f"kappa_{i}", state.w * psi), let(f"dkappa_{i}", state.dw * slope)
+        deta = 2 * dkappa
+    elif bias is not None:
+        psi = let(f"psi_{i}", law.psi.xreplace(at))
+        kappa = let(f"kappa_{i}", state.w * psi)
+        eta, slope = (part.xreplace(at) for part in _first_layer(plain, state.w, bias))
         eta, dkappa = let(f"eta_{i}", eta), let(f"dkappa_{i}", state.dw * slope)
         deta = 2 * dkappa
     else:
+        psi = let(f"psi_{i}", law.psi.xreplace(at))
+        kappa = let(f"kappa_{i}", state.w * psi)
         eta = let(f"eta_{i}", state.eta + 2 * kappa * state.zeta)
         dkappa = let(f"dkappa_{i}", state.dw * psi + state.w * state.rate * law.psi_prime.xreplace(at))
         deta = let(f"deta_{i}", state.deta + 2 * (dkappa * state.zeta + kappa * state.de))
     after = replace(
         state,
-        A=let(f"A_{i}m", state.A * law.m0.xreplace(at)),
+        A=let(f"A_{i}m", state.A * m0),
+        growth=state.growth + grown,
         a=state.a + state.rate * psi,
         alpha=state.alpha + kappa,
         dalpha=state.dalpha + dkappa,
@@ -218,6 +240,7 @@ def _sum(program: _Builder, left: _State, right: _State, i: int, keep_norm: bool
     if right.A == 0:
         return left
     let = program.let
+    left, right = (replace(part, A=part.A * exp(part.growth), growth=ZERO) for part in (left, right))
     A = let(f"A_{i}s", left.A + right.A)
     p, q = let(f"part_{i}", left.A / A), let(f"rest_{i}", right.A / A)
     # The derivative of the weight p = A_left / A.
@@ -246,6 +269,12 @@ def _sum(program: _Builder, left: _State, right: _State, i: int, keep_norm: bool
     )
 
 
+def _exponent_apart(expr: Expr) -> tuple[Expr, Expr]:
+    """Return x and y with `expr` = exp(x) y."""
+    exponents = [part.args[0] for part in Mul.make_args(expr) if isinstance(part, exp)]
+    return Add(*exponents), Mul(*[part for part in Mul.make_args(expr) if not isinstance(part, exp)])
+
+
 def _finished(program: _Builder, state: _State) -> Program:
     let, eta = program.let, state.eta
     if eta == 0:
@@ -254,7 +283,7 @@ def _finished(program: _Builder, state: _State) -> Program:
             " degenerate along x: use RMSNorm(epsilon) with epsilon > 0, or a layer with a bias before it"
         )
     log = {
-        "A": let("A_out", state.A),
+        "A": let("A_out", state.A * exp(state.growth)),
         "a": let("a_sum", state.a),
         "alpha": let("alpha_sum", state.alpha),
         "alpha_prime_by_eta": let("dalpha_sum", state.dalpha / eta),
@@ -272,7 +301,9 @@ def _finished(program: _Builder, state: _State) -> Program:
         "h": A * eta,
         **curvature_outputs(log, let),
     }
-    if not program.inline and not eta.is_number:
+    if state.growth != 0:
+        outputs["log_A"] = state.growth + log_of(state.A)
+    if not program.inline and not eta.is_number and log["beta"] != 0:
         # Where eta is small, K_rad is a difference of small terms in this form, and of large ones in the other.
         steep = let("steep_sum", ((1 + log["alpha"]) * (state.deta / eta) - 2 * state.dalpha) / A) / eta
         radial = where_nonnegative(eta - Rational(1, 2), outputs["K_rad"], steep)

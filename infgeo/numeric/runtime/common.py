@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above.
         _largest,
         _log,
         _metric_matrix,
+        _narrowed,
         _points,
         _positive,
         _ratio,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above.
         _sqrt,
         _sum_squares,
         _where_nonnegative,
+        _widened,
     )
 
 
@@ -170,6 +172,7 @@ class Geometry:
         self,
         laws: Sequence[Any],
         parts: Callable,
+        logarithm: Callable | None,
         coefficient: Callable | None,
         ricci: Callable,
         network: Callable,
@@ -179,10 +182,11 @@ class Geometry:
     ) -> None:
         """Hold the formulas; `network` returns the layers from d and the values of `parameters`.
 
+        `logarithm` is that of A, where A may overflow.
         `parameters` are the names of all parameters with their bounds ("> 0", ">= 0" or none), `own` those of the
         activations; `vanishes` says from d and the values of all whether the metric is 0 at x = 0.
         """
-        self.vanishes = vanishes
+        self.vanishes, self.logarithm = vanishes, logarithm
         self.laws, self.parts, self.coefficient, self.ricci = laws, parts, coefficient, ricci
         self.network, self.parameters, self.own = network, parameters, own
 
@@ -285,8 +289,12 @@ class Geometry:
     def _radial(self, X: Any, parameters: dict[str, Any], function: Callable) -> Any:
         X = _points(X)
         self._layers(X, parameters)
-        arguments = (_dimension(X), *self.values(parameters).values())
-        return _at_points(lambda x: function(x, _sum_squares(x), arguments), X)
+        arguments = (_dimension(X), *(_widened(value) for value in self.values(parameters).values()))
+
+        def rounded(x: Any) -> Any:
+            return _narrowed(function(x, _sum_squares(_widened(x)), arguments), x)
+
+        return _at_points(rounded, X)
 
     def metric(self, X: Any, **parameters: Any) -> Any:
         """Return the metric g = A I + B x x^T, (..., d) -> (..., d, d)."""
@@ -322,7 +330,8 @@ class Geometry:
 
         def log_volume(x: Any, s: Any, arguments: tuple) -> Any:
             A, _, eta = self._regular_parts(s, arguments)
-            return (arguments[0] * _log(A) + _log(eta)) / 2
+            log_A = self.logarithm(s, *arguments) if self.logarithm else _log(A)
+            return (arguments[0] * log_A + _log(eta)) / 2
 
         return self._radial(X, parameters, log_volume)
 

@@ -63,6 +63,14 @@ def _scalar(name: str, value: Any) -> Any:
         raise InputError(f"{name} = {value!r} must be a number") from error
 
 
+def _widened(x: Any) -> Any:
+    return x
+
+
+def _narrowed(value: Any, _: Any) -> Any:
+    return value
+
+
 def _dimension(points: list) -> int:
     while isinstance(points[0], list):
         points = points[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,30 @@ def _dimension(X: np.ndarray) -> int:
 
 
 def _at_points(function: Callable, X: np.ndarray) -> np.ndarray:
-    return function(X)
+    with np.errstate(over="ignore", invalid="ignore"):  # of branches not taken, and of results beyond the format
+        return function(X)
+
+
+# Functions of |x| are computed in long double, which NumPy has everywhere and which is wider than double on x86:
+# that costs little beside what depends on pairs, and one rounding at the end is all that is left of most errors.
+def _widened(x: Any) -> Any:
+    return np.longdouble(x)
+
+
+def _narrowed(value: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return value.astype(like.dtype, copy=False)
+
+
+def _power(x: Any, halves: int) -> Any:
+    """Return x^(halves/2) by products and a root: powers of long doubles take a hundred times as long."""
+    result = np.sqrt(x) if halves % 2 else None
+    halves //= 2
+    while halves:
+        if halves % 2:
+            result = x if result is None else result * x
+        halves //= 2
+        x = x * x if halves else x
+    return result
 
 
 def _constant(like: np.ndarray, value: float) -> np.ndarray:
@@ -94,6 +118,19 @@ def _exp_difference(a: Any, b: Any, difference: Any) -> Any:
     return np.where(
         difference >= 0, -np.exp(a) * np.expm1(-np.abs(difference)), np.exp(b) * np.expm1(-np.abs(difference))
     )
+
+
+def _exp_residual(x: Any, n: int) -> Any:
+    """Return e^x - sum_{k<n} x^k/k!, by its series where |x| < 1."""
+    if n == 1:
+        return np.expm1(x)
+    small, series = np.clip(x, -1, 1), 0 * x
+    for k in range(n + 24, n - 1, -1):
+        series = (series + 1) * small / k
+    taylor, power = 0 * x, 1 + 0 * x
+    for k in range(n):
+        taylor, power = taylor + power, power * x / (k + 1)
+    return np.where(np.abs(x) < 1, series * _power(small, 2 * n - 2) / math.factorial(n - 1), np.exp(x) - taylor)
 
 
 # sin t - t cos t = sum_n (-1)^(n+1) 2n t^(2n+1) / (2n+1)!, used below t = 1.
@@ -118,6 +155,7 @@ def _unit(X: np.ndarray) -> np.ndarray:
 
 def _metric_matrix(X: np.ndarray, _: None, A: np.ndarray, shear: np.ndarray, eta: np.ndarray) -> np.ndarray:
     """Return A (I + shear x^ x^T) with the diagonal as A ((1 - x^_i^2) + eta x^_i^2), where nothing cancels."""
+    X, A, shear, eta = (part.astype(float, copy=False) for part in (X, A, shear, eta))
     unit = _unit(X)
     squares = np.square(unit)
     rest = np.zeros_like(squares)

@@ -71,6 +71,15 @@ def _scalar(name: str, value: Any) -> torch.Tensor:
     return scalar
 
 
+def _widened(x: torch.Tensor) -> torch.Tensor:
+    """Return points in double precision: functions of |x| are computed in it, and rounded once."""
+    return x.double()
+
+
+def _narrowed(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return value.to(like.dtype)
+
+
 def _dimension(X: torch.Tensor) -> int:
     return X.shape[-1]
 

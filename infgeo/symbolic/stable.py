@@ -1,0 +1,299 @@
+"""Forms of one-dimensional formulas that keep their digits from tiny to huge variances.
+
+What `Dual` and `recursion` produce are sums in which terms cancel: at large u = sigma_w^2 s (1 + 2 u psi of a
+Gaussian), at small v = sigma_b^2 + u (1 - exp(-2v)), or near a zero of the formula (v - 1 at sigma_b = 1). What helps:
+
+1. As a quotient of polynomials in v, roots and exponentials, reduced, the cancellation at large u is symbolic.
+2. A short polynomial is written in u and the bias variance b, where the zero of v - 1 is one of u - (1 - b).
+3. Where a polynomial vanishes with v, exponentials exp(x) are split into their Taylor polynomial and the rest,
+   exp_residual(x, n), with n beyond the order to which it vanishes, so that no term exceeds the sum; for |x| < 1/2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import gcd
+
+from sympy import (
+    Abs,
+    Add,
+    Dummy,
+    Expr,
+    Integer,
+    Mul,
+    Poly,
+    Pow,
+    Rational,
+    Symbol,
+    atan,
+    atan2,
+    cancel,
+    count_ops,
+    erf,
+    exp,
+    factor_list,
+    factorial,
+    fraction,
+    ilcm,
+    rem,
+    sqrt,
+    together,
+)
+
+from infgeo.conventions import variance as v
+from infgeo.symbolic.dual import Dual
+from infgeo.symbolic.primitives import exp_residual, where_nonnegative
+from infgeo.symbolic.simplify import tidy
+
+HALF = Rational(1, 2)
+LARGEST_ORDER = 6  # to which a polynomial is looked at for a zero at v = 0
+SHORT = 60  # operations; longer polynomials stay in v
+
+
+@dataclass(frozen=True)
+class StableDual:
+    """The functions of the variance v that `Dual` has, in stable forms, for layers that are not the first."""
+
+    law: Dual
+
+    @cached_property
+    def _parts(self) -> tuple[Expr, Expr, Expr, Expr, Expr, Expr]:
+        """m, m', m'', m0, m0', m0'' as quotients."""
+        parts = []
+        for first in (self.law.m, self.law.m0):
+            slope = _plain(_plain(first).diff(v))
+            parts += [_plain(first), slope, _plain(slope.diff(v))]
+        return tuple(parts)
+
+    def _written(self, expr: Expr) -> Expr:
+        return _Writer(v, Integer(0), Integer(0), lambda coefficient: coefficient).stable(expr)
+
+    @cached_property
+    def m0(self) -> Expr:
+        """E[phi'^2]."""
+        return self._written(_plain(self.law.m0))
+
+    @cached_property
+    def m(self) -> Expr:
+        """E[phi^2]."""
+        return self._written(self._parts[0])
+
+    @cached_property
+    def m_prime(self) -> Expr:
+        """dm/dv."""
+        return self._written(self._parts[1])
+
+    @cached_property
+    def m_second(self) -> Expr:
+        """d2m/dv2."""
+        return self._written(self._parts[2])
+
+    @cached_property
+    def psi(self) -> Expr:
+        """m0'/m0."""
+        return self._written(self._parts[4]) / self.m0
+
+    @cached_property
+    def psi_prime(self) -> Expr:
+        """d(psi)/dv."""
+        *_, f, slope, bend = self._parts
+        return self._written(f * bend - slope**2) / self.m0**2
+
+    @cached_property
+    def mu(self) -> Expr:
+        """m'/m0."""
+        return self.m_prime / self.m0
+
+    @cached_property
+    def nu(self) -> Expr:
+        """Mu - 1."""
+        return self._written(self._parts[1] - self._parts[3]) / self.m0
+
+    @cached_property
+    def nu_prime(self) -> Expr:
+        """d(nu)/dv."""
+        _, rise, second, f, slope, _ = self._parts
+        return self._written(second * f - rise * slope) / self.m0**2
+
+
+@lru_cache(maxsize=64)
+def stable_dual(law: Dual) -> StableDual:
+    """Return the stable forms of a law, written once."""
+    return StableDual(law)
+
+
+def first_layer(law: Dual, u: Symbol, bias: Expr, let: Callable[[Expr], Expr]) -> tuple[Expr, Expr, Expr]:
+    """Return psi = f'/f, eta = 1 + 2 u psi and d(u psi)/du of f = E[phi'^2] at v = bias + u, in stable forms.
+
+    With h = f + 2 u f' and J = f f' + u (f f'' - f'^2) they are f'/f, h/f and J/f^2. `let` binds coefficients such as
+    1 - sigma_b^2 to names, so that nothing takes them apart again.
+    """
+    b = Dummy("b", nonnegative=True)  # stands for the bias, so that numbers and symbols take the same path
+    writer = _Writer(u, b, bias, let)
+    f = _plain(law.m0)
+    slope = _plain(f.diff(v))
+    h, J = f + 2 * u * slope, f * slope + u * (f * _plain(slope.diff(v)) - slope**2)
+    stable_f = writer.stable(f)
+    return writer.stable(slope) / stable_f, writer.stable(h) / stable_f, writer.stable(J) / stable_f**2
+
+
+def _plain(expr: Expr) -> Expr:
+    """Return a formula as one quotient."""
+    if _closed(expr):
+        return tidy(expr)
+    named = _Named(expr)
+    numerator, denominator = named.quotient()
+    return (numerator / denominator).xreplace(named.back)
+
+
+def _closed(expr: Expr) -> bool:
+    return expr.has(atan, atan2, erf) or not expr.has(v)
+
+
+class _Named:
+    """A formula with names in the place of its exponentials and roots, of which it is a rational function."""
+
+    def __init__(self, expr: Expr) -> None:
+        exponentials = _exponentials(expr)
+        self.exponents = {name: cancel(part.args[0] / power) for part, (name, power) in exponentials.items()}
+        named = expr.xreplace({part: name**power for part, (name, power) in exponentials.items()})
+        powers = {part for part in named.atoms(Pow) if part.exp.is_Rational and part.exp.q == 2 and part.base.has(v)}
+        bases = sorted({part.base for part in powers}, key=str)
+        self.roots = {base: Dummy(f"r{i}", positive=True) for i, base in enumerate(bases)}
+        self.expr = named.xreplace({part: self.roots[part.base] ** (2 * part.exp) for part in powers})
+        self.back = {name: exp(x) for name, x in self.exponents.items()}
+        self.back |= {name: sqrt(base) for base, name in self.roots.items()}
+
+    def quotient(self) -> tuple[Expr, Expr]:
+        """Return numerator and denominator, roots to the power 1 at most; the denominator, a product, is divided out.
+
+        A greatest common divisor in all symbols takes long; denominators of expectations are powers of sums 1 + 2 a v.
+        """
+        top, bottom = fraction(together(self.expr))
+        for base, name in self.roots.items():
+            top, bottom = (rem(Poly(part, name), Poly(name**2 - base, name)).as_expr() for part in (top, bottom))
+        numerator, denominator = Poly(top, v), Integer(1)
+        for part in Mul.make_args(bottom):
+            if not part.has(v) or part.free_symbols & set(self.roots.values()):
+                denominator *= part
+                continue
+            content, factors = factor_list(part)
+            denominator *= content
+            for divisor, power in factors:
+                while power and divisor.has(v):
+                    quotient, rest = numerator.div(Poly(divisor, v))
+                    if not rest.is_zero:
+                        break
+                    numerator, power = quotient, power - 1
+                denominator *= divisor**power
+        return numerator.as_expr(), denominator
+
+
+def _exponentials(expr: Expr) -> dict[Expr, tuple[Symbol, int]]:
+    """Return the exponentials of `expr` as powers of as few as possible: proportional exponents share one."""
+    groups: list[tuple[Expr, list[tuple[Expr, Rational]]]] = []
+    for part in sorted(expr.atoms(exp), key=str):
+        argument = cancel(part.args[0])
+        for leader, members in groups:
+            ratio = cancel(argument / leader)
+            if ratio.is_Rational:
+                members.append((part, ratio))
+                break
+        else:
+            groups.append((argument, [(part, Integer(1))]))
+    named = {}
+    for i, (leader, members) in enumerate(groups):
+        scale = ilcm(1, *(ratio.q for _, ratio in members))
+        unit = Rational(gcd(*(int(ratio * scale) for _, ratio in members)), scale)
+        # Of exponentials that grow the inverse is named, and cancels between quotients before anything overflows.
+        unit = -unit if (unit * leader).is_nonnegative else unit
+        name = Dummy(f"E{i}", positive=True)
+        named.update({part: (name, int(ratio / unit)) for part, ratio in members})
+    return named
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes formulas in v = b + u and u in forms accurate for all u, b >= 0 (see the module's docstring)."""
+
+    u: Symbol
+    b: Symbol
+    bias: Expr
+    let: Callable[[Expr], Expr]
+
+    def stable(self, expr: Expr) -> Expr:
+        """Return a formula in its stable form; those with arcs or error functions come back as they are."""
+        if not _closed(expr):
+            named = _Named(expr)
+            numerator, denominator = named.quotient()
+            expr = (self.polynomial(numerator, named.exponents) / denominator).xreplace(named.back)
+        return expr.xreplace({self.b: self.bias})
+
+    def polynomial(self, polynomial: Expr, exponents: dict[Symbol, Expr]) -> Expr:
+        """Return a polynomial in v, u and the names of exponentials and roots, in the form that loses least."""
+        content, rest = _monomial(polynomial, (v, *exponents))
+        plain = self.by_powers(rest)
+        used = {name: x for name, x in exponents.items() if rest.has(name)}
+        order = _order(rest, self.u, used) if used else 0
+        if not order or any(x.subs(v, 0) != 0 for x in used.values()):
+            return content * plain
+        residuals: dict[Symbol, Expr] = {}
+        near = Integer(0)
+        for coefficient, x in _exponential_terms(rest, used):
+            near += coefficient * _taylor(x, order + 1)
+            if x != 0:
+                name = Dummy(real=True)
+                residuals[name] = exp_residual(x, Integer(order + 1))
+                near += coefficient * name
+        top, bottom = fraction(together(near))
+        near = self.by_powers(top).xreplace(residuals) / bottom
+        size = Add(*(Abs(x) for x in used.values()))
+        return content * where_nonnegative(HALF - size, near, plain)
+
+    def by_powers(self, polynomial: Expr) -> Expr:
+        """Return a polynomial in v and u = v - b as a sum over powers of v, a short one over those of u."""
+        in_v = self.collected(polynomial.xreplace({self.u: v - self.b}), v)
+        if count_ops(in_v, visual=False) > SHORT:
+            return in_v
+        return self.collected(polynomial.xreplace({v: self.b + self.u}), self.u)
+
+    def collected(self, polynomial: Expr, symbol: Symbol) -> Expr:
+        """Return a polynomial as a sum over powers of a symbol, coefficients that are sums of parameters bound."""
+        terms = []
+        for (power,), coefficient in Poly(polynomial, symbol).terms():
+            value = coefficient.xreplace({self.b: self.bias})
+            constant = not value.is_number and isinstance(value, Add) and not value.atoms(Dummy)
+            terms.append((self.let(value) if constant else value) * symbol**power)
+        return Add(*terms)
+
+
+def _monomial(polynomial: Expr, symbols: tuple[Symbol, ...]) -> tuple[Expr, Expr]:
+    """Return the powers of the symbols that divide a polynomial, and what is left."""
+    present = [symbol for symbol in symbols if polynomial.has(symbol)]
+    if not present:
+        return Integer(1), polynomial
+    terms = Poly(polynomial, *present).monoms()
+    content = Mul(*[symbol ** min(powers) for symbol, powers in zip(present, zip(*terms, strict=True), strict=True)])
+    return content, cancel(polynomial / content)
+
+
+def _order(polynomial: Expr, u: Symbol, exponents: dict[Symbol, Expr]) -> int:
+    """Return the order to which a polynomial vanishes at v = u = 0 without bias; 0 too where it is beyond the limit."""
+    terms = _exponential_terms(polynomial.xreplace({u: v}), exponents)
+    value = Add(*[coefficient * _taylor(x, LARGEST_ORDER + 1) for coefficient, x in terms])
+    top = Poly(fraction(together(value))[0], v)
+    order = min(power for (power,) in top.monoms()) if not top.is_zero else 0
+    return order if order <= LARGEST_ORDER else 0
+
+
+def _exponential_terms(polynomial: Expr, exponents: dict[Symbol, Expr]) -> list[tuple[Expr, Expr]]:
+    """Return the pairs (c, x) of a polynomial in the names of exponentials, which is the sum of c exp(x)."""
+    names = list(exponents)
+    terms = Poly(polynomial, *names).terms()
+    return [(c, Add(*[k * exponents[name] for k, name in zip(ks, names, strict=True)])) for ks, c in terms]
+
+
+def _taylor(x: Expr, count: int) -> Expr:
+    return Add(*[x**k / factorial(k) for k in range(count)])
