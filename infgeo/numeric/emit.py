@@ -287,10 +287,13 @@ def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
         ]
     backend = WIDE if numpy else backend
     curvature = "R_float" if "R_float" in program.outputs else "R"
-    parts = program.select(["A", "shear", "eta"])
+    deep = len(mlp.layers) > 1
     formulas = [
-        function_source("_metric_parts", parts, [s], scalars, backend, "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
-        function_source("_ricci_scalar", program.select([curvature]), [s], scalars, backend, "The Ricci scalar"),
+        function_source(name, program.select(outputs), [s], scalars, backend, doc, deep)
+        for name, outputs, doc in (
+            ("_metric_parts", ["A", "shear", "eta"], "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
+            ("_ricci_scalar", [curvature], "The Ricci scalar"),
+        )
     ]
     if "log_A" in program.outputs:
         doc = "log A, also where A overflows"

@@ -7,6 +7,7 @@ positive one, and constant results keep the shape of the points.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from sympy import Add, Expr, Mul, Rational, Symbol, cse
 from sympy.printing.pycode import MpmathPrinter, PythonCodePrinter
 
 from infgeo.errors import InvalidInput, NoClosedForm
+from infgeo.numeric.schedule import dropping, shared_powers
 from infgeo.symbolic.primitives import PRIMITIVES
 from infgeo.symbolic.program import Program
 
@@ -32,6 +34,8 @@ _NUMPY = {
 }
 _TORCH = {**_COMMON, "atan": "atan", "atan2": "atan2", "asin": "asin", "acos": "acos", "Abs": "abs", "sign": "sign"}
 _MPMATH = {**_COMMON, "atan": "atan", "atan2": "atan2", "asin": "asin", "acos": "acos", "Abs": "fabs", "sign": "sign"}
+
+LONG = 20  # lines beyond which temporaries are dropped: they would leave the cache
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class Printer(PythonCodePrinter):
         super().__init__({"fully_qualified_modules": False})
         self.backend = backend
         self.names = backend.scalar_functions if scalar else backend.functions
+        self.products = backend.name == "numpy" and not scalar  # a power of an array costs ten of them
 
     def _print_Function(self, expr: Expr) -> str:
         name = type(expr).__name__
@@ -124,6 +129,8 @@ class Printer(PythonCodePrinter):
             return f"1/{self.names['sqrt']}({self._print(base)})"
         if exponent == -1:
             return f"1/{self._factor(base)}"
+        if self.products and base.is_Symbol and exponent in (3, 4):
+            return f"{base.name}*{base.name}**2" if exponent == 3 else f"({base.name}**2)**2"
         return f"{self._factor(base)}**{self._factor(exponent)}"
 
     def _factor(self, expr: Expr) -> str:
@@ -188,7 +195,13 @@ class Printer(PythonCodePrinter):
 
 
 def function_source(
-    name: str, program: Program, arrays: Sequence[Symbol], scalars: Sequence[Symbol], backend: Backend, doc: str
+    name: str,
+    program: Program,
+    arrays: Sequence[Symbol],
+    scalars: Sequence[Symbol],
+    backend: Backend,
+    doc: str,
+    deep: bool = False,
 ) -> str:
     """Return the source of `def name(*arrays, *scalars)` that returns the tuple of the program's outputs.
 
@@ -197,7 +210,10 @@ def function_source(
         arrays: the arguments that are arrays; a result that contains none of them takes the shape of the first.
         scalars: the parameters: Python floats (numpy), tensors without dimension (torch), mpf (mpmath).
         doc: one line, the docstring.
+        deep: whether powers of the same base may share their work at the cost of a rounding or two.
     """
+    if deep and not backend.exact_numbers:
+        program = shared_powers(program)
     bound = [expr for _, expr in program.bindings]
     outputs = list(program.outputs.values())
     taken = {symbol.name for symbol in program.inputs} | {symbol.name for symbol, _ in program.bindings}
@@ -226,6 +242,8 @@ def function_source(
         expr = hoisted.split(expr, body, scalar)
         text = (array if _depends(expr, array_names) else scalar).doprint(expr)
         texts.append(text if _depends(expr, array_names) else f"_constant({arrays[0].name}, {text})")
+    if len(body) > LONG and backend is NUMPY:
+        body = dropping(body, set(re.findall(r"\w+", " ".join(texts))))
     arguments = ", ".join(symbol.name for symbol in (*arrays, *scalars))
     lines = [f"def {name}({arguments}):", f'    """{doc}"""', *(f"    {line}" for line in body)]
     return "\n".join([*lines, f"    return {', '.join(texts)}"])
@@ -238,15 +256,19 @@ def _depends(expr: Expr, names: set[str]) -> bool:
 def _ordered(
     shared: Sequence[tuple[Symbol, Expr]], bindings: Sequence[tuple[Symbol, Expr]]
 ) -> list[tuple[Symbol, Expr]]:
-    """Return both lists of assignments merged so that every symbol is assigned before it is used."""
-    pending = [*shared, *bindings]
-    unassigned = {symbol for symbol, _ in pending}
+    """Return both lists of assignments merged: every symbol is assigned before it is used, but not long before."""
+    pending = dict([*shared, *bindings])
     ordered: list[tuple[Symbol, Expr]] = []
-    while pending:
-        ready = [(symbol, expr) for symbol, expr in pending if not expr.free_symbols & unassigned]
-        ordered += ready
-        unassigned -= {symbol for symbol, _ in ready}
-        pending = [pair for pair in pending if pair[0] in unassigned]
+
+    def assign(symbol: Symbol) -> None:
+        if symbol in pending:
+            expr = pending.pop(symbol)
+            for part in sorted(expr.free_symbols, key=lambda part: part.name):
+                assign(part)
+            ordered.append((symbol, expr))
+
+    for symbol, _ in (*bindings, *shared):
+        assign(symbol)
     return ordered
 
 

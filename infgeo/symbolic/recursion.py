@@ -6,14 +6,15 @@ With psi = m0'/m0, mu = m'/m0, nu = mu - 1 at the variance v of the preactivatio
 d/ds, zeta = f'/A and e = zeta - 1:
 
     affine      f <- bias + weight f,  w <- weight w,  A <- weight A
-    activation  kappa = w psi,  alpha += kappa,  delta += 2 f' psi e,  eta += 2 kappa zeta,  A <- m0 A,
+    activation  kappa = 2 w psi,  2 alpha += kappa,  delta += 2 f' psi e,  eta += kappa zeta,  A <- m0 A,
                 e <- mu e + nu,  zeta <- mu zeta,  f <- m(f)
     norm        F = f + epsilon,  A <- A/F,  a -= f'/F,  delta += (f'/F) (f/F - (1 + epsilon/F) e),
                 eta -= (1 + epsilon/F) (w/F) zeta,  zeta <- (epsilon/F) zeta,  f <- f/F
     sum         f, w and A add; a, delta, eta and zeta are means, weighted by A.
 
 The first is A <- m0 A, B <- m0 B + 2 m0' v'^2, the third the metric of h / sqrt(|h|^2 + epsilon), each written for
-a = A'/A, alpha = s a, delta = (B - 2 A')/A, beta = s delta and eta = (A + s B)/A.
+a = A'/A, alpha = s a, delta = (B - 2 A')/A, beta = s delta and eta = (A + s B)/A. Weights enter through the constants
+of the functions of v, and m'' = m0 (nu' + mu psi), so that a layer costs few operations on arrays.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class _Builder:
 class _State:
     """Features: f, f', w = s f' and w', and their metric; the start is the input itself, f = s.
 
-    A stands for exp(growth) A, so that its logarithm exists where it overflows.
+    `twice_a`, `twice_alpha` and `twice_dalpha` are 2 a, 2 alpha and 2 alpha'. A stands for exp(growth) A, so that its logarithm exists where it overflows.
     """
 
     f: Expr = s
@@ -70,9 +71,9 @@ class _State:
     dw: Expr = ONE
     A: Expr = ONE
     growth: Expr = ZERO
-    a: Expr = ZERO
-    alpha: Expr = ZERO
-    dalpha: Expr = ZERO
+    twice_a: Expr = ZERO
+    twice_alpha: Expr = ZERO
+    twice_dalpha: Expr = ZERO
     delta: Expr = ZERO
     beta: Expr = ZERO
     dbeta: Expr = ZERO
@@ -104,39 +105,37 @@ def metric_program(layers: Sequence[Any], fan_in: bool = False, stable: bool = F
             # The mean square of the input is s/d; that of features is f.
             on_input = scale is not None and i == 1
             state = _normalise(program, state, d * layer.epsilon if on_input else layer.epsilon, i)
-            state = _affine(program, state, d, ZERO, i) if on_input else state
+            state = _scaled(state, d) if on_input else state
             continue
         weight = layer.weight_std**2 * (ONE if scale is None else scale)
-        inner, scale = _affine(program, state, weight, layer.bias_std**2, i), None
+        first, scale = state.f is s, None
+        inner = _preactivations(program, state, weight, layer.bias_std**2, i)
         if layer.kind == "dense":
             bias = layer.bias_std**2 if i == 1 else None
-            state = _activate(program, inner, layer.dual, i, not last, bias)
+            state = _activate(program, inner, layer.dual, ONE if first else weight, i, not last, bias)
         else:
-            branch = _activate(program, inner, layer.dual, i, not last)
+            branch = _activate(program, inner, layer.dual, ONE if first else weight, i, not last)
             state = _sum(program, _scaled(state, layer.skip**2), _scaled(branch, layer.branch**2), i, not last)
     return _finished(program, state)
 
 
-def _affine(program: _Builder, state: _State, weight: Expr, bias: Expr, i: int) -> _State:
+def _preactivations(program: _Builder, state: _State, weight: Expr, bias: Expr, i: int) -> _State:
+    """Return the state with the variance of W h + b for f; the rest stays that of h, that of the input is of W h."""
     if state.f is s:
         # u is a variable of its own: u = v - sigma_b^2 would cancel.
         u = program.bind("u", weight * s, nonnegative=True)
         variance: Expr = program.bind("v" if program.inline else f"v_{i}", bias + u, positive=True)
         return replace(state, f=variance, rate=weight, w=u, dw=weight, A=weight)
-    return replace(
-        state,
-        f=program.let(f"v_{i}", bias + weight * state.f, positive=True),
-        rate=program.let(f"dv_{i}", weight * state.rate),
-        w=program.let(f"w_{i}", weight * state.w),
-        dw=program.let(f"dw_{i}", weight * state.dw),
-        A=program.let(f"A_{i}", weight * state.A),
-    )
+    return replace(state, f=program.let(f"v_{i}", bias + weight * state.f, positive=True))
 
 
 def _activate(
-    program: _Builder, state: _State, plain: Dual, i: int, keep_norm: bool, bias: Expr | None = None
+    program: _Builder, state: _State, plain: Dual, weight: Expr, i: int, keep_norm: bool, bias: Expr | None = None
 ) -> _State:
-    """Return the state after phi; `bias` is that of the first layer on the input, None elsewhere."""
+    """Return the state after phi(W h + b), of one that has its variance; `weight` is what the rest has not of W yet.
+
+    `bias` is that of the first layer on the input, None elsewhere.
+    """
     let, at = program.let, {v: state.f}
     law = stable_dual(plain) if program.stable else plain
     m0, grown = law.m0.xreplace(at), ZERO
@@ -144,45 +143,48 @@ def _activate(
         grown, m0 = _exponent_apart(m0)
         coefficient = lambda expr: program.bind(f"k_{len(program.bindings)}", expr)  # noqa: E731
         psi, eta, slope = (part.xreplace(at) for part in first_layer(plain, state.w, bias, coefficient))
-        psi, eta = let(f"psi_{i}", psi), let(f"eta_{i}", eta)
-        kappa, dkappa = let(f"kappa_{i}", state.w * psi), let(f"dkappa_{i}", state.dw * slope)
-        deta = 2 * dkappa
     elif bias is not None:
-        psi = let(f"psi_{i}", law.psi.xreplace(at))
-        kappa = let(f"kappa_{i}", state.w * psi)
         eta, slope = (part.xreplace(at) for part in _first_layer(plain, state.w, bias))
-        eta, dkappa = let(f"eta_{i}", eta), let(f"dkappa_{i}", state.dw * slope)
-        deta = 2 * dkappa
+        psi = law.psi.xreplace(at)
     else:
-        psi = let(f"psi_{i}", law.psi.xreplace(at))
-        kappa = let(f"kappa_{i}", state.w * psi)
-        eta = let(f"eta_{i}", state.eta + 2 * kappa * state.zeta)
-        dkappa = let(f"dkappa_{i}", state.dw * psi + state.w * state.rate * law.psi_prime.xreplace(at))
-        deta = let(f"deta_{i}", state.deta + 2 * (dkappa * state.zeta + kappa * state.de))
+        psi = law.psi.xreplace(at)
+    twice_psi = let(f"psi_{i}", 2 * weight * psi)
+    kappa = let(f"kappa_{i}", state.w * twice_psi)
+    x = let(f"x_{i}", state.rate * twice_psi)
+    steep = state.w * state.rate
+    if bias is not None:
+        eta, dkappa = let(f"eta_{i}", eta), let(f"dkappa_{i}", 2 * state.dw * slope)
+        deta = dkappa
+    else:
+        bend = 2 * weight**2 * law.psi_prime.xreplace(at)
+        eta = let(f"eta_{i}", state.eta + kappa * state.zeta)
+        dkappa = let(f"dkappa_{i}", state.dw * twice_psi + steep * bend)
+        deta = let(f"deta_{i}", state.deta + dkappa * state.zeta + kappa * state.de)
+    m0 = let(f"m_{i}", weight * m0)
     after = replace(
         state,
         A=let(f"A_{i}m", state.A * m0),
         growth=state.growth + grown,
-        a=state.a + state.rate * psi,
-        alpha=state.alpha + kappa,
-        dalpha=state.dalpha + dkappa,
-        delta=state.delta + 2 * state.rate * psi * state.e,
-        beta=state.beta + 2 * kappa * state.e,
-        dbeta=state.dbeta + 2 * (dkappa * state.e + kappa * state.de),
+        twice_a=let(f"a_{i}", state.twice_a + x),
+        twice_alpha=let(f"alpha_{i}", state.twice_alpha + kappa),
+        twice_dalpha=let(f"dalpha_{i}", state.twice_dalpha + dkappa),
+        delta=let(f"delta_{i}", state.delta + x * state.e),
+        beta=let(f"beta_{i}", state.beta + kappa * state.e),
+        dbeta=let(f"dbeta_{i}", state.dbeta + dkappa * state.e + kappa * state.de),
         eta=eta,
         deta=deta,
     )
     if not keep_norm:
         return after
-    mu, dmu = law.mu.xreplace(at), law.nu_prime.xreplace(at)
-    growth = let(f"rho_{i}", law.m_prime.xreplace(at))
-    bend = law.m_second.xreplace(at) * state.rate
+    mu, dmu = let(f"mu_{i}", law.mu.xreplace(at)), let(f"dmu_{i}", weight * law.nu_prime.xreplace(at))
+    growth = let(f"rho_{i}", weight * law.m_prime.xreplace(at))
+    bend = m0 * dmu + growth * twice_psi / 2
     return replace(
         after,
         f=let(f"f_{i}", law.m.xreplace(at), nonnegative=True),
-        rate=growth * state.rate,
-        w=growth * state.w,
-        dw=let(f"df_{i}", growth * state.dw + bend * state.w),
+        rate=let(f"rate_{i}", growth * state.rate),
+        w=let(f"w_{i}", growth * state.w),
+        dw=let(f"df_{i}", growth * state.dw + bend * steep),
         zeta=let(f"zeta_{i}", mu * state.zeta),
         e=let(f"e_{i}", mu * state.e + law.nu.xreplace(at)),
         de=let(f"de_{i}", state.rate * dmu * state.zeta + mu * state.de),
@@ -206,9 +208,9 @@ def _normalise(program: _Builder, state: _State, epsilon: Expr, i: int) -> _Stat
         w=rest * gw,
         dw=let(f"df_{i}", rest * (dgw - gw * g)),
         A=let(f"A_{i}n", state.A / F),
-        a=let(f"a_{i}", state.a - g),
-        alpha=let(f"alpha_{i}", state.alpha - gw),
-        dalpha=let(f"dalpha_{i}", state.dalpha - dgw),
+        twice_a=let(f"a_{i}", state.twice_a - 2 * g),
+        twice_alpha=let(f"alpha_{i}", state.twice_alpha - 2 * gw),
+        twice_dalpha=let(f"dalpha_{i}", state.twice_dalpha - 2 * dgw),
         delta=let(f"delta_{i}", state.delta + g * excess),
         beta=let(f"beta_{i}", state.beta + gw * excess),
         dbeta=let(f"dbeta_{i}", state.dbeta + dgw * excess + gw * dexcess),
@@ -244,7 +246,7 @@ def _sum(program: _Builder, left: _State, right: _State, i: int, keep_norm: bool
     A = let(f"A_{i}s", left.A + right.A)
     p, q = let(f"part_{i}", left.A / A), let(f"rest_{i}", right.A / A)
     # The derivative of the weight p = A_left / A.
-    dp = let(f"dpart_{i}", p * q * (left.a - right.a))
+    dp = let(f"dpart_{i}", p * q * (left.twice_a - right.twice_a) / 2)
 
     def mean(name: str) -> Expr:
         return let(f"{name}_{i}s", p * getattr(left, name) + q * getattr(right, name))
@@ -255,8 +257,8 @@ def _sum(program: _Builder, left: _State, right: _State, i: int, keep_norm: bool
             p * getattr(left, name) + q * getattr(right, name) + dp * (getattr(left, of) - getattr(right, of)),
         )
 
-    names = ["a", "alpha", "delta", "beta", "eta"]
-    derivatives = [("dalpha", "alpha"), ("dbeta", "beta"), ("deta", "eta")]
+    names = ["twice_a", "twice_alpha", "delta", "beta", "eta"]
+    derivatives = [("twice_dalpha", "twice_alpha"), ("dbeta", "beta"), ("deta", "eta")]
     sums: list[str] = []
     if keep_norm:
         names, derivatives, sums = [*names, "zeta", "e"], [*derivatives, ("de", "e")], ["f", "rate", "w", "dw"]
@@ -282,13 +284,16 @@ def _finished(program: _Builder, state: _State) -> Program:
             "the features do not depend on |x| (the input is normalised with epsilon = 0), so that the metric is"
             " degenerate along x: use RMSNorm(epsilon) with epsilon > 0, or a layer with a bias before it"
         )
+    half, inline = Rational(1, 2), program.inline
+    alpha = half * state.twice_alpha
     log = {
         "A": let("A_out", state.A * exp(state.growth)),
-        "a": let("a_sum", state.a),
-        "alpha": let("alpha_sum", state.alpha),
-        "alpha_prime_by_eta": let("dalpha_sum", state.dalpha / eta),
+        "a": let("a_sum", half * state.twice_a),
+        # Beyond one layer s a takes less than another sum.
+        "alpha": alpha if inline else let("alpha_sum", s * half * state.twice_a),
+        "alpha_prime_by_eta": let("dalpha_sum", half * state.twice_dalpha / eta),
         "delta": let("delta_sum", state.delta),
-        "beta": let("beta_sum", state.beta),
+        "beta": state.beta if inline else let("beta_sum", s * state.delta),
         "beta_prime_by_eta": let("dbeta_sum", state.dbeta / eta),
         "eta": eta,
     }
@@ -296,7 +301,7 @@ def _finished(program: _Builder, state: _State) -> Program:
     outputs: dict[str, Expr] = {
         "A": A,
         "B": A * (2 * log["a"] + log["delta"]),
-        "shear": 2 * log["alpha"] + log["beta"],
+        "shear": 2 * alpha + state.beta,
         "eta": eta,
         "h": A * eta,
         **curvature_outputs(log, let),
@@ -305,7 +310,7 @@ def _finished(program: _Builder, state: _State) -> Program:
         outputs["log_A"] = state.growth + log_of(state.A)
     if not program.inline and not eta.is_number and log["beta"] != 0:
         # Where eta is small, K_rad is a difference of small terms in this form, and of large ones in the other.
-        steep = let("steep_sum", ((1 + log["alpha"]) * (state.deta / eta) - 2 * state.dalpha) / A) / eta
+        steep = let("steep_sum", ((1 + log["alpha"]) * (state.deta / eta) - state.twice_dalpha) / A) / eta
         radial = where_nonnegative(eta - Rational(1, 2), outputs["K_rad"], steep)
         outputs["R_float"] = (d - 1) * (2 * let("K_out", radial) + (d - 2) * outputs["K_tan"])
     if program.inline:

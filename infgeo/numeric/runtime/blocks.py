@@ -17,7 +17,7 @@ import numpy as np
 
 if TYPE_CHECKING:  # In an emitted file these stand above.
     from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
-    from infgeo.numeric.runtime.for_numpy import _CHUNK, _PARALLEL, _close_pairs, _ratio, _sum_squares
+    from infgeo.numeric.runtime.for_numpy import _CHUNK, _PAIRS, _PARALLEL, _close_pairs, _ratio, _sum_squares
 
 _SIDE = 208  # points on a side of a block of one thread; several threads take longer sides, to hold their lock less
 _SMALL = 2**12  # pairs below which blocks are not worth their overhead
@@ -128,7 +128,7 @@ def _extreme(X: np.ndarray) -> np.ndarray:
 def _careful(task: SimpleNamespace, rows: np.ndarray, columns: np.ndarray) -> list[np.ndarray]:
     """Return the values of some pairs, from the differences of their points."""
     results = [np.empty(len(rows), result.dtype) for result in task.outs]
-    step = max(1, _CHUNK // task.X.shape[1])
+    step = max(1, min(_PAIRS, _CHUNK // task.X.shape[1]))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         x, y = (Z[index[part]].astype(task.format) for Z, index in ((task.X, rows), (task.Y, columns)))
@@ -203,6 +203,8 @@ def _block(task: SimpleNamespace, rows: slice, columns: slice, buffers: list[np.
                 np.divide(D, layer.unit, out=D)
             continue
         f, D = _dense_block(task, layer, p, q, f, D, free, close if task.felt[i] else None)
+        if close is not None and task.felt[i] and close.all():
+            break  # all pairs are computed again
     blocks = {"kernel": f, "ntk": np.add(f, D, out=D) if task.tangent else None}
     if close is not None and close.any():
         at = np.nonzero(np.triu(close) if task.symmetric and rows == columns else close)

@@ -87,7 +87,7 @@ def _pair_layers(
         if not last or wanted == "distance":
             after["delta"], after["omega"] = _differences(layer.law, inner, scalars)
         if not last or wanted != "distance":
-            after["c"] = _kernel_of(layer.law, inner, scalars)
+            after["c"] = _kernel_of(layer.law, inner, scalars, after.get("delta"))
         learned = None
         if wanted == "ntk":
             learned = _derivative_kernel_of(layer.law, inner, scalars) * (inner.c + layer.weight * D)
@@ -235,7 +235,8 @@ class Geometry:
             return X, None
         Y = _points(Y, "Y", rows=True)
         if _dimension(X) != _dimension(Y):
-            raise InputError(f"X has points of dimension {_dimension(X)} and Y of {_dimension(Y)}: they must agree")
+            dimensions = int(_dimension(X)), int(_dimension(Y))
+            raise InputError("X has points of dimension {} and Y of {}: they must agree".format(*dimensions))
         return X, Y
 
     def kernel(self, X: Any, Y: Any = None, options: tuple = (), **parameters: Any) -> Any:

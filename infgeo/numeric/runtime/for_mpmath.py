@@ -71,10 +71,10 @@ def _narrowed(value: Any, _: Any) -> Any:
     return value
 
 
-def _dimension(points: list) -> int:
+def _dimension(points: list) -> Any:
     while isinstance(points[0], list):
         points = points[0]
-    return len(points)
+    return mpmath.mpf(len(points))  # 1/d of an int is a float
 
 
 def _all(condition: Any) -> bool:
@@ -166,7 +166,7 @@ def _distance(X: list, Y: list, layers: Sequence[Any], scalars: tuple) -> Any:
     return result
 
 
-def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
+def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple, _: Any = None) -> Any:
     return law.kernel(state.p, state.q, state.c, state.Delta, *scalars)
 
 

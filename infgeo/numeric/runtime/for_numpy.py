@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.common import InputError, _pair_layers
 
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
+_POINTS = 2**12  # points at a time where each is computed by itself
+_PAIRS = 2**13  # pairs at a time where each is computed by itself
 _CHUNK = 2**20  # numbers held at a time for such differences
 
 
@@ -75,8 +77,17 @@ def _dimension(X: np.ndarray) -> int:
 
 
 def _at_points(function: Callable, X: np.ndarray) -> np.ndarray:
+    """Return `function` at the points, some at a time, so that what it computes on the way stays in the cache."""
     with np.errstate(over="ignore", invalid="ignore"):  # of branches not taken, and of results beyond the format
-        return function(X)
+        if X.size <= _POINTS * X.shape[-1]:
+            return function(X)
+        rows = X.reshape(-1, X.shape[-1])
+        first = function(rows[:_POINTS])
+        result = np.empty((len(rows), *first.shape[1:]), first.dtype)
+        result[:_POINTS] = first
+        for start in range(_POINTS, len(rows), _POINTS):
+            result[start : start + _POINTS] = function(rows[start : start + _POINTS])
+    return result.reshape(X.shape[:-1] + first.shape[1:])
 
 
 # Functions of |x| are computed in long double, which NumPy has everywhere and which is wider than double on x86:
@@ -138,11 +149,17 @@ _SERIES = [1 / 3, -1 / 30, 1 / 840, -1 / 45360, 1 / 3991680, -1 / 518918400, 1 /
 
 
 def _sin_minus_theta_cos(t: Any) -> Any:
-    square = np.minimum(t, 1) ** 2
-    series = np.zeros_like(square)
-    for coefficient in reversed(_SERIES):
-        series = series * square + coefficient
-    return np.where(t < 1, t * square * series, np.sin(t) - t * np.cos(t))
+    square = np.square(np.minimum(t, 1))
+    series = np.full_like(square, _SERIES[-1])
+    for coefficient in _SERIES[-2::-1]:
+        series *= square
+        series += coefficient
+    result = np.asarray(t * square * series)
+    large = ~(t < 1)
+    if large.any():
+        angle = np.asarray(t)[large]
+        result[large] = np.sin(angle) - angle * np.cos(angle)
+    return result
 
 
 def _unit(X: np.ndarray) -> np.ndarray:
@@ -206,20 +223,29 @@ def _sum_squares(X: np.ndarray) -> np.ndarray:
 
 def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tuple) -> np.ndarray:
     """Return |Phi(x) - Phi(y)| for every pair of rows, some rows at a time."""
-    step = max(1, _CHUNK // (8 * len(Y) + 1))
+    step = max(1, _PAIRS // (len(Y) + 1))
     rows = [X[i : i + step] for i in range(0, len(X), step)] or [X]
     parts = [_pair_layers(layers, _pairs(x, Y), scalars, "distance")[0].delta for x in rows]
     return np.sqrt(_positive(np.concatenate(parts)))
 
 
-def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
+def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple, squared: Any = None) -> Any:
     """Return the kernel; of close pairs from their difference: k = (m(p) + m(q) - |phi(u) - phi(v)|^2)/2.
+
+    `squared` is that |phi(u) - phi(v)|^2 of all pairs, where it is known.
 
     Where c is a difference of large numbers, as in exp(c - (p + q)/2), that keeps the digits that c has lost.
     """
-    kernel = law.kernel(state.p, state.q, state.c, state.Delta, *scalars)
     near = state.delta <= _PARALLEL * (state.p + state.q)
-    if not law.kernel_block or not near.any():
+    any_near = law.kernel_block is not None and near.any()
+    if any_near and squared is not None:
+        value = (law.moment(state.p, *scalars) + law.moment(state.q, *scalars) - squared) / 2
+        near &= np.isfinite(value)
+        if near.all():
+            return value
+        return np.where(near, value, law.kernel(state.p, state.q, state.c, state.Delta, *scalars))
+    kernel = law.kernel(state.p, state.q, state.c, state.Delta, *scalars)
+    if not any_near:
         return kernel
     close = SimpleNamespace(**{name: np.broadcast_to(getattr(state, name), near.shape)[near] for name in vars(state)})
     moments = law.moment(close.p, *scalars) + law.moment(close.q, *scalars)
