@@ -48,6 +48,8 @@ PUBLIC = {
 # work; None stands for OMP_NUM_THREADS or all processors.
 OPTIONS = ("out", "threads")
 _WITH_OPTIONS = ("kernel", "ntk", "kernel_and_ntk")
+# More layers are computed in double precision at points of moderate length, at a fifth of the cost.
+WIDE_LAYERS = 3
 DEFAULTS = {"sigma_w": DEFAULT_WEIGHT_STD, "sigma_b": DEFAULT_BIAS_STD}
 _IMPORTS = {"numpy": "import numpy as np", "torch": "import torch", "mpmath": "import mpmath"}
 _HEADER = '''"""Geometry that a network of infinite width induces on its input space.
@@ -316,7 +318,7 @@ def _public(mlp: MLP, backend: Backend) -> list[str]:
     sections = [
         _network(mlp, backend),
         f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, _log_metric, {coefficient}, _ricci_scalar, _network,"
-        f" {bounds}, {own}, {_vanishing(mlp)}\n)",
+        f" {bounds}, {own}, {_vanishing(mlp)}, {mlp.depth <= WIDE_LAYERS}\n)",
     ]
     passed = "".join(f", {name}={name}" for name in names)
     for name, (points, returned) in PUBLIC.items():

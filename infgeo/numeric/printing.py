@@ -47,7 +47,7 @@ class Backend:
         functions: SymPy function name -> source text of the function on arrays.
         scalar_functions: the same on scalars, the parameters.
         exact_numbers: whether constants are printed as exact expressions rather than as literals.
-        wide: whether the formulas are those of long doubles: constants of more digits, powers by products.
+        wide: whether formulas are for long doubles too: constants of more digits, powers by products.
     """
 
     name: str
@@ -67,8 +67,8 @@ NUMPY = Backend(
     _prefixed("np", _NUMPY, sqrt="np.sqrt", expm1="np.expm1", log1p="np.log1p", erf="special.erf"),
     _MATH,
 )
-# For functions of |x|, whose scalars are long doubles too; SciPy's erf has none.
-_WIDE = dict(NUMPY.functions) | {"erf": "_erf"}
+# For functions of s = |x|^2 in double or long double, the format of their scalars too; SciPy's erf has no long double.
+_WIDE = {**NUMPY.functions, "erf": "_erf"}
 WIDE = Backend("numpy", _WIDE, _WIDE, wide=True)
 TORCH = Backend(
     "torch",
@@ -115,7 +115,7 @@ class Printer(PythonCodePrinter):
             return f"({MpmathPrinter().doprint(expr)})"
         value = float(expr.evalf(30))
         if self.backend.wide and expr != Rational(value):
-            return f"np.longdouble('{expr.evalf(30)}')"
+            return f"s.dtype.type('{expr.evalf(30)}')"
         return repr(value)
 
     def _print_Pow(self, expr: Expr, rational: bool = False) -> str:
@@ -242,7 +242,7 @@ def function_source(
         expr = hoisted.split(expr, body, scalar)
         text = (array if _depends(expr, array_names) else scalar).doprint(expr)
         texts.append(text if _depends(expr, array_names) else f"_constant({arrays[0].name}, {text})")
-    if len(body) > LONG and backend is NUMPY:
+    if len(body) > LONG and backend.name == "numpy":
         body = dropping(body, set(re.findall(r"\w+", " ".join(texts))))
     arguments = ", ".join(symbol.name for symbol in (*arrays, *scalars))
     lines = [f"def {name}({arguments}):", f'    """{doc}"""', *(f"    {line}" for line in body)]

@@ -62,7 +62,8 @@ class _Builder:
 class _State:
     """Features: f, f', w = s f' and w', and their metric; the start is the input itself, f = s.
 
-    `twice_a`, `twice_alpha` and `twice_dalpha` are 2 a, 2 alpha and 2 alpha'. A stands for exp(growth) A, so that its logarithm exists where it overflows.
+    `twice_a`, `twice_alpha` and `twice_dalpha` are 2 a, 2 alpha and 2 alpha'. A stands for exp(growth) A, so that its
+    logarithm exists where it overflows.
     """
 
     f: Expr = s

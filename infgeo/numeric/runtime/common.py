@@ -32,15 +32,14 @@ if TYPE_CHECKING:  # In an emitted file these stand above.
         _largest,
         _log,
         _metric_matrix,
-        _narrowed,
         _points,
         _positive,
         _ratio,
+        _rounded,
         _scalar,
         _sqrt,
         _sum_squares,
         _where_nonnegative,
-        _widened,
     )
 
 
@@ -178,15 +177,17 @@ class Geometry:
         network: Callable,
         parameters: dict[str, str],
         own: Sequence[str],
-        vanishes: Callable | None = None,
+        vanishes: Callable | None,
+        wide: bool,
     ) -> None:
         """Hold the formulas; `network` returns the layers from d and the values of `parameters`.
 
-        `logarithm` is that of A, where A may overflow.
+        `logarithm` is that of A, where A may overflow; `wide` says whether functions of |x| are computed in the widest
+        format there is at all points.
         `parameters` are the names of all parameters with their bounds ("> 0", ">= 0" or none), `own` those of the
         activations; `vanishes` says from d and the values of all whether the metric is 0 at x = 0.
         """
-        self.vanishes, self.logarithm = vanishes, logarithm
+        self.vanishes, self.logarithm, self.wide = vanishes, logarithm, wide
         self.laws, self.parts, self.coefficient, self.ricci = laws, parts, coefficient, ricci
         self.network, self.parameters, self.own = network, parameters, own
 
@@ -290,12 +291,8 @@ class Geometry:
     def _radial(self, X: Any, parameters: dict[str, Any], function: Callable) -> Any:
         X = _points(X)
         self._layers(X, parameters)
-        arguments = (_dimension(X), *(_widened(value) for value in self.values(parameters).values()))
-
-        def rounded(x: Any) -> Any:
-            return _narrowed(function(x, _sum_squares(_widened(x)), arguments), x)
-
-        return _at_points(rounded, X)
+        arguments = (_dimension(X), *self.values(parameters).values())
+        return _at_points(lambda x: _rounded(function, x, arguments, self.wide), X)
 
     def metric(self, X: Any, **parameters: Any) -> Any:
         """Return the metric g = A I + B x x^T, (..., d) -> (..., d, d)."""

@@ -63,12 +63,8 @@ def _scalar(name: str, value: Any) -> Any:
         raise InputError(f"{name} = {value!r} must be a number") from error
 
 
-def _widened(x: Any) -> Any:
-    return x
-
-
-def _narrowed(value: Any, _: Any) -> Any:
-    return value
+def _rounded(function: Callable, x: Sequence[Any], arguments: tuple, _: bool) -> Any:
+    return function(x, _sum_squares(x), arguments)
 
 
 def _dimension(points: list) -> Any:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import special
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.common import InputError, _pair_layers
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # In an emitted file these stand below.
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _POINTS = 2**12  # points at a time where each is computed by itself
 _PAIRS = 2**13  # pairs at a time where each is computed by itself
+_MODERATE = 1e8  # squared lengths from its inverse to it keep enough digits in double precision
 _CHUNK = 2**20  # numbers held at a time for such differences
 
 
@@ -90,14 +92,24 @@ def _at_points(function: Callable, X: np.ndarray) -> np.ndarray:
     return result.reshape(X.shape[:-1] + first.shape[1:])
 
 
-# Functions of |x| are computed in long double, which NumPy has everywhere and which is wider than double on x86:
-# that costs little beside what depends on pairs, and one rounding at the end is all that is left of most errors.
-def _widened(x: Any) -> Any:
-    return np.longdouble(x)
+def _rounded(function: Callable, x: np.ndarray, arguments: tuple, wide: bool) -> np.ndarray:
+    """Return function(x, |x|^2, arguments), computed in long double and rounded; not `wide`, in double where that does.
 
+    Long double is wider than double on x86 alone; NumPy has it everywhere.
+    """
 
-def _narrowed(value: np.ndarray, like: np.ndarray) -> np.ndarray:
-    return value.astype(like.dtype, copy=False)
+    def compute(points: np.ndarray, number: Any) -> np.ndarray:
+        dimension, *parameters = arguments
+        return function(points, _sum_squares(number(points)), (dimension, *map(number, parameters))).astype(x.dtype)
+
+    if wide:
+        return compute(x, np.longdouble)
+    rows = x.reshape(-1, x.shape[-1])
+    result, s = compute(rows, np.float64), _sum_squares(rows.astype(float))
+    extreme = (s < _MODERATE**-1) | (s > _MODERATE)
+    if extreme.any():
+        result[extreme] = compute(rows[extreme], np.longdouble)
+    return result.reshape(x.shape[:-1] + result.shape[1:])
 
 
 def _power(x: Any, halves: int) -> Any:
@@ -129,6 +141,10 @@ def _exp_difference(a: Any, b: Any, difference: Any) -> Any:
     return np.where(
         difference >= 0, -np.exp(a) * np.expm1(-np.abs(difference)), np.exp(b) * np.expm1(-np.abs(difference))
     )
+
+
+def _erf(x: Any) -> Any:
+    return special.erf(np.float64(x))
 
 
 def _exp_residual(x: Any, n: int) -> Any:

@@ -71,13 +71,9 @@ def _scalar(name: str, value: Any) -> torch.Tensor:
     return scalar
 
 
-def _widened(x: torch.Tensor) -> torch.Tensor:
-    """Return points in double precision: functions of |x| are computed in it, and rounded once."""
-    return x.double()
-
-
-def _narrowed(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    return value.to(like.dtype)
+def _rounded(function: Callable, x: torch.Tensor, arguments: tuple, _: bool) -> torch.Tensor:
+    """Return function(x, |x|^2, arguments), computed in double precision and rounded."""
+    return function(x, _sum_squares(x.double()), arguments).to(x.dtype)
 
 
 def _dimension(X: torch.Tensor) -> int:
