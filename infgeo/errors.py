@@ -42,6 +42,10 @@ class NotConverged(InfgeoError, ArithmeticError):
     """A numerical integral did not reach its tolerance."""
 
 
+class NotAccurate(InfgeoError, ArithmeticError):
+    """An emitted function misses the bound on its error."""
+
+
 class SingularMetric(InfgeoError, ArithmeticError):
     """A metric that must be inverted is singular (for example width < input dimension)."""
 

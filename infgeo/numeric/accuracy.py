@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from infgeo.symbolic.network import MLP
 
 DIGITS = 50
-# A result of this many digits of cancellation at most is still exact to DIGITS digits.
-_GUARD_DIGITS = 350
+# A result of this many digits of cancellation at most is still exact to DIGITS digits, and of this power of |x|.
+_GUARD_DIGITS, _GUARD_ORDER = 50, 12
 # A logarithm is as accurate as the relative error of its argument: its ulps are those of values of at least 1.
 _FLOOR = {"log_volume_element": 1.0}
 
@@ -72,26 +72,27 @@ def measure(
     worst, count = 0.0, 0
     place: tuple[float, ...] = ()
     function = getattr(reference, quantity)
-    with mpmath.workdps(DIGITS + _GUARD_DIGITS):
-        for point, row in zip(points, values, strict=True):
-            entries = _entries(function, [mpmath.mpf(float(x)) for x in point])
-            for value, truth in zip(np.ravel(row), entries, strict=True):
-                if truth != 0 and not smallest <= abs(truth) <= largest:
-                    continue
-                count += 1
-                error = ulps(value, truth, _FLOOR.get(quantity, 0.0))
-                if not error <= worst:
-                    worst, place = error, tuple(float(x) for x in point)
+    for point, row in zip(points, values, strict=True):
+        exact = exact_values(function, [mpmath.mpf(float(x)) for x in point])
+        for value, truth in zip(np.ravel(row), exact, strict=True):
+            if truth != 0 and not smallest <= abs(truth) <= largest:
+                continue
+            count += 1
+            error = ulps(value, truth, _FLOOR.get(quantity, 0.0))
+            if not error <= worst:
+                worst, place = error, tuple(float(x) for x in point)
     return Accuracy(quantity, worst, place, count)
 
 
-def _entries(function: Callable, point: list) -> list:
-    """Return the exact values at a point; where all digits cancelled, with more digits."""
-    try:
+def exact_values(function: Callable, point: list) -> list:
+    """Return the entries of a function of the mpmath backend at a point, exact to DIGITS digits.
+
+    Formulas cancel like powers of |x| at small and at large points: so many more digits are carried.
+    """
+    length = mpmath.norm(point)
+    lost = abs(int(mpmath.log10(length))) if length else 0
+    with mpmath.workdps(DIGITS + _GUARD_DIGITS + _GUARD_ORDER * lost):
         exact = function(point)
-    except ZeroDivisionError:
-        with mpmath.workdps(4 * mpmath.mp.dps):
-            exact = function(point)
     return list(exact) if isinstance(exact, mpmath.matrix) else [exact]
 
 

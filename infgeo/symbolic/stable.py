@@ -38,6 +38,7 @@ from sympy import (
     fraction,
     ilcm,
     rem,
+    series,
     sqrt,
     together,
 )
@@ -49,6 +50,7 @@ from infgeo.symbolic.simplify import tidy
 
 HALF = Rational(1, 2)
 LARGEST_ORDER = 6  # to which a polynomial is looked at for a zero at v = 0
+TERMS = 20  # of power series
 SHORT = 60  # operations; longer polynomials stay in v
 
 
@@ -132,11 +134,28 @@ def first_layer(law: Dual, u: Symbol, bias: Expr, let: Callable[[Expr], Expr]) -
     """
     b = Dummy("b", nonnegative=True)  # stands for the bias, so that numbers and symbols take the same path
     writer = _Writer(u, b, bias, let)
+
+    def parts(f: Expr) -> list[Expr]:
+        slope = _plain(f.diff(v))
+        J = f * slope + u * (f * _plain(slope.diff(v)) - slope**2)
+        return [writer.stable(part) for part in (f, slope, f + 2 * u * slope, J)]
+
     f = _plain(law.m0)
-    slope = _plain(f.diff(v))
-    h, J = f + 2 * u * slope, f * slope + u * (f * _plain(slope.diff(v)) - slope**2)
-    stable_f = writer.stable(f)
-    return writer.stable(slope) / stable_f, writer.stable(h) / stable_f, writer.stable(J) / stable_f**2
+    forms = parts(f)
+    if f.has(atan, atan2) and f.subs(v, 0) == 0:
+        # Arcs do not cancel symbolically: at small v all of it as power series.
+        polynomial, near = _power_series(f)
+        forms = [where_nonnegative(near, *pair) for pair in zip(parts(polynomial), forms, strict=True)]
+    f, slope, h, J = forms
+    return slope / f, h / f, J / f**2
+
+
+def _power_series(f: Expr) -> tuple[Expr, Expr]:
+    """Return the power series of `f` at v = 0, cut, and a condition >= 0 under which what is cut off is below 1e-20."""
+    x = Dummy("x")
+    polynomial = series(f.xreplace({v: x}), x, 0, TERMS).removeO()
+    last, before = (polynomial.coeff(x, power) for power in (TERMS - 1, TERMS - 2))
+    return polynomial.xreplace({x: v}), Rational(1, 12) - Abs(cancel(last / before)) * v
 
 
 def _plain(expr: Expr) -> Expr:
