@@ -100,7 +100,7 @@ def build() -> Parser:
 
     emit = command("emit", "write the geometry as a standalone module of numeric functions")
     emit.add_argument("activation", metavar="ACTIVATION", help=ACTIVATION)
-    emit.add_argument("--backend", choices=("numpy", "torch", "mpmath"), default="numpy")
+    emit.add_argument("--backend", choices=("numpy", "torch", "jax", "mpmath"), default="numpy")
     emit.add_argument("--depth", type=positive, default=1)
     emit.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
 

@@ -9,7 +9,9 @@ from importlib import resources
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sympy import Eq, Expr, Integer, Symbol, false, pycode
+from sympy import Eq, Expr, Integer, Symbol, false
+from sympy.logic.boolalg import Boolean
+from sympy.printing.pycode import PythonCodePrinter
 
 from infgeo import __version__
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, Delta, c, d, delta, omega, p, q, s
@@ -49,7 +51,7 @@ PUBLIC = {
 OPTIONS = ("out", "threads")
 _WITH_OPTIONS = ("kernel", "ntk", "kernel_and_ntk")
 DEFAULTS = {"sigma_w": DEFAULT_WEIGHT_STD, "sigma_b": DEFAULT_BIAS_STD}
-_IMPORTS = {"numpy": "import numpy as np", "torch": "import torch", "mpmath": "import mpmath"}
+_IMPORTS = {"numpy": "import numpy as np", "torch": "import torch", "jax": "import jax\nimport jax.numpy as jnp\nimport numpy as np", "mpmath": "import mpmath"}
 _HEADER = '''"""Geometry that a network of infinite width induces on its input space.
 
 {network}
@@ -92,7 +94,7 @@ def emit(mlp: MLP, backend: str = "numpy") -> str:
 
     Arguments:
         mlp: an `infgeo.MLP`.
-        backend: "numpy" (also imports scipy.special where it needs erf), "torch" or "mpmath".
+        backend: "numpy" (also imports scipy.special where it needs erf), "torch", "jax" or "mpmath".
 
     Raises:
         NoClosedForm: the activation's kernel has no closed form.
@@ -212,7 +214,7 @@ def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, not
         "derivative_kernel": ("E[phi'(u) phi'(v)]", pair, lambda: dual.m0 is not None and dual.derivative_kernel),
         "derivative_moment": ("E[phi'(u)^2]", [v], lambda: dual.m0),
     }
-    if backend.name == "torch":
+    if backend.differentiable:
         # For its derivatives at coincident points.
         optional |= {
             "derivative_slope": ("The derivative of E[phi'(u)^2]", [v], lambda: tidy(dual.m0.diff(v))),
@@ -290,7 +292,7 @@ def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
         function_source("_metric_parts", parts, [s], scalars, backend, "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
         function_source("_ricci_scalar", program.select([curvature]), [s], scalars, backend, "The Ricci scalar"),
     ]
-    if backend.name == "torch":
+    if backend.differentiable:
         # For its derivatives at x = 0; elsewhere s B/A and x/|x| do.
         doc = "B of g = A I + B x x^T"
         formulas.append(function_source("_metric_coefficient", program.select(["B"]), [s], scalars, backend, doc))
@@ -302,7 +304,7 @@ def _public(mlp: MLP, backend: Backend) -> list[str]:
     names = [symbol.name for symbol in mlp.parameters]
     bounds = {symbol.name: bound_of(symbol) for symbol in mlp.parameters}
     own = tuple(symbol.name for symbol in own_parameters(mlp))
-    coefficient = "_metric_coefficient" if backend.name == "torch" else None
+    coefficient = "_metric_coefficient" if backend.differentiable else None
     sections = [
         _network(mlp, backend),
         f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, {coefficient}, _ricci_scalar, _network, {bounds}, {own},"
@@ -359,7 +361,17 @@ def _vanishing(mlp: MLP) -> str:
     condition = condition.xreplace({part: false for part in condition.atoms(Eq) if part.free_symbols & own})
     if condition == false:
         return "None"
-    return f"lambda {', '.join(['d', *(symbol.name for symbol in mlp.parameters)])}: {pycode(condition)}"
+    return f"lambda {', '.join(['d', *(symbol.name for symbol in mlp.parameters)])}: {_Conditions().doprint(condition)}"
+
+
+class _Conditions(PythonCodePrinter):
+    """Prints conditions on scalars that may be arrays without dimension."""
+
+    def _print_And(self, expr: Boolean) -> str:
+        return " & ".join(f"({self._print(part)})" for part in expr.args)
+
+    def _print_Or(self, expr: Boolean) -> str:
+        return " | ".join(f"({self._print(part)})" for part in expr.args)
 
 
 def bound_of(symbol: Symbol) -> str:

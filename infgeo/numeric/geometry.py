@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist
+from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, MissingExtra
 from infgeo.numeric.emit import DEFAULTS, emit
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ class NumericGeometry:
 
     Arguments:
         mlp: the network.
-        backend: "numpy", "torch" or "mpmath". Points are arrays of it: float32 or float64 (kept) for NumPy and torch,
-            nested lists of mpf for mpmath. torch results are differentiable with respect to points and parameters.
+        backend: "numpy", "torch", "jax" or "mpmath". Points are arrays of it: float32 or float64 (kept) for NumPy, torch
+            and jax (float64 where jax has been told to keep it: `jax_enable_x64`), nested lists of mpf for mpmath.
+            Results of torch and jax are differentiable with respect to points and parameters; those of jax go through
+            jit and vmap too.
         parameters: the values of sigma_w, sigma_b and the activation's parameters that the network leaves symbolic.
 
     Raises InvalidInput for points of another dtype or shape, or that are not finite, naming value and remedy;
@@ -130,7 +132,12 @@ def _module(mlp: MLP, backend: str, method: str) -> dict[str, Any]:
 
         return quadrature_module(mlp)
     namespace: dict[str, Any] = {"__name__": f"infgeo_emitted_{backend}"}
-    exec(compile(emit(mlp, backend), f"<emitted for {backend}>", "exec"), namespace)
+    try:
+        exec(compile(emit(mlp, backend), f"<emitted for {backend}>", "exec"), namespace)
+    except ImportError as error:
+        if backend == "jax":
+            raise MissingExtra("backend = 'jax'", "jax") from error
+        raise
     return namespace
 
 

@@ -46,7 +46,7 @@ def _transformed(tensor: torch.Tensor) -> bool:
 
 
 def _all(condition: Any) -> bool:
-    return bool(torch.all(condition))
+    return bool(torch.all(torch.as_tensor(condition)))
 
 
 def _largest(v: Any) -> Any:
