@@ -19,6 +19,7 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClosedForm, SingularMetric
 from infgeo.numeric.in_place import block_source
 from infgeo.numeric.printing import Backend, backend_named, function_source, scalar_source
+from infgeo.numeric.self_test import closed_forms, self_test_data
 from infgeo.symbolic.difference import difference_program
 from infgeo.symbolic.dual import Dual, dual
 from infgeo.symbolic.existence import degenerate_at_origin
@@ -59,9 +60,9 @@ _HEADER = '''"""Geometry that a network of infinite width induces on its input s
 Functions: {functions}.
 Parameters of each, by name: {parameters}.
 
-Emitted by infgeo {version} for {backend}. Conventions: first layer z = w.x + b with w ~ N(0, sigma_w^2 I{fan_in}) and
+{forms}Emitted by infgeo {version} for {backend}. Conventions: first layer z = w.x + b with w ~ N(0, sigma_w^2 I{fan_in}) and
 b ~ N(0, sigma_b^2); hidden weights N(0, sigma_w^2 / n); features phi(z_j) / sqrt(n) of the last hidden layer. Points
-are arrays (..., d), for kernels (N, d). The Ricci scalar is positive on spheres.
+are arrays (..., d), for kernels (N, d). g = A I + B x x^T; the Ricci scalar R is positive on spheres.
 {notes}"""
 
 from __future__ import annotations
@@ -102,21 +103,32 @@ def emit(mlp: MLP, backend: str = "numpy") -> str:
     """
     if not hasattr(mlp, "layers"):
         raise InvalidInput(f"emit takes a network, not {mlp!r}: pass infgeo.MLP({mlp!r})")
-    return _emit(mlp, backend_named(backend).name)
+    return _emit(mlp, backend_named(backend).name, True)
+
+
+def module_source(mlp: MLP, backend: str) -> str:
+    """Return the source of the functions alone, without provenance and self-test."""
+    return _emit(mlp, backend_named(backend).name, False)
 
 
 @lru_cache(maxsize=64)
-def _emit(mlp: MLP, backend_name: str) -> str:
+def _emit(mlp: MLP, backend_name: str, complete: bool) -> str:
     backend = backend_named(backend_name)
     notes: list[str] = []
     formulas = [*_laws(mlp, backend, notes), *_radial(mlp, backend, notes)]
     sections = [_runtimes(backend.name), *formulas, *_public(mlp, backend)]
-    body = _reachable("\n\n\n".join(sections), PUBLIC)
+    end = ""
+    if complete:
+        # CERTIFICATE: what was measured of each function, as `python FILE` prints it.
+        sections += ["CERTIFICATE: dict[str, Any] = {}", self_test_data(mlp), _runtime("self_test")]
+        end = '\n\nif __name__ == "__main__":\n    raise SystemExit(_self_test())\n'
+    body = _reachable("\n\n\n".join(sections), [*PUBLIC, "_self_test"] if complete else PUBLIC)
     uses = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     header = _HEADER.format(
         network=mlp,
         functions=", ".join(PUBLIC),
         parameters=_signature(mlp) or "none",
+        forms=f"{closed_forms(mlp)}\n" if complete else "",
         version=__version__,
         backend=backend.name,
         fan_in=" / d" if mlp.input_scale else "",
@@ -126,7 +138,7 @@ def _emit(mlp: MLP, backend_name: str) -> str:
     for name, line in _OPTIONAL_IMPORTS.items():
         if name not in uses:
             header = header.replace(line, "")
-    return f"{header}\n__all__ = {list(PUBLIC)}\n\n\n{body}\n"
+    return f"{header}\n__all__ = {list(PUBLIC)}\n\n\n{body}\n{end}"
 
 
 def _reachable(source: str, roots: Iterable[str]) -> str:
@@ -139,7 +151,7 @@ def _reachable(source: str, roots: Iterable[str]) -> str:
         end = node.end_lineno or node.lineno
         texts.append("\n".join(lines[previous:end]).strip("\n"))
         previous = end
-        targets = node.targets if isinstance(node, ast.Assign) else []
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
         defined.update(dict.fromkeys([getattr(node, "name", ""), *names], i))
     pending, kept = [defined[name] for name in roots], set[int]()

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, MissingExtra
-from infgeo.numeric.emit import DEFAULTS, emit
+from infgeo.numeric.emit import DEFAULTS, emit, module_source
 
 if TYPE_CHECKING:
     from infgeo.symbolic.network import MLP
@@ -111,7 +111,7 @@ class NumericGeometry:
 
     @property
     def source(self) -> str:
-        """The source that is run: what `infgeo.emit` returns; raises NoClosedForm where there is none."""
+        """The source of the functions that are run: what `infgeo.emit` returns; raises NoClosedForm where there is none."""
         return emit(self.mlp, self.backend)
 
     def _call(self, name: str, *points: Any, **options: Any) -> Any:
@@ -133,7 +133,7 @@ def _module(mlp: MLP, backend: str, method: str) -> dict[str, Any]:
         return quadrature_module(mlp)
     namespace: dict[str, Any] = {"__name__": f"infgeo_emitted_{backend}"}
     try:
-        exec(compile(emit(mlp, backend), f"<emitted for {backend}>", "exec"), namespace)
+        exec(compile(module_source(mlp, backend), f"<emitted for {backend}>", "exec"), namespace)
     except ImportError as error:
         if backend == "jax":
             raise MissingExtra("backend = 'jax'", "jax") from error

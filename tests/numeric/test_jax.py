@@ -205,7 +205,7 @@ def test_a_vanishing_metric_whether_the_scales_are_known_or_traced(bias_std):
         known = functions[name](points, sigma_w=1.0, sigma_b=bias_std)
         traced = jax.jit(lambda b, name=name: functions[name](points, sigma_w=1.0, sigma_b=b))(bias_std)
         for value in (known, traced):
-            assert np.allclose(value, truth, rtol=1e-12, atol=1e-300, equal_nan=True), name
+            assert np.allclose(value, truth, rtol=1e-12, atol=1e-14, equal_nan=True), name
 
 
 def test_infinite_expectations_are_refused_where_values_are_known():
@@ -268,17 +268,17 @@ def test_bad_scales_and_shapes():
 
 
 def test_the_differences_of_all_pairs_never_stand_in_memory():
-    close_pairs = _module(NETWORKS[0], "jax", "closed_form")["_close_pairs"]
-    shapes = (jax.ShapeDtypeStruct(shape, np.float64) for shape in ((300, 1, 50), (1, 300, 50)))
+    close_pairs = _module(NETWORKS[0], "jax", "closed_form")["_differences_of_pairs"]
+    shapes = [jax.ShapeDtypeStruct((300, 50), np.float64)] * 2
     used = close_pairs.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
-    assert used < 16 * 300 * 300 * 8 < 300 * 300 * 50 * 8
+    assert used < 4 * 300 * 300 * 8 < 300 * 300 * 50 * 8
 
 
 def test_functions_of_scalars_are_right_for_known_and_for_traced_values():
     module = _module(NETWORKS[0], "jax", "closed_form") | {"jax": jax, "jnp": jnp}
     source = (infgeo.numeric.emit.resources.files("infgeo.numeric.runtime") / "for_jax.py").read_text()
     exec(compile(source, "for_jax", "exec"), module)
-    a = sp.Symbol("a", positive=True)
+    a = sp.Symbol("a", real=True)
     functions = [sp.exp, sp.log, sp.sin, sp.cos, sp.sinh, sp.cosh, sp.tanh, sp.atan, sp.asin, sp.acos, sp.sqrt, sp.erf]
     for function in (*functions, lambda x: sp.atan2(x, 2), lambda x: sp.Max(x, sp.Rational(1, 3)), sp.sign, sp.Abs):
         expr = function(-a / 2) if function in (sp.sign, sp.Abs) else function(a / 2)

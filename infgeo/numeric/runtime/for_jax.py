@@ -192,7 +192,12 @@ def _sum_squares(X: jax.Array) -> jax.Array:
     return (X * X).sum(axis=-1)
 
 
-@jax.jit  # so that the differences of all pairs never stand in memory
+@jax.jit
+def _differences_of_pairs(X: jax.Array, Y: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return `_close_pairs` of every pair of rows, a row at a time: all differences together never stand in memory."""
+    return jax.lax.map(lambda x: _close_pairs(x[None], Y), X)
+
+
 def _close_pairs(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return |x - y|^2, |x|^2 - |y|^2 and |x|^2 |y|^2 - (x.y)^2.
 
@@ -216,7 +221,7 @@ def _leading_half(a: jax.Array) -> jax.Array:
 def _pairs(X: jax.Array, Y: jax.Array) -> SimpleNamespace:
     """Return the state (p, q, c, omega, delta, Delta) of every pair of rows: of the inputs themselves."""
     sx, sy = _sum_squares(X)[:, None], _sum_squares(Y)[None, :]
-    distance, omega, gram = _close_pairs(X[:, None, :], Y[None, :, :])
+    distance, omega, gram = _differences_of_pairs(X, Y)
     xy = jnp.matmul(X, Y.T, precision="highest")
     # x.y from the norms where the points coincide: then c = p to the bit, with the derivatives of x.y.
     xy = jnp.where(distance == 0, (sx + sy - distance) / 2, xy)
@@ -284,3 +289,18 @@ def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[jax.
     near = _squared_distance_near(law.derivative_moment, law.derivative_slope, state, scalars)
     across = law.moment(state.p, *scalars) - law.moment(state.q, *scalars)
     return jnp.where(same, near, squared), jnp.where(same, across, moments)
+
+
+def _formats() -> list[tuple[str, int, Callable, int]]:
+    """Return the formats of the self-test: name, bits, what makes points, and how many points make blocks: none."""
+    jax.config.update("jax_enable_x64", True)
+    return [(dtype.__name__, bits, lambda rows, dtype=dtype: np.array(rows, dtype), 0) for dtype, bits in _BITS.items()]
+
+
+_BITS: dict[Any, int] = {np.float64: 53, np.float32: 24}
+
+
+def _mixed_derivative(function: Callable, x: Any) -> jax.Array:
+    """Return the derivative of function(x, y) with respect to both, at y = x."""
+    x = jnp.asarray(x)
+    return jax.jacfwd(jax.jacrev(function, argnums=1), argnums=0)(x, x)
