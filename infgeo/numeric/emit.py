@@ -52,7 +52,12 @@ PUBLIC = {
 OPTIONS = ("out", "threads")
 _WITH_OPTIONS = ("kernel", "ntk", "kernel_and_ntk")
 DEFAULTS = {"sigma_w": DEFAULT_WEIGHT_STD, "sigma_b": DEFAULT_BIAS_STD}
-_IMPORTS = {"numpy": "import numpy as np", "torch": "import torch", "jax": "import jax\nimport jax.numpy as jnp\nimport numpy as np", "mpmath": "import mpmath"}
+_IMPORTS = {
+    "numpy": "import numpy as np",
+    "torch": "import torch",
+    "jax": "import jax\nimport jax.numpy as jnp\nimport numpy as np",
+    "mpmath": "import mpmath",
+}
 _HEADER = '''"""Geometry that a network of infinite width induces on its input space.
 
 {network}
@@ -60,9 +65,11 @@ _HEADER = '''"""Geometry that a network of infinite width induces on its input s
 Functions: {functions}.
 Parameters of each, by name: {parameters}.
 
-{forms}Emitted by infgeo {version} for {backend}. Conventions: first layer z = w.x + b with w ~ N(0, sigma_w^2 I{fan_in}) and
-b ~ N(0, sigma_b^2); hidden weights N(0, sigma_w^2 / n); features phi(z_j) / sqrt(n) of the last hidden layer. Points
-are arrays (..., d), for kernels (N, d). g = A I + B x x^T; the Ricci scalar R is positive on spheres.
+{forms}Emitted by infgeo {version} for {backend}; run as a program, it checks itself.
+
+Conventions: first layer z = w.x + b with w ~ N(0, sigma_w^2 I{fan_in}) and b ~ N(0, sigma_b^2); hidden weights
+N(0, sigma_w^2 / n); features phi(z_j) / sqrt(n) of the last hidden layer. Points are arrays (..., d), for kernels
+(N, d). g = A I + B x x^T; the Ricci scalar R is positive on spheres.
 {notes}"""
 
 from __future__ import annotations
@@ -151,7 +158,9 @@ def _reachable(source: str, roots: Iterable[str]) -> str:
         end = node.end_lineno or node.lineno
         texts.append("\n".join(lines[previous:end]).strip("\n"))
         previous = end
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
         defined.update(dict.fromkeys([getattr(node, "name", ""), *names], i))
     pending, kept = [defined[name] for name in roots], set[int]()

@@ -21,10 +21,10 @@ class NumericGeometry:
 
     Arguments:
         mlp: the network.
-        backend: "numpy", "torch", "jax" or "mpmath". Points are arrays of it: float32 or float64 (kept) for NumPy, torch
-            and jax (float64 where jax has been told to keep it: `jax_enable_x64`), nested lists of mpf for mpmath.
-            Results of torch and jax are differentiable with respect to points and parameters; those of jax go through
-            jit and vmap too.
+        backend: "numpy", "torch", "jax" or "mpmath". Points are arrays of it: float32 or float64 (kept) for NumPy,
+            torch and jax (float64 where jax has been told to keep it: `jax_enable_x64`), nested lists of mpf for
+            mpmath. Results of torch and jax are differentiable with respect to points and parameters; those of jax go
+            through jit and vmap too.
         parameters: the values of sigma_w, sigma_b and the activation's parameters that the network leaves symbolic.
 
     Raises InvalidInput for points of another dtype or shape, or that are not finite, naming value and remedy;
@@ -111,7 +111,7 @@ class NumericGeometry:
 
     @property
     def source(self) -> str:
-        """The source of the functions that are run: what `infgeo.emit` returns; raises NoClosedForm where there is none."""
+        """The source of the functions, as `infgeo.emit` returns it; raises NoClosedForm where there is none."""
         return emit(self.mlp, self.backend)
 
     def _call(self, name: str, *points: Any, **options: Any) -> Any:

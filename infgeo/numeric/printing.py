@@ -74,7 +74,7 @@ TORCH = Backend(
 JAX = Backend(
     "jax",
     _prefixed("jnp", _NUMPY, sqrt="_sqrt", atan2="_atan2", expm1="jnp.expm1", log1p="jnp.log1p", erf="jax.lax.erf"),
-    _prefixed("_scalars", _NUMPY, sqrt="_scalars.sqrt", expm1="_scalars.expm1", log1p="_scalars.log1p", erf="_scalars.erf"),
+    {name: f"_scalars.{name}" for name in (*_NUMPY, "sqrt", "expm1", "log1p", "erf")},
     differentiable=True,
 )
 _MP = _prefixed("mpmath", _MPMATH, sqrt="mpmath.sqrt", expm1="mpmath.expm1", log1p="mpmath.log1p", erf="mpmath.erf")

@@ -264,7 +264,9 @@ def test_bad_scales_and_shapes():
     for leading in ((), (0,), (2, 5)):
         assert geo.metric(np.ones((*leading, 3), np.float32)).shape == (*leading, 3, 3)
     assert geo.kernel(np.empty((0, 3)), X).shape == (0, 5)
-    assert close(geo.kernel([[1, 0], [jnp.asarray(0.0), 1.0]]), infgeo.MLP("erf").numeric(1.0, 0.5).kernel(np.eye(2)), 8)
+    assert close(
+        geo.kernel([[1, 0], [jnp.asarray(0.0), 1.0]]), infgeo.MLP("erf").numeric(1.0, 0.5).kernel(np.eye(2)), 8
+    )
 
 
 def test_the_differences_of_all_pairs_never_stand_in_memory():
