@@ -156,7 +156,7 @@ def test_sources_hold_nothing_that_is_not_used(mlp, backend):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = {(alias.asname or alias.name).split(".")[0] for alias in node.names} - {"annotations"}
         else:
-            targets = getattr(node, "targets", [])
+            targets = getattr(node, "targets", [node.target] if isinstance(node, ast.AnnAssign) else [])
             names = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
             names |= {node.name} if hasattr(node, "name") else set()
         assert names <= used | set(infgeo.emit.__globals__["PUBLIC"]) | {"__all__"}, names - used
@@ -164,6 +164,7 @@ def test_sources_hold_nothing_that_is_not_used(mlp, backend):
     local = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     local |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     local |= {node.name for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.name}
+    local |= {part.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for part in node.names}
     local |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     assert used <= defined | local | set(dir(builtins))
 

@@ -122,6 +122,16 @@ _scalars = SimpleNamespace(
 )
 
 
+def _widened(x: Any) -> Any:
+    """Return points in double precision where jax keeps it: functions of |x| are computed in it, and rounded once."""
+    double = jax.config.read("jax_enable_x64") and isinstance(x, (jax.Array, np.ndarray))
+    return x.astype(np.float64) if double else x
+
+
+def _narrowed(value: Any, like: Any) -> Any:
+    return value.astype(like.dtype)
+
+
 def _dimension(X: jax.Array) -> int:
     return X.shape[-1]
 
