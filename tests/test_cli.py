@@ -368,7 +368,7 @@ def test_bad_points_files(name, tmp_path, capsys):
         (["derive", "erf", "--quantity", "torsion"], "torsion"),
         (["derive"], "ACTIVATION"),
         ([], "required"),
-        (["emit", "erf", "--backend", "jax"], "jax"),
+        (["emit", "erf", "--backend", "cupy"], "jax"),
         (["emit", "erf", "-o", "/nowhere/at/all.py"], "cannot write"),
         (["validate", "erf"], "--input-dim"),
         ([*VALIDATE, "--weight-std", "0"], "0"),

@@ -98,9 +98,9 @@ def build() -> Parser:
     derive.add_argument("--format", choices=("text", "latex", "python"), default="text")
     derive.add_argument("--explicit", action="store_true", help="substitute the named values of long formulas")
 
-    emit = command("emit", "write the geometry as a standalone module of numeric functions")
+    emit = command("emit", "write the geometry as a standalone module of numeric functions, which checks itself if run")
     emit.add_argument("activation", metavar="ACTIVATION", help=ACTIVATION)
-    emit.add_argument("--backend", choices=("numpy", "torch", "mpmath"), default="numpy")
+    emit.add_argument("--backend", choices=("numpy", "torch", "jax", "mpmath"), default="numpy")
     emit.add_argument("--depth", type=positive, default=1)
     emit.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
 

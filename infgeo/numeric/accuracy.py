@@ -56,10 +56,12 @@ def measure(
         quantity: "metric", "volume_element", "log_volume_element", "ricci_scalar" or "kernel_diag".
         points: (N, d) of float32 or float64; the dtype is that of the arithmetic.
         weight_std, bias_std, parameters: as for `MLP.numeric`.
-        backend: "numpy" or "torch".
+        backend: "numpy", "torch" or "jax".
     """
-    if backend not in ("numpy", "torch"):
-        raise InvalidInput(f"backend = {backend!r} must be 'numpy' or 'torch': mpmath is what they are compared with")
+    if backend not in ("numpy", "torch", "jax"):
+        raise InvalidInput(
+            f"backend = {backend!r} must be 'numpy', 'torch' or 'jax': mpmath is what they are compared with"
+        )
     tested = numeric(mlp, weight_std, bias_std, backend, parameters)
     argument: Any = points
     if backend == "torch":

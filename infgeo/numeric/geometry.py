@@ -8,10 +8,11 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist
-from infgeo.numeric.emit import DEFAULTS, emit
+from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, MissingExtra
+from infgeo.numeric.emit import DEFAULTS, emit, module_source
 
 if TYPE_CHECKING:
+    from infgeo.numeric.certificate import Certificate
     from infgeo.symbolic.network import MLP
 
 
@@ -21,8 +22,10 @@ class NumericGeometry:
 
     Arguments:
         mlp: the network.
-        backend: "numpy", "torch" or "mpmath". Points are arrays of it: float32 or float64 (kept) for NumPy and torch,
-            nested lists of mpf for mpmath. torch results are differentiable with respect to points and parameters.
+        backend: "numpy", "torch", "jax" or "mpmath". Points are arrays of it: float32 or float64 (kept) for NumPy,
+            torch and jax (float64 where jax has been told to keep it: `jax_enable_x64`), nested lists of mpf for
+            mpmath. Results of torch and jax are differentiable with respect to points and parameters; those of jax go
+            through jit and vmap too.
         parameters: the values of sigma_w, sigma_b and the activation's parameters that the network leaves symbolic.
 
     Raises InvalidInput for points of another dtype or shape, or that are not finite, naming value and remedy;
@@ -108,8 +111,20 @@ class NumericGeometry:
         return self._call("ricci_scalar", X)
 
     @property
+    def certificate(self) -> Mapping[str, tuple[Certificate, ...]]:
+        """Function -> what is measured of it against 50 digits, in float64 and float32; takes some seconds at first."""
+        from infgeo.numeric.certificate import certify
+
+        if self.method != "closed_form" or self.backend == "mpmath":
+            raise InvalidInput(
+                f"certificates are for closed forms in floating point, this is {self.method} for {self.backend}"
+            )
+        found = [part for dtype in ("float64", "float32") for part in certify(self.mlp, self.backend, dtype)]
+        return {name: tuple(part for part in found if part.quantity == name) for name in {p.quantity for p in found}}
+
+    @property
     def source(self) -> str:
-        """The source that is run: what `infgeo.emit` returns; raises NoClosedForm where there is none."""
+        """The source of the functions, as `infgeo.emit` returns it; raises NoClosedForm where there is none."""
         return emit(self.mlp, self.backend)
 
     def _call(self, name: str, *points: Any, **options: Any) -> Any:
@@ -130,7 +145,12 @@ def _module(mlp: MLP, backend: str, method: str) -> dict[str, Any]:
 
         return quadrature_module(mlp)
     namespace: dict[str, Any] = {"__name__": f"infgeo_emitted_{backend}"}
-    exec(compile(emit(mlp, backend), f"<emitted for {backend}>", "exec"), namespace)
+    try:
+        exec(compile(module_source(mlp, backend), f"<emitted for {backend}>", "exec"), namespace)
+    except ImportError as error:
+        if backend == "jax":
+            raise MissingExtra("backend = 'jax'", "jax") from error
+        raise
     return namespace
 
 

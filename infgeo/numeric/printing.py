@@ -1,4 +1,4 @@
-"""From SymPy expressions to the source text of straight-line functions, for NumPy, torch and mpmath.
+"""From SymPy expressions to the source text of straight-line functions, for NumPy, torch, jax and mpmath.
 
 What lambdify gets wrong is handled here: constants become literals, subexpressions of the parameters alone are
 computed once as scalars (so that float32 arrays stay float32), negative powers never pass through an overflowing
@@ -43,11 +43,12 @@ class Backend:
     """How one array library spells things.
 
     Arguments:
-        name: "numpy", "torch" or "mpmath".
+        name: "numpy", "torch", "jax" or "mpmath".
         functions: SymPy function name -> source text of the function on arrays.
         scalar_functions: the same on scalars, the parameters.
         exact_numbers: whether constants are printed as exact expressions rather than as literals.
         wide: whether formulas are for long doubles too: constants of more digits, powers by products.
+        differentiable: whether results have derivatives, so that those at coincident points need formulas of their own.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Backend:
     scalar_functions: Mapping[str, str]
     exact_numbers: bool = False
     wide: bool = False
+    differentiable: bool = False
 
 
 def _prefixed(prefix: str, names: Mapping[str, str], **extra: str) -> dict[str, str]:
@@ -76,10 +78,17 @@ TORCH = Backend(
         "torch", _TORCH, sqrt="_sqrt", atan2="_atan2", expm1="torch.expm1", log1p="torch.log1p", erf="torch.special.erf"
     ),
     _prefixed("torch", _TORCH, sqrt="torch.sqrt", expm1="torch.expm1", log1p="torch.log1p", erf="torch.special.erf"),
+    differentiable=True,
+)
+JAX = Backend(
+    "jax",
+    _prefixed("jnp", _NUMPY, sqrt="_sqrt", atan2="_atan2", expm1="jnp.expm1", log1p="jnp.log1p", erf="jax.lax.erf"),
+    {name: f"_scalars.{name}" for name in (*_NUMPY, "sqrt", "expm1", "log1p", "erf")},
+    differentiable=True,
 )
 _MP = _prefixed("mpmath", _MPMATH, sqrt="mpmath.sqrt", expm1="mpmath.expm1", log1p="mpmath.log1p", erf="mpmath.erf")
 MPMATH = Backend("mpmath", _MP, _MP, exact_numbers=True)
-BACKENDS = {backend.name: backend for backend in (NUMPY, TORCH, MPMATH)}
+BACKENDS = {backend.name: backend for backend in (NUMPY, TORCH, JAX, MPMATH)}
 
 
 def backend_named(name: str) -> Backend:
@@ -208,7 +217,7 @@ def function_source(
     Arguments:
         program: its inputs must be among `arrays` and `scalars`.
         arrays: the arguments that are arrays; a result that contains none of them takes the shape of the first.
-        scalars: the parameters: Python floats (numpy), tensors without dimension (torch), mpf (mpmath).
+        scalars: the parameters: Python floats (numpy, jax if known), tensors without dimension (torch), mpf (mpmath).
         doc: one line, the docstring.
         deep: whether powers of the same base may share their work at the cost of a rounding or two.
     """

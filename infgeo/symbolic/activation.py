@@ -51,7 +51,7 @@ from infgeo.errors import InvalidInput, NoClosedForm
 _RESERVED = {
     *("d", "r", "s", "s_x", "s_y", "xy", "x", "y", "X", "Y", "z", "p", "q", "c", "u", "v", "Delta", "omega", "delta"),
     *("sigma_w", "sigma_b", "weight_std", "bias_std", "backend", "parameters", "self", "like"),
-    *("np", "special", "torch", "mpmath", "math", "out", "threads"),
+    *("np", "special", "torch", "jax", "jnp", "mpmath", "math", "out", "threads"),
 }
 _NUMBERED = re.compile(r"[ct][0-9]+|[a-zA-Z]+_[0-9]+[a-z]?|[a-zA-Z]+_(sum|out)|_.*")
 ZERO, ONE = Integer(0), Integer(1)

@@ -201,7 +201,7 @@ class MLP:
 
         Arguments:
             weight_std, bias_std: values for scales left symbolic; by default those of arXiv 2301.11375, 1 and 1.
-            backend: "numpy", "torch" or "mpmath".
+            backend: "numpy", "torch", "jax" or "mpmath".
             method: "closed_form", which raises NoClosedForm where there is none, or "quadrature", for any activation:
                 slow, in NumPy alone, to a relative tolerance that each evaluation verifies (`tolerance`).
             parameters: values of the activation's own parameters, by name.

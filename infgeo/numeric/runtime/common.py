@@ -198,7 +198,7 @@ class Geometry:
             values[name] = number = _scalar(name, value)
             bound = self.parameters[name]
             valid = {"> 0": number > 0, ">= 0": number >= 0}.get(bound, True)
-            if not valid or number - number != 0:
+            if not _all(valid) or not _all(number - number == 0):
                 raise InputError(f"{name} = {value} must be finite" + (f" and {bound}" if bound else ""))
         return values
 
@@ -309,10 +309,21 @@ class Geometry:
 
     def _regular_parts(self, s: Any, arguments: tuple) -> tuple:
         """Return A, s B/A and (A + s B)/A; where the metric vanishes, at x = 0, what multiplies A = 0 is finite."""
-        if self.vanishes is None or not self.vanishes(*arguments):
+        singular = self._singular(s, arguments)
+        if singular is None:
             return self.parts(s, *arguments)
-        A, shear, eta = self.parts(_where_nonnegative(-s, s + 1, s), *arguments)
-        return _where_nonnegative(-s, 0 * A, A), shear, eta
+        A, shear, eta = self.parts(_where_nonnegative(singular, s + 1, s), *arguments)
+        return _where_nonnegative(singular, 0 * A, A), shear, eta
+
+    def _singular(self, s: Any, arguments: tuple) -> Any:
+        """Return what is negative but where the metric vanishes, at x = 0; None where no value of the scales does it.
+
+        Whether they do may be unknown yet, in a transformation of jax.
+        """
+        condition = None if self.vanishes is None else self.vanishes(*arguments)
+        if condition is None or not _all(condition):
+            return None
+        return _where_nonnegative(0 * s + condition - 1, -s, -s - 1)
 
     def volume_element(self, X: Any, **parameters: Any) -> Any:
         """Return sqrt(det g), (..., d) -> (...)."""
@@ -337,9 +348,10 @@ class Geometry:
         """Return the Ricci scalar, positive on spheres, (..., d) -> (...); not a number where the metric vanishes."""
 
         def ricci(x: Any, s: Any, arguments: tuple) -> Any:
-            if self.vanishes is None or not self.vanishes(*arguments):
+            singular = self._singular(s, arguments)
+            if singular is None:
                 return self.ricci(s, *arguments)
-            R = self.ricci(_where_nonnegative(-s, s + 1, s), *arguments)
-            return _where_nonnegative(-s, R * float("nan"), R)
+            R = self.ricci(_where_nonnegative(singular, s + 1, s), *arguments)
+            return _where_nonnegative(singular, R * float("nan"), R)
 
         return self._radial(X, parameters, ricci)

@@ -181,3 +181,18 @@ def _lost_digits(x: Sequence[Any], y: Sequence[Any]) -> int:
     distance = mpmath.fsum(((a - b) ** 2 for a, b in zip(x, y, strict=True)))
     size = 1 + _sum_squares(x) + _sum_squares(y)
     return 10 + (int(2 * mpmath.log10(size / distance)) if distance else 0)
+
+
+def _formats() -> list[tuple]:
+    """Return the format of the self-test: name, bits that are compared, what makes points; there are no blocks."""
+    mpmath.mp.dps = 40
+    return [("mpmath", 80, list, 0)]
+
+
+_mixed_derivative: Callable | None = None
+_SAME = 0  # what the self-test allows between the same formula in two functions
+
+
+def _ready(function: Callable) -> Callable:
+    """Return a function as the self-test calls it."""
+    return function

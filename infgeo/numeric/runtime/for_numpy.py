@@ -279,3 +279,20 @@ def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[np.n
     """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]; branches not taken may divide by zero."""
     with np.errstate(all="ignore"):
         return law.difference(state.p, state.q, state.omega, state.delta, state.c, state.Delta, *scalars)
+
+
+def _formats() -> list[tuple]:
+    """Return the formats of the self-test: name, bits, what makes points, and how many points make blocks."""
+    return [
+        (dtype.__name__, bits, lambda rows, dtype=dtype: np.array(rows, dtype), 70) for dtype, bits in _BITS.items()
+    ]
+
+
+_BITS: dict[Any, int] = {np.float64: 53, np.float32: 24}
+_mixed_derivative: Callable | None = None
+_SAME = 0  # what the self-test allows between the same formula in two functions
+
+
+def _ready(function: Callable) -> Callable:
+    """Return a function as the self-test calls it."""
+    return function

@@ -46,7 +46,7 @@ def _transformed(tensor: torch.Tensor) -> bool:
 
 
 def _all(condition: Any) -> bool:
-    return bool(torch.all(condition))
+    return bool(torch.all(torch.as_tensor(condition)))
 
 
 def _largest(v: Any) -> Any:
@@ -254,3 +254,24 @@ def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[torc
     near = _squared_distance_near(law.derivative_moment, law.derivative_slope, state, scalars)
     across = law.moment(state.p, *scalars) - law.moment(state.q, *scalars)
     return torch.where(same, near, squared), torch.where(same, across, moments)
+
+
+def _formats() -> list[tuple]:
+    """Return the formats of the self-test: name, bits, what makes points, and how many points make blocks."""
+    formats = (("float64", torch.float64, 53), ("float32", torch.float32, 24))
+    return [
+        (name, bits, lambda rows, dtype=dtype: torch.tensor(rows, dtype=dtype), 70) for name, dtype, bits in formats
+    ]
+
+
+def _mixed_derivative(function: Callable, x: torch.Tensor) -> torch.Tensor:
+    """Return the derivative of function(x, y) with respect to both, at y = x."""
+    return torch.func.jacfwd(torch.func.jacrev(function, argnums=1), argnums=0)(x, x)
+
+
+_SAME = 0  # what the self-test allows between the same formula in two functions
+
+
+def _ready(function: Callable) -> Callable:
+    """Return a function as the self-test calls it."""
+    return function

@@ -1,0 +1,88 @@
+"""Every function of every closed form of the catalogue against 50 digits, by the certificates that emission writes."""
+
+import numpy as np
+import pytest
+
+import infgeo
+from infgeo.errors import InvalidInput, NotAccurate
+from infgeo.numeric import certificate
+from infgeo.numeric.certificate import PAIRWISE, POINTWISE, certify
+
+NUMERIC_ONLY = ("elu", "sigmoid", "silu", "softplus", "tanh")
+CLOSED = [name for name in infgeo.activations.available() if name not in NUMERIC_ONLY]
+JUMPS = ("sign", "step")
+DEEP = ("cos", "gaussian", "gelu", "sin")
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_one_layer_within_eight_ulp(name):
+    """|x| from 1e-150 to 1e150, double precision."""
+    found = {part.quantity: part for part in certify(infgeo.MLP(name))}
+    assert set(found) == {"kernel", "kernel_distance"} if name in JUMPS else {*PAIRWISE, *POINTWISE}
+    for part in found.values():
+        assert part.holds, str(part)
+        assert part.count > 20
+
+
+@pytest.mark.parametrize("name", ["erf", "relu", "gelu", "sin", "gaussian", "square"])
+def test_single_precision(name):
+    for part in certify(infgeo.MLP(name), dtype="float32"):
+        assert part.holds, str(part)
+        assert part.quantity in PAIRWISE or part.worst <= 1, str(part)
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_three_layers_within_64_ulp(name):
+    for part in certify(infgeo.MLP(name, depth=3)):
+        assert part.quantity in PAIRWISE or part.worst <= 64, str(part)
+
+
+def test_layers_that_differ():
+    mlp = infgeo.MLP(["erf", infgeo.layers.Residual("gelu"), infgeo.layers.RMSNorm(1)])
+    for part in certify(mlp):
+        assert part.holds, str(part)
+
+
+def test_what_misses_its_bound_is_refused(monkeypatch):
+    mlp = infgeo.MLP("relu", weight_std=1, bias_std=0)
+    monkeypatch.setattr(certificate, "_bound", lambda *_: -1.0)
+    certify.cache_clear()
+    with pytest.raises(NotAccurate, match="kernel for numpy in float64: within .* misses its bound"):
+        infgeo.emit(mlp)
+    source = infgeo.emit(mlp, certificate="stated")
+    certify.cache_clear()
+    namespace = {"__name__": "emitted"}
+    exec(source, namespace)
+    stated = namespace["ricci_scalar"].certificate["float64"]
+    assert stated["bound_in_ulp"] == -1.0
+    assert stated["lengths"][0] < 1e-149
+    with pytest.raises(InvalidInput, match="'required', 'stated', 'none'"):
+        infgeo.emit(mlp, certificate="maybe")
+    exec(infgeo.emit(mlp, certificate="none"), namespace)
+    assert namespace["kernel"].certificate == {}
+
+
+def test_geometries_carry_certificates():
+    found = infgeo.MLP("relu").numeric().certificate
+    assert [part.dtype for part in found["metric"]] == ["float64", "float32"]
+    assert found["metric"][0].relative_error < 1e-15
+    with pytest.raises(InvalidInput, match="mpmath"):
+        _ = infgeo.MLP("relu").numeric(backend="mpmath").certificate
+
+
+def test_a_wrong_digit_is_seen(monkeypatch):
+    """A formula off by 1e-14 misses its bound."""
+    from infgeo.numeric.geometry import NumericGeometry
+
+    right = NumericGeometry.ricci_scalar
+
+    def wrong(self, X):
+        value = right(self, X)
+        return value * (1 + 1e-14) if isinstance(value, np.ndarray) else value
+
+    monkeypatch.setattr(NumericGeometry, "ricci_scalar", wrong)
+    certify.cache_clear()
+    found = {part.quantity: part for part in certify(infgeo.MLP("erf"))}
+    certify.cache_clear()
+    assert not found["ricci_scalar"].holds
+    assert found["metric"].holds
