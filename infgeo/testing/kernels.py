@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.network import MLP
 from infgeo.testing.coincidence import Coincidence
@@ -30,6 +32,7 @@ def check_kernel(
     metric: Callable | None = None,
     points: Any = None,
     input_dim: int = 3,
+    dtype: Any = "float64",
     seed: int = 0,
     skip: Collection[str] = (),
     raises: bool = True,
@@ -52,6 +55,7 @@ def check_kernel(
             (N, d) -> (N, d, d), to be checked against k; by default those that k comes with.
         points: rows (N, d), N >= 2, to check at; default 7 of lengths up to 3, with 0 and special pairs added.
         input_dim: d of the default points.
+        dtype: "float64" or "float32", of the points that k is given.
         seed: of points and simulated networks.
         skip: names of checks to leave out.
         raises: whether to raise where a check fails; the report is returned otherwise.
@@ -75,8 +79,10 @@ def check_kernel(
     """
     if kind not in KINDS:
         raise InvalidInput(f"kind = {kind!r} must be 'nngp' or 'ntk'")
+    if dtype not in ("float64", "float32", np.float64, np.float32):
+        raise InvalidInput(f"dtype = {dtype!r} must be 'float64' or 'float32'")
     functions = {"diagonal": diagonal, "distance": distance, "metric": metric}
-    subject = subject_of(k, weight_std, bias_std, parameters, network, kind, input_dim, functions)
+    subject = subject_of(k, weight_std, bias_std, parameters, network, kind, input_dim, functions, np.dtype(dtype))
     at = points_for(subject, points, input_dim, seed)
     checks = [make(requirement, skip) for requirement in requirements_of(subject, at, seed)]
     configuration: dict[str, Any] = {"d": at.all.shape[1], "seed": seed}

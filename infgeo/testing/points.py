@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sympy import true
 
 from infgeo.conventions import d, s
-from infgeo.errors import InvalidInput
+from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.testing.subject import Subject
 
 REACH = 3.0  # |x| of the longest point
@@ -50,24 +51,45 @@ def points_for(subject: Subject, points: Any, input_dim: int, seed: int) -> Poin
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         reach, note = _reach(subject, input_dim)
         general = directions * np.geomspace(0.03, 1.0, 7)[:, None] * reach
-        more = [general[5], np.zeros(input_dim), 0.5 * general[6], -general[4]]
+        more = [general[5], 0.5 * general[6], -general[4]]
+        if _has_value_at_zero(subject, general):
+            more.append(np.zeros(input_dim))
+        else:
+            note = "; ".join(part for part in (note, "x = 0 is left out, where the formula is 0/0") if part)
     turn = generator.normal(size=general.shape[1])
-    turn *= np.linalg.norm(general[1]) / np.linalg.norm(turn)
+    turn = turn * np.linalg.norm(general[1]) / np.linalg.norm(turn)
+    general = subject.rounded(general)
     near = [general[1] + 1e-9 * turn, general[1] + 1e-5 * turn]
-    return Points(general, np.concatenate([general, more, near]), note)
+    return Points(general, subject.rounded(np.concatenate([general, more, near])), note)
+
+
+def _has_value_at_zero(subject: Subject, general: np.ndarray) -> bool:
+    """Whether a formula can be evaluated at x = 0; functions must."""
+    if subject.formula is None:
+        return True
+    zero = np.zeros_like(general[:1])
+    try:
+        values = subject.gram(np.concatenate([zero, general[:1]]), None)
+    except ZeroDivisionError:
+        return False
+    return bool(np.isfinite(values).all())
 
 
 def _reach(subject: Subject, input_dim: int) -> tuple[float, str]:
     """Return how long points may be: activations that grow like exp(a z^2) have a kernel up to a variance only."""
     truth = subject.truth
-    if truth is None or truth.mlp.domain == True:  # noqa: E712
+    try:
+        domain = true if truth is None else truth.mlp.domain
+    except NoClosedForm:
+        domain = true
+    if truth is None or domain == true:
         return REACH, ""
     numbers = {symbol: truth.values[symbol.name] for symbol in truth.mlp.parameters} | {d: input_dim}
     for factor in _SHRINKING:
         # The tails need room: expectations of phi^2 that barely exist are sums of rare events.
-        if bool(truth.mlp.domain.subs(s, 2 * (REACH * factor) ** 2).subs(numbers)):
-            return REACH * factor, f"points up to |x| = {REACH * factor:g}: finite where {truth.mlp.domain}"
+        if bool(domain.subs(s, 2 * (REACH * factor) ** 2).subs(numbers)):
+            return REACH * factor, f"points up to |x| = {REACH * factor:g}: finite where {domain}"
     raise InvalidInput(
-        f"{subject.name}: its expectations are finite where {truth.mlp.domain}, which leaves no points at"
+        f"{subject.name}: its expectations are finite where {domain}, which leaves no points at"
         f" {dict(truth.values)}: pass smaller weight_std and bias_std"
     )

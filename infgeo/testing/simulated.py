@@ -20,14 +20,13 @@ from infgeo.symbolic.layers import Residual, RMSNorm
 from infgeo.testing.outcome import NotApplicable, Requirement
 from infgeo.testing.points import Points
 from infgeo.testing.subject import Subject, Truth
-from infgeo.validation.statistics import extrapolate, student_p
 
 if TYPE_CHECKING:
     import torch
 
 LEVEL = 1e-4
 WIDTH, SAMPLES = 1024, 64  # of one layer
-LADDER, DEEP_SAMPLES = (64, 128, 192, 256), 48
+LADDER, DEEP_SAMPLES = (64, 128, 256, 384), 64
 LONGEST = 1.0  # the points are shortened to this norm: tails grow with the variance
 MOST_SKEWNESS = 0.2
 _POINTS = 3
@@ -49,7 +48,7 @@ def _compare(subject: Subject, points: Points, seed: int) -> tuple[float, float,
     general = points.general[-_POINTS:]
     lengths = np.linalg.norm(general, axis=1, keepdims=True)
     shorter = general / np.maximum(lengths, np.finfo(float).tiny) * np.minimum(lengths, LONGEST)
-    shorter = shorter * np.linspace(0.6, 1.0, len(shorter))[:, None]
+    shorter = subject.rounded(shorter * np.linspace(0.6, 1.0, len(shorter))[:, None])
     deep = len(truth.mlp.layers) > 1
     _require_light_tails(truth, shorter, LADDER[0] * DEEP_SAMPLES if deep else WIDTH * SAMPLES)
     theory = subject.gram(shorter, None)
@@ -67,6 +66,8 @@ def _verdict(
     theory: np.ndarray, means: np.ndarray, errors: np.ndarray, widths: tuple[int, ...], samples: int
 ) -> tuple[float, float, str]:
     """Return 1 - adjusted p, its bound, and the largest z; means and errors are (widths, N, N)."""
+    from infgeo.validation.statistics import extrapolate, student_p  # the package around it loads torch
+
     p_values, largest, where = [], 0.0, (0, 0)
     for at in combinations_with_replacement(range(len(theory)), 2):
         mean, error = means[(slice(None), *at)], errors[(slice(None), *at)]
@@ -121,11 +122,13 @@ def _skewness(function: PiecewiseFunction, v: float, order: int) -> float:
         parts = [np.where(w > 0, square**k * w, 0.0) for k in (1, 2, 3)]
         first, second, third = (part.sum() for part in parts)
         variance = second - first**2
+        if not np.isfinite(third):
+            return np.inf
         if variance <= 1e-12 * second:
             return 0.0
         skewness = abs(third - 3 * first * second + 2 * first**3) / variance**1.5
     at_the_edge = parts[2][[0, -1]].max() > 1e-6 * third
-    return np.inf if at_the_edge or not np.isfinite(skewness) else float(skewness)
+    return np.inf if at_the_edge else float(skewness)
 
 
 def _grams(truth: Truth, points: np.ndarray, width: int, seeds: np.ndarray) -> Iterator[np.ndarray]:
@@ -139,7 +142,12 @@ def _grams(truth: Truth, points: np.ndarray, width: int, seeds: np.ndarray) -> I
     x = torch.from_numpy(points)
     for seed in seeds:
         network = sample_network(
-            truth.mlp, points.shape[1], width, int(seed), parameters=truth.own or None, **truth.scales
+            truth.mlp,
+            points.shape[1],
+            width,
+            int(seed),
+            parameters=truth.own or None,
+            **truth.scales,  # type: ignore[arg-type]
         )
         if truth.kind == "ntk":
             yield tangent_gram(network, truth, x, int(seed)).numpy()

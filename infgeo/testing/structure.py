@@ -145,17 +145,17 @@ class Structure:
     def continuity(self) -> tuple[float, float, str]:
         """Return the largest ratio of squared distances at relative steps of 1e-12 and 1e-4."""
         worst, note = 0.0, ""
-        for x in self.points.general[-3:]:
+        for x in self.points.general[-1 if self.subject.slow else -3 :]:
             step = np.roll(x, 1) if len(x) > 1 else x
-            near, far = (self._squared(x, x + size * step) for size in (1e-12, 1e-4))
-            floor = 4 * self.slack * float(self.subject.gram(x[None], None)[0, 0])
+            near, far = (abs(self._squared(x, x + size * step)) for size in (1e-12, 1e-4))
+            floor = 4 * self.slack * abs(float(self.subject.gram(x[None], None)[0, 0]))
             ratio = max(near - floor, 0.0) / max(far, np.finfo(float).tiny)
             if not ratio <= worst:
                 worst, note = ratio, f"at x = {_text(x)}"
         return worst, 0.5, note
 
     def _squared(self, x: np.ndarray, y: np.ndarray) -> float:
-        k = self.subject.gram(np.stack([x, y]), None)
+        k = self.subject.gram(self.subject.rounded(np.stack([x, y])), None)
         return float(k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0])
 
     def distance(self) -> tuple[float, float, str]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import mpmath
@@ -62,7 +63,9 @@ class Subject:
         formula: k(x, y) of lists of mpf, for kernels that are formulas.
         truth: the network.
         same_bits: whether all diagonals must agree to the bit.
+        slow: whether values take milliseconds each, so that fewer are asked for.
         missing: why an optional function is missing.
+        dtype: what points are rounded to.
     """
 
     name: str
@@ -75,7 +78,13 @@ class Subject:
     formula: Callable[[list, list], Any] | None = None
     truth: Truth | None = None
     same_bits: bool = False
+    slow: bool = False
     missing: Mapping[str, str] | None = None
+    dtype: Any = np.float64
+
+    def rounded(self, X: np.ndarray) -> np.ndarray:
+        """Return points as the kernel sees them, in float64."""
+        return X.astype(self.dtype).astype(float)
 
     @cached_property
     def reasons(self) -> dict[str, str]:
@@ -98,26 +107,26 @@ def subject_of(
     network: MLP | None,
     kind: str,
     input_dim: int,
-    functions: Mapping[str, Callable | None],
+    functions: Mapping[str, Callable | None] = MappingProxyType({}),
+    dtype: Any = np.float64,
 ) -> Subject:
     """Return `k` as a subject; see `check_kernel` for what it may be."""
-    given = {"sigma_w": weight_std, "sigma_b": bias_std} | dict(parameters)
-    given = {name: value for name, value in given.items() if value is not None}
+    given = given_values(weight_std, bias_std, parameters)
     if isinstance(k, MLP):
         k = k.kernel if kind == "nngp" else k.ntk
     if isinstance(k, Kernel):
         subject = _of_formula(k, given, input_dim)
     elif isinstance(getattr(k, "__self__", None), NumericGeometry) and k.__name__ in KINDS.values():
         kind = next(key for key, name in KINDS.items() if name == k.__name__)
-        subject = _of_geometry(k.__self__, kind)
+        subject = _of_geometry(k.__self__, kind, dtype)
     elif isinstance(k, NumericGeometry):
-        subject = _of_geometry(k, kind)
+        subject = _of_geometry(k, kind, dtype)
     elif type(k).__module__ in ("infgeo.adapters.sklearn", "infgeo.adapters.gpytorch"):
-        subject = replace(_of_callable(k), truth=_truth_of_adapter(k))
+        subject = _of_adapter(k, dtype)
     elif callable(getattr(k, "kernel", None)) and callable(getattr(k, "kernel_diag", None)):
-        subject = _of_module(k, kind)  # a file that `infgeo.emit` wrote
+        subject = _of_module(k, kind, dtype)  # a file that `infgeo.emit` wrote
     elif callable(k):
-        subject = _of_callable(k)
+        subject = _of_callable(k, dtype)
     else:
         raise InvalidInput(
             f"k = {k!r} is no kernel: pass an infgeo.Kernel, what MLP.numeric returns, or a function k(X, Y=None)"
@@ -126,7 +135,14 @@ def subject_of(
         if not isinstance(network, MLP):
             raise InvalidInput(f"network = {network!r} must be an infgeo.MLP")
         subject = replace(subject, truth=Truth(network, kind, values_of(network.parameters, given)))
-    return replace(subject, **{name: _double(function) for name, function in functions.items() if function})
+    theirs = {name: _double(function) for name, function in functions.items() if function}
+    return replace(subject, dtype=dtype, **theirs)  # type: ignore[arg-type]
+
+
+def given_values(weight_std: float | None, bias_std: float | None, parameters: Mapping[str, float]) -> dict[str, float]:
+    """Return the values that were given, by the name of the symbol."""
+    scales = {"sigma_w": weight_std, "sigma_b": bias_std}
+    return {name: value for name, value in scales.items() if value is not None} | dict(parameters)
 
 
 def values_of(symbols: Any, given: Mapping[str, float]) -> dict[str, float]:
@@ -181,7 +197,16 @@ def _of_formula(k: Kernel, given: Mapping[str, float], input_dim: int) -> Subjec
         truth = Truth(network, "nngp" if isinstance(k, NetworkKernel) else "ntk", values)
     name = f"{type(k).__name__} of {network}" if network is not None else f"k(x, y) = {k.expr}"
     return Subject(
-        name, gram, float(np.finfo(float).eps), on_diagonal, None, _metric_of(k, numbers), None, formula, truth, missing=missing
+        name,
+        gram,
+        float(np.finfo(float).eps),
+        on_diagonal,
+        None,
+        _metric_of(k, numbers),
+        None,
+        formula,
+        truth,
+        missing=missing,
     )
 
 
@@ -208,14 +233,14 @@ def _in_mpmath(expr: Expr, arguments: tuple[Symbol, ...], numbers: Mapping[Symbo
     return value
 
 
-def _of_geometry(geometry: NumericGeometry, kind: str) -> Subject:
+def _of_geometry(geometry: NumericGeometry, kind: str, dtype: Any) -> Subject:
     truth = Truth(geometry.mlp, kind, {name: float(value) for name, value in geometry.parameters.items()})
     scales = ", ".join(f"{name} = {value:g}" for name, value in truth.values.items())
     name = f"{KINDS[kind]} of {geometry.mlp} in {geometry.backend}, {geometry.method.replace('_', ' ')}; {scales}"
-    subject = replace(_of_functions(geometry, kind, geometry.backend), name=name, truth=truth)
+    subject = replace(_of_functions(geometry, kind, geometry.backend, dtype), name=name, truth=truth)
     if geometry.method == "quadrature":
         missing = {**(subject.missing or {}), "quadrature": "k is integrated numerically itself"}
-        return replace(subject, epsilon=_QUADRATURE, missing=missing)
+        return replace(subject, epsilon=_QUADRATURE, slow=True, missing=missing)
     if kind == "ntk":
         numbers = {symbol: mpmath.mpf(truth.values[symbol.name]) for symbol in geometry.mlp.parameters}
 
@@ -226,22 +251,18 @@ def _of_geometry(geometry: NumericGeometry, kind: str) -> Subject:
     return replace(subject, same_bits=True)
 
 
-def _of_module(module: Any, kind: str) -> Subject:
+def _of_module(module: Any, kind: str, dtype: Any) -> Subject:
     source = next((name for name in ("torch", "mpmath") if hasattr(module, name)), "numpy")
-    return replace(_of_functions(module, kind, source), same_bits=True)
+    return replace(_of_functions(module, kind, source, dtype), same_bits=True)
 
 
-def _of_functions(geometry: Any, kind: str, backend: str) -> Subject:
+def _of_functions(geometry: Any, kind: str, backend: str, dtype: Any) -> Subject:
     """Return the subject of an object with kernel, ntk, kernel_diag and the other functions of emitted modules."""
-    if backend == "mpmath":
-        epsilon, enter = float(np.finfo(float).eps), np.ndarray.tolist
-    else:
-        enter = _to_torch if backend == "torch" else _as_it_is
-        epsilon = float(np.finfo(float).eps)
+    into: Any = {"mpmath": lambda X, _: X.tolist(), "torch": _to_torch, "numpy": np.ndarray.astype}[backend]
 
     def called(function: Callable) -> Callable:
         def call(X: np.ndarray, *Y: np.ndarray | None) -> np.ndarray:
-            return _to_numpy(function(*(None if part is None else enter(part) for part in (X, *Y))))
+            return _to_numpy(function(*(None if part is None else into(part, dtype) for part in (X, *Y))))
 
         return call
 
@@ -250,7 +271,7 @@ def _of_functions(geometry: Any, kind: str, backend: str) -> Subject:
     return Subject(
         getattr(geometry, "__name__", type(geometry).__name__),
         called(getattr(geometry, KINDS[kind])),
-        epsilon,
+        float(np.finfo(dtype).eps),
         called(geometry.kernel_diag if nngp else geometry.ntk_diag),
         called(geometry.kernel_distance) if nngp else None,
         called(geometry.metric) if nngp else None,
@@ -259,23 +280,23 @@ def _of_functions(geometry: Any, kind: str, backend: str) -> Subject:
     )
 
 
-def _of_callable(k: Callable) -> Subject:
+def _of_callable(k: Callable, dtype: Any) -> Subject:
     """Return the subject of a function k(X, Y=None), of scikit-learn's kernels, or of GPyTorch's."""
     name = getattr(k, "__name__", None) or str(k).partition("\n")[0]
     gpytorch = sys.modules.get("gpytorch")
     if gpytorch is not None and isinstance(k, gpytorch.kernels.Kernel):
-        return _of_gpytorch(k, type(k).__name__)
+        return _of_gpytorch(k, type(k).__name__, dtype)
     of_sklearn = sys.modules.get("sklearn.gaussian_process.kernels")
     diagonal = None
     if of_sklearn is not None and isinstance(k, of_sklearn.Kernel):
-        diagonal = _double(k.diag)
-    probe = np.array([[0.5, 0.25], [0.25, 0.5]])
+        diagonal = _double(lambda X: k.diag(X.astype(dtype)))
+    probe = np.array([[0.5, 0.25], [0.25, 0.5]], dtype)
     graph = None
     try:
         value = k(probe, None)
     except Exception as first:
         try:
-            value = k(_to_torch(probe), None)
+            value = k(_to_torch(probe, dtype), None)
         except Exception as second:
             raise InvalidInput(
                 f"k = {name} takes neither arrays nor tensors as k(X, None): {type(first).__name__}: {first};"
@@ -287,51 +308,53 @@ def _of_callable(k: Callable) -> Subject:
         graph = k
 
     def gram(X: np.ndarray, Y: np.ndarray | None = None) -> np.ndarray:
-        enter = _to_torch if in_torch else _as_it_is
-        return _to_numpy(k(enter(X), None if Y is None else enter(Y)))
+        into = _to_torch if in_torch else np.ndarray.astype
+        return _to_numpy(k(into(X, dtype), None if Y is None else into(Y, dtype)))
 
-    dtype = np.asarray(_to_numpy(value, keep=True)).dtype
-    return Subject(name, gram, _epsilon(dtype), diagonal, graph=graph)
+    result = _to_numpy(value, keep=True).dtype
+    coarser = max(np.finfo(part).eps for part in (dtype, result if result.kind == "f" else dtype))
+    return Subject(name, gram, float(coarser), diagonal, graph=graph)
 
 
-def _of_gpytorch(k: Any, name: str) -> Subject:
+def _of_gpytorch(k: Any, name: str, dtype: Any) -> Subject:
     def dense(x: Any, y: Any = None) -> Any:
         return k(x, x if y is None else y).to_dense()
 
     def gram(X: np.ndarray, Y: np.ndarray | None = None) -> np.ndarray:
-        return _to_numpy(dense(_to_torch(X), None if Y is None else _to_torch(Y)))
+        return _to_numpy(dense(_to_torch(X, dtype), None if Y is None else _to_torch(Y, dtype)))
 
     def diagonal(X: np.ndarray) -> np.ndarray:
-        return _to_numpy(k(_to_torch(X), diag=True))
+        return _to_numpy(k(_to_torch(X, dtype), diag=True))
 
     # Parameters are kept in float32 unless told otherwise, and some kernels compute in their precision.
     dtypes = {str(parameter.dtype) for parameter in k.parameters()}
-    epsilon = float(np.finfo(np.float32 if "torch.float32" in dtypes else float).eps)
+    epsilon = float(np.finfo(np.float32 if "torch.float32" in dtypes else dtype).eps)
     return Subject(name, gram, epsilon, diagonal, graph=dense)
 
 
-def _truth_of_adapter(k: Any) -> Truth:
+def _of_adapter(k: Any, dtype: Any) -> Subject:
+    """Return the subject of a kernel of `infgeo.adapters`, which knows its network."""
     from infgeo.adapters.network import network
 
-    if hasattr(k, "mlp"):
-        return Truth(k.mlp, k.kind, k.own | {"sigma_w": float(k.weight_std), "sigma_b": float(k.bias_std)})
-    mlp = network(k.activation, k.depth, k.kind, k.parameters)
-    own = {name: float(value) for name, value in (k.parameters or {}).items()}
-    return Truth(mlp, k.kind, own | {"sigma_w": float(k.weight_std), "sigma_b": float(k.bias_std)})
+    subject = _of_callable(k, dtype)
+    scales = {"sigma_w": k.weight_std, "sigma_b": k.bias_std}
+    if not hasattr(k, "mlp"):
+        own = {name: float(value) for name, value in (k.parameters or {}).items()}
+        mlp = network(k.activation, k.depth, k.kind, k.parameters)
+        return replace(subject, truth=Truth(mlp, k.kind, own | {name: float(v) for name, v in scales.items()}))
+    if any(value.numel() > 1 for value in scales.values()):
+        return replace(subject, missing={"truth": "a batch of kernels has no single network"})
+    return replace(subject, truth=Truth(k.mlp, k.kind, k.own | {name: v.item() for name, v in scales.items()}))
 
 
 def _double(function: Callable) -> Callable:
     return lambda *points: _to_numpy(function(*points))
 
 
-def _to_torch(X: np.ndarray) -> Any:
+def _to_torch(X: np.ndarray, dtype: Any) -> Any:
     import torch
 
-    return torch.from_numpy(np.array(X))
-
-
-def _as_it_is(X: np.ndarray) -> np.ndarray:
-    return X
+    return torch.from_numpy(X.astype(dtype))
 
 
 def _to_numpy(value: Any, keep: bool = False) -> np.ndarray:
@@ -341,7 +364,3 @@ def _to_numpy(value: Any, keep: bool = False) -> np.ndarray:
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     return np.asarray(value) if keep else np.asarray(value, dtype=float)
-
-
-def _epsilon(dtype: np.dtype) -> float:
-    return float(np.finfo(dtype).eps if dtype.kind == "f" else np.finfo(float).eps)
