@@ -124,14 +124,15 @@ class InfiniteWidthKernel(Kernel):
         value, bounds = getattr(self, name), getattr(self, f"{name}_bounds")
         if isinstance(value, bool) or not isinstance(value, Real):
             raise InvalidInput(f"{name} = {value!r} must be a real number")
-        if not (math.isfinite(value) and (value > 0 or (value == 0 and name == "bias_std"))):
+        number = float(value)
+        if not (math.isfinite(number) and (number > 0 or (number == 0 and name == "bias_std"))):
             raise InvalidInput(f"{name} = {value} must be finite and {'>= 0' if name == 'bias_std' else '> 0'}")
         if isinstance(bounds, str):
             proper = bounds == "fixed"
         else:
-            pair = np.ravel(np.asarray(bounds, dtype=object))
+            pair: Any = np.ravel(np.asarray(bounds, dtype=object))
             numbers = len(pair) == 2 and all(isinstance(end, Real) for end in pair)
-            proper = numbers and 0 < pair[0] <= pair[1]
+            proper = numbers and 0 < float(pair[0]) <= float(pair[1])
         if not proper:
             raise InvalidInput(f"{name}_bounds = {bounds!r} must be a pair of numbers 0 < low <= high, or 'fixed'")
         return Hyperparameter(name, "numeric", "fixed" if value == 0 else bounds)

@@ -120,7 +120,7 @@ def _values(
     if not possible:
         assert reason is not None
         raise reason
-    return possible[0]
+    return possible[-1]  # of the smallest scales, where points are longest
 
 
 def _probe(mlp: MLP, values: Mapping[str, float]) -> Subject:

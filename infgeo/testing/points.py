@@ -56,9 +56,9 @@ def points_for(subject: Subject, points: Any, input_dim: int, seed: int) -> Poin
             more.append(np.zeros(input_dim))
         else:
             note = "; ".join(part for part in (note, "x = 0 is left out, where the formula is 0/0") if part)
-    turn = generator.normal(size=general.shape[1])
-    turn = turn * np.linalg.norm(general[1]) / np.linalg.norm(turn)
-    general = subject.rounded(general)
+    normal = generator.normal(size=general.shape[1])
+    turn = normal / np.linalg.norm(normal) * np.linalg.norm(general[1])
+    general = subject.rounded(np.asarray(general))
     near = [general[1] + 1e-9 * turn, general[1] + 1e-5 * turn]
     return Points(general, subject.rounded(np.concatenate([general, more, near])), note)
 
@@ -88,7 +88,8 @@ def _reach(subject: Subject, input_dim: int) -> tuple[float, str]:
     for factor in _SHRINKING:
         # The tails need room: expectations of phi^2 that barely exist are sums of rare events.
         if bool(domain.subs(s, 2 * (REACH * factor) ** 2).subs(numbers)):
-            return REACH * factor, f"points up to |x| = {REACH * factor:g}: finite where {domain}"
+            shorter = f"points up to |x| = {REACH * factor:g}: finite where {domain}"
+            return REACH * factor, shorter if factor < 1 else ""
     raise InvalidInput(
         f"{subject.name}: its expectations are finite where {domain}, which leaves no points at"
         f" {dict(truth.values)}: pass smaller weight_std and bias_std"
