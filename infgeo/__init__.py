@@ -24,6 +24,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "finite": ("infgeo.finite", None),
     "kernels": ("infgeo.symbolic.kernels", None),
     "layers": ("infgeo.symbolic.layers", None),
+    "testing": ("infgeo.testing", None),
     "validate": ("infgeo.validation", "validate"),
 }
 
@@ -40,6 +41,7 @@ __all__ = [
     "finite",
     "kernels",
     "layers",
+    "testing",
     "validate",
 ]
 

@@ -50,6 +50,19 @@ class SingularMetric(InfgeoError, ArithmeticError):
     """A metric that must be inverted is singular (for example width < input dimension)."""
 
 
+class ConformanceError(InfgeoError, AssertionError):
+    """A kernel or an activation misses a requirement of `infgeo.testing`; `report` holds all of them."""
+
+    def __init__(self, message: str, report: object = None) -> None:
+        """Hold the message and the report."""
+        super().__init__(message)
+        self.report = report
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep `report` when the exception crosses processes."""
+        return type(self), (str(self), self.report)
+
+
 class MissingExtra(InfgeoError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from infgeo.results import Comparison, Trend, ValidationReport
 
@@ -24,18 +24,18 @@ def table(report: ValidationReport, every_row: bool = False) -> str:
     if report.rows:
         shown = report.rows if every_row else _worst_rows(report)
         title = "comparisons" if every_row else "worst comparison of each quantity (R > 0 on spheres)"
-        parts.append(f"{title}\n" + _align(_comparison_cells(shown, report, every_row)))
+        parts.append(f"{title}\n" + align(_comparison_cells(shown, report, every_row)))
     if report.trends:
         trends = report.trends if every_row else _worst_trends(report)
-        parts.append("trends in width\n" + _align(_trend_cells(trends)))
+        parts.append("trends in width\n" + align(_trend_cells(trends)))
     if report.failures and not every_row:
         rows = [check for check in report.failures if isinstance(check, Comparison)]
         trends = [check for check in report.failures if isinstance(check, Trend)]
         listed = _comparison_cells(rows[:20], report, every_row=True) if rows else []
         text = [
             "failed checks",
-            *([_align(listed)] if listed else []),
-            *([_align(_trend_cells(trends[:20]))] if trends else []),
+            *([align(listed)] if listed else []),
+            *([align(_trend_cells(trends[:20]))] if trends else []),
         ]
         parts.append("\n".join(text))
     parts += [f"note: {note}" for note in report.notes]
@@ -131,10 +131,11 @@ def _trend_cells(trends: Sequence[Trend]) -> list[list[str]]:
     return cells
 
 
-def _align(cells: list[list[str]]) -> str:
-    """Return the cells in columns: the first flush left, the last two as well, all others flush right."""
+def align(cells: list[list[str]], left: Collection[int] | None = None) -> str:
+    """Return the cells in columns: `left` flush left (by default the first and the last), all others flush right."""
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    left = {0, len(widths) - 1} | ({1, len(widths) - 2} if "law" in cells[0] else set())
+    if left is None:
+        left = {0, len(widths) - 1} | ({1, len(widths) - 2} if "law" in cells[0] else set())
     lines = []
     for row in cells:
         padded = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]

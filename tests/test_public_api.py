@@ -30,6 +30,7 @@ def test_all_is_pinned():
         "finite",
         "kernels",
         "layers",
+        "testing",
         "validate",
     ]
 

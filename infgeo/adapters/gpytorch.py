@@ -19,6 +19,7 @@ from gpytorch.priors import Prior
 from torch.autograd import forward_ad
 
 _SCALES = ("weight_std", "bias_std")
+_BLOCK = 48  # pairs of points whose kernel is computed at a time
 
 
 class InfiniteWidthKernel(gpytorch.kernels.Kernel):
@@ -73,6 +74,8 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         priors = {"weight_std": weight_std_prior, "bias_std": bias_std_prior}
         values = {"weight_std": weight_std, "bias_std": bias_std}
         for name in _SCALES:
+            _require(constraints[name], Interval, f"{name}_constraint", "a constraint of GPyTorch")
+            _require(priors[name], Prior, f"{name}_prior", "a prior of GPyTorch")
             raw = torch.nn.Parameter(torch.zeros(*self.batch_shape, 1, 1))
             self.register_parameter(f"raw_{name}", raw)
             self.register_constraint(f"raw_{name}", constraints[name] or Positive())
@@ -104,7 +107,12 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
 
     def _set_scale(self, name: str, value: Any) -> None:
         raw, constraint = getattr(self, f"raw_{name}"), getattr(self, f"raw_{name}_constraint")
-        tensor = torch.as_tensor(value).to(raw)
+        try:
+            tensor = torch.as_tensor(None if isinstance(value, bool) else value).to(raw)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InvalidInput(f"{name} = {value!r} must be a number or a tensor") from error
+        if tensor.numel() not in (1, raw.numel()):
+            raise InvalidInput(f"{name} has shape {tuple(tensor.shape)}: pass a number, or shape {tuple(raw.shape)}")
         if not bool(((tensor > 0) & tensor.isfinite() & constraint.check(tensor)).all()):
             raise InvalidInput(f"{name} = {value} must be finite, > 0 and fulfil its constraint {constraint}")
         self.initialize(**{f"raw_{name}": constraint.inverse_transform(tensor)})
@@ -113,6 +121,10 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         self, x1: torch.Tensor, x2: torch.Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
     ) -> torch.Tensor:
         """Return k(x1, x2), (..., N, d), (..., M, d) -> (..., N, M), or with `diag` the values k(x1_i, x2_i)."""
+        if x1.dtype != x2.dtype or x1.device != x2.device:
+            raise InvalidInput(
+                f"x1 is {x1.dtype} on {x1.device} and x2 {x2.dtype} on {x2.device}: give both one dtype and one device"
+            )
         same = x1 is x2 or (_constant(x1) and _constant(x2) and torch.equal(x1, x2))
         if last_dim_is_batch:
             x1, x2 = (x.transpose(-1, -2).unsqueeze(-1) for x in (x1, x2))
@@ -141,13 +153,19 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         if len(x1) != len(x2):
             raise InvalidInput(f"diag = True with {len(x1)} and {len(x2)} points: pass as many of one as of the other")
         function = getattr(geometry, method_name(self.kind))
-        parts = [function(a[None], b[None])[0, 0] for a, b in zip(x1, x2, strict=True)]
-        return torch.stack(parts) if parts else x1.new_empty(0)
+        # A call costs as much as some thousand values: diagonals of square blocks.
+        parts = [function(a, b).diagonal() for a, b in zip(x1.split(_BLOCK), x2.split(_BLOCK), strict=True)]
+        return torch.cat(parts)
 
 
 def _constant(x: torch.Tensor) -> bool:
     """Whether nothing is differentiated through x; equal values of two variables are not one variable."""
     return not x.requires_grad and forward_ad.unpack_dual(x).tangent is None
+
+
+def _require(value: Any, kind: type, name: str, what: str) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise InvalidInput(f"{name} = {value!r} must be {what}, or None")
 
 
 class _Getter:

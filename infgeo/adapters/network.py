@@ -23,7 +23,13 @@ def network(activation: Any, depth: int, kind: str, parameters: Mapping[str, flo
     """
     if kind not in KINDS:
         raise InvalidInput(f"kind = {kind!r} must be 'nngp' or 'ntk'")
-    mlp = _network(tuple(activation) if isinstance(activation, (list, tuple)) else activation, depth)
+    layers = tuple(activation) if isinstance(activation, (list, tuple)) else activation
+    try:
+        mlp = _network(layers, depth)
+    except TypeError as error:
+        raise InvalidInput(f"activation = {activation!r} must be a name, text, a SymPy expression or a list") from error
+    if isinstance(layers, tuple) and depth not in (1, mlp.depth):
+        raise InvalidInput(f"depth = {depth}, and activation lists {mlp.depth} layers: leave depth out")
     own = {symbol.name for symbol in mlp.parameters} - {"sigma_w", "sigma_b"}
     given = set(parameters or {})
     if own != given:
@@ -33,7 +39,7 @@ def network(activation: Any, depth: int, kind: str, parameters: Mapping[str, flo
     return mlp
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64, typed=True)  # depth True or 1.0 is not 1
 def _network(activation: Any, depth: int) -> MLP:
     return MLP(list(activation)) if isinstance(activation, tuple) else MLP(activation, depth=depth)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from numbers import Real
 from typing import Any
 
@@ -74,12 +77,19 @@ class InfiniteWidthKernel(Kernel):
     @property
     def hyperparameter_weight_std(self) -> Hyperparameter:
         """The standard deviation of the weights."""
-        return Hyperparameter("weight_std", "numeric", self.weight_std_bounds)
+        return self._hyperparameter("weight_std")
 
     @property
     def hyperparameter_bias_std(self) -> Hyperparameter:
         """The standard deviation of the biases; fixed where it is 0."""
-        return Hyperparameter("bias_std", "numeric", "fixed" if self.bias_std == 0 else self.bias_std_bounds)
+        return self._hyperparameter("bias_std")
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """The logarithms of the bounds of `theta`; raises InvalidInput where they exclude the value, as a call does."""
+        for name in _SCALES:
+            self._check_inside(name)
+        return super().bounds
 
     def __call__(self, X: Any, Y: Any = None, eval_gradient: bool = False) -> Any:
         """Return k(X, Y), (N, d), (M, d) -> (N, M), and with `eval_gradient` its gradient (N, N, free parameters).
@@ -104,21 +114,42 @@ class InfiniteWidthKernel(Kernel):
         return False
 
     def __repr__(self) -> str:
-        scales = ", ".join(f"{name}={getattr(self, name):.3g}" for name in _SCALES)
-        return f"{type(self).__name__}({self.activation!r}, depth={self.depth}, {scales}, kind={self.kind!r})"
+        scales = [f"{name}={_short(getattr(self, name))}" for name in _SCALES]
+        parameters = [] if self.parameters is None else [f"parameters={self.parameters!r}"]
+        parts = [repr(self.activation), f"depth={self.depth}", *scales, f"kind={self.kind!r}", *parameters]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def _hyperparameter(self, name: str) -> Hyperparameter:
+        """Return a scale as a hyperparameter, its value and bounds checked: both have logarithms, or it is fixed."""
+        value, bounds = getattr(self, name), getattr(self, f"{name}_bounds")
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise InvalidInput(f"{name} = {value!r} must be a real number")
+        number = float(value)
+        if not (math.isfinite(number) and (number > 0 or (number == 0 and name == "bias_std"))):
+            raise InvalidInput(f"{name} = {value} must be finite and {'>= 0' if name == 'bias_std' else '> 0'}")
+        if isinstance(bounds, str):
+            proper = bounds == "fixed"
+        else:
+            pair: Any = np.ravel(np.asarray(bounds, dtype=object))
+            numbers = len(pair) == 2 and all(isinstance(end, Real) for end in pair)
+            proper = numbers and 0 < float(pair[0]) <= float(pair[1])
+        if not proper:
+            raise InvalidInput(f"{name}_bounds = {bounds!r} must be a pair of numbers 0 < low <= high, or 'fixed'")
+        return Hyperparameter(name, "numeric", "fixed" if value == 0 else bounds)
+
+    def _check_inside(self, name: str) -> None:
+        """Raise InvalidInput where a free value is outside its bounds."""
+        item = self._hyperparameter(name)
+        if item.fixed:
+            return
+        value, (low, high) = getattr(self, name), np.ravel(item.bounds)
+        if not low * (1 - _SLACK) <= value <= high * (1 + _SLACK):
+            bounds = getattr(self, f"{name}_bounds")
+            raise InvalidInput(f"{name} = {value} is outside {name}_bounds = {bounds}: widen them, or pass 'fixed'")
 
     def _network(self) -> Any:
         for name in _SCALES:
-            value, bounds = getattr(self, name), getattr(self, f"{name}_bounds")
-            if isinstance(value, bool) or not isinstance(value, Real):
-                raise InvalidInput(f"{name} = {value!r} must be a real number")
-            if isinstance(bounds, str) and bounds != "fixed":
-                raise InvalidInput(f"{name}_bounds = {bounds!r} must be a pair of numbers or 'fixed'")
-            if isinstance(bounds, str) or value == 0:
-                continue
-            low, high = np.ravel(bounds)[:2]
-            if not low * (1 - _SLACK) <= value <= high * (1 + _SLACK):
-                raise InvalidInput(f"{name} = {value} is outside {name}_bounds = {bounds}: widen them, or pass 'fixed'")
+            self._check_inside(name)
         return network(self.activation, self.depth, self.kind, self.parameters)
 
     def _scales(self) -> tuple[float, float]:
@@ -127,8 +158,8 @@ class InfiniteWidthKernel(Kernel):
     def _gradient(self, mlp: Any, X: np.ndarray) -> np.ndarray:
         """Return the derivatives with respect to the logarithms, one pass of forward differentiation for each."""
         import torch
-        from torch.autograd import forward_ad
 
+        forward_ad = _forward_ad()
         points = torch.from_numpy(np.array(X))
         free = [item.name for item in self.hyperparameters if not item.fixed]
         gradient = np.empty((len(X), len(X), len(free)), X.dtype)
@@ -144,9 +175,27 @@ class InfiniteWidthKernel(Kernel):
         return gradient
 
 
+@lru_cache(maxsize=1)
+def _forward_ad() -> Any:
+    """Return torch's forward differentiation, loaded: at its first use it calls what torch itself has deprecated."""
+    import torch
+    from torch.autograd import forward_ad
+
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)
+        forward_ad.make_dual(torch.zeros(1), torch.ones(1))
+    return forward_ad
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, Real) else repr(value)
+
+
 def _rows(X: Any) -> np.ndarray:
     """Return points as rows; a single point may come without its row, as from `pairwise_kernels`."""
     if hasattr(X, "toarray"):
         raise InvalidInput("X is a sparse matrix, and these kernels are dense: pass X.toarray()")
+    if np.ma.is_masked(X):
+        raise InvalidInput("X is masked, and these kernels need every coordinate: drop or fill the masked points")
     array = np.atleast_2d(np.asarray(X))
     return array.astype(float) if array.dtype.kind in "iub" else array

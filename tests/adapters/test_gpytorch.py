@@ -155,6 +155,52 @@ def test_bad_input_is_one_clear_error():
         ({"bias_std": float("inf")}, "bias_std = inf must be finite"),
         ({"weight_std": 3.0, "weight_std_constraint": gpytorch.constraints.Interval(0.5, 2.0)}, "constraint"),
         ({"ard_num_dims": 2}, "ard_num_dims = 2"),
+        ({"weight_std": "a"}, "weight_std = 'a' must be a number"),
+        ({"weight_std": None}, "weight_std = None must be a number"),
+        ({"weight_std": True}, "weight_std = True must be a number"),
+        ({"bias_std": torch.ones(2)}, r"bias_std has shape \(2,\)"),
+        ({"weight_std_prior": 3}, "weight_std_prior = 3 must be a prior"),
+        ({"bias_std_constraint": 3}, "bias_std_constraint = 3 must be a constraint"),
+        ({"activation": ["erf", "relu"], "depth": 3}, "activation lists 2 layers"),
     ):
         with pytest.raises(InvalidInput, match=message):
             InfiniteWidthKernel(**settings)
+    with pytest.raises(InvalidInput, match=r"x1 is torch.float64 on cpu and x2 torch.float32"):
+        InfiniteWidthKernel()(X, X.float()).to_dense()
+    for points in (X.half(), X.long(), X * float("nan")):
+        with pytest.raises(InvalidInput, match=r"X has dtype|must be finite"):
+            InfiniteWidthKernel()(points).to_dense()
+
+
+@pytest.mark.parametrize("settings", [{}, {"activation": "relu", "depth": 2, "kind": "ntk"}])
+def test_diagonal_of_many_pairs(settings):
+    """More pairs than a block holds, some of them coincident; also its derivatives."""
+    kernel = InfiniteWidthKernel(**settings).double()
+    one = torch.randn(101, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    two = one.detach().flip(0).clone()
+    pairs, whole = kernel.forward(one, two, diag=True), kernel.forward(one, two).diagonal()
+    torch.testing.assert_close(pairs, whole, rtol=1e-14, atol=0)
+    weights = torch.linspace(-1, 1, 101, dtype=torch.float64)
+    gradients = [torch.autograd.grad((values * weights).sum(), one)[0] for values in (pairs, whole)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-13)
+
+
+def test_batches_and_composition():
+    """Batches of scales and of points, in sums and products, lazily indexed, as trained and copied kernels are."""
+    batch = InfiniteWidthKernel("erf", batch_shape=torch.Size([2])).double()
+    batch.weight_std = torch.tensor([0.5, 1.5], dtype=torch.float64).reshape(2, 1, 1)
+    single = InfiniteWidthKernel("erf", weight_std=1.5).double()
+    torch.testing.assert_close(batch(X).to_dense()[1], single(X).to_dense(), rtol=1e-6, atol=0)
+    assert torch.equal(batch[1](X).to_dense(), batch(X).to_dense()[1])
+    torch.testing.assert_close(batch(X)[1, 2:, :3].to_dense(), batch(X).to_dense()[1, 2:, :3])
+    for kernel in (
+        gpytorch.kernels.ScaleKernel(InfiniteWidthKernel("relu", active_dims=[0, 2])),
+        InfiniteWidthKernel("erf") + gpytorch.kernels.RBFKernel(),
+        InfiniteWidthKernel("erf") * InfiniteWidthKernel("relu", depth=2, kind="ntk"),
+    ):
+        kernel.double()
+        dense = kernel(X).to_dense()
+        torch.testing.assert_close(kernel(X, diag=True), dense.diagonal())
+        dense.sum().backward()
+        assert all(parameter.grad is not None for parameter in kernel.parameters())
+        assert torch.equal(pickle.loads(pickle.dumps(kernel))(X).to_dense(), dense)

@@ -1,6 +1,8 @@
 """scikit-learn's own checks of kernels, on ours; gradients against differences at 50 digits; other estimators."""
 
 import pickle
+import subprocess
+import sys
 
 import mpmath
 import numpy as np
@@ -11,6 +13,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
 from sklearn.gaussian_process.tests import test_kernels as host
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics import pairwise_kernels
+from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
 
 import infgeo
@@ -132,7 +135,17 @@ def test_bad_input_is_one_clear_error():
     for kernel, message in (
         (InfiniteWidthKernel(kind="rbf"), "kind = 'rbf' must be 'nngp' or 'ntk'"),
         (InfiniteWidthKernel(depth=0), "depth"),
-        (InfiniteWidthKernel(weight_std=-1.0, weight_std_bounds="fixed"), "sigma_w = -1"),
+        (InfiniteWidthKernel(weight_std=-1.0, weight_std_bounds="fixed"), "weight_std = -1.0 must be finite and > 0"),
+        (InfiniteWidthKernel(weight_std=0.0), "weight_std = 0.0 must be finite and > 0"),
+        (InfiniteWidthKernel(bias_std=float("nan")), "bias_std = nan must be finite and >= 0"),
+        (InfiniteWidthKernel(weight_std=[1.0, 2.0]), "must be a real number"),
+        (InfiniteWidthKernel(weight_std_bounds=(0.0, 1.0)), "0 < low <= high"),
+        (InfiniteWidthKernel(weight_std_bounds=(2.0, 1.0)), "0 < low <= high"),
+        (InfiniteWidthKernel(weight_std_bounds=None), "weight_std_bounds = None must be a pair"),
+        (InfiniteWidthKernel(["erf", "relu"], depth=3), "activation lists 2 layers"),
+        (InfiniteWidthKernel(depth=True), "depth = True"),
+        (InfiniteWidthKernel(depth=1.0), "depth = 1.0"),
+        (InfiniteWidthKernel({}), "must be a name, text"),
         (InfiniteWidthKernel(weight_std=3.0, weight_std_bounds=(0.1, 2.0)), "weight_std = 3.0 is outside"),
         (InfiniteWidthKernel(weight_std="a"), "weight_std = 'a' must be a real number"),
         (InfiniteWidthKernel(bias_std_bounds="free"), "bias_std_bounds = 'free' must be a pair"),
@@ -141,6 +154,8 @@ def test_bad_input_is_one_clear_error():
     ):
         with pytest.raises(InvalidInput, match=message):
             kernel(X)
+    with pytest.raises(InvalidInput, match="masked"):
+        InfiniteWidthKernel()(np.ma.masked_array(X, mask=X > 0))
     with pytest.raises(InvalidInput, match="sparse"):
         InfiniteWidthKernel()(sparse.csr_matrix(X))
     with pytest.raises(InvalidInput, match="finite"):
@@ -149,3 +164,54 @@ def test_bad_input_is_one_clear_error():
         InfiniteWidthKernel("step", kind="ntk")(X)
     with pytest.raises(ValueError, match="Y = None"):
         InfiniteWidthKernel()(X, Y, eval_gradient=True)
+
+
+def test_an_optimiser_is_told_of_bounds_that_exclude_the_value():
+    """Otherwise it would start at the bound without a word."""
+    kernel = InfiniteWidthKernel(weight_std_bounds=(2.0, 3.0)) + WhiteKernel()
+    with pytest.raises(InvalidInput, match=r"weight_std = 1.0 is outside weight_std_bounds = \(2.0, 3.0\)"):
+        GaussianProcessRegressor(kernel).fit(X, X[:, 0])
+    for value in (float("nan"), -1.0):
+        with pytest.raises(InvalidInput, match="must be finite and > 0"):
+            GaussianProcessRegressor(InfiniteWidthKernel(weight_std=value)).fit(X, X[:, 0])
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu", "gelu", "sin", "gaussian"])
+@pytest.mark.parametrize("kind", ["nngp", "ntk"])
+def test_gradients_with_one_scale_fixed(activation, kind):
+    """Against central differences in the logarithms, depth 3; a fixed scale leaves the gradient without its slice."""
+    settings = {"activation": activation, "depth": 3, "kind": kind, "weight_std": 1.1, "bias_std": 0.4}
+    both = InfiniteWidthKernel(**settings)
+    _, gradient = both(X, eval_gradient=True)
+    for i in range(2):
+        step = np.where(np.arange(2) == i, 1e-5, 0.0)
+        above, below = (both.clone_with_theta(both.theta + sign * step)(X) for sign in (1, -1))
+        assert np.abs(gradient[..., i] - (above - below) / 2e-5).max() < 1e-8 * np.abs(gradient).max()
+    for i, name in enumerate(["bias_std", "weight_std"]):
+        one = InfiniteWidthKernel(**settings, **{f"{name}_bounds": "fixed"})
+        assert (one(X, eval_gradient=True)[1] == gradient[..., [1 - i]]).all()
+
+
+def test_representation_gives_the_kernel_back():
+    for kernel in (InfiniteWidthKernel("leaky_relu", parameters={"alpha": 0.2}), InfiniteWidthKernel(["erf", "relu"])):
+        assert eval(repr(kernel)) == kernel
+
+
+def test_search_over_architectures():
+    search = GridSearchCV(
+        GaussianProcessRegressor(InfiniteWidthKernel(), alpha=0.1, optimizer=None),
+        {"kernel__depth": [1, 2], "kernel__activation": ["erf", "relu"], "kernel__kind": ["nngp", "ntk"]},
+        cv=2,
+        error_score="raise",
+    )
+    assert set(search.fit(X, X[:, 0]).best_params_) == {"kernel__depth", "kernel__activation", "kernel__kind"}
+
+
+def test_gradients_warn_of_nothing():
+    program = (
+        "import warnings; warnings.simplefilter('error'); import numpy as np;"
+        " from infgeo.adapters.sklearn import InfiniteWidthKernel; X = np.ones((2, 2));"
+        " print(InfiniteWidthKernel()(X, eval_gradient=True)[1].shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "(2, 2, 2)"

@@ -1,0 +1,239 @@
+"""Requirements where y goes to x: first and second derivatives, the metric, or its absence.
+
+The squared distance of features, D^2 = k(x, x) + k(y, y) - 2 k(x, y), is measured at points x - h v/2 and x + h v/2
+on either side: D^2/h^2 goes to v^T g v where there is a metric g, and grows without bound where there is none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import mpmath
+import numpy as np
+
+from infgeo.errors import InfgeoError, MetricDoesNotExist
+from infgeo.testing.outcome import NotApplicable, Requirement
+from infgeo.testing.points import Points
+from infgeo.testing.structure import _text
+from infgeo.testing.subject import DIGITS, Subject
+
+_STEPS = 10.0 ** -np.arange(1.0, 6.25, 0.5)  # of |x|
+_TINY = 1e-15  # of |x|, for formulas at 60 digits
+_RESOLVED = 0.05
+_NO_METRIC = 1.95  # the exponent of D^2 below which there is no metric
+_DERIVATIVES = 1e-8  # relative, of automatic differentiation in double precision
+_ROUNDING = 128.0  # units of rounding of k(x, x) in a difference of four of its values
+
+
+@dataclass(frozen=True)
+class SecondDifference:
+    """D^2/h^2 along one direction, its uncertainty, and the difference of the points over h."""
+
+    value: float
+    error: float
+    along: np.ndarray
+
+
+class Coincidence:
+    """The requirements on a subject at coincident points."""
+
+    def __init__(self, subject: Subject, points: Points) -> None:
+        self.subject = subject
+        self.at = points.general[-1:] if subject.slow else points.general[-2:]
+        self.directions = np.eye(points.general.shape[1])[: 1 if subject.slow else 2]
+
+    def requirements(self) -> list[Requirement]:
+        """Return all of them, in order."""
+        return [
+            Requirement(
+                "metric",
+                "second differences of k at coincidence are the metric, relatively to bound; where k has no metric,"
+                " |Phi(x) - Phi(y)|^2 falls more slowly than |x - y|^2",
+                self.metric,
+            ),
+            Requirement(
+                "gradient",
+                "2 d k(x, y)/dx at y = x and the derivative of k(x, x) are finite and agree with each other and with"
+                " differences of k(x, x), to bound * max(their size, k(x, x)/|x|)",
+                self.gradient,
+            ),
+            Requirement(
+                "hessian",
+                "d^2 k(x, y)/dx dy and half the second derivatives of |Phi(x) - Phi(y)|^2 at y = x are finite and the"
+                " metric, or else second differences of k, relatively to bound",
+                self.hessian,
+            ),
+        ]
+
+    def metric(self) -> tuple[float, float, str]:
+        """Compare the metric with second differences."""
+        if self.subject.metric is None:
+            reason = self.subject.reasons["metric"]
+            exponent = self.exponent()
+            if exponent < _NO_METRIC:
+                reason = f"|Phi(x) - Phi(y)|^2 falls like |x - y|^{exponent:.2g}: there is none"
+            raise NotApplicable(reason)
+        try:
+            metric = np.asarray(self.subject.metric(self.at), dtype=float)
+        except MetricDoesNotExist:
+            return self.exponent(), _NO_METRIC, "exponent of |x - y|: k has no metric, and says so"
+        except InfgeoError as reason:
+            raise NotApplicable(str(reason)) from None
+        if not np.isfinite(metric).all():
+            return np.inf, _DERIVATIVES, "the metric is not finite"
+        worst, bound, note, unresolved = 0.0, np.inf, "", ""
+        for x, g in zip(self.at, metric, strict=True):
+            for direction in self.directions:
+                second = self.second_difference(x, direction)
+                expected = float(second.along @ g @ second.along)
+                scale = max(abs(expected), np.finfo(float).tiny)
+                allowed = max(4 * second.error / scale, _DERIVATIVES)
+                error = abs(second.value - expected) / scale
+                if allowed > _RESOLVED and error > _RESOLVED and self.exponent() >= _NO_METRIC:
+                    unresolved = f"second differences have a relative error of {allowed / 4:.1g} there: not resolved"
+                    continue
+                if bound == np.inf or not error / allowed <= worst / bound:
+                    worst, bound = error, min(allowed, _RESOLVED)
+                    note = f"{second.value:.10g} by differences, {expected:.10g} by the metric at x = {_text(x)}"
+        if bound == np.inf:
+            raise NotApplicable(unresolved)
+        return worst, bound, note
+
+    def second_difference(self, x: np.ndarray, direction: np.ndarray) -> SecondDifference:
+        """Return D^2/h^2 at x: of formulas at 60 digits, of functions at the step where it is known best."""
+        length = float(np.linalg.norm(x)) or 1.0
+        if self.subject.formula is not None:
+            # An arcsine at coincidence keeps half the digits.
+            with mpmath.workdps(2 * DIGITS):
+                h = mpmath.mpf(_TINY) * length
+                pairs = list(zip(x, direction, strict=True))
+                sides = [[mpmath.mpf(a) + sign * h * b / 2 for a, b in pairs] for sign in (-1, 1)]
+                (first, across), (back, second) = ([self.subject.formula(a, b) for a in sides] for b in sides)
+                value = float((first + second - across - back) / h**2)
+            return SecondDifference(value, abs(value) * 1e-12, direction)
+        values, rounding, along = [], [], []
+        for h in (_STEPS[:6] if self.subject.slow else _STEPS) * length:
+            ends = self.subject.rounded(np.stack([x - h * direction / 2, x + h * direction / 2]))
+            k = self.subject.gram(ends, None)
+            values.append((k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0]) / h**2)
+            rounding.append(_ROUNDING * self.subject.epsilon * abs(k[0, 0]) / h**2)
+            along.append((ends[1] - ends[0]) / h)
+        errors = 2 * np.abs(np.diff(values)) + rounding[:-1]
+        best = int(np.argmin(np.where(np.isfinite(errors), errors, np.inf)))
+        return SecondDifference(float(values[best]), float(errors[best]), along[best])
+
+    def exponent(self) -> float:
+        """Return the exponent of |x - y| in D^2, the smallest over points and directions."""
+        return min(self._exponent(x, direction) for x in self.at for direction in self.directions)
+
+    def _exponent(self, x: np.ndarray, direction: np.ndarray) -> float:
+        length = float(np.linalg.norm(x)) or 1.0
+        steps = (1e-3, 1e-4) if self.subject.epsilon < 1e-12 else (1e-1, 1e-2)
+        squares = []
+        for h in steps:
+            step = h * length * direction / 2
+            ends = self.subject.rounded(np.stack([x - step, x + step]))
+            k = self.subject.gram(ends, None)
+            squares.append(k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0])
+            if not squares[-1] > _ROUNDING * self.subject.epsilon * k[0, 0]:
+                return 2.0  # too small to tell
+        return float(np.log10(squares[0] / squares[1]))
+
+    def gradient(self) -> tuple[float, float, str]:
+        """Compare derivatives of k(x, y) and k(x, x) by automatic differentiation."""
+        graph = self._differentiable()
+        worst, note = 0.0, ""
+        for x in self.at:
+            left, right, both = (_leaf(x, self.subject.dtype) for _ in range(3))
+            apart = _gradient(graph(left, right)[0, 0], left)
+            total = _gradient(graph(both, both)[0, 0], both)
+            scale = max(
+                float(total.abs().max()),
+                abs(float(graph(both, both)[0, 0].detach())) / (float(np.linalg.norm(x)) or 1.0),
+            )
+            error = float((2 * apart - total).abs().max()) / scale
+            for direction in self.directions:
+                slope = self._slope(x, direction) - float(total @ total.new_tensor(direction))
+                error = max(error, abs(slope) / scale) if np.isfinite(slope) else np.inf
+            if not error <= worst:
+                worst, note = error, f"2 dk(x, y)/dx = {2 * _array(apart)}, dk(x, x)/dx = {_array(total)} at {_text(x)}"
+        return worst, 1e3 * self.subject.epsilon ** (2 / 3), note
+
+    def _slope(self, x: np.ndarray, direction: np.ndarray) -> float:
+        """Return the derivative of k(x, x) along a direction by central differences."""
+        step = self.subject.epsilon ** (1 / 3) * (float(np.linalg.norm(x)) or 1.0) * direction
+        ends = self.subject.rounded(np.stack([x - step, x + step]))
+        before, after = (float(self.subject.gram(end[None], None)[0, 0]) for end in ends)
+        return (after - before) / float((ends[1] - ends[0]) @ direction)
+
+    def hessian(self) -> tuple[float, float, str]:
+        """Compare second derivatives by automatic differentiation with the metric or with second differences."""
+        graph = self._differentiable()
+        worst, bound, note = 0.0, self._slack(), ""
+        known = None if self.subject.metric is None else np.asarray(self.subject.metric(self.at), dtype=float)
+        for number, x in enumerate(self.at):
+            parts = _mixed(graph, x, self.subject.dtype), _halved(graph, x, self.subject.dtype)
+            if known is not None:
+                scale = float(np.abs(known[number]).max()) or 1.0
+                error, allowed = max(float(np.abs(part - known[number]).max()) / scale for part in parts), bound
+                if any(not np.isfinite(part).all() for part in parts):
+                    error = np.inf
+            else:
+                error, allowed = 0.0, bound
+                for direction in self.directions:
+                    second = self.second_difference(x, direction)
+                    scale = abs(second.value) or 1.0
+                    for part in parts:
+                        miss = abs(float(second.along @ part @ second.along) - second.value) / scale
+                        if not miss <= error:
+                            error, allowed = miss, max(4 * second.error / scale, bound)
+            if not error / allowed <= worst / bound:
+                worst, bound, note = error, allowed, f"at x = {_text(x)}"
+        return worst, bound, note
+
+    def _differentiable(self) -> Any:
+        """Return k in torch where it can be differentiated at coincidence, or raise NotApplicable."""
+        if self.subject.graph is None:
+            raise NotApplicable(self.subject.reasons["graph"])
+        if (exponent := self.exponent()) < _NO_METRIC:
+            raise NotApplicable(f"|Phi(x) - Phi(y)|^2 falls like |x - y|^{exponent:.2g}: no second derivatives exist")
+        return self.subject.graph
+
+    def _slack(self) -> float:
+        return max(_DERIVATIVES, 1e4 * self.subject.epsilon)
+
+
+def _leaf(x: np.ndarray, dtype: Any) -> Any:
+    import torch
+
+    return torch.from_numpy(x[None].astype(dtype)).requires_grad_()
+
+
+def _gradient(value: Any, at: Any, graph: bool = False) -> Any:
+    """Return the derivative with respect to one point, (1, d) -> (d,); 0 where nothing depends on it."""
+    import torch
+
+    if not value.requires_grad:
+        return torch.zeros_like(at)[0]
+    (result,) = torch.autograd.grad(value, at, create_graph=graph, allow_unused=True)
+    return (torch.zeros_like(at) if result is None else result)[0]
+
+
+def _mixed(graph: Any, x: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return d^2 k(x, y) / dx dy at y = x."""
+    left, right = _leaf(x, dtype), _leaf(x, dtype)
+    first = _gradient(graph(left, right)[0, 0], left, graph=True)
+    return np.array([_array(_gradient(part, right, graph=True)) for part in first])
+
+
+def _halved(graph: Any, x: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return half the second derivatives of k(x, x) - 2 k(x, y) with respect to x, at y = x."""
+    moving, fixed = _leaf(x, dtype), _leaf(x, dtype)
+    squared = graph(moving, moving)[0, 0] - 2 * graph(moving, fixed)[0, 0]
+    first = _gradient(squared, moving, graph=True)
+    return np.array([_array(_gradient(part, moving, graph=True)) for part in first]) / 2
+
+
+def _array(tensor: Any) -> np.ndarray:
+    return np.asarray(tensor.detach().numpy(), dtype=float)

@@ -1,0 +1,193 @@
+"""Agreement with simulation: random networks of finite width, means over independent ones, Student's t.
+
+One layer has the expectation k(x, y) at every width. At more layers the means carry a bias b/n + c/n^2, and the
+extrapolation of `infgeo.validate` over a ladder of widths is compared. Tangent kernels are those of the parameters'
+derivatives by backpropagation, in NTK parametrisation, with a random readout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations_with_replacement
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import special
+
+from infgeo.errors import InfgeoError, MissingExtra
+from infgeo.numeric.gaussian_rules import PiecewiseFunction, diagonal
+from infgeo.symbolic.layers import Residual, RMSNorm
+from infgeo.testing.outcome import NotApplicable, Requirement
+from infgeo.testing.points import Points
+from infgeo.testing.subject import Subject, Truth
+
+if TYPE_CHECKING:
+    import torch
+
+LEVEL = 1e-4
+WIDTH, SAMPLES = 1024, 64  # of one layer
+LADDER, DEEP_SAMPLES = (64, 128, 256, 384), 64
+LONGEST = 1.0  # the points are shortened to this norm: tails grow with the variance
+MOST_SKEWNESS = 0.2
+_POINTS = 3
+
+
+def simulation(subject: Subject, points: Points, seed: int) -> Requirement:
+    """Return the requirement that k agrees with simulated networks."""
+    text = (
+        "means over random networks agree with k: the largest |z| (Student's, as that of a normal variable) is below a"
+        f" bound that a right kernel exceeds with probability {LEVEL:g} (20 times that for the heaviest tails admitted)"
+    )
+    return Requirement("simulation", text, lambda: _compare(subject, points, seed))
+
+
+def _compare(subject: Subject, points: Points, seed: int) -> tuple[float, float, str]:
+    truth = subject.truth
+    if truth is None:
+        raise NotApplicable(subject.reasons["truth"])
+    general = points.general[-_POINTS:]
+    lengths = np.linalg.norm(general, axis=1, keepdims=True)
+    shorter = general / np.maximum(lengths, np.finfo(float).tiny) * np.minimum(lengths, LONGEST)
+    shorter = subject.rounded(shorter * np.linspace(0.6, 1.0, len(shorter))[:, None])
+    deep = len(truth.mlp.layers) > 1
+    _require_light_tails(truth, shorter, LADDER[0] * DEEP_SAMPLES if deep else WIDTH * SAMPLES)
+    theory = subject.gram(shorter, None)
+    widths, samples = (LADDER, DEEP_SAMPLES) if deep else ((WIDTH,), SAMPLES)
+    means, errors = [], []
+    for number, width in enumerate(widths):
+        seeds = np.random.SeedSequence((seed, number)).generate_state(samples, np.uint32)
+        grams = np.stack(list(_grams(truth, shorter, width, seeds)))
+        means.append(grams.mean(axis=0))
+        errors.append(grams.std(axis=0, ddof=1) / np.sqrt(samples))
+    return _verdict(theory, np.array(means), np.array(errors), widths, samples)
+
+
+def _verdict(
+    theory: np.ndarray, means: np.ndarray, errors: np.ndarray, widths: tuple[int, ...], samples: int
+) -> tuple[float, float, str]:
+    """Return 1 - adjusted p, its bound, and the largest z; means and errors are (widths, N, N)."""
+    from infgeo.validation.statistics import extrapolate, student_p  # the package around it loads torch
+
+    p_values, largest, where = [], 0.0, (0, 0)
+    for at in combinations_with_replacement(range(len(theory)), 2):
+        mean, error = means[(slice(None), *at)], errors[(slice(None), *at)]
+        value, freedom = mean[-1], samples - 1.0
+        sigma = error[-1]
+        if len(widths) > 1 and (error > 0).all():
+            fit = extrapolate(widths, mean, error, np.full(len(widths), samples - 1.0))
+            value, sigma, freedom = fit.coefficients[0], fit.errors[0], fit.degrees_of_freedom[0]
+        if not sigma > 1e-12 * abs(value):  # the same in every network
+            sigma = 1e-12 * max(abs(value), np.finfo(float).tiny)
+        z = float((theory[at] - value) / sigma)
+        p_values.append(student_p(z, float(freedom)))
+        if not abs(z) <= abs(largest):
+            largest, where = z, at
+    count, i, j = len(p_values), *where
+    note = f"{count} pairs of points, largest z = {largest:+.2f} at ({i}, {j}), k = {theory[i, j]:.6g}"
+    # Bonferroni's bound, on the scale of a normal variable.
+    return float(-special.ndtri(min(p_values) / 2)), float(-special.ndtri(LEVEL / count / 2)), note
+
+
+def _require_light_tails(truth: Truth, points: np.ndarray, units: int) -> None:
+    """Raise NotApplicable where means over `units` of phi^2 or phi'^2 are too skewed for Student's t."""
+    mlp = truth.mlp
+    values = {symbol: truth.values[symbol.name] for symbol in mlp.parameters} | {"d": points.shape[1]}
+    f = float(np.square(points).sum(axis=1).max())
+    for i, layer in enumerate(mlp.layers):
+        if isinstance(layer, RMSNorm):
+            f = float(points.shape[1]) if i == 0 else 1.0
+            continue
+        v = float((layer.bias_std**2 + layer.weight_std**2 * f).subs(values))
+        function = PiecewiseFunction(layer.activation, truth.own)
+        for order in (0, 1) if truth.kind == "ntk" else (0,):
+            skewness = _skewness(function, v, order) / np.sqrt(units)
+            if not skewness <= MOST_SKEWNESS:
+                raise NotApplicable(
+                    f"the mean of {units} values of phi{chr(39) * order}(z)^2 at variance {v:.3g} has a skewness of"
+                    f" {skewness:.2g}, too much for Student's t (at most {MOST_SKEWNESS}): pass smaller scales"
+                )
+        try:
+            m = diagonal(function, v, 1)
+        except InfgeoError as error:
+            raise NotApplicable(str(error)) from None
+        f = float(layer.skip**2) * f + float(layer.branch**2) * m if isinstance(layer, Residual) else m
+
+
+def _skewness(function: PiecewiseFunction, v: float, order: int) -> float:
+    """Return the skewness of f(z)^2, z ~ N(0, v), by the trapezoidal rule; inf where it is not finite."""
+    t = np.linspace(-30.0, 30.0, 12002)
+    w = np.exp(-t * t / 2) * (t[1] - t[0]) / np.sqrt(2 * np.pi)
+    with np.errstate(all="ignore"):
+        square = np.square(function(np.sqrt(v) * t, order))
+        parts = [np.where(w > 0, square**k * w, 0.0) for k in (1, 2, 3)]
+        first, second, third = (part.sum() for part in parts)
+        variance = second - first**2
+        if not np.isfinite(third):
+            return np.inf
+        if variance <= 1e-12 * second:
+            return 0.0
+        skewness = abs(third - 3 * first * second + 2 * first**3) / variance**1.5
+    at_the_edge = parts[2][[0, -1]].max() > 1e-6 * third
+    return np.inf if at_the_edge else float(skewness)
+
+
+def _grams(truth: Truth, points: np.ndarray, width: int, seeds: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the kernel of one random network after the other, (N, N)."""
+    try:
+        import torch
+    except ImportError as error:  # pragma: no cover
+        raise MissingExtra("simulation", "torch") from error
+    from infgeo.finite import sample_network
+
+    x = torch.from_numpy(points)
+    for seed in seeds:
+        network = sample_network(
+            truth.mlp,
+            points.shape[1],
+            width,
+            int(seed),
+            parameters=truth.own or None,
+            **truth.scales,  # type: ignore[arg-type]
+        )
+        if truth.kind == "ntk":
+            yield tangent_gram(network, truth, x, int(seed)).numpy()
+            continue
+        with torch.no_grad():
+            features = network(x)
+            yield (features @ features.T).numpy()
+
+
+def tangent_gram(network: Any, truth: Truth, x: torch.Tensor, seed: int) -> torch.Tensor:
+    """Return the tangent kernel of f(x) = a . Phi(x), a ~ N(0, I), for all parameters in NTK parametrisation.
+
+    A parameter of standard deviation s is s times a standard normal one, whose derivative is s times the parameter's.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed ^ 0x5EED)
+    features = network(x)
+    readout = torch.randn(network.width, generator=generator, dtype=torch.float64)
+    scales = _deviations(network, truth)
+    parameters = list(scales)
+    rows = []
+    for value in features @ readout:
+        derivatives = torch.autograd.grad(value, parameters, retain_graph=True)
+        rows.append(torch.cat([scales[p] * part.flatten() for p, part in zip(parameters, derivatives, strict=True)]))
+    jacobian = torch.stack(rows)
+    return (features @ features.T).detach() + jacobian @ jacobian.T
+
+
+def _deviations(network: Any, truth: Truth) -> dict[torch.Tensor, float]:
+    """Return the standard deviation of each array of parameters."""
+    mlp = truth.mlp
+    values = {symbol: truth.values[symbol.name] for symbol in mlp.parameters}
+    scales: dict[torch.Tensor, float] = {}
+    readouts = iter(getattr(network, "readouts", ()))
+    for i, layer in enumerate(mlp.with_weights):
+        weight, bias = network.weights[i], network.biases[i]
+        fan_in = weight.shape[1] if i > 0 or mlp.input_scale else 1
+        scales[weight] = float(layer.weight_std.subs(values)) / fan_in**0.5
+        scales[bias] = float(layer.bias_std.subs(values))
+        if isinstance(layer, Residual):
+            scales[next(readouts)] = network.width**-0.5
+    return scales

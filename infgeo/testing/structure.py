@@ -1,0 +1,186 @@
+"""Requirements on values: finite, symmetric, positive semidefinite, one diagonal, distances that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+
+from infgeo.testing.outcome import NotApplicable, Requirement
+from infgeo.testing.points import Points
+from infgeo.testing.subject import Subject
+
+# In units of rounding of sqrt(k(x, x) k(y, y)). Kernels of infgeo are within 8 for each layer; products and sums of
+# kernels, and other authors' kernels, lose some more.
+VALUES = 256.0
+DIAGONAL = 16.0
+
+
+class Structure:
+    """The requirements on the values of one subject at some points; the Gram matrices are computed once."""
+
+    def __init__(self, subject: Subject, points: Points) -> None:
+        self.subject, self.points = subject, points
+        self.slack = VALUES * subject.epsilon
+
+    @cached_property
+    def gram(self) -> np.ndarray:
+        """k(X)."""
+        return self.subject.gram(self.points.all, None)
+
+    @cached_property
+    def cross(self) -> np.ndarray:
+        """k(X, Y) for a Y that is a copy of X."""
+        return self.subject.gram(self.points.all, self.points.all.copy())
+
+    @cached_property
+    def norm(self) -> np.ndarray:
+        """sqrt(k(x, x) k(y, y)), which bounds |k(x, y)|; the least positive number where it vanishes."""
+        root = np.sqrt(np.maximum(np.diagonal(self.gram), 0))
+        return np.maximum(np.outer(root, root), np.finfo(float).tiny)
+
+    def requirements(self) -> list[Requirement]:
+        """Return all of them, in order."""
+        texts: list[tuple[str, str, Callable[[], tuple[float, float, str]]]] = [
+            ("finite", "k(X) and k(X, Y) are matrices (N, M) of finite real numbers", self.finite),
+            ("symmetry", "|k(x, y) - k(y, x)| <= bound * sqrt(k(x, x) k(y, y))", self.symmetry),
+            (
+                "positive_semidefinite",
+                "the Gram matrix with unit diagonal has no eigenvalue below -bound",
+                self.positive_semidefinite,
+            ),
+            (
+                "diagonal",
+                "diag k(X), diag k(X, X) and the kernel's own diagonal agree, relatively to bound",
+                self.diagonal,
+            ),
+            (
+                "evaluation",
+                "k(x, y) does not depend, but for rounding, on what else is evaluated with it, nor on whether Y is X",
+                self.evaluation,
+            ),
+            (
+                "continuity",
+                "|Phi(x) - Phi(y)|^2 = k(x, x) + k(y, y) - 2 k(x, y) goes to 0 as y goes to x: shrinking the step 1e8"
+                " times leaves at most the fraction bound of it",
+                self.continuity,
+            ),
+            (
+                "distance",
+                "distances of features are those of the kernel, 0 at coincidence, to bound * (k(x, x) + k(y, y))"
+                " in their squares",
+                self.distance,
+            ),
+        ]
+        return [Requirement(*text) for text in texts]
+
+    def finite(self) -> tuple[float, float, str]:
+        """Count what is not finite."""
+        count = len(self.points.all)
+        for name, matrix in (("k(X)", self.gram), ("k(X, Y)", self.cross)):
+            if matrix.shape != (count, count):
+                return np.inf, 0.0, f"{name} of {count} points has shape {matrix.shape}"
+            bad = ~np.isfinite(matrix)
+            if bad.any():
+                i, j = np.argwhere(bad)[0]
+                same = "coincident points" if (self.points.all[i] == self.points.all[j]).all() else "points"
+                note = f"{name}[{i}, {j}] = {matrix[i, j]} for {same} {_text(self.points.all[i])}"
+                return float(bad.sum()), 0.0, note
+        return 0.0, 0.0, ""
+
+    def symmetry(self) -> tuple[float, float, str]:
+        """Compare k(X) and k(X, Y) with their transposes; the second as k(Y, X)."""
+        half = len(self.points.all) // 2
+        X, Y = self.points.all[:half], self.points.all[half:]
+        there, back = self.subject.gram(X, Y), self.subject.gram(Y, X)
+        parts = [(self.gram - self.gram.T) / self.norm, (self.cross - self.cross.T) / self.norm]
+        errors = [*parts, (there - back.T) / self.norm[:half, half:]]
+        return self._worst(errors[:2], extra=float(np.abs(errors[2]).max()))
+
+    def positive_semidefinite(self) -> tuple[float, float, str]:
+        """Return minus the least eigenvalue. A unit diagonal makes short points count as much as long ones."""
+        diagonal = np.diagonal(self.gram)
+        if (diagonal < 0).any():
+            i = int(np.argmin(diagonal))
+            return np.inf, self.slack, f"k(x, x) = {diagonal[i]:.3g} at x = {_text(self.points.all[i])}"
+        silent = diagonal == 0
+        if (self.gram[silent] != 0).any():
+            return np.inf, self.slack, "k(x, x) = 0 and k(x, y) is not 0"
+        if silent.all():
+            raise NotApplicable("k(x, x) is 0 at all points")
+        unit = (self.gram / self.norm)[np.ix_(~silent, ~silent)]
+        least = float(np.linalg.eigvalsh((unit + unit.T) / 2)[0])
+        return max(-least, 0.0), self.slack, f"{len(unit)} points"
+
+    def diagonal(self) -> tuple[float, float, str]:
+        """Compare the diagonals."""
+        reference, note = np.diagonal(self.gram), ""
+        others = {"k(X, X)": np.diagonal(self.cross)}
+        if self.subject.diagonal is None:
+            note = self.subject.reasons["diagonal"]
+        else:
+            others["its own diagonal"] = self.subject.diagonal(self.points.all)
+        worst, bound = 0.0, 0.0 if self.subject.same_bits else DIAGONAL * self.subject.epsilon
+        for name, values in others.items():
+            if np.shape(values) != np.shape(reference):
+                return np.inf, bound, f"{name} has shape {np.shape(values)}"
+            error = np.abs(values - reference) / np.maximum(np.abs(reference), np.finfo(float).tiny)
+            i = int(np.argmax(error))
+            if not error[i] <= worst:
+                worst, note = float(error[i]), f"diag k(X) and {name} at x = {_text(self.points.all[i])}"
+        return worst, bound, note
+
+    def evaluation(self) -> tuple[float, float, str]:
+        """Compare k(X) with k(X, X) and with its values for single pairs of points and in reverse order."""
+        X = self.points.all
+        backwards = self.subject.gram(X[::-1].copy(), None)[::-1, ::-1]
+        alone = [(0, len(X) - 1), (len(X) - 1, 1), (2, 2)]
+        single = [self.subject.gram(X[i : i + 1], X[j : j + 1])[0, 0] for i, j in alone]
+        extra = max(abs(value - self.gram[i, j]) / self.norm[i, j] for value, (i, j) in zip(single, alone, strict=True))
+        return self._worst(
+            [(self.gram - self.cross) / self.norm, (self.gram - backwards) / self.norm], extra=float(extra)
+        )
+
+    def continuity(self) -> tuple[float, float, str]:
+        """Return the largest ratio of squared distances at relative steps of 1e-12 and 1e-4."""
+        worst, note = 0.0, ""
+        for x in self.points.general[-1 if self.subject.slow else -3 :]:
+            step = np.roll(x, 1) if len(x) > 1 else x
+            near, far = (abs(self._squared(x, x + size * step)) for size in (1e-12, 1e-4))
+            floor = 4 * self.slack * abs(float(self.subject.gram(x[None], None)[0, 0]))
+            ratio = max(near - floor, 0.0) / max(far, np.finfo(float).tiny)
+            if not ratio <= worst:
+                worst, note = ratio, f"at x = {_text(x)}"
+        return worst, 0.5, note
+
+    def _squared(self, x: np.ndarray, y: np.ndarray) -> float:
+        k = self.subject.gram(self.subject.rounded(np.stack([x, y])), None)
+        return float(k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0])
+
+    def distance(self) -> tuple[float, float, str]:
+        """Compare squared distances with the kernel."""
+        if self.subject.distance is None:
+            raise NotApplicable(self.subject.reasons["distance"])
+        measured = np.square(self.subject.distance(self.points.all, self.points.all.copy()))
+        diagonal = np.diagonal(self.gram)
+        total = diagonal[:, None] + diagonal[None, :]
+        same = (self.points.all[:, None] == self.points.all[None, :]).all(axis=-1)
+        if (measured[same] != 0).any():
+            return np.inf, self.slack, f"the distance of a point from itself is {np.sqrt(measured[same].max()):.3g}"
+        return self._worst([(measured - (total - 2 * self.gram)) / np.maximum(total, np.finfo(float).tiny)])
+
+    def _worst(self, errors: list[np.ndarray], extra: float = 0.0) -> tuple[float, float, str]:
+        """Return the largest size of the entries, and between which points it is."""
+        sizes = np.max(np.abs(errors), axis=0)
+        worst = float(sizes.max())
+        i, j = np.unravel_index(int(np.argmax(sizes)), sizes.shape)
+        note = f"between x = {_text(self.points.all[i])} and y = {_text(self.points.all[j])}" if worst else ""
+        if not extra <= worst:
+            return extra, self.slack, "for points evaluated on their own"
+        return worst, self.slack, note
+
+
+def _text(x: np.ndarray) -> str:
+    shown = ", ".join(f"{value:.4g}" for value in x[:4])
+    return f"({shown}{', ...' if len(x) > 4 else ''})"
