@@ -26,6 +26,7 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.asymptotics import Expansion, at_infinity, at_origin
 from infgeo.symbolic.dual import dual
+from infgeo.symbolic.infinity import leading_terms
 from infgeo.symbolic.layers import as_activation
 from infgeo.symbolic.metric import RadialMetric
 from infgeo.symbolic.network import MLP
@@ -65,20 +66,23 @@ def small_norm(metric: RadialMetric, terms: int = 2) -> Expansion:
 
 
 def large_norm(mlp: MLP) -> Expansion:
-    """Return the leading terms of A, B and R of a network of one dense layer for s = |x|^2 -> oo.
+    """Return the leading terms of A, B and R of a network for s = |x|^2 -> oo.
 
-    They are c s^a, or c s^a exp(b s): the quotient with the function they stand for tends to 1.
+    They are c s^a, for one dense layer also c s^a exp(b s): the quotient with the function they stand for tends to 1.
 
-    Raises InvalidInput for other networks, NoClosedForm where E[phi'^2] has no expansion in powers and exponentials.
+    Raises NoClosedForm where there is no such term, with the reason: beyond one dense layer, what grows or decays like
+    an exponential.
 
     Example:
         >>> import infgeo
         >>> infgeo.analysis.large_norm(infgeo.MLP("erf", weight_std=1, bias_std=0)).R
         -sqrt(2)*pi*sqrt(s)*(d - 1)*(d + 2)/4
+        >>> infgeo.analysis.large_norm(infgeo.MLP(["erf", "relu"], weight_std=1, bias_std=0)).A
+        sqrt(2)/(2*pi*sqrt(s))
     """
-    if len(mlp.layers) > 1:
-        raise InvalidInput(f"{mlp} has more than one layer: asymptotics at large |x| are for one dense layer")
     layer = mlp.layers[0]
+    if len(mlp.layers) > 1 or layer.kind != "dense":
+        return leading_terms(mlp.metric_program)
     scale = 1 / d if mlp.input_scale else Integer(1)
     return at_infinity(layer.dual.m0, scale * layer.weight_std**2, layer.bias_std**2)  # type: ignore[union-attr]
 

@@ -129,10 +129,10 @@ def _curvature(A: Expr, B: Expr) -> tuple[Poly, Poly]:
 
 def _coefficients(polynomial: Poly, begin: int, count: int, values: dict[Symbol, Expr]) -> list[Expr]:
     found = (polynomial.coeff_monomial(s**i).xreplace(values) for i in range(begin, begin + count))
-    return [ZERO if _vanishes(x) else x for x in found]
+    return [ZERO if vanishes(x) else x for x in found]
 
 
-def _vanishes(expr: Expr) -> bool:
+def vanishes(expr: Expr) -> bool:
     """Whether an expression of parameters is 0: by its form, or to 60 digits at two points."""
     if expr.is_zero is not None:
         return bool(expr.is_zero)
@@ -143,12 +143,12 @@ def _vanishes(expr: Expr) -> bool:
 
 def _short(expr: Expr) -> Expr:
     """Return a coefficient in a short form."""
-    return ZERO if _vanishes(expr) else best(tidy(expr), factor(expr) if count_ops(expr) < LONGEST else expr)
+    return ZERO if vanishes(expr) else best(tidy(expr), factor(expr) if count_ops(expr) < LONGEST else expr)
 
 
 def _valuation(polynomial: Poly, values: dict[Symbol, Expr]) -> int:
     for i in range(polynomial.degree() + 1):
-        if not _vanishes(polynomial.coeff_monomial(s**i).xreplace(values)):
+        if not vanishes(polynomial.coeff_monomial(s**i).xreplace(values)):
             return i
     raise NoClosedForm("the metric is degenerate everywhere near x = 0: it has no curvature")
 
@@ -215,7 +215,7 @@ def _leading(expr: Expr) -> Expr:
         groups[rate, power] = groups.get((rate, power), ZERO) + coefficient
     for rate, power in sorted(groups, key=lambda key: (_comparable(key[0]), _comparable(key[1])), reverse=True):
         value = groups[rate, power]
-        if not _vanishes(value):
+        if not vanishes(value):
             return _short(value) * v**power * exp(rate * v)
     return ZERO
 

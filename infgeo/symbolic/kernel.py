@@ -22,6 +22,7 @@ from sympy.core.function import AppliedUndef
 from infgeo.conventions import delta, s, s_x, s_y, xy
 from infgeo.errors import InvalidInput, MetricDoesNotExist
 from infgeo.symbolic.activation import exact
+from infgeo.symbolic.coincidence import metric_along_lines
 from infgeo.symbolic.metric import RadialMetric, assumptions_of
 from infgeo.symbolic.simplify import tidy
 
@@ -181,8 +182,8 @@ def metric_by_definition(expr: Expr) -> RadialMetric:
 
     With k a function of |x|^2, |y|^2 and t = x.y:  A = k_t  and  B = k_tt + 2 k_xt + 2 k_yt + 4 k_xy. For a function of
     |x - y|^2 alone, k = F(|x - y|^2), A = -2 F'(0) is a limit.
-    Raises MetricDoesNotExist where a derivative diverges; kernels with a kink at coincidence whose divergences cancel
-    (ReLU) need the route under the expectation, which `MLP.kernel.metric` takes.
+    Where the derivatives are 0/0 or their divergences cancel (arc-cosine kernels), the distance of features is expanded
+    along lines. Raises MetricDoesNotExist where it diverges, NoClosedForm where that expansion is not found.
     """
     slope = expr.diff(xy)
     bend = slope.diff(xy) + 2 * slope.diff(s_x) + 2 * slope.diff(s_y) + 4 * expr.diff(s_x, s_y)
@@ -191,10 +192,7 @@ def metric_by_definition(expr: Expr) -> RadialMetric:
         return RadialMetric.from_functions(tidy(A), tidy(B))
     stationary = simplify(expr.subs(xy, (s_x + s_y - delta) / 2))
     if stationary.free_symbols & {s_x, s_y}:
-        raise MetricDoesNotExist(
-            f"the second derivatives of the kernel {expr} diverge at y = x; if it is a sum, product or composition of"
-            " kernels that have metrics, write it as one of Kernel objects"
-        )
+        return RadialMetric.from_functions(*metric_along_lines(expr))
     A = -2 * limit(stationary.diff(delta), delta, 0, "+")
     if A.has(oo, zoo, nan):
         cusp = limit((stationary.subs(delta, 0) - stationary) / sqrt(delta), delta, 0, "+")

@@ -87,11 +87,51 @@ def test_large_norm(name, bias):
             assert second <= first / 1.3 or second < mp.mpf("1e-40")
 
 
+Residual, RMSNorm = infgeo.layers.Residual, infgeo.layers.RMSNorm
+DEEP = {
+    "erf": {"activation": "erf", "depth": 3},
+    "gelu without bias": {"activation": "gelu", "depth": 2, "bias_std": 0},
+    "square": {"activation": "square", "depth": 2},
+    "gaussian": {"activation": "exp(-z**2)", "depth": 2},
+    "growing, then saturating": {"activation": ["relu", "erf", "square"]},
+    "saturating, then periodic": {"activation": ["erf", "sin"]},
+    "residual": {"activation": ["erf", Residual("erf", 1, HALF)]},
+    "residual that grows": {"activation": ["identity", Residual("erf")]},
+    "norm": {"activation": ["erf", RMSNorm(HALF), "erf"]},
+    "norm of the input": {"activation": [RMSNorm(1), "erf"]},
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_large_norm_of_deep_networks(name):
+    """Against the program of the metric at two distances: the quotient tends to 1."""
+    options = {"weight_std": sp.Rational(6, 5), "bias_std": sp.Rational(2, 5)} | DEEP[name]
+    mlp = infgeo.MLP(**options)
+    leading = analysis.large_norm(mlp)
+    for letter, term in vars(leading).items():
+        errors = []
+        for exponent in (10, 20):
+            at = {s: sp.Integer(10) ** exponent, d: sp.Integer(3)}
+            errors.append(abs(term.subs(at).evalf(40) / mlp.metric_program.evaluate(letter, at, 90) - 1))
+        assert errors[0] < 1e-3, letter
+        assert errors[1] < 1e-4 * errors[0] or errors[1] < 1e-25, letter
+
+
+def test_large_norm_with_symbols_and_of_flat_networks():
+    sigma_w, sigma_b = infgeo.conventions.sigma_w, infgeo.conventions.sigma_b
+    A = analysis.large_norm(infgeo.MLP("erf", depth=2)).A
+    expected = 2 * sp.sqrt(2) * sigma_w**3 / (sp.pi**2 * sp.sqrt(s) * sp.sqrt(2 * sigma_b**2 + 2 * sigma_w**2 + 1))
+    assert sp.simplify(A - expected) == 0
+    assert analysis.large_norm(infgeo.MLP("relu", depth=3)) == analysis.Expansion(sigma_w**6 / 8, 0, 0)
+
+
 @pytest.mark.parametrize("metric_or_mlp", ["depth", "cusp"])
 def test_what_has_no_expansion_says_so(metric_or_mlp):
     if metric_or_mlp == "depth":
-        with pytest.raises(InvalidInput, match="more than one layer"):
-            analysis.large_norm(infgeo.MLP("erf", depth=2))
+        with pytest.raises(NoClosedForm, match=r"B of this network .* decays faster than every power"):
+            analysis.large_norm(infgeo.MLP("sin", depth=2, weight_std=1, bias_std=0))
+        with pytest.raises(NoClosedForm, match="an exponential grows faster"):
+            analysis.large_norm(infgeo.MLP("exp", depth=2))
     else:
         metric = infgeo.RadialMetric.from_functions(1 + sp.sqrt(s), sp.Integer(0))
         with pytest.raises(NoClosedForm, match="no power series"):

@@ -165,3 +165,39 @@ def test_symbols_of_any_assumptions_and_exact_floats():
     kernel = infgeo.Kernel(sp.Symbol("xy") * 0.5)
     assert kernel.expr == xy / 2 and kernel == infgeo.Kernel(xy / 2)
     assert "s_x = |x|^2" in str(kernels.rbf()) and kernels.rbf()._repr_latex_().startswith("$")
+
+
+def arc_cosine_by_angle(n, theta, p, q):
+    """The published form (1/pi) |x|^n |y|^n J_n(theta), J_n = (-1)^n sin^(2n+1) (1/sin d/dtheta)^n ((pi - t)/sin t)."""
+    t = sp.Symbol("t")
+    J = (sp.pi - t) / sp.sin(t)
+    for _ in range(n):
+        J = J.diff(t) / sp.sin(t)
+    J = sp.expand(sp.simplify((-1) ** n * sp.sin(t) ** (2 * n + 1) * J))
+    return (p * q) ** sp.Rational(n, 2) * J.subs(t, theta) / sp.pi
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_user_kernels_whose_derivatives_are_quotients_of_zeros(n):
+    """Arc-cosine kernels as a user types them have the metrics of their networks."""
+    expr = arc_cosine_by_angle(n, sp.acos(xy / sp.sqrt(s_x * s_y)), s_x, s_y)
+    found, known = infgeo.Kernel(expr).metric, kernels.arc_cosine(n).metric
+    assert sp.simplify(found.A - known.A) == sp.simplify(found.B - known.B) == 0
+
+
+@pytest.mark.parametrize("name", ["rectified_power_2", "leaky_relu", "relu"])
+def test_metric_along_lines_agrees_with_the_expectation(name):
+    """The kernel's formula alone, with biases and parameters, against differentiation under the expectation."""
+    mlp = infgeo.MLP(name)
+    found = infgeo.Kernel(mlp.kernel.expr).metric
+    assert sp.simplify(found.A - mlp.metric.A) == sp.simplify(found.B - mlp.metric.B) == 0
+
+
+def test_user_kernels_without_a_metric_say_so_with_the_leading_order():
+    step = infgeo.MLP("step", weight_std=1, bias_std=0).kernel.expr
+    # k = 1/4 + asin(rho)/(2 pi), so that the squared distance is theta/pi, and theta = |x - y|/|x| to first order.
+    with pytest.raises(MetricDoesNotExist, match=r"\(1/\(pi\*sqrt\(s\)\)\) \|x - y\|\^1"):
+        _ = infgeo.Kernel(step).metric
+    laplace = sp.exp(-sp.sqrt(s_x + s_y - 2 * xy)) * (1 + xy)
+    with pytest.raises(MetricDoesNotExist, match=r"2\*\(s \+ 1\)\) \|x - y\|\^1"):
+        _ = infgeo.Kernel(laplace).metric
