@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # In an emitted file these stand above.
-    from infgeo.numeric.runtime.blocks import _gram
+    from infgeo.numeric.runtime.blocks_numpy import _gram
     from infgeo.numeric.runtime.for_numpy import (
         _all,
         _at_points,

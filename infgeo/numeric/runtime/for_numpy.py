@@ -11,6 +11,7 @@ import numpy as np
 if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.common import InputError, _pair_layers
 
+_xp = np  # the array library, for code that is the same for NumPy and torch
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _CHUNK = 2**20  # numbers held at a time for such differences
 

@@ -11,6 +11,7 @@ import torch
 if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.common import InputError, _pair_layers
 
+_xp = torch  # the array library, for code that is the same for NumPy and torch
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _CHUNK = 2**22  # numbers held at a time for such differences
 
@@ -190,7 +191,9 @@ def _leading_half(a: torch.Tensor) -> torch.Tensor:
     return shifted - (shifted - a)
 
 
-def _gram(X: torch.Tensor, Y: torch.Tensor | None, layers: Sequence[Any], scalars: tuple, wanted: str) -> Any:
+def _gram_of_all_pairs(
+    X: torch.Tensor, Y: torch.Tensor | None, layers: Sequence[Any], scalars: tuple, wanted: str
+) -> Any:
     """Return the Gram matrix (N, M), or both for `wanted` = "both"; coincident points take the diagonal's values."""
     tangent = wanted != "kernel"
     features, D = _pair_layers(layers, _pairs(X, X if Y is None else Y), scalars, "ntk" if tangent else "kernel")
