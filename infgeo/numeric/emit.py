@@ -238,6 +238,9 @@ def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, not
         members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")
     if backend.name in IN_BLOCKS:
         tangent = "derivative_kernel=None" not in members
+        if tangent:
+            formulas.append(_derivative_difference(dual, own, suffix, backend))
+        members.append(f"derivative_difference={f'_derivative_difference{suffix}' if tangent else None}")
         formulas += _block_formulas(dual, own, suffix, tangent, backend, members)
     law = "\n".join(f"    {member}," for member in members)
     return [*formulas, f"_LAW{suffix} = SimpleNamespace(\n{law}\n)"]
@@ -283,6 +286,17 @@ def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backe
     arguments = [p, q, omega, delta, c, Delta]
     doc = "E[(phi(u) - phi(v))^2] and E[phi(u)^2 - phi(v)^2], free of cancellation"
     return function_source(f"_difference{suffix}", program, arguments, own, backend, doc)
+
+
+def _derivative_difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend) -> str:
+    """Return the source of `_derivative_difference`, for the tangent kernel of close pairs; None without such a form."""
+    try:
+        program = difference_program(dual.derivative_kernel)
+    except NoClosedForm:
+        return f"_derivative_difference{suffix} = None"
+    doc = "E[(phi'(u) - phi'(v))^2] and E[phi'(u)^2 - phi'(v)^2], free of cancellation"
+    arguments = [p, q, omega, delta, c, Delta]
+    return function_source(f"_derivative_difference{suffix}", program, arguments, own, backend, doc)
 
 
 def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:

@@ -57,7 +57,7 @@ class NumericGeometry:
             Y: points (M, d); None for X.
             out: NumPy and torch alone, an array (N, M) of the points' dtype that takes the result.
             threads: NumPy and torch alone, how many threads work on the blocks; None for OMP_NUM_THREADS or all
-                processors (torch: `torch.get_num_threads()`). The result does not depend on it.
+                processors (torch: `torch.get_num_threads()`). The result does not depend on it beyond rounding.
         """
         return self._gram("kernel", X, Y, out, threads)
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above, or below.
 
 _SMALL = 2**12  # pairs below which blocks are not worth their overhead
 _BUFFERS = 2**22  # numbers in all buffers together: 32 MiB of float64
+_AGAIN = 2**16  # pairs that wait to be computed again
 _STEP = 2**17  # coordinates of points held at a time for their differences
 
 
@@ -49,6 +50,7 @@ def _gram_in_blocks(
     """
     kinds = {"both": ("kernel", "ntk")}.get(wanted, (wanted,))
     task = SimpleNamespace(X=X, Y=X if Y is None else Y, symmetric=Y is None, layers=layers, scalars=scalars)
+    task.squares = tuple(_sum_squares(Z) for Z in ((X,) if Y is None else (X, Y)))
     task.kinds, task.outs, task.tangent, task.format = kinds, outs, "ntk" in kinds, X.dtype
     if len(X) * len(task.Y) <= _SMALL or any(layer.law and not layer.law.kernel_block for layer in layers):
         _all_pairs(task, _arange(X, len(X)), _arange(X, len(task.Y)))
@@ -56,7 +58,7 @@ def _gram_in_blocks(
         _large(task, threads)
     _extremes(task)
     for kind, result in zip(kinds, outs, strict=True):
-        diagonal = _diagonal_layers(layers, _sum_squares(X), scalars, kind == "ntk")
+        diagonal = _diagonal_layers(layers, task.squares[0], scalars, kind == "ntk")
         for rows, columns in _coincident(X, Y):
             result[rows[:, None], columns[None, :]] = diagonal[rows[:1]]
         if Y is None:
@@ -70,6 +72,11 @@ def _all_pairs(task: SimpleNamespace, rows: Any, columns: Any) -> None:
     if task.symmetric and len(rows) == len(task.X) ** 2:
         upper = rows <= columns
         rows, columns = rows[upper], columns[upper]
+    _write_pairs(task, rows, columns)
+
+
+def _write_pairs(task: SimpleNamespace, rows: Any, columns: Any) -> None:
+    """Compute some pairs, and of a symmetric matrix their mirror images, with all care."""
     for result, values in zip(task.outs, _careful(task, rows, columns), strict=True):
         result[rows, columns] = values
         if task.symmetric:
@@ -85,20 +92,21 @@ def _extremes(task: SimpleNamespace) -> None:
     if wider is None:
         return
     task = SimpleNamespace(**vars(task) | {"format": wider})
-    for i in _extreme(task.X):
+    for i in _extreme(task.X, task.squares[0]):
         _all_pairs(task, i[None], _arange(task.X, len(task.Y)))
-    for j in _extreme(task.Y) if not task.symmetric else ():
+    for j in _extreme(task.Y, task.squares[1]) if not task.symmetric else ():
         _all_pairs(task, _arange(task.X, len(task.X)), j[None])
 
 
-def _extreme(X: Any) -> Any:
+def _extreme(X: Any, squares: Any) -> Any:
     """Return the rows whose fourth power of the norm overflows, or vanishes though they do not."""
-    if len(X) == 0:
-        return ()
     limits = _xp.finfo(X.dtype)
     low, high = float(limits.tiny) ** 0.125, (float(limits.max) ** 0.25 / X.shape[1]) ** 0.5
-    largest = _xp.amax(abs(X), 1)
-    return _true((largest > high) | ((largest < low) & (largest > 0)))[0]
+    (rows,) = _true(~((squares >= low**2) & (squares <= high**2)))
+    if len(rows) == 0:
+        return ()
+    largest = _xp.amax(abs(X[rows]), 1)
+    return rows[(largest > high) | ((largest < low) & (largest > 0))]
 
 
 def _careful(task: SimpleNamespace, rows: Any, columns: Any) -> list:
@@ -119,8 +127,8 @@ def _careful(task: SimpleNamespace, rows: Any, columns: Any) -> list:
 
 def _large(task: SimpleNamespace, threads: int) -> None:
     """Compute all blocks, those above the diagonal alone where the matrix is symmetric."""
-    task.rows = _sides(task, task.X)
-    task.columns = task.rows if task.symmetric else _sides(task, task.Y)
+    task.rows = _sides(task, task.X, task.squares[0])
+    task.columns = task.rows if task.symmetric else _sides(task, task.Y, task.squares[1])
     # Pairs are computed again where 1 - rho^2 is below this (where it is felt, for laws without rho: then _PARALLEL).
     task.near = [_felt_from(task, i) if layer.law and layer.law.extra else _feels(task, i) * _PARALLEL
                  for i, layer in enumerate(task.layers)]
@@ -134,7 +142,7 @@ def _large(task: SimpleNamespace, threads: int) -> None:
     residual = any(layer.law and layer.skip is not None for layer in task.layers)
     scratch = max((_scratch(layer.law, task.tangent) for layer in task.layers if layer.law), default=0)
     needed = (3 + task.tangent) * (1 + residual) + scratch
-    side = max(32, min(_side(task.X), int((_BUFFERS / (threads * needed)) ** 0.5)))
+    side = max(32, min(_side(task.X, threads), int((_BUFFERS / (threads * needed)) ** 0.5)))
     task.lower = _xp.tril(~_false(task.X, (side, side)), -1)
     blocks = iter(
         [(i, j) for i in range(0, len(task.X), side) for j in range(i if task.symmetric else 0, len(task.Y), side)]
@@ -142,16 +150,24 @@ def _large(task: SimpleNamespace, threads: int) -> None:
 
     def work() -> None:
         buffers = [_empty(task.X, side * side) for _ in range(needed)]
+        again: list[tuple] = []  # rows and columns of pairs that need more care
+        waiting = 0
         with _quiet():  # The state of a thread.
             for i, j in blocks:
-                _block(task, slice(i, i + side), slice(j, j + side), buffers)
+                waiting += _block(task, slice(i, i + side), slice(j, j + side), buffers, again)
+                if waiting > _AGAIN:
+                    _compute_again(task, again)
+                    waiting = 0
+            _compute_again(task, again)
 
     threads = min(threads, -(-len(task.X) // side) * -(-len(task.Y) // side))
     if threads == 1:
         return work()
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads - 1) as pool:
         try:
-            for done in [pool.submit(work) for _ in range(threads)]:
+            others = [pool.submit(work) for _ in range(threads - 1)]
+            work()
+            for done in others:
                 done.result()
         finally:
             for _ in blocks:  # After an error or an interrupt the others stop at their next block.
@@ -159,18 +175,18 @@ def _large(task: SimpleNamespace, threads: int) -> None:
     return None
 
 
-def _sides(task: SimpleNamespace, Z: Any) -> list[SimpleNamespace]:
+def _sides(task: SimpleNamespace, Z: Any, h: Any) -> list[SimpleNamespace]:
     """Return for each layer what it needs of single points: h = |h|^2 before it, the variance v, P and 1/P."""
     sides = []
-    h = _sum_squares(Z)
     for i, layer in enumerate(task.layers):
         side = SimpleNamespace(h=h)
         if layer.law:
             side.v = layer.bias + layer.weight * h
             if layer.law.extra:
                 extra = layer.law.extra(*task.scalars)
-                # In double precision: single points cost nothing.
-                v = layer.bias + layer.weight * _sum_squares(_cast(Z, _xp.float64)) if i == 0 else side.v
+                v = side.v
+                if i == 0 and Z.dtype != _xp.float64:  # Single points cost little.
+                    v = layer.bias + layer.weight * _sum_squares(_cast(Z, _xp.float64))
                 length = _xp.sqrt(v + extra)
                 side.length, side.inverse = (_cast(part, Z.dtype) for part in (length, _ratio(1.0, length)))
         sides.append(side)
@@ -188,13 +204,21 @@ def _scratch(law: Any, tangent: bool) -> int:
     return max(law.pair_buffers, law.first_buffers) if tangent else law.kernel_buffers
 
 
-def _block(task: SimpleNamespace, rows: slice, columns: slice, buffers: list) -> None:
-    """Compute one block, and its mirror image."""
+def _compute_again(task: SimpleNamespace, again: list[tuple]) -> None:
+    """Compute some pairs, and their mirror images, with all care; empties the list."""
+    if again:
+        rows, columns = (_xp.concatenate(part) for part in zip(*again, strict=True))
+        again.clear()
+        _write_pairs(task, rows, columns)
+
+
+def _block(task: SimpleNamespace, rows: slice, columns: slice, buffers: list, again: list[tuple]) -> int:
+    """Compute one block, and its mirror image; add the pairs that need more care to `again`, return how many."""
     x, y = task.scaled or (task.X, task.Y)
     x, y = x[rows], y[columns]
     shape = len(x), len(y)
     free = [buffer[: shape[0] * shape[1]].reshape(shape) for buffer in buffers]
-    close = _false(x, shape) if any(task.near) else None
+    close: list = []  # indices into the block of pairs to compute again
     f: Any = _xp.matmul(x, y.T, out=free.pop())
     D: Any = None
     for i, layer in enumerate(task.layers):
@@ -213,13 +237,13 @@ def _block(task: SimpleNamespace, rows: slice, columns: slice, buffers: list) ->
         if D is not None:
             _xp.divide(D, layer.unit, out=D)
     blocks = {"kernel": f, "ntk": _xp.add(f, D, out=D) if task.tangent else None}
-    if close is not None and close.any():
+    if close:
+        at = close[0] if len(close) == 1 else _xp.unique(_xp.concatenate(close))
+        at = at // shape[1], at % shape[1]
         if task.symmetric and rows == columns:
-            close &= ~task.lower[: shape[0], : shape[1]]
-        (at,) = _true(close.reshape(-1))
-        careful = _careful(task, at // shape[1] + rows.start, at % shape[1] + columns.start)
-        for kind, values in zip(task.kinds, careful, strict=True):
-            blocks[kind].reshape(-1)[at] = values
+            upper = at[0] < at[1]
+            at = at[0][upper], at[1][upper]
+        again.append((at[0] + rows.start, at[1] + columns.start))
     for kind, result in zip(task.kinds, task.outs, strict=True):
         values = blocks[kind]
         if task.symmetric and rows == columns:
@@ -227,10 +251,11 @@ def _block(task: SimpleNamespace, rows: slice, columns: slice, buffers: list) ->
         result[rows, columns] = values
         if task.symmetric and rows != columns:
             result[columns, rows] = values.T
+    return len(again[-1][0]) if close else 0
 
 
 def _dense_block(
-    task: SimpleNamespace, i: int, rows: slice, columns: slice, f: Any, D: Any, free: list, close: Any
+    task: SimpleNamespace, i: int, rows: slice, columns: slice, f: Any, D: Any, free: list, close: list
 ) -> tuple[Any, Any]:
     """Return the features' kernel and tangent kernel after a layer with weights; marks pairs to compute again.
 
@@ -284,7 +309,7 @@ def _affine_block(c: Any, D: Any, weight: Any, bias: Any, weight_of_D: Any = Non
         _xp.add(D, c, out=D)
 
 
-def _sine_block(task: SimpleNamespace, i: int, c: Any, sine: Any, t: Any, close: Any, needed: bool) -> None:
+def _sine_block(task: SimpleNamespace, i: int, c: Any, sine: Any, t: Any, close: list, needed: bool) -> None:
     """Write 1 - c^2 if it is needed, mark the pairs where it is small and felt, and keep c in [-1, 1]; t is scratch.
 
     As (1 - c) (1 + c), whose factors are exact where they are small: formulas take it and c for one angle.
@@ -297,14 +322,14 @@ def _sine_block(task: SimpleNamespace, i: int, c: Any, sine: Any, t: Any, close:
     _xp.multiply(sine, t, out=sine)
     least = sine.min()
     if near and least <= near:
-        close |= sine <= near
+        close += _true((sine <= near).reshape(-1))
     if least < 0:
         _clip(sine, 0, None)
         _clip(c, -1, 1)
 
 
 def _determinant_block(
-    task: SimpleNamespace, i: int, c: Any, Delta: Any, t: Any, squares: tuple, close: Any
+    task: SimpleNamespace, i: int, c: Any, Delta: Any, t: Any, squares: tuple, close: list
 ) -> None:
     """Write p q - c^2 of the preactivations to Delta, and u = w c to c; t is scratch.
 
@@ -326,7 +351,7 @@ def _determinant_block(
     if task.near[i]:
         # Delta <= r (Delta + t): all but a share r of the terms of Delta cancelled.
         _xp.multiply(t, _PARALLEL / (1 - _PARALLEL), out=t)
-        close |= t >= Delta
+        close += _true((t >= Delta).reshape(-1))
     _clip(Delta, 0, None)
 
 
@@ -358,19 +383,22 @@ def _feels(task: SimpleNamespace, i: int) -> bool:
 
 
 def _felt_from(task: SimpleNamespace, i: int) -> float:
-    """Return the largest 1 - rho^2, of powers of 2, where a change of rho changes a value by 4 times as much; or 0.
+    """Return the largest 1 - rho^2, from a grid, where a change of rho changes a value by 4 times as much; or 0.
 
     Changes of values are in units of their norm, and asked of a grid over the variances.
     """
     law = task.layers[i].law
     name = "kernel" if not task.tangent else "first" if _is_first(task, i) else "pair"
-    v, w = (_grid(side[i].v) for side in (task.rows, task.columns))
+    v = _grid(task.rows[i].v)
+    w = v if task.symmetric else _grid(task.columns[i].v)
     extra = law.extra(*task.scalars)
     P, Q = _xp.sqrt(v + extra)[None, :, None], _xp.sqrt(w + extra)[None, None, :]
-    count = round(-math.log2(_xp.finfo(v.dtype).eps)) - 8
-    sine = _values(v, [2.0 ** -(1 + n // 2) for n in range(2 * count)])[:, None, None]
-    sign = _values(v, [1.0, -1.0] * count)[:, None, None]
-    shape = 2 * count, len(v), len(w)
+    digits = round(-math.log2(_xp.finfo(v.dtype).eps))
+    levels = [2.0**-n for n in (*range(1, 9), *range(12, digits - 7, 4))]
+    sine = _values(v, levels + levels)[:, None, None]
+    sign = _values(v, [1.0] * len(levels) + [-1.0] * len(levels))[:, None, None]
+    shape = len(sine), len(v), len(w)
+    P, Q = P + 0 * sine, Q + 0 * sine  # torch does not spread a product of thin ones over `out`
     values = []
     for shift in (-1 / 16, 1 / 16):
         part = sine * (1 + shift)
@@ -390,8 +418,11 @@ def _felt_from(task: SimpleNamespace, i: int) -> float:
         felt |= ~(abs(values[0][n] - values[1][n]) <= 4 * step * norm)
     # What the variances allow: rho^2 <= p q / (P Q)^2.
     felt &= (1 - sine) * (P * Q) ** 2 <= (v[:, None] * w[None, :])[None] * (1 + 2.0**-8)
-    levels = _true(felt)[0]
-    return 2.0 ** -(1 + int(levels.min()) // 2) * 17 / 16 if len(levels) else 0.0
+    indices = _true(felt)[0] % len(levels)
+    if len(indices) == 0:
+        return 0.0
+    first = int(indices.min())
+    return 1.5 * levels[first] if first < 8 else levels[first - 1]
 
 
 def _is_first(task: SimpleNamespace, i: int) -> bool:
@@ -409,11 +440,11 @@ def _is_bounded(task: SimpleNamespace, i: int) -> bool:
 
 
 def _grid(v: Any) -> Any:
-    """Return 9 of the values of `v`, evenly by rank, and 8 over their range, evenly in the logarithm."""
+    """Return 5 of the values of `v`, evenly by rank, and 4 over their range, evenly in the logarithm."""
     limits = _xp.finfo(v.dtype)
     ranked = v[_xp.argsort(v)]
     largest = min(float(ranked[-1]), float(limits.max))
     smallest = max(float(ranked[0]), largest * 1e-12, float(limits.tiny))
     ratio = max(largest, smallest) / smallest
-    values = [smallest * math.exp(math.log(ratio) * i / 7) for i in range(8)]
-    return _values(v, [max(float(ranked[(len(v) - 1) * i // 8]), smallest) for i in range(9)] + values)
+    values = [smallest * math.exp(math.log(ratio) * i / 3) for i in range(4)]
+    return _values(v, [max(float(ranked[(len(v) - 1) * i // 4]), smallest) for i in range(5)] + values)

@@ -94,9 +94,9 @@ def _row(X: np.ndarray, Y: np.ndarray | None, member: int) -> np.ndarray:
     return X[member] if member < len(X) or Y is None else Y[member - len(X)]
 
 
-def _side(like: np.ndarray) -> int:
-    """Points on a side of a block."""
-    return 208
+def _side(like: np.ndarray, threads: int) -> int:
+    """Points on a side of a block; several threads take longer ones, to hold their common lock less often."""
+    return 320 if threads > 1 or like.itemsize < 8 else 208
 
 
 def _quiet() -> Any:

@@ -112,7 +112,7 @@ def _coincident(X: torch.Tensor, Y: torch.Tensor | None) -> Iterator[tuple[torch
                 yield rows, columns
 
 
-def _side(like: torch.Tensor) -> int:
+def _side(like: torch.Tensor, threads: int) -> int:
     """Points on a side of a block; on a processor below the size from which torch shares one operation out."""
     return 180 if like.device.type == "cpu" else 2048
 

@@ -176,24 +176,34 @@ def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tupl
 
 
 def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
-    """Return the kernel; of close pairs from their difference: k = (m(p) + m(q) - |phi(u) - phi(v)|^2)/2.
-
-    Where c is a difference of large numbers, as in exp(c - (p + q)/2), that keeps the digits that c has lost.
-    """
-    kernel = law.kernel(state.p, state.q, state.c, state.Delta, *scalars)
-    near = state.delta <= _PARALLEL * (state.p + state.q)
-    if not law.kernel_block or not near.any():
-        return kernel
-    close = SimpleNamespace(**{name: np.broadcast_to(getattr(state, name), near.shape)[near] for name in vars(state)})
-    moments = law.moment(close.p, *scalars) + law.moment(close.q, *scalars)
-    value = (moments - _differences(law, close, scalars)[0]) / 2
-    kernel = np.array(np.broadcast_to(kernel, near.shape))
-    kernel[near] = np.where(np.isfinite(value), value, kernel[near])
-    return kernel
+    """Return the kernel of pairs of preactivations."""
+    return _by_differences(law.kernel, law.moment, law.difference if law.kernel_block else None, state, scalars)
 
 
 def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
-    return law.derivative_kernel(state.p, state.q, state.c, state.Delta, *scalars)
+    """Return the kernel of the derivative."""
+    difference = law.derivative_difference if law.kernel_block else None
+    return _by_differences(law.derivative_kernel, law.derivative_moment, difference, state, scalars)
+
+
+def _by_differences(
+    kernel: Callable, moment: Callable, difference: Callable | None, state: SimpleNamespace, scalars: tuple
+) -> Any:
+    """Return a kernel; of close pairs from their difference: k = (m(p) + m(q) - |phi(u) - phi(v)|^2)/2.
+
+    Where c is a difference of large numbers, as in exp(c - (p + q)/2), that keeps the digits that c has lost.
+    """
+    values = kernel(state.p, state.q, state.c, state.Delta, *scalars)
+    near = state.delta <= _PARALLEL * (state.p + state.q)
+    if not difference or not near.any():
+        return values
+    close = SimpleNamespace(**{name: np.broadcast_to(getattr(state, name), near.shape)[near] for name in vars(state)})
+    with np.errstate(all="ignore"):
+        squared, _ = difference(close.p, close.q, close.omega, close.delta, close.c, close.Delta, *scalars)
+    value = (moment(close.p, *scalars) + moment(close.q, *scalars) - squared) / 2
+    values = np.array(np.broadcast_to(values, near.shape))
+    values[near] = np.where(np.isfinite(value), value, values[near])
+    return values
 
 
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[np.ndarray, np.ndarray]:

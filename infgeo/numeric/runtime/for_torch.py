@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
+    from infgeo.numeric.runtime.blocks_torch import _differentiable
     from infgeo.numeric.runtime.common import InputError, _pair_layers
 
 _xp = torch  # the array library, for code that is the same for NumPy and torch
@@ -232,17 +233,44 @@ def _squared_distance_near(
 
 
 def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> torch.Tensor:
+    """Return the kernel of pairs of preactivations."""
     same, apart = _apart(state)
     near = _squared_distance_near(law.derivative_moment, law.derivative_slope, state, scalars)
+    values = _by_differences(law.kernel, law.moment, law.difference, apart, scalars)
     mean = (law.moment(state.p, *scalars) + law.moment(state.q, *scalars)) / 2
-    return torch.where(same, mean - near / 2, law.kernel(apart.p, apart.q, apart.c, apart.Delta, *scalars))
+    return torch.where(same, mean - near / 2, values)
 
 
 def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> torch.Tensor:
+    """Return the kernel of the derivative."""
     same, apart = _apart(state)
     near = _squared_distance_near(law.second_moment, law.second_slope, state, scalars)
+    values = _by_differences(
+        law.derivative_kernel, law.derivative_moment, law.derivative_difference, apart, scalars
+    )
     mean = (law.derivative_moment(state.p, *scalars) + law.derivative_moment(state.q, *scalars)) / 2
-    return torch.where(same, mean - near / 2, law.derivative_kernel(apart.p, apart.q, apart.c, apart.Delta, *scalars))
+    return torch.where(same, mean - near / 2, values)
+
+
+def _by_differences(
+    kernel: Callable, moment: Callable, difference: Callable | None, state: SimpleNamespace, scalars: tuple
+) -> torch.Tensor:
+    """Return a kernel; of close pairs from their difference, where no derivatives are wanted: see NumPy's.
+
+    k = (m(p) + m(q) - |phi(u) - phi(v)|^2)/2 keeps the digits that c has lost where it is a difference of large numbers.
+    """
+    values = kernel(state.p, state.q, state.c, state.Delta, *scalars)
+    if not difference or _differentiable([*vars(state).values(), *scalars]):
+        return values
+    near = state.delta <= _PARALLEL * (state.p + state.q)
+    if not near.any():
+        return values
+    close = SimpleNamespace(**{name: part.expand(near.shape)[near] for name, part in vars(state).items()})
+    squared, _ = difference(close.p, close.q, close.omega, close.delta, close.c, close.Delta, *scalars)
+    value = (moment(close.p, *scalars) + moment(close.q, *scalars) - squared) / 2
+    values = values.expand(near.shape).clone()
+    values[near] = torch.where(torch.isfinite(value), value, values[near])
+    return values
 
 
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[torch.Tensor, torch.Tensor]:
