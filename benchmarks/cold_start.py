@@ -24,8 +24,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scripts = {
             "python": "pass",
-            "infgeo": "import numpy; from infgeo import MLP;"
-            " MLP('erf').numeric(1.0, 0.5).kernel(numpy.ones((100, 3)))",
+            "infgeo": "import numpy; from infgeo import MLP; MLP('erf').numeric(1.0, 0.5).kernel(numpy.ones((100, 3)))",
         }
         for backend, points in POINTS.items():
             Path(folder, f"erf_{backend}.py").write_text(infgeo.emit(infgeo.MLP("erf"), backend), encoding="utf-8")

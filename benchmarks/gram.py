@@ -154,9 +154,9 @@ def main() -> None:
             geo = infgeo.MLP(name).numeric()
             return lambda: geo.kernel_and_ntk(X, out=(out, other), threads=1)
 
-        def tensors(name, X=torch.from_numpy(X), out=torch.from_numpy(out)):
-            geo = infgeo.MLP(name).numeric(backend="torch")
-            return lambda: geo.kernel(X, out=out, threads=1)
+        def tensors(name, X=X, out=out):
+            geo, points, result = infgeo.MLP(name).numeric(backend="torch"), torch.from_numpy(X), torch.from_numpy(out)
+            return lambda: geo.kernel(points, out=result, threads=1)
 
         functions = {"np.copyto": lambda out=out, source=source: np.copyto(out, source), "floor": floor}
         for name in ("erf", "relu", "gelu"):

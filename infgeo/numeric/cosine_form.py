@@ -35,7 +35,7 @@ _RHO = Symbol("rho", real=True)
 
 
 def cosine_form(outputs: Sequence[Expr]) -> tuple[Expr, list[Expr]] | None:
-    """Return e and `outputs` with p, q, c, Delta in the meanings P, Q, rho, 1 - rho^2; None where there is no such form.
+    """Return e and `outputs` with P, Q, rho and 1 - rho^2 as p, q, c and Delta; None where there is no such form.
 
     Arguments:
         outputs: expressions of p, q, c, Delta and parameters.

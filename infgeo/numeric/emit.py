@@ -159,7 +159,7 @@ def runtime_source(backend: str) -> str:
 
 
 def _runtimes(backend: str) -> str:
-    names = [f"for_{backend}", "common", *(["blocks", f"blocks_{backend}"] if backend in IN_BLOCKS else [])]
+    names = [f"for_{backend}", "common", *(["blocks", "felt", f"blocks_{backend}"] if backend in IN_BLOCKS else [])]
     return "\n\n\n".join(_runtime(name) for name in names)
 
 
@@ -289,7 +289,7 @@ def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backe
 
 
 def _derivative_difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend) -> str:
-    """Return the source of `_derivative_difference`, for the tangent kernel of close pairs; None without such a form."""
+    """Return the source of `_derivative_difference`, for tangent kernels of close pairs; it is None without a form."""
     try:
         program = difference_program(dual.derivative_kernel)
     except NoClosedForm:

@@ -75,7 +75,8 @@ class NumericGeometry:
         for option, value in (("out", out), ("threads", threads)):
             if value is not None:
                 raise InvalidInput(
-                    f"{option} is for closed forms in NumPy and torch, this is {self.method} for {self.backend}: leave it out"
+                    f"{option} is for closed forms in NumPy and torch, this is {self.method} for {self.backend}:"
+                    " leave it out"
                 )
         return self._call(name, X, Y)
 

@@ -242,7 +242,9 @@ class _Writer:
         if exponent.is_negative:
             return self.operation("reciprocal", [self.power(base, -exponent)])
         if exponent.q > 2:
-            return self.operation("pow" if self.prefix == "torch" else "power", [self.write(base), (repr(float(exponent)), False)])
+            return self.operation(
+                "pow" if self.prefix == "torch" else "power", [self.write(base), (repr(float(exponent)), False)]
+            )
         handle, mine = self.write(base)
         if exponent == Rational(1, 2):
             return self.operation("sqrt", [(handle, mine)])

@@ -30,13 +30,16 @@ def emitted(mlp, backend):
 
 @pytest.mark.parametrize(
     ("name", "backend"),
-    [(name, "numpy") for name in CLOSED] + [(name, "torch") for name in ("erf", "gelu", "leaky_relu", "scaled_gaussian")],
+    [(name, "numpy") for name in CLOSED]
+    + [(name, "torch") for name in ("erf", "gelu", "leaky_relu", "scaled_gaussian")],
 )
 def test_formulas_in_place_are_the_formulas(name, backend):
     mlp = infgeo.MLP(name)
     law = emitted(mlp, backend)["_LAWS"][0]
     array = np.array if backend == "numpy" else torch.tensor
-    parameters = [float(value) if backend == "numpy" else torch.tensor(value, dtype=torch.float64) for value in own(mlp).values()]
+    parameters = [
+        float(value) if backend == "numpy" else torch.tensor(value, dtype=torch.float64) for value in own(mlp).values()
+    ]
     rng = np.random.default_rng(0)
     p, q = rng.uniform(0.1, 0.12 if name == "exp" else 3, (2, 40))
     p, q = p[:, None], q[None, :]

@@ -78,7 +78,9 @@ def _outputs(out: Any, shape: tuple, X: torch.Tensor, count: int, inputs: list) 
             raise InputError("out requires grad: pass a tensor without derivatives")
         if any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), shape, strict=True)):
             raise InputError("out is expanded, several elements are one number: pass a tensor of its own memory")
-        if any(tensor.untyped_storage().data_ptr() == part.untyped_storage().data_ptr() for part in inputs if len(part)):
+        if any(
+            tensor.untyped_storage().data_ptr() == part.untyped_storage().data_ptr() for part in inputs if len(part)
+        ):
             raise InputError("out shares memory with the points: pass another tensor")
     if count == 2 and outs[0] is outs[1]:
         raise InputError("both tensors of out are the same: pass two")

@@ -22,6 +22,10 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> np.ndarray:
         array = np.asarray(X)
     except ValueError as error:
         raise InputError(f"{name} is ragged: every point needs the same number of coordinates") from error
+    except (TypeError, RuntimeError) as error:
+        raise InputError(f"{name} cannot be made an array ({error}): pass rows of floats of equal length") from error
+    if isinstance(X, np.ma.MaskedArray):
+        raise InputError(f"{name} is a masked array, masks are not kept: pass {name}.filled(...) or the rows in use")
     if array.dtype.kind in "iu" and not hasattr(X, "dtype"):
         array = array.astype(float)
     if array.dtype not in (np.float32, np.float64):

@@ -19,6 +19,8 @@ _CHUNK = 2**22  # numbers held at a time for such differences
 
 def _points(X: Any, name: str = "X", rows: bool = False) -> torch.Tensor:
     """Return `X` as a tensor of float32 or float64 points (..., d); with `rows`, (N, d)."""
+    if getattr(getattr(X, "flags", None), "writeable", True) is False:
+        X = X.copy()  # torch warns of arrays that it could not write to
     try:
         tensor = (
             X
@@ -27,6 +29,10 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> torch.Tensor:
         )
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} cannot be made a tensor ({error}): pass rows of floats of equal length") from error
+    if tensor.device.type == "meta":
+        raise InputError(f"{name} is on the device meta, which holds no values: pass a tensor of values")
+    if tensor.layout != torch.strided:
+        raise InputError(f"{name} has layout {tensor.layout}: pass a dense tensor, for example {name}.to_dense()")
     if tensor.dtype not in (torch.float32, torch.float64):
         raise InputError(f"{name} has dtype {tensor.dtype}: pass float64 or float32, for example {name}.double()")
     if tensor.ndim == 0 or tensor.shape[-1] == 0 or (rows and tensor.ndim != 2):
@@ -245,9 +251,7 @@ def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> t
     """Return the kernel of the derivative."""
     same, apart = _apart(state)
     near = _squared_distance_near(law.second_moment, law.second_slope, state, scalars)
-    values = _by_differences(
-        law.derivative_kernel, law.derivative_moment, law.derivative_difference, apart, scalars
-    )
+    values = _by_differences(law.derivative_kernel, law.derivative_moment, law.derivative_difference, apart, scalars)
     mean = (law.derivative_moment(state.p, *scalars) + law.derivative_moment(state.q, *scalars)) / 2
     return torch.where(same, mean - near / 2, values)
 
@@ -257,7 +261,7 @@ def _by_differences(
 ) -> torch.Tensor:
     """Return a kernel; of close pairs from their difference, where no derivatives are wanted: see NumPy's.
 
-    k = (m(p) + m(q) - |phi(u) - phi(v)|^2)/2 keeps the digits that c has lost where it is a difference of large numbers.
+    k = (m(p) + m(q) - |phi(u) - phi(v)|^2)/2 keeps the digits that c has lost where it is a small difference.
     """
     values = kernel(state.p, state.q, state.c, state.Delta, *scalars)
     if not difference or _differentiable([*vars(state).values(), *scalars]):
