@@ -17,6 +17,7 @@ from infgeo import __version__
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, Delta, c, d, delta, omega, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClosedForm, SingularMetric
+from infgeo.numeric.cosine_form import cosine_form
 from infgeo.numeric.in_place import block_source
 from infgeo.numeric.printing import WIDE, Backend, backend_named, function_source, scalar_source
 from infgeo.numeric.self_test import closed_forms, self_test_data
@@ -48,8 +49,9 @@ PUBLIC = {
     "log_volume_element": ("X", "log sqrt(det g), (..., d) -> (...), without overflow or underflow"),
     "ricci_scalar": ("X", "the Ricci scalar, positive on spheres, (..., d) -> (...)"),
 }
-# What NumPy's Gram matrices take besides: an array to write to (a pair of them for both kernels), and how many threads
-# work; None stands for OMP_NUM_THREADS or all processors.
+# Backends whose Gram matrices are computed in blocks, and what these take besides: an array to write to (a pair of them
+# for both kernels), and how many threads work; None stands for OMP_NUM_THREADS or all processors, or torch's number.
+IN_BLOCKS = ("numpy", "torch")
 OPTIONS = ("out", "threads")
 _WITH_OPTIONS = ("kernel", "ntk", "kernel_and_ntk")
 CERTIFICATE_CHOICES = ("required", "stated", "none")
@@ -101,8 +103,8 @@ def emit(mlp: MLP, backend: str = "numpy", certificate: str = "required") -> str
 
     The module has kernel(X, Y=None), ntk(X, Y=None), kernel_and_ntk(X, Y=None), kernel_diag(X), kernel_distance(X, Y),
     metric(X), volume_element(X), log_volume_element(X) and ricci_scalar(X). Scales and parameters that the network
-    leaves symbolic are keyword arguments; sigma_w and sigma_b default to 1. For NumPy the first three also take `out`
-    and `threads`.
+    leaves symbolic are keyword arguments; sigma_w and sigma_b default to 1. For NumPy and torch the first three also
+    take `out` and `threads`.
 
     Each function carries what was measured of it in its attribute `certificate` (all of them are in CERTIFICATE): the
     largest error over a stated sample against 50 digits, in float64 and float32. Run as a program, the file tests
@@ -229,7 +231,7 @@ def runtime_source(backend: str) -> str:
 
 
 def _runtimes(backend: str) -> str:
-    names = [f"for_{backend}", "common", *(["blocks"] if backend == "numpy" else [])]
+    names = [f"for_{backend}", "common", *(["blocks", "felt", f"blocks_{backend}"] if backend in IN_BLOCKS else [])]
     return "\n\n\n".join(_runtime(name) for name in names)
 
 
@@ -306,26 +308,40 @@ def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, not
     else:
         names = ", ".join(symbol.name for symbol in own)
         members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")
-    if backend.name == "numpy":
+    if backend.name in IN_BLOCKS:
         tangent = "derivative_kernel=None" not in members
-        formulas += _block_formulas(dual, own, suffix, tangent, members)
+        if tangent:
+            formulas.append(_derivative_difference(dual, own, suffix, backend))
+        members.append(f"derivative_difference={f'_derivative_difference{suffix}' if tangent else None}")
+        formulas += _block_formulas(dual, own, suffix, tangent, backend, members)
     law = "\n".join(f"    {member}," for member in members)
     return [*formulas, f"_LAW{suffix} = SimpleNamespace(\n{law}\n)"]
 
 
-def _block_formulas(dual: Dual, own: tuple[Symbol, ...], suffix: str, tangent: bool, members: list[str]) -> list[str]:
+def _block_formulas(
+    dual: Dual, own: tuple[Symbol, ...], suffix: str, tangent: bool, backend: Backend, members: list[str]
+) -> list[str]:
     """Return the kernel, and with the derivative's where there is one, in place on blocks; adds to `members`."""
-    wanted: dict[str, tuple[list[Expr], str, tuple[Symbol, ...]]] = {
-        "kernel": ([dual.kernel], "E[phi(u) phi(v)], in place", ())
-    }
+    outputs = [dual.kernel]
     if tangent:
-        both = [dual.kernel, dual.derivative_kernel]
-        wanted["pair"] = (both, "E[phi(u) phi(v)] and E[phi'(u) phi'(v)], in place but for c", (c,))
+        outputs += [dual.derivative_kernel, dual.derivative_kernel * c]
+    extra, outputs = cosine_form(outputs) or (None, outputs)
+    names = ", ".join(symbol.name for symbol in own)
+    members.append("extra=None" if extra is None else f"extra=lambda {names}: {scalar_source(extra, backend)}")
+    wanted = {"kernel": (outputs[:1], "E[phi(u) phi(v)], in place")}
+    if tangent:
+        wanted["pair"] = (outputs[:2], "E[phi(u) phi(v)] and E[phi'(u) phi'(v)], in place")
+        wanted["first"] = (outputs[::2], "E[phi(u) phi(v)] and E[phi'(u) phi'(v)] Cov(u, v), in place")
     sources = []
-    for name, (outputs, doc, keep) in wanted.items():
-        source, count = block_source(f"_{name}_block{suffix}", outputs, own, doc, keep)
+    for name, (exprs, doc) in wanted.items():
+        source, count = block_source(f"_{name}_block{suffix}", exprs, own, backend, doc)
         sources.append(source)
-        members += [f"{name}_block=_{name}_block{suffix}", f"{name}_buffers={count}"]
+        needs_sine = any(expr.has(Delta) for expr in exprs)
+        members += [
+            f"{name}_block=_{name}_block{suffix}",
+            f"{name}_buffers={count}",
+            f"{name}_has_sine={needs_sine}",
+        ]
     return sources
 
 
@@ -342,6 +358,17 @@ def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backe
     arguments = [p, q, omega, delta, c, Delta]
     doc = "E[(phi(u) - phi(v))^2] and E[phi(u)^2 - phi(v)^2], free of cancellation"
     return function_source(f"_difference{suffix}", program, arguments, own, backend, doc)
+
+
+def _derivative_difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend) -> str:
+    """Return the source of `_derivative_difference`, for tangent kernels of close pairs; it is None without a form."""
+    try:
+        program = difference_program(dual.derivative_kernel)
+    except NoClosedForm:
+        return f"_derivative_difference{suffix} = None"
+    doc = "E[(phi'(u) - phi'(v))^2] and E[phi'(u)^2 - phi'(v)^2], free of cancellation"
+    arguments = [p, q, omega, delta, c, Delta]
+    return function_source(f"_derivative_difference{suffix}", program, arguments, own, backend, doc)
 
 
 def _radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
@@ -393,7 +420,7 @@ def _public(mlp: MLP, backend: Backend) -> list[str]:
     passed = "".join(f", {name}={name}" for name in names)
     for name, (points, returned) in PUBLIC.items():
         arguments = ", ".join(part.split("=")[0] for part in points.split(", "))
-        options = OPTIONS if backend.name == "numpy" and name in _WITH_OPTIONS else ()
+        options = OPTIONS if backend.name in IN_BLOCKS and name in _WITH_OPTIONS else ()
         signature = ", ".join(part for part in (_signature(mlp), *(f"{option}=None" for option in options)) if part)
         keywords = f", *, {signature}" if signature else ""
         if options:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, MissingExtra
-from infgeo.numeric.emit import DEFAULTS, emit, module_source
+from infgeo.numeric.emit import DEFAULTS, IN_BLOCKS, emit, module_source
 
 if TYPE_CHECKING:
     from infgeo.numeric.certificate import Certificate
@@ -58,9 +58,9 @@ class NumericGeometry:
         Arguments:
             X: points (N, d).
             Y: points (M, d); None for X.
-            out: NumPy alone, an array (N, M) of the points' dtype that takes the result.
-            threads: NumPy alone, how many threads work; None for OMP_NUM_THREADS or all processors. The result does not
-                depend on it beyond rounding.
+            out: NumPy and torch alone, an array (N, M) of the points' dtype that takes the result.
+            threads: NumPy and torch alone, how many threads work on the blocks; None for OMP_NUM_THREADS or all
+                processors (torch: `torch.get_num_threads()`). The result does not depend on it beyond rounding.
         """
         return self._gram("kernel", X, Y, out, threads)
 
@@ -73,12 +73,13 @@ class NumericGeometry:
         return self._gram("kernel_and_ntk", X, Y, out, threads)
 
     def _gram(self, name: str, X: Any, Y: Any, out: Any, threads: int | None) -> Any:
-        if self.backend == "numpy" and self.method == "closed_form":
+        if self.backend in IN_BLOCKS and self.method == "closed_form":
             return self._call(name, X, Y, out=out, threads=threads)
         for option, value in (("out", out), ("threads", threads)):
             if value is not None:
                 raise InvalidInput(
-                    f"{option} is for closed forms in NumPy, this is {self.method} for {self.backend}: leave it out"
+                    f"{option} is for closed forms in NumPy and torch, this is {self.method} for {self.backend}:"
+                    " leave it out"
                 )
         return self._call(name, X, Y)
 

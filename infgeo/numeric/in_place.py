@@ -1,4 +1,4 @@
-"""From SymPy expressions to NumPy functions that work in place on one block of a Gram matrix.
+"""From SymPy expressions to NumPy and torch functions that work in place on one block of a Gram matrix.
 
 Within a block p depends on the row and q on the column, so a part that has one of them alone is a *thin* array and
 costs nothing. Everything else is a sequence of array operations that write into a few buffers: no memory is asked for.
@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from sympy import Add, Expr, Mul, Pow, Rational, Symbol, cse
 
 from infgeo.conventions import Delta, c, p, q
-from infgeo.numeric.printing import NUMPY, Printer
+from infgeo.numeric.printing import Backend, Printer
 
-_ARRAYS, _SCALARS = Printer(NUMPY, scalar=False), Printer(NUMPY, scalar=True)
+_PREFIXES = {"numpy": "np", "torch": "torch"}
 # Functions of one argument that take `out`; others are printed as they are and take new memory.
 _UNARY = (
     "exp",
@@ -36,17 +36,17 @@ _UNARY = (
 
 
 def block_source(
-    name: str, outputs: Sequence[Expr], own: Sequence[Symbol], doc: str, keep: Sequence[Symbol] = ()
+    name: str, outputs: Sequence[Expr], own: Sequence[Symbol], backend: Backend, doc: str
 ) -> tuple[str, int]:
     """Return the source of `def name(p, q, c, Delta, b0, b1, ..., *own)`, and the number of buffers it takes.
 
     Arguments:
-        outputs: expressions of p (N, 1), q (1, M), c and Delta (N, M) and `own`.
+        outputs: expressions of p (N, 1), q (1, M), c and Delta (N, M), which may be written over, and `own`.
         own: the activation's parameters.
-        keep: those of c and Delta that must survive; the others may be written over.
+        backend: that of NumPy or torch.
         doc: one line, the docstring.
     """
-    writer = _Writer(outputs, keep)
+    writer = _Writer(outputs, backend)
     for symbol, expr in writer.shared:
         writer.bind(symbol, expr)
     texts = [writer.result(expr) for expr in writer.results]
@@ -62,7 +62,9 @@ class _Writer:
     A *handle* is a string: the name of a buffer, or of one of the arguments c and Delta.
     """
 
-    def __init__(self, outputs: Sequence[Expr], keep: Sequence[Symbol]) -> None:
+    def __init__(self, outputs: Sequence[Expr], backend: Backend) -> None:
+        self.backend, self.prefix = backend, _PREFIXES[backend.name]
+        self.arrays, self.scalars = Printer(backend, scalar=False), Printer(backend, scalar=True)
         symbols = (Symbol(f"t{i}") for i in range(10**6))
         self.shared, self.results = cse(outputs, symbols=symbols, order="none", list=True)
         self.lines: list[str] = []
@@ -81,7 +83,6 @@ class _Writer:
         self.uses: Counter[Symbol] = Counter(
             leaf for expr in (*(e for _, e in self.shared), *self.results) for leaf in _leaves(expr)
         )
-        self.uses.update(keep)
 
     def bind(self, symbol: Symbol, expr: Expr) -> None:
         """Write an assignment to a shared subexpression."""
@@ -111,7 +112,7 @@ class _Writer:
 
     def thin(self, expr: Expr) -> str:
         """Return the text of an expression that is thin or a scalar."""
-        return (_ARRAYS if self.where(expr) else _SCALARS).doprint(expr)
+        return (self.arrays if self.where(expr) else self.scalars).doprint(expr)
 
     def take(self) -> str:
         """Return a free buffer."""
@@ -144,7 +145,9 @@ class _Writer:
         handle, mine = self.write(expr)
         if mine or self.release(handle):
             return handle
-        return self.operation("np.positive", [self.borrow(handle)])[0]
+        out = self.take()
+        self.lines.append(f"{out}[:] = {handle}")
+        return out
 
     def operation(self, name: str, operands: Sequence[tuple[str, bool]]) -> tuple[str, bool]:
         """Write one operation into the buffer of an operand that is no longer needed, or a free one.
@@ -155,7 +158,8 @@ class _Writer:
         out = ours[0] if ours else self.take()
         self.free += [handle for handle in dict.fromkeys(ours) if handle != out]
         arguments = ", ".join(handle for handle, _ in operands)
-        self.lines.append(f"{name}({arguments}, out={out})")
+        function = name if "." in name else f"{self.prefix}.{name}"
+        self.lines.append(f"{function}({arguments}, out={out})")
         return out, True
 
     def write(self, expr: Expr) -> tuple[str, bool]:
@@ -170,17 +174,17 @@ class _Writer:
             return self.power(expr.base, expr.exp)
         name = type(expr).__name__
         if name in _UNARY:
-            return self.operation(NUMPY.functions[name], [self.write(expr.args[0])])
+            return self.operation(self.backend.functions[name], [self.write(expr.args[0])])
         if name == "atan2" and all(self.where(part) for part in expr.args):
             operands = [self.write(part) if self.full(part) else (self.thin(part), False) for part in expr.args]
-            return self.operation("np.arctan2", operands)
+            return self.operation("arctan2", operands)
         return self.as_printed(expr)
 
     def as_printed(self, expr: Expr) -> tuple[str, bool]:
         """Write an expression of another kind as it is; it takes new memory."""
         names = {symbol: Symbol(self.handles[symbol]) for symbol in expr.free_symbols if symbol in self.handles}
         out = self.take()
-        self.lines.append(f"{out}[:] = {_ARRAYS.doprint(expr.xreplace(names))}")
+        self.lines.append(f"{out}[:] = {self.arrays.doprint(expr.xreplace(names))}")
         for leaf in _leaves(expr):
             if leaf in self.handles:
                 handle, _ = self.use(leaf)
@@ -192,14 +196,14 @@ class _Writer:
         full = sorted((t for t in expr.args if self.full(t)), key=lambda t: (t.could_extract_minus_sign(), str(t)))
         rows, columns = self.thin_parts(expr, Add)
         if not full:
-            return self.operation("np.add", [(rows, False), (columns, False)])
+            return self.operation("add", [(rows, False), (columns, False)])
         total = self.write(full[0])
         for term in full[1:]:
             negative = term.could_extract_minus_sign()
             part = self.write(-term if negative else term)
-            total = self.operation("np.subtract" if negative else "np.add", [total, part])
+            total = self.operation("subtract" if negative else "add", [total, part])
         for text in filter(None, (rows, columns)):
-            total = self.operation("np.add", [total, (text, False)])
+            total = self.operation("add", [total, (text, False)])
         return total
 
     def multiply(self, expr: Expr) -> tuple[str, bool]:
@@ -213,17 +217,17 @@ class _Writer:
                 (denominator if divides else numerator).append(Pow(base, -exponent) if divides else factor)
         rows, columns = self.thin_parts(expr, Mul)
         if not numerator and not denominator:
-            return self.operation("np.multiply", [(rows, False), (columns, False)])
+            return self.operation("multiply", [(rows, False), (columns, False)])
         if numerator:
             product = self.write(numerator[0])
         else:
-            product = self.operation("np.reciprocal", [self.write(denominator.pop(0))])
+            product = self.operation("reciprocal", [self.write(denominator.pop(0))])
         for factor in numerator[1:]:
-            product = self.operation("np.multiply", [product, self.write(factor)])
+            product = self.operation("multiply", [product, self.write(factor)])
         for factor in denominator:
-            product = self.operation("np.divide", [product, self.write(factor)])
+            product = self.operation("divide", [product, self.write(factor)])
         for text in filter(None, (rows, columns)):
-            product = self.operation("np.multiply", [product, (text, False)])
+            product = self.operation("multiply", [product, (text, False)])
         return product
 
     def thin_parts(self, expr: Expr, kind: type[Expr]) -> tuple[str, str]:
@@ -236,17 +240,19 @@ class _Writer:
     def power(self, base: Expr, exponent: Rational) -> tuple[str, bool]:
         """Write a power by products and square roots where the exponent is a half or a whole number."""
         if exponent.is_negative:
-            return self.operation("np.reciprocal", [self.power(base, -exponent)])
+            return self.operation("reciprocal", [self.power(base, -exponent)])
         if exponent.q > 2:
-            return self.operation("np.power", [self.write(base), (repr(float(exponent)), False)])
+            return self.operation(
+                "pow" if self.prefix == "torch" else "power", [self.write(base), (repr(float(exponent)), False)]
+            )
         handle, mine = self.write(base)
         if exponent == Rational(1, 2):
-            return self.operation("np.sqrt", [(handle, mine)])
+            return self.operation("sqrt", [(handle, mine)])
         root = None
         if exponent.q == 2:
-            root = self.operation("np.sqrt", [(handle, False) if mine else self.borrow(handle)])
+            root = self.operation("sqrt", [(handle, False) if mine else self.borrow(handle)])
         whole = self.whole_power(handle, mine, int(exponent))
-        return whole if root is None else self.operation("np.multiply", [root, whole])
+        return whole if root is None else self.operation("multiply", [root, whole])
 
     def whole_power(self, handle: str, mine: bool, exponent: int) -> tuple[str, bool]:
         """Write a power by repeated squaring."""
@@ -254,9 +260,9 @@ class _Writer:
             return handle, mine
         if exponent % 2 == 0:
             half = self.whole_power(handle, mine, exponent // 2)
-            return self.operation("np.square", [half])
+            return self.operation("square", [half])
         less = self.whole_power(*((handle, False) if mine else self.borrow(handle)), exponent - 1)
-        return self.operation("np.multiply", [less, (handle, mine)])
+        return self.operation("multiply", [less, (handle, mine)])
 
 
 def _leaves(expr: Expr) -> Iterator[Symbol]:

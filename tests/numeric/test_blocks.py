@@ -5,6 +5,7 @@ import tracemalloc
 import mpmath
 import numpy as np
 import pytest
+import torch
 
 import infgeo
 from infgeo.errors import InvalidInput
@@ -21,35 +22,48 @@ def own(mlp):
     return {symbol.name: 0.7 for symbol in mlp.parameters if symbol.name not in ("sigma_w", "sigma_b")}
 
 
-def emitted(mlp):
+def emitted(mlp, backend):
     namespace = {"__name__": "emitted"}
-    exec(compile(emit(mlp), "<emitted>", "exec"), namespace)
+    exec(compile(emit(mlp, backend), "<emitted>", "exec"), namespace)
     return namespace
 
 
-@pytest.mark.parametrize("name", CLOSED)
-def test_formulas_in_place_are_the_formulas(name):
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [(name, "numpy") for name in CLOSED]
+    + [(name, "torch") for name in ("erf", "gelu", "leaky_relu", "scaled_gaussian")],
+)
+def test_formulas_in_place_are_the_formulas(name, backend):
     mlp = infgeo.MLP(name)
-    law, parameters = emitted(mlp)["_LAWS"][0], tuple(own(mlp).values())
+    law = emitted(mlp, backend)["_LAWS"][0]
+    array = np.array if backend == "numpy" else torch.tensor
+    parameters = [
+        float(value) if backend == "numpy" else torch.tensor(value, dtype=torch.float64) for value in own(mlp).values()
+    ]
     rng = np.random.default_rng(0)
     p, q = rng.uniform(0.1, 0.12 if name == "exp" else 3, (2, 40))
     p, q = p[:, None], q[None, :]
     c = rng.uniform(-1, 1, (40, 40)) * np.sqrt(p * q)
-    Delta = p * q - c * c
-
-    def buffers(count):
-        return [np.full((40, 40), np.nan) for _ in range(count)]
-
-    expected = np.broadcast_to(law.kernel(p, q, c, Delta, *parameters), c.shape)
-    result = law.kernel_block(p, q, c.copy(), Delta.copy(), *buffers(law.kernel_buffers), *parameters)
-    assert np.abs(result - expected).max() <= 32 * EPS * np.abs(expected).max()
+    plain = (p, q, c, p * q - c * c)
+    in_place = plain
+    if law.extra:
+        e = float(law.extra(*parameters))
+        P, Q = np.sqrt(p + e), np.sqrt(q + e)
+        rho = c / (P * Q)
+        in_place = (P, Q, rho, (1 - rho) * (1 + rho))
+    given = [array(part) for part in plain]
+    k = np.broadcast_to(law.kernel(*given, *parameters), c.shape)
+    expected = {"kernel": (k,)}
     if law.derivative_kernel:
-        slopes = np.broadcast_to(law.derivative_kernel(p, q, c, Delta, *parameters), c.shape)
-        kept = c.copy()
-        both = law.pair_block(p, q, kept, Delta.copy(), *buffers(law.pair_buffers), *parameters)
-        for value, truth in zip(both, (expected, slopes), strict=True):
-            assert np.abs(value - truth).max() <= 32 * EPS * np.abs(truth).max()
-        assert (kept == c).all()
+        slope = np.broadcast_to(law.derivative_kernel(*given, *parameters), c.shape)
+        expected |= {"pair": (k, slope), "first": (k, slope * c)}
+    for block, truths in expected.items():
+        buffers = [array(np.full((40, 40), np.nan)) for _ in range(getattr(law, f"{block}_buffers"))]
+        arrays = [array(part) for part in in_place]
+        results = getattr(law, f"{block}_block")(*arrays, *buffers, *parameters)
+        for value, truth in zip(results if block != "kernel" else [results], truths, strict=True):
+            assert np.abs(np.asarray(value) - truth).max() <= 64 * EPS * np.abs(truth).max(), block
+            assert any(value is own_array for own_array in (*arrays, *buffers))
 
 
 def points(dimension, dtype=float):
@@ -69,19 +83,24 @@ INTERESTING = [(3, 7), (9, 1), (9, 9), (20, 21), (30, 31), (40, 41), (41, 42), (
 )
 def test_against_fifty_digits(name, depth, bias_std, dimension):
     mlp = infgeo.MLP(name, depth=depth)
-    geo, exact = mlp.numeric(1.3, bias_std), mlp.numeric(1.3, bias_std, backend="mpmath")
+    geo, exact, tensors = (mlp.numeric(1.3, bias_std, backend=name) for name in ("numpy", "mpmath", "torch"))
     X = points(dimension)
-    kernel, tangent = geo.kernel_and_ntk(X)
-    assert (kernel == kernel.T).all()
-    assert (tangent == tangent.T).all()
+    grams = {
+        "numpy": geo.kernel_and_ntk(X),
+        "torch": [gram.numpy() for gram in tensors.kernel_and_ntk(torch.tensor(X))],
+    }
+    for gram in (*grams["numpy"], *grams["torch"]):
+        assert (gram == gram.T).all()
     with mpmath.workdps(50):
         for i, j in INTERESTING:
-            for kind, gram in (("kernel", kernel), ("ntk", tangent)):
+            for n, kind in enumerate(("kernel", "ntk")):
                 if (name, kind, (i, j)) == ("abs", "ntk", (40, 41)):
                     continue  # nearly parallel, of different norms, at depth 2: the README states the 1e-8 of this case
                 truth = getattr(exact, kind)([list(X[i])], [list(X[j])])[0, 0]
                 norm = mpmath.sqrt(getattr(exact, kind)([list(X[i])])[0, 0] * getattr(exact, kind)([list(X[j])])[0, 0])
-                assert abs(gram[i, j] - truth) <= (8 if depth == 1 else 64) * EPS * norm, (kind, i, j)
+                for backend, both in grams.items():
+                    bound = (8 if depth == 1 else 64) * EPS * norm
+                    assert abs(both[n][i, j] - truth) <= bound, (backend, kind, i, j)
 
 
 @pytest.mark.parametrize("name", ["erf", "relu"])
@@ -112,54 +131,106 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
 @pytest.mark.parametrize("mlp", NETWORKS, ids=str)
-def test_blocks_agree_with_pairs_one_by_one(mlp):
+def test_blocks_agree_with_pairs_one_by_one(mlp, backend):
+    """Pairs one by one are computed with all care; so are they in NumPy for the blocks of torch."""
     X, Y = points(5), points(5)[:50] + 0.1
-    geo = mlp.numeric()
+    geo, slow = mlp.numeric(backend=backend), mlp.numeric()
+    array = torch.tensor if backend == "torch" else np.array
     for kind in ("kernel", "ntk"):
-        function = getattr(geo, kind)
-        for other in (None, Y):
-            rows = np.concatenate([function(X[i : i + 1], X if other is None else other) for i in range(COUNT)])
+        for other in (X, Y):
+            rows = np.concatenate([getattr(slow, kind)(X[i : i + 1], other) for i in range(COUNT)])
             for threads in (1, 2):
-                gram = function(X, other, threads=threads)
+                gram = np.asarray(getattr(geo, kind)(array(X), array(other), threads=threads))
                 assert np.abs(gram - rows).max() <= 64 * EPS * np.abs(rows).max()
 
 
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_many_blocks_threads_and_single_precision(dtype):
+def test_many_blocks_threads_and_single_precision(dtype, backend):
     X = np.random.default_rng(0).normal(size=(700, 4)).astype(dtype)
     X[650] = X[10]
-    geo = infgeo.MLP("relu", depth=2).numeric()
-    one, two = (geo.kernel(X, threads=threads) for threads in (1, 2))
+    geo = infgeo.MLP("relu", depth=2).numeric(backend=backend)
+    array = torch.tensor if backend == "torch" else np.array
+
+    def gram(name, *points, **options):
+        return np.asarray(getattr(geo, name)(*map(array, points), **options))
+
+    one, two = (gram("kernel", X, threads=threads) for threads in (1, 2))
     tolerance = 8 * np.finfo(dtype).eps * np.abs(one).max()
     assert one.dtype == dtype
     assert np.abs(one - two).max() <= tolerance
-    assert np.abs(geo.kernel(X[:600], X[100:])[:, -1] - one[:600, -1]).max() <= tolerance
-    for gram in (one, two, geo.kernel(X, X.copy()), geo.ntk(X), geo.kernel_and_ntk(X)[1]):
-        assert (gram == gram.T).all()
-        assert gram[10, 650] == gram[10, 10] == gram[650, 650]
-    assert (one.diagonal() == geo.kernel_diag(X)).all()
-    double = geo.kernel(X.astype(float))
+    assert np.abs(gram("kernel", X[:600], X[100:])[:, -1] - one[:600, -1]).max() <= tolerance
+    for full in (one, two, gram("kernel", X, X.copy()), gram("ntk", X), gram("kernel_and_ntk", X)[1]):
+        assert (full == full.T).all()
+        assert full[10, 650] == full[10, 10] == full[650, 650]
+    assert (one.diagonal() == gram("kernel_diag", X)).all()
+    assert (gram("ntk", X).diagonal() == gram("ntk_diag", X)).all()
+    double = gram("kernel", X.astype(float))
     assert np.abs(one - double).max() <= 16 * np.finfo(dtype).eps * np.abs(one).max()
     assert np.linalg.eigvalsh(one.astype(float)).min() >= -COUNT * np.finfo(dtype).eps * np.trace(one)
 
 
 def test_out_takes_the_result_and_little_memory_is_asked_for():
     X = np.random.default_rng(0).normal(size=(1500, 8))
+    X[::2] = X[1::2] * 1.000001  # many pairs that need care
     geo = infgeo.MLP("erf").numeric()
     out = np.empty((1500, 1500))
     geo.kernel(X[:100])
-    tracemalloc.start()
-    result = geo.kernel(X, out=out, threads=2)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert result is out
-    assert peak < 64 * 2**20
-    assert (out == geo.kernel(X, threads=2)).all()
-    pair = np.empty_like(out), np.empty_like(out)
-    assert geo.kernel_and_ntk(X, out=pair)[1] is pair[1]
+    for function, outs in ((geo.kernel_and_ntk, (np.empty_like(out), np.empty_like(out))), (geo.kernel, out)):
+        tracemalloc.start()
+        result = function(X, out=outs, threads=2)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert result is outs or result == outs
+        assert peak < 64 * 2**20
     view = np.empty((1500, 3000))[:, ::2]
     assert (geo.kernel(X, out=view, threads=2) == out).all()
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("name", ["sin", "gelu", "rectified_square"])
+def test_close_points_far_away(name, backend):
+    """There p, q and c are large and their differences small: exp(c - (p + q)/2) must not be taken from c."""
+    mlp = infgeo.MLP(name)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(70, 5)) * 1e3
+    Y = X + 0.1 * rng.normal(size=X.shape)
+    geo, exact = mlp.numeric(backend=backend, **own(mlp)), mlp.numeric(backend="mpmath", **own(mlp))
+    array = torch.tensor if backend == "torch" else np.array
+    for kind in ("kernel", "ntk"):
+        gram = np.asarray(getattr(geo, kind)(array(X), array(Y)))
+        with mpmath.workdps(50):
+            for i in range(3):
+                truth = getattr(exact, kind)([list(X[i])], [list(Y[i])])[0, 0]
+                norm = getattr(exact, f"{kind}_diag")([list(X[i])])[0]
+                assert abs(gram[i, i] - truth) <= 8 * EPS * norm
+
+
+def test_torch_writes_to_out_without_derivatives_alone():
+    X = torch.tensor(np.random.default_rng(0).normal(size=(300, 3)))
+    geo = infgeo.MLP("erf").numeric(backend="torch")
+    out, other = torch.empty(2, 300, 300, dtype=torch.float64)
+    assert (geo.kernel_and_ntk(X, out=(out, other))[1] == geo.ntk(X)).all()
+    assert geo.kernel(X, out=out) is out
+    wished = X.clone().requires_grad_()
+    with torch.no_grad():
+        assert (geo.kernel(wished, out=other) == out).all()
+    assert geo.kernel(wished).requires_grad
+    for bad, points, message in (
+        (out, wished, "without derivatives"),
+        (out[:, 1:], X, r"out is torch.float64 \(300, 299\) on cpu"),
+        (out.float(), X, "out is torch.float32"),
+        (out.numpy(), X, "out is 'ndarray'"),
+        (torch.empty(300, dtype=torch.float64).expand(300, 300), X, "expanded"),
+        (out.clone().requires_grad_(), X, "requires grad"),
+        (out, out, "shares memory"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            geo.kernel(points, out=bad)
+    with pytest.raises(InvalidInput, match="same"):
+        geo.kernel_and_ntk(X, out=(out, out))
 
 
 def test_bad_out_and_threads_are_refused():
@@ -183,9 +254,8 @@ def test_bad_out_and_threads_are_refused():
     for threads in (0, 1.5, True, "2"):
         with pytest.raises(InvalidInput, match="threads = "):
             geo.kernel(X, threads=threads)
-    for backend in ("torch", "mpmath"):
-        with pytest.raises(InvalidInput, match="threads is for closed forms in NumPy"):
-            infgeo.MLP("erf").numeric(backend=backend).kernel(X, threads=2)
+    with pytest.raises(InvalidInput, match="threads is for closed forms in NumPy and torch"):
+        infgeo.MLP("erf").numeric(backend="mpmath").kernel(X, threads=2)
 
 
 @pytest.mark.parametrize("backend", ["torch", "mpmath"])

@@ -47,7 +47,7 @@ def test_what_misses_its_bound_is_refused(monkeypatch):
     mlp = infgeo.MLP("relu", weight_std=1, bias_std=0)
     monkeypatch.setattr(certificate, "_bound", lambda *_: -1.0)
     certify.cache_clear()
-    with pytest.raises(NotAccurate, match="kernel for numpy in float64: within .* misses its bound"):
+    with pytest.raises(NotAccurate, match=r"kernel for numpy in float64: within .* misses its bound"):
         infgeo.emit(mlp)
     source = infgeo.emit(mlp, certificate="stated")
     certify.cache_clear()

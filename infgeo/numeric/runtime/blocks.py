@@ -1,104 +1,82 @@
-"""Gram matrices of NumPy arrays in blocks that fit the cache: in place, half of symmetric ones, in threads.
+"""Gram matrices in blocks that fit the cache: in place, half of symmetric ones, in threads. For NumPy and torch.
 
 Most pairs need less than `common._pair_layers` gives: p q - c^2 is a difference, but it loses digits for nearly
 parallel preactivations alone, and many formulas do not feel that. So a block is computed by plain formulas, and the
 pairs where both hold, nearly parallel and felt, are computed again from the difference of the points.
+
+Laws with `extra` = e take p, q, c and Delta in other meanings: P = sqrt(p + e), Q = sqrt(q + e), the cosine
+rho = c/(P Q) and 1 - rho^2. Of a first layer, one matrix product of scaled points gives rho.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-if TYPE_CHECKING:  # In an emitted file these stand above.
-    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
-    from infgeo.numeric.runtime.for_numpy import _CHUNK, _PAIRS, _PARALLEL, _close_pairs, _ratio, _sum_squares
-
-_SIDE = 208  # points on a side of a block of one thread; several threads take longer sides, to hold their lock less
-_SMALL = 2**12  # pairs below which blocks are not worth their overhead
-_BUFFERS = 2**23  # numbers in all buffers together: 64 MiB of float64
-
-
-def _gram(
-    X: np.ndarray,
-    Y: np.ndarray | None,
-    layers: Sequence[Any],
-    scalars: tuple,
-    wanted: str,
-    out: Any = None,
-    threads: int | None = None,
-) -> Any:
-    """Return the Gram matrix (N, M) of the kernel or the tangent kernel, or both for `wanted` = "both".
-
-    Coincident points take the values of the diagonal, to the bit, and the matrix of X with itself is symmetric.
-    """
-    if Y is not None and Y.shape == X.shape and (X is Y or np.array_equal(X, Y)):
-        Y = None
-    symmetric, Y = Y is None, X if Y is None else Y
-    X, Y = np.ascontiguousarray(X), np.ascontiguousarray(Y)
-    kinds = {"both": ("kernel", "ntk")}.get(wanted, (wanted,))
-    outs = _outputs(out, (len(X), len(Y)), np.result_type(X, Y), len(kinds), (X, Y))
-    task = SimpleNamespace(
-        X=X, Y=Y, layers=layers, scalars=scalars, kinds=kinds, outs=outs, tangent="ntk" in kinds, symmetric=symmetric
+if TYPE_CHECKING:  # In an emitted file these stand above, or below.
+    from infgeo.numeric.runtime.blocks_numpy import (
+        _arange,
+        _cast,
+        _clip,
+        _coincident,
+        _empty,
+        _false,
+        _one,
+        _quiet,
+        _side,
+        _true,
+        _wider,
     )
-    task.format = outs[0].dtype
-    threads = _thread_count(threads)
-    with np.errstate(all="ignore"):  # Where a formula has no value, the pair is computed again.
-        if len(X) * len(Y) <= _SMALL or any(layer.law and not layer.law.kernel_block for layer in layers):
-            _all_pairs(task, np.arange(len(X)), np.arange(len(Y)))
-        else:
-            _large(task, threads)
-        _extremes(task)
-        for kind, result in zip(kinds, outs, strict=True):
-            for rows, columns in _coincident(X, None if symmetric else Y):
-                value = _diagonal_layers(layers, _sum_squares(X[rows[:1]]), scalars, kind == "ntk")
-                result[np.ix_(rows, columns)] = value
-            if symmetric:
-                np.fill_diagonal(result, _diagonal_layers(layers, _sum_squares(X), scalars, kind == "ntk"))
-    return outs if wanted == "both" else outs[0]
+    from infgeo.numeric.runtime.common import _diagonal_layers, _pair_layers
+    from infgeo.numeric.runtime.felt import _feels, _felt_from, _is_bounded, _is_first
+    from infgeo.numeric.runtime.for_numpy import _PARALLEL, _close_pairs, _ratio, _sum_squares, _xp
+
+_SMALL = 2**12  # pairs below which blocks are not worth their overhead
+_BUFFERS = 2**22  # numbers in all buffers together: 32 MiB of float64
+_AGAIN = 2**16  # pairs that wait to be computed again
+_PAIRS = 2**13  # pairs at a time where each is computed by itself
+_STEP = 2**17  # coordinates of points held at a time for their differences
 
 
-def _outputs(out: Any, shape: tuple, dtype: Any, count: int, inputs: tuple) -> tuple:
-    """Return the arrays to write to: `out`, checked, or new ones."""
-    if out is None:
-        return tuple(np.empty(shape, dtype) for _ in range(count))
-    outs = (out,) if count == 1 else tuple(out)
-    if len(outs) != count:
-        raise InputError(f"out has {len(outs)} arrays, {count} are needed: (kernel, tangent kernel)")
-    for array in outs:
-        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
-            got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else repr(type(array).__name__)
-            raise InputError(f"out is {got}, it must be an array of {dtype} and shape {shape}: np.empty({shape}, ...)")
-        if not array.flags.writeable:
-            raise InputError("out is read-only: pass an array that can be written to")
-        if any(np.may_share_memory(array, points) for points in inputs):
-            raise InputError("out shares memory with the points: pass another array")
-    return outs
+def _gram_in_blocks(
+    X: Any, Y: Any, layers: Sequence[Any], scalars: tuple, wanted: str, outs: tuple, threads: int
+) -> None:
+    """Write the Gram matrix (N, M) of the kernel or the tangent kernel to `outs`, or both for `wanted` = "both".
+
+    Coincident points take the values of the diagonal, to the bit, and the matrix of X with itself (Y is None) is
+    symmetric.
+    """
+    kinds = {"both": ("kernel", "ntk")}.get(wanted, (wanted,))
+    task = SimpleNamespace(X=X, Y=X if Y is None else Y, symmetric=Y is None, layers=layers, scalars=scalars)
+    task.squares = tuple(_sum_squares(Z) for Z in ((X,) if Y is None else (X, Y)))
+    task.kinds, task.outs, task.tangent, task.format = kinds, outs, "ntk" in kinds, X.dtype
+    if len(X) * len(task.Y) <= _SMALL or any(layer.law and not layer.law.kernel_block for layer in layers):
+        _all_pairs(task, _arange(X, len(X)), _arange(X, len(task.Y)))
+    else:
+        _large(task, threads)
+    _extremes(task)
+    for kind, result in zip(kinds, outs, strict=True):
+        diagonal = _diagonal_layers(layers, task.squares[0], scalars, kind == "ntk")
+        for rows, columns in _coincident(X, Y):
+            result[rows[:, None], columns[None, :]] = diagonal[rows[:1]]
+        if Y is None:
+            index = _arange(X, len(X))
+            result[index, index] = diagonal
 
 
-def _thread_count(threads: int | None) -> int:
-    """Return `threads`, or OMP_NUM_THREADS, or the number of processors that this process may use."""
-    if threads is not None:
-        if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
-            raise InputError(f"threads = {threads!r} must be a whole number >= 1, or None for all processors")
-        return int(threads)
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if asked.isdigit() and int(asked):
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _all_pairs(task: SimpleNamespace, rows: np.ndarray, columns: np.ndarray) -> None:
+def _all_pairs(task: SimpleNamespace, rows: Any, columns: Any) -> None:
     """Compute every pair of some rows and columns with all care; of a symmetric matrix also the mirror images."""
-    rows, columns = (index.ravel() for index in np.meshgrid(rows, columns, indexing="ij"))
+    rows, columns = (index.ravel() for index in _xp.meshgrid(rows, columns, indexing="ij"))
     if task.symmetric and len(rows) == len(task.X) ** 2:
         upper = rows <= columns
         rows, columns = rows[upper], columns[upper]
+    _write_pairs(task, rows, columns)
+
+
+def _write_pairs(task: SimpleNamespace, rows: Any, columns: Any) -> None:
+    """Compute some pairs, and of a symmetric matrix their mirror images, with all care."""
     for result, values in zip(task.outs, _careful(task, rows, columns), strict=True):
         result[rows, columns] = values
         if task.symmetric:
@@ -110,28 +88,34 @@ def _extremes(task: SimpleNamespace) -> None:
 
     There products of squared norms overflow or vanish, though the kernel may not.
     """
-    wider = np.float64 if task.outs[0].dtype == np.float32 else np.longdouble
+    wider = _wider(task.format)
+    if wider is None:
+        return
     task = SimpleNamespace(**vars(task) | {"format": wider})
-    for i in _extreme(task.X):
-        _all_pairs(task, np.array([i]), np.arange(len(task.Y)))
-    for j in _extreme(task.Y) if not task.symmetric else ():
-        _all_pairs(task, np.arange(len(task.X)), np.array([j]))
+    for i in _extreme(task.X, task.squares[0]):
+        _all_pairs(task, i[None], _arange(task.X, len(task.Y)))
+    for j in _extreme(task.Y, task.squares[1]) if not task.symmetric else ():
+        _all_pairs(task, _arange(task.X, len(task.X)), j[None])
 
 
-def _extreme(X: np.ndarray) -> np.ndarray:
+def _extreme(X: Any, squares: Any) -> Any:
     """Return the rows whose fourth power of the norm overflows, or vanishes though they do not."""
-    largest = np.maximum(X.max(axis=1, initial=0), -X.min(axis=1, initial=0))
-    low, high = float(np.finfo(X.dtype).tiny) ** 0.125, (float(np.finfo(X.dtype).max) ** 0.25 / X.shape[1]) ** 0.5
-    return np.flatnonzero((largest > high) | ((largest < low) & (largest > 0)))
+    limits = _xp.finfo(X.dtype)
+    low, high = float(limits.tiny) ** 0.125, (float(limits.max) ** 0.25 / X.shape[1]) ** 0.5
+    (rows,) = _true(~((squares >= low**2) & (squares <= high**2)))
+    if len(rows) == 0:
+        return ()
+    largest = _xp.amax(abs(X[rows]), 1)
+    return rows[(largest > high) | ((largest < low) & (largest > 0))]
 
 
-def _careful(task: SimpleNamespace, rows: np.ndarray, columns: np.ndarray) -> list[np.ndarray]:
+def _careful(task: SimpleNamespace, rows: Any, columns: Any) -> list:
     """Return the values of some pairs, from the differences of their points."""
-    results = [np.empty(len(rows), result.dtype) for result in task.outs]
-    step = max(1, min(_PAIRS, _CHUNK // task.X.shape[1]))
+    results = [_empty(task.X, len(rows)) for _ in task.kinds]
+    step = max(1, min(_PAIRS, _STEP // task.X.shape[1]))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        x, y = (Z[index[part]].astype(task.format) for Z, index in ((task.X, rows), (task.Y, columns)))
+        x, y = (_cast(Z[index[part]], task.format) for Z, index in ((task.X, rows), (task.Y, columns)))
         distance, omega, gram = _close_pairs(x, y)
         p, q, xy = _sum_squares(x), _sum_squares(y), (x * y).sum(axis=-1)
         state = SimpleNamespace(p=p, q=q, c=xy, omega=omega, delta=distance, Delta=gram)
@@ -143,31 +127,47 @@ def _careful(task: SimpleNamespace, rows: np.ndarray, columns: np.ndarray) -> li
 
 def _large(task: SimpleNamespace, threads: int) -> None:
     """Compute all blocks, those above the diagonal alone where the matrix is symmetric."""
-    task.rows = _variances(task, _sum_squares(task.X))
-    task.columns = task.rows if task.symmetric else _variances(task, _sum_squares(task.Y))
-    task.felt = [_feels(task, i) for i in range(len(task.layers))]
+    task.rows = _sides(task, task.X, task.squares[0])
+    task.columns = task.rows if task.symmetric else _sides(task, task.Y, task.squares[1])
+    # Pairs are computed again where 1 - rho^2 is below this (where it is felt, for laws without rho: then _PARALLEL).
+    task.near = [
+        _felt_from(task, i) if layer.law and layer.law.extra else _feels(task, i) * _PARALLEL
+        for i, layer in enumerate(task.layers)
+    ]
+    task.bounded = [_is_bounded(task, i) for i in range(len(task.layers))]
+    first = task.layers[0]
+    task.scaled = None
+    if first.law and first.law.extra and first.skip is None:
+        task.scaled = tuple(_scaled(Z, first, sides[0]) for Z, sides in ((task.X, task.rows), (task.Y, task.columns)))
     residual = any(layer.law and layer.skip is not None for layer in task.layers)
-    needed = (3 + task.tangent) * (1 + residual) + max(
-        _scratch(layer.law, task.tangent) for layer in task.layers if layer.law
-    )
-    side = _SIDE * (2 if threads > 1 else 1)
-    side = max(32, min(side, int((_BUFFERS / (threads * needed)) ** 0.5)))
+    scratch = max((_scratch(layer.law, task.tangent) for layer in task.layers if layer.law), default=0)
+    needed = (3 + task.tangent) * (1 + residual) + scratch
+    side = max(32, min(_side(task.X, threads), int((_BUFFERS / (threads * needed)) ** 0.5)))
+    task.lower = _xp.tril(~_false(task.X, (side, side)), -1)
     blocks = iter(
         [(i, j) for i in range(0, len(task.X), side) for j in range(i if task.symmetric else 0, len(task.Y), side)]
     )
 
     def work() -> None:
-        buffers = [np.empty(side * side, task.outs[0].dtype) for _ in range(needed)]
-        with np.errstate(all="ignore"):  # The state of a thread.
+        buffers = [_empty(task.X, side * side) for _ in range(needed)]
+        again: list[tuple] = []  # rows and columns of pairs that need more care
+        waiting = 0
+        with _quiet():  # The state of a thread.
             for i, j in blocks:
-                _block(task, slice(i, i + side), slice(j, j + side), buffers)
+                waiting += _block(task, slice(i, i + side), slice(j, j + side), buffers, again)
+                if waiting > _AGAIN:
+                    _compute_again(task, again)
+                    waiting = 0
+            _compute_again(task, again)
 
     threads = min(threads, -(-len(task.X) // side) * -(-len(task.Y) // side))
     if threads == 1:
         return work()
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads - 1) as pool:
         try:
-            for done in [pool.submit(work) for _ in range(threads)]:
+            others = [pool.submit(work) for _ in range(threads - 1)]
+            work()
+            for done in others:
                 done.result()
         finally:
             for _ in blocks:  # After an error or an interrupt the others stop at their next block.
@@ -175,172 +175,181 @@ def _large(task: SimpleNamespace, threads: int) -> None:
     return None
 
 
-def _variances(task: SimpleNamespace, s: np.ndarray) -> list[np.ndarray]:
-    """Return |h|^2 before each layer, from |x|^2 on."""
-    return [_diagonal_layers(task.layers[:i], s, task.scalars, False) for i in range(len(task.layers))]
+def _sides(task: SimpleNamespace, Z: Any, h: Any) -> list[SimpleNamespace]:
+    """Return for each layer what it needs of single points: h = |h|^2 before it, the variance v, P and 1/P."""
+    sides = []
+    for i, layer in enumerate(task.layers):
+        side = SimpleNamespace(h=h)
+        if layer.law:
+            side.v = layer.bias + layer.weight * h
+            if layer.law.extra:
+                extra = layer.law.extra(*task.scalars)
+                v = side.v
+                if i == 0 and Z.dtype != _xp.float64:  # Single points cost little.
+                    v = layer.bias + layer.weight * _sum_squares(_cast(Z, _xp.float64))
+                length = _xp.sqrt(v + extra)
+                side.length, side.inverse = (_cast(part, Z.dtype) for part in (length, _ratio(1.0, length)))
+        sides.append(side)
+        h = _diagonal_layers([layer], h, task.scalars, False)
+    return sides
+
+
+def _scaled(Z: Any, layer: Any, side: SimpleNamespace) -> Any:
+    """Return points whose products are rho: (sqrt(weight) x, sqrt(bias)) / P."""
+    weighted = Z * (layer.weight**0.5 * side.inverse)[:, None]
+    return _xp.concatenate([weighted, (layer.bias**0.5 * side.inverse)[:, None]], 1)
 
 
 def _scratch(law: Any, tangent: bool) -> int:
-    return law.pair_buffers if tangent else law.kernel_buffers
+    return max(law.pair_buffers, law.first_buffers) if tangent else law.kernel_buffers
 
 
-def _block(task: SimpleNamespace, rows: slice, columns: slice, buffers: list[np.ndarray]) -> None:
-    """Compute one block, and its mirror image."""
-    x, y = task.X[rows], task.Y[columns]
+def _compute_again(task: SimpleNamespace, again: list[tuple]) -> None:
+    """Compute some pairs, and their mirror images, with all care; empties the list."""
+    if again:
+        rows, columns = (_xp.concatenate(part) for part in zip(*again, strict=True))
+        again.clear()
+        _write_pairs(task, rows, columns)
+
+
+def _block(task: SimpleNamespace, rows: slice, columns: slice, buffers: list, again: list[tuple]) -> int:
+    """Compute one block, and its mirror image; add the pairs that need more care to `again`, return how many."""
+    x, y = task.scaled or (task.X, task.Y)
+    x, y = x[rows], y[columns]
     shape = len(x), len(y)
     free = [buffer[: shape[0] * shape[1]].reshape(shape) for buffer in buffers]
-    close = np.zeros(shape, bool) if any(task.felt) else None
-    f: Any = np.matmul(x, y.T, out=free.pop())
+    close: list = []  # indices into the block of pairs to compute again
+    f: Any = _xp.matmul(x, y.T, out=free.pop())
     D: Any = None
     for i, layer in enumerate(task.layers):
-        p, q = task.rows[i][rows, None], task.columns[i][None, columns]
-        if layer.law is None:
-            for factor in (_ratio(layer.unit, np.sqrt(p + layer.epsilon)), _ratio(1.0, np.sqrt(q + layer.epsilon))):
-                np.multiply(f, factor, out=f)
-                if D is not None:
-                    np.multiply(D, factor, out=D)
-            if D is not None:
-                np.divide(D, layer.unit, out=D)
+        sides = task.rows[i], task.columns[i]
+        if layer.law:
+            f, D = _dense_block(task, i, rows, columns, f, D, free, close)
             continue
-        f, D = _dense_block(task, layer, p, q, f, D, free, close if task.felt[i] else None)
-        if close is not None and task.felt[i] and close.all():
-            break  # all pairs are computed again
-    blocks = {"kernel": f, "ntk": np.add(f, D, out=D) if task.tangent else None}
-    if close is not None and close.any():
-        at = np.nonzero(np.triu(close) if task.symmetric and rows == columns else close)
-        careful = _careful(task, at[0] + rows.start, at[1] + columns.start)
-        for kind, values in zip(task.kinds, careful, strict=True):
-            blocks[kind][at] = values
+        p, q = (side.h[part] for side, part in zip(sides, (rows, columns), strict=True))
+        for factor in (
+            _ratio(layer.unit**0.5, _xp.sqrt(p + layer.epsilon))[:, None],
+            _ratio(layer.unit**0.5, _xp.sqrt(q + layer.epsilon))[None, :],
+        ):
+            _xp.multiply(f, factor, out=f)
+            if D is not None:
+                _xp.multiply(D, factor, out=D)
+        if D is not None:
+            _xp.divide(D, layer.unit, out=D)
+    blocks = {"kernel": f, "ntk": _xp.add(f, D, out=D) if task.tangent else None}
+    if close:
+        at = close[0] if len(close) == 1 else _xp.unique(_xp.concatenate(close))
+        at = at // shape[1], at % shape[1]
+        if task.symmetric and rows == columns:
+            upper = at[0] < at[1]
+            at = at[0][upper], at[1][upper]
+        again.append((at[0] + rows.start, at[1] + columns.start))
     for kind, result in zip(task.kinds, task.outs, strict=True):
-        if task.symmetric:
-            _mirror(result, blocks[kind], rows, columns)
-        else:
-            result[rows, columns] = blocks[kind]
-
-
-def _mirror(result: np.ndarray, values: np.ndarray, rows: slice, columns: slice) -> None:
-    """Write a block above the diagonal, and its mirror image; of one on the diagonal the upper half counts."""
-    if rows == columns:
-        values = np.where(np.tri(len(values), k=-1, dtype=bool), values.T, values)
-    result[rows, columns] = values
-    if rows != columns:
-        result[columns, rows] = values.T
+        values = blocks[kind]
+        if task.symmetric and rows == columns:
+            values = _xp.where(task.lower[: shape[0], : shape[1]], values.T, values)
+        result[rows, columns] = values
+        if task.symmetric and rows != columns:
+            result[columns, rows] = values.T
+    return len(again[-1][0]) if close else 0
 
 
 def _dense_block(
-    task: SimpleNamespace, layer: Any, p: Any, q: Any, f: np.ndarray, D: Any, free: list, close: Any
-) -> tuple[np.ndarray, Any]:
+    task: SimpleNamespace, i: int, rows: slice, columns: slice, f: Any, D: Any, free: list, close: list
+) -> tuple[Any, Any]:
     """Return the features' kernel and tangent kernel after a layer with weights; marks pairs to compute again.
 
-    With u = w f, P = w p, Q = w q: c = u + b and Delta = P Q + b (P + Q) - u (u + 2 b). Buffers go back to `free`.
+    Buffers go back to `free`.
     """
+    layer = task.layers[i]
     weight, bias, law = layer.weight, layer.bias, layer.law
+    side, other = task.rows[i], task.columns[i]
     skipped = (
-        [] if layer.skip is None else [np.multiply(x, layer.skip, out=free.pop()) for x in (f, D) if x is not None]
+        [] if layer.skip is None else [_xp.multiply(x, layer.skip, out=free.pop()) for x in (f, D) if x is not None]
     )
-    P, Q = weight * p, weight * q
-    c, t, Delta = f, free.pop(), free.pop()
-    if weight != 1:
-        np.multiply(c, weight, out=c)
-    if bias == 0:
-        np.square(c, out=t)
-        np.multiply(P, Q, out=Delta)
+    name = "kernel" if not task.tangent else "first" if _is_first(task, i) else "pair"
+    c, sine = f, free.pop()
+    if law.extra:
+        if i > 0 or task.scaled is None:
+            _affine_block(c, D, weight, bias, weight)
+            _xp.multiply(side.inverse[rows, None], other.inverse[None, columns], out=sine)
+            _xp.multiply(c, sine, out=c)
+        _sine_block(task, i, c, sine, free[-1], close, getattr(law, f"{name}_has_sine"))
+        p, q = side.length[rows, None], other.length[None, columns]
     else:
-        np.add(c, 2 * bias, out=t)
-        np.multiply(t, c, out=t)
-        np.multiply(P, Q + bias, out=Delta)
-        np.add(Delta, bias * Q, out=Delta)
-        np.add(c, bias, out=c)
-    np.subtract(Delta, t, out=Delta)
-    if close is not None:
-        # Delta <= r (Delta + t): all but a share r of the terms of Delta cancelled.
-        np.multiply(t, _PARALLEL / (1 - _PARALLEL), out=t)
-        close |= t >= Delta
-    np.maximum(Delta, 0, out=Delta)
-    free.append(t)
-    used = [c, Delta, *free]
-    count = _scratch(law, task.tangent)
-    scratch = free[:count]
-    if task.tangent:
-        k, slope = law.pair_block(bias + P, bias + Q, c, Delta, *scratch, *task.scalars)
-        if D is None:
-            np.multiply(slope, c, out=slope)
-        else:
-            np.multiply(D, weight, out=D)
-            np.add(D, c, out=D)
-            np.multiply(slope, D, out=slope)
-    else:
-        k, slope = law.kernel_block(bias + P, bias + Q, c, Delta, *scratch, *task.scalars), None
+        p, q = side.v[rows, None], other.v[None, columns]
+        _determinant_block(task, i, c, sine, free[-1], (side.h[rows, None], other.h[None, columns]), close)
+        _affine_block(c, D, 1.0, bias, weight)
+    used = [c, sine, *free]
+    scratch = free[: getattr(law, f"{name}_buffers")]
+    result = getattr(law, f"{name}_block")(p, q, c, sine, *scratch, *task.scalars)
+    k: Any
+    slope: Any
+    k, slope = result if task.tangent else (result, None)
+    if D is not None:
+        _xp.multiply(slope, D, out=slope)
     if layer.skip is not None:
-        np.multiply(k, layer.branch, out=k)
+        _xp.multiply(k, layer.branch, out=k)
         if slope is not None:
-            np.multiply(slope, layer.branch, out=slope)
-            np.add(slope, k, out=slope)
+            _xp.multiply(slope, layer.branch, out=slope)
+            _xp.add(slope, k, out=slope)
         for part, old in zip((k, slope), skipped, strict=False):
-            np.add(part, old, out=part)
+            _xp.add(part, old, out=part)
     spare = [*used, *skipped, *([] if D is None else [D])]
     free[:] = [array for array in spare if array is not k and array is not slope]
     return k, slope
 
 
-def _feels(task: SimpleNamespace, i: int) -> bool:
-    """Whether the formulas of a layer feel the rounding of p q - c^2, or of c, by more than that of their values.
+def _affine_block(c: Any, D: Any, weight: Any, bias: Any, weight_of_D: Any) -> None:
+    """Write w c + b to c, and w D + c to D: the preactivations' kernel, and what multiplies that of the derivative."""
+    if weight != 1:
+        _xp.multiply(c, weight, out=c)
+    if bias != 0:
+        _xp.add(c, bias, out=c)
+    if D is not None:
+        _xp.multiply(D, weight_of_D, out=D)
+        _xp.add(D, c, out=D)
 
-    Asked of a grid over the variances, for parallel and opposite preactivations: a change by 64 (16) roundings must
-    not change the kernel (and that of the derivative, for tangent kernels) by more than 32 of its norm.
+
+def _sine_block(task: SimpleNamespace, i: int, c: Any, sine: Any, t: Any, close: list, needed: bool) -> None:
+    """Write 1 - c^2 if it is needed, mark the pairs where it is small and felt, and keep c in [-1, 1]; t is scratch.
+
+    As (1 - c) (1 + c), whose factors are exact where they are small: formulas take it and c for one angle.
     """
-    layer = task.layers[i]
-    if layer.law is None:
-        return False
-    p, q = (_grid(layer.bias + layer.weight * side[i]) for side in (task.rows, task.columns))
-    p, q = p[:, None], q[None, :]
-    eps = np.finfo(p.dtype).eps
-    formulas = [(layer.law.kernel, layer.law.moment)]
-    if task.tangent:
-        formulas.append((layer.law.derivative_kernel, layer.law.derivative_moment))
-    for kernel, moment in formulas:
-        norm = np.sqrt(moment(p, *task.scalars)) * np.sqrt(moment(q, *task.scalars))
-        for share in (0.0, 2.0**-40, 2.0**-20, 2.0**-10, _PARALLEL):
-            Delta = share * p * q
-            for c in (np.sqrt(p * q - Delta), -np.sqrt(p * q - Delta)):
-                value = kernel(p, q, c, Delta, *task.scalars)
-                rounded = kernel(p, q, c, Delta + 64 * eps * p * q, *task.scalars)
-                shifted = kernel(p, q, c + 16 * eps * np.sqrt(p * q), Delta, *task.scalars)
-                if not all(np.all(np.abs(x - value) <= 32 * eps * norm) for x in (rounded, shifted)):
-                    return True
-    return False
+    near = task.near[i]
+    if not needed and not near and task.bounded[i]:
+        return
+    _xp.subtract(_one(c), c, out=sine)
+    _xp.add(c, 1, out=t)
+    _xp.multiply(sine, t, out=sine)
+    least = sine.min()
+    if near and least <= near:
+        close += _true((sine <= near).reshape(-1))
+    if least < 0:
+        _clip(sine, 0, None)
+        _clip(c, -1, 1)
 
 
-def _grid(v: np.ndarray) -> np.ndarray:
-    """Return 9 values over the range of `v`, evenly in the logarithm."""
-    largest = v.max()
-    smallest = max(v.min(), largest * 1e-30, np.finfo(v.dtype).tiny)
-    return np.geomspace(smallest, max(largest, smallest), 9).astype(v.dtype)
+def _determinant_block(task: SimpleNamespace, i: int, c: Any, Delta: Any, t: Any, squares: tuple, close: list) -> None:
+    """Write p q - c^2 of the preactivations to Delta, and u = w c to c; t is scratch.
 
-
-def _coincident(X: np.ndarray, Y: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the rows and the columns of each set of equal points (of more than one point for X with itself)."""
-    weights = np.cos(np.arange(1, X.shape[1] + 1)).astype(X.dtype)
-    points = [X] if Y is None else [X, Y]
-    step = max(1, _CHUNK // X.shape[1])
-    parts = [(part[i : i + step] * weights).sum(axis=-1) for part in points for i in range(0, len(part), step)]
-    keys = np.concatenate([np.empty(0, X.dtype), *parts])
-    order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.diff(keys[order], prepend=np.nan) != 0)
-    ends = np.append(starts[1:], len(order))
-    for start, end in zip(starts[ends - starts > 1], ends[ends - starts > 1], strict=True):
-        members = order[start:end]
-        while len(members) > 1:
-            # Different points of equal key are told apart here.
-            equal = np.array([(_row(X, Y, m) == _row(X, Y, members[0])).all() for m in members])
-            group, members = members[equal], members[~equal]
-            if Y is None:
-                rows = columns = group
-            else:
-                rows, columns = group[group < len(X)], group[group >= len(X)] - len(X)
-            if len(rows) and len(columns) and len(group) > 1:
-                yield rows, columns
-
-
-def _row(X: np.ndarray, Y: np.ndarray | None, member: int) -> np.ndarray:
-    return X[member] if member < len(X) or Y is None else Y[member - len(X)]
+    With P = w p, Q = w q: Delta = P Q + b (P + Q) - u (u + 2 b).
+    """
+    weight, bias = task.layers[i].weight, task.layers[i].bias
+    P, Q = (weight * part for part in squares)
+    if weight != 1:
+        _xp.multiply(c, weight, out=c)
+    if bias == 0:
+        _xp.square(c, out=t)
+        _xp.multiply(P, Q, out=Delta)
+    else:
+        _xp.add(c, 2 * bias, out=t)
+        _xp.multiply(t, c, out=t)
+        _xp.multiply(P, Q + bias, out=Delta)
+        _xp.add(Delta, bias * Q, out=Delta)
+    _xp.subtract(Delta, t, out=Delta)
+    if task.near[i]:
+        # Delta <= r (Delta + t): all but a share r of the terms of Delta cancelled.
+        _xp.multiply(t, _PARALLEL / (1 - _PARALLEL), out=t)
+        close += _true((t >= Delta).reshape(-1))
+    _clip(Delta, 0, None)

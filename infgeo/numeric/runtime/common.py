@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # In an emitted file these stand above.
-    from infgeo.numeric.runtime.blocks import _gram
+    from infgeo.numeric.runtime.blocks_numpy import _gram
     from infgeo.numeric.runtime.for_numpy import (
         _all,
         _at_points,
@@ -130,7 +130,13 @@ def _normalised(state: SimpleNamespace, D: Any, layer: Any) -> tuple[SimpleNames
     Delta = layer.unit * layer.unit * _ratio(Delta, norm_p * norm_q)
     product, radial = _sqrt(p) * _sqrt(q), _ratio(omega, _sqrt(p) + _sqrt(q))
     angular = _where_nonnegative(c, _ratio(Delta, product + c), product - c)
-    pairs = SimpleNamespace(p=p, q=q, c=c, omega=omega, delta=radial * radial + 2 * angular, Delta=Delta)
+    delta = radial * radial + 2 * angular
+    # Near 0 directions mean nothing, and nothing cancels in the difference of scaled points.
+    root_p, root_q = _sqrt(norm_p), _sqrt(norm_q)
+    longer = _ratio(state.omega, root_p + root_q)
+    plain = _ratio(state.delta - longer * longer * (1 + _ratio(layer.epsilon + 0 * both, both)), both)
+    delta = _where_nonnegative(layer.epsilon - 4 * (state.p + state.q) - 0 * both, layer.unit * plain, delta)
+    pairs = SimpleNamespace(p=p, q=q, c=c, omega=omega, delta=delta, Delta=Delta)
     return pairs, _ratio(D + 0 * both, both)
 
 
@@ -238,6 +244,10 @@ class Geometry:
         if _dimension(X) != _dimension(Y):
             dimensions = int(_dimension(X)), int(_dimension(Y))
             raise InputError("X has points of dimension {} and Y of {}: they must agree".format(*dimensions))
+        for what in ("dtype", "device"):
+            first, second = (getattr(points, what, None) for points in (X, Y))
+            if first != second:
+                raise InputError(f"X has {what} {first} and Y {second}: they must agree, convert one of them")
         return X, Y
 
     def kernel(self, X: Any, Y: Any = None, options: tuple = (), **parameters: Any) -> Any:

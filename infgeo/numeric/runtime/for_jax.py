@@ -274,7 +274,7 @@ def _squared_distance_near(
     return moment(v, *scalars) * state.delta + slope(v, *scalars) * state.omega * state.omega / 2
 
 
-def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> jax.Array:
+def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple, _: Any = None) -> jax.Array:
     same, apart = _apart(state)
     near = _squared_distance_near(law.derivative_moment, law.derivative_slope, state, scalars)
     mean = (law.moment(state.p, *scalars) + law.moment(state.q, *scalars)) / 2

@@ -13,9 +13,9 @@ from scipy import special
 if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.common import InputError, _pair_layers
 
+_xp = np  # the array library, for code that is the same for NumPy and torch
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _POINTS = 2**12  # points at a time where each is computed by itself
-_PAIRS = 2**13  # pairs at a time where each is computed by itself
 _MODERATE = 1e8  # squared lengths from its inverse to it keep enough digits in double precision
 _CHUNK = 2**20  # numbers held at a time for such differences
 
@@ -26,6 +26,10 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> np.ndarray:
         array = np.asarray(X)
     except ValueError as error:
         raise InputError(f"{name} is ragged: every point needs the same number of coordinates") from error
+    except (TypeError, RuntimeError) as error:
+        raise InputError(f"{name} cannot be made an array ({error}): pass rows of floats of equal length") from error
+    if isinstance(X, np.ma.MaskedArray):
+        raise InputError(f"{name} is a masked array, masks are not kept: pass {name}.filled(...) or the rows in use")
     if array.dtype.kind in "iu" and not hasattr(X, "dtype"):
         array = array.astype(float)
     if array.dtype not in (np.float32, np.float64):
@@ -239,40 +243,51 @@ def _sum_squares(X: np.ndarray) -> np.ndarray:
 
 def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tuple) -> np.ndarray:
     """Return |Phi(x) - Phi(y)| for every pair of rows, some rows at a time."""
-    step = max(1, _PAIRS // (len(Y) + 1))
+    step = max(1, 2**13 // (len(Y) + 1))
     rows = [X[i : i + step] for i in range(0, len(X), step)] or [X]
     parts = [_pair_layers(layers, _pairs(x, Y), scalars, "distance")[0].delta for x in rows]
     return np.sqrt(_positive(np.concatenate(parts)))
 
 
 def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple, squared: Any = None) -> Any:
-    """Return the kernel; of close pairs from their difference: k = (m(p) + m(q) - |phi(u) - phi(v)|^2)/2.
+    """Return the kernel of pairs of preactivations; `squared` is |phi(u) - phi(v)|^2, where it is known."""
+    difference = law.difference if law.kernel_block else None
+    return _by_differences(law.kernel, law.moment, difference, state, scalars, squared)
 
-    `squared` is that |phi(u) - phi(v)|^2 of all pairs, where it is known.
+
+def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
+    """Return the kernel of the derivative."""
+    difference = law.derivative_difference if law.kernel_block else None
+    return _by_differences(law.derivative_kernel, law.derivative_moment, difference, state, scalars)
+
+
+def _by_differences(
+    kernel: Callable,
+    moment: Callable,
+    difference: Callable | None,
+    state: SimpleNamespace,
+    scalars: tuple,
+    squared: Any = None,
+) -> Any:
+    """Return a kernel; of close pairs from their difference: k = (m(p) + m(q) - |phi(u) - phi(v)|^2)/2.
 
     Where c is a difference of large numbers, as in exp(c - (p + q)/2), that keeps the digits that c has lost.
     """
     near = state.delta <= _PARALLEL * (state.p + state.q)
-    any_near = law.kernel_block is not None and near.any()
-    if any_near and squared is not None:
-        value = (law.moment(state.p, *scalars) + law.moment(state.q, *scalars) - squared) / 2
+    if difference and squared is not None:
+        value = (moment(state.p, *scalars) + moment(state.q, *scalars) - squared) / 2
         near &= np.isfinite(value)
-        if near.all():
-            return value
-        return np.where(near, value, law.kernel(state.p, state.q, state.c, state.Delta, *scalars))
-    kernel = law.kernel(state.p, state.q, state.c, state.Delta, *scalars)
-    if not any_near:
-        return kernel
+        return value if near.all() else np.where(near, value, kernel(state.p, state.q, state.c, state.Delta, *scalars))
+    values = kernel(state.p, state.q, state.c, state.Delta, *scalars)
+    if not difference or not near.any():
+        return values
     close = SimpleNamespace(**{name: np.broadcast_to(getattr(state, name), near.shape)[near] for name in vars(state)})
-    moments = law.moment(close.p, *scalars) + law.moment(close.q, *scalars)
-    value = (moments - _differences(law, close, scalars)[0]) / 2
-    kernel = np.array(np.broadcast_to(kernel, near.shape))
-    kernel[near] = np.where(np.isfinite(value), value, kernel[near])
-    return kernel
-
-
-def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
-    return law.derivative_kernel(state.p, state.q, state.c, state.Delta, *scalars)
+    with np.errstate(all="ignore"):
+        squared, _ = difference(close.p, close.q, close.omega, close.delta, close.c, close.Delta, *scalars)
+    value = (moment(close.p, *scalars) + moment(close.q, *scalars) - squared) / 2
+    values = np.array(np.broadcast_to(values, near.shape))
+    values[near] = np.where(np.isfinite(value), value, values[near])
+    return values
 
 
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[np.ndarray, np.ndarray]:

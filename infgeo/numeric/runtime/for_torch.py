@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
+    from infgeo.numeric.runtime.blocks_torch import _differentiable
     from infgeo.numeric.runtime.common import InputError, _pair_layers
 
+_xp = torch  # the array library, for code that is the same for NumPy and torch
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _CHUNK = 2**22  # numbers held at a time for such differences
 
 
 def _points(X: Any, name: str = "X", rows: bool = False) -> torch.Tensor:
     """Return `X` as a tensor of float32 or float64 points (..., d); with `rows`, (N, d)."""
+    if getattr(getattr(X, "flags", None), "writeable", True) is False:
+        X = X.copy()  # torch warns of arrays that it could not write to
     try:
         tensor = (
             X
@@ -25,6 +29,10 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> torch.Tensor:
         )
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} cannot be made a tensor ({error}): pass rows of floats of equal length") from error
+    if tensor.device.type == "meta":
+        raise InputError(f"{name} is on the device meta, which holds no values: pass a tensor of values")
+    if tensor.layout != torch.strided:
+        raise InputError(f"{name} has layout {tensor.layout}: pass a dense tensor, for example {name}.to_dense()")
     if tensor.dtype not in (torch.float32, torch.float64):
         raise InputError(f"{name} has dtype {tensor.dtype}: pass float64 or float32, for example {name}.double()")
     if tensor.ndim == 0 or tensor.shape[-1] == 0 or (rows and tensor.ndim != 2):
@@ -195,7 +203,9 @@ def _leading_half(a: torch.Tensor) -> torch.Tensor:
     return shifted - (shifted - a)
 
 
-def _gram(X: torch.Tensor, Y: torch.Tensor | None, layers: Sequence[Any], scalars: tuple, wanted: str) -> Any:
+def _gram_of_all_pairs(
+    X: torch.Tensor, Y: torch.Tensor | None, layers: Sequence[Any], scalars: tuple, wanted: str
+) -> Any:
     """Return the Gram matrix (N, M), or both for `wanted` = "both"; coincident points take the diagonal's values."""
     tangent = wanted != "kernel"
     features, D = _pair_layers(layers, _pairs(X, X if Y is None else Y), scalars, "ntk" if tangent else "kernel")
@@ -234,17 +244,42 @@ def _squared_distance_near(
 
 
 def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple, _: Any = None) -> torch.Tensor:
+    """Return the kernel of pairs of preactivations."""
     same, apart = _apart(state)
     near = _squared_distance_near(law.derivative_moment, law.derivative_slope, state, scalars)
+    values = _by_differences(law.kernel, law.moment, law.difference, apart, scalars)
     mean = (law.moment(state.p, *scalars) + law.moment(state.q, *scalars)) / 2
-    return torch.where(same, mean - near / 2, law.kernel(apart.p, apart.q, apart.c, apart.Delta, *scalars))
+    return torch.where(same, mean - near / 2, values)
 
 
 def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> torch.Tensor:
+    """Return the kernel of the derivative."""
     same, apart = _apart(state)
     near = _squared_distance_near(law.second_moment, law.second_slope, state, scalars)
+    values = _by_differences(law.derivative_kernel, law.derivative_moment, law.derivative_difference, apart, scalars)
     mean = (law.derivative_moment(state.p, *scalars) + law.derivative_moment(state.q, *scalars)) / 2
-    return torch.where(same, mean - near / 2, law.derivative_kernel(apart.p, apart.q, apart.c, apart.Delta, *scalars))
+    return torch.where(same, mean - near / 2, values)
+
+
+def _by_differences(
+    kernel: Callable, moment: Callable, difference: Callable | None, state: SimpleNamespace, scalars: tuple
+) -> torch.Tensor:
+    """Return a kernel; of close pairs from their difference, where no derivatives are wanted: see NumPy's.
+
+    k = (m(p) + m(q) - |phi(u) - phi(v)|^2)/2 keeps the digits that c has lost where it is a small difference.
+    """
+    values = kernel(state.p, state.q, state.c, state.Delta, *scalars)
+    if not difference or _differentiable([*vars(state).values(), *scalars]):
+        return values
+    near = state.delta <= _PARALLEL * (state.p + state.q)
+    if not near.any():
+        return values
+    close = SimpleNamespace(**{name: part.expand(near.shape)[near] for name, part in vars(state).items()})
+    squared, _ = difference(close.p, close.q, close.omega, close.delta, close.c, close.Delta, *scalars)
+    value = (moment(close.p, *scalars) + moment(close.q, *scalars) - squared) / 2
+    values = values.expand(near.shape).clone()
+    values[near] = torch.where(torch.isfinite(value), value, values[near])
+    return values
 
 
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,134 @@
+"""Points and scales of every odd kind: computed as they are, or refused with one clear error."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+import infgeo
+from infgeo.errors import InvalidInput
+
+MLP = infgeo.MLP("relu", depth=2)
+NUMPY, TORCH = MLP.numeric(), MLP.numeric(backend="torch")
+X = np.random.default_rng(0).normal(size=(70, 3))  # more pairs than are computed one by one
+FUNCTIONS = ("kernel", "ntk", "kernel_distance")
+
+
+def changed(value, place=(2, 1)):
+    Z = X.copy()
+    Z[place] = value
+    return Z
+
+
+def read_only():
+    Z = X.copy()
+    Z.flags.writeable = False
+    return Z
+
+
+REFUSED = {
+    "NaN": ((changed(np.nan),), r"X\[2, 1\] = nan: every coordinate must be finite"),
+    "inf": ((changed(-np.inf),), r"X\[2, 1\] = -inf"),
+    "inf in Y": ((X, changed(np.inf)), r"Y\[2, 1\] = inf"),
+    "one point": ((X[0],), r"shape \(3,\), expected \(N, d\)"),
+    "number": ((np.float64(1),), "shape"),
+    "batch": ((X[None],), "shape"),
+    "no coordinates": ((np.empty((4, 0)),), "with d >= 1"),
+    "other d": ((X, X[:, :2]), "dimension 3 and Y of 2"),
+    "integers": ((np.ones((3, 3), int),), "has dtype .*int64"),
+    "truth values": ((np.ones((3, 3), bool),), "has dtype .*bool"),
+    "complex": ((X + 0j,), "has dtype .*complex128"),
+    "half": ((X.astype(np.float16),), "has dtype .*float16"),
+    "mixed": ((X, X.astype(np.float32)), "X has dtype .*float64 and Y .*float32"),
+    "ragged": (([[1.0, 2.0], [1.0]],), "X"),
+    "text": (([["a", "b"]],), "X"),
+    "None": (([[None, 1.0]],), "X"),
+}
+OF_NUMPY = {
+    "masked": ((np.ma.masked_array(X, X > 0),), "masked"),
+    "sparse": ((scipy.sparse.csr_matrix(X),), "X has dtype object"),
+    "longdouble": ((X.astype(np.longdouble),), "has dtype"),
+    "tensor with derivatives": ((torch.tensor(X, requires_grad=True),), "cannot be made an array"),
+}
+OF_TORCH = {
+    "bfloat16": ((torch.tensor(X).bfloat16(),), "has dtype torch.bfloat16"),
+    "sparse": ((torch.tensor(X).to_sparse(),), "has layout torch.sparse_coo"),
+    "backwards": ((X[::-1],), "negative"),
+    "no values": ((torch.tensor(X), torch.empty(70, 3, dtype=torch.float64, device="meta")), "Y is on the device meta"),
+}
+
+
+def tensors(points):
+    return tuple(torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in points)
+
+
+CASES = [
+    *((NUMPY, name, points, message) for name, (points, message) in (REFUSED | OF_NUMPY).items()),
+    *((TORCH, name, tensors(points), message) for name, (points, message) in REFUSED.items()),
+    *((TORCH, name, points, message) for name, (points, message) in OF_TORCH.items()),
+]
+
+
+@pytest.mark.parametrize(
+    ("geo", "points", "message"),
+    [(geo, points, message) for geo, _, points, message in CASES],
+    ids=[f"{geo.backend} {name}" for geo, name, _, _ in CASES],
+)
+def test_refused(geo, points, message):
+    for function in FUNCTIONS:
+        with pytest.raises(InvalidInput, match=message):
+            getattr(geo, function)(*points)
+
+
+ACCEPTED = {
+    "lists": (X.tolist(), np.float64),
+    "lists of integers": ([[1, 2], [3, 4]], np.float64),
+    "columns of a larger array": (np.repeat(X, 2, axis=1)[:, ::2], np.float64),
+    "Fortran order": (np.asfortranarray(X), np.float64),
+    "read-only": (read_only(), np.float64),
+    "single precision": (X.astype(np.float32), np.float32),
+    "none": (np.empty((0, 3)), np.float64),
+    "one": (X[:1], np.float64),
+    "zeros": (np.zeros((3, 3)), np.float64),
+    "denormal": (np.full((3, 2), 5e-324), np.float64),
+    "tiny": (X * 1e-160, np.float64),
+}
+
+
+@pytest.mark.parametrize("geo", [NUMPY, TORCH], ids=["numpy", "torch"])
+@pytest.mark.parametrize("case", list(ACCEPTED))
+def test_accepted(case, geo):
+    points, dtype = ACCEPTED[case]
+    plain = np.array(points, dtype, order="C")
+    for function in FUNCTIONS:
+        result = np.asarray(getattr(geo, function)(points))
+        assert result.dtype == dtype
+        assert result.shape == (len(plain), len(plain))
+        assert np.isfinite(result).all()
+        assert (result == getattr(NUMPY, function)(plain)).all() or np.allclose(
+            result, getattr(NUMPY, function)(plain), rtol=64 * np.finfo(dtype).eps, atol=64 * np.finfo(dtype).eps
+        )
+    for kind in ("kernel", "ntk"):
+        diagonal = np.asarray(getattr(geo, f"{kind}_diag")(points)) if len(plain) else np.empty(0, dtype)
+        for gram in (getattr(geo, kind)(points), getattr(geo, kind)(points, points)):
+            assert (np.asarray(gram).diagonal() == diagonal).all()
+    assert (np.asarray(geo.kernel_distance(points)).diagonal() == 0).all()
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_scales(backend):
+    for weight_std, bias_std in (
+        (0.0, 1.0),
+        (-1.0, 1.0),
+        (np.nan, 1.0),
+        (np.inf, 1.0),
+        (1.0, -1.0),
+        (1.0, np.nan),
+        (1.0, "2"),
+        (1.0, [1.0, 2.0]),
+        (True, 1.0),
+        (1j, 1.0),
+    ):
+        with pytest.raises(InvalidInput, match="sigma_"):
+            MLP.numeric(weight_std, bias_std, backend=backend)
+    assert MLP.numeric(1.0, 0.0, backend=backend).kernel([[0.0, 0.0]])[0, 0] == 0
