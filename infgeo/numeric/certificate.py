@@ -28,6 +28,7 @@ _MODERATE = (1e-3, 1e3)
 _PAIR_LENGTHS = (0.03, 1.0, 7.0)
 _ANGLES = (0.0, 1e-9, 1e-5, 1e-2, 0.7, 2.0, np.pi - 1e-4, np.pi)
 _COUNT = 20
+_SAME_FEATURES = 1e-20  # distances below this are those of points with the same features, as a step has, and rounding
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def _errors(mlp: MLP, name: str, backend: str, values: dict[str, float], points:
     with mpmath.workdps(DIGITS):
         exact = getattr(reference, name)(rows)
         if name == "kernel_distance":
-            sizes = exact
+            sizes = exact.apply(lambda size: size if size > _SAME_FEATURES else mpmath.mpf(0))
         else:
             norms = [mpmath.sqrt(k) for k in (reference.kernel_diag if name == "kernel" else reference.ntk_diag)(rows)]
             sizes = mpmath.matrix([[a * b for b in norms] for a in norms])

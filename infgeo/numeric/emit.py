@@ -9,7 +9,7 @@ from importlib import resources
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sympy import Eq, Expr, Integer, Symbol, false
+from sympy import Eq, Expr, Integer, Symbol, exp, false
 from sympy.logic.boolalg import Boolean
 from sympy.printing.pycode import PythonCodePrinter
 
@@ -24,6 +24,7 @@ from infgeo.numeric.self_test import closed_forms, self_test_data
 from infgeo.symbolic.difference import difference_program
 from infgeo.symbolic.dual import Dual, dual
 from infgeo.symbolic.existence import degenerate_at_origin
+from infgeo.symbolic.exponentials import grows, paired
 from infgeo.symbolic.layers import Residual, RMSNorm, parameters_of
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import tidy
@@ -271,8 +272,10 @@ def _law_names(mlp: MLP) -> dict[Activation, str]:
 def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> list[str]:
     """Return the formulas of one activation, and the law that holds them."""
     pair = [p, q, c, Delta]
+    numpy = backend.name == "numpy"
 
     def formula(name: str, expr: Expr, arguments: list[Symbol], doc: str) -> str:
+        expr = paired(expr) if numpy else expr
         return function_source(f"_{name}{suffix}", Program((), {"value": expr}), arguments, own, backend, doc)
 
     formulas = [
@@ -303,6 +306,8 @@ def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, not
             continue
         formulas.append(formula(name, expr, arguments, doc))
         members.append(f"{name}=_{name}{suffix}")
+    if numpy:
+        members += [f"grows={grows(dual.kernel)}", f"exponential={dual.kernel.has(exp)}"]
     if dual.growth is None:
         members.append("growth=None")
     else:
@@ -325,6 +330,7 @@ def _block_formulas(
     outputs = [dual.kernel]
     if tangent:
         outputs += [dual.derivative_kernel, dual.derivative_kernel * c]
+    outputs = [paired(output) for output in outputs] if backend.name == "numpy" else outputs
     extra, outputs = cosine_form(outputs) or (None, outputs)
     names = ", ".join(symbol.name for symbol in own)
     members.append("extra=None" if extra is None else f"extra=lambda {names}: {scalar_source(extra, backend)}")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above, or below.
     )
     from infgeo.numeric.runtime.common import _diagonal_layers, _pair_layers
     from infgeo.numeric.runtime.felt import _feels, _felt_from, _is_bounded, _is_first
-    from infgeo.numeric.runtime.for_numpy import _PARALLEL, _close_pairs, _ratio, _sum_squares, _xp
+    from infgeo.numeric.runtime.for_numpy import _PARALLEL, _close_pairs, _diagonal_of, _ratio, _sum_squares, _xp
 
 _SMALL = 2**12  # pairs below which blocks are not worth their overhead
 _BUFFERS = 2**22  # numbers in all buffers together: 32 MiB of float64
@@ -52,18 +52,32 @@ def _gram_in_blocks(
     task = SimpleNamespace(X=X, Y=X if Y is None else Y, symmetric=Y is None, layers=layers, scalars=scalars)
     task.squares = tuple(_sum_squares(Z) for Z in ((X,) if Y is None else (X, Y)))
     task.kinds, task.outs, task.tangent, task.format = kinds, outs, "ntk" in kinds, X.dtype
-    if len(X) * len(task.Y) <= _SMALL or any(layer.law and not layer.law.kernel_block for layer in layers):
+    if _grows(task) and _wider(X.dtype):
+        task.format, task.layers = _wider(X.dtype), [getattr(layer, "exact", layer) for layer in layers]
+        _all_pairs(task, _arange(X, len(X)), _arange(X, len(task.Y)))
+    elif len(X) * len(task.Y) <= _SMALL or any(layer.law and not layer.law.kernel_block for layer in layers):
         _all_pairs(task, _arange(X, len(X)), _arange(X, len(task.Y)))
     else:
         _large(task, threads)
     _extremes(task)
     for kind, result in zip(kinds, outs, strict=True):
-        diagonal = _diagonal_layers(layers, task.squares[0], scalars, kind == "ntk")
+        diagonal = _diagonal_of(layers, X, scalars, kind == "ntk")
         for rows, columns in _coincident(X, Y):
             result[rows[:, None], columns[None, :]] = diagonal[rows[:1]]
         if Y is None:
             index = _arange(X, len(X))
             result[index, index] = diagonal
+
+
+def _grows(task: SimpleNamespace) -> bool:
+    """Whether exponents grow with the variances, and these are so large that the format cannot hold them."""
+    for i, layer in enumerate(task.layers):
+        if layer.law and getattr(layer.law, "grows", False):
+            for squares in task.squares:
+                v = layer.bias + layer.weight * _diagonal_layers(task.layers[:i], squares, task.scalars, False)
+                if len(v) and float(v.max()) > 1:
+                    return True
+    return False
 
 
 def _all_pairs(task: SimpleNamespace, rows: Any, columns: Any) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above.
         _all,
         _at_points,
         _derivative_kernel_of,
+        _diagonal_of,
         _differences,
         _dimension,
         _distance,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above.
         _sqrt,
         _sum_squares,
         _where_nonnegative,
+        _with_exact,
     )
 
 
@@ -212,6 +214,7 @@ class Geometry:
         """Return the layers and the activations' own parameters."""
         values = self.values(parameters)
         layers = self.network(_dimension(X), *values.values()), tuple(values[name] for name in self.own)
+        _with_exact(layers[0], lambda number: self.network(_dimension(X), *map(number, values.values())))
         self._check_variances(X, *layers)
         return layers
 
@@ -284,7 +287,7 @@ class Geometry:
     def _diagonal(self, X: Any, parameters: dict[str, Any], tangent: bool) -> Any:
         X = _points(X)
         layers, own = self._layers(X, parameters)
-        return _at_points(lambda x: _diagonal_layers(layers, _sum_squares(x), own, tangent), X)
+        return _at_points(lambda x: _diagonal_of(layers, x, own, tangent), X)
 
     def _check_tangent(self) -> None:
         if not all(law.derivative_moment for law in self.laws):

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
-    from infgeo.numeric.runtime.common import InputError, _pair_layers
+    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
 
 def _traced(x: Any) -> bool:
@@ -126,6 +126,15 @@ def _rounded(function: Callable, x: Any, arguments: tuple, _: bool) -> Any:
     """Return function(x, |x|^2, arguments), computed in double precision where jax keeps it, and rounded."""
     double = x.astype(np.float64) if jax.config.read("jax_enable_x64") else x
     return function(x, _sum_squares(double), arguments).astype(x.dtype)
+
+
+def _with_exact(layers: Sequence[Any], network: Callable) -> None:
+    """Nothing: there is no wider format."""
+
+
+def _diagonal_of(layers: Sequence[Any], X: Any, scalars: tuple, tangent: bool) -> Any:
+    """Return k(x, x), or the tangent kernel at (x, x)."""
+    return _diagonal_layers(layers, _sum_squares(X), scalars, tangent)
 
 
 def _dimension(X: jax.Array) -> int:

@@ -67,6 +67,15 @@ def _rounded(function: Callable, x: Sequence[Any], arguments: tuple, _: bool) ->
     return function(x, _sum_squares(x), arguments)
 
 
+def _with_exact(layers: Sequence[Any], network: Callable) -> None:
+    """Nothing: there is no wider format."""
+
+
+def _diagonal_of(layers: Sequence[Any], X: Any, scalars: tuple, tangent: bool) -> Any:
+    """Return k(x, x), or the tangent kernel at (x, x)."""
+    return _diagonal_layers(layers, _sum_squares(X), scalars, tangent)
+
+
 def _dimension(points: list) -> Any:
     while isinstance(points[0], list):
         points = points[0]

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
-    from infgeo.numeric.runtime.common import InputError, _pair_layers
+    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
 _xp = np  # the array library, for code that is the same for NumPy and torch
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
@@ -76,6 +76,25 @@ def _scalar(name: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} = {value!r} must be a number") from error
+
+
+def _with_exact(layers: Sequence[Any], network: Callable) -> None:
+    """Give each layer its like in long double, where exponents grow with the variances and must not be rounded."""
+    if any(layer.law and layer.law.exponential for layer in layers):
+        for layer, exact in zip(layers, network(np.longdouble), strict=True):
+            layer.exact = exact
+
+
+def _exact_layers(layers: Sequence[Any]) -> list:
+    return [getattr(layer, "exact", layer) for layer in layers]
+
+
+def _diagonal_of(layers: Sequence[Any], X: np.ndarray, scalars: tuple, tangent: bool) -> np.ndarray:
+    """Return k(x, x), or the tangent kernel at (x, x)."""
+    if any(layer.law and layer.law.grows for layer in layers):
+        wide = _diagonal_layers(_exact_layers(layers), _sum_squares(X.astype(np.longdouble)), scalars, tangent)
+        return wide.astype(X.dtype)
+    return _diagonal_layers(layers, _sum_squares(X), scalars, tangent)
 
 
 def _dimension(X: np.ndarray) -> int:
@@ -233,7 +252,7 @@ def _close_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
 
 def _leading_half(a: np.ndarray) -> np.ndarray:
     """Return `a` rounded to half its digits (Dekker's splitting)."""
-    shifted = a * (4097.0 if a.dtype == np.float32 else 134217729.0)
+    shifted = a * a.dtype.type(2 ** ((np.finfo(a.dtype).nmant + 2) // 2) + 1)
     return shifted - (shifted - a)
 
 
@@ -244,9 +263,16 @@ def _sum_squares(X: np.ndarray) -> np.ndarray:
 def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tuple) -> np.ndarray:
     """Return |Phi(x) - Phi(y)| for every pair of rows, some rows at a time."""
     step = max(1, 2**13 // (len(Y) + 1))
-    rows = [X[i : i + step] for i in range(0, len(X), step)] or [X]
-    parts = [_pair_layers(layers, _pairs(x, Y), scalars, "distance")[0].delta for x in rows]
-    return np.sqrt(_positive(np.concatenate(parts)))
+    result = np.empty((len(X), len(Y)), X.dtype)
+    wide = any(layer.law and layer.law.exponential for layer in layers)
+    if wide or X.dtype == np.float32:
+        wider = np.longdouble if wide else np.float64
+        layers, X, Y = _exact_layers(layers), X.astype(wider), Y.astype(wider)
+    for start in range(0, len(X), step):
+        pairs = _pairs(X[start : start + step], Y)
+        squared = _pair_layers(layers, pairs, scalars, "distance")[0].delta
+        result[start : start + step] = np.sqrt(_positive(squared))
+    return result
 
 
 def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple, squared: Any = None) -> Any:

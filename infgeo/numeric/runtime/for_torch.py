@@ -10,7 +10,7 @@ import torch
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.blocks_torch import _differentiable
-    from infgeo.numeric.runtime.common import InputError, _pair_layers
+    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
 _xp = torch  # the array library, for code that is the same for NumPy and torch
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
@@ -82,6 +82,15 @@ def _scalar(name: str, value: Any) -> torch.Tensor:
 def _rounded(function: Callable, x: torch.Tensor, arguments: tuple, _: bool) -> torch.Tensor:
     """Return function(x, |x|^2, arguments), computed in double precision and rounded."""
     return function(x, _sum_squares(x.double()), arguments).to(x.dtype)
+
+
+def _with_exact(layers: Sequence[Any], network: Callable) -> None:
+    """Nothing: there is no wider format."""
+
+
+def _diagonal_of(layers: Sequence[Any], X: Any, scalars: tuple, tangent: bool) -> Any:
+    """Return k(x, x), or the tangent kernel at (x, x)."""
+    return _diagonal_layers(layers, _sum_squares(X), scalars, tangent)
 
 
 def _dimension(X: torch.Tensor) -> int:
