@@ -282,6 +282,8 @@ def _dense_block(
     used = [c, sine, *free]
     scratch = free[: getattr(law, f"{name}_buffers")]
     result = getattr(law, f"{name}_block")(p, q, c, sine, *scratch, *task.scalars)
+    k: Any
+    slope: Any
     k, slope = result if task.tangent else (result, None)
     if D is not None:
         _xp.multiply(slope, D, out=slope)
