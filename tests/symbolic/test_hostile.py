@@ -115,7 +115,7 @@ def test_exponents_of_large_numbers_are_scaled_and_scaled_back():
 
 
 def test_sums_of_many_exponentials_stay_as_they_are():
-    """As polynomials in exp(-x/2) they have a degree at which factoring takes seconds; few exponentials are factored."""
+    """As polynomials in exp(-2 x) they have a degree at which factoring takes seconds; few ones are factored."""
     x = sp.Symbol("x", positive=True)
     many, few = (sum(sp.exp(-2 * k**2 * x) / k for k in range(1, n)) / (1 + x) + x**2 / (1 + x) for n in (9, 3))
     assert simplify.tidy(many) == many
