@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from sympy import (
     Add,
     Dummy,
@@ -30,6 +32,8 @@ from sympy.core.numbers import Integer, Rational
 
 # Expressions of more operations than this are left as they were built: factoring them takes seconds and helps nobody.
 FACTOR_LIMIT = 120
+# Sums of exponentials whose exponents are larger multiples of a common one (cos(z)^8) do not factor in time.
+LARGEST_DEGREE = 32
 PLAIN_CONTENT = 16  # exponents whose common rational factor is made of smaller numbers are left as they are
 
 
@@ -62,9 +66,12 @@ def _mixed_sums(expr: Expr) -> int:
 
 def tidy(expr: Expr, limit: int = FACTOR_LIMIT) -> Expr:
     """Return `expr` factored, or as a sum over its arcs; above `limit` operations, as it is."""
-    if count_ops(expr, visual=False) > limit:
+    # A long one is told by its first nodes, of which there are at most 4 to an operation: counting all takes seconds.
+    if len(list(islice(preorder_traversal(expr), 4 * limit + 1))) > 4 * limit or count_ops(expr, visual=False) > limit:
         return expr
     content = _exponent_content(expr)
+    if _degree(expr, content) > LARGEST_DEGREE:
+        return expr
     if content.p <= PLAIN_CONTENT:
         return _tidy(expr)
     # To SymPy exp(p/q x) is the p-th power of exp(x/q), and a polynomial of degree p does not factor in any time.
@@ -78,6 +85,13 @@ def _exponent_content(expr: Expr) -> Rational:
         for term in Add.make_args(expand(part.as_base_exp()[1])):
             content = gcd(content, term.as_coeff_Mul()[0]) if term.as_coeff_Mul()[0].is_Rational else content
     return content or Integer(1)
+
+
+def _degree(expr: Expr, content: Rational) -> Rational:
+    """Return the degree of `expr` in the exponential of which all others are powers, as polynomials see it."""
+    terms = (t for part in _exponentials(expr) for t in Add.make_args(expand(part.as_base_exp()[1])))
+    numbers = (term.as_coeff_Mul()[0] for term in terms)
+    return max((abs(x) / content for x in numbers if x.is_Rational), default=Integer(0))
 
 
 def _scaled_exponents(expr: Expr, scale: Rational) -> Expr:

@@ -112,3 +112,23 @@ def test_exponents_of_large_numbers_are_scaled_and_scaled_back():
     for exponent in (sp.Rational(37, 5), sp.Rational(3721041, 15625)):
         expr = (sp.exp(-exponent * x) + sp.exp(exponent)) * sp.exp(-2 * exponent * x)
         assert abs(((simplify.tidy(expr) - expr) / expr).subs(x, sp.Rational(2, 7)).evalf(30)) < sp.Float("1e-25")
+
+
+def test_sums_of_many_exponentials_stay_as_they_are():
+    """As polynomials in exp(-2 x) they have a degree at which factoring takes seconds; few ones are factored."""
+    x = sp.Symbol("x", positive=True)
+    many, few = (sum(sp.exp(-2 * k**2 * x) / k for k in range(1, n)) / (1 + x) + x**2 / (1 + x) for n in (9, 3))
+    assert simplify.tidy(many) == many
+    assert simplify.tidy(few) == simplify._tidy(few)
+    mlp = infgeo.MLP("cos(z)**8", weight_std=1, bias_std=1)
+    wave = sum(sp.binomial(8, k) * sp.cos((8 - 2 * k) * z) for k in range(9)) / 2**8
+    at = {infgeo.conventions.s: sp.Rational(1, 3)}
+    v = sp.Rational(4, 3)
+    # E[sin(a z) sin(b z)] = (exp(-(a - b)^2 v/2) - exp(-(a + b)^2 v/2))/2
+    coefficients = {a: wave.diff(z).coeff(sp.sin(a * z)) for a in range(2, 10, 2)}
+    exact = sum(
+        x * y * (sp.exp(-((a - b) ** 2) * v / 2) - sp.exp(-((a + b) ** 2) * v / 2)) / 2
+        for a, x in coefficients.items()
+        for b, y in coefficients.items()
+    )
+    assert abs((mlp.metric.A.subs(at) / exact).evalf(40) - 1) < sp.Float("1e-30")
