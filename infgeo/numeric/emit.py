@@ -99,7 +99,7 @@ _OPTIONAL_IMPORTS = {
 }
 
 
-def emit(mlp: MLP, backend: str = "numpy", certificate: str = "required") -> str:
+def emit(mlp: MLP, backend: str = "numpy", certificate: str | None = None) -> str:
     """Return the source of a module with the numeric geometry of `mlp`; it imports its array library alone.
 
     The module has kernel(X, Y=None), ntk(X, Y=None), kernel_and_ntk(X, Y=None), kernel_diag(X), kernel_distance(X, Y),
@@ -116,7 +116,8 @@ def emit(mlp: MLP, backend: str = "numpy", certificate: str = "required") -> str
         backend: "numpy" (also imports scipy.special where it needs erf), "torch", "jax" or "mpmath".
         certificate: "required" measures every function and refuses one that misses its bound (see
             `infgeo.numeric.certificate.certify`), "stated" emits it all the same with its errors, "none" measures
-            nothing; mpmath is what is measured against.
+            nothing. By default "required" for NumPy, "stated" for torch, whose widest format is double precision, and
+            "none" for jax, which has to compile; mpmath is what is measured against.
 
     Raises:
         NoClosedForm: the activation's kernel has no closed form.
@@ -125,9 +126,10 @@ def emit(mlp: MLP, backend: str = "numpy", certificate: str = "required") -> str
     """
     if not hasattr(mlp, "layers"):
         raise InvalidInput(f"emit takes a network, not {mlp!r}: pass infgeo.MLP({mlp!r})")
+    name = backend_named(backend).name
+    certificate = {"numpy": "required", "torch": "stated"}.get(name, "none") if certificate is None else certificate
     if certificate not in CERTIFICATE_CHOICES:
         raise InvalidInput(f"certificate = {certificate!r} must be one of {', '.join(map(repr, CERTIFICATE_CHOICES))}")
-    name = backend_named(backend).name
     measured = () if certificate == "none" or name == "mpmath" else _measured(mlp, name, certificate == "required")
     return _emit(mlp, name, True, measured)
 

@@ -256,7 +256,9 @@ def _gram(X: jax.Array, Y: jax.Array | None, layers: Sequence[Any], scalars: tup
 
 def _distance(X: jax.Array, Y: jax.Array, layers: Sequence[Any], scalars: tuple) -> jax.Array:
     """Return |Phi(x) - Phi(y)| for every pair of rows."""
-    squares = _pair_layers(layers, _pairs(X, Y), scalars, "distance")[0].delta
+    # XLA rearranges what makes residuals exact: single precision would lose them.
+    wide = [Z.astype(np.float64) for Z in (X, Y)] if jax.config.read("jax_enable_x64") else [X, Y]
+    squares = _pair_layers(layers, _pairs(*wide), scalars, "distance")[0].delta
     return _sqrt(_positive(squares)).astype(jnp.result_type(X, Y))
 
 
