@@ -53,6 +53,7 @@ def quadrature_module(mlp: MLP) -> dict[str, Any]:
         list(laws.values()),
         lambda s, *scalars: tuple(radial(("A", "shear", "eta"), s, scalars)),
         None,
+        None,
         lambda s, *scalars: radial(("R",), s, scalars)[0],
         network,
         bounds,
@@ -139,6 +140,8 @@ def _law(function: Callable[..., rules.PiecewiseFunction]) -> SimpleNamespace:
         derivative_kernel=over_pairs(1, "product"),
         derivative_moment=over_points(1),
         growth=None,
+        grows=False,
+        exponential=False,
         kernel_block=None,
     )
 

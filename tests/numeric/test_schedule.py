@@ -41,7 +41,7 @@ def test_every_name_is_bound_before_its_use_and_dropped_after_it():
 
 @pytest.mark.parametrize("name", ["erf", "gelu"])
 def test_deep_functions_take_no_slow_powers(name):
-    source = infgeo.emit(infgeo.MLP(name, depth=3))
+    source = infgeo.emit(infgeo.MLP(name, depth=3), certificate="none")
     for function in ("_ricci_scalar", "_metric_parts"):
         body = source.split(f"def {function}(")[1].split("\n\n\n")[0]
         arrays = [line for line in body.splitlines() if not re.match(r"\s+[ct]\d+ = [\w*. +-]*sigma", line)]

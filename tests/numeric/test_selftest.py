@@ -39,11 +39,12 @@ def load(source, name="emitted"):
 def test_a_file_passes_its_own_test(mlp, backend, capsys):
     dps = mpmath.mp.dps
     try:
-        assert load(infgeo.emit(mlp, backend))["_self_test"]() == 0
+        assert load(infgeo.emit(mlp, backend, certificate="none"))["_self_test"]() == 0
     finally:
         mpmath.mp.dps = dps
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].startswith("passed: ") and all(line.endswith("passed") for line in lines[:-1])
+    checks = [line for line in lines[:-1] if " certified " not in line]
+    assert lines[-1].startswith("passed: ") and all(line.endswith("passed") for line in checks)
     assert any("kernel against 50 digits" in line for line in lines)
     if mlp is NETWORKS[4]:
         assert any("metric does not exist, and says so" in line for line in lines)
@@ -54,13 +55,12 @@ def test_running_a_file_prints_checks_and_a_verdict(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     path = tmp_path / "geometry.py"
-    source = infgeo.emit(infgeo.MLP("relu"), backend)
-    path.write_text(source.replace("CERTIFICATE: dict[str, Any] = {}", "CERTIFICATE = {'kernel': '2 ulp'}"))
+    path.write_text(infgeo.emit(infgeo.MLP("relu"), backend))
     program = f"import sys, runpy; sys.modules['infgeo'] = None; runpy.run_path({str(path)!r}, run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "certificate  kernel: 2 ulp"
+    assert ("certified |x|" in lines[0]) == (backend in ("numpy", "torch"))
     assert lines[-1].startswith("passed: ") and len(lines) > 10
 
 
@@ -123,7 +123,7 @@ CORRUPTIONS = [
 
 @pytest.mark.parametrize(("backend", "name", "index"), CORRUPTIONS)
 def test_corrupted_formulas_are_caught(backend, name, index, capsys):
-    source = infgeo.emit(infgeo.MLP("erf", depth=2), backend)
+    source = infgeo.emit(infgeo.MLP("erf", depth=2), backend, certificate="none")
     corrupt = Corrupt(name, index)
     tree = ast.fix_missing_locations(corrupt.visit(ast.parse(source)))
     assert corrupt.done

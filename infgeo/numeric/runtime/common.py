@@ -185,8 +185,8 @@ class Geometry:
         network: Callable,
         parameters: dict[str, str],
         own: Sequence[str],
-        vanishes: Callable | None,
-        wide: bool,
+        vanishes: Callable | None = None,
+        wide: bool | None = None,
     ) -> None:
         """Hold the formulas; `network` returns the layers from d and the values of `parameters`.
 

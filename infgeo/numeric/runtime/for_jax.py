@@ -122,7 +122,7 @@ _scalars = SimpleNamespace(
 )
 
 
-def _rounded(function: Callable, x: Any, arguments: tuple, _: bool) -> Any:
+def _rounded(function: Callable, x: Any, arguments: tuple, _: bool | None) -> Any:
     """Return function(x, |x|^2, arguments), computed in double precision where jax keeps it, and rounded."""
     double = x.astype(np.float64) if jax.config.read("jax_enable_x64") else x
     return function(x, _sum_squares(double), arguments).astype(x.dtype)

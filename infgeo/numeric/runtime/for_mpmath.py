@@ -63,7 +63,7 @@ def _scalar(name: str, value: Any) -> Any:
         raise InputError(f"{name} = {value!r} must be a number") from error
 
 
-def _rounded(function: Callable, x: Sequence[Any], arguments: tuple, _: bool) -> Any:
+def _rounded(function: Callable, x: Sequence[Any], arguments: tuple, _: bool | None) -> Any:
     return function(x, _sum_squares(x), arguments)
 
 

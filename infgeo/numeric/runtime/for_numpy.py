@@ -115,10 +115,10 @@ def _at_points(function: Callable, X: np.ndarray) -> np.ndarray:
     return result.reshape(X.shape[:-1] + first.shape[1:])
 
 
-def _rounded(function: Callable, x: np.ndarray, arguments: tuple, wide: bool) -> np.ndarray:
-    """Return function(x, |x|^2, arguments), computed in long double and rounded; not `wide`, in double where that does.
+def _rounded(function: Callable, x: np.ndarray, arguments: tuple, wide: bool | None) -> np.ndarray:
+    """Return function(x, |x|^2, arguments), computed in long double and rounded.
 
-    Long double is wider than double on x86 alone; NumPy has it everywhere.
+    For `wide` False in double where that does, for None in double alone. Long double is wider than double on x86 alone; NumPy has it everywhere.
     """
 
     def compute(points: np.ndarray, number: Any) -> np.ndarray:
@@ -129,6 +129,8 @@ def _rounded(function: Callable, x: np.ndarray, arguments: tuple, wide: bool) ->
         return compute(x, np.longdouble)
     rows = x.reshape(-1, x.shape[-1])
     result, s = compute(rows, np.float64), _sum_squares(rows.astype(float))
+    if wide is None:
+        return result.reshape(x.shape[:-1] + result.shape[1:])
     extreme = (s < _MODERATE**-1) | (s > _MODERATE)
     if extreme.any():
         result[extreme] = compute(rows[extreme], np.longdouble)

@@ -79,7 +79,7 @@ def _scalar(name: str, value: Any) -> torch.Tensor:
     return scalar
 
 
-def _rounded(function: Callable, x: torch.Tensor, arguments: tuple, _: bool) -> torch.Tensor:
+def _rounded(function: Callable, x: torch.Tensor, arguments: tuple, _: bool | None) -> torch.Tensor:
     """Return function(x, |x|^2, arguments), computed in double precision and rounded."""
     return function(x, _sum_squares(x.double()), arguments).to(x.dtype)
 

@@ -22,7 +22,7 @@ def _self_test() -> int:
     for name, formats in CERTIFICATE.items():
         for dtype, entry in formats.items():
             error, bound, (low, high) = entry["largest_error_in_ulp"], entry["bound_in_ulp"], entry["lengths"]
-            print(f"{dtype}  {name:33} certified |x| {low:.0e}..{high:.0e} {error:7.3g} of {bound:5g} ulp")
+            print(f"{dtype}  {name:33} certified |x| {low:.0e} to {high:.0e}: {error:.3g} of {bound:g} ulp")
     passed = count = 0
     for name, bits, array, many in _formats():
         for title, error, bound in _checks(bits, array, many):
