@@ -10,17 +10,19 @@ not used; where no way is left, the features are refused.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 
 from infgeo.errors import InvalidInput
-from infgeo.finite.blocks import is_out_of_memory
+from infgeo.finite.blocks import in_blocks, is_out_of_memory
 
 Flat = Callable[[torch.Tensor], torch.Tensor]
 Derivatives = tuple[torch.Tensor, torch.Tensor | None]
+_FIRST_ONCE: Any = (None, -1)  # of a pair only the second depends on the direction
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class Way:
         return jacobian.detach(), None if hessian is None else hessian.detach()
 
 
-def _along(f: Flat, x: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
-    """Return ∂Φ along one direction (d,), the same at every point, of shape (B, n)."""
-    return torch.func.jvp(f, (x,), (direction.expand_as(x),))[1]
+def _jvp(f: Flat, x: torch.Tensor, direction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return f(x) and its derivative along one direction (d,), the same at every point."""
+    value, slope = torch.func.jvp(f, (x,), (direction.expand_as(x),))[:2]
+    return value, slope
 
 
 def _basis(x: torch.Tensor) -> torch.Tensor:
@@ -50,18 +53,18 @@ def _forward(f: Flat, x: torch.Tensor, second: bool, chunk: int | None) -> Deriv
     basis = _basis(x)
 
     def jacobian(point: torch.Tensor) -> torch.Tensor:  # (B, n, d)
-        return torch.func.vmap(lambda e: _along(f, point, e), out_dims=-1, chunk_size=chunk)(basis)
+        return torch.func.vmap(lambda e: _jvp(f, point, e)[1], out_dims=-1, chunk_size=chunk)(basis)
 
     if not second:
         return jacobian(x), None
 
     def slope(e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.func.jvp(jacobian, (x,), (e.expand_as(x),))
+        return _jvp(jacobian, x, e)
 
     if chunk is not None:  # nested transforms multiply their sizes: all inner directions, a few outer ones
         pairs = [slope(e) for e in basis]
         return pairs[0][0], torch.stack([h for _, h in pairs], dim=-1)
-    first, hessian = torch.func.vmap(slope, out_dims=(None, -1))(basis)
+    first, hessian = torch.func.vmap(slope, out_dims=_FIRST_ONCE)(basis)
     return first, hessian
 
 
@@ -70,17 +73,17 @@ def _forward_one_by_one(f: Flat, x: torch.Tensor, second: bool, _chunk: int | No
     basis = list(_basis(x))
 
     def jacobian(point: torch.Tensor) -> torch.Tensor:
-        return torch.stack([_along(f, point, e) for e in basis], dim=-1)
+        return torch.stack([_jvp(f, point, e)[1] for e in basis], dim=-1)
 
     if not second:
         return jacobian(x), None
-    pairs = [torch.func.jvp(jacobian, (x,), (e.expand_as(x),)) for e in basis]
+    pairs = [_jvp(jacobian, x, e) for e in basis]
     return pairs[0][0], torch.stack([h for _, h in pairs], dim=-1)
 
 
 def _reverse_jacobian(f: Flat, x: torch.Tensor, chunk: int | None) -> torch.Tensor:
     """Return J (B, n, d) by a backward pass per feature."""
-    value, back = torch.func.vjp(f, x)
+    value, back = torch.func.vjp(f, x)[:2]
     rows = torch.eye(value.shape[1], dtype=value.dtype, device=value.device)
     return torch.func.vmap(lambda c: back(c.expand_as(value))[0], out_dims=1, chunk_size=chunk)(rows)
 
@@ -90,12 +93,12 @@ def _reverse(f: Flat, x: torch.Tensor, second: bool, chunk: int | None) -> Deriv
         return _reverse_jacobian(f, x, chunk), None
 
     def slope(e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.func.jvp(lambda p: _reverse_jacobian(f, p, chunk), (x,), (e.expand_as(x),))
+        return _jvp(lambda p: _reverse_jacobian(f, p, chunk), x, e)
 
     if chunk is not None:
         pairs = [slope(e) for e in _basis(x)]
         return pairs[0][0], torch.stack([h for _, h in pairs], dim=-1)
-    first, hessian = torch.func.vmap(slope, out_dims=(None, -1))(_basis(x))
+    first, hessian = torch.func.vmap(slope, out_dims=_FIRST_ONCE)(_basis(x))
     return first, hessian
 
 
@@ -163,84 +166,74 @@ def choose(f: Flat, x: torch.Tensor, second: bool) -> Way:
             "differentiable torch operations"
         )
     assert first_error is not None
-    first_error.add_note(
-        "infgeo: no way to differentiate the features twice worked; this is what the first one said"
-        if second
-        else "infgeo: no way to differentiate the features worked; this is what the first one said"
-    )
-    raise first_error
+    first_line = (str(first_error).splitlines() or [""])[0]
+    raise InvalidInput(
+        f"torch cannot differentiate the features{' twice' if second else ''}, in forward or reverse mode, in batches "
+        f"or one by one; it says first: {type(first_error).__name__}: {first_line}; write that operation in "
+        "differentiable torch operations"
+    ) from first_error
 
 
-def _direction(x: torch.Tensor, which: int) -> torch.Tensor:
+def _direction(x: torch.Tensor) -> torch.Tensor:
     """Return a fixed unit vector (d,) with no special relation to the axes; no random state is read."""
-    index = torch.arange(1, x.shape[1] + 1, dtype=torch.float64)
-    v = torch.cos((1.7 + which) * index + 0.3 * which) + 0.1
+    v = torch.cos(1.7 * torch.arange(1, x.shape[1] + 1, dtype=torch.float64)) + 0.1
     return (v / torch.linalg.vector_norm(v)).to(x)
-
-
-def _directional(f: Flat, x: torch.Tensor, way: Way, second: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return ∂_vΦ (n,) and, if `second`, ∂_u∂_vΦ (n,), with v and u the fixed directions, at the cost of a plane."""
-    v, u = _direction(x, 0), _direction(x, 1)
-
-    def plane(t: torch.Tensor) -> torch.Tensor:
-        return f(x + t[:, :1] * v + t[:, 1:] * u)
-
-    jacobian, hessian = way(plane, x.new_zeros(1, 2), second)
-    return jacobian[0, :, 0], None if hessian is None else hessian[0, :, 1, 0]
-
-
-def _steps(x: torch.Tensor, second: bool) -> Iterator[float]:
-    """Yield pairs of steps: rounding errors of the differences stay below a thousandth of their size."""
-    scale = max(1e-3, float(x.abs().max()))
-    for power in (0.25, 0.4) if second else (0.3, 0.45):
-        yield scale * float(torch.finfo(x.dtype).eps) ** power
 
 
 def _disagreement(f: Flat, x: torch.Tensor, way: Way, second: bool) -> str:
     """Return where the derivatives of `way` and finite differences contradict each other, or nothing.
 
-    Differences with two pairs of steps must agree with each other before they count against a way: at kinks, and in
-    features too rough for them, they say nothing.
+    Both are taken along one direction, whatever d is. Differences with four steps must agree with each other before
+    they count against a way: at kinks, and in features too rough for them, they say nothing.
     """
-    slope, curvature = _directional(f, x, way, second)
-    v, u = _direction(x, 0), _direction(x, 1)
+    v = _direction(x)
 
-    def value(h: float) -> torch.Tensor:
+    def along(points: torch.Tensor, second: bool) -> Derivatives:
+        return way(lambda t: f(points + t * v), points.new_zeros(len(points), 1), second)
+
+    def values(points: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            return f(x + h * v)[0]
+            return f(points)
 
-    def change_of_slope(h: float) -> torch.Tensor:
-        return _directional(f, x + h * u, way, False)[0]
-
-    found = _contradiction(slope, value, _steps(x, False))
+    slope, curvature = along(x, second)
+    found = _contradiction(slope[0, :, 0], values, x, v, (0.3, 0.45))
     if found:
         return f"along one direction the derivative is {found[0]:.3g} and the values change by {found[1]:.3g}"
-    if second:
-        assert curvature is not None
-        found = _contradiction(curvature, change_of_slope, _steps(x, True))
+    if curvature is not None:
+        found = _contradiction(curvature[0, :, 0, 0], lambda p: along(p, False)[0][..., 0], x, v, (0.25, 0.4))
         if found:
             return (
-                f"in one plane the second derivative is {found[0]:.3g} and the first derivative changes by "
+                f"along one direction the second derivative is {found[0]:.3g} and the first derivative changes by "
                 f"{found[1]:.3g}"
             )
     return ""
 
 
 def _contradiction(
-    derivative: torch.Tensor, function: Callable[[float], torch.Tensor], steps: Iterator[float]
+    derivative: torch.Tensor,
+    function: Flat,
+    x: torch.Tensor,
+    direction: torch.Tensor,
+    powers: tuple[float, float],
 ) -> tuple[float, float] | None:
-    """Return the sizes of a derivative (n,) and of the differences that contradict it, or None."""
-    quotients = []
-    for step in steps:
-        for h in (step, step / 2):
-            quotients.append((function(h).double() - function(-h).double()) / (2 * h))
+    """Return the sizes of a derivative (n,) along a direction and of the differences that contradict it, or None.
+
+    The steps are these powers of the rounding unit, and half of them: roundings of the differences stay below a
+    thousandth of the function.
+    """
+    epsilon = float(torch.finfo(x.dtype).eps)
+    scale = max(1e-3, float(x.abs().max()))
+    steps = [scale * epsilon**power / halves for power in powers for halves in (1, 2)]
+    h = x.new_tensor([sign * step for step in steps for sign in (1, -1)])[:, None]
+    shifted = torch.cat(in_blocks(function, x + h * direction, len(h))).double()
+    quotients = (shifted[::2] - shifted[1::2]) / (2 * h[::2].double())
     exact = derivative.double()
-    size = max(float(q.abs().max()) for q in quotients)
-    if not torch.isfinite(torch.stack(quotients)).all() or not torch.isfinite(exact).all():
+    if not torch.isfinite(quotients).all() or not torch.isfinite(exact).all():
         return None  # beyond the domain of the features: there is nothing to compare
-    errors = [float((q - exact).abs().max()) for q in quotients]
-    spread = max(float((q - quotients[0]).abs().max()) for q in quotients)
-    scale = max(size, float(exact.abs().max()))
-    if scale > 0 and min(errors) > 0.01 * scale and spread < 0.2 * min(errors):
+    error = float((quotients - exact).abs().amax(dim=1).min())
+    spread = float((quotients - quotients[0]).abs().max())
+    change, size = float(quotients.abs().max()), float(exact.abs().max())
+    rounding = 30 * epsilon * float(shifted.abs().max()) / min(steps)
+    if error > 0.01 * max(change, size) and spread < 0.2 * error and spread < 0.05 * change + rounding:
         return float(torch.linalg.vector_norm(exact)), float(torch.linalg.vector_norm(quotients[0]))
     return None

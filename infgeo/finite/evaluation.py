@@ -7,6 +7,7 @@ forward through `layer_norm` and `instance_norm` loses a term without an error (
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -75,7 +76,13 @@ def derivable(module: nn.Module | None = None, freeze: bool = False) -> Iterator
     fast = torch.backends.mha.get_fastpath_enabled()
     modes = [(m, m.training) for m in module.modules()] if freeze and module is not None else []
     devices = sorted({t.device.index for t in module.parameters() if t.is_cuda}) if module is not None else []
-    with torch.random.fork_rng(devices=devices), sdpa_kernel(SDPBackend.MATH), _PlainNorms():
+    with (
+        torch.random.fork_rng(devices=devices),
+        sdpa_kernel(SDPBackend.MATH),
+        _PlainNorms(),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", message=".*performance drop because we have not yet implemented.*")
         try:
             torch.backends.mha.set_fastpath_enabled(False)
             for submodule, _ in modes:
@@ -127,7 +134,7 @@ def refuse_unusable_weights(module: nn.Module | None) -> None:
         return
     for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
         for name, tensor in tensors:
-            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            if nn.parameter.is_lazy(tensor):
                 raise InvalidInput(f"{kind} {name!r} of features has no shape yet; call features(x) once before")
             if not tensor.dtype.is_floating_point:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,8 @@ def examine(feature_map: FeatureMap, x: torch.Tensor) -> Examined:
     feature_map, width = _callable_on(feature_map, probe)
     largest = _refuse_random(feature_map, probe)
     if feature_map.batched:
-        _refuse_coupled(feature_map, torch.cat([probe, x[1:2] if x.shape[0] > 1 else probe]))
+        other = x[1:2] if x.shape[0] > 1 and not torch.equal(x[0], x[1]) else _beside(probe)
+        _refuse_coupled(feature_map, torch.cat([probe, other]))
     return Examined(feature_map, width, largest)
 
 
@@ -56,17 +58,7 @@ def _callable_on(feature_map: FeatureMap, probe: torch.Tensor) -> tuple[FeatureM
     except Exception as error:  # whatever a callable raises that is written for single points
         if is_out_of_memory(error):
             raise
-        single = feature_map.unbatched()
-        try:
-            alone = single.first_output(probe)
-        except Exception:
-            error.add_note(
-                f"infgeo: features failed on a batch of shape {_shape(feature_map)} and on one point of shape "
-                f"{feature_map.input_shape}; where a point has several axes, as images have, pass "
-                "input_shape=(channels, height, width)"
-            )
-            raise error from None
-        return single, _features_of(alone, single, batch=False)
+        return _callable_on_points(feature_map, probe, error)
     if isinstance(out, torch.Tensor) and out.ndim > 0 and out.shape[0] == 1 and out.ndim > 1:
         return feature_map, _features_of(out, feature_map, batch=True)
     # perhaps it takes a batch for something else
@@ -76,6 +68,30 @@ def _callable_on(feature_map: FeatureMap, probe: torch.Tensor) -> tuple[FeatureM
     except Exception:
         alone = out
     return single, _features_of(alone, single, batch=False)
+
+
+def _callable_on_points(feature_map: FeatureMap, probe: torch.Tensor, error: Exception) -> tuple[FeatureMap, int]:
+    """Return the map as called on single points, after it raised `error` on a batch of one."""
+    single = feature_map.unbatched()
+    try:
+        return single, _features_of(single.first_output(probe), single, batch=False)
+    except InvalidInput:
+        raise
+    except Exception:
+        said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    try:
+        feature_map.first_output(torch.cat([probe, _beside(probe)]))
+    except Exception:
+        raise InvalidInput(
+            f"features failed on a batch of shape {_shape(feature_map)}, and on one point of shape "
+            f"{feature_map.input_shape} ({said}); where a point has several axes, as images have, pass "
+            "input_shape=(channels, height, width)"
+        ) from error
+    raise InvalidInput(f"features work on several points and not on one ({said}): {_COUPLED}") from error
+
+
+def _beside(point: torch.Tensor) -> torch.Tensor:
+    return point * (1 + 2**-10) + 2**-10
 
 
 def _shape(feature_map: FeatureMap) -> str:
@@ -117,48 +133,56 @@ def _refuse_random(feature_map: FeatureMap, probe: torch.Tensor) -> int:
     return counter.numbers
 
 
+_COUPLED = (
+    "features of one point depend on the other points of the batch (as by normalisation over the batch), so that they "
+    "are no function of the point; call features.eval() first or pass freeze=True, give batch norms their running "
+    "statistics, and normalise over features only"
+)
+
+
 def _refuse_coupled(feature_map: FeatureMap, pair: torch.Tensor) -> None:
     """Raise InvalidInput when the features of one point depend on another point of the batch.
 
-    The gradient of the first point's features with respect to the second point must be exactly 0; and the features
-    must be those that the first point has alone, which also finds what is hidden from autograd.
+    The features of both must be those that each has alone, and the gradient of the features of one with respect to the
+    other must be exactly 0.
     """
     try:
         with feature_map.ready() as f:
             with torch.no_grad():
-                alone, together = f(pair[:1]), f(pair)
-            coupled = together.shape[0] != 2 or together.shape[1:] != alone.shape[1:]
+                alone, together = torch.cat([f(pair[:1]), f(pair[1:])]), f(pair)
+            coupled = together.shape != alone.shape
             if not coupled:
-                scale = float(alone.abs().max())
+                scale = float(torch.nan_to_num(alone, 0.0, 0.0, 0.0).abs().max())
                 tolerance = scale * float(torch.finfo(alone.dtype).eps) ** 0.5
-                coupled = float((together[:1] - alone).abs().max()) > tolerance
-            if not coupled:
-                coupled = _gradient_across(f, pair)
+                coupled = not torch.allclose(together, alone, rtol=0.0, atol=tolerance, equal_nan=True)
+            coupled = coupled or _gradient_across(f, pair)
     except Exception as error:
         if is_out_of_memory(error):  # one point fits and two do not: points are then taken one by one
             return
-        error.add_note("infgeo: features work on a batch of one point and fail on a batch of two")
-        raise
-    if coupled:
         raise InvalidInput(
-            "features of one point depend on the other points of the batch (as by normalisation over the batch), so "
-            "that they are no function of the point; call features.eval() first or pass freeze=True, give batch norms "
-            "their running statistics, and normalise over features only"
-        )
+            f"features work on a batch of one point and fail on a batch of two ({type(error).__name__}: {error}); they "
+            "must take (B, *input_shape)"
+        ) from error
+    if coupled:
+        raise InvalidInput(_COUPLED)
 
 
 def _gradient_across(f: Any, pair: torch.Tensor) -> bool:
-    """Return whether autograd sees the first point's features depend on the second point."""
-    with torch.enable_grad():
+    """Return whether autograd sees the features of one point depend on the other point."""
+    with torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         points = pair.detach().clone().requires_grad_()
-        out = f(points)[0]
+        out = f(points)
         if not out.requires_grad:
             return False
-        weights = torch.cos(torch.arange(out.numel(), dtype=out.dtype, device=out.device))
+        weights = torch.cos(torch.arange(out.shape[1], dtype=out.dtype, device=out.device))
         try:
-            (gradient,) = torch.autograd.grad((out * weights).sum(), points)
+            across = [
+                torch.autograd.grad((out[i] * weights).sum(), points, retain_graph=True)[0][1 - i] for i in (0, 1)
+            ]
         except (RuntimeError, NotImplementedError) as error:
             if is_out_of_memory(error):
                 raise
             return False  # an operation without a backward rule; the values have been compared
-    return bool(gradient[1].any())
+    # NaN is 0 times an infinite derivative: it says nothing
+    return any(bool(torch.nan_to_num(gradient, 0.0).any()) for gradient in across)

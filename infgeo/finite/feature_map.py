@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from infgeo.finite.evaluation import derivable, module_of
 Flat = Callable[[torch.Tensor], torch.Tensor]
 
 
-class _Reached(Exception):  # noqa: N818 - a signal, not an error
+class _Reached(Exception):
     """The layer has spoken: the rest of the forward pass is not needed."""
 
 
@@ -115,6 +115,41 @@ class FeatureMap:
         if not buffers:
             return module
         return lambda points: torch.func.functional_call(module, buffers, (points,))
+
+
+@dataclass(frozen=True)
+class SlicedMap:
+    """The map t (B, k) -> Φ(origin + Σ t_a direction_a) (B, n); origin (d,) and directions (k, d) are flat."""
+
+    whole: FeatureMap
+    origin: torch.Tensor = field(repr=False)
+    directions: torch.Tensor = field(repr=False)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one point of the slice: (k,)."""
+        return (len(self.directions),)
+
+    @property
+    def features(self) -> Callable[..., Any]:
+        """The features that are sliced."""
+        return self.whole.features
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The module behind them, if there is one."""
+        return self.whole.module
+
+    @property
+    def freeze(self) -> bool:
+        """Whether the module is put in eval mode meanwhile."""
+        return self.whole.freeze
+
+    @contextmanager
+    def ready(self) -> Iterator[Flat]:
+        """Give the map (B, k) -> (B, n)."""
+        with self.whole.ready() as f:
+            yield lambda t: f(self.origin + t @ self.directions)
 
 
 def submodule(module: nn.Module | None, name: str) -> nn.Module:

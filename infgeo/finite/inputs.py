@@ -54,7 +54,7 @@ def _from_array(x: Any, name: str) -> torch.Tensor:
     return torch.from_numpy(numpy.array(array, dtype=numpy.float64, order="C"))
 
 
-def point_shape(points: torch.Tensor, input_shape: Any, input_dim: int | None) -> tuple[int, ...]:
+def point_shape(points: torch.Tensor, input_shape: Any, input_dim: int | None, name: str = "x") -> tuple[int, ...]:
     """Return the shape of one point of `points` (..., *input_shape) or (..., d), or raise InvalidInput.
 
     `input_dim` is that of the network, where it is known.
@@ -67,18 +67,19 @@ def point_shape(points: torch.Tensor, input_shape: Any, input_dim: int | None) -
         shape = tuple(positive_integer(n, "input_shape") for n in input_shape)
         if not shape or (tuple(points.shape[-len(shape) :]) != shape and points.shape[-1] != math.prod(shape)):
             raise InvalidInput(
-                f"x has shape {tuple(points.shape)} and input_shape is {shape}; pass x of shape (..., *input_shape), "
-                f"or flattened, (..., {math.prod(shape)})"
+                f"{name} has shape {tuple(points.shape)} and input_shape is {shape}; pass {name} of shape "
+                f"(..., *input_shape), or flattened, (..., {math.prod(shape)})"
             )
-    if input_dim is not None and shape != (input_dim,):
+    if input_dim is not None and math.prod(shape) != input_dim:
         raise InvalidInput(
-            f"x has shape {tuple(points.shape)}: {shape[-1]} coordinates on the last axis, but the network "
-            f"has input dimension {input_dim}; pass x of shape (..., {input_dim})"
+            f"{name} has shape {tuple(points.shape)}: {math.prod(shape)} coordinates on the last "
+            f"{'axis' if len(shape) == 1 else 'axes'}, but the network has input dimension "
+            f"{input_dim}; pass {name} of shape (..., {input_dim})"
         )
     return shape
 
 
-def matching(module: Any, points: torch.Tensor, convert: bool) -> torch.Tensor:
+def matching(module: Any, points: torch.Tensor, convert: bool, name: str = "x") -> torch.Tensor:
     """Return `points` in the dtype and on the device of the module's parameters; only convert what was no tensor."""
     if module is None:
         return points
@@ -88,8 +89,8 @@ def matching(module: Any, points: torch.Tensor, convert: bool) -> torch.Tensor:
     if convert:
         return points.to(device=parameter.device, dtype=parameter.dtype)
     raise InvalidInput(
-        f"x is {points.dtype} on {points.device}, the module's parameters are {parameter.dtype} on {parameter.device}; "
-        f"pass x.to({str(parameter.device)!r}, {parameter.dtype})"
+        f"{name} is {points.dtype} on {points.device}, the module's parameters are {parameter.dtype} on "
+        f"{parameter.device}; pass {name}.to({str(parameter.device)!r}, {parameter.dtype})"
     )
 
 
@@ -147,11 +148,17 @@ def rank_deficient(
 ) -> SingularMetric:
     """Return the error for a metric that lost rank at `count` points, the first of them `point`."""
     coordinates = ", ".join(f"{v:.6g}" for v in point.tolist()[:6]) + (", ..." if point.numel() > 6 else "")
-    has = "" if rank is None else f", of rank {rank}" if rank >= 0 else ", for J is not finite"
+    where = f"at {count} point(s), first at index {first}, x = ({coordinates})"
+    if rank is not None and rank < 0:
+        return SingularMetric(
+            f"features or their derivatives are not finite {where}: outside their domain, not differentiable, or "
+            'overflowing; move the points, or pass singular="nan"'
+        )
+    has = "" if rank is None else f", of rank {rank}"
     return SingularMetric(
-        f"the pulled-back metric is singular at {count} point(s), first at index {first}, x = ({coordinates}), with "
-        f"width {width} and input dimension {point.numel()}{has}: too few units respond there "
-        "(saturated, inactive, or overflowing); use a larger width, points of smaller norm, or ask for the metric only"
+        f"the pulled-back metric is singular {where}, with width {width} and input dimension {point.numel()}{has}: too "
+        "few units respond there (saturated, inactive, or overflowing); use a larger width, points of smaller norm, or "
+        "ask for the metric only"
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from infgeo.finite import local
 from infgeo.finite.blocks import in_blocks
 from infgeo.finite.differentiate import FORWARD, choose, load_forward_mode
-from infgeo.finite.feature_map import FeatureMap
+from infgeo.finite.feature_map import FeatureMap, SlicedMap
 from infgeo.finite.layered import LayeredNetwork
 from infgeo.finite.local import LocalGeometry, concatenate, gauss_equation
 from infgeo.finite.propagation import Reduction, deep_geometry, general_geometry, reduce_general, reduce_stack
@@ -22,7 +22,7 @@ from infgeo.finite.stack import Stack, as_stack
 class Source:
     """A feature map with what is known about it: the stack that it is, n, the largest array of a pass, flatness."""
 
-    feature_map: FeatureMap
+    feature_map: FeatureMap | SlicedMap
     stack: Stack | None = None
     features: int = 0
     largest: int = 0
@@ -75,13 +75,14 @@ def measured(source: Source, x: torch.Tensor, ricci: bool, memory_budget: int) -
     if source.stack is not None:
         return _of_stack(source.stack, x, ricci, memory_budget)
     second = ricci and d > 1 and source.width >= d and not source.flat
-    return concatenate(
-        reduced(source, x, second, lambda j, h: gauss_equation(j, h, ricci, source.flat), memory_budget)
-    )
+    return concatenate(reduced(source, x, second, lambda j, h: gauss_equation(j, h, ricci, source.flat), memory_budget))
 
 
 def reduced(source: Source, x: torch.Tensor, second: bool, reduction: Reduction, memory_budget: int) -> list[Any]:
     """Return `reduction` of J and (if `second`) H for consecutive blocks of x (N, d), by the route that applies."""
+    if x.shape[0] == 0:
+        jacobian = x.new_empty(0, source.width, x.shape[1])
+        return [reduction(jacobian, jacobian.new_empty(*jacobian.shape, x.shape[1]) if second else None)]
     if source.stack is not None:
         return reduce_stack(source.stack, x, second, reduction, memory_budget)
     return reduce_general(

@@ -10,7 +10,7 @@ import torch
 from infgeo.finite.blocks import in_blocks
 from infgeo.finite.differentiate import Way, choose
 from infgeo.finite.examine import examine
-from infgeo.finite.feature_map import FeatureMap
+from infgeo.finite.feature_map import FeatureMap, SlicedMap
 from infgeo.finite.linear_algebra import pair_gather, pair_indices
 from infgeo.finite.local import LocalGeometry, concatenate, gauss_equation
 from infgeo.finite.network import SampledNetwork
@@ -26,9 +26,7 @@ def deep_geometry(network: Stack | SampledNetwork, x: torch.Tensor, ricci: bool,
     assert stack is not None
     is_flat = stack.piecewise_linear
     second = ricci and stack.input_dim > 1 and not is_flat
-    return concatenate(
-        reduce_stack(stack, x, second, lambda j, h: gauss_equation(j, h, ricci, is_flat), memory_budget)
-    )
+    return concatenate(reduce_stack(stack, x, second, lambda j, h: gauss_equation(j, h, ricci, is_flat), memory_budget))
 
 
 def reduce_stack(stack: Stack, x: torch.Tensor, second: bool, reduction: Reduction, memory_budget: int) -> list[Any]:
@@ -75,7 +73,7 @@ def propagate(stack: Stack, x: torch.Tensor, second: bool) -> tuple[torch.Tensor
 
 
 def reduce_general(
-    feature_map: FeatureMap,
+    feature_map: FeatureMap | SlicedMap,
     x: torch.Tensor,
     second: bool,
     reduction: Reduction,
@@ -105,7 +103,9 @@ def reduce_general(
         def block(points: torch.Tensor) -> Any:
             jacobian, hessian = used(f, points, second, chunk)
             with torch.no_grad():
-                return reduction(jacobian, hessian)
+                # log of a negative number has a value of NaN, and a derivative
+                defined = torch.isfinite(f(points))[..., None]
+                return reduction(torch.where(defined, jacobian, torch.nan), hessian)
 
         return in_blocks(block, x, size)
 

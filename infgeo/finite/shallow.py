@@ -75,9 +75,7 @@ def shallow_geometry(
     return concatenate(in_blocks(measure, x, memory_budget // 2 // per_point))
 
 
-def _refine(
-    stack: Stack, x: torch.Tensor, geometry: LocalGeometry, factor: Factor, budget: int
-) -> LocalGeometry:
+def _refine(stack: Stack, x: torch.Tensor, geometry: LocalGeometry, factor: Factor, budget: int) -> LocalGeometry:
     """Measure the points where g is ill-conditioned again, by the route whose condition number is that of J.
 
     That route also decides which of them are singular: zero rows of J (inactive units) stay zero in its QR.

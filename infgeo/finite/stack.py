@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -39,7 +40,9 @@ _ORDINARY = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backwa
 class Elementwise(Protocol):
     """An activation φ as a stack uses it."""
 
-    piecewise_linear: bool
+    @property
+    def piecewise_linear(self) -> bool:
+        """Whether φ'' = 0 away from kinks."""
 
     def jet(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
         """Return φ(z), φ'(z) and, for order 2, φ''(z)."""
@@ -71,11 +74,12 @@ class ModuleActivation:
         ones = torch.ones_like(z)
 
         def first(u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return torch.func.jvp(self._value, (u,), (ones,))
+            value, slope = torch.func.jvp(self._value, (u,), (ones,))[:2]
+            return value, slope
 
-        if order == 1:
-            return first(z)
-        (value, slope), (_, second) = torch.func.jvp(first, (z,), (ones,))
+        if order == 1 or self.piecewise_linear:
+            return (*first(z), torch.zeros_like(z))[: order + 1]
+        (value, slope), (_, second) = torch.func.jvp(first, (z,), (ones,))[:2]
         return value, slope, second
 
     def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
@@ -129,15 +133,21 @@ def _flattened(module: nn.Module, frozen: bool) -> list[nn.Module] | None:
     return None if any(p is None for p in parts) else [m for p in parts if p is not None for m in p]
 
 
+def _flattens(module: nn.Module) -> bool:
+    return type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1)
+
+
 def _elementwise(module: nn.Module) -> bool:
     if type(module) is nn.PReLU:
         return module.num_parameters == 1
-    # torch's forward mode has no second-order rule for it
-    return type(module) in _PIECEWISE_LINEAR + _SMOOTH and type(module) is not nn.Hardsigmoid
+    return type(module) in _PIECEWISE_LINEAR + _SMOOTH
 
 
-def as_stack(features: Any, frozen: bool = False) -> Stack | None:
-    """Return the stack that `features` is, or None; `frozen` modules are taken as they are in eval mode."""
+def as_stack(features: Any, frozen: bool = False, axes: int = 1) -> Stack | None:
+    """Return the stack that `features` is on points with this number of axes, or None.
+
+    `frozen` modules are taken as they are in eval mode. Points of several axes must be flattened first.
+    """
     if isinstance(features, Stack):
         return features
     if type(features) is SampledNetwork:
@@ -147,35 +157,33 @@ def as_stack(features: Any, frozen: bool = False) -> Stack | None:
         activations = (features.activation,) * len(weights)
         return Stack(weights, biases, activations, 1.0 / math.sqrt(features.width))
     modules = _flattened(features, frozen) if isinstance(features, nn.Module) else None
-    if not modules or type(modules[0]) is not nn.Linear:
+    if modules and _flattens(modules[0]):
+        modules, axes = modules[1:], 1
+    if axes > 1 or not modules or type(modules[0]) is not nn.Linear:
         return None
     groups: list[tuple[nn.Linear, list[nn.Module]]] = []
     for module in modules:
         if type(module) is nn.Linear:
             groups.append((module, []))
-        elif type(module) is nn.Flatten:
-            if (module.start_dim, module.end_dim) != (1, -1):
-                return None
         elif _elementwise(module):
             if type(module) not in (nn.Identity, nn.Dropout):
                 groups[-1][1].append(module)
-        else:
+        elif not _flattens(module):
             return None
     linears = [linear for linear, _ in groups]
-    if any(a.out_features != b.in_features for a, b in zip(linears, linears[1:], strict=False)):
+    if any(a.out_features != b.in_features for a, b in pairwise(linears)):
         return None  # the general route calls it, and torch says what is wrong
     weights = tuple(m.weight.detach() for m in linears)
     if len({(w.dtype, w.device) for w in weights}) > 1:
         return None
-    biases = tuple(w.new_zeros(w.shape[0]) if m.bias is None else m.bias.detach() for m, w in zip(linears, weights, strict=True))
+    biases = tuple(m.weight.new_zeros(m.out_features) if m.bias is None else m.bias.detach() for m in linears)
     return Stack(weights, biases, tuple(ModuleActivation(tuple(a)) for _, a in groups), 1.0)
 
 
 def is_piecewise_linear(features: Any, frozen: bool = False) -> bool:
     """Return whether the structure of `features` says that it is linear between kinks."""
-    stack = as_stack(features, frozen)
-    if stack is not None:
-        return stack.piecewise_linear
+    if type(features) is SampledNetwork and _ordinary(features):
+        return features.activation.piecewise_linear
     if type(features) is LayeredNetwork and _ordinary(features):
         return all(layer.kind != "rms_norm" and layer.function.piecewise_linear for layer in features.layers)
     modules = _flattened(features, frozen) if isinstance(features, nn.Module) else None
