@@ -153,7 +153,8 @@ class Pullback:
 
         Raises SingularMetric where g has no full rank; with singular="nan" it is −inf there.
         """
-        self._require_width()
+        if self._too_narrow():
+            return self._everywhere(-torch.inf)
         if self.input_dim <= 256 or {"_first_order", "_second_order"} & set(self.__dict__):
             value = self._first_order.log_determinant
             bad = ~torch.isfinite(self._first_order.metric).all(dim=-1).all(dim=-1)
@@ -175,7 +176,8 @@ class Pullback:
 
         Raises SingularMetric where g has no full rank. Exactly 0 for d = 1 and for piecewise linear features.
         """
-        self._require_width()
+        if self._too_narrow():
+            return self._everywhere(torch.nan)
         value = self._second_order.ricci_scalar
         assert value is not None
         return self._regular(value, self._second_order.log_determinant)
@@ -242,7 +244,8 @@ class Pullback:
         if self.input_dim == 1:
             raise InvalidInput("sectional_curvature needs a plane, and d = 1; a line has no intrinsic curvature")
         directions = [self._directions(w, name) for w, name in ((u, "u"), (v, "v"))]
-        self._require_width()
+        if self._too_narrow():
+            return self._everywhere(torch.nan)
         self._refuse_changes()
         value = sectional(self.source, self._points, directions[0], directions[1], self.memory_budget)
         bad = torch.isnan(value)
@@ -262,7 +265,8 @@ class Pullback:
             ) from None
 
     def _tensor(self, reduction: Callable[..., torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor:
-        self._require_width()
+        if self._too_narrow():
+            return self._everywhere(torch.nan, *shape)
         self._refuse_changes()
         points = self._points
         value = torch.cat(reduced(self.source, points, True, reduction, self.memory_budget))
@@ -271,9 +275,14 @@ class Pullback:
             self._regular(first, self._first_order.log_determinant)
         return value.reshape(*self._batch, *shape)
 
-    def _require_width(self) -> None:
+    def _too_narrow(self) -> bool:
+        """Return whether n < d, so that no point has a regular metric; raise if that is to be raised."""
         if self.width < self.input_dim and self.singular == "raise":
             raise too_narrow(self.width, self.input_dim)
+        return self.width < self.input_dim
+
+    def _everywhere(self, value: float, *shape: int) -> torch.Tensor:
+        return torch.full((*self._batch, *shape), value, dtype=torch.float64, device=self.x.device)
 
     def _index(self, number: int) -> tuple[int, ...]:
         return tuple(int(i) for i in torch.unravel_index(torch.tensor(number), self._batch))

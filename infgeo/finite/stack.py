@@ -71,16 +71,14 @@ class ModuleActivation:
         """Return φ(z), φ'(z) and, for order 2, φ''(z)."""
         if not self.modules:
             return (z, torch.ones_like(z), torch.zeros_like(z))[: order + 1]
-        ones = torch.ones_like(z)
-
-        def first(u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            value, slope = torch.func.jvp(self._value, (u,), (ones,))[:2]
-            return value, slope
-
-        if order == 1 or self.piecewise_linear:
-            return (*first(z), torch.zeros_like(z))[: order + 1]
-        (value, slope), (_, second) = torch.func.jvp(first, (z,), (ones,))[:2]
-        return value, slope, second
+        second = order == 2 and not self.piecewise_linear
+        with torch.enable_grad():
+            u = z.detach().requires_grad_()
+            value = self._value(u)
+            ones = torch.ones_like(value)  # elementwise: the gradient of the sum holds each derivative
+            (slope,) = torch.autograd.grad(value, u, ones, create_graph=second)
+            bend = torch.autograd.grad(slope, u, ones)[0] if second else torch.zeros_like(slope)
+        return (value.detach(), slope.detach(), bend)[: order + 1]
 
     def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
         """Return φ'(z)² and, for order 2, φ'(z) φ''(z), each as a pair (constant factor, tensor)."""

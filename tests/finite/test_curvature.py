@@ -96,9 +96,7 @@ def test_exact_rational_geometry() -> None:
 
     def features(u: torch.Tensor) -> torch.Tensor:
         a, b, c = u.unbind(-1)
-        return torch.stack(
-            (a + b * c / 2, b - a**2 / 3 + c**3 / 5, c + a * b, a * b * c - b**2, c**2 + 0.75 * a), -1
-        )
+        return torch.stack((a + b * c / 2, b - a**2 / 3 + c**3 / 5, c + a * b, a * b * c - b**2, c**2 + 0.75 * a), -1)
 
     result = pullback(features, [0.5, -0.75, 1.25])
 
