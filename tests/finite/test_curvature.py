@@ -85,8 +85,8 @@ def test_a_product_of_spheres_has_flat_mixed_planes() -> None:
     assert float(result.ricci_scalar) == pytest.approx(2 + 8, rel=1e-11)
 
 
-def test_exact_rational_geometry() -> None:
-    """A polynomial immersion: SymPy's textbook definitions in exact rationals."""
+def test_geometry_to_fifty_digits() -> None:
+    """A polynomial immersion, against textbook definitions by SymPy."""
     x = sp.symbols("x_1:4", real=True)
     a, b, c = x
     forms = (a + b * c / 2, b - a**2 / 3 + c**3 / 5, c + a * b, a * b * c - b**2, c**2 + 3 * a / 4)

@@ -113,7 +113,7 @@ def test_images_of_3072_numbers() -> None:
     assert result.rank.tolist() == [16, 16]
     volume = torch.linalg.slogdet(j @ j.mT)[1] / 2
     torch.testing.assert_close(result.log_pseudo_volume, volume, rtol=1e-11, atol=0)
-    with pytest.raises(SingularMetric, match="width 16 < input dimension 3072.*log_pseudo_volume"):
+    with pytest.raises(SingularMetric, match=r"width 16 < input dimension 3072.*log_pseudo_volume"):
         _ = result.log_volume_element
     marked = pullback(module, x, input_shape=shape, singular="nan")
     assert torch.isneginf(marked.log_volume_element).all()

@@ -1,4 +1,4 @@
-"""nn.Sequential of linear maps and elementwise activations takes the fast routes, and they agree with the general one."""
+"""nn.Sequential of linear maps and elementwise activations takes the fast routes; they agree with the general one."""
 
 from __future__ import annotations
 
@@ -160,7 +160,8 @@ def test_what_is_no_stack_takes_the_general_route() -> None:
 
 def test_piecewise_linear_networks_that_are_no_stacks() -> None:
     net = nn.Sequential(
-        nn.Conv2d(1, 4, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2, 1), nn.Flatten(), nn.Linear(4, 12), nn.LeakyReLU()
+        nn.Conv2d(1, 4, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2, 1), nn.Flatten(), nn.Linear(4, 12),
+        nn.LeakyReLU(),
     ).double().eval()  # fmt: skip
     x = points(5, 9, seed=1).reshape(5, 1, 3, 3)
     assert is_piecewise_linear(net) and not is_piecewise_linear(nn.Sequential(net, nn.Tanh()))
