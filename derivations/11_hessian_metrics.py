@@ -133,8 +133,8 @@ for l, i, j, k in product(AXES, repeat=4):
 # $$ K(u, v) = |T(u, v, \cdot)|^2 - T(u, u, \cdot)\cdot T(v, v, \cdot) . $$
 #
 # In one dimension both terms are the same square, and $R = 0$ as it must be. In two dimensions, with
-# $T_{111}, T_{112}, T_{122}, T_{222} = a, b, c, e$ in an orthonormal frame, $R = 2K = 2(b^2 + c^2 - ac - be)$: of either
-# sign, so that Hessian metrics are not of one curvature.
+# $T_{111}, T_{112}, T_{122}, T_{222} = a, b, c, e$ in an orthonormal frame, $R = 2K = 2(b^2 + c^2 - ac - be)$: of
+# either sign, so that Hessian metrics are not of one curvature.
 
 
 # %%
@@ -213,16 +213,16 @@ for phi, psi in potentials.items():
 # ## 11.5 Sums over pairs of units
 #
 # $T$ has $d(d+1)(d+2)/6$ components, more than the network has weights when $d$ is large. But a sum of cubes of vectors
-# has its norm in the Gram matrix: let $g = LL^{\mathsf T}$, $v_j = L^{-1}w_j$ and $c_j = \varphi'\varphi''/n$. In the frame
-# where $g = 1$, $T = \sum_j c_j\,v_j\otimes v_j\otimes v_j$, and
+# has its norm in the Gram matrix: let $g = LL^{\mathsf T}$, $v_j = L^{-1}w_j$ and $c_j = \varphi'\varphi''/n$. In the
+# frame where $g = 1$, $T = \sum_j c_j\,v_j\otimes v_j\otimes v_j$, and
 #
 # $$ \|T\|^2 = \sum_{jk} c_j c_k\,(v_j\cdot v_k)^3, \qquad \mathrm{tr}\,T = \sum_j c_j\,|v_j|^2\,v_j, \qquad
 #    v_j\cdot v_k = w_j^{\mathsf T}g^{-1}w_k , $$
 #
 # $$ R = \sum_{jk} c_j c_k\, (v_j\cdot v_k)\left[ (v_j\cdot v_k)^2 - |v_j|^2|v_k|^2 \right] . $$
 #
-# A pair with the same direction adds nothing, and by Cauchy–Schwarz the bracket is never positive: a pair of units lowers
-# $R$ where $c_j c_k\,(v_j\cdot v_k) > 0$ and raises it otherwise.
+# A pair with the same direction adds nothing, and by Cauchy–Schwarz the bracket is never positive: a pair of units
+# lowers $R$ where $c_j c_k\,(v_j\cdot v_k) > 0$ and raises it otherwise.
 
 # %%
 w = sp.Matrix(4, 3, lambda j, m: sp.Rational((3 * j + 5 * m) * 7 % 11 - 5, 4))
@@ -249,11 +249,11 @@ assert all(gram[u, v] ** 2 <= gram[u, u] * gram[v, v] for u, v in product(range(
 # %% [markdown]
 # ## 11.6 The dual coordinates
 #
-# $y = \partial\Psi$ are coordinates, too, where $g$ is not singular: the Jacobian of $y$ in $x$ is $g$. In them the metric
-# is $g^{-1}$, the Hessian of the Legendre transform $\Psi^*(y) = x\cdot y - \Psi$, and its cubic form is that of $\Psi$
-# with all indices raised and the sign changed, $T^* = -T^{\mu\nu\rho}$. $R$ is quadratic in $T$ and does not see the sign:
-# the two Hessian metrics are one metric. For one layer $y = \frac1n\sum_j \psi'(z_j)\,w_j$. With numbers: from
-# $\partial g^{-1}/\partial y = -g^{-1}(\partial g/\partial x)\,g^{-1}\,g^{-1}$, where the last factor is
+# $y = \partial\Psi$ are coordinates, too, where $g$ is not singular: the Jacobian of $y$ in $x$ is $g$. In them the
+# metric is $g^{-1}$, the Hessian of the Legendre transform $\Psi^*(y) = x\cdot y - \Psi$, and its cubic form is that
+# of $\Psi$ with all indices raised and the sign changed, $T^* = -T^{\mu\nu\rho}$. $R$ is quadratic in $T$ and does not
+# see the sign: the two Hessian metrics are one metric. For one layer $y = \frac1n\sum_j \psi'(z_j)\,w_j$. With
+# numbers: from $\partial g^{-1}/\partial y = -g^{-1}(\partial g/\partial x)\,g^{-1}\,g^{-1}$, where the last factor is
 # $\partial x/\partial y$.
 
 
@@ -278,22 +278,23 @@ assert dual_scalar == scalar
 # %% [markdown]
 # ## 11.7 Infinite width
 #
-# $g = f\,I + 2\sigma_w^2 f'\,x x^{\mathsf T}$ with $f = \sigma_w^2\,\mathrm E[\varphi'^2]$ as a function of $q = \sigma_b^2
-# + u$, $u = \sigma_w^2 |x|^2$ (derivation 4), is the mean of Hessian metrics, hence one: its potential is
-# $\mathrm E[\psi(z)]$. A rotation-invariant cubic form has two numbers in a frame with one radial vector,
+# $g = f\,I + 2\sigma_w^2 f'\,x x^{\mathsf T}$ with $f = \sigma_w^2\,\mathrm E[\varphi'^2]$ as a function of
+# $q = \sigma_b^2 + u$, $u = \sigma_w^2 |x|^2$ (derivation 4), is the mean of Hessian metrics, hence one: its potential
+# is $\mathrm E[\psi(z)]$. A rotation-invariant cubic form has two numbers in a frame with one radial vector,
 # $T_{rrr} = \tau$ and $T_{r\alpha\alpha} = \kappa$. By 11.3
 #
 # $$ K_{\tan} = K(\alpha,\beta) = -\kappa^2 , \qquad K_{\mathrm{rad}} = K(r, \alpha) = \kappa^2 - \tau\kappa , \qquad
 #    R = (d-1)\left( 2K_{\mathrm{rad}} + (d-2)K_{\tan} \right) . $$
 #
-# With $h = f + 2uf'$ the radial eigenvalue, half the radial derivatives of the components are $\sigma_w\sqrt u$ times $h'$
-# and $f'$ (primes in $q$), and dividing by the lengths of the frame vectors
+# With $h = f + 2uf'$ the radial eigenvalue, half the radial derivatives of the components are $\sigma_w\sqrt u$ times
+# $h'$ and $f'$ (primes in $q$), and dividing by the lengths of the frame vectors
 #
 # $$ \kappa = \frac{\sigma_w\sqrt u\, f'}{f\,\sqrt h}, \qquad \tau = \frac{\sigma_w\sqrt u\,h'}{h^{3/2}} . $$
 #
 # So the sectional curvature of a tangential plane is never positive, for every activation. The known formulas
-# (derivation 5) $K_{\mathrm{rad}} = -2\sigma_w^2 uf'J/(fh)^2$ with $J = ff' + u(ff'' - f'^2)$, and $K_{\tan} = -\sigma_w^2 u
-# f'^2/(f^2h)$, follow for an undefined $f$; and $R$ is that of the package for every closed form at depth 1.
+# (derivation 5) $K_{\mathrm{rad}} = -2\sigma_w^2 uf'J/(fh)^2$ with $J = ff' + u(ff'' - f'^2)$, and
+# $K_{\tan} = -\sigma_w^2 u f'^2/(f^2h)$, follow for an undefined $f$; and $R$ is that of the package, here for four
+# activations.
 
 # %%
 sigma, d, s = conv.sigma_w, conv.d, conv.s
@@ -340,11 +341,14 @@ for name in ("erf", "power_2", "gaussian", "sin"):
 # %% [markdown]
 # ## 11.8 Where it ends
 #
-# A linear readout after the hidden layer, $V\varphi(Wx + b)$, has $g = \sum_{jk} (V^{\mathsf T}V)_{jk}\,
-# \varphi'_j\varphi'_k\,w_j w_k^{\mathsf T}$: the derivative in $x_a$ has terms $\varphi''_j\varphi'_k\,w_{ja}(w_j w_k^{\mathsf
-# T} + w_k w_j^{\mathsf T})$ that are not symmetric in $a$ unless $V^{\mathsf T}V$ is diagonal. So networks with a readout, like
-# deeper ones, need the Gauss equation (derivation 6). A single example settles that the symmetry fails, $n = 2$, $d = 2$,
-# $\varphi = z^2/2$, and that an orthogonal $V$ keeps it.
+# A linear readout after the hidden layer, $V\varphi(Wx + b)$, has the metric
+#
+# $$ g = \sum_{jk} (V^{\mathsf T}V)_{jk}\, \varphi'_j\varphi'_k\,w_j w_k^{\mathsf T} . $$
+#
+# Its derivative in $x_a$ has terms $\varphi''_j\varphi'_k\,w_{ja}\,(w_j w_k^{\mathsf T} + w_k w_j^{\mathsf T})$, which
+# are not symmetric in all indices unless $V^{\mathsf T}V$ is diagonal. So networks with a readout, like deeper ones, need
+# the Gauss equation (derivation 6). An example in which the symmetry fails, $n = 2$, $d = 2$, $\varphi = z^2/2$; an
+# orthogonal $V$ keeps it.
 
 
 # %%
@@ -363,10 +367,10 @@ print("with a readout that mixes units: d_1 g_22 - d_2 g_12 =", readout_asymmetr
 # %% [markdown]
 # ## 11.9 The package
 #
-# `infgeo.finite.pullback` recognises one hidden layer, also in `torch.nn.Sequential`, and takes $R$ from $T$, as a tensor or
-# by pairs. The network of 11.5 as weights of a torch module, with $\varphi = \tanh$: the two forms in exact arithmetic
-# at 40 digits, the package in double precision, and the same function as a callable, which goes through $J$, $H$ and the
-# Gauss equation.
+# `infgeo.finite.pullback` recognises one hidden layer, also in `torch.nn.Sequential`, and takes $R$ from $T$, as a
+# tensor or by pairs. The network of 11.5 as weights of a torch module, with $\varphi = \tanh$: the two forms in exact
+# arithmetic at 40 digits, the package in double precision, and the same function as a callable, which goes through
+# $J$, $H$ and the Gauss equation.
 
 # %%
 import torch

@@ -41,12 +41,12 @@ def _rank_tolerance(epsilon: float, d: int) -> float:
     return 16 * d * epsilon
 
 
-def _unit_columns(j: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return J (P, n, d) with columns of length 1 (or 0), and the lengths (P, 1, d)."""
-    largest = j.abs().amax(dim=-2, keepdim=True)  # so that squares neither over- nor underflow
+def _unit_columns(j: torch.Tensor) -> torch.Tensor:
+    """Return J (P, n, d) with columns of length 1, or 0."""
+    largest = j.abs().amax(dim=-2, keepdim=True)
     scaled = j / torch.where(largest > 0, largest, 1.0)
     length = torch.linalg.vector_norm(scaled, dim=-2, keepdim=True)
-    return scaled / torch.where(length > 0, length, 1.0), length * largest
+    return scaled / torch.where(length > 0, length, 1.0)
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Spectrum:
     """Singular values of J (P, min(n, d)), descending, the rank of J (P,), and Σ log σ over the first `rank` of them.
 
     The rank is that of J with columns of length 1, so that it does not change when a coordinate is rescaled; it counts
-    singular values above 16 d ε, ε being the rounding unit of the arithmetic that gave J. Where J is not finite, the
-    rank is −1 and the rest is NaN.
+    singular values above 16 d ε, ε being the rounding unit of the arithmetic that gave J. The values are those of J as it
+    is, with errors of ε times the largest. Where J is not finite, the rank is −1 and the rest is NaN.
     """
 
     singular_values: torch.Tensor
@@ -66,14 +66,15 @@ class Spectrum:
 def spectrum(jacobian: torch.Tensor) -> Spectrum:
     """Return the spectrum of J (P, n, d), in float64."""
     epsilon, j = torch.finfo(jacobian.dtype).eps, jacobian.to(torch.float64)
-    d = j.shape[-1]
     finite = torch.isfinite(j).all(dim=-1).all(dim=-1)
     j = torch.where(finite[:, None, None], j, 0.0)
     values = torch.linalg.svdvals(j)
-    unit, _ = _unit_columns(j)
-    rank = (torch.linalg.svdvals(unit) > _rank_tolerance(epsilon, d)).sum(dim=-1)
+    rank = (torch.linalg.svdvals(_unit_columns(j)) > _rank_tolerance(epsilon, j.shape[-1])).sum(dim=-1)
     counted = torch.arange(values.shape[-1], device=values.device) < rank[:, None]
     log_volume = torch.where(counted, values, 1.0).log().sum(dim=-1)
+    if j.shape[-2] >= j.shape[-1]:  # coordinates of very different scale keep their digits in the pivots
+        full = log_determinant(jacobian) / 2
+        log_volume = torch.where((rank == j.shape[-1]) & torch.isfinite(full), full, log_volume)
     return Spectrum(
         torch.where(finite[:, None], values, torch.nan),
         torch.where(finite, rank, -1),
@@ -111,20 +112,21 @@ class Frame:
 def _factor(jacobian: torch.Tensor, mode: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return Q (empty for mode "r"), S, where the metric is singular, and log det g; J is (P, n, d) with n >= d."""
     epsilon, j = torch.finfo(jacobian.dtype).eps, jacobian.to(torch.float64)
-    d = j.shape[-1]
-    unit, length = _unit_columns(torch.nan_to_num(j, 0.0, 0.0, 0.0))
-    q, s = torch.linalg.qr(unit, mode=mode)
+    tolerance = _rank_tolerance(epsilon, j.shape[-1])
+    largest = j.abs().amax(dim=-2, keepdim=True)  # so that squares neither over- nor underflow
+    scale = torch.where(largest > 0, largest, 1.0)
+    q, s = torch.linalg.qr(j / scale, mode=mode)
     pivots = torch.diagonal(s, dim1=-2, dim2=-1).abs()
-    finite = torch.isfinite(j).all(dim=-1).all(dim=-1)
-    singular = ~(pivots > _rank_tolerance(epsilon, d)).all(dim=-1) | ~finite
+    length = torch.linalg.vector_norm(s, dim=-2)
+    singular = ~(pivots > tolerance * length).all(dim=-1)  # also where J is not finite
     # pivots bound the least singular value from above only: look closer where they are small
-    doubtful = (~singular & (pivots.amin(dim=-1) < epsilon**0.5)).nonzero()[:, 0]
-    if doubtful.numel():
-        least = torch.linalg.svdvals(s[doubtful])[:, -1]
-        singular[doubtful] = least <= _rank_tolerance(epsilon, d)
-    logs = torch.where(singular[:, None], 1.0, pivots * length[:, 0]).log()
+    doubtful = (pivots < epsilon**0.5 * length).any(dim=-1) & ~singular
+    if bool(doubtful.any()):
+        least = torch.linalg.svdvals(s[doubtful] / length[doubtful, None])[:, -1]
+        singular[doubtful] = least <= tolerance
+    logs = torch.where(singular[:, None], 1.0, pivots * scale[:, 0]).log()
     log_determinant = torch.where(singular, -torch.inf, 2.0 * logs.sum(dim=-1))
-    return q, s * length, singular, log_determinant
+    return q, s * scale, singular, log_determinant
 
 
 def frame(jacobian: torch.Tensor) -> Frame:

@@ -95,7 +95,7 @@ def reduce_general(
     size = memory_budget // per_point
     chunk = None
     if size == 0:  # one point is too much: fewer directions at once
-        outer = d + 1 if second else 1
+        outer = 2 if second else 1  # a value and its slope
         chunk = max(1, (memory_budget - derivatives) // (3 * itemsize * largest * outer))
     with feature_map.ready() as f:
         used = way or choose(f, x[:1], second)

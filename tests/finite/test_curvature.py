@@ -191,6 +191,7 @@ def test_a_graded_metric_of_full_rank_is_not_singular() -> None:
     assert result.rank.tolist() == [2] and float(result.gaussian_curvature) == pytest.approx(1.0, rel=1e-12)
     expected = math.log(math.sin(1.0)) - float(stretch.log().sum())
     assert float(result.log_volume_element) == pytest.approx(expected, rel=1e-14)
+    assert float(result.log_pseudo_volume) == pytest.approx(expected, rel=1e-14)
 
 
 def test_arguments_of_the_sectional_curvature() -> None:

@@ -88,7 +88,7 @@ def test_depths_dimensions_and_forms(d: int) -> None:
         .double()
         .eval(),
         nn.Sequential(
-            nn.Linear(d, 9), nn.Tanh(), nn.SiLU(), nn.Linear(9, 9), nn.Linear(9, 9), nn.ReLU(), nn.Tanh()
+            nn.Linear(d, 9), nn.Tanh(), nn.SiLU(), nn.Linear(9, 9), nn.Linear(9, 9), nn.LeakyReLU(), nn.Tanh()
         ).double(),
     ):
         if d > 1:
