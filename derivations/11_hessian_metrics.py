@@ -346,9 +346,9 @@ for name in ("erf", "power_2", "gaussian", "sin"):
 # $$ g = \sum_{jk} (V^{\mathsf T}V)_{jk}\, \varphi'_j\varphi'_k\,w_j w_k^{\mathsf T} . $$
 #
 # Its derivative in $x_a$ has terms $\varphi''_j\varphi'_k\,w_{ja}\,(w_j w_k^{\mathsf T} + w_k w_j^{\mathsf T})$, which
-# are not symmetric in all indices unless $V^{\mathsf T}V$ is diagonal. So networks with a readout, like deeper ones, need
-# the Gauss equation (derivation 6). An example in which the symmetry fails, $n = 2$, $d = 2$, $\varphi = z^2/2$; an
-# orthogonal $V$ keeps it.
+# are not symmetric in all indices unless $V^{\mathsf T}V$ is diagonal. So networks with a readout, like deeper ones,
+# need the Gauss equation (derivation 6). An example in which the symmetry fails, $n = 2$, $d = 2$, $\varphi = z^2/2$;
+# an orthogonal $V$ keeps it.
 
 
 # %%

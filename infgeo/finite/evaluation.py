@@ -78,6 +78,8 @@ def derivable(module: nn.Module | None = None, freeze: bool = False) -> Iterator
     devices = sorted({t.device.index for t in module.parameters() if t.is_cuda}) if module is not None else []
     with (
         torch.random.fork_rng(devices=devices),
+        torch.inference_mode(False),  # which enables gradients
+        torch.no_grad(),
         sdpa_kernel(SDPBackend.MATH),
         _PlainNorms(),
         warnings.catch_warnings(),
@@ -143,8 +145,9 @@ def refuse_unusable_weights(module: nn.Module | None) -> None:
                     f"parameter {name!r} of features is {tensor.dtype}; its second derivatives would be noise: pass "
                     "a copy in float64, copy.deepcopy(features).double()"
                 )
-            if not bool(torch.isfinite(tensor).all()) and not (kind == "buffer" and _is_mask(tensor)):
-                count = int((~torch.isfinite(tensor)).sum())
+            finite = torch.isfinite(tensor.detach())
+            if not bool(finite.all()) and not (kind == "buffer" and _is_mask(tensor)):
+                count = int((~finite).sum())
                 raise InvalidInput(
                     f"{kind} {name!r} of features has {count} value(s) that are not finite, of {tensor.numel()}; "
                     "the training diverged, or the file was damaged: load weights that are finite"

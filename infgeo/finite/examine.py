@@ -119,15 +119,15 @@ def _refuse_random(feature_map: FeatureMap, probe: torch.Tensor) -> int:
     tensors = [] if module is None else [*module.parameters(), *module.buffers()]
     before = [0 if t.is_inference() else t._version for t in tensors]
     with torch.no_grad(), feature_map.ready() as f, _Largest() as counter:
-        first, second = f(probe), f(probe)
+        first, *others = [f(probe) for _ in range(4)]
     if [0 if t.is_inference() else t._version for t in tensors] != before:
         raise InvalidInput(
             "features changes its own parameters or buffers when it is called; call features.eval() first, or pass the "
             "module itself instead of a method of it"
         )
-    if not torch.allclose(first, second, rtol=1e-4, atol=0.0, equal_nan=True):
+    if not all(torch.allclose(first, other, rtol=1e-4, atol=0.0, equal_nan=True) for other in others):
         raise InvalidInput(
-            "features(x) is random: two calls at the same point differ; call features.eval() first, pass freeze=True, "
+            "features(x) is random: calls at the same point differ; call features.eval() first, pass freeze=True, "
             "or fix the random numbers"
         )
     return counter.numbers

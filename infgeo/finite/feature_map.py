@@ -107,14 +107,18 @@ class FeatureMap:
             handle.remove()
 
     def _without_side_effects(self) -> Callable[[torch.Tensor], Any]:
-        """Return the features with copies of the buffers in place of the buffers, which a call might change."""
+        """Return the features with copies of the buffers, which a call might change.
+
+        So of parameters that were made in inference mode: torch does not differentiate what is computed from them.
+        """
         module = self.features
         if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
             return module
-        buffers = {name: b.detach().clone() for name, b in module.named_buffers()}
-        if not buffers:
+        copies = {name: b.detach().clone() for name, b in module.named_buffers()}
+        copies |= {name: p.detach().clone() for name, p in module.named_parameters() if p.is_inference()}
+        if not copies:
             return module
-        return lambda points: torch.func.functional_call(module, buffers, (points,))
+        return lambda points: torch.func.functional_call(module, copies, (points,))
 
 
 @dataclass(frozen=True)
@@ -154,13 +158,15 @@ class SlicedMap:
 
 def submodule(module: nn.Module | None, name: str) -> nn.Module:
     """Return the submodule of this name, or raise InvalidInput with the names that are near."""
+    if not isinstance(name, str):
+        raise InvalidInput(f"layer is {name!r}; pass one name, and call pullback once for each of several layers")
     if module is None:
         raise InvalidInput(f"layer is {name!r}, but features is no torch module; pass the module, or drop layer")
     modules = dict(module.named_modules())
     if name in modules and name:
         return modules[name]
     names = [n for n in modules if n]
-    near = difflib.get_close_matches(str(name), names, n=5, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     listed = near or names[:10]
     more = "" if near or len(names) <= 10 else f", ... ({len(names)} in all)"
     said = ("near ones: " if near else "it has ") + (", ".join(map(repr, listed)) or "no submodules") + more

@@ -157,8 +157,8 @@ def rank_deficient(
     has = "" if rank is None else f", of rank {rank}"
     return SingularMetric(
         f"the pulled-back metric is singular {where}, with width {width} and input dimension {point.numel()}{has}: too "
-        "few units respond there (saturated, inactive, or overflowing); use a larger width, points of smaller norm, or "
-        "ask for the metric only"
+        "few units respond there (saturated, inactive, or overflowing), or the features are blind to a direction, as "
+        'after a norm; use a larger width, points of smaller norm, singular="nan", or ask for the metric only'
     )
 
 

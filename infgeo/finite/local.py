@@ -54,8 +54,8 @@ class Spectrum:
     """Singular values of J (P, min(n, d)), descending, the rank of J (P,), and Σ log σ over the first `rank` of them.
 
     The rank is that of J with columns of length 1, so that it does not change when a coordinate is rescaled; it counts
-    singular values above 16 d ε, ε being the rounding unit of the arithmetic that gave J. The values are those of J as it
-    is, with errors of ε times the largest. Where J is not finite, the rank is −1 and the rest is NaN.
+    singular values above 16 d ε, ε being the rounding unit of the arithmetic that gave J. The values are those of J as
+    it is, with errors of ε times the largest. Where J is not finite, the rank is −1 and the rest is NaN.
     """
 
     singular_values: torch.Tensor

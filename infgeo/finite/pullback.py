@@ -95,7 +95,8 @@ def pullback(
     stack = as_stack(features, freeze, axes) if layer is None else None
     points = as_points(x)
     shape = point_shape(points, input_shape, None if stack is None else stack.input_dim)
-    points = matching(module, points, convert=not isinstance(x, torch.Tensor)).clone()
+    with torch.inference_mode(False):  # tensors of inference mode cannot be differentiated, copies of them can
+        points = matching(module, points, convert=not isinstance(x, torch.Tensor)).clone()
     if len(shape) > 1 and tuple(points.shape[-len(shape) :]) != shape:
         points = points.reshape(*points.shape[:-1], *shape)
     feature_map = FeatureMap(features, shape, layer, freeze)

@@ -74,8 +74,9 @@ def pullback_slice(
         submodule(module, layer)
     refuse_training_mode(module, freeze)
     refuse_unusable_weights(module)
-    start, ways = _slice(module, origin, directions, input_shape)
-    coordinates = as_points(t, name="t").to(start).clone()
+    with torch.inference_mode(False):
+        start, ways = _slice(module, origin, directions, input_shape)
+        coordinates = as_points(t, name="t").to(start).clone()
     if coordinates.shape[-1] != len(ways):
         raise InvalidInput(
             f"t has shape {tuple(coordinates.shape)}, and there are {len(ways)} directions; pass t of shape "

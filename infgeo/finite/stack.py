@@ -72,8 +72,9 @@ class ModuleActivation:
         if not self.modules:
             return (z, torch.ones_like(z), torch.zeros_like(z))[: order + 1]
         second = order == 2 and not self.piecewise_linear
-        with torch.enable_grad():
-            u = z.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            u = z.detach()
+            u = (u.clone() if u.is_inference() else u).requires_grad_()
             value = self._value(u)
             ones = torch.ones_like(value)  # elementwise: the gradient of the sum holds each derivative
             (slope,) = torch.autograd.grad(value, u, ones, create_graph=second)

@@ -30,7 +30,7 @@ REFUSED: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
         lambda u: nn.functional.batch_norm(u, None, None, training=True),
         "work on several points and not on one.*depend on the other points",
     ),
-    "dropout": (lambda u: nn.functional.dropout(both(u), 0.5), r"features\(x\) is random.*freeze=True"),
+    "dropout": (lambda u: nn.functional.dropout(both(u).repeat(1, 9), 0.5), r"features\(x\) is random.*freeze=True"),
     "noise": (lambda u: both(u) + torch.randn(4, dtype=u.dtype), r"features\(x\) is random"),
     "detached half": (lambda u: torch.cat((u.detach().sin(), u.cos()), -1), "not those of its values.*detach"),
     "straight-through": (lambda u: both(u + (u**2 - u).detach()), "not those of its values"),

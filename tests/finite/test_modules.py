@@ -256,6 +256,8 @@ def test_layers_are_followed_across_depth() -> None:
     torch.testing.assert_close(first.metric, pullback(attended, tokens, input_shape=(2, 2)).metric)
     with pytest.raises(InvalidInput, match=r"layer is 'conv3'.*near ones: 'conv2', 'conv1'"):
         pullback(module, x, layer="conv3", input_shape=(1, 2, 2))
+    with pytest.raises(InvalidInput, match=r"layer is \['conv1'\]; pass one name"):
+        pullback(module, x, layer=["conv1"], input_shape=(1, 2, 2))  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="features is no torch module"):
         pullback(lambda u: u, x, layer="conv1")
     shared = nn.Tanh()
@@ -354,3 +356,19 @@ def test_kinks_say_nothing_against_a_way() -> None:
     assert pullback(lambda u: torch.cat((u.relu(), u), -1), x).ricci_scalar.tolist() == [0.0, 0.0]
     rough = pullback(lambda u: torch.cat(((1e9 * u).sin(), u), -1), points(2, 2))
     assert torch.isfinite(rough.ricci_scalar).all()
+
+
+@pytest.mark.parametrize("part", [nn.LayerNorm(4), nn.Identity()], ids=["general", "stack"])
+def test_inference_mode(part: nn.Module) -> None:
+    module = filled(nn.Sequential(nn.Linear(2, 4), nn.Tanh(), part, nn.Linear(4, 5), nn.SiLU()))
+    x = points(3, 2)
+    expected = pullback(module, x)
+    with torch.inference_mode():
+        inside, made = pullback(module, x.clone()), x.clone()
+        torch.testing.assert_close(inside.ricci_scalar, expected.ricci_scalar)
+        torch.testing.assert_close(inside.christoffel, expected.christoffel)
+        born = filled(nn.Sequential(nn.Linear(2, 4), nn.Tanh(), part, nn.Linear(4, 5), nn.SiLU()))
+        with pytest.raises(InvalidInput, match="depend on the other points"):
+            pullback(lambda u: torch.cat((u, u * (1 + 1e-9 * u.sum(0))), -1), x)
+    for features in (module, born):
+        torch.testing.assert_close(pullback(features, made).ricci_scalar, expected.ricci_scalar)
