@@ -109,41 +109,39 @@ class Frame:
         return self.normal(h).reshape(-1, n, d, d)
 
 
-def _factor(jacobian: torch.Tensor, mode: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return Q (empty for mode "r"), S, where the metric is singular, and log det g; J is (P, n, d) with n >= d."""
+def _factor(jacobian: torch.Tensor, mode: str) -> Frame:
+    """Return the frame of J (P, n, d), n >= d; with mode "r" its Q is empty."""
     epsilon, j = torch.finfo(jacobian.dtype).eps, jacobian.to(torch.float64)
     tolerance = _rank_tolerance(epsilon, j.shape[-1])
     largest = j.abs().amax(dim=-2, keepdim=True)  # so that squares neither over- nor underflow
     scale = torch.where(largest > 0, largest, 1.0)
     q, s = torch.linalg.qr(j / scale, mode=mode)
     pivots = torch.diagonal(s, dim1=-2, dim2=-1).abs()
-    length = torch.linalg.vector_norm(s, dim=-2)
-    singular = ~(pivots > tolerance * length).all(dim=-1)  # also where J is not finite
-    # pivots bound the least singular value from above only: look closer where they are small
-    doubtful = (pivots < epsilon**0.5 * length).any(dim=-1) & ~singular
+    length = torch.linalg.vector_norm(s, dim=-2, keepdim=True)
+    singular = ~(pivots > tolerance * length[:, 0]).all(dim=-1)  # also where J is not finite
+    identity = torch.eye(j.shape[-1], dtype=s.dtype, device=s.device)
+    unit = torch.where(singular[:, None, None], identity, s / length)
+    inverse = torch.linalg.solve_triangular(unit, identity.expand_as(s), upper=True)
+    # pivots bound the least singular value from above, and the norm of the inverse bounds it from below
+    doubtful = torch.linalg.matrix_norm(inverse) > 1 / tolerance
     if bool(doubtful.any()):
-        least = torch.linalg.svdvals(s[doubtful] / length[doubtful, None])[:, -1]
-        singular[doubtful] = least <= tolerance
+        singular[doubtful] = torch.linalg.svdvals(unit[doubtful])[:, -1] <= tolerance
     logs = torch.where(singular[:, None], 1.0, pivots * scale[:, 0]).log()
     log_determinant = torch.where(singular, -torch.inf, 2.0 * logs.sum(dim=-1))
-    return q, s * scale, singular, log_determinant
+    lengths = torch.where(singular[:, None, None], 1.0, length * scale)
+    return Frame(q, s * scale, inverse / lengths.mT, singular, log_determinant)
 
 
 def frame(jacobian: torch.Tensor) -> Frame:
     """Return the orthonormal tangent frame of J (P, n, d), n >= d."""
-    q, s, singular, log_determinant = _factor(jacobian, "reduced")
-    d = s.shape[-1]
-    identity = torch.eye(d, dtype=s.dtype, device=s.device)
-    regular = torch.where(singular[:, None, None], identity, s)
-    inverse = torch.linalg.solve_triangular(regular, identity.expand_as(s), upper=True)
-    return Frame(q, s, inverse, singular, log_determinant)
+    return _factor(jacobian, "reduced")
 
 
 def log_determinant(jacobian: torch.Tensor) -> torch.Tensor:
     """Return log det JᵀJ (P,), -inf where it is singular, without the metric."""
     if jacobian.shape[-2] < jacobian.shape[-1]:
         return torch.full(jacobian.shape[:1], -torch.inf, dtype=torch.float64, device=jacobian.device)
-    return _factor(jacobian, "r")[3]
+    return _factor(jacobian, "r").log_determinant
 
 
 def gauss_equation(
@@ -162,8 +160,8 @@ def gauss_equation(
         nothing = log_determinant(jacobian)
         return LocalGeometry(metric, nothing, torch.full_like(nothing, torch.nan))
     if d == 1 or is_flat:
-        _, _, singular, log_det = _factor(jacobian, "r")
-        return LocalGeometry(metric, log_det, flat(singular))
+        tangent = _factor(jacobian, "r")
+        return LocalGeometry(metric, tangent.log_determinant, flat(tangent.singular))
     assert hessian is not None
     tangent = frame(jacobian)
     form = tangent.second_form(hessian)

@@ -11,6 +11,7 @@ from infgeo.finite import local
 from infgeo.finite.blocks import in_blocks
 from infgeo.finite.differentiate import FORWARD, choose, load_forward_mode
 from infgeo.finite.feature_map import FeatureMap, SlicedMap
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
 from infgeo.finite.layered import LayeredNetwork
 from infgeo.finite.local import LocalGeometry, concatenate, gauss_equation
 from infgeo.finite.propagation import Reduction, deep_geometry, general_geometry, reduce_general, reduce_stack
@@ -38,7 +39,9 @@ class Source:
         return replace(self, flat=True)
 
 
-def local_geometry(features: Any, x: torch.Tensor, ricci: bool, memory_budget: int) -> LocalGeometry:
+def local_geometry(
+    features: Any, x: torch.Tensor, ricci: bool, memory_budget: int = DEFAULT_MEMORY_BUDGET
+) -> LocalGeometry:
     """Return metric, log determinant and (if asked for) R of a network of our own at x (N, d), by the fastest route."""
     stack = as_stack(features)
     if stack is not None:

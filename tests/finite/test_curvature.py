@@ -194,6 +194,25 @@ def test_a_graded_metric_of_full_rank_is_not_singular() -> None:
     assert float(result.log_pseudo_volume) == pytest.approx(expected, rel=1e-14)
 
 
+def kahan(d: int) -> torch.Tensor:
+    """Upper triangular, pivots above 1e-3, and numerically singular all the same for d = 90 (Kahan 1966)."""
+    sine, cosine = math.sin(1.2), math.cos(1.2)
+    powers = sine ** torch.arange(d, dtype=torch.float64)
+    return powers[:, None] * (
+        torch.eye(d, dtype=torch.float64) - cosine * torch.ones(d, d, dtype=torch.float64).triu(1)
+    )
+
+
+def test_rank_and_singularity_agree_where_pivots_hide_the_rank() -> None:
+    for d, rank in ((20, 20), (90, 89)):
+        matrix = kahan(d)
+        x = torch.ones(1, d, dtype=torch.float64)
+        result = pullback(lambda u, m=matrix: u @ m.T, x, singular="nan")
+        assert result.rank.tolist() == [rank]
+        assert torch.isfinite(result.log_volume_element).tolist() == [rank == d]
+        assert torch.isfinite(result.ricci_scalar).tolist() == [rank == d]
+
+
 def test_arguments_of_the_sectional_curvature() -> None:
     result = pullback(torus, points(3, 2))
     with pytest.raises(InvalidInput, match=r"u has shape \(3,\); it must broadcast to the points, \(3, 2\)"):
