@@ -7,9 +7,11 @@ forward through `layer_norm` and `instance_norm` loses a term without an error (
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,14 +70,15 @@ class _PlainNorms(TorchFunctionMode):
 
 
 @contextmanager
-def derivable(module: nn.Module | None = None, freeze: bool = False) -> Iterator[None]:
-    """Set torch so that features can be differentiated twice; with `freeze`, `module` is in eval mode meanwhile.
+def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
+    """Set torch so that features can be differentiated twice; with `freeze`, their modules are in eval mode meanwhile.
 
     The random state, the mode of every submodule and torch's settings are put back.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
-    modes = [(m, m.training) for m in module.modules()] if freeze and module is not None else []
-    devices = sorted({t.device.index for t in module.parameters() if t.is_cuda}) if module is not None else []
+    modules = modules_behind(features)
+    modes = [(part, part.training) for module in modules for part in module.modules()] if freeze else []
+    devices = sorted({t.device.index for module in modules for t in module.parameters() if t.is_cuda})
     with (
         torch.random.fork_rng(devices=devices),
         torch.inference_mode(False),  # which enables gradients
@@ -97,9 +100,44 @@ def derivable(module: nn.Module | None = None, freeze: bool = False) -> Iterator
 
 
 def module_of(features: Any) -> nn.Module | None:
-    """Return the module behind `features`: itself, or the one whose method it is."""
+    """Return the module that `features` is, or whose method it is, also with arguments bound by functools.partial."""
+    while isinstance(features, partial):
+        features = features.func
     owner = features if isinstance(features, nn.Module) else getattr(features, "__self__", None)
     return owner if isinstance(owner, nn.Module) else None
+
+
+def modules_behind(features: Any) -> tuple[nn.Module, ...]:
+    """Return the modules that a call of `features` can reach, as far as Python shows them.
+
+    Itself, the owner of a method, what functools.partial binds, attributes of a callable object, and what a function
+    names outside itself, through functions that are not torch's.
+    """
+    module = module_of(features)
+    if module is not None:
+        return (module,)
+    found: list[nn.Module] = []
+    queue, seen = [features], set[int]()
+    while queue and len(seen) < 200:
+        value = queue.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, nn.Module):
+            found.append(value)
+        elif isinstance(value, partial):
+            queue += [value.func, *value.args, *value.keywords.values()]
+        elif inspect.ismethod(value):
+            queue += [value.__func__, *getattr(value.__self__, "__dict__", {}).values()]
+        elif inspect.isfunction(value) and not value.__module__.startswith("torch"):
+            names = inspect.getclosurevars(value)
+            queue += [*names.nonlocals.values(), *names.globals.values()]
+            queue += [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        elif isinstance(value, list | tuple):
+            queue += value
+        elif value is features:
+            queue += [type(value).__call__, *getattr(value, "__dict__", {}).values()]
+    return tuple(found)
 
 
 def _depends_on_mode(module: nn.Module) -> str:
@@ -117,41 +155,43 @@ def _depends_on_mode(module: nn.Module) -> str:
     return ""
 
 
-def refuse_training_mode(module: nn.Module | None, freeze: bool) -> None:
-    """Raise InvalidInput for a module in training mode whose output is then random or depends on the batch."""
-    if module is None or freeze:
-        return
-    for name, part in module.named_modules():
-        if part.training and (what := _depends_on_mode(part)):
-            where = f"{name!r} ({type(part).__name__})" if name else type(part).__name__
-            raise InvalidInput(
-                f"features is in training mode, where {where} {what}; call features.eval() first, or pass freeze=True "
-                "to measure it in eval mode and leave its mode as it is"
-            )
+def refuse_training_mode(features: Any, freeze: bool) -> None:
+    """Raise InvalidInput for modules in training mode whose output is then random or depends on the batch."""
+    for module in () if freeze else modules_behind(features):
+        for name, part in module.named_modules():
+            if part.training and (what := _depends_on_mode(part)):
+                where = f"{name!r} ({type(part).__name__})" if name else type(part).__name__
+                raise InvalidInput(
+                    f"features is in training mode, where {where} {what}; call features.eval() first, or pass "
+                    "freeze=True to measure it in eval mode and leave its mode as it is"
+                )
 
 
-def refuse_unusable_weights(module: nn.Module | None) -> None:
+def refuse_unusable_weights(features: Any) -> None:
     """Raise InvalidInput for parameters or buffers that are not finite, or of a precision too low to differentiate."""
-    if module is None:
+    for module in modules_behind(features):
+        for name, parameter in module.named_parameters():
+            _refuse_unusable("parameter", name, parameter)
+        for name, buffer in module.named_buffers():
+            _refuse_unusable("buffer", name, buffer)
+
+
+def _refuse_unusable(kind: str, name: str, tensor: torch.Tensor) -> None:
+    if nn.parameter.is_lazy(tensor):
+        raise InvalidInput(f"{kind} {name!r} of features has no shape yet; call features(x) once before")
+    if not tensor.dtype.is_floating_point:
         return
-    for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
-        for name, tensor in tensors:
-            if nn.parameter.is_lazy(tensor):
-                raise InvalidInput(f"{kind} {name!r} of features has no shape yet; call features(x) once before")
-            if not tensor.dtype.is_floating_point:
-                continue
-            if kind == "parameter" and tensor.dtype not in (torch.float32, torch.float64):
-                raise InvalidInput(
-                    f"parameter {name!r} of features is {tensor.dtype}; its second derivatives would be noise: pass "
-                    "a copy in float64, copy.deepcopy(features).double()"
-                )
-            finite = torch.isfinite(tensor.detach())
-            if not bool(finite.all()) and not (kind == "buffer" and _is_mask(tensor)):
-                count = int((~finite).sum())
-                raise InvalidInput(
-                    f"{kind} {name!r} of features has {count} value(s) that are not finite, of {tensor.numel()}; "
-                    "the training diverged, or the file was damaged: load weights that are finite"
-                )
+    if kind == "parameter" and tensor.dtype not in (torch.float32, torch.float64):
+        raise InvalidInput(
+            f"parameter {name!r} of features is {tensor.dtype}; its second derivatives would be noise: pass a copy in "
+            "float64, copy.deepcopy(features).double()"
+        )
+    finite = torch.isfinite(tensor.detach())
+    if not bool(finite.all()) and not (kind == "buffer" and _is_mask(tensor)):
+        raise InvalidInput(
+            f"{kind} {name!r} of features has {int((~finite).sum())} value(s) that are not finite, of "
+            f"{tensor.numel()}; the training diverged, or the file was damaged: load weights that are finite"
+        )
 
 
 def _is_mask(tensor: torch.Tensor) -> bool:

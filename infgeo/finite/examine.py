@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from infgeo.errors import InvalidInput
 from infgeo.finite.blocks import is_out_of_memory
+from infgeo.finite.evaluation import modules_behind
 from infgeo.finite.feature_map import FeatureMap
 
 
@@ -115,8 +116,8 @@ def _features_of(out: Any, feature_map: FeatureMap, batch: bool) -> int:
 
 def _refuse_random(feature_map: FeatureMap, probe: torch.Tensor) -> int:
     """Raise InvalidInput when two calls differ or change the weights; return the size of the largest array."""
-    module = feature_map.module
-    tensors = [] if module is None else [*module.parameters(), *module.buffers()]
+    modules = modules_behind(feature_map.features)
+    tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
     before = [0 if t.is_inference() else t._version for t in tensors]
     with torch.no_grad(), feature_map.ready() as f, _Largest() as counter:
         first, *others = [f(probe) for _ in range(4)]

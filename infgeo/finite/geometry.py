@@ -12,7 +12,7 @@ import torch
 
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite import local
-from infgeo.finite.evaluation import module_of, refuse_training_mode
+from infgeo.finite.evaluation import modules_behind, refuse_training_mode
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, rank_deficient, too_narrow
 from infgeo.finite.local import LocalGeometry, Spectrum
 from infgeo.finite.measure import Source, measured, reduced, sectional
@@ -22,14 +22,11 @@ ONE_DIMENSION = "a one-dimensional metric has no intrinsic curvature: R = 0 exac
 
 
 def weights_of(features: Any) -> tuple[tuple[torch.Tensor, int, int], ...]:
-    """Return parameters and buffers of a module, each with the number of changes in place and its address in memory.
+    """Return parameters and buffers behind `features`, each with its number of changes in place and its address.
 
     torch counts every operation in place, except through `.data` and on tensors made in inference mode.
     """
-    module = module_of(features)
-    if module is None:
-        return ()
-    tensors = (*module.parameters(), *module.buffers())
+    tensors = [t for module in modules_behind(features) for t in (*module.parameters(), *module.buffers())]
     return tuple((t, 0 if t.is_inference() else t._version, t.data_ptr()) for t in tensors)
 
 
@@ -88,7 +85,7 @@ class Pullback:
         # tensors are compared by identity
         if [(id(t), *state) for t, *state in now] != [(id(t), *state) for t, *state in self.weights]:
             raise InvalidInput("features changed since pullback was called; call it again")
-        refuse_training_mode(feature_map.module, feature_map.freeze)
+        refuse_training_mode(feature_map.features, feature_map.freeze)
 
     def _measured(self, ricci: bool) -> LocalGeometry:
         self._refuse_changes()

@@ -72,8 +72,8 @@ def pullback_slice(
     module = module_of(features)
     if layer is not None:
         submodule(module, layer)
-    refuse_training_mode(module, freeze)
-    refuse_unusable_weights(module)
+    refuse_training_mode(features, freeze)
+    refuse_unusable_weights(features)
     with torch.inference_mode(False):
         start, ways = _slice(module, origin, directions, input_shape)
         coordinates = as_points(t, name="t").to(start).clone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -183,6 +184,62 @@ def test_training_mode_is_refused_or_frozen() -> None:
     module.train()
     with pytest.raises(InvalidInput, match="training mode"):
         _ = measured.ricci_scalar
+
+
+MODULES = [filled(Residual())]
+
+
+def by_global_name(image: torch.Tensor) -> torch.Tensor:
+    return MODULES[0](image).tanh()
+
+
+class Holder:
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        return self.module(image).tanh()
+
+    def method(self, image: torch.Tensor) -> torch.Tensor:
+        return self.module(image).tanh()
+
+
+def test_modules_inside_functions_are_seen() -> None:
+    module = MODULES[0]
+    x = points(3, 4, seed=2).reshape(3, 1, 2, 2)
+
+    def inner(image: torch.Tensor) -> torch.Tensor:
+        return module(image).tanh()
+
+    reaching: list[Callable[[torch.Tensor], torch.Tensor]] = [
+        inner,
+        lambda image: inner(image),
+        lambda image, m=module: m(image).tanh(),
+        by_global_name,
+        Holder(module),
+        Holder(module).method,
+        partial(lambda m, image: m(image).tanh(), module),
+    ]
+    expected = pullback(inner, x, input_shape=(1, 2, 2)).ricci_scalar
+    state = copy.deepcopy(module.state_dict())
+    try:
+        for features in reaching:
+            module.train()
+            with pytest.raises(InvalidInput, match="training mode"):
+                pullback(features, x, input_shape=(1, 2, 2))
+            frozen = pullback(features, x, input_shape=(1, 2, 2), freeze=True)
+            torch.testing.assert_close(frozen.ricci_scalar, expected)
+            assert module.training
+            measured = pullback(features, x, input_shape=(1, 2, 2), freeze=True)
+            with torch.no_grad():
+                module.head.bias.add_(0)
+            with pytest.raises(InvalidInput, match="features changed"):
+                _ = measured.metric
+        assert all(torch.equal(state[k], v) for k, v in module.state_dict().items())
+        bound = pullback(partial(module), x, input_shape=(1, 2, 2), layer="conv1", freeze=True)
+        assert bound.width == pullback(module, x, input_shape=(1, 2, 2), layer="conv1", freeze=True).width
+    finally:
+        module.eval()
 
 
 @pytest.mark.parametrize("part", [nn.MultiheadAttention(2, 1, dropout=0.1), nn.LSTM(2, 2, 2, dropout=0.1), nn.RReLU(),
