@@ -258,13 +258,17 @@ assert all(gram[u, v] ** 2 <= gram[u, u] * gram[v, v] for u, v in product(range(
 
 
 # %%
+def slope_of_metric(n):
+    """The derivative of g in x_n."""
+    return sp.Matrix(3, 3, lambda p, q: 2 * T_3(n, p, q))
+
+
+slope_of_inverse = [-inverse_3 * slope_of_metric(n) * inverse_3 for n in AXES]
+
+
 def dual_T(m, i, j):
     """Half the derivative of the inverse metric in y, by the chain rule, from the numbers of 11.2."""
-    total = sp.Integer(0)
-    for n in AXES:
-        slope = sp.Matrix(3, 3, lambda p, q, n=n: 2 * T_3(n, p, q))  # the derivative of g in x_n
-        total += (-inverse_3 * slope * inverse_3)[i, j] * inverse_3[n, m]
-    return total / 2
+    return sum(slope_of_inverse[n][i, j] * inverse_3[n, m] for n in AXES) / 2
 
 
 for m, i, j in product(AXES, repeat=3):

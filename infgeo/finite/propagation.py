@@ -38,7 +38,7 @@ def reduce_stack(stack: Stack, x: torch.Tensor, second: bool, reduction: Reducti
         with torch.no_grad():
             return reduction(*propagate(stack, points, second))
 
-    return in_blocks(block, x, memory_budget // (3 * 8 * n * channels))
+    return in_blocks(block, x, memory_budget // (4 * 8 * n * channels))
 
 
 def propagate(stack: Stack, x: torch.Tensor, second: bool) -> tuple[torch.Tensor, torch.Tensor | None]:

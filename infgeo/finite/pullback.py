@@ -43,8 +43,9 @@ def pullback(
 
     Batches: features are called as torch modules are, on (B, *input_shape) -> (B, *feature_shape); a callable that
     only takes single points is called on these. All feature axes are flattened, n = their product. The module, its
-    parameters, gradients, buffers and mode stay as they are, and so does the random state. Modules that a function names
-    are seen, too. The points are copied; the features are not: ask for all quantities before the next training step.
+    parameters, gradients, buffers and mode stay as they are, and so does the random state. Modules that a function
+    names are seen, too. The points are copied; the features are not: ask for all quantities before the next training
+    step.
 
     Args:
         features: callable or module, x (..., d) -> (..., n), or for points of several axes (B, *input_shape) ->
