@@ -75,9 +75,11 @@ def measured(source: Source, x: torch.Tensor, ricci: bool, memory_budget: int) -
     if x.shape[0] == 0:
         empty = torch.empty(0, dtype=torch.float64, device=x.device)
         return LocalGeometry(empty.reshape(0, d, d), empty, empty if ricci else None)
+    second = ricci and d > 1 and source.width >= d and not source.flat
+    if second and 4 * 8 * source.width * d * d > memory_budget and (source.stack is None or source.stack.depth > 1):
+        return _by_pairs(source, x, memory_budget)
     if source.stack is not None:
         return _of_stack(source.stack, x, ricci, memory_budget)
-    second = ricci and d > 1 and source.width >= d and not source.flat
     return concatenate(reduced(source, x, second, lambda j, h: gauss_equation(j, h, ricci, source.flat), memory_budget))
 
 
@@ -91,6 +93,44 @@ def reduced(source: Source, x: torch.Tensor, second: bool, reduction: Reduction,
     return reduce_general(
         source.feature_map, x, second, reduction, memory_budget, width=source.width, largest=source.largest
     )
+
+
+def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeometry:
+    """Return the geometry with R, without ever holding H, of n d² numbers a point: pair by pair of frame vectors.
+
+    R = |Σ_a II_aa|² − Σ_ab |II_ab|² in an orthonormal frame, with II_ab from second derivatives along e_a and e_b.
+    """
+    n, d = source.width, x.shape[1]
+    pairs = torch.triu_indices(d, d, 1, device=x.device).T
+    size = memory_budget // (8 * (12 * n + 30 * max(source.largest, d)))
+    curvatures = []
+    first = concatenate(reduced(source, x, False, lambda j, _: gauss_equation(j, None, False), memory_budget))
+    with source.feature_map.ready() as f:
+        load_forward_mode()
+        whole, across = choose(f, x[:1], False), choose(f, x[:1], True)
+        for i in range(len(x)):
+            point = x[i : i + 1]
+            tangent = local.frame(whole(f, point, False)[0])
+            vectors = tangent.inverse[0].T.to(x.dtype)  # row a is e_a
+
+            def bend(rows: torch.Tensor, p: torch.Tensor = point, e: torch.Tensor = vectors) -> torch.Tensor:
+                k = rows.shape[1]
+                _, h = across(lambda t: f(p + (t[..., None] * e[rows]).sum(dim=1)), p.new_zeros(len(rows), k), True)
+                assert h is not None
+                return h[:, :, 0, k - 1].to(torch.float64)
+
+            def normal(h: torch.Tensor, q: torch.Tensor = tangent.q[0]) -> torch.Tensor:
+                return h - (h @ q) @ q.T
+
+            def squares(rows: torch.Tensor) -> torch.Tensor:
+                return normal(bend(rows)).square().sum()
+
+            own = [normal(bend(rows)) for rows in torch.arange(d, device=x.device)[:, None].split(max(1, size))]
+            trace = torch.cat(own).sum(dim=0)
+            mixed = sum(in_blocks(squares, pairs, size))
+            value = trace.square().sum() - torch.cat(own).square().sum() - 2 * mixed
+            curvatures.append(torch.where(tangent.singular[0], torch.nan, value))
+    return LocalGeometry(first.metric, first.log_determinant, torch.stack(curvatures))
 
 
 def sectional(source: Source, x: torch.Tensor, u: torch.Tensor, v: torch.Tensor, memory_budget: int) -> torch.Tensor:

@@ -60,8 +60,9 @@ def pullback(
         singular: "raise" SingularMetric where the metric has no full rank, or "nan" to mark those points only (the
             log volume element is −inf there). `rank` says which rank it has.
         memory_budget: bytes that intermediate arrays may take, about; by default 256 MiB. Blocks of points that do not
-            fit the machine's memory are halved. Results come on top: d² numbers a point for the metric, n d² for II;
-            and H of one point, n d² numbers, is held at once where curvature of all directions is asked for.
+            fit the machine's memory are halved. Results come on top: d² numbers a point for the metric, n d² for II.
+            H of one point, n d² numbers, must fit for tensors; where it does not fit the budget, R is summed over pairs
+            of directions.
 
     Returns:
         An object with lazy `.metric` (..., d, d), `.log_volume_element`, `.volume_element`, `.ricci_scalar`,

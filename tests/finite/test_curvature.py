@@ -157,6 +157,22 @@ def test_blocks_and_shapes() -> None:
     assert pullback(torus, x[:0]).sectional_curvature([1.0, 0.0], [0.0, 1.0]).shape == (0, 2)
 
 
+def test_the_ricci_scalar_does_without_the_hessian_where_it_does_not_fit() -> None:
+    weights = points(40, 6, seed=2)
+    x = 0.5 * points(3, 6, seed=3)
+    deep = sample_network(network(ERF, 2), 6, 30, seed=4)
+    for features in (lambda u: torch.cat(((u @ weights.T).tanh(), u**2), -1), deep):
+        whole = pullback(features, x)
+        pairs = pullback(features, x, memory_budget=4 * 8 * whole.width * 36 - 1)
+        torch.testing.assert_close(pairs.ricci_scalar, whole.ricci_scalar, rtol=1e-11, atol=1e-12)
+        torch.testing.assert_close(pairs.metric, whole.metric, rtol=1e-13, atol=1e-14)
+        assert not torch.equal(pairs.ricci_scalar, whole.ricci_scalar)  # it was another route
+    folded = pullback(
+        lambda u: (u @ weights.T @ weights[:, :1]).sin() * weights[:, 0], x, memory_budget=1, singular="nan"
+    )
+    assert torch.isnan(folded.ricci_scalar).all()
+
+
 def test_flat_maps_have_no_curvature_of_any_kind() -> None:
     relu = pullback(sample_network(network(RELU, 2), 3, 20, seed=1), points(4, 3))
     for name in ("ricci_tensor", "christoffel", "second_fundamental_form"):
