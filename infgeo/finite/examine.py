@@ -25,7 +25,7 @@ class Examined:
 
 
 class _Largest(TorchDispatchMode):
-    """Note the size of the largest tensor that is made."""
+    """Note the size of the largest tensor that is made; a view, as of a transposed weight, is none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,8 +33,9 @@ class _Largest(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        given = {a.untyped_storage().data_ptr() for a in args if isinstance(a, torch.Tensor)}
         for value in out if isinstance(out, tuple | list) else (out,):
-            if isinstance(value, torch.Tensor):
+            if isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() not in given:
                 self.numbers = max(self.numbers, value.numel())
         return out
 

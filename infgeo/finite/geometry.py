@@ -131,7 +131,7 @@ class Pullback:
     def rank(self) -> torch.Tensor:
         """The numerical rank of the metric, int64 of shape (...); −1 where J is not finite.
 
-        It counts the singular values of J, with its columns scaled to length 1, above 16 d ε (of their dtype).
+        It counts the singular values of J, with its columns scaled to length 1, above 16 √d ε (of their dtype).
         """
         return self._spectrum.rank.reshape(self._batch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -38,7 +39,7 @@ def flat(singular: torch.Tensor) -> torch.Tensor:
 
 
 def _rank_tolerance(epsilon: float, d: int) -> float:
-    return 16 * d * epsilon
+    return 16 * math.sqrt(d) * epsilon
 
 
 def _unit_columns(j: torch.Tensor) -> torch.Tensor:
@@ -54,7 +55,7 @@ class Spectrum:
     """Singular values of J (P, min(n, d)), descending, the rank of J (P,), and Σ log σ over the first `rank` of them.
 
     The rank is that of J with columns of length 1, so that it does not change when a coordinate is rescaled; it counts
-    singular values above 16 d ε, ε being the rounding unit of the arithmetic that gave J. The values are those of J as
+    singular values above 16 √d ε, ε being the rounding unit of the arithmetic that gave J. The values are those of J as
     it is, with errors of ε times the largest. Where J is not finite, the rank is −1 and the rest is NaN.
     """
 

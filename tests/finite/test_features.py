@@ -12,6 +12,8 @@ from torch import nn
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite import pullback
 from infgeo.finite.blocks import in_blocks
+from infgeo.finite.examine import examine
+from infgeo.finite.feature_map import FeatureMap
 from tests.finite.surfaces import torus
 from tests.finite.twins import points
 
@@ -201,6 +203,13 @@ def test_blocks_are_halved_when_memory_runs_out(error: Callable[[], BaseExceptio
     with pytest.raises(type(error())) as caught:
         _ = pullback(Small(0, error), x).metric
     assert most < 2 or caught.value is not None
+
+
+def test_weights_are_not_taken_for_what_a_point_needs() -> None:
+    wide = nn.Sequential(nn.Linear(2, 600), nn.Unflatten(1, (2, 300)), nn.Linear(300, 40), nn.Tanh()).double()
+    seen = examine(FeatureMap(wide, (2,)), points(3, 2))
+    assert seen.width == 80 and seen.largest == 600  # and not 300 · 40
+    assert examine(FeatureMap(torus, (2,)), points(3, 2)).largest == 3
 
 
 def test_no_result_is_computed_twice_or_lost() -> None:
