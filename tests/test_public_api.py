@@ -159,6 +159,28 @@ def test_finite_names():
     assert (parameters["sampler"].default, parameters["seed"].default) == ("iid", 0)
 
 
+def test_names_of_a_pullback():
+    assert {"Pullback", "pullback", "pullback_slice"} <= set(infgeo.finite.__all__)
+    options = ["layer", "input_shape", "freeze", "singular", "memory_budget"]
+    assert list(inspect.signature(infgeo.finite.pullback).parameters) == ["features", "x", *options]
+    slices = inspect.signature(infgeo.finite.pullback_slice).parameters
+    assert list(slices) == ["features", "t", "origin", "directions", *options]
+    plane = infgeo.finite.pullback(lambda u: torch.cat((u.sin(), u.cos()), -1), torch.zeros(5, 2, dtype=torch.float64))
+    shapes = {
+        "metric": (2, 2),
+        "christoffel": (2, 2, 2),
+        "ricci_tensor": (2, 2),
+        "second_fundamental_form": (4, 2, 2),
+        "singular_values": (2,),
+        **dict.fromkeys(("ricci_scalar", "gaussian_curvature", "volume_element", "log_volume_element"), ()),
+        **dict.fromkeys(("rank", "log_pseudo_volume"), ()),
+    }
+    for name, shape in shapes.items():
+        assert tuple(getattr(plane, name).shape) == (5, *shape), name
+    assert tuple(plane.sectional_curvature([1.0, 0.0], [0.0, 1.0]).shape) == (5,)
+    assert (plane.width, plane.input_dim, plane.input_shape, plane.note) == (4, 2, (2,), "")
+
+
 def test_validate_names():
     parameters = inspect.signature(infgeo.validate).parameters
     assert list(parameters)[:2] == ["mlp", "input_dim"]

@@ -3,5 +3,14 @@
 from infgeo.finite.montecarlo import FiniteEstimates, estimate
 from infgeo.finite.network import SampledNetwork, sample_network
 from infgeo.finite.pullback import Pullback, pullback
+from infgeo.finite.slices import pullback_slice
 
-__all__ = ["FiniteEstimates", "Pullback", "SampledNetwork", "estimate", "pullback", "sample_network"]
+__all__ = [
+    "FiniteEstimates",
+    "Pullback",
+    "SampledNetwork",
+    "estimate",
+    "pullback",
+    "pullback_slice",
+    "sample_network",
+]

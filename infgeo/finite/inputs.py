@@ -54,6 +54,46 @@ def _from_array(x: Any, name: str) -> torch.Tensor:
     return torch.from_numpy(numpy.array(array, dtype=numpy.float64, order="C"))
 
 
+def point_shape(points: torch.Tensor, input_shape: Any, input_dim: int | None, name: str = "x") -> tuple[int, ...]:
+    """Return the shape of one point of `points` (..., *input_shape) or (..., d), or raise InvalidInput.
+
+    `input_dim` is that of the network, where it is known.
+    """
+    if input_shape is None:
+        shape: tuple[int, ...] = (int(points.shape[-1]),)
+    else:
+        if isinstance(input_shape, int) or not all(hasattr(n, "__index__") for n in input_shape):
+            raise InvalidInput(f"input_shape is {input_shape!r}; pass a tuple such as (3, 32, 32)")
+        shape = tuple(positive_integer(n, "input_shape") for n in input_shape)
+        if not shape or (tuple(points.shape[-len(shape) :]) != shape and points.shape[-1] != math.prod(shape)):
+            raise InvalidInput(
+                f"{name} has shape {tuple(points.shape)} and input_shape is {shape}; pass {name} of shape "
+                f"(..., *input_shape), or flattened, (..., {math.prod(shape)})"
+            )
+    if input_dim is not None and math.prod(shape) != input_dim:
+        raise InvalidInput(
+            f"{name} has shape {tuple(points.shape)}: {math.prod(shape)} coordinates on the last "
+            f"{'axis' if len(shape) == 1 else 'axes'}, but the network has input dimension "
+            f"{input_dim}; pass {name} of shape (..., {input_dim})"
+        )
+    return shape
+
+
+def matching(module: Any, points: torch.Tensor, convert: bool, name: str = "x") -> torch.Tensor:
+    """Return `points` in the dtype and on the device of the module's parameters; only convert what was no tensor."""
+    if module is None:
+        return points
+    parameter = next((p for p in module.parameters() if p.dtype.is_floating_point), None)
+    if parameter is None or (parameter.dtype == points.dtype and parameter.device == points.device):
+        return points
+    if convert:
+        return points.to(device=parameter.device, dtype=parameter.dtype)
+    raise InvalidInput(
+        f"{name} is {points.dtype} on {points.device}, the module's parameters are {parameter.dtype} on "
+        f"{parameter.device}; pass {name}.to({str(parameter.device)!r}, {parameter.dtype})"
+    )
+
+
 def positive_integer(value: Any, name: str, minimum: int = 1, why: str = "") -> int:
     """Return `value` as an int of at least `minimum`, or raise InvalidInput."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -99,17 +139,26 @@ def too_narrow(width: int, input_dim: int) -> SingularMetric:
     """Return the error for a feature map with fewer features than coordinates."""
     return SingularMetric(
         f"width {width} < input dimension {input_dim}: the pulled-back metric JᵀJ has rank at most {width} and no "
-        f"inverse anywhere; use width >= {input_dim}, or ask for the metric only"
+        f"inverse anywhere; use width >= {input_dim}, or ask for metric, rank, singular_values or log_pseudo_volume"
     )
 
 
-def rank_deficient(count: int, first: tuple[int, ...], point: torch.Tensor, width: int) -> SingularMetric:
+def rank_deficient(
+    count: int, first: tuple[int, ...], point: torch.Tensor, width: int, rank: int | None = None
+) -> SingularMetric:
     """Return the error for a metric that lost rank at `count` points, the first of them `point`."""
     coordinates = ", ".join(f"{v:.6g}" for v in point.tolist()[:6]) + (", ..." if point.numel() > 6 else "")
+    where = f"at {count} point(s), first at index {first}, x = ({coordinates})"
+    if rank is not None and rank < 0:
+        return SingularMetric(
+            f"features or their derivatives are not finite {where}: outside their domain, not differentiable, or "
+            'overflowing; move the points, or pass singular="nan"'
+        )
+    has = "" if rank is None else f", of rank {rank}"
     return SingularMetric(
-        f"the pulled-back metric is singular at {count} point(s), first at index {first}, x = ({coordinates}), with "
-        f"width {width} and input dimension {point.numel()}: too few units respond there "
-        "(saturated, inactive, or overflowing); use a larger width, points of smaller norm, or ask for the metric only"
+        f"the pulled-back metric is singular {where}, with width {width} and input dimension {point.numel()}{has}: too "
+        "few units respond there (saturated, inactive, or overflowing), or the features are blind to a direction, as "
+        'after a norm; use a larger width, points of smaller norm, singular="nan", or ask for the metric only'
     )
 
 

@@ -1,13 +1,14 @@
 """One hidden layer: the pulled-back metric is a Hessian metric, and its Ricci scalar is a sum over units.
 
-With a_j = φ'(z_j)², c_j = φ'(z_j) φ''(z_j) and w_j the rows of W (n, d):
+With Φ_j = c φ(z_j) (c = 1/√n for sampled networks), a_j = c² φ'(z_j)², c_j = c² φ'(z_j) φ''(z_j) and w_j the rows of
+W (n, d):
 
-    g_μν  = (1/n) Σ_j a_j w_jμ w_jν            one matrix product for all points: a against the monomials w w
-    T_μνρ = (1/n) Σ_j c_j w_jμ w_jν w_jρ       ∂_μ g_νρ = 2 T_μνρ, totally symmetric: c against the monomials w w w
+    g_μν  = Σ_j a_j w_jμ w_jν                  one matrix product for all points: a against the monomials w w
+    T_μνρ = Σ_j c_j w_jμ w_jν w_jρ             ∂_μ g_νρ = 2 T_μνρ, totally symmetric: c against the monomials w w w
     R     = ‖T‖² − ‖tr T‖²                      norms and trace in g
 
 In high dimension T is larger than the network, and the same norms are sums over pairs of units: with g = L Lᵀ and
-v_j = L⁻¹ w_j,  ‖T‖² = (1/n²) Σ_jk c_j c_k (v_j·v_k)³  and  tr T = (1/n) Σ_j c_j |v_j|² v_j.
+v_j = L⁻¹ w_j,  ‖T‖² = Σ_jk c_j c_k (v_j·v_k)³  and  tr T = Σ_j c_j |v_j|² v_j.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 
 import torch
 
-from infgeo.finite.activation import TorchActivation
+from infgeo.finite.blocks import in_blocks
 from infgeo.finite.linear_algebra import (
     Factor,
     cholesky,
@@ -29,6 +30,7 @@ from infgeo.finite.linear_algebra import (
 from infgeo.finite.local import LocalGeometry, concatenate, flat
 from infgeo.finite.network import SampledNetwork
 from infgeo.finite.propagation import deep_geometry
+from infgeo.finite.stack import Elementwise, Stack, as_stack
 
 # Units × points in one elementwise pass: small enough for the cache, large enough to hide the cost of a call.
 _CACHE_ELEMENTS = 2**15
@@ -41,47 +43,48 @@ def prefers_gram(n: int, d: int) -> bool:
 
 
 def shallow_geometry(
-    network: SampledNetwork, x: torch.Tensor, ricci: bool, memory_budget: int, gram: bool | None = None
+    network: Stack | SampledNetwork, x: torch.Tensor, ricci: bool, memory_budget: int, gram: bool | None = None
 ) -> LocalGeometry:
-    """Return the geometry at x (N, d); `gram` forces (True) or forbids (False) the pair form of R."""
-    weight, bias = network.weights[0].detach(), network.biases[0].detach()
+    """Return the geometry of one hidden layer at x (N, d); `gram` forces or forbids the pair form of R."""
+    stack = as_stack(network)
+    assert stack is not None and stack.depth == 1
+    weight, bias, activation, square = stack.weights[0], stack.biases[0], stack.activations[0], stack.scale**2
     n, d = weight.shape
-    curved = ricci and d > 1 and not network.activation.piecewise_linear
+    curved = ricci and d > 1 and not activation.piecewise_linear
     gram = curved and (prefers_gram(n, d) if gram is None else gram)
     order = 2 if curved and not gram else 1
     rows = d * (d + 1) // 2 + (d * (d + 1) * (d + 2) // 6 if order == 2 else 0)
     # float64: the accumulators, then g, L and three copies of the unpacked T while it is whitened
     per_point = 8 * (2 * rows + 4 * d * d + (3 * d**3 if order == 2 else 0))
-    parts = []
-    for block in x.split(max(1, memory_budget // 2 // per_point)):
-        packed = _accumulate(network.activation, weight, bias, block, order, memory_budget)
+
+    def measure(block: torch.Tensor) -> LocalGeometry:
+        packed = _accumulate(activation, weight, bias, block, order, memory_budget).to(torch.float64).mul_(square)
         pairs = d * (d + 1) // 2
-        g = unpack(packed[:pairs].to(torch.float64), pair_gather(d))
+        g = unpack(packed[:pairs], pair_gather(d))
         factor = cholesky(g, torch.finfo(weight.dtype).eps)
         value: torch.Tensor | None = None
         if order == 2:
-            value = _ricci_from_tensor(unpack(packed[pairs:].to(torch.float64), triple_gather(d)), factor)
+            value = _ricci_from_tensor(unpack(packed[pairs:], triple_gather(d)), factor)
         elif gram:
-            value = _ricci_from_pairs(network.activation, weight, bias, block, factor, memory_budget)
+            value = _ricci_from_pairs(activation, weight, bias, square, block, factor, memory_budget)
         elif ricci:
             value = flat(factor.singular)
         geometry = LocalGeometry(g.permute(2, 0, 1), factor.log_determinant, value)
-        parts.append(_refine(network, block, geometry, factor, memory_budget))
-    return concatenate(parts)
+        return _refine(stack, block, geometry, factor, memory_budget)
+
+    return concatenate(in_blocks(measure, x, memory_budget // 2 // per_point))
 
 
-def _refine(
-    network: SampledNetwork, x: torch.Tensor, geometry: LocalGeometry, factor: Factor, budget: int
-) -> LocalGeometry:
+def _refine(stack: Stack, x: torch.Tensor, geometry: LocalGeometry, factor: Factor, budget: int) -> LocalGeometry:
     """Measure the points where g is ill-conditioned again, by the route whose condition number is that of J.
 
     That route also decides which of them are singular: zero rows of J (inactive units) stay zero in its QR.
     """
-    epsilon = torch.finfo(network.weights[0].dtype).eps
+    epsilon = torch.finfo(stack.weights[0].dtype).eps
     ill = (factor.smallest_pivot < 64 * epsilon**0.5).nonzero()[:, 0]
     if ill.numel() == 0:
         return geometry
-    again = deep_geometry(network, x[ill], geometry.ricci_scalar is not None, budget)
+    again = deep_geometry(stack, x[ill], geometry.ricci_scalar is not None, budget)
     geometry.log_determinant[ill] = again.log_determinant
     if geometry.ricci_scalar is not None and again.ricci_scalar is not None:
         geometry.ricci_scalar[ill] = again.ricci_scalar
@@ -89,9 +92,9 @@ def _refine(
 
 
 def _accumulate(
-    activation: TorchActivation, weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, order: int, budget: int
+    activation: Elementwise, weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, order: int, budget: int
 ) -> torch.Tensor:
-    """Return the packed g, and for order 2 the packed T below it, of shape (rows, P)."""
+    """Return the packed g, and for order 2 the packed T below it, of shape (rows, P), both without the factor c²."""
     n, d = weight.shape
     pairs = d * (d + 1) // 2
     rows = pairs + (d * (d + 1) * (d + 2) // 6 if order == 2 else 0)
@@ -110,7 +113,7 @@ def _accumulate(
             for (factor, values), m, rows_out in zip(
                 outputs, monomials, (here[:pairs], here[pairs:])[: len(outputs)], strict=True
             ):
-                rows_out.addmm_(m, values, alpha=factor / n)
+                rows_out.addmm_(m, values, alpha=factor)
     return total
 
 
@@ -135,7 +138,13 @@ def _ricci_from_tensor(t: torch.Tensor, factor: Factor) -> torch.Tensor:
 
 
 def _ricci_from_pairs(
-    activation: TorchActivation, weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, factor: Factor, budget: int
+    activation: Elementwise,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    square: float,
+    x: torch.Tensor,
+    factor: Factor,
+    budget: int,
 ) -> torch.Tensor:
     """Return R by sums over pairs of units, in blocks of points and of rows of the n × n Gram matrix."""
     n, d = weight.shape
@@ -148,7 +157,7 @@ def _ricci_from_pairs(
         part = Factor(factor.lower[..., block], factor.singular[block], factor.smallest_pivot[block])
         v = part.solve_(w.repeat(1, 1, part.singular.shape[0])).permute(2, 0, 1).contiguous()  # (P, d, n)
         _, (scale, c) = activation.products(torch.addmm(bias, x[block], weight.T))
-        c = c.to(torch.float64) * (scale / n)  # (P, n)
+        c = c.to(torch.float64) * (scale * square)  # (P, n)
         norm = torch.zeros(c.shape[0], dtype=torch.float64, device=x.device)
         for u in range(0, n, units):
             inner = v[:, :, u : u + units].mT @ v

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from infgeo import conventions
 
@@ -46,8 +47,23 @@ def points(count: int, dim: int, seed: int = 0, scale: float = 1.0) -> torch.Ten
     return scale * torch.randn(count, dim, generator=generator, dtype=torch.float64)
 
 
-def christoffel_ricci(features: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """R = g^ij (∂_k Γ^k_ij − ∂_j Γ^k_ik + Γ^k_kl Γ^l_ij − Γ^k_jl Γ^l_ik) at x (d,), all derivatives by autograd."""
+@dataclass(frozen=True)
+class Textbook:
+    """Tensors at a point (d,) by their textbook definitions from g = JᵀJ, all derivatives by autograd."""
+
+    metric: torch.Tensor
+    christoffel: torch.Tensor  # [k, i, j] = Γ^k_ij
+    riemann: torch.Tensor  # [l, i, j, k] = R_lijk, all indices lowered, R(u, v, v, u) > 0 on spheres
+    ricci_tensor: torch.Tensor
+    ricci_scalar: torch.Tensor
+
+    def sectional_curvature(self, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        g = self.metric
+        area = (u @ g @ u) * (v @ g @ v) - (u @ g @ v) ** 2
+        return torch.einsum("lijk,l,i,j,k->", self.riemann, u, v, u, v) / area
+
+
+def textbook(features: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Textbook:
     jac = torch.func.jacrev
 
     def metric(point: torch.Tensor) -> torch.Tensor:
@@ -62,14 +78,44 @@ def christoffel_ricci(features: Callable[[torch.Tensor], torch.Tensor], x: torch
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
-        gamma, derivative = christoffel(x), jac(christoffel)(x)  # derivative[k, i, j, l] = ∂_l Γ^k_ij
-    ricci = (
-        torch.einsum("kijk->ij", derivative)
-        - torch.einsum("kikj->ij", derivative)
-        + torch.einsum("kkl,lij->ij", gamma, gamma)
-        - torch.einsum("kjl,lik->ij", gamma, gamma)
+        g, gamma, derivative = metric(x), christoffel(x), jac(christoffel)(x)  # derivative[k, i, j, l] = ∂_l Γ^k_ij
+    # R^m_ijk = ∂_j Γ^m_ki − ∂_k Γ^m_ji + Γ^m_jl Γ^l_ki − Γ^m_kl Γ^l_ji
+    raised = (
+        torch.einsum("mkij->mijk", derivative)
+        - torch.einsum("mjik->mijk", derivative)
+        + torch.einsum("mjl,lki->mijk", gamma, gamma)
+        - torch.einsum("mkl,lji->mijk", gamma, gamma)
     )
-    return torch.einsum("ij,ij->", torch.linalg.inv(metric(x)), ricci)
+    ricci = torch.einsum("jijk->ik", raised)
+    scalar = torch.einsum("ij,ij->", torch.linalg.inv(g), ricci)
+    values = (g, gamma, torch.einsum("lm,mijk->lijk", g, raised), ricci, scalar)
+    return Textbook(*(value.detach() for value in values))
+
+
+def christoffel_ricci(features: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """R = g^ij (∂_k Γ^k_ij − ∂_j Γ^k_ik + Γ^k_kl Γ^l_ij − Γ^k_jl Γ^l_ik) at x (d,), all derivatives by autograd."""
+    return textbook(features, x).ricci_scalar
+
+
+def double_backward(features: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """J (n, d) and H (n, d, d) at one point x (d,) by plain autograd, for features that take batches (1, d)."""
+
+    def one(point: torch.Tensor) -> torch.Tensor:
+        return features(point[None])[0].flatten()
+
+    def jacobian(point: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.functional.jacobian(one, point, create_graph=True)
+
+    with sdpa_kernel(SDPBackend.MATH):
+        return jacobian(x).detach(), torch.autograd.functional.jacobian(jacobian, x).detach()
+
+
+def extrinsic_ricci(j: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+    """R of J (n, d) and H (n, d, d) by the Gauss equation as it is written, with g⁻¹."""
+    inverse = torch.linalg.inv(j.mT @ j)
+    form = torch.einsum("ab,bij->aij", torch.eye(len(j), dtype=j.dtype) - j @ inverse @ j.mT, h)
+    trace = torch.einsum("ij,aij->a", inverse, form)
+    return trace @ trace - torch.einsum("aij,akl,ik,jl->", form, form, inverse, inverse)
 
 
 def infinite_eigenvalues(expr: Any, r: float, weight_std: float, bias_std: float) -> tuple[float, float]:

@@ -1,0 +1,190 @@
+"""What is found out about a feature map before it is measured: its shape, and whether points can be taken together."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from infgeo.errors import InvalidInput
+from infgeo.finite.blocks import is_out_of_memory
+from infgeo.finite.evaluation import modules_behind
+from infgeo.finite.feature_map import FeatureMap
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A feature map that may be measured, its number n of features, and the largest array per point, in numbers."""
+
+    feature_map: FeatureMap
+    width: int
+    largest: int
+
+
+class _Largest(TorchDispatchMode):
+    """Note the size of the largest tensor that is made; a view, as of a transposed weight, is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given = {a.untyped_storage().data_ptr() for a in args if isinstance(a, torch.Tensor)}
+        for value in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() not in given:
+                self.numbers = max(self.numbers, value.numel())
+        return out
+
+
+def examine(feature_map: FeatureMap, x: torch.Tensor) -> Examined:
+    """Return how `feature_map` is called at the points x (N, d), or raise InvalidInput with what is wrong with it."""
+    probe = x[:1] if x.shape[0] else x.new_zeros(1, x.shape[1])
+    feature_map, width = _callable_on(feature_map, probe)
+    largest = _refuse_random(feature_map, probe)
+    if feature_map.batched:
+        other = x[1:2] if x.shape[0] > 1 and not torch.equal(x[0], x[1]) else _beside(probe)
+        _refuse_coupled(feature_map, torch.cat([probe, other]))
+    return Examined(feature_map, width, largest)
+
+
+def _callable_on(feature_map: FeatureMap, probe: torch.Tensor) -> tuple[FeatureMap, int]:
+    """Return the map as it can be called, in batches or on single points, and its number of features."""
+    try:
+        out = feature_map.first_output(probe)
+    except InvalidInput:
+        raise
+    except Exception as error:  # whatever a callable raises that is written for single points
+        if is_out_of_memory(error):
+            raise
+        return _callable_on_points(feature_map, probe, error)
+    if isinstance(out, torch.Tensor) and out.ndim > 0 and out.shape[0] == 1 and out.ndim > 1:
+        return feature_map, _features_of(out, feature_map, batch=True)
+    # perhaps it takes a batch for something else
+    single = feature_map.unbatched()
+    try:
+        alone = single.first_output(probe)
+    except Exception:
+        alone = out
+    return single, _features_of(alone, single, batch=False)
+
+
+def _callable_on_points(feature_map: FeatureMap, probe: torch.Tensor, error: Exception) -> tuple[FeatureMap, int]:
+    """Return the map as called on single points, after it raised `error` on a batch of one."""
+    single = feature_map.unbatched()
+    try:
+        return single, _features_of(single.first_output(probe), single, batch=False)
+    except InvalidInput:
+        raise
+    except Exception:
+        said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    try:
+        feature_map.first_output(torch.cat([probe, _beside(probe)]))
+    except Exception:
+        raise InvalidInput(
+            f"features failed on a batch of shape {_shape(feature_map)}, and on one point of shape "
+            f"{feature_map.input_shape} ({said}); where a point has several axes, as images have, pass "
+            "input_shape=(channels, height, width)"
+        ) from error
+    raise InvalidInput(f"features work on several points and not on one ({said}): {_COUPLED}") from error
+
+
+def _beside(point: torch.Tensor) -> torch.Tensor:
+    return point * (1 + 2**-10) + 2**-10
+
+
+def _shape(feature_map: FeatureMap) -> str:
+    return "(B, " + ", ".join(map(str, feature_map.input_shape)) + ")"
+
+
+def _features_of(out: Any, feature_map: FeatureMap, batch: bool) -> int:
+    right = isinstance(out, torch.Tensor) and out.dtype.is_floating_point and out.ndim >= (2 if batch else 1)
+    if not right or out.numel() == 0:
+        got = f"{tuple(out.shape)} {out.dtype}" if isinstance(out, torch.Tensor) else type(out).__name__
+        d = ", ".join(map(str, feature_map.input_shape)) + ("," if len(feature_map.input_shape) == 1 else "")
+        what = "features(x)" if feature_map.layer is None else f"layer {feature_map.layer!r}"
+        raise InvalidInput(
+            f"{what} for one point x of shape ({d}) is {got}; it must be a real tensor (n,), and in general (..., n) "
+            "for points (..., *input_shape); name a layer, or wrap the module in a function that returns the tensor"
+        )
+    if out.dtype not in (torch.float32, torch.float64):
+        raise InvalidInput(f"features(x) is {out.dtype}; return float32 or float64, and leave autocast")
+    return int(out.numel())
+
+
+def _refuse_random(feature_map: FeatureMap, probe: torch.Tensor) -> int:
+    """Raise InvalidInput when two calls differ or change the weights; return the size of the largest array."""
+    modules = modules_behind(feature_map.features)
+    tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
+    before = [0 if t.is_inference() else t._version for t in tensors]
+    with torch.no_grad(), feature_map.ready() as f, _Largest() as counter:
+        first, *others = [f(probe) for _ in range(4)]
+    if [0 if t.is_inference() else t._version for t in tensors] != before:
+        raise InvalidInput(
+            "features changes its own parameters or buffers when it is called; call features.eval() first, or pass the "
+            "module itself instead of a method of it"
+        )
+    if not all(torch.allclose(first, other, rtol=1e-4, atol=0.0, equal_nan=True) for other in others):
+        raise InvalidInput(
+            "features(x) is random: calls at the same point differ; call features.eval() first, pass freeze=True, "
+            "or fix the random numbers"
+        )
+    return counter.numbers
+
+
+_COUPLED = (
+    "features of one point depend on the other points of the batch (as by normalisation over the batch), so that they "
+    "are no function of the point; call features.eval() first or pass freeze=True, give batch norms their running "
+    "statistics, and normalise over features only"
+)
+
+
+def _refuse_coupled(feature_map: FeatureMap, pair: torch.Tensor) -> None:
+    """Raise InvalidInput when the features of one point depend on another point of the batch.
+
+    The features of both must be those that each has alone, and the gradient of the features of one with respect to the
+    other must be exactly 0.
+    """
+    try:
+        with feature_map.ready() as f:
+            with torch.no_grad():
+                alone, together = torch.cat([f(pair[:1]), f(pair[1:])]), f(pair)
+            coupled = together.shape != alone.shape
+            if not coupled:
+                scale = float(torch.nan_to_num(alone, 0.0, 0.0, 0.0).abs().max())
+                tolerance = scale * float(torch.finfo(alone.dtype).eps) ** 0.5
+                coupled = not torch.allclose(together, alone, rtol=0.0, atol=tolerance, equal_nan=True)
+            coupled = coupled or _gradient_across(f, pair)
+    except Exception as error:
+        if is_out_of_memory(error):  # one point fits and two do not: points are then taken one by one
+            return
+        raise InvalidInput(
+            f"features work on a batch of one point and fail on a batch of two ({type(error).__name__}: {error}); they "
+            "must take (B, *input_shape)"
+        ) from error
+    if coupled:
+        raise InvalidInput(_COUPLED)
+
+
+def _gradient_across(f: Any, pair: torch.Tensor) -> bool:
+    """Return whether autograd sees the features of one point depend on the other point."""
+    with torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        points = pair.detach().clone().requires_grad_()
+        out = f(points)
+        if not out.requires_grad:
+            return False
+        weights = torch.cos(torch.arange(out.shape[1], dtype=out.dtype, device=out.device))
+        try:
+            across = [
+                torch.autograd.grad((out[i] * weights).sum(), points, retain_graph=True)[0][1 - i] for i in (0, 1)
+            ]
+        except (RuntimeError, NotImplementedError) as error:
+            if is_out_of_memory(error):
+                raise
+            return False  # an operation without a backward rule; the values have been compared
+    # NaN is 0 times an infinite derivative: it says nothing
+    return any(bool(torch.nan_to_num(gradient, 0.0).any()) for gradient in across)

@@ -1,0 +1,173 @@
+"""Any callable or module, or a layer of one, as a map of flat points (B, d) to flat features (B, n)."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from infgeo.errors import InvalidInput
+from infgeo.finite.evaluation import derivable, module_of
+
+Flat = Callable[[torch.Tensor], torch.Tensor]
+
+
+class _Reached(Exception):
+    """The layer has spoken: the rest of the forward pass is not needed."""
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """What is differentiated: `features` on points of `input_shape`, read at `layer` if one is named.
+
+    `batched` says how it is called: on (B, *input_shape), or where it does not take that, on single points. `freeze`
+    puts the module in eval mode while it is called.
+    """
+
+    features: Callable[..., Any]
+    input_shape: tuple[int, ...]
+    layer: str | None = None
+    freeze: bool = False
+    batched: bool = True
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The module behind the features, if there is one."""
+        return module_of(self.features)
+
+    @property
+    def input_dim(self) -> int:
+        """Number d of coordinates."""
+        return math.prod(self.input_shape)
+
+    def unbatched(self) -> FeatureMap:
+        """Return the same map, called on single points."""
+        return replace(self, batched=False)
+
+    @contextmanager
+    def ready(self) -> Iterator[Flat]:
+        """Give the map (B, d) -> (B, n); it may be called, also by torch's transforms, until the block is left."""
+        with derivable(self.features, self.freeze), self._caller() as call:
+
+            def flat(x: torch.Tensor) -> torch.Tensor:
+                # a copy: features that work in place must not change the points
+                points = x.reshape(x.shape[0], *self.input_shape).clone()
+                out = call(points) if self.batched else torch.func.vmap(call)(points)
+                return out.flatten(1)
+
+            yield flat
+
+    def first_output(self, x: torch.Tensor) -> Any:
+        """Return what the features, or the layer, return for the points x (B, d) as they are, unchecked.
+
+        Counts the calls of the layer: it must be called once.
+        """
+        points = x.reshape(x.shape[0], *self.input_shape).clone()
+        with torch.no_grad(), derivable(self.features, self.freeze), self._caller(stop=False) as call:
+            return call(points) if self.batched else call(points[0])
+
+    @contextmanager
+    def _caller(self, stop: bool = True) -> Iterator[Callable[[torch.Tensor], Any]]:
+        call = self._without_side_effects()
+        if self.layer is None:
+            yield call
+            return
+        heard: list[Any] = []
+
+        def listen(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            heard.append(output)
+            if stop:
+                raise _Reached
+
+        def call_layer(points: torch.Tensor) -> Any:
+            heard.clear()
+            try:
+                call(points)
+            except _Reached:
+                pass
+            if len(heard) != 1:
+                times = "not called" if not heard else f"called {len(heard)} times"
+                raise InvalidInput(
+                    f"layer {self.layer!r} is {times} in one forward pass; name a module that is called once"
+                )
+            value = heard.pop()
+            # attention and recurrent modules return their output first
+            return value[0] if isinstance(value, tuple | list) and value else value
+
+        handle = submodule(self.module, self.layer).register_forward_hook(listen)
+        try:
+            yield call_layer
+        finally:
+            handle.remove()
+
+    def _without_side_effects(self) -> Callable[[torch.Tensor], Any]:
+        """Return the features with copies of the buffers, which a call might change.
+
+        So of parameters that were made in inference mode: torch does not differentiate what is computed from them.
+        """
+        module = self.features
+        if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
+            return module
+        copies = {name: b.detach().clone() for name, b in module.named_buffers()}
+        copies |= {name: p.detach().clone() for name, p in module.named_parameters() if p.is_inference()}
+        if not copies:
+            return module
+        return lambda points: torch.func.functional_call(module, copies, (points,))
+
+
+@dataclass(frozen=True)
+class SlicedMap:
+    """The map t (B, k) -> Φ(origin + Σ t_a direction_a) (B, n); origin (d,) and directions (k, d) are flat."""
+
+    whole: FeatureMap
+    origin: torch.Tensor = field(repr=False)
+    directions: torch.Tensor = field(repr=False)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one point of the slice: (k,)."""
+        return (len(self.directions),)
+
+    @property
+    def features(self) -> Callable[..., Any]:
+        """The features that are sliced."""
+        return self.whole.features
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The module behind them, if there is one."""
+        return self.whole.module
+
+    @property
+    def freeze(self) -> bool:
+        """Whether the module is put in eval mode meanwhile."""
+        return self.whole.freeze
+
+    @contextmanager
+    def ready(self) -> Iterator[Flat]:
+        """Give the map (B, k) -> (B, n)."""
+        with self.whole.ready() as f:
+            yield lambda t: f(self.origin + t @ self.directions)
+
+
+def submodule(module: nn.Module | None, name: str) -> nn.Module:
+    """Return the submodule of this name, or raise InvalidInput with the names that are near."""
+    if not isinstance(name, str):
+        raise InvalidInput(f"layer is {name!r}; pass one name, and call pullback once for each of several layers")
+    if module is None:
+        raise InvalidInput(f"layer is {name!r}, but features is no torch module; pass the module, or drop layer")
+    modules = dict(module.named_modules())
+    if name in modules and name:
+        return modules[name]
+    names = [n for n in modules if n]
+    near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
+    listed = near or names[:10]
+    more = "" if near or len(names) <= 10 else f", ... ({len(names)} in all)"
+    said = ("near ones: " if near else "it has ") + (", ".join(map(repr, listed)) or "no submodules") + more
+    raise InvalidInput(f"layer is {name!r}, which features.named_modules() does not have; {said}")

@@ -1,0 +1,120 @@
+"""The geometry induced on a line or plane of inputs, at the cost of its one or two directions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from infgeo.errors import InvalidInput
+from infgeo.finite.evaluation import module_of, refuse_training_mode, refuse_unusable_weights
+from infgeo.finite.examine import examine
+from infgeo.finite.feature_map import FeatureMap, SlicedMap, submodule
+from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, weights_of
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, point_shape, positive_integer
+from infgeo.finite.measure import Source
+from infgeo.finite.stack import is_piecewise_linear
+
+
+def pullback_slice(
+    features: Callable[[torch.Tensor], torch.Tensor],
+    t: Any,
+    origin: Any,
+    directions: Any,
+    *,
+    layer: str | None = None,
+    input_shape: Sequence[int] | None = None,
+    freeze: bool = False,
+    singular: str = "raise",
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+) -> Pullback:
+    """Measure the geometry that `features` induces on a line or plane through inputs, at the points t of the slice.
+
+    The slice is x(t) = origin + Σ t_a u_a, its metric the pullback of Φ∘x: h_ab = u_aᵀ g u_b. For two directions
+    `gaussian_curvature` is that of the surface Φ(x(t)); it is not the sectional curvature of the plane in the metric of
+    the whole input space, which `Pullback.sectional_curvature` gives: a plane of inputs is bent in input space, too.
+    For one, `length_element` is the speed |∂Φ/∂t|. Derivatives are taken along the directions only: one image of 3072
+    pixels costs what a point of the plane costs.
+
+    Through images x0, x1, x2: origin x0, directions (x1 − x0, x2 − x0); t = (1, 0) is x1 and t = (0, 1) is x2.
+
+    Args:
+        features: as for `pullback`, which also describes the other options.
+        t: coordinates in the slice (..., k).
+        origin: one input, (d,) or of shape `input_shape`.
+        directions: k of them, (k, d) or (k, *input_shape), linearly independent; k is 1 or 2 mostly, and may be more.
+        layer: name of a submodule.
+        input_shape: shape of one input where it has several axes.
+        freeze: measure in eval mode.
+        singular: "raise" or "nan".
+        memory_budget: bytes that intermediate arrays may take, about.
+
+    Returns:
+        The same object as `pullback`, with d = k: `.metric` (..., k, k), `.gaussian_curvature`, `.length_element`, ...
+
+    Raises:
+        InvalidInput: as for `pullback`, and for directions that do not fit the origin or are linearly dependent.
+
+    >>> import torch
+    >>> def radial(x):  # R^100 without 0 onto the unit sphere
+    ...     return x / x.norm(dim=-1, keepdim=True)
+    >>> origin, directions = torch.ones(100, dtype=torch.float64), torch.eye(100, dtype=torch.float64)[:2]
+    >>> f"{pullback_slice(radial, [0.5, -2.0], origin, directions).gaussian_curvature:.12f}"
+    '1.000000000000'
+    """
+    if not callable(features):
+        raise InvalidInput(f"features is {features!r}; pass a callable or module x (..., d) -> (..., n)")
+    singular = checked_singular(singular)
+    budget = positive_integer(memory_budget, "memory_budget")
+    module = module_of(features)
+    if layer is not None:
+        submodule(module, layer)
+    refuse_training_mode(features, freeze)
+    refuse_unusable_weights(features)
+    with torch.inference_mode(False):
+        start, ways = _slice(module, origin, directions, input_shape)
+        coordinates = as_points(t, name="t").to(start).clone()
+    if coordinates.shape[-1] != len(ways):
+        raise InvalidInput(
+            f"t has shape {tuple(coordinates.shape)}, and there are {len(ways)} directions; pass t of shape "
+            f"(..., {len(ways)})"
+        )
+    shape = start.shape
+    flat = SlicedMap(FeatureMap(features, tuple(shape), layer, freeze), start.reshape(-1), ways.reshape(len(ways), -1))
+    seen = examine(flat.whole, flat.origin + coordinates.reshape(-1, len(ways))[:2] @ flat.directions)
+    sliced = SlicedMap(seen.feature_map, flat.origin, flat.directions)
+    linear = layer is None and is_piecewise_linear(features, freeze)
+    note = ONE_DIMENSION if len(ways) == 1 else PIECEWISE_LINEAR if linear else ""
+    largest = max(seen.largest, math.prod(shape))
+    source = Source(sliced, None, seen.width, largest, linear)
+    return Pullback(source, coordinates, seen.width, note, singular, budget, weights_of(features))
+
+
+def _slice(
+    module: nn.Module | None, origin: Any, directions: Any, input_shape: Sequence[int] | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return origin (*shape) and directions (k, *shape) in the dtype of the module, checked."""
+    start = as_points(origin, name="origin")
+    shape = point_shape(start, input_shape, None, "origin")
+    if start.numel() != math.prod(shape):
+        raise InvalidInput(f"origin has shape {tuple(start.shape)}; pass one point of shape {shape}")
+    start = matching(module, start, convert=not isinstance(origin, torch.Tensor), name="origin").reshape(shape).clone()
+    if isinstance(directions, list | tuple) and any(isinstance(u, torch.Tensor) for u in directions):
+        directions = torch.stack([as_points(u, name="a direction").to(start).reshape(-1) for u in directions])
+    ways = as_points(directions, name="directions").to(start)
+    if ways.ndim < 2 or ways.shape[0] == 0 or ways[0].numel() != start.numel():
+        raise InvalidInput(
+            f"directions has shape {tuple(ways.shape)}; pass (k, {', '.join(map(str, shape))}): k inputs' differences"
+        )
+    rows = ways.reshape(len(ways), -1).to(torch.float64)
+    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    values = torch.linalg.svdvals(rows / torch.where(length > 0, length, 1.0))
+    if len(values) < len(rows) or float(values[-1]) < 16 * len(rows) * torch.finfo(start.dtype).eps:
+        raise InvalidInput(
+            f"directions are linearly dependent: the least singular value of the {len(rows)} unit vectors is "
+            f"{float(values[-1]):.1e}; pass directions that span {len(rows)} dimensions"
+        )
+    return start, ways.reshape(len(ways), *shape).clone()

@@ -1,0 +1,189 @@
+"""Fully connected stacks: linear maps and elementwise activations in turn, recognised by the types of their modules.
+
+Only exact types count, without hooks, parametrizations or a forward of their own: for these the stored weights say all
+about the function. Everything else takes the general route.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from infgeo.finite.layered import LayeredNetwork
+from infgeo.finite.network import SampledNetwork
+
+# Elementwise, and linear between kinks.
+_PIECEWISE_LINEAR = (
+    nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Hardtanh, nn.Hardshrink, nn.Softshrink,
+    nn.Threshold, nn.Hardsigmoid, nn.Dropout,
+)  # fmt: skip
+_SMOOTH = (
+    nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Softsign, nn.LogSigmoid, nn.ELU, nn.SELU, nn.CELU,
+    nn.Hardswish, nn.Tanhshrink,
+)  # fmt: skip
+# Linear or piecewise linear in eval mode, but not elementwise: compositions of them are flat off their kinks.
+_PIECEWISE_LINEAR_LAYERS = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d,
+    nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Unflatten, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d,
+    nn.ZeroPad2d, nn.PixelShuffle,
+)  # fmt: skip
+_ORDINARY = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class Elementwise(Protocol):
+    """An activation φ as a stack uses it."""
+
+    @property
+    def piecewise_linear(self) -> bool:
+        """Whether φ'' = 0 away from kinks."""
+
+    def jet(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
+        """Return φ(z), φ'(z) and, for order 2, φ''(z)."""
+
+    def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return φ'(z)² and, for order 2, φ'(z) φ''(z), each as a pair (constant factor, tensor)."""
+
+
+@dataclass(frozen=True)
+class ModuleActivation:
+    """Elementwise torch modules, one after the other, as an activation; its derivatives are torch's."""
+
+    modules: tuple[nn.Module, ...]
+
+    @property
+    def piecewise_linear(self) -> bool:
+        """Whether φ'' = 0 away from kinks."""
+        return all(type(m) in _PIECEWISE_LINEAR for m in self.modules)
+
+    def _value(self, z: torch.Tensor) -> torch.Tensor:
+        for module in self.modules:
+            z = module(z.clone() if getattr(module, "inplace", False) else z)
+        return z
+
+    def jet(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
+        """Return φ(z), φ'(z) and, for order 2, φ''(z)."""
+        if not self.modules:
+            return (z, torch.ones_like(z), torch.zeros_like(z))[: order + 1]
+        second = order == 2 and not self.piecewise_linear
+        with torch.inference_mode(False), torch.enable_grad():
+            u = z.detach()
+            u = (u.clone() if u.is_inference() else u).requires_grad_()
+            value = self._value(u)
+            ones = torch.ones_like(value)  # elementwise: the gradient of the sum holds each derivative
+            (slope,) = torch.autograd.grad(value, u, ones, create_graph=second)
+            bend = torch.autograd.grad(slope, u, ones)[0] if second else torch.zeros_like(slope)
+        return (value.detach(), slope.detach(), bend)[: order + 1]
+
+    def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return φ'(z)² and, for order 2, φ'(z) φ''(z), each as a pair (constant factor, tensor)."""
+        _, slope, *second = self.jet(z, order)
+        return ((1.0, slope.square()), *((1.0, slope * s) for s in second))
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Φ(x) = scale · φ_L(W_L φ_{L−1}(… φ_1(W_1 x + b_1) …) + b_L)."""
+
+    weights: tuple[torch.Tensor, ...]
+    biases: tuple[torch.Tensor, ...]
+    activations: tuple[Elementwise, ...]
+    scale: float
+
+    @property
+    def width(self) -> int:
+        """Number n of features."""
+        return int(self.weights[-1].shape[0])
+
+    @property
+    def input_dim(self) -> int:
+        """Number d of input coordinates."""
+        return int(self.weights[0].shape[1])
+
+    @property
+    def depth(self) -> int:
+        """Number of linear maps."""
+        return len(self.weights)
+
+    @property
+    def piecewise_linear(self) -> bool:
+        """Whether Φ is linear between kinks."""
+        return all(activation.piecewise_linear for activation in self.activations)
+
+
+def _ordinary(module: nn.Module) -> bool:
+    """Return whether a call of the module is its class's forward and nothing else."""
+    return "forward" not in vars(module) and not any(getattr(module, name) for name in _ORDINARY)
+
+
+def _flattened(module: nn.Module, frozen: bool) -> list[nn.Module] | None:
+    """Return the modules of nested nn.Sequential in order, or None where a hook or another container is among them."""
+    if not _ordinary(module) or (module.training and not frozen and isinstance(module, nn.RReLU)):
+        return None
+    if type(module) is not nn.Sequential:
+        return None if any(True for _ in module.children()) else [module]
+    parts = [_flattened(child, frozen) for child in module]
+    return None if any(p is None for p in parts) else [m for p in parts if p is not None for m in p]
+
+
+def _flattens(module: nn.Module) -> bool:
+    return type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1)
+
+
+def _elementwise(module: nn.Module) -> bool:
+    if type(module) is nn.PReLU:
+        return module.num_parameters == 1
+    return type(module) in _PIECEWISE_LINEAR + _SMOOTH
+
+
+def as_stack(features: Any, frozen: bool = False, axes: int = 1) -> Stack | None:
+    """Return the stack that `features` is on points with this number of axes, or None.
+
+    `frozen` modules are taken as they are in eval mode. Points of several axes must be flattened first.
+    """
+    if isinstance(features, Stack):
+        return features
+    if type(features) is SampledNetwork:
+        if not _ordinary(features) or features._buffers:
+            return None
+        weights, biases = (tuple(p.detach() for p in ps) for ps in (features.weights, features.biases))
+        activations = (features.activation,) * len(weights)
+        return Stack(weights, biases, activations, 1.0 / math.sqrt(features.width))
+    modules = _flattened(features, frozen) if isinstance(features, nn.Module) else None
+    if modules and _flattens(modules[0]):
+        modules, axes = modules[1:], 1
+    if axes > 1 or not modules or type(modules[0]) is not nn.Linear:
+        return None
+    groups: list[tuple[nn.Linear, list[nn.Module]]] = []
+    for module in modules:
+        if type(module) is nn.Linear:
+            groups.append((module, []))
+        elif _elementwise(module):
+            if type(module) not in (nn.Identity, nn.Dropout):
+                groups[-1][1].append(module)
+        elif not _flattens(module):
+            return None
+    linears = [linear for linear, _ in groups]
+    if any(a.out_features != b.in_features for a, b in pairwise(linears)):
+        return None  # the general route calls it, and torch says what is wrong
+    weights = tuple(m.weight.detach() for m in linears)
+    if len({(w.dtype, w.device) for w in weights}) > 1:
+        return None
+    biases = tuple(m.weight.new_zeros(m.out_features) if m.bias is None else m.bias.detach() for m in linears)
+    return Stack(weights, biases, tuple(ModuleActivation(tuple(a)) for _, a in groups), 1.0)
+
+
+def is_piecewise_linear(features: Any, frozen: bool = False) -> bool:
+    """Return whether the structure of `features` says that it is linear between kinks."""
+    if type(features) is SampledNetwork and _ordinary(features):
+        return features.activation.piecewise_linear
+    if type(features) is LayeredNetwork and _ordinary(features):
+        return all(layer.kind != "rms_norm" and layer.function.piecewise_linear for layer in features.layers)
+    modules = _flattened(features, frozen) if isinstance(features, nn.Module) else None
+    return bool(modules) and all(type(m) in _PIECEWISE_LINEAR + _PIECEWISE_LINEAR_LAYERS for m in modules or ())
