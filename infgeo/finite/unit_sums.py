@@ -22,6 +22,8 @@ from infgeo.finite.shallow import _ricci_from_tensor
 # Units, and units × points, in one pass: they stay in the cache, and the sums of a pass may be float32.
 UNITS_AT_ONCE = 2**11
 _ELEMENTS = 2**15
+# With so many coordinates a point, a product w' a w for each point costs less than the monomials w w do.
+_MANY_COORDINATES = 8
 # Below this ratio of a pivot to its diagonal entry, in units of sqrt(eps), sums have lost half of their digits.
 _ILL = 64
 
@@ -83,7 +85,9 @@ def sum_units(
             done += w.shape[1]
             if gram is not None:
                 _add_gram(gram, activation, w, b, x, max(1, most // (4 * step)))
-            if packed is not None:
+            if packed is not None and order == 1 and d > _MANY_COORDINATES * count:
+                _add_products(packed, activation, w, b, x)
+            elif packed is not None:
                 _add_monomials(packed, activation, w, b, x, order, points)
     return UnitSums(done, gram, packed)
 
@@ -125,6 +129,17 @@ def _add_monomials(
         for (factor, values), m in zip(activation.products(z, order), monomials, strict=True):
             packed[:, low : low + m.shape[1], p : p + points].add_(torch.bmm(m, values), alpha=factor)
             low += m.shape[1]
+
+
+def _add_products(
+    packed: torch.Tensor, activation: TorchActivation, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor
+) -> None:
+    d = w.shape[2]
+    i, j = (index.to(w.device) for index in pair_indices(d))
+    for p in range(x.shape[0]):
+        z = torch.baddbmm(b, w, x[p : p + 1].T.expand(w.shape[0], -1, -1))
+        ((factor, values),) = activation.products(z, 1)
+        packed[:, :, p].add_(torch.bmm((w * values).mT, w)[:, i, j], alpha=factor)
 
 
 def geometry_of(

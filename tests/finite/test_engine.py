@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from infgeo.errors import InvalidInput, SingularMetric
-from infgeo.finite import FiniteEstimates, checkpoint, estimate, montecarlo, reduction, sample_network, task
+from infgeo.finite import FiniteEstimates, checkpoint, estimate, montecarlo, reduction, sample_network, task, unit_sums
 from infgeo.finite.local import LocalGeometry
 from infgeo.finite.propagation import general_geometry
 from infgeo.finite.replicate import sub_network, whole_network
@@ -117,6 +117,15 @@ def test_the_correction_is_that_of_richardson(monkeypatch: pytest.MonkeyPatch, m
     error = expected.std(0) / math.sqrt(3)
     torch.testing.assert_close(got.corrected["ricci_scalar"].standard_error, error, rtol=1e-7, atol=1e-10)
     assert set(got.corrected) == {"volume_element", "log_volume_element", "ricci_scalar"} and got.notes == ()
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_many_coordinates_and_few_points(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """A product for each point, or the monomials of the weights: both are the metric."""
+    got, work = captured(monkeypatch, width=40, samples=2, x=points(count, 20, scale=0.3), quantities=["metric"])
+    assert (20 > unit_sums._MANY_COORDINATES * count) == (count == 1)
+    twins = torch.stack([general_geometry(whole_network(work, i), work.points(), False, 2**28).metric for i in (0, 1)])
+    torch.testing.assert_close(fields(got)["metric"].mean, twins.mean(0), rtol=1e-11, atol=1e-13)
 
 
 def test_half_of_a_deep_network_is_a_network() -> None:
