@@ -151,8 +151,6 @@ def test_zero_curvature_and_exact_rows_have_no_power():
 def test_another_network_fails(report):
     other = quick(against=infgeo.MLP("gelu"), **SMALL)
     assert not other.passed and {"kernel", "metric_radial", "ricci_scalar", "metric"} <= failed_quantities(other)
-    near = quick(against=infgeo.MLP(1.05 * infgeo.MLP("erf").activation.expr), **SMALL)
-    assert not near.passed
     assert quick(against=infgeo.MLP("erf"), **SMALL).rows == report.rows
     assert "z*(erf(" in other.configuration["against"] and report.configuration["against"] is None
 

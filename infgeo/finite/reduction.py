@@ -115,7 +115,7 @@ class Reduction:
             arrays[f"sums/{half}/units"] = torch.tensor(sums.units).numpy()
             for key in ("kernel", "packed"):
                 if (array := getattr(sums, key)) is not None:
-                    arrays[f"sums/{half}/{key}"] = array.cpu().numpy()
+                    arrays[f"sums/{half}/{key}"] = array.numpy()
         return arrays
 
     def restore(self, done: int, arrays: Mapping[str, Any]) -> None:
@@ -129,5 +129,5 @@ class Reduction:
             self.statistics.means[name] = RunningMean(name == "log_mean_det_metric", state)
         for half, state in nested["sums"].items():
             parts = (state.get(key) for key in ("kernel", "packed"))
-            tensors = (None if a is None else torch.from_numpy(a).to(self.task.device) for a in parts)
+            tensors = (None if a is None else torch.from_numpy(a) for a in parts)
             self.sums[int(half)] = UnitSums(int(state["units"]), *tensors)

@@ -34,7 +34,7 @@ def run_blocks(task: ReplicateTask, index: int, blocks: tuple[int, int]) -> dict
         half = int(0 < task.half <= block * task.block)
         units = ((w[None], b[None]) for w, b in task.units(index, block))
         parts.setdefault(half, []).append(_summed(task, units))
-    return {half: total(part) for half, part in parts.items()}
+    return {half: total(part).cpu() for half, part in parts.items()}
 
 
 def _summed(task: ReplicateTask, units: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> UnitSums:
@@ -101,11 +101,12 @@ def _refine(task: ReplicateTask, first: int, found: LocalGeometry, ill: torch.Te
             marked = ill[k, m].nonzero()[:, 0]
             with torch.no_grad():
                 ricci = found.ricci_scalar is not None
-                again = deep_geometry(sub_network(network, edges[k]), x[marked], ricci, task.memory_budget)
+                here = sub_network(network, edges[k])
+                again = deep_geometry(here, x[marked.to(x.device)], ricci, task.memory_budget)
             where = (k * ill.shape[1] + m) * count + marked
-            found.log_determinant[where] = again.log_determinant
+            found.log_determinant[where] = again.log_determinant.to(where.device)
             if found.ricci_scalar is not None and again.ricci_scalar is not None:
-                found.ricci_scalar[where] = again.ricci_scalar
+                found.ricci_scalar[where] = again.ricci_scalar.to(where.device)
 
 
 def whole_network(task: ReplicateTask, index: int) -> SampledNetwork | LayeredNetwork:
@@ -166,7 +167,7 @@ def _values(
     task: ReplicateTask, first: int, geometry: LocalGeometry, halves: Sequence[LocalGeometry]
 ) -> dict[str, torch.Tensor]:
     """Return what is asked for of M networks, from their geometry with axes (M, N, ...)."""
-    wanted, x = task.quantities, task.points()
+    wanted, x = task.quantities, task.points().to(geometry.metric.device)
     singular = torch.isinf(geometry.log_determinant)
     if any(name in wanted for name in NEED_FULL_RANK) and bool(singular.any()):
         network, point = (int(i) for i in singular.nonzero()[0])

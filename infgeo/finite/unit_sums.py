@@ -8,6 +8,7 @@ Small networks are summed many at a time: every array has a first axis for them,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from infgeo.finite.activation import TorchActivation
-from infgeo.finite.linear_algebra import cholesky, pair_gather, pair_indices, triple_gather, triple_indices, unpack
+from infgeo.finite.linear_algebra import cholesky, pair_gather, pair_indices, triple_gather, unpack
 from infgeo.finite.local import LocalGeometry, concatenate, flat
 from infgeo.finite.shallow import _ricci_from_tensor
 
@@ -39,6 +40,10 @@ class UnitSums:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by value, not as torch does between processes: shared memory goes with the process that made it."""
         return _restore, (self.units, *(a if a is None else a.cpu().numpy() for a in (self.kernel, self.packed)))
+
+    def cpu(self) -> UnitSums:
+        """Return the sums on the CPU, where those of all workers are added."""
+        return UnitSums(self.units, *(a if a is None else a.cpu() for a in (self.kernel, self.packed)))
 
     def __add__(self, other: UnitSums) -> UnitSums:
         """Return the sums over both."""
@@ -116,19 +121,37 @@ def _add_monomials(
     order: int,
     points: int,
 ) -> None:
-    d = w.shape[2]
-    columns = w.mT.contiguous()  # (M, d, u)
-    i, j = (index.to(w.device) for index in pair_indices(d))
-    monomials = [columns[:, i] * columns[:, j]]
-    if order == 2:
-        i, j, k = (index.to(w.device) for index in triple_indices(d))
-        monomials.append((columns[:, i] * columns[:, j]).mul_(columns[:, k]))
+    monomials = _monomials(w, order)
     for p in range(0, x.shape[0], points):
         z = torch.baddbmm(b, w, x[p : p + points].T.expand(w.shape[0], -1, -1))
         low = 0
         for (factor, values), m in zip(activation.products(z, order), monomials, strict=True):
             packed[:, low : low + m.shape[1], p : p + points].add_(torch.bmm(m, values), alpha=factor)
             low += m.shape[1]
+
+
+def _monomials(w: torch.Tensor, order: int) -> list[torch.Tensor]:
+    """Return w w (M, rows, u) and, for order 2, w w w, in the packed order of `linear_algebra`.
+
+    The products with w_i of all that comes no earlier than i stand together, in pairs as in triples: no gathering.
+    """
+    columns = w.mT.contiguous()  # (M, d, u)
+    result = [columns]
+    for _ in range(order):
+        lower, d = result[-1], columns.shape[1]
+        # where the monomials whose first index is at least i begin, among those of one degree less
+        starts = [lower.shape[1] - _count(d - i, len(result)) for i in range(d)]
+        rows = [lower.shape[1] - start for start in starts]
+        product = lower.new_empty(lower.shape[0], sum(rows), lower.shape[2])
+        for i, part in enumerate(product.split(rows, dim=1)):
+            torch.mul(lower[:, starts[i] :], columns[:, i : i + 1], out=part)
+        result.append(product)
+    return result[1:]
+
+
+def _count(d: int, degree: int) -> int:
+    """Return the number of monomials of a degree in d variables."""
+    return math.comb(d + degree - 1, degree)
 
 
 def _add_products(
