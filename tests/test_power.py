@@ -64,6 +64,7 @@ def test_trends_of_finite_width_are_judged(report):
     assert len(whole) == 8 and all(t.expected == 3 and t.p is not None for t in whole)
     for trend in whole:
         assert trend.p == pytest.approx(stats.chi2.sf(trend.value, 3))
+        assert trend.note == f"over {300 * (64 + 128 + 256 + 512):.2g} units"
     assert "whole metric, chi^2" in report.table() and "spread / predicted" in report.table()
 
 

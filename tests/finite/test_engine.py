@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -248,6 +249,12 @@ def test_lost_work_is_submitted_again() -> None:
     assert got.notes == (
         "a worker was lost (ConnectionError: worker gone): 2 piece(s) of work were done again; none is missing",
     )
+
+
+def test_a_second_try_is_taken_where_it_succeeds() -> None:
+    here = threading.current_thread()
+    with Unlucky(1) as pool:
+        assert not any(Workers(pool).in_order(lambda _: threading.current_thread() is here, range(12)))
 
 
 def test_errors_of_the_work_itself_come_up() -> None:
