@@ -14,8 +14,17 @@ TITLES = {
     "volume_element": "volume element",
     "log_volume_element": "log volume element",
     "ricci_scalar": "Ricci scalar R",
+    "metric": "metric",
 }
-TRENDS = {"spread": "spread ~ n^", "bias": "bias ~ n^", "fit": "fit in 1/n, chi^2"}
+TRENDS = {
+    "spread": "spread ~ n^",
+    "bias": "bias ~ n^",
+    "fit": "fit in 1/n, chi^2",
+    "slope": "b of the bias b/n",
+    "error": "spread / predicted",
+    "metric": "whole metric, chi^2",
+}
+CHI_SQUARE = ("fit", "metric")
 
 
 def table(report: ValidationReport, every_row: bool = False) -> str:
@@ -38,6 +47,9 @@ def table(report: ValidationReport, every_row: bool = False) -> str:
             *([align(_trend_cells(trends[:20]))] if trends else []),
         ]
         parts.append("\n".join(text))
+    if report.power:
+        names = [f"{TITLES.get(name, name)} {_percent(value)}" for name, value in report.power.items()]
+        parts.append("an error of a formula that would have been seen at 5 standard errors:\n  " + ", ".join(names))
     parts += [f"note: {note}" for note in report.notes]
     parts.append(_verdict(report))
     return "\n\n".join(parts)
@@ -57,6 +69,10 @@ def _heading(report: ValidationReport) -> str:
         f"{len(report.points)} points{span}; {c['samples']} networks at each width n ="
         f" {', '.join(map(str, report.widths_done)) or '(none)'}; seed {c['seed']}"
     )
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2g} %"
 
 
 def _verdict(report: ValidationReport) -> str:
@@ -121,8 +137,14 @@ def _worst_trends(report: ValidationReport) -> list[Trend]:
 def _trend_cells(trends: Sequence[Trend]) -> list[list[str]]:
     cells = [["quantity", "law", "expected", "measured", "s.e.", "p", "", ""]]
     for trend in trends:
-        value = "-" if trend.value is None else f"{trend.value:.3f}" if trend.kind != "fit" else f"{trend.value:.1f}"
-        expected = f"{trend.expected:g}" if trend.kind != "fit" else f"{trend.expected:g} (d.o.f.)"
+        value = (
+            "-"
+            if trend.value is None
+            else f"{trend.value:.3f}"
+            if trend.kind not in CHI_SQUARE
+            else f"{trend.value:.1f}"
+        )
+        expected = f"{trend.expected:.4g}" if trend.kind not in CHI_SQUARE else f"{trend.expected:g} (d.o.f.)"
         error = "" if trend.standard_error is None else f"{trend.standard_error:.3f}"
         p = "-" if trend.p is None else f"{trend.p:.2g}"
         state = ("shown" if trend.p is None else "ok") if trend.passed else "FAILED"

@@ -58,6 +58,9 @@ class Trend:
     kind "bias": exponent of n in the bias, expected -1; only checked where it is resolved (`p` None otherwise).
     kind "fit": chi^2 of the extrapolation in 1/n at one point, expected the degrees of freedom; `standard_error` and
     `z` are None.
+    kind "slope": the coefficient b of b/n at one point, expected as predicted for one layer.
+    kind "error": the spread between networks over the predicted one, expected 1.
+    kind "metric": chi^2 of the whole metric at one point, with predicted covariance; expected the degrees of freedom.
     """
 
     quantity: str
@@ -74,7 +77,11 @@ class Trend:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A replicate mean at one width: what comparisons and trends are made of, kept for pictures and for reuse."""
+    """A replicate mean at one width: what comparisons and trends are made of, kept for pictures and for reuse.
+
+    `predicted_mean` and `predicted_error` are theory's for one layer of this width, to order 1/n (exact for the metric
+    and det g), None where there is no prediction: their differences to `theory` are bias and standard error.
+    """
 
     quantity: str
     point: int
@@ -84,6 +91,8 @@ class Measurement:
     standard_error: float
     theory: float
     other: int | None = None
+    predicted_mean: float | None = None
+    predicted_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,8 @@ class ValidationReport:
     `configuration` holds everything that the run can be repeated from (with versions), `points` the inputs,
     `curve` the theory against radius (name -> values; "radius" among them), `level` the family-wise error level of
     the verdict and `adjusted_p` the smallest p-value after Holm's correction. `partial` says that the run was
-    interrupted; `widths_done` are then fewer than `configuration["widths"]`.
+    interrupted; `widths_done` are then fewer than `configuration["widths"]`. `power` is the smallest relative error of
+    each formula that this run would have detected at 5 standard errors, by quantity and for A and B.
     """
 
     configuration: Mapping[str, Any]
@@ -107,6 +117,7 @@ class ValidationReport:
     widths_done: tuple[int, ...]
     partial: bool = False
     notes: tuple[str, ...] = ()
+    power: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def failures(self) -> tuple[Comparison | Trend, ...]:

@@ -265,6 +265,26 @@ def test_validate_takes_parameters_of_the_activation(tmp_path, capsys):
     assert json.loads((tmp_path / "r.json").read_text())["configuration"]["parameters"] == {"alpha": 0.1}
 
 
+def test_validate_against_another_network_fails(capsys):
+    assert main([*VALIDATE, "--samples", "64"]) == 0
+    assert "would have been seen at 5 standard errors" in capsys.readouterr().out
+    assert main([*VALIDATE, "--samples", "64", "--against", "gelu"]) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_budgets_reach_validate(monkeypatch):
+    seen = []
+
+    def validate(*arguments, **named):
+        seen.append(named["budget"])
+        raise infgeo.errors.InvalidInput("enough")
+
+    monkeypatch.setattr(infgeo.validation, "validate", validate)
+    for flags in ([], ["--quick"], ["--thorough"], ["--quick", "--thorough"]):
+        assert main([*VALIDATE, *flags]) == 2
+    assert seen == ["default", "quick", "thorough"]
+
+
 def test_validate_with_worker_processes_gives_the_same_report(tmp_path, capsys):
     assert main([*VALIDATE, "--json", str(tmp_path / "1.json")]) == 0
     assert main([*VALIDATE[:-1], "2", "--json", str(tmp_path / "2.json")]) == 0

@@ -28,6 +28,7 @@ def test_all_is_pinned():
         "emit",
         "errors",
         "finite",
+        "finite_width",
         "kernels",
         "layers",
         "testing",

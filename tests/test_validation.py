@@ -76,7 +76,7 @@ def test_erf_passes_with_every_quantity(erf_report):
     at_infinity = {row.quantity for row in erf_report.rows if row.width is None}
     assert at_widths == names
     assert at_infinity == {"volume_element", "log_volume_element", "ricci_scalar"}
-    assert {t.kind for t in erf_report.trends} == {"spread", "bias", "fit"}
+    assert {t.kind for t in erf_report.trends} == {"spread", "bias", "fit", "slope", "error", "metric"}
     assert {row.width for row in erf_report.rows if row.quantity == "kernel"} == set(WIDTHS)
     assert len([row for row in erf_report.rows if row.quantity == "kernel"]) == len(WIDTHS) * 36
 
@@ -204,7 +204,7 @@ def test_a_wrong_theory_fails_by_name(name, remembered):
     changes, quantities = WRONG[name]
     report = quick(WrongTheory(ERF, **changes), samples=600)
     assert not report.passed
-    assert quantities <= failed_quantities(report) <= quantities | {"metric_tangential"}, report.table()
+    assert quantities <= failed_quantities(report) <= quantities | {"metric_tangential", "metric"}, report.table()
     assert "FAILED" in report.table()
 
 

@@ -87,6 +87,8 @@ def validate(arguments: Namespace) -> int:
             widths=arguments.widths,
             samples=arguments.samples,
             seed=arguments.seed,
+            against=None if arguments.against is None else MLP(arguments.against, depth=arguments.depth),
+            budget=arguments.budget,
             executor=executor,
             progress=progress,
         )

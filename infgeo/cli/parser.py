@@ -123,6 +123,13 @@ def build() -> Parser:
     validate.add_argument("--points", metavar="FILE", help=".npy or .csv, one point a row (default: 8 radii, 0.3 to 4)")
     validate.add_argument("--widths", type=widths, metavar="N,N,...", help="the ladder of widths")
     validate.add_argument("--samples", type=positive, metavar="M", help="networks at each width")
+    budget = validate.add_mutually_exclusive_group()
+    for name, text in (
+        ("quick", "a tenth of the networks"),
+        ("thorough", "40 times the networks: errors of 0.1 %% show"),
+    ):
+        budget.add_argument(f"--{name}", dest="budget", action="store_const", const=name, default="default", help=text)
+    validate.add_argument("--against", metavar="ACTIVATION", help="simulate this one instead: a theory that is wrong")
     validate.add_argument("--jobs", type=positive, metavar="J", help="worker processes (default: one a core)")
     validate.add_argument("--json", metavar="FILE", help="write the report as JSON")
     validate.add_argument("--plot", metavar="FILE", help="write a picture: .png, .pdf or .svg")

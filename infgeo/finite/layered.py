@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy
 import torch
 
 from infgeo.finite.activation import TorchActivation, torch_activation
+from infgeo.finite.samplers import normals
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def draw_layers(
     fan_in: bool,
     input_dim: int,
     width: int,
-    generator: torch.Generator,
+    numbers: numpy.random.Generator,
     **where: Any,
 ) -> LayeredNetwork:
     """Draw one network: weight and bias of each layer, then the readout of a residual block."""
@@ -95,7 +97,7 @@ def draw_layers(
     readouts: list[torch.Tensor] = []
 
     def normal(*shape: int, scale: float) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64).mul_(scale).to(**where)
+        return normals(numbers, *shape).mul_(scale).to(**where)
 
     for layer in layers:
         if layer.kind == "rms_norm":

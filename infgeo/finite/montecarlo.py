@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 
 from infgeo.errors import InvalidInput
+from infgeo.finite.checkpoint import Checkpoint, describe
 from infgeo.finite.inputs import (
     DEFAULT_MEMORY_BUDGET,
     as_points,
@@ -24,11 +25,11 @@ from infgeo.finite.inputs import (
 )
 from infgeo.finite.network import specify
 from infgeo.finite.pullback import ONE_DIMENSION, PIECEWISE_LINEAR
-from infgeo.finite.replicate import QUANTITIES, ReplicateTask, run_replicate
-from infgeo.finite.statistics import RunningLogMean, RunningMean
+from infgeo.finite.reduction import Reduction, items_of, run_item
+from infgeo.finite.samplers import check_sampler
+from infgeo.finite.task import CORRECTED, QUANTITIES, ReplicateTask
+from infgeo.finite.workers import Workers
 from infgeo.results import Estimate
-
-SAMPLERS = ("iid",)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class FiniteEstimates:
     Each quantity is an `Estimate` whose `mean` and `standard_error` are float64 CPU tensors, or None when it was not
     asked for (and `metric_tangential` in one dimension, where there is no tangential direction). Shapes: `kernel`
     (N, N), `metric` (N, d, d), all others (N,). `log_mean_det_metric` is the log of the mean of det g; its standard
-    error is the relative one of that mean.
+    error is the relative one of that mean. `corrected` has volume_element, log_volume_element and ricci_scalar without
+    their bias of O(1/n), where that can be had; `notes` say why where it cannot, and what became of lost workers.
     """
 
     width: int
@@ -53,6 +55,9 @@ class FiniteEstimates:
     volume_element: Estimate | None = None
     log_volume_element: Estimate | None = None
     ricci_scalar: Estimate | None = None
+    sampler: str = "iid"
+    corrected: Mapping[str, Estimate] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def estimate(
@@ -70,49 +75,65 @@ def estimate(
     bias_std: float | None = None,
     parameters: Mapping[str, float] | None = None,
     quantities: Sequence[str] | None = None,
+    bias_correction: bool = True,
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> FiniteEstimates:
     """Estimate kernel, metric, volume element and Ricci scalar over independent random networks.
 
-    Every replicate is one network, measured at all points; means and standard errors run over replicates, so that the
-    standard error is sqrt(sample variance / samples) and points of one run share their noise. R is positive on
-    spheres. Replicate i draws from a seed that depends on (seed, width, i) only and replicates are summed in order:
-    the result does not depend on the executor, and the same seed gives the same bits (for one machine, torch version
-    and number of torch threads; worker processes use one thread each). A network whose metric has lost rank counts
-    with det g = 0 and √det g = 0. Small networks run fastest with torch.set_num_threads(1) and a process pool.
+    Every replicate is one network, measured at all points; means and standard errors run over replicates, which are
+    independent for every sampler, so that the standard error is sqrt(sample variance / samples), with Student's t of
+    samples − 1 degrees of freedom for intervals, and points of one run share their noise. R is positive on spheres.
+
+    Networks of one layer are sums over units: these are drawn in blocks with seeds of their own, and never all held.
+    Results are added in a fixed order, and computed with one torch thread (for more, pass an executor): the same seed
+    gives the same bits for any executor (for one machine, torch and NumPy version), also when a worker dies and its
+    work is done again. A network whose metric has lost rank counts with det g = 0 and √det g = 0.
+
+    With θ_n the value of a network and θ' the mean over its two halves, networks of n/2 units themselves, the
+    correction of Richardson (and, here, of the jackknife) 2 θ_n − θ' has no bias of O(1/n); its noise is the same to
+    leading order. Deep networks are halved in every layer, with weights rescaled.
 
     Args:
         mlp: an `infgeo.MLP`, or an object like it (see `sample_network`).
         x: points (N, d), float tensor or array-like.
         width: n >= 1; at least d for quantities that need the metric to have full rank.
         samples: number of networks, >= 2.
-        sampler: "iid", independent Gaussian weights.
-        executor: any concurrent.futures.Executor to run replicates on; by default they run here, one by one.
+        sampler: law of the units of the first layer together; each alone is Gaussian. "iid": independent, the random
+            networks of theory; only their spread, bias and determinants are those of networks of width n. The others
+            integrate over the limit of infinite width: "antithetic" (opposite directions, complementary radii),
+            "orthogonal" (orthogonal directions in groups, independent radii), "sobol" (scrambled nets, the most precise
+            in few dimensions; widths that are powers of 2).
+        executor: any concurrent.futures.Executor to work on: processes, Dask (`Client.get_executor()`), MPI, ...; by
+            default the work is done here. Work of a lost worker is done again, here if need be.
         device: torch device of the computation.
-        dtype: torch.float64 (default) or torch.float32 for the networks; statistics are always float64.
+        dtype: torch.float64 (default) or torch.float32 for units and networks; sums and statistics are always float64.
         seed: 0 <= seed < 2^63.
         weight_std: σ_w where `mlp` leaves it symbolic; default 1.
         bias_std: σ_b where `mlp` leaves it symbolic; default 1.
         parameters: values of the activation's own free symbols, by name.
         quantities: names of the fields of `FiniteEstimates` to compute; default all.
-        memory_budget: bytes that the intermediate arrays of one replicate may take, about.
-        progress: called as progress(done, total) after every replicate.
+        bias_correction: whether to compute `corrected`.
+        memory_budget: bytes that the intermediate arrays of one worker may take, about; for one layer it holds at any
+            width.
+        checkpoint: a file to go on from if it is there, and to write every 10 s, at an interruption and at the end.
+        progress: called as progress(done, total) in networks, or in blocks of units where networks have several.
 
     Raises:
-        InvalidInput: for an argument outside its domain, by name.
+        InvalidInput: for an argument outside its domain, by name; for a checkpoint that is damaged or of another run.
         SingularMetric: when width < d, or a drawn network's metric loses rank at a point, and a quantity needs it.
 
     Source: arXiv 2301.11375, section 3. At one layer E[g] and E[kernel] are exact at any width, and E[det g] =
-    n(n−1)…(n−d+1)/nᵈ times its infinite-width value; √det g and R are biased at O(1/n).
+    n(n−1)…(n−d+1)/nᵈ times its infinite-width value; √det g and R are biased at O(1/n). Orthogonal rows: Yu et al.
+    2016, arXiv 1610.09072. Scrambled nets: Owen 1995.
     """
-    if sampler not in SAMPLERS:
-        raise InvalidInput(f"sampler is {sampler!r}; available: {', '.join(SAMPLERS)}")
     points = as_points(x)
     if points.ndim != 2 or points.shape[0] == 0:
         shape = tuple(points.shape)
         raise InvalidInput(f"x has shape {shape}; pass points of shape (N, d), N >= 1 (one point: x[None])")
     dim = int(points.shape[1])
+    check_sampler(sampler, dim)
     width = positive_integer(width, "width")
     samples = positive_integer(samples, "samples", 2, "a standard error needs two replicates")
     wanted = _quantities(quantities)
@@ -122,11 +143,12 @@ def estimate(
         raise InvalidInput(f"executor is {executor!r}; pass a concurrent.futures.Executor or None")
     if progress is not None and not callable(progress):
         raise InvalidInput(f"progress is {progress!r}; pass a callable (done, total) or None")
+    if not isinstance(bias_correction, bool):
+        raise InvalidInput(f"bias_correction is {bias_correction!r}; pass True or False")
     real = float_dtype(dtype)
     as_points(points.to(real), name=f"x in {real}")  # 1e39 is finite in float64 only
-    specification = specify(mlp, weight_std, bias_std, parameters)
     task = ReplicateTask(
-        specification=specification,
+        specification=specify(mlp, weight_std, bias_std, parameters),
         x=points.to(device="cpu", dtype=torch.float64).contiguous().numpy(),
         width=width,
         seed=seed_integer(seed, 63),
@@ -134,22 +156,72 @@ def estimate(
         dtype=real,
         device=checked_device(device),
         memory_budget=positive_integer(memory_budget, "memory_budget"),
+        sampler=sampler,
+        bias_correction=bias_correction and sampler != "sobol",
     )
-    constant = _curvature_note(specification.piecewise_linear, dim) if "ricci_scalar" in wanted else ""
+    reduction = Reduction(task, items_of(task, samples))
+    file = Checkpoint(checkpoint, describe(reduction, samples))
+    file.load(reduction)
+    workers = Workers(executor)
+    with _one_thread():
+        try:
+            for result in workers.in_order(partial(run_item, task), reduction.items[reduction.done :]):
+                reduction.add(result)
+                file.save(reduction)
+                if progress is not None:
+                    progress(*reduction.progress)
+        finally:
+            file.save(reduction, now=True)
+    return _estimates(task, samples, reduction, bias_correction, workers.lost)
 
-    running: dict[str, RunningMean | RunningLogMean] = {}
-    for done, arrays in enumerate(_in_order(executor, partial(run_replicate, task), samples), start=1):
-        for name, value in _values(arrays, wanted):
-            if name not in running:
-                running[name] = RunningLogMean() if name == "log_mean_det_metric" else RunningMean()
-            running[name].add(value)
-        if progress is not None:
-            progress(done, samples)
-    estimates = {name: mean.estimate() for name, mean in running.items()}
-    if constant:
-        zero = estimates["ricci_scalar"].mean
-        estimates["ricci_scalar"] = Estimate(zero, torch.zeros_like(zero), samples, exact=True, note=constant)
-    return FiniteEstimates(width, samples, dim, task.seed, **estimates)
+
+def _estimates(
+    task: ReplicateTask, samples: int, reduction: Reduction, correct: bool, notes: tuple[str, ...]
+) -> FiniteEstimates:
+    raw: dict[str, Estimate] = {}
+    corrected: dict[str, Estimate] = {}
+    for key, mean in reduction.statistics.means.items():
+        name = key.removeprefix("corrected ")
+        value = mean.estimate()
+        if name == key:
+            raw[name] = value
+        elif bool(torch.isfinite(value.mean).all()):
+            corrected[name] = value
+    for name in (n for n in CORRECTED if correct and n in raw and n not in corrected):
+        if name == "ricci_scalar" and task.order < 2:
+            continue
+        if task.sampler == "sobol":
+            reason = "the bias of a Sobol net does not fall as 1/n, and is of second order in its standard error"
+        elif not task.half:
+            reason = f"half of {task.width} units are fewer than {task.input_dim} coordinates"
+        else:
+            reason = "half of a network has lost rank"
+        notes = (*notes, f"{name} is not corrected: {reason}")
+    if "ricci_scalar" in raw and task.order < 2:
+        reason = ONE_DIMENSION if task.input_dim == 1 else PIECEWISE_LINEAR
+        zero = raw["ricci_scalar"].mean
+        raw["ricci_scalar"] = Estimate(zero, torch.zeros_like(zero), samples, exact=True, note=reason)
+    return FiniteEstimates(
+        task.width,
+        samples,
+        task.input_dim,
+        task.seed,
+        **raw,
+        sampler=task.sampler,
+        corrected=corrected,
+        notes=notes,
+    )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread: sums in its products depend on their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _quantities(names: Sequence[str] | None) -> tuple[str, ...]:
@@ -159,44 +231,3 @@ def _quantities(names: Sequence[str] | None) -> tuple[str, ...]:
     if not given or (unknown := [name for name in given if name not in QUANTITIES]):
         raise InvalidInput(f"quantities is {given and unknown}; choose from {', '.join(QUANTITIES)}")
     return tuple(name for name in QUANTITIES if name in given)
-
-
-def _curvature_note(piecewise_linear: bool, dim: int) -> str:
-    """Return why R is 0 in every replicate, or nothing."""
-    if dim == 1:
-        return ONE_DIMENSION
-    return PIECEWISE_LINEAR if piecewise_linear else ""
-
-
-def _values(arrays: dict[str, Any], wanted: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the quantities of one replicate, as float64 tensors."""
-    log_determinant = torch.from_numpy(arrays["log_determinant"]) if "log_determinant" in arrays else None
-    for name in wanted:
-        if name in arrays:
-            yield name, torch.from_numpy(arrays[name])
-        elif log_determinant is not None:
-            if name == "log_mean_det_metric":
-                yield name, log_determinant
-            elif name == "log_volume_element":
-                yield name, 0.5 * log_determinant
-            elif name == "volume_element":
-                yield name, (0.5 * log_determinant).exp()
-
-
-def _in_order(executor: Executor | None, function: Callable[[int], Any], count: int) -> Iterator[Any]:
-    """Yield function(0), …, function(count − 1), with a bounded number of them in flight on `executor`."""
-    if executor is None:
-        yield from map(function, range(count))
-        return
-    ahead = 4 * (os.cpu_count() or 1)
-    pending: deque[Future[Any]] = deque()
-    try:
-        for index in range(count):
-            pending.append(executor.submit(function, index))
-            if len(pending) > ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()

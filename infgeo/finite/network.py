@@ -15,6 +15,7 @@ from infgeo.errors import InvalidInput
 from infgeo.finite.activation import TorchActivation, torch_activation
 from infgeo.finite.inputs import checked_device, float_dtype, positive_integer, real_number, seed_integer
 from infgeo.finite.layered import LayeredNetwork, NumericLayer, draw_layers
+from infgeo.finite.samplers import generator, normals
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class NetworkSpecification:
     def activation(self) -> TorchActivation:
         """The activation in torch, compiled once per process."""
         return torch_activation(self.expr, self.symbol, self.parameters)
+
+    def first_scale(self, input_dim: int) -> float:
+        """Return the standard deviation of the weights of the first layer."""
+        return self.weight_std / math.sqrt(input_dim) if self.fan_in else self.weight_std
 
 
 def specify(
@@ -219,18 +224,18 @@ def draw(
     device: torch.device | str | None = None,
 ) -> SampledNetwork | LayeredNetwork:
     """Draw one network, always in float64 on the CPU, so that dtype and device do not change the draw."""
-    generator = torch.Generator().manual_seed(seed)
+    numbers = generator(seed)
     if specification.layers:
         where = {"device": device, "dtype": dtype}
-        return draw_layers(specification.layers, specification.fan_in, input_dim, width, generator, **where)
+        return draw_layers(specification.layers, specification.fan_in, input_dim, width, numbers, **where)
     weights, biases = [], []
     for layer in range(specification.depth):
         columns = input_dim if layer == 0 else width
         scale = specification.weight_std
         if layer > 0 or specification.fan_in:
             scale /= math.sqrt(columns)
-        weight = torch.randn(width, columns, generator=generator, dtype=torch.float64).mul_(scale)
-        bias = torch.randn(width, generator=generator, dtype=torch.float64).mul_(specification.bias_std)
+        weight = normals(numbers, width, columns).mul_(scale)
+        bias = normals(numbers, width).mul_(specification.bias_std)
         weights.append(weight.to(device=device, dtype=dtype))
         biases.append(bias.to(device=device, dtype=dtype))
     return SampledNetwork(specification.activation, weights, biases)
@@ -259,7 +264,7 @@ def sample_network(
             `bias_std`.
         input_dim: d >= 1.
         width: n >= 1, of every hidden layer.
-        seed: 0 <= seed < 2^32, for torch's CPU generator reads 32 bits. No global random state is read or changed.
+        seed: 0 <= seed < 2^32. No global random state is read or changed.
         weight_std: σ_w where `mlp` leaves it symbolic; default 1.
         bias_std: σ_b where `mlp` leaves it symbolic; default 1.
         parameters: values of the activation's own free symbols, by name.

@@ -1,91 +1,206 @@
-"""One replicate of a Monte Carlo run: draw a network, measure its geometry at every point, hand back arrays."""
+"""Replicates of a Monte Carlo run: draw networks, measure their geometry at every point, hand back values.
+
+A network of one hidden layer is not held as a whole: its units come in blocks (`task`) and leave as sums
+(`unit_sums`). The halves of each network, networks themselves, give the correction of the bias of O(1/n).
+"""
 
 from __future__ import annotations
 
-import multiprocessing
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
-import numpy
 import torch
 
 from infgeo.errors import SingularMetric
 from infgeo.finite.inputs import rank_deficient
 from infgeo.finite.layered import LayeredNetwork
-from infgeo.finite.network import NetworkSpecification, SampledNetwork, draw
+from infgeo.finite.local import LocalGeometry
+from infgeo.finite.network import SampledNetwork, draw
+from infgeo.finite.propagation import deep_geometry
 from infgeo.finite.pullback import local_geometry
 from infgeo.finite.statistics import replicate_seed
+from infgeo.finite.task import ReplicateTask
+from infgeo.finite.unit_sums import UNITS_AT_ONCE, UnitSums, geometry_of, sum_units, total
 
-QUANTITIES = (
-    "kernel",
-    "metric",
-    "metric_radial",
-    "metric_tangential",
-    "log_mean_det_metric",
-    "volume_element",
-    "log_volume_element",
-    "ricci_scalar",
-)
 # Undefined where the metric has no full rank; det g and √det g are 0 there, and the metric itself is what it is.
 NEED_FULL_RANK = ("log_volume_element", "ricci_scalar")
 
 
-@dataclass(frozen=True)
-class ReplicateTask:
-    """What every replicate of one run shares. Arrays are NumPy's, which pickle by value between processes."""
-
-    specification: NetworkSpecification
-    x: Any  # (N, d) float64
-    width: int
-    seed: int
-    quantities: tuple[str, ...]
-    dtype: torch.dtype
-    device: str
-    memory_budget: int
+def run_blocks(task: ReplicateTask, index: int, blocks: tuple[int, int]) -> dict[int, UnitSums]:
+    """Return the sums over a range of blocks of replicate `index`, apart for each half (0 and 1) of its units."""
+    parts: dict[int, list[UnitSums]] = {}
+    for block in range(*blocks):
+        half = int(0 < task.half <= block * task.block)
+        units = ((w[None], b[None]) for w, b in task.units(index, block))
+        parts.setdefault(half, []).append(_summed(task, units))
+    return {half: total(part).cpu() for half, part in parts.items()}
 
 
-def run_replicate(task: ReplicateTask, index: int) -> dict[str, Any]:
-    """Return the float64 NumPy arrays of replicate `index`; the log determinant stands for both volume elements."""
-    if multiprocessing.parent_process() is not None:
-        # One thread per worker process: more would compete, and OpenMP's threads do not survive a fork.
-        torch.set_num_threads(1)
-    x = torch.from_numpy(task.x).to(device=task.device, dtype=task.dtype)
-    seed = replicate_seed(task.seed, task.width, index)
-    network = draw(task.specification, x.shape[1], task.width, seed, task.dtype, task.device)
+def _summed(task: ReplicateTask, units: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> UnitSums:
+    wants_kernel = "kernel" in task.quantities
+    with torch.no_grad():
+        return sum_units(
+            task.specification.activation, units, task.points(), wants_kernel, task.order, task.memory_budget
+        )
+
+
+def run_replicates(task: ReplicateTask, first: int, last: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the values of replicates first ... last − 1, each of one block, as float64 CPU tensors (M, ...)."""
+    if not task.is_sum:
+        for index in range(first, last):
+            yield _on_cpu(_measure(task, index))
+        return
+    step = max(1, min(UNITS_AT_ONCE // task.width, task.memory_budget // (64 * task.width * (task.input_dim + 1))))
+    for start in range(first, last, step):
+        drawn = [task.whole_block(index, 0) for index in range(start, min(start + step, last))]
+        w, b = (torch.stack(column) for column in zip(*drawn, strict=True))
+        edges = (0, task.half, task.width) if task.half else (0, task.width)
+        parts = [(w[:, low:high], b[:, low:high]) for low, high in pairwise(edges)]
+        yield finish(task, start, [_summed(task, iter((part,))) for part in parts])
+
+
+def finish(task: ReplicateTask, first: int, parts: Sequence[UnitSums]) -> dict[str, torch.Tensor]:
+    """Return the values (M, ...) of one-layer replicates from the sums over their halves (or over all of them)."""
+    result: dict[str, torch.Tensor] = {}
+    whole = total(parts)
+    if whole.kernel is not None:
+        result["kernel"] = whole.kernel / whole.units
+    if whole.packed is not None:
+        measured = [whole, *parts] if len(parts) > 1 else [whole]
+        means = torch.stack([p.packed / p.units for p in measured if p.packed is not None])  # (1 or 3, M, rows, N)
+        pieces, networks, rows, count = means.shape
+        ricci, epsilon = "ricci_scalar" in task.quantities, torch.finfo(task.dtype).eps
+        flat = means.permute(2, 0, 1, 3).reshape(rows, -1)
+        found, ill = geometry_of(flat, task.input_dim, task.order, ricci, epsilon, task.memory_budget)
+        if bool(ill.any()):
+            _refine(task, first, found, ill.reshape(pieces, networks, count))
+        geometry, *halves = (_piece(found, k, networks, count) for k in range(pieces))
+        result |= _values(task, first, geometry, halves)
+    return _on_cpu(result)
+
+
+def _piece(found: LocalGeometry, k: int, networks: int, count: int) -> LocalGeometry:
+    """Return the part of `found` that belongs to the whole networks (k = 0) or a half, with axes (M, N, ...)."""
+    here, d = slice(k * networks * count, (k + 1) * networks * count), found.metric.shape[-1]
+    curvature = found.ricci_scalar
+    return LocalGeometry(
+        found.metric[here].reshape(networks, count, d, d),
+        found.log_determinant[here].reshape(networks, count),
+        None if curvature is None else curvature[here].reshape(networks, count),
+    )
+
+
+def _refine(task: ReplicateTask, first: int, found: LocalGeometry, ill: torch.Tensor) -> None:
+    """Measure the points where g is ill-conditioned again, from J: its condition number is the root of that of g."""
+    count, x = ill.shape[2], task.points()
+    edges = (slice(0, task.width), slice(0, task.half), slice(task.half, task.width))
+    for m in ill.any(dim=2).any(dim=0).nonzero()[:, 0].tolist():
+        network = whole_network(task, first + m)
+        for k in ill[:, m].any(dim=1).nonzero()[:, 0].tolist():
+            marked = ill[k, m].nonzero()[:, 0]
+            with torch.no_grad():
+                ricci = found.ricci_scalar is not None
+                here = sub_network(network, edges[k])
+                again = deep_geometry(here, x[marked.to(x.device)], ricci, task.memory_budget)
+            where = (k * ill.shape[1] + m) * count + marked
+            found.log_determinant[where] = again.log_determinant.to(where.device)
+            if found.ricci_scalar is not None and again.ricci_scalar is not None:
+                found.ricci_scalar[where] = again.ricci_scalar.to(where.device)
+
+
+def whole_network(task: ReplicateTask, index: int) -> SampledNetwork | LayeredNetwork:
+    """Return the network of replicate `index` with all its weights; the sampler has drawn the first layer."""
+    spec, d = task.specification, task.input_dim
+    size = 4 * 8 * (d + 1) * task.width
+    if task.blocks > 1 and size > task.memory_budget:
+        raise SingularMetric(
+            f"in replicate {index} of width {task.width}, the metric is ill-conditioned at a point, and sums over units"
+            f" do not resolve it; all weights at once would: raise memory_budget to {size}, or use a smaller width or"
+            " points of smaller norm"
+        )
+    network: SampledNetwork | LayeredNetwork
+    if spec.depth > 1 or spec.layers:
+        network = draw(spec, d, task.width, replicate_seed(task.seed, task.width, index), **task.where)
+        if task.sampler != "iid":
+            network.weights[0].data, network.biases[0].data = task.whole_block(index, 0)
+        return network
+    weight, bias = zip(*(task.whole_block(index, block) for block in range(task.blocks)), strict=True)
+    return SampledNetwork(spec.activation, [torch.cat(weight)], [torch.cat(bias)])
+
+
+def sub_network(network: Any, units: slice) -> Any:
+    """Return the network made of some of the units of every layer: one of that width, with weights rescaled for it."""
+    if units == slice(0, network.width):
+        return network
+    ratio = (network.width / (units.stop - units.start)) ** 0.5
+    first, *others = network.weights
+    weights = [first.detach()[units], *(w.detach()[units, units] * ratio for w in others)]
+    biases = [b.detach()[units] for b in network.biases]
+    if isinstance(network, SampledNetwork):
+        return SampledNetwork(network.activation, weights, biases)
+    readouts = [v.detach()[units, units] * ratio for v in network.readouts]
+    return LayeredNetwork(network.layers, weights, biases, readouts)
+
+
+def _measure(task: ReplicateTask, index: int) -> dict[str, torch.Tensor]:
+    """Return the values (1, ...) of a replicate that is held as a whole."""
+    network, x = whole_network(task, index), task.points()
     result: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         if "kernel" in task.quantities:
-            result["kernel"] = kernel(network, x, task.memory_budget)
-        if set(task.quantities) - {"kernel"}:
-            result |= _geometry(task, network, x, index)
-    return {name: numpy.asarray(value.to(device="cpu", dtype=torch.float64)) for name, value in result.items()}
+            result["kernel"] = kernel(network, x, task.memory_budget)[None]
+        if task.order:
+            parts = [slice(0, task.width)]
+            if task.half:
+                parts += [slice(0, task.half), slice(task.half, task.width)]
+            found = [
+                local_geometry(sub_network(network, part), x, "ricci_scalar" in task.quantities, task.memory_budget)
+                for part in parts
+            ]
+            geometry, *halves = (_piece(one, 0, 1, x.shape[0]) for one in found)
+            result |= _values(task, index, geometry, halves)
+    return result
 
 
-def _geometry(
-    task: ReplicateTask, network: SampledNetwork | LayeredNetwork, x: torch.Tensor, index: int
+def _values(
+    task: ReplicateTask, first: int, geometry: LocalGeometry, halves: Sequence[LocalGeometry]
 ) -> dict[str, torch.Tensor]:
-    wanted = task.quantities
-    geometry = local_geometry(network, x, "ricci_scalar" in wanted, task.memory_budget)
+    """Return what is asked for of M networks, from their geometry with axes (M, N, ...)."""
+    wanted, x = task.quantities, task.points().to(geometry.metric.device)
     singular = torch.isinf(geometry.log_determinant)
     if any(name in wanted for name in NEED_FULL_RANK) and bool(singular.any()):
-        first = int(singular.nonzero()[0])
-        error = rank_deficient(int(singular.sum()), (first,), x[first], task.width)
-        raise SingularMetric(f"in replicate {index} of width {task.width}, {error}")
-    result: dict[str, torch.Tensor] = {}
-    if "metric" in wanted:
-        result["metric"] = geometry.metric
+        network, point = (int(i) for i in singular.nonzero()[0])
+        error = rank_deficient(int(singular[network].sum()), (point,), x[point], task.width)
+        raise SingularMetric(f"in replicate {first + network} of width {task.width}, {error}")
+    result: dict[str, torch.Tensor] = {"metric": geometry.metric, "log_mean_det_metric": geometry.log_determinant}
     if "metric_radial" in wanted or "metric_tangential" in wanted:
         direction = radial_direction(x).to(torch.float64)
-        radial = torch.einsum("pi,pij,pj->p", direction, geometry.metric, direction)
+        radial = ((geometry.metric @ direction[:, :, None])[..., 0] * direction).sum(dim=-1)
         result["metric_radial"] = radial
         if x.shape[1] > 1:
             trace = torch.diagonal(geometry.metric, dim1=-2, dim2=-1).sum(dim=-1)
             result["metric_tangential"] = (trace - radial) / (x.shape[1] - 1)
-    if {"log_mean_det_metric", "volume_element", "log_volume_element"} & set(wanted):
-        result["log_determinant"] = geometry.log_determinant
-    if geometry.ricci_scalar is not None:
-        result["ricci_scalar"] = geometry.ricci_scalar
-    return result
+    functions = _functions(geometry)
+    result |= functions
+    if len(halves) == 2:
+        # b/n in the whole and b/m in a part of m units: what to add so that b cancels
+        excess = task.width * (1 / task.half + 1 / (task.width - task.half)) / 2 - 1
+        parts = [_functions(half) for half in halves]
+        for name, value in functions.items():
+            if name != "ricci_scalar" or task.order == 2:
+                result[f"corrected {name}"] = value + (value - (parts[0][name] + parts[1][name]) / 2) / excess
+    return {name: value for name, value in result.items() if name.removeprefix("corrected ") in wanted}
+
+
+def _functions(geometry: LocalGeometry) -> dict[str, torch.Tensor]:
+    log_volume = 0.5 * geometry.log_determinant
+    result = {"volume_element": log_volume.exp(), "log_volume_element": log_volume}
+    return result if geometry.ricci_scalar is None else result | {"ricci_scalar": geometry.ricci_scalar}
+
+
+def _on_cpu(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.to(device="cpu", dtype=torch.float64) for name, value in values.items()}
 
 
 def radial_direction(x: torch.Tensor) -> torch.Tensor:
@@ -98,21 +213,15 @@ def radial_direction(x: torch.Tensor) -> torch.Tensor:
 
 
 def kernel(network: SampledNetwork | LayeredNetwork, x: torch.Tensor, memory_budget: int) -> torch.Tensor:
-    """Return the Gram matrix Φ(x_i)·Φ(x_j) of shape (N, N), in blocks of units (one layer) or of points (more)."""
+    """Return the Gram matrix Φ(x_i)·Φ(x_j) of shape (N, N) of a network held as a whole, in blocks of points."""
     count, n = x.shape[0], network.width
-    total = x.new_zeros(count, count)
-    if isinstance(network, SampledNetwork) and network.depth == 1:
-        units = max(1, memory_budget // (4 * 8 * count))
-        for w, b in zip(network.weights[0].split(units), network.biases[0].split(units), strict=True):
-            values = network.activation(torch.addmm(b, x, w.T))
-            total.addmm_(values, values.T, alpha=1.0 / n)
-        return total
+    gram = x.new_zeros(count, count)
     points = max(1, memory_budget // (8 * 8 * n))
     for i in range(0, count, points):
         rows = network(x[i : i + points])
         for j in range(0, i + 1, points):
             columns = rows if j == i else network(x[j : j + points])
             block = rows @ columns.T
-            total[i : i + points, j : j + points] = block
-            total[j : j + points, i : i + points] = block.T
-    return total
+            gram[i : i + points, j : j + points] = block
+            gram[j : j + points, i : i + points] = block.T
+    return gram

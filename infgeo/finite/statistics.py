@@ -1,14 +1,16 @@
-"""Running means with standard errors over replicates, and the seed of each replicate."""
+"""Running means with standard errors over replicates, which merge in a fixed order; and the seed of each replicate."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
+import numpy
 import torch
 
 from infgeo.results import Estimate
 
-# Seeds of torch's CPU generator have 32 bits.
 _SEED_BITS = 32
 
 
@@ -17,7 +19,7 @@ def replicate_seed(seed: int, width: int, index: int) -> int:
 
     seed = mix(base(seed, width) + index mod 2³²), with base from BLAKE2b and mix the finaliser of MurmurHash3. mix is
     a bijection, so that the replicates of one run never share a seed; a replicate's seed does not depend on how many
-    others there are, or in which order and where they run.
+    others there are, or in which order and where they run. The blocks of large networks are counted as replicates are.
     """
     digest = hashlib.blake2b(f"infgeo.finite iid seed={seed} width={width}".encode(), digest_size=4).digest()
     h = (int.from_bytes(digest, "little") + index) % 2**_SEED_BITS
@@ -27,56 +29,68 @@ def replicate_seed(seed: int, width: int, index: int) -> int:
 
 
 class RunningMean:
-    """Welford's mean and sum of squared deviations, elementwise, in float64."""
+    """Welford's mean and sum of squared deviations, elementwise, in float64; `log` for the mean of exp(l).
 
-    def __init__(self) -> None:
-        """Start with no replicates."""
-        self.count = 0
-        self._mean = torch.zeros(())
-        self._squares = torch.zeros(())
+    Of exp(l) they are kept as exp(shift) × mean, so that nothing over- or underflows, and -inf stands for the value 0.
+    """
 
-    def add(self, value: torch.Tensor) -> None:
-        """Take in one replicate."""
+    def __init__(self, log: bool = False, state: Mapping[str, Any] | None = None) -> None:
+        """Start with no replicates, or from a saved `state`."""
+        self.log = log
+        self.count = 0 if state is None else int(state["count"])
+        self._shift, self._mean, self._squares = (
+            torch.zeros((), dtype=torch.float64) if state is None else torch.tensor(state[key])
+            for key in ("shift", "mean", "squares")
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by value, not as torch does between processes: shared memory goes with the process that made it."""
+        return RunningMean, (self.log, self.state)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that it holds, as arrays."""
+        return {
+            "count": numpy.array(self.count),
+            "shift": self._shift.numpy(),
+            "mean": self._mean.numpy(),
+            "squares": self._squares.numpy(),
+        }
+
+    def add(self, values: torch.Tensor) -> None:
+        """Take in the replicates on the first axis of `values`."""
+        batch = RunningMean(self.log)
+        batch.count = values.shape[0]
+        if self.log:
+            batch._shift = values.amax(dim=0)
+            values = torch.nan_to_num((values - batch._shift).exp(), nan=0.0)
+        batch._mean = values.mean(dim=0)
+        batch._squares = (values - batch._mean).square().sum(dim=0)
+        self.merge(batch)
+
+    def merge(self, other: RunningMean) -> None:
+        """Take in all that `other` has seen, after what is here (the update of Chan, Golub and LeVeque)."""
         if self.count == 0:
-            self._mean, self._squares = torch.zeros_like(value), torch.zeros_like(value)
-        self.count += 1
-        delta = value - self._mean
-        self._mean += delta / self.count
-        self._squares.addcmul_(delta, value - self._mean)
+            self.count, self._shift, self._mean, self._squares = other.count, other._shift, other._mean, other._squares
+            return
+        mean, squares, their_mean, their_squares = self._mean, self._squares, other._mean, other._squares
+        if self.log:
+            shift = torch.maximum(self._shift, other._shift)
+            # -inf - -inf is NaN: where every value so far is 0, the scale does not matter
+            ours, theirs = (torch.nan_to_num((s - shift).exp(), nan=0.0) for s in (self._shift, other._shift))
+            mean, squares = mean * ours, squares * ours.square()
+            their_mean, their_squares = their_mean * theirs, their_squares * theirs.square()
+            self._shift = shift
+        total = self.count + other.count
+        delta = their_mean - mean
+        self._mean = mean + delta * (other.count / total)
+        self._squares = squares + their_squares + delta.square() * (self.count * other.count / total)
+        self.count = total
 
     def estimate(self) -> Estimate:
-        """Return the mean and its standard error, sqrt(sample variance / samples)."""
-        variance = self._squares / (self.count - 1)
-        return Estimate(self._mean, (variance / self.count).sqrt_(), self.count)
-
-
-class RunningLogMean:
-    """Welford's scheme for the mean of exp(l), kept as exp(shift) × mean so that nothing over- or underflows."""
-
-    def __init__(self) -> None:
-        """Start with no replicates."""
-        self.count = 0
-        self._shift = self._mean = self._squares = torch.zeros(())
-
-    def add(self, log_value: torch.Tensor) -> None:
-        """Take in one replicate; -inf stands for the value 0."""
-        if self.count == 0:
-            self._shift = torch.full_like(log_value, -torch.inf)
-            self._mean, self._squares = torch.zeros_like(log_value), torch.zeros_like(log_value)
-        self.count += 1
-        shift = torch.maximum(self._shift, log_value)
-        # -inf - -inf is NaN: while every value so far is 0, both the rescaling and the new value are 0
-        rescale = torch.nan_to_num((self._shift - shift).exp(), nan=0.0)
-        value = torch.nan_to_num((log_value - shift).exp(), nan=0.0)
-        self._shift = shift
-        self._mean = self._mean * rescale
-        self._squares = self._squares * rescale.square()
-        delta = value - self._mean
-        self._mean += delta / self.count
-        self._squares.addcmul_(delta, value - self._mean)
-
-    def estimate(self) -> Estimate:
-        """Return log of the mean; its standard error is that of the mean, divided by the mean."""
-        error = (self._squares / (self.count - 1) / self.count).sqrt_() / self._mean
+        """Return the mean and its standard error, sqrt(sample variance / samples); of exp(l), log and relative ones."""
+        error = (self._squares / (self.count - 1) / self.count).sqrt_()
+        if not self.log:
+            return Estimate(self._mean, error, self.count)
         note = "log of the replicate mean; the standard error is the relative standard error of the mean"
-        return Estimate(self._shift + self._mean.log(), error, self.count, note=note)
+        return Estimate(self._shift + self._mean.log(), error / self._mean, self.count, note=note)

@@ -41,9 +41,10 @@ class PiecewiseFunction:
         self.jumps = any(abs(jump.evalf(20)) > 1e-15 for jump in jumps)
         self._functions = [[_as_function(part, z) for part in pieces]]
         self._functions.append([_as_function(part.diff(z), z) for part in pieces])
+        self._functions.append([_as_function(part.diff(z, 2), z) for part in pieces])
 
     def __call__(self, z: np.ndarray, order: int = 0) -> np.ndarray:
-        """Return phi (order 0) or phi' (order 1) of an array that holds no kink."""
+        """Return phi, phi' or phi'' (order 0, 1, 2) of an array that holds no kink."""
         functions = self._functions[order]
         with np.errstate(all="ignore"):  # the pieces not taken may overflow
             if len(functions) == 1:
@@ -146,22 +147,30 @@ def moments(function: PiecewiseFunction, v: float, level: int) -> dict[str, floa
 
 
 def _nodes(
-    function: PiecewiseFunction, v: float, level: int, more: np.ndarray | None = None
+    function: PiecewiseFunction,
+    v: float,
+    level: int,
+    more: np.ndarray | None = None,
+    integrand: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return nodes t and weights that reach as far as phi^2 times the density is felt; `more` are breaks besides."""
+    """Return nodes t and weights that reach as far as the integrand in z, by default phi^2, is felt.
+
+    `more` are breaks besides.
+    """
     scale = np.sqrt(v)
     for edge in _EDGES:
         breaks = _breaks(function, edge * scale)
         breaks = breaks if more is None else np.concatenate([breaks, more])
         t, w = _panels(breaks[None, :] / scale, edge, level)
         with np.errstate(all="ignore"):
-            mass = np.square(function(scale * t[0])) * w[0]
+            mass = (np.square(function(scale * t[0])) if integrand is None else integrand(scale * t[0])) * w[0]
         if not np.isfinite(mass).all():
             break
         if mass[np.abs(t[0]) > 0.9 * edge].sum() <= _TAIL * mass.sum():
             return t[0], w[0]
+    what = "phi(z)^2" if integrand is None else "phi'(z)^4"
     raise ExpectationDiverges(
-        f"E[phi(z)^2] of activation {function.name} does not converge at variance {v:g}: use smaller scales or points"
+        f"E[{what}] of activation {function.name} does not converge at variance {v:g}: use smaller scales or points"
     )
 
 

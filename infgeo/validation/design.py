@@ -10,6 +10,8 @@ import numpy as np
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.inputs import as_points, positive_integer
 
+# Networks, and units of a Sobol net, relative to the default: the budget, never the test.
+BUDGETS = {"quick": (0.1, 2**12), "default": (1.0, 2**14), "thorough": (40.0, 2**17)}
 RADII = (0.3, 4.0, 8)  # first, last, number: from the nearly linear to the saturated regime at unit scales
 
 
@@ -57,6 +59,13 @@ def checked_widths(widths: Iterable[Any], input_dim: int, metric: bool) -> tuple
             f"use widths >= {input_dim}, and far above {input_dim**2} for the curvature"
         )
     return result
+
+
+def checked_budget(budget: Any) -> tuple[float, int]:
+    """Return the factor for the number of networks, and the units of a Sobol net; raises InvalidInput."""
+    if budget not in BUDGETS:
+        raise InvalidInput(f"budget is {budget!r}; choose from {', '.join(BUDGETS)}")
+    return BUDGETS[budget]
 
 
 def default_samples(input_dim: int, depth: int, widths: tuple[int, ...], points: int, curvature: bool) -> int:

@@ -65,6 +65,7 @@ class Simulation:
             self.batch_sizes[batch],
             seed=seed,
             quantities=self.quantities,
+            bias_correction=False,
             progress=progress,
             **self.scales,
         )

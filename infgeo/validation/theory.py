@@ -28,6 +28,7 @@ class Theory:
 
     values: dict[str, np.ndarray]
     missing: str = ""
+    metric: np.ndarray | None = None  # (N, d, d)
 
 
 def theory_at(mlp: Any, geometry: Any, points: np.ndarray) -> Theory:
@@ -37,7 +38,7 @@ def theory_at(mlp: Any, geometry: Any, points: np.ndarray) -> Theory:
         _ = mlp.metric_program
     except MetricDoesNotExist as error:
         return Theory(values, str(error))
-    return Theory(values | metric_values(geometry, points))
+    return Theory(values | metric_values(geometry, points), metric=np.asarray(geometry.metric(points)))
 
 
 def metric_values(geometry: Any, points: np.ndarray) -> dict[str, np.ndarray]:

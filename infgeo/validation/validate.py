@@ -18,6 +18,9 @@ from infgeo.finite.inputs import positive_integer, real_number, seed_integer
 from infgeo.finite.network import specify
 from infgeo.results import Comparison, Trend, ValidationReport
 from infgeo.validation import comparison, design
+from infgeo.validation.nets import MOST_DIMENSIONS, NETS, QUANTITIES, compare_nets
+from infgeo.validation.power import power_of
+from infgeo.validation.predicted import Predicted, error_trend, measured, metric_trends, slope_trend
 from infgeo.validation.simulation import Pooled, Simulation, run_width
 from infgeo.validation.theory import Theory, radial_curve, theory_at
 
@@ -38,6 +41,8 @@ def validate(
     seed: int = 0,
     quantities: Iterable[str] | None = None,
     level: float = LEVEL,
+    against: Any = None,
+    budget: str = "default",
     executor: Executor | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> ValidationReport:
@@ -57,7 +62,13 @@ def validate(
     and y_inf is compared, with the standard error propagated; chi^2 of each fit is a check of its own. So are the
     exponents of n in the spread between networks (-1/2; but for kernel and metric of one layer with terms in 1/n, and
     without the points where it falls as 1/n on the whole ladder) and, where it is resolved, in the bias (-1). p-values
-    are two-sided, Student's t. The verdict is Holm's: the probability that a correct theory fails any check is at most
+    are two-sided, Student's t.
+
+    For one layer theory also predicts what finite width does (`infgeo.numeric.finite_width`): the measured b of b/n is
+    compared with the prediction, the spread between networks with the exact one, and the metric as a whole, by chi^2
+    with the known covariance of its entries. With the default widths and samples, what is biased is also compared with
+    means over Sobol nets, which are nearly of infinite width. `report.power` says how small an error of a formula
+    would have been seen. The verdict is Holm's: the probability that a correct theory fails any check is at most
     `level`, as far as the means are normal; with 8 networks at each width, where the degrees of freedom of the
     extrapolation (Welch and Satterthwaite) are too rough for the tails, at most about 3 times that.
 
@@ -74,6 +85,10 @@ def validate(
         quantities: names of what is compared (those of `infgeo.finite.FiniteEstimates`, without "metric"); default all,
             where the default widths allow for it: not ricci_scalar at d > 22 (d > 11 for deep networks).
         level: family-wise error level of the verdict.
+        against: another network to simulate in place of `mlp`, with the same scales and parameters: what a wrong theory
+            looks like. It must be of the same depth.
+        budget: "quick", "default" or "thorough" (0.1, 1 and 40 times the networks): how small an error is seen, where
+            `samples` is not given.
         executor: any concurrent.futures.Executor; by default the networks are simulated here, one by one.
         progress: called as progress(done, total), in networks.
 
@@ -95,7 +110,12 @@ def validate(
     if level >= 1:
         raise InvalidInput(f"level is {level}; pass a probability below 1, for example {LEVEL}")
     x = design.default_points(d, seed) if points is None else design.checked_points(points, d)
+    factor, units = design.checked_budget(budget)
+    simulated = mlp if against is None else against
     specification = specify(mlp, weight_std, bias_std, parameters)
+    other = specification if against is None else specify(against, weight_std, bias_std, parameters)
+    if other.depth != specification.depth or bool(other.layers) != bool(specification.layers):
+        raise InvalidInput(f"against is {against}, of another shape than {mlp}; pass a network of as many equal layers")
     geometry = mlp.numeric(weight_std=weight_std, bias_std=bias_std, **dict(parameters or {}))
     try:
         values = theory_at(mlp, geometry, x)
@@ -122,16 +142,27 @@ def validate(
                 f"ricci_scalar is asked for, but {reason}; pass widths from 4 d^2 = {4 * d**2} on, for example"
                 f" widths={tuple(4 * d**2 * 2**k for k in range(len(ladder)))}"
             )
-        theory = Theory({name: v for name, v in theory.values.items() if name != "ricci_scalar"}, theory.missing)
+        theory = Theory(
+            {name: v for name, v in theory.values.items() if name != "ricci_scalar"}, theory.missing, theory.metric
+        )
         notes.append(f"the Ricci scalar is left out: {reason}; pass wider ones to compare it")
+    nets = 0 if widths is not None or samples is not None else units
     if samples is None:
-        samples = design.default_samples(d, mlp.depth, ladder, len(x), curved and "ricci_scalar" in theory.values)
+        samples = round(
+            factor * design.default_samples(d, mlp.depth, ladder, len(x), curved and "ricci_scalar" in theory.values)
+        )
+        samples = max(samples, 24)
     count = positive_integer(samples, "samples", 8, "the spread between networks is taken from batches of them")
     wanted = set(theory.values)
     if wanted & set(comparison.LOG_NORMAL):
         wanted.add("log_volume_element")
+    predicted = Predicted(mlp, specification, x) if has_metric else None
+    if predicted is not None and predicted.reason:
+        notes.append(predicted.reason)
+    if predicted is not None and predicted.compares_metric and wanted - {"kernel"}:
+        wanted.add("metric")
     simulation = Simulation.of(
-        mlp,
+        simulated,
         x,
         count,
         seed,
@@ -140,7 +171,15 @@ def validate(
         bias_std=bias_std,
         parameters=dict(parameters or {}),
     )
-    pooled, partial = _simulate(simulation, ladder, executor, progress)
+    radii = [math.hypot(*point) for point in x]
+    biased = set(theory.values) & set(QUANTITIES)
+    if not predicted or not biased or d > MOST_DIMENSIONS:
+        nets = 0
+
+    def run_nets(advance: Callable[[int], object]) -> list[Comparison]:
+        return compare_nets(simulation, theory, radii, nets, executor, advance) if nets else []
+
+    pooled, rows_of_nets, partial = _simulate(simulation, ladder, executor, progress, run_nets, NETS if nets else 0)
     if partial:
         notes.append(f"interrupted: {len(pooled)} of {len(ladder)} widths done")
     for quantity in sorted(set(theory.values) & set(comparison.LOG_NORMAL)):
@@ -153,10 +192,11 @@ def validate(
         )
     if has_metric and len(pooled) == 3:
         notes.append("three widths: extrapolated with the term b/n alone; a fourth width allows for c/n^2")
-    rows, trends, adjusted, measurements = _judge(theory, pooled, x, mlp.depth, level)
+    rows, trends, adjusted, measurements = _judge(theory, pooled, x, mlp.depth, level, predicted, rows_of_nets)
     plain = not specification.layers
     configuration = {
         "network": str(mlp),
+        "against": None if against is None else str(against),
         "activation": str(mlp.activation.expr) if plain else "",
         "activation_latex": latex(mlp.activation.expr) if plain else "",
         "depth": mlp.depth,
@@ -167,6 +207,8 @@ def validate(
         "parameters": dict(parameters or {}),
         "widths": ladder,
         "samples": count,
+        "budget": budget,
+        "units_of_nets": nets,
         "seed": seed,
         "sampler": "iid",
         "default_points": points is None,
@@ -186,6 +228,7 @@ def validate(
         widths_done=tuple(sorted(pooled)),
         partial=partial,
         notes=tuple(notes),
+        power=power_of(rows),
     )
 
 
@@ -198,7 +241,9 @@ def _select(theory: Theory, quantities: Iterable[str] | None) -> tuple[Theory, l
     unknown = [name for name in names if name not in theory.values]
     if unknown or not names:
         raise InvalidInput(f"quantities is {unknown}; this network has {', '.join(theory.values)}")
-    return Theory({name: value for name, value in theory.values.items() if name in names}, theory.missing), notes
+    return Theory(
+        {name: value for name, value in theory.values.items() if name in names}, theory.missing, theory.metric
+    ), notes
 
 
 def _simulate(
@@ -206,9 +251,11 @@ def _simulate(
     widths: tuple[int, ...],
     executor: Executor | None,
     progress: Callable[[int, int], object] | None,
-) -> tuple[dict[int, dict[str, Pooled]], bool]:
-    """Run the widths from narrow to wide; an interrupt keeps those that are complete."""
-    total = simulation.samples * len(widths)
+    run_nets: Callable[[Callable[[int], object]], list[Comparison]],
+    nets: int,
+) -> tuple[dict[int, dict[str, Pooled]], list[Comparison], bool]:
+    """Run the widths from narrow to wide, then the nets; an interrupt keeps the widths that are complete."""
+    total = simulation.samples * len(widths) + nets
     done = 0
 
     def advance(count: int) -> None:
@@ -221,13 +268,19 @@ def _simulate(
     try:
         for width in widths:
             pooled[width] = run_width(simulation, width, executor, advance)
+        return pooled, run_nets(advance), False
     except KeyboardInterrupt:
-        return pooled, True
-    return pooled, False
+        return pooled, [], True
 
 
 def _judge(
-    theory: Theory, pooled: dict[int, dict[str, Pooled]], points: np.ndarray, depth: int, level: float
+    theory: Theory,
+    pooled: dict[int, dict[str, Pooled]],
+    points: np.ndarray,
+    depth: int,
+    level: float,
+    predicted: Predicted | None,
+    rows_of_nets: list[Comparison],
 ) -> tuple[tuple[Comparison, ...], tuple[Trend, ...], float | None, Any]:
     if not pooled:
         return (), (), None, ()
@@ -236,6 +289,8 @@ def _judge(
     radii = [math.hypot(*point) for point in points]
     rows: list[Comparison] = []
     trends: list[Trend] = []
+    if predicted and theory.metric is not None:
+        trends += metric_trends(theory.metric, pooled, predicted)
     for quantity in theory.values:
         unbiased = depth == 1 and quantity in comparison.UNBIASED_AT_ONE_LAYER
         own = [one for one in series if one.quantity == quantity]
@@ -243,14 +298,20 @@ def _judge(
             more_rows, more_trends = comparison.compare(one, radii[one.point], unbiased)
             rows += more_rows
             trends += more_trends
+            if predicted and not unbiased and (slope := slope_trend(one, predicted)) is not None:
+                trends.append(slope)
+        rows += [row for row in rows_of_nets if row.quantity == quantity]
         if not any(one.is_random for one in own):
             continue
         candidates = [comparison.spread_trend(quantity, pooled, depth)]
+        if predicted:
+            candidates.append(error_trend(quantity, pooled, predicted))
         if not unbiased and len(own[0].widths) >= 3:
             candidates.append(comparison.bias_trend(own))
         trends += [trend for trend in candidates if trend is not None]
     judged_rows, judged_trends, adjusted = comparison.verdict(rows, trends, level)
-    return judged_rows, judged_trends, adjusted, comparison.measurements_of(series)
+    measurements = comparison.measurements_of(series)
+    return judged_rows, judged_trends, adjusted, measured(measurements, predicted) if predicted else measurements
 
 
 def _curve(geometry: Any, points: np.ndarray) -> dict[str, tuple[float, ...]]:

@@ -49,7 +49,7 @@ def test_pullback_and_validation_follow_the_layers():
     mlp = infgeo.MLP(["erf", Residual("erf", branch=0.5), RMSNorm(0.2)], weight_std=1, bias_std=0.5)
     report = infgeo.validate(mlp, input_dim=2, points=X, widths=(64, 128, 256), samples=64, seed=1)
     assert report.passed, report.table()
-    wrong = infgeo.MLP(["erf", Residual("erf", branch=1), RMSNorm(0.2)], weight_std=1, bias_std=0.5)
+    wrong = infgeo.MLP(["erf", Residual("erf", branch=2), RMSNorm(0.2)], weight_std=1, bias_std=0.5)
     estimate = infgeo.finite.estimate(mlp, X, 256, 64, seed=1, quantities=["metric"]).metric
     z = (estimate.mean.numpy() - wrong.numeric().metric(X)) / estimate.standard_error.numpy()
     assert np.abs(z).max() > 5  # another branch scale is told apart

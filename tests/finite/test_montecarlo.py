@@ -16,7 +16,7 @@ from scipy import special, stats
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite import FiniteEstimates, estimate, pullback, sample_network
 from infgeo.finite.propagation import general_geometry
-from infgeo.finite.statistics import RunningLogMean, RunningMean, replicate_seed
+from infgeo.finite.statistics import RunningMean, replicate_seed
 from infgeo.results import Estimate
 from tests.finite.twins import ERF, RELU, Z, infinite_eigenvalues, network, points
 
@@ -193,9 +193,12 @@ def test_memory_budget_and_dtype(depth: int) -> None:
     x, mlp = along(3), network(ERF, depth)
     whole = estimate(mlp, x, 40, 4)
     blocks = estimate(mlp, x, 40, 4, memory_budget=2000)
-    single = estimate(mlp, x, 40, 4, dtype=torch.float32)
     for name, value in fields(whole).items():
         torch.testing.assert_close(fields(blocks)[name].mean, value.mean, rtol=1e-11, atol=1e-12)
+    # the samplers that draw in float64 and round show what float32 does to one and the same network
+    exact = estimate(mlp, x, 40, 4, "orthogonal")
+    single = estimate(mlp, x, 40, 4, "orthogonal", dtype=torch.float32)
+    for name, value in fields(exact).items():
         assert fields(single)[name].mean.dtype == torch.float64
         torch.testing.assert_close(fields(single)[name].mean, value.mean, rtol=1e-3, atol=1e-3)
 
@@ -224,12 +227,12 @@ def test_replicates_that_lose_rank_count_as_zero_volume_or_are_named() -> None:
 
 
 def test_running_log_mean_survives_extremes() -> None:
-    running, plain = RunningLogMean(), RunningMean()
+    running, plain = RunningMean(log=True), RunningMean()
     logs = torch.tensor([[-math.inf, 900.0, -2000.0], [-math.inf, 905.0, -1999.0], [0.5, 890.0, -math.inf]])
     shift = torch.tensor([0.0, 905.0, -2000.0])
     for row in logs.double():
-        running.add(row)
-        plain.add((row - shift).exp())
+        running.add(row[None])
+        plain.add((row - shift).exp()[None])
     expected = plain.estimate()
     got = running.estimate()
     torch.testing.assert_close(got.mean, shift + expected.mean.log(), rtol=1e-14, atol=0)
@@ -293,7 +296,7 @@ def test_estimate_agrees_with_pullback_on_a_grid() -> None:
     x = points(500, 2, seed=30)
     got = estimate(network(), x, 30, 2, seed=1, quantities=["ricci_scalar"])
     each = [pullback(sample_network(network(), 2, 30, replicate_seed(1, 30, i)), x).ricci_scalar for i in (0, 1)]
-    torch.testing.assert_close(fields(got)["ricci_scalar"].mean, (each[0] + each[1]) / 2, rtol=1e-13, atol=0)
+    torch.testing.assert_close(fields(got)["ricci_scalar"].mean, (each[0] + each[1]) / 2, rtol=1e-11, atol=1e-12)
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -301,7 +304,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"samples": 2.0}, "samples"),
     ({"width": 0}, "width is 0"), ({"width": "3"}, "width is '3'"), ({"seed": -1}, "seed is -1"),
     ({"seed": 2**63}, r"below 2\*\*63"), ({"seed": 1.5}, "seed is 1.5"),
-    ({"sampler": "sobol"}, "'sobol'; available: iid"),
+    ({"sampler": "halton"}, "'halton'; available: iid, antithetic, orthogonal, sobol"),
     ({"quantities": ["volume"]}, r"\['volume'\]; choose from kernel"), ({"quantities": []}, "choose from"),
     ({"executor": 2}, "executor is 2"), ({"progress": True}, "progress is True"),
     ({"memory_budget": -5}, "memory_budget"),

@@ -118,7 +118,8 @@ def _at_points(function: Callable, X: np.ndarray) -> np.ndarray:
 def _rounded(function: Callable, x: np.ndarray, arguments: tuple, wide: bool | None) -> np.ndarray:
     """Return function(x, |x|^2, arguments), computed in long double and rounded.
 
-    For `wide` False in double where that does, for None in double alone. Long double is wider than double on x86 alone; NumPy has it everywhere.
+    For `wide` False in double where that does, for None in double alone. Long double is wider than double on x86 alone;
+    NumPy has it everywhere.
     """
 
     def compute(points: np.ndarray, number: Any) -> np.ndarray:

@@ -1,0 +1,133 @@
+"""The work of a run in fixed items, and what is kept of their results, taken in the order of the items.
+
+Items depend on the run alone, never on who works on them: with the order fixed, the sums have the same bits for any
+number of workers.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from infgeo.finite.replicate import finish, run_blocks, run_replicates
+from infgeo.finite.statistics import RunningMean
+from infgeo.finite.task import ReplicateTask
+from infgeo.finite.unit_sums import UnitSums, total
+
+_ITEM_WORK = 2**22  # units × points (and their pairs in deep networks): some 20 ms
+_MOST_ITEMS = 64  # of the replicates of a run, where they are small: enough for many workers
+
+# Replicates first ... last − 1 and, in networks of several blocks, blocks low ... high − 1 of replicate `first`.
+Item = tuple[int, int, int, int]
+
+
+def items_of(task: ReplicateTask, samples: int) -> list[Item]:
+    """Cut a run into items: groups of small networks, or ranges of blocks of large ones."""
+    points, d = task.x.shape
+    if task.blocks > 1:
+        step = max(1, _ITEM_WORK // (task.block * points))
+        ranges = [(low, min(low + step, task.blocks)) for low in range(0, task.blocks, step)]
+        return [(i, i + 1, low, high) for i in range(samples) for low, high in ranges]
+    work = task.width * (points + d)
+    if not task.is_sum:
+        work *= task.width * d // 8 + 1
+    step = max(1, min(-(-samples // _MOST_ITEMS), _ITEM_WORK // work))
+    return [(i, min(i + step, samples), 0, 1) for i in range(0, samples, step)]
+
+
+def run_item(task: ReplicateTask, item: Item) -> Statistics | dict[int, UnitSums]:
+    """Return what a worker hands back: statistics over replicates, or sums over blocks of one replicate by half."""
+    if multiprocessing.parent_process() is not None:
+        # OpenMP's threads do not survive a fork, and more than one for each worker would compete.
+        torch.set_num_threads(1)
+    first, last, low, high = item
+    if task.blocks > 1:
+        return run_blocks(task, first, (low, high))
+    statistics = Statistics()
+    for values in run_replicates(task, first, last):
+        statistics.add(values)
+    return statistics
+
+
+class Statistics:
+    """Running means over replicates, by name."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.means: dict[str, RunningMean] = {}
+
+    def add(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Take in replicates, on the first axis of the values."""
+        for name, value in values.items():
+            self._mean(name).add(value)
+
+    def merge(self, other: Statistics) -> None:
+        """Take in later replicates."""
+        for name, mean in other.means.items():
+            self._mean(name).merge(mean)
+
+    def _mean(self, name: str) -> RunningMean:
+        return self.means.setdefault(name, RunningMean(log=name == "log_mean_det_metric"))
+
+
+class Reduction:
+    """The state of a run after its first `done` items: all that a checkpoint keeps."""
+
+    def __init__(self, task: ReplicateTask, items: list[Item]) -> None:
+        """Start with nothing."""
+        self.task, self.items, self.done = task, items, 0
+        self.statistics = Statistics()
+        self.sums: dict[int, UnitSums] = {}  # of the replicate that is under way
+
+    def add(self, result: Statistics | dict[int, UnitSums]) -> None:
+        """Take in the result of the next item."""
+        index, _, _, high = self.items[self.done]
+        if isinstance(result, Statistics):
+            self.statistics.merge(result)
+        else:
+            for half, sums in result.items():
+                self.sums[half] = total([self.sums[half], sums]) if half in self.sums else sums
+            if high == self.task.blocks:
+                self.statistics.add(finish(self.task, index, [self.sums[half] for half in sorted(self.sums)]))
+                self.sums = {}
+        self.done += 1
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Networks done and in all; blocks where a network is of several."""
+        unit = 3 if self.task.blocks > 1 else 1
+        done, whole = self.items[self.done - 1], self.items[-1]
+        if unit == 1:
+            return done[1], whole[1]
+        return done[0] * self.task.blocks + done[3], whole[1] * self.task.blocks
+
+    def state(self) -> dict[str, Any]:
+        """Return all arrays of the state, by name."""
+        arrays = {
+            f"mean/{name}/{key}": array
+            for name, mean in self.statistics.means.items()
+            for key, array in mean.state.items()
+        }
+        for half, sums in self.sums.items():
+            arrays[f"sums/{half}/units"] = torch.tensor(sums.units).numpy()
+            for key in ("kernel", "packed"):
+                if (array := getattr(sums, key)) is not None:
+                    arrays[f"sums/{half}/{key}"] = array.numpy()
+        return arrays
+
+    def restore(self, done: int, arrays: Mapping[str, Any]) -> None:
+        """Go on from a saved state after `done` items."""
+        nested: dict[str, dict[str, dict[str, Any]]] = {"mean": {}, "sums": {}}
+        for path, array in arrays.items():
+            kind, name, key = path.split("/")
+            nested[kind].setdefault(name, {})[key] = array
+        self.done = done
+        for name, state in nested["mean"].items():
+            self.statistics.means[name] = RunningMean(name == "log_mean_det_metric", state)
+        for half, state in nested["sums"].items():
+            parts = (state.get(key) for key in ("kernel", "packed"))
+            tensors = (None if a is None else torch.from_numpy(a) for a in parts)
+            self.sums[int(half)] = UnitSums(int(state["units"]), *tensors)

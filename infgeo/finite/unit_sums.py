@@ -1,0 +1,185 @@
+"""One hidden layer as sums over its units: drawn block by block, so that memory does not grow with the width.
+
+    n k(x, y) = Σ_j φ(z_j(x)) φ(z_j(y)),   n g = Σ_j φ'(z_j)² w_j w_jᵀ,   n T = Σ_j φ'(z_j) φ''(z_j) w_j w_j w_j
+
+Determinants and R = ‖T‖² − ‖tr T‖² are functions of the sums (see `shallow`). Sums are float64, whatever the units are.
+Small networks are summed many at a time: every array has a first axis for them, of length M.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from infgeo.finite.activation import TorchActivation
+from infgeo.finite.linear_algebra import cholesky, pair_gather, pair_indices, triple_gather, unpack
+from infgeo.finite.local import LocalGeometry, concatenate, flat
+from infgeo.finite.shallow import _ricci_from_tensor
+
+# Units, and units × points, in one pass: they stay in the cache, and the sums of a pass may be float32.
+UNITS_AT_ONCE = 2**11
+_ELEMENTS = 2**15
+# With so many coordinates a point, a product w' a w for each point costs less than the monomials w w do.
+_MANY_COORDINATES = 8
+# Below this ratio of a pivot to its diagonal entry, in units of sqrt(eps), sums have lost half of their digits.
+_ILL = 64
+
+
+@dataclass(frozen=True)
+class UnitSums:
+    """Sums over `units` units of M networks: `kernel` (M, N, N), `packed` (M, rows, N), monomials of g, then of T."""
+
+    units: int
+    kernel: torch.Tensor | None = None
+    packed: torch.Tensor | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by value, not as torch does between processes: shared memory goes with the process that made it."""
+        return _restore, (self.units, *(a if a is None else a.cpu().numpy() for a in (self.kernel, self.packed)))
+
+    def cpu(self) -> UnitSums:
+        """Return the sums on the CPU, where those of all workers are added."""
+        return UnitSums(self.units, *(a if a is None else a.cpu() for a in (self.kernel, self.packed)))
+
+    def __add__(self, other: UnitSums) -> UnitSums:
+        """Return the sums over both."""
+        both = ((self.kernel, other.kernel), (self.packed, other.packed))
+        return UnitSums(self.units + other.units, *(None if a is None or b is None else a + b for a, b in both))
+
+
+def _restore(units: int, *arrays: Any) -> UnitSums:
+    return UnitSums(units, *(a if a is None else torch.from_numpy(a) for a in arrays))
+
+
+def total(parts: Sequence[UnitSums]) -> UnitSums:
+    """Return the sums of all parts, added in order."""
+    result = parts[0]
+    for part in parts[1:]:
+        result = result + part
+    return result
+
+
+def sum_units(
+    activation: TorchActivation,
+    units: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    x: torch.Tensor,
+    kernel: bool,
+    order: int,
+    memory_budget: int,
+) -> UnitSums:
+    """Return the sums of `units` (w (M, u, d), b (M, u)) at x (N, d); `order` 0 leaves out g, 1 takes g, 2 g and T."""
+    count, d = x.shape
+    rows = d * (d + 1) // 2 + (d * (d + 1) * (d + 2) // 6 if order == 2 else 0)
+    done, gram, packed = 0, None, None
+    for weight, bias in units:
+        networks = weight.shape[0]
+        if done == 0:
+            here: dict[str, Any] = {"dtype": torch.float64, "device": x.device}
+            gram = torch.zeros(networks, count, count, **here) if kernel else None
+            packed = torch.zeros(networks, rows, count, **here) if order else None
+        # of the budget: half for the monomials and their products, half for functions of the preactivations
+        most = memory_budget // (2 * x.element_size() * networks)
+        step = max(1, min(UNITS_AT_ONCE // networks, most // (4 * d + 2 * rows)))
+        points = max(1, min(_ELEMENTS // (networks * step), most // (6 * step)))
+        for u in range(0, weight.shape[1], step):
+            w, b = weight[:, u : u + step], bias[:, u : u + step, None]
+            done += w.shape[1]
+            if gram is not None:
+                _add_gram(gram, activation, w, b, x, max(1, most // (4 * step)))
+            if packed is not None and order == 1 and d > _MANY_COORDINATES * count:
+                _add_products(packed, activation, w, b, x)
+            elif packed is not None:
+                _add_monomials(packed, activation, w, b, x, order, points)
+    return UnitSums(done, gram, packed)
+
+
+def _add_gram(
+    gram: torch.Tensor, activation: TorchActivation, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor, points: int
+) -> None:
+    for i in range(0, x.shape[0], points):
+        rows = activation(torch.baddbmm(b, w, x[i : i + points].T.expand(w.shape[0], -1, -1)))
+        for j in range(0, i + 1, points):
+            columns = rows
+            if j < i:
+                columns = activation(torch.baddbmm(b, w, x[j : j + points].T.expand(w.shape[0], -1, -1)))
+            block = torch.bmm(rows.mT, columns)
+            gram[:, i : i + points, j : j + points] += block
+            if j < i:
+                gram[:, j : j + points, i : i + points] += block.mT
+
+
+def _add_monomials(
+    packed: torch.Tensor,
+    activation: TorchActivation,
+    w: torch.Tensor,
+    b: torch.Tensor,
+    x: torch.Tensor,
+    order: int,
+    points: int,
+) -> None:
+    monomials = _monomials(w, order)
+    for p in range(0, x.shape[0], points):
+        z = torch.baddbmm(b, w, x[p : p + points].T.expand(w.shape[0], -1, -1))
+        low = 0
+        for (factor, values), m in zip(activation.products(z, order), monomials, strict=True):
+            packed[:, low : low + m.shape[1], p : p + points].add_(torch.bmm(m, values), alpha=factor)
+            low += m.shape[1]
+
+
+def _monomials(w: torch.Tensor, order: int) -> list[torch.Tensor]:
+    """Return w w (M, rows, u) and, for order 2, w w w, in the packed order of `linear_algebra`.
+
+    The products with w_i of all that comes no earlier than i stand together, in pairs as in triples: no gathering.
+    """
+    columns = w.mT.contiguous()  # (M, d, u)
+    result = [columns]
+    for _ in range(order):
+        lower, d = result[-1], columns.shape[1]
+        # where the monomials whose first index is at least i begin, among those of one degree less
+        starts = [lower.shape[1] - _count(d - i, len(result)) for i in range(d)]
+        rows = [lower.shape[1] - start for start in starts]
+        product = lower.new_empty(lower.shape[0], sum(rows), lower.shape[2])
+        for i, part in enumerate(product.split(rows, dim=1)):
+            torch.mul(lower[:, starts[i] :], columns[:, i : i + 1], out=part)
+        result.append(product)
+    return result[1:]
+
+
+def _count(d: int, degree: int) -> int:
+    """Return the number of monomials of a degree in d variables."""
+    return math.comb(d + degree - 1, degree)
+
+
+def _add_products(
+    packed: torch.Tensor, activation: TorchActivation, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor
+) -> None:
+    d = w.shape[2]
+    i, j = (index.to(w.device) for index in pair_indices(d))
+    for p in range(x.shape[0]):
+        z = torch.baddbmm(b, w, x[p : p + 1].T.expand(w.shape[0], -1, -1))
+        ((factor, values),) = activation.products(z, 1)
+        packed[:, :, p].add_(torch.bmm((w * values).mT, w)[:, i, j], alpha=factor)
+
+
+def geometry_of(
+    packed: torch.Tensor, d: int, order: int, ricci: bool, epsilon: float, memory_budget: int
+) -> tuple[LocalGeometry, torch.Tensor]:
+    """Return the geometry at P points from the means over units (rows, P), and where it has lost half of its digits."""
+    pairs = d * (d + 1) // 2
+    per_point = 8 * (2 * packed.shape[0] + 4 * d * d + (3 * d**3 if order == 2 else 0))
+    blocks, ill = [], []
+    for block in packed.split(max(1, memory_budget // 2 // per_point), dim=1):
+        g = unpack(block[:pairs], pair_gather(d))
+        factor = cholesky(g, epsilon)
+        value: torch.Tensor | None = None
+        if order == 2:
+            value = _ricci_from_tensor(unpack(block[pairs:], triple_gather(d)), factor)
+        elif ricci:
+            value = flat(factor.singular)
+        blocks.append(LocalGeometry(g.permute(2, 0, 1), factor.log_determinant, value))
+        ill.append(factor.smallest_pivot < _ILL * epsilon**0.5)
+    return concatenate(blocks), torch.cat(ill)

@@ -1,0 +1,129 @@
+"""What finite width does according to theory, beside what was observed: bias, spread, and the metric as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from infgeo.errors import InfgeoError
+from infgeo.numeric.finite_width import metric_chi_square, moments_at, predictions
+from infgeo.results import Measurement, Trend
+from infgeo.symbolic.unit_moments import UnitMoments
+from infgeo.validation.comparison import LINEAR_STATISTICS, Series, usable
+from infgeo.validation.simulation import Pooled
+from infgeo.validation.statistics import extrapolate, student_p
+
+# Their variance at width n is known exactly; of all others to leading order in 1/n.
+EXACT_SPREAD = (*LINEAR_STATISTICS, "log_mean_det_metric")
+MOST_DIMENSIONS = 32  # of metrics that are compared as a whole
+FEWEST_UNITS = 20_000  # for chi^2 of a mean over units: a unit's part of the metric is far from normal
+
+
+class Predicted:
+    """The predictions for networks of one layer at all points; `reason` says why there are none."""
+
+    def __init__(self, mlp: Any, specification: Any, points: np.ndarray) -> None:
+        """Integrate the moments of a unit at every point."""
+        self.points, self.moments, self.reason = points, [], ""
+        d = points.shape[1]
+        if mlp.depth > 1 or specification.layers:
+            return
+        scales = (specification.first_scale(d), specification.bias_std)
+        parameters = dict(specification.parameters)
+        try:
+            for x in points:
+                self.moments.append(moments_at(mlp.activation, float(np.linalg.norm(x)), *scales, parameters))
+        except (InfgeoError, OverflowError) as error:
+            self.moments, self.reason = [], f"no prediction for finite width: {error}"
+
+    def __bool__(self) -> bool:
+        return bool(self.moments)
+
+    @property
+    def compares_metric(self) -> bool:
+        """Whether the metric is compared as a whole."""
+        return bool(self) and self.points.shape[1] <= MOST_DIMENSIONS
+
+    def at(self, point: int, width: int) -> Mapping[str, Any]:
+        """Return the predictions at a point, by quantity."""
+        return predictions(self.moments[point], self.points.shape[1], width)
+
+
+def measured(measurements: Sequence[Measurement], predicted: Predicted) -> tuple[Measurement, ...]:
+    """Return the measurements with predicted mean and standard error beside the observed ones."""
+    if not predicted:
+        return tuple(measurements)
+    result = []
+    for one in measurements:
+        known = predicted.at(one.point, one.width)
+        if one.quantity in known:
+            bias, spread = known[one.quantity].bias / one.width, known[one.quantity].variance / one.width / one.samples
+            unit = one.theory if one.quantity == "volume_element" else 1.0
+            one = replace(
+                one, predicted_mean=one.theory + bias * unit, predicted_error=abs(unit) * max(spread, 0) ** 0.5
+            )
+        result.append(one)
+    return tuple(result)
+
+
+def slope_trend(series: Series, predicted: Predicted) -> Trend | None:
+    """Return the coefficient b of b/n that the extrapolation finds, against the prediction."""
+    known = predicted.at(series.point, series.widths[-1]) if predicted else {}
+    if series.quantity not in known or len(series.widths) < 4 or not series.is_random:
+        return None
+    fit = extrapolate(series.widths, series.mean, series.error, series.dofs)
+    expected, value, error = known[series.quantity].bias, float(fit.coefficients[1]), float(fit.errors[1])
+    z = (value - expected) / error
+    p = student_p(z, float(fit.degrees_of_freedom[1]))
+    return Trend(series.quantity, "slope", float(expected), value, error, z, p, True, series.point, "of b/n")
+
+
+def error_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], predicted: Predicted) -> Trend | None:
+    """Return the spread between networks over the predicted one: the geometric mean over points and widths."""
+    kept = usable(quantity, pooled)
+    if not predicted or quantity not in EXACT_SPREAD or quantity == "kernel" or not kept:
+        return None
+    logs, errors, batches = [], [], 0
+    for width, part in kept.items():
+        variances = np.array([predicted.at(i, width)[quantity].variance / width for i in range(len(predicted.points))])
+        entries = variances > 0
+        log_sd, error = part.spread_at(entries)
+        if not np.isfinite([log_sd, error]).all() or not entries.any():
+            return None
+        logs.append(log_sd - 0.5 * np.log(variances[entries]).mean())
+        errors.append(error)
+        batches += part.batches - 1
+    mean, error = float(np.mean(logs)), float(np.sqrt(np.square(errors).sum()) / len(logs))
+    z = mean / error
+    ratio = float(np.exp(mean))
+    return Trend(
+        quantity, "error", 1.0, ratio, ratio * error, z, student_p(z, batches), True, None, "observed/predicted"
+    )
+
+
+def metric_trends(metric: np.ndarray, pooled: Mapping[int, Mapping[str, Pooled]], predicted: Predicted) -> list[Trend]:
+    """Return chi^2 of the whole metric at every point, over all units of all networks, with known covariance."""
+    if not predicted.compares_metric or not all("metric" in parts for parts in pooled.values()):
+        return []
+    units = sum(width * parts["metric"].samples for width, parts in pooled.items())
+    weights = {width: width * parts["metric"].samples / units for width, parts in pooled.items()}
+    mean = np.sum([weights[width] * parts["metric"].mean for width, parts in pooled.items()], axis=0)
+    result = []
+    for i, (x, moments) in enumerate(zip(predicted.points, predicted.moments, strict=True)):
+        if not _regular(moments):
+            continue
+        chi2, freedom = metric_chi_square(np.asarray(mean[i] - metric[i]), x, moments, units)
+        p = float(special.chdtrc(freedom, chi2)) if units >= FEWEST_UNITS else None
+        note = f"over {units:.2g} units"
+        result.append(Trend("metric", "metric", float(freedom), chi2, None, None, p, True, i, note))
+    return result
+
+
+def _regular(moments: UnitMoments) -> bool:
+    """Return whether the units' parts of the metric vary at all, and in every direction."""
+    d_free = (moments.aa[4] - moments.h**2, moments.aa[2], moments.aa[0])
+    return all(value > 0 and np.isfinite(value) for value in d_free)
