@@ -91,9 +91,13 @@ class NumericGeometry:
         """Return the tangent kernel at (x, x), (..., d) -> (...)."""
         return self._call("ntk_diag", X)
 
-    def kernel_distance(self, X: Any, Y: Any = None) -> Any:
-        """Return |Phi(x) - Phi(y)|, (N, d), (M, d) -> (N, M), relatively accurate for neighbouring points too."""
-        return self._call("kernel_distance", X, Y)
+    def kernel_distance(self, X: Any, Y: Any = None, squared: bool = False) -> Any:
+        """Return |Phi(x) - Phi(y)|, (N, d), (M, d) -> (N, M), relatively accurate for neighbouring points too.
+
+        `squared` returns its square, which has derivatives at y = x where the distance has a tip: half its Hessian in y
+        is the metric.
+        """
+        return self._call("kernel_distance", X, Y, squared)
 
     def metric(self, X: Any) -> Any:
         """Return the metric g, (..., d) -> (..., d, d)."""

@@ -72,7 +72,7 @@ def _in_double(function: Callable) -> Callable:
         single = getattr(X, "dtype", None) == np.float32
         if not single:
             return function(X, *others, **parameters)
-        doubles = [None if part is None else np.asarray(part, np.float64) for part in (X, *others)]
+        doubles = [np.asarray(part, np.float64) if hasattr(part, "dtype") else part for part in (X, *others)]
         result = function(*doubles, **parameters)
         return tuple(x.astype(np.float32) for x in result) if isinstance(result, tuple) else result.astype(np.float32)
 

@@ -83,3 +83,25 @@ def test_every_path_has_the_same_diagonal(name, dtype):
             few = np.asarray(function(array(X[:9])))
             assert (few.diagonal() == diagonal[:9]).all()
             assert (np.asarray(function(array(X), array(X[:9]))).diagonal() == diagonal[:9]).all()
+
+
+@pytest.mark.parametrize("name", ["erf", "relu", "gelu"])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_half_the_hessian_of_the_squared_distance_is_the_metric(name, depth):
+    geo = infgeo.MLP(name, depth=depth).numeric(1.3, 0.7, backend="torch")
+    x = torch.tensor([0.4, -0.9, 0.2], dtype=torch.float64)
+
+    def squared(y):
+        return geo.kernel_distance(x[None], y[None], squared=True)[0, 0]
+
+    for transform in (torch.func.hessian, lambda f: torch.func.jacrev(torch.func.jacfwd(f))):
+        assert torch.allclose(transform(squared)(x) / 2, geo.metric(x), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "mpmath"])
+def test_squares_of_distances(backend):
+    geo = infgeo.MLP("gelu").numeric(1.3, 0.7, backend=backend)
+    rows = [[0.5, 1.0], [0.5, 1.0000001], [-2.0, 3.0]]
+    X = {"numpy": np.array, "torch": lambda x: torch.tensor(x, dtype=torch.float64)}.get(backend, lambda x: x)(rows)
+    plain, squares = (np.array(geo.kernel_distance(X, squared=s).tolist(), float) for s in (False, True))
+    assert np.allclose(squares, plain**2, rtol=1e-14, atol=0)

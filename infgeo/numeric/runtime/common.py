@@ -293,13 +293,13 @@ class Geometry:
         if not all(law.derivative_moment for law in self.laws):
             raise DoesNotExist("this network has no tangent kernel: the activation jumps, so E[phi'(u)^2] is infinite")
 
-    def kernel_distance(self, X: Any, Y: Any = None, **parameters: Any) -> Any:
-        """Return |Phi(x) - Phi(y)|, (N, d), (M, d) -> (N, M)."""
+    def kernel_distance(self, X: Any, Y: Any = None, squared: bool = False, **parameters: Any) -> Any:
+        """Return |Phi(x) - Phi(y)|, or its square, which has derivatives at y = x; (N, d), (M, d) -> (N, M)."""
         X, Y = self._rows(X, Y)
         Y = X if Y is None else Y
         layers = self._layers(X, parameters)
         self._check_variances(Y, *layers)
-        return _distance(X, Y, *layers)
+        return _distance(X, Y, *layers, squared)
 
     def _radial(self, X: Any, parameters: dict[str, Any], function: Callable) -> Any:
         X = _points(X)

@@ -254,12 +254,14 @@ def _gram(X: jax.Array, Y: jax.Array | None, layers: Sequence[Any], scalars: tup
     return results if wanted == "both" else results[0]
 
 
-def _distance(X: jax.Array, Y: jax.Array, layers: Sequence[Any], scalars: tuple) -> jax.Array:
-    """Return |Phi(x) - Phi(y)| for every pair of rows."""
+def _distance(X: jax.Array, Y: jax.Array, layers: Sequence[Any], scalars: tuple, squared: bool) -> jax.Array:
+    """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows."""
     # XLA rearranges what makes residuals exact: single precision would lose them.
     wide = [Z.astype(np.float64) for Z in (X, Y)] if jax.config.read("jax_enable_x64") else [X, Y]
     squares = _pair_layers(layers, _pairs(*wide), scalars, "distance")[0].delta
-    return _sqrt(_positive(squares)).astype(jnp.result_type(X, Y))
+    # The derivative of a maximum where both are equal would be a half.
+    squares = jnp.where(squares < 0, 0, squares)
+    return (squares if squared else _sqrt(squares)).astype(jnp.result_type(X, Y))
 
 
 # What coincident pairs are replaced by in formulas that are singular there, so that no gradient is 0 * inf.

@@ -157,8 +157,8 @@ def _gram(X: list, Y: list | None, layers: Sequence[Any], scalars: tuple, wanted
     return result
 
 
-def _distance(X: list, Y: list, layers: Sequence[Any], scalars: tuple) -> Any:
-    """Return |Phi(x) - Phi(y)| for every pair of points, a mpmath.matrix (N, M)."""
+def _distance(X: list, Y: list, layers: Sequence[Any], scalars: tuple, squared: bool) -> Any:
+    """Return |Phi(x) - Phi(y)|, or its square, for every pair of points, a mpmath.matrix (N, M)."""
     result = mpmath.matrix(len(X), len(Y))
     for i, x in enumerate(X):
         for j, y in enumerate(Y):
@@ -166,7 +166,7 @@ def _distance(X: list, Y: list, layers: Sequence[Any], scalars: tuple) -> Any:
                 continue
             with mpmath.workdps(mpmath.mp.dps + _lost_digits(x, y)):
                 features, _ = _pair_layers(layers, _pair(x, y), scalars, "distance")
-                distance = mpmath.sqrt(_positive(features.delta))
+                distance = _positive(features.delta) if squared else mpmath.sqrt(_positive(features.delta))
             result[i, j] = +distance
     return result
 

@@ -263,8 +263,8 @@ def _sum_squares(X: np.ndarray) -> np.ndarray:
     return np.square(X).sum(axis=-1)
 
 
-def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tuple) -> np.ndarray:
-    """Return |Phi(x) - Phi(y)| for every pair of rows, some rows at a time."""
+def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tuple, squared: bool) -> np.ndarray:
+    """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows, some rows at a time."""
     step = max(1, 2**13 // (len(Y) + 1))
     result = np.empty((len(X), len(Y)), X.dtype)
     wide = any(layer.law and layer.law.exponential for layer in layers)
@@ -273,8 +273,8 @@ def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tupl
         layers, X, Y = _exact_layers(layers), X.astype(wider), Y.astype(wider)
     for start in range(0, len(X), step):
         pairs = _pairs(X[start : start + step], Y)
-        squared = _pair_layers(layers, pairs, scalars, "distance")[0].delta
-        result[start : start + step] = np.sqrt(_positive(squared))
+        squares = _positive(_pair_layers(layers, pairs, scalars, "distance")[0].delta)
+        result[start : start + step] = squares if squared else np.sqrt(squares)
     return result
 
 

@@ -1,0 +1,250 @@
+"""The formulas of a network as source text: laws of activations, functions of |x|, layers, conditions."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from sympy import Eq, Expr, Integer, Symbol, exp, false
+from sympy.logic.boolalg import Boolean
+from sympy.printing.pycode import PythonCodePrinter
+
+from infgeo.conventions import Delta, c, d, delta, omega, p, q, s
+from infgeo.conventions import variance as v
+from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, SingularMetric
+from infgeo.numeric.cosine_form import cosine_form
+from infgeo.numeric.in_place import block_source
+from infgeo.numeric.printing import WIDE, Backend, function_source, scalar_source
+from infgeo.symbolic.difference import difference_program
+from infgeo.symbolic.dual import Dual, dual
+from infgeo.symbolic.existence import degenerate_at_origin
+from infgeo.symbolic.exponentials import grows, paired
+from infgeo.symbolic.layers import Residual, RMSNorm, parameters_of
+from infgeo.symbolic.program import Program
+from infgeo.symbolic.simplify import tidy
+
+if TYPE_CHECKING:
+    from infgeo.symbolic.activation import Activation
+    from infgeo.symbolic.network import MLP
+
+# Backends whose Gram matrices are computed in blocks.
+IN_BLOCKS = ("numpy", "torch")
+
+
+def laws(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
+    """Return the formulas of the activations, a law for each."""
+    own = own_parameters(mlp)
+    numbers = _law_names(mlp)
+    sections = []
+    for activation, suffix in numbers.items():
+        sections += _law(dual(activation), own, suffix, backend, notes)
+    names = ", ".join(f"_LAW{suffix}" for suffix in numbers.values())
+    return [*sections, f"_LAWS = [{names}]"]
+
+
+def _law_names(mlp: MLP) -> dict[Activation, str]:
+    """Return the suffix of the names of each activation's formulas: none where there is one activation."""
+    distinct = list(dict.fromkeys(layer.activation for layer in mlp.with_weights))
+    return {activation: f"_{i}" if len(distinct) > 1 else "" for i, activation in enumerate(distinct, start=1)}
+
+
+def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> list[str]:
+    """Return the formulas of one activation, and the law that holds them."""
+    pair = [p, q, c, Delta]
+    numpy = backend.name == "numpy"
+
+    def formula(name: str, expr: Expr, arguments: list[Symbol], doc: str) -> str:
+        expr = paired(expr) if numpy else expr
+        return function_source(f"_{name}{suffix}", Program((), {"value": expr}), arguments, own, backend, doc)
+
+    formulas = [
+        formula("kernel", dual.kernel, pair, "E[phi(u) phi(v)]"),
+        formula("moment", dual.m, [v], "E[phi(u)^2]"),
+        _difference(dual, own, suffix, backend, notes),
+    ]
+    members = [f"{name}=_{name}{suffix}" for name in ("kernel", "moment", "difference")]
+    # The kernel of phi' only where its diagonal m0 is finite (m0 raises elsewhere).
+    optional = {
+        "derivative_kernel": ("E[phi'(u) phi'(v)]", pair, lambda: dual.m0 is not None and dual.derivative_kernel),
+        "derivative_moment": ("E[phi'(u)^2]", [v], lambda: dual.m0),
+    }
+    if backend.differentiable:
+        # For its derivatives at coincident points.
+        optional |= {
+            "derivative_slope": ("The derivative of E[phi'(u)^2]", [v], lambda: tidy(dual.m0.diff(v))),
+            "second_moment": ("E[phi''(u)^2]", [v], lambda: dual.derivative.m0),
+            "second_slope": ("The derivative of E[phi''(u)^2]", [v], lambda: tidy(dual.derivative.m0.diff(v))),
+        }
+    for name, (doc, arguments, derive) in optional.items():
+        try:
+            expr = derive()
+        except InfgeoError as error:
+            members.append(f"{name}=None")
+            if name == "derivative_moment":
+                notes.append(f"No tangent kernel: {error}.")
+            continue
+        formulas.append(formula(name, expr, arguments, doc))
+        members.append(f"{name}=_{name}{suffix}")
+    if numpy:
+        members += [f"grows={grows(dual.kernel)}", f"exponential={dual.kernel.has(exp)}"]
+    if dual.growth is None:
+        members.append("growth=None")
+    else:
+        names = ", ".join(symbol.name for symbol in own)
+        members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")
+    if backend.name in IN_BLOCKS:
+        tangent = "derivative_kernel=None" not in members
+        if tangent:
+            formulas.append(_derivative_difference(dual, own, suffix, backend))
+        members.append(f"derivative_difference={f'_derivative_difference{suffix}' if tangent else None}")
+        formulas += _block_formulas(dual, own, suffix, tangent, backend, members)
+    law = "\n".join(f"    {member}," for member in members)
+    return [*formulas, f"_LAW{suffix} = SimpleNamespace(\n{law}\n)"]
+
+
+def _block_formulas(
+    dual: Dual, own: tuple[Symbol, ...], suffix: str, tangent: bool, backend: Backend, members: list[str]
+) -> list[str]:
+    """Return the kernel, and with the derivative's where there is one, in place on blocks; adds to `members`."""
+    outputs = [dual.kernel]
+    if tangent:
+        outputs += [dual.derivative_kernel, dual.derivative_kernel * c]
+    outputs = [paired(output) for output in outputs] if backend.name == "numpy" else outputs
+    extra, outputs = cosine_form(outputs) or (None, outputs)
+    names = ", ".join(symbol.name for symbol in own)
+    members.append("extra=None" if extra is None else f"extra=lambda {names}: {scalar_source(extra, backend)}")
+    wanted = {"kernel": (outputs[:1], "E[phi(u) phi(v)], in place")}
+    if tangent:
+        wanted["pair"] = (outputs[:2], "E[phi(u) phi(v)] and E[phi'(u) phi'(v)], in place")
+        wanted["first"] = (outputs[::2], "E[phi(u) phi(v)] and E[phi'(u) phi'(v)] Cov(u, v), in place")
+    sources = []
+    for name, (exprs, doc) in wanted.items():
+        source, count = block_source(f"_{name}_block{suffix}", exprs, own, backend, doc)
+        sources.append(source)
+        needs_sine = any(expr.has(Delta) for expr in exprs)
+        members += [
+            f"{name}_block=_{name}_block{suffix}",
+            f"{name}_buffers={count}",
+            f"{name}_has_sine={needs_sine}",
+        ]
+    return sources
+
+
+def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> str:
+    """Return the source of `_difference`: free of cancellation where the kernel's form allows it."""
+    by_subtraction = f"_difference{suffix} = _by_subtraction(_kernel{suffix}, _moment{suffix})"
+    if backend.name == "mpmath":
+        return by_subtraction
+    try:
+        program = difference_program(dual.kernel)
+    except NoClosedForm as error:
+        notes.append(f"kernel_distance subtracts kernels and loses digits for neighbouring points ({error}).")
+        return by_subtraction
+    arguments = [p, q, omega, delta, c, Delta]
+    doc = "E[(phi(u) - phi(v))^2] and E[phi(u)^2 - phi(v)^2], free of cancellation"
+    return function_source(f"_difference{suffix}", program, arguments, own, backend, doc)
+
+
+def _derivative_difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend) -> str:
+    """Return the source of `_derivative_difference`, for tangent kernels of close pairs; it is None without a form."""
+    try:
+        program = difference_program(dual.derivative_kernel)
+    except NoClosedForm:
+        return f"_derivative_difference{suffix} = None"
+    doc = "E[(phi'(u) - phi'(v))^2] and E[phi'(u)^2 - phi'(v)^2], free of cancellation"
+    arguments = [p, q, omega, delta, c, Delta]
+    return function_source(f"_derivative_difference{suffix}", program, arguments, own, backend, doc)
+
+
+def radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
+    """Return the formulas of the metric in s = |x|^2; without a metric, functions that say so."""
+    scalars = [d, *mlp.parameters]
+    numpy = backend.name == "numpy"
+    try:
+        program = mlp.float_program if numpy else mlp.metric_program
+    except (MetricDoesNotExist, SingularMetric) as error:
+        notes.append(f"No metric: {error}.")
+        message = f"raise DoesNotExist({str(error)!r})"
+        return [
+            f"def {name}(s, *scalars):\n    {message}"
+            for name in ("_metric_parts", "_log_metric", "_metric_coefficient", "_ricci_scalar")
+        ]
+    backend = WIDE if numpy else backend
+    curvature = "R_float" if "R_float" in program.outputs else "R"
+    deep = len(mlp.layers) > 1
+    formulas = [
+        function_source(name, program.select(outputs), [s], scalars, backend, doc, deep)
+        for name, outputs, doc in (
+            ("_metric_parts", ["A", "shear", "eta"], "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
+            ("_ricci_scalar", [curvature], "The Ricci scalar"),
+        )
+    ]
+    if "log_A" in program.outputs:
+        doc = "log A, also where A overflows"
+        formulas.append(function_source("_log_metric", program.select(["log_A"]), [s], scalars, backend, doc))
+    else:
+        formulas.append("_log_metric = None")
+    if backend.differentiable:
+        # For its derivatives at x = 0; elsewhere s B/A and x/|x| do.
+        doc = "B of g = A I + B x x^T"
+        formulas.append(function_source("_metric_coefficient", program.select(["B"]), [s], scalars, backend, doc))
+    return formulas
+
+
+def network_source(mlp: MLP, backend: Backend) -> str:
+    """Return the source of `_network`, which makes the layers from d and the values of the parameters."""
+    names, lines = _law_names(mlp), []
+    scale = 1 / d if mlp.input_scale else Integer(1)
+    for i, layer in enumerate(mlp.layers):
+        if isinstance(layer, RMSNorm):
+            # The mean square of the input is |x|^2 / d.
+            unit = d if i == 0 else Integer(1)
+            arguments, name = [unit * layer.epsilon, unit], "_rms_norm("
+        else:
+            arguments, name = (
+                [scale * layer.weight_std**2, layer.bias_std**2],
+                f"_dense(_LAW{names[layer.activation]}, ",
+            )
+            scale = Integer(1)
+        if isinstance(layer, Residual):
+            name = name.replace("_dense", "_residual")
+            arguments += [layer.skip**2, layer.branch**2]
+        lines.append(name + ", ".join(scalar_source(part, backend) for part in arguments) + ")")
+    runs = [(line, len(list(group))) for line, group in groupby(lines)]
+    parts = [f"[{line}]" + (f" * {count}" if count > 1 else "") for line, count in runs]
+    arguments_ = ", ".join(["d", *(symbol.name for symbol in mlp.parameters)])
+    body = "\n        + ".join(parts)
+    return (
+        f'def _network({arguments_}):\n    """The layers, with their variances."""\n    return (\n        {body}\n    )'
+    )
+
+
+def vanishing_source(mlp: MLP) -> str:
+    """Return the source of the condition under which the metric vanishes at x = 0: that some scales are 0."""
+    own = set(own_parameters(mlp))
+    condition = degenerate_at_origin(mlp.layers)
+    # That an expression of the activation's own parameters is 0 is not a question for floats.
+    condition = condition.xreplace({part: false for part in condition.atoms(Eq) if part.free_symbols & own})
+    if condition == false:
+        return "None"
+    return f"lambda {', '.join(['d', *(symbol.name for symbol in mlp.parameters)])}: {_Conditions().doprint(condition)}"
+
+
+class _Conditions(PythonCodePrinter):
+    """Prints conditions on scalars that may be arrays without dimension."""
+
+    def _print_And(self, expr: Boolean) -> str:
+        return " & ".join(f"({self._print(part)})" for part in expr.args)
+
+    def _print_Or(self, expr: Boolean) -> str:
+        return " | ".join(f"({self._print(part)})" for part in expr.args)
+
+
+def bound_of(symbol: Symbol) -> str:
+    """Return the bound on a parameter that its assumptions state."""
+    return "> 0" if symbol.is_positive else ">= 0" if symbol.is_nonnegative else ""
+
+
+def own_parameters(mlp: MLP) -> tuple[Symbol, ...]:
+    """Return the parameters of the activations."""
+    return parameters_of(mlp.layers)[1]
