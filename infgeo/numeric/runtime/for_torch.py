@@ -224,9 +224,7 @@ def _gram_of_all_pairs(
     return results if wanted == "both" else results[0]
 
 
-def _distance(
-    X: torch.Tensor, Y: torch.Tensor, layers: Sequence[Any], scalars: tuple, squared: bool
-) -> torch.Tensor:
+def _distance(X: torch.Tensor, Y: torch.Tensor, layers: Sequence[Any], scalars: tuple, squared: bool) -> torch.Tensor:
     """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows."""
     squares = _positive(_pair_layers(layers, _pairs(X, Y), scalars, "distance")[0].delta)
     return squares if squared else _sqrt(squares)
