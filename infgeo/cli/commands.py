@@ -39,11 +39,13 @@ def emit(arguments: Namespace) -> int:
     from infgeo.symbolic.network import MLP
 
     mlp = MLP(arguments.activation, depth=arguments.depth)
+    if arguments.output is not None:
+        check_writable(arguments.output)
+    source = source_of(mlp, arguments.backend, arguments.certificate)
     if arguments.output is None:
-        print(source_of(mlp, arguments.backend), end="")
+        print(source, end="")
         return 0
-    check_writable(arguments.output)
-    write_whole(arguments.output, source_of(mlp, arguments.backend).encode())
+    write_whole(arguments.output, source.encode())
     print(f"wrote {arguments.output}", file=sys.stderr)
     return 0
 

@@ -102,6 +102,12 @@ def build() -> Parser:
     emit.add_argument("activation", metavar="ACTIVATION", help=ACTIVATION)
     emit.add_argument("--backend", choices=("numpy", "torch", "jax", "mpmath"), default="numpy")
     emit.add_argument("--depth", type=positive, default=1)
+    emit.add_argument(
+        "--certificate",
+        choices=("required", "stated", "none"),
+        help="measure every function against 50 digits and refuse one that misses its bound, or only state its error, or"
+        " measure nothing (default: required for numpy, stated for torch, none for jax)",
+    )
     emit.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
 
     validate = command("validate", "compare the closed forms with simulated networks of finite width")
