@@ -105,7 +105,7 @@ def build() -> Parser:
     emit.add_argument(
         "--certificate",
         choices=("required", "stated", "none"),
-        help="measure every function against 50 digits and refuse one that misses its bound, or only state its error, or"
+        help="measure every function against 50 digits and refuse one that misses its bound, or state its error, or"
         " measure nothing (default: required for numpy, stated for torch, none for jax)",
     )
     emit.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
