@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from sympy import Expr, Integer, Max, Pow, count_ops, expand, nan, oo, re, zoo
+from sympy import Expr, Integer, Max, Pow, count_ops, expand, nan, oo, zoo
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
-from infgeo.symbolic.activation import FACTOR_SIGN, Activation, Term, differentiate, squared
+from infgeo.symbolic.activation import FACTOR_SIGN, Activation, Term, differentiate, real_part, squared
 from infgeo.symbolic.diagonal import gathered
 from infgeo.symbolic.expectation import expectation
 from infgeo.symbolic.simplify import FACTOR_LIMIT, tidy
@@ -42,7 +42,8 @@ class Dual:
     def growth(self) -> Expr | None:
         """The a of activations that grow like exp(a z^2), or may: E[phi^2] is finite where 4 a v < 1; else None."""
         # sin(z^2) is made of terms whose decay is imaginary.
-        growth = [-re(term.decay) for term in self.terms if not re(term.decay).is_nonnegative]
+        decays = [real_part(term.decay) for term in self.terms]
+        growth = [-decay for decay in decays if not decay.is_nonnegative]
         return Max(*growth) if growth else None
 
     @cached_property

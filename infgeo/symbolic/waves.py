@@ -28,7 +28,6 @@ from sympy import (
     binomial,
     cos,
     exp,
-    expand_complex,
     factorial,
     factorial2,
     sin,
@@ -36,7 +35,7 @@ from sympy import (
 )
 
 from infgeo.conventions import Delta, c, p, q
-from infgeo.symbolic.activation import FACTOR_ONE, Term
+from infgeo.symbolic.activation import FACTOR_ONE, Term, parts_of
 
 HALF = Rational(1, 2)
 
@@ -65,8 +64,8 @@ class Waves:
             return False
         if f.decay.has(I) or g.decay.has(I):
             return False
-        wave = _Wave((f.decay, g.decay), (_parts(f.slope), _parts(g.slope)))
-        x, y = _parts(f.coefficient * g.coefficient)
+        wave = _Wave((f.decay, g.decay), (parts_of(f.slope), parts_of(g.slope)))
+        x, y = parts_of(f.coefficient * g.coefficient)
         if wave.conjugate() in self.sums:
             wave, y = wave.conjugate(), -y
         powers = self.sums.setdefault(wave, {})
@@ -77,11 +76,6 @@ class Waves:
     def total(self) -> Expr:
         """Return the real part of the sum of expectations; the imaginary parts of a real activation cancel."""
         return Add(*[_expectation(wave, powers) for wave, powers in self.sums.items()])
-
-
-@lru_cache(maxsize=4096)
-def _parts(value: Expr) -> tuple[Expr, Expr]:
-    return expand_complex(value).as_real_imag() if value.has(I) else (value, Integer(0))
 
 
 def _expectation(wave: _Wave, powers: dict[tuple[int, int], tuple[Expr, Expr]]) -> Expr:
