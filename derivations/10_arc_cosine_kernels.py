@@ -8,11 +8,13 @@
 #    \frac{\pi - \theta}{\sin\theta}, $$
 #
 # with the angle $\theta$ between $x$ and $y$: the family of Y. Cho & L. K. Saul, *Kernel methods for deep learning*,
-# NIPS 22 (2009). Their *Analysis and extension of arc-cosine kernels for large margin classification* (arXiv 1112.3712)
-# studies its geometry. By its abstract it has the metric, the curvature and the volume element, and finds that the
-# simplest kernel of the family has none. Here all of it is derived anew, for all degrees at once; the normalisation and
-# the sign of the curvature (positive on spheres) are ours. The last section is about the metric of C. J. C. Burges,
-# *Geometry and invariance in kernel based methods* (1999).
+# NIPS 22 (2009). Equations 4 to 7 there define $J_n$, in the account of the docstring of GPflow's `ArcCosine`
+# (`gpflow/kernels/misc.py`), whose $J_0$, $J_1$ and $J_2$ are those of section 10.1. Their *Analysis and extension of
+# arc-cosine kernels for large margin classification* (arXiv 1112.3712) studies its geometry. By its abstract it has the
+# metric, the curvature and the volume element, and finds that the simplest kernel of the family has none. Here all of
+# it is derived anew, for all degrees at once; the normalisation and the sign of the curvature (positive on spheres) are
+# ours. The last section is about the metric of C. J. C. Burges, *Geometry and invariance in kernel based methods*
+# (1999).
 
 # %%
 from itertools import product

@@ -30,6 +30,7 @@ from sympy import (
     erfc,
     exp,
     expand,
+    expand_complex,
     im,
     oo,
     pi,
@@ -308,6 +309,21 @@ def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
     if undefined:
         raise InvalidInput(f"activation {result} contains the undefined function {min(map(str, undefined))}")
     return Activation(str(result), result, "user-defined")
+
+
+def parts_of(value: Expr) -> tuple[Expr, Expr]:
+    """Return real and imaginary part, where symbols without assumptions, of a user's parameters, stand for numbers."""
+    plain = {symbol: Dummy(symbol.name, real=True) for symbol in value.free_symbols if symbol.is_real is None}
+    back = {dummy: symbol for symbol, dummy in plain.items()}
+    if not value.has(I):
+        return value, ZERO
+    real, imaginary = expand_complex(value.xreplace(plain)).as_real_imag()
+    return real.xreplace(back), imaginary.xreplace(back)
+
+
+def real_part(value: Expr) -> Expr:
+    """Return the real part, where symbols without assumptions stand for real numbers."""
+    return parts_of(value)[0]
 
 
 def check_parameter_name(name: str, owner: str) -> None:

@@ -42,6 +42,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import mpmath
 import sympy as sp
 from sympy.codegen.cfunctions import expm1, log1p
 
@@ -64,8 +65,10 @@ from infgeo.symbolic.kernel_forms import (
 )
 from infgeo.symbolic.primitives import exp_difference, ratio, sin_minus_theta_cos, where_nonnegative
 from infgeo.symbolic.program import Program
+from infgeo.symbolic.simplify import FACTOR_LIMIT, longer
 
 _LARGE = 16  # (p + q)/h beyond which c theta_h is split off as pi c/2 + B_h - S: both forms lose < 1 digit there
+LONGEST = 10000  # operations of a kernel
 _APART = 32  # a plain difference of angles is used where it loses less than a factor of 32
 
 
@@ -109,8 +112,11 @@ def difference_program(kernel: sp.Expr) -> Program:
     kernel = sp.sympify(kernel)
     if kernel.has(sp.Float):
         raise NoClosedForm(f"kernel {kernel} contains floating-point constants; give exact rationals (sympy.nsimplify)")
+    if longer(kernel, LONGEST):
+        raise NoClosedForm(f"the kernel has more than {LONGEST} operations")
+    even = longer(kernel, FACTOR_LIMIT) and _even_at_a_point(kernel)
     kernel = normalise(kernel)
-    builder = _Builder(kernel)
+    builder = _Builder(kernel, even)
     large = kernel
     for angle in sorted(kernel.atoms(Angle), key=sp.default_sort_key):
         if angle.args[0] == 0:
@@ -135,18 +141,33 @@ def difference_program(kernel: sp.Expr) -> Program:
     return Program(tuple(builder.live(distance, moment)), {"squared_distance": distance, "moment_difference": moment})
 
 
+def _even_at_a_point(kernel: sp.Expr) -> bool:
+    """Return whether a long kernel has the same value at c and -c to 40 digits at one point (expanding is slow)."""
+    symbols = sorted(kernel.free_symbols | {P, Q, C, DELTA}, key=lambda symbol: symbol.name)
+    at = {P: sp.Rational(7, 9), Q: sp.Rational(9, 11), C: sp.Rational(3, 8)}
+    at[DELTA] = at[P] * at[Q] - at[C] ** 2
+    values = [at.get(symbol, sp.Rational(5, 7 + i)) for i, symbol in enumerate(symbols)]
+    mirrored = [-value if symbol == C else value for symbol, value in zip(symbols, values, strict=True)]
+    function = sp.lambdify(symbols, kernel, "mpmath", cse=True)
+    with mpmath.workdps(50):
+        here, there = (function(*(mpmath.mpf(x.p) / x.q for x in point)) for point in (values, mirrored))
+        return bool(abs(here - there) <= mpmath.mpf(10) ** -40 * abs(here)) and kernel.has(C)
+
+
 class _Builder:
     """Turns an expression into its `_Square`, one binding per distinct operation."""
 
-    def __init__(self, kernel: sp.Expr) -> None:
+    def __init__(self, kernel: sp.Expr, even: bool) -> None:
         names = {symbol.name for symbol in kernel.free_symbols}
         exclude = [sp.Symbol(name, real=True) for name in names]
         self._names = sp.numbered_symbols("t", real=True, exclude=exclude)
         self._bound: dict[sp.Expr, sp.Symbol] = {}
         self._squares: dict[sp.Expr, _Square] = {}
-        reflected = kernel.subs(C, -C).replace(Angle, lambda h: -Angle(h))
-        reflected = reflected.replace(Arctangent, lambda y, x: -Arctangent(-y, x))
-        self.even = bool(sp.expand(kernel - reflected) == 0) and kernel.has(C)
+        if not longer(kernel, FACTOR_LIMIT):
+            reflected = kernel.subs(C, -C).replace(Angle, lambda h: -Angle(h))
+            reflected = reflected.replace(Arctangent, lambda y, x: -Arctangent(-y, x))
+            even = bool(sp.expand(kernel - reflected) == 0) and kernel.has(C)
+        self.even = even
         self.fragile = kernel.has(Arctangent)
         self.c, self.delta = C, delta
         if self.even:

@@ -12,14 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from sympy import Expr, Integer, Max, count_ops, expand, nan, oo, re, zoo
+from sympy import Expr, Integer, Max, Pow, count_ops, expand, nan, oo, zoo
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
-from infgeo.symbolic.activation import FACTOR_SIGN, Activation, Term, differentiate, squared
+from infgeo.symbolic.activation import FACTOR_SIGN, Activation, Term, differentiate, real_part, squared
+from infgeo.symbolic.diagonal import gathered
 from infgeo.symbolic.expectation import expectation
-from infgeo.symbolic.simplify import tidy
+from infgeo.symbolic.simplify import FACTOR_LIMIT, tidy
 
 EXPAND_LIMIT = 5000  # operations
 _COINCIDENCE = {p: v, q: v, c: v, Delta: 0}
@@ -41,7 +42,8 @@ class Dual:
     def growth(self) -> Expr | None:
         """The a of activations that grow like exp(a z^2), or may: E[phi^2] is finite where 4 a v < 1; else None."""
         # sin(z^2) is made of terms whose decay is imaginary.
-        growth = [-re(term.decay) for term in self.terms if not re(term.decay).is_nonnegative]
+        decays = [real_part(term.decay) for term in self.terms]
+        growth = [-decay for decay in decays if not decay.is_nonnegative]
         return Max(*growth) if growth else None
 
     @cached_property
@@ -52,11 +54,21 @@ class Dual:
         )
 
     @cached_property
+    def value(self) -> Expr:
+        """E[phi(u) phi(v)], as the expectation was built."""
+        return expectation(self.terms, self.terms)
+
+    @cached_property
     def kernel(self) -> Expr:
         """E[phi(u) phi(v)]."""
-        value = expectation(self.terms, self.terms)
-        # Products of high powers of sums, as those of (z + 1)^30 exp(-z^2), stay as they are.
-        return tidy(expand(value)) if count_ops(value, visual=False) < EXPAND_LIMIT else value
+        # Products of high powers of sums, as those of (z + 1)^30 exp(-z^2), stay as they are, and so do quotients
+        # that are longer written out.
+        size = count_ops(self.value, visual=False)
+        quotients = any(part.exp.is_negative for part in self.value.atoms(Pow))
+        if size > (FACTOR_LIMIT if quotients else EXPAND_LIMIT):
+            return self.value
+        written = tidy(expand(self.value))
+        return self.value if quotients and count_ops(written, visual=False) > 4 * size else written
 
     @cached_property
     def derivative_kernel(self) -> Expr:
@@ -119,8 +131,9 @@ def _diagonal(law: Dual) -> Expr:
     """Return the expectation of the square of a sum of terms: over one variable, where the square is one again."""
     squares = squared(law.terms)
     if squares is None:
-        return law.kernel.subs(_COINCIDENCE)
-    return expectation(squares, (Term(Integer(1)),)).subs(_COINCIDENCE)
+        # Not of the kernel in its printed form, which may be expanded.
+        return gathered(law.value.subs(_COINCIDENCE))
+    return gathered(expectation(squares, (Term(Integer(1)),)).subs(_COINCIDENCE))
 
 
 @lru_cache(maxsize=256)

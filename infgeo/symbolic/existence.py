@@ -27,7 +27,6 @@ from sympy import (
     Poly,
     count_ops,
     exp,
-    expand_complex,
     factor,
     false,
     fraction,
@@ -43,6 +42,7 @@ from sympy.logic.boolalg import Boolean, BooleanFunction
 from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
+from infgeo.symbolic.activation import real_part
 from infgeo.symbolic.dual import Dual
 from infgeo.symbolic.simplify import tidy
 
@@ -219,7 +219,7 @@ def _vanishes_at_origin(law: Dual) -> Boolean:
     """Return whether both one-sided limits of a sum of terms at z = 0 vanish."""
     plain = sum((t.coefficient for t in law.terms if t.power == 0 and t.factor.kind == "one"), ZERO)
     # Sines are terms with complex coefficients.
-    return And(Eq(factor(expand_complex(plain)), 0), Eq(law.jump, 0))
+    return And(Eq(factor(real_part(plain)), 0), Eq(law.jump, 0))
 
 
 def zeros_and_poles(expr: Expr) -> Boolean:

@@ -41,6 +41,7 @@ from sympy import (
 from infgeo.conventions import Delta, c, p, q
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.activation import FACTOR_DELTA, FACTOR_ONE, Factor, Term, derivative_of_factor
+from infgeo.symbolic.waves import Waves
 
 HALF = Rational(1, 2)
 NESTED_POWERS = 8
@@ -78,9 +79,12 @@ def expectation(left: Sequence[Term], right: Sequence[Term]) -> Expr:
     Raises NoClosedForm where a pair of terms leads outside the elementary functions.
     """
     total: Expr = Integer(0)
+    waves = Waves()
     for f in left:
         for g in right:
             product = _Product((f.power, g.power), (f.decay, g.decay), (f.slope, g.slope), (f.factor, g.factor))
+            if waves.take(f, g):
+                continue
             try:
                 total += f.coefficient * g.coefficient * _integral(product)
             except NoClosedForm as error:
@@ -90,7 +94,7 @@ def expectation(left: Sequence[Term], right: Sequence[Term]) -> Expr:
                 ) from None
     if total.has(I):
         total = _real(total)
-    return total
+    return total + waves.total()
 
 
 def _real(expr: Expr) -> Expr:

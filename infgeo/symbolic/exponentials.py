@@ -6,6 +6,7 @@ from sympy import Add, Expr, Integer, Mul, exp, expand
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.symbolic.primitives import exp_difference
+from infgeo.symbolic.simplify import FACTOR_LIMIT, longer
 
 
 def paired(expr: Expr) -> Expr:
@@ -24,13 +25,18 @@ def _paired_sum(total: Expr) -> Expr:
     result: list[Expr] = []
     while terms:
         coefficient, exponent = terms.pop(0)
-        opposite = [i for i, (other, x) in enumerate(terms) if expand(coefficient + other) == 0 and x != exponent]
+        opposite = [i for i, (other, x) in enumerate(terms) if x != exponent and _opposite(coefficient, other)]
         if not opposite:
             result.append(coefficient * exp(exponent))
             continue
         _, other = terms.pop(opposite[0])
         result.append(coefficient * exp_difference(exponent, other, expand(exponent - other)))
     return Add(*result)
+
+
+def _opposite(left: Expr, right: Expr) -> bool:
+    total = left + right
+    return total == 0 or (not longer(total, FACTOR_LIMIT) and expand(total) == 0)
 
 
 def _split(term: Expr) -> tuple[Expr, Expr]:

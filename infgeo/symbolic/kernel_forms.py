@@ -7,6 +7,8 @@ numerically have cancelled symbolically (see `difference`).
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import sympy as sp
 
 from infgeo.conventions import Delta as DELTA
@@ -40,6 +42,7 @@ class Bulge(sp.Function):
     nargs = 1
 
 
+@lru_cache(maxsize=4096)
 def reduced(polynomial: sp.Expr) -> sp.Expr:
     """Write c^2 as p q - Delta, so that what cancels in a radicand or denominator does so symbolically."""
     if not polynomial.is_polynomial(P, Q, C, DELTA) or not isinstance(polynomial, sp.Add):
@@ -50,6 +53,7 @@ def reduced(polynomial: sp.Expr) -> sp.Expr:
     return result if result.has(DELTA) else sp.factor(result)
 
 
+@lru_cache(maxsize=65536)
 def normalise(e: sp.Expr) -> sp.Expr:
     """Reduce radicands, turn inverse circular functions into atan2, and name the angles theta_h."""
     if e.is_Atom:

@@ -74,9 +74,10 @@ def matern(nu: object, length_scale: object = LENGTH_SCALE) -> Kernel:
 
 
 def arc_cosine(order: int) -> Kernel:
-    """Return the arc-cosine kernel (1/pi) |x|^n |y|^n J_n(theta) = 2 E[(w.x)_+^n (w.y)_+^n] (Cho & Saul 2009).
+    """Return the arc-cosine kernel (1/pi) |x|^n |y|^n J_n(theta) = 2 E[(w.x)_+^n (w.y)_+^n].
 
-    Order 0 has no metric, order 1 is flat.
+    Order 0 has no metric, order 1 is flat. Source: Cho & Saul 2009, for J_n equations 4 to 7, as GPflow's ArcCosine
+    cites them.
 
     >>> arc_cosine(2).metric.A, arc_cosine(2).metric.B
     (4*s, 8)

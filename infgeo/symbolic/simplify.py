@@ -66,8 +66,7 @@ def _mixed_sums(expr: Expr) -> int:
 
 def tidy(expr: Expr, limit: int = FACTOR_LIMIT) -> Expr:
     """Return `expr` factored, or as a sum over its arcs; above `limit` operations, as it is."""
-    # A long one is told by its first nodes, of which there are at most 4 to an operation: counting all takes seconds.
-    if len(list(islice(preorder_traversal(expr), 4 * limit + 1))) > 4 * limit or count_ops(expr, visual=False) > limit:
+    if longer(expr, limit):
         return expr
     content = _exponent_content(expr)
     if _degree(expr, content) > LARGEST_DEGREE:
@@ -76,6 +75,13 @@ def tidy(expr: Expr, limit: int = FACTOR_LIMIT) -> Expr:
         return _tidy(expr)
     # To SymPy exp(p/q x) is the p-th power of exp(x/q), and a polynomial of degree p does not factor in any time.
     return _scaled_exponents(_tidy(_scaled_exponents(expr, 1 / content)), content)
+
+
+def longer(expr: Expr, limit: int) -> bool:
+    """Return whether an expression has more than `limit` operations, without looking at all of a long one."""
+    # There are at most 4 nodes to an operation.
+    nodes = len(list(islice(preorder_traversal(expr), 4 * limit + 1)))
+    return nodes > 4 * limit or bool(count_ops(expr, visual=False) > limit)
 
 
 def _exponent_content(expr: Expr) -> Rational:

@@ -114,3 +114,29 @@ def test_sums_across_families_that_stay_elementary(expr):
 def test_refused_input_scale():
     with pytest.raises(InvalidInput, match="fan_in"):
         infgeo.MLP("erf", input_scale="fan_out")
+
+
+@pytest.mark.parametrize(
+    "shape", [lambda a, z: sp.exp(a * z**2), lambda a, z: z * sp.cos(a * z + 1), lambda a, z: sp.sin(a * z)]
+)
+def test_parameters_without_assumptions_are_real(shape):
+    a, x = sp.symbols("a x")
+    value = sp.Rational(1, 5)
+    mlp, fixed = (infgeo.MLP(shape(y, x), variable=x, weight_std=1, bias_std=sp.Rational(1, 2)) for y in (a, value))
+    assert mlp.parameters == (a,)  # the user's own symbol, which can be substituted
+    at = {infgeo.conventions.s: sp.Rational(1, 3)}
+    for left, right in ((mlp.metric.A, fixed.metric.A), (mlp.dual.kernel, fixed.dual.kernel)):
+        points = at | dict.fromkeys(right.free_symbols - {infgeo.conventions.s}, sp.Rational(1, 3))
+        assert not left.has(sp.re, sp.im, sp.I)
+        assert abs((left.subs(a, value) - right).subs(points).evalf(30)) < sp.Float("1e-25")
+    points = [[0.3, 0.2], [0.1, -0.4]]
+    curvature = mlp.numeric(a=0.2).ricci_scalar(points)
+    assert abs(curvature / fixed.numeric().ricci_scalar(points) - 1).max() < 1e-12
+
+
+def test_growth_with_a_parameter_without_assumptions_bounds_the_domain():
+    a, x = sp.symbols("a x")
+    geometry = infgeo.MLP(sp.exp(a * x**2), variable=x).numeric(weight_std=1.0, bias_std=0.0, a=0.5)
+    assert geometry.kernel([[0.1, 0.2]])[0, 0] > 1
+    with pytest.raises((infgeo.errors.InfgeoError, ValueError), match=r"finite|exist"):
+        geometry.kernel([[3.0, 0.0]])

@@ -9,7 +9,7 @@ import sympy as sp
 
 import infgeo
 from infgeo.errors import InvalidInput, NoClosedForm
-from infgeo.symbolic import simplify
+from infgeo.symbolic import diagonal, difference, simplify
 
 z = sp.Symbol("z", real=True)
 OUTSIDE = [
@@ -52,6 +52,10 @@ POSSIBLE = [
     sp.cos(z) ** 8,
     sp.cos(sp.Rational(123456, 10**6) * z),
     sp.exp(sp.Rational(123456, 10**6) * z),
+    z**6 * sp.exp(-(z**2)) * sp.sin(z),
+    z**5 * sp.exp(-(z**2) + z) * sp.cos(z),
+    (sp.sin(z) + sp.cos(2 * z) + z) ** 3,
+    z**9 * sp.erf(z) * sp.exp(-(z**2) / 2),
 ]
 
 
@@ -132,3 +136,37 @@ def test_sums_of_many_exponentials_stay_as_they_are():
         for b, y in coefficients.items()
     )
     assert abs((mlp.metric.A.subs(at) / exact).evalf(40) - 1) < sp.Float("1e-30")
+
+
+@pytest.mark.parametrize(("shift", "even"), [(0, True), (1, False)])
+def test_long_kernels_keep_their_parity(shift, even):
+    """A long kernel is compared with its mirror image at a point; distances of close points show what follows."""
+    p, q, c, det = (getattr(infgeo.conventions, name) for name in ("p", "q", "c", "Delta"))
+    expr = z**2 * sp.exp(-(z**2)) * sp.cos(z + shift)
+    kernel = infgeo.MLP(expr).dual.kernel
+    assert simplify.longer(kernel, simplify.FACTOR_LIMIT)
+    assert difference._even_at_a_point(kernel) == even
+    geometry = infgeo.MLP(expr).numeric(weight_std=1.0, bias_std=0.0)
+    step = sp.Rational(1, 2**17)
+    for sign in (1, -1):  # y near x and near -x
+        x = sp.Matrix([sp.Rational(1, 2), sp.Rational(3, 4)])
+        y = sign * (x + sp.Matrix([step, 0]))
+        at = {p: x.dot(x), q: y.dot(y), c: x.dot(y)}
+        at[det] = at[p] * at[q] - at[c] ** 2
+        ends = [kernel.subs({p: at[end], q: at[end], c: at[end], det: 0}) for end in (p, q)]
+        exact = sp.sqrt((ends[0] + ends[1] - 2 * kernel.subs(at)).evalf(40))
+        points = [[[float(part) for part in point]] for point in (x, y)]
+        assert abs(geometry.kernel_distance(*points)[0, 0] / exact - 1) < 1e-9
+
+
+def test_moments_are_one_quotient_for_each_irrational_part():
+    law = infgeo.MLP(z**9 * sp.erf(z) * sp.exp(-(z**2) / 2)).dual
+    v = infgeo.conventions.variance
+    assert sp.count_ops(law.m) < 120  # written out as it is reduced by parts it has 900
+    raw = law.value.subs({p: v for p in law.value.free_symbols - {infgeo.conventions.Delta}}).subs(
+        infgeo.conventions.Delta, 0
+    )
+    assert abs((law.m / raw).subs(v, sp.Rational(5, 7)).evalf(40) - 1) < sp.Float("1e-30")
+    # A quotient by a sum of irrational parts is left as it is.
+    mixed = sp.Add(*[v**k / (1 + sp.sqrt(1 + v)) ** k for k in range(1, 40)])
+    assert diagonal.gathered(mixed) == mixed
