@@ -25,7 +25,7 @@ OWN_PARAMETER = 0.75
 # The lengths |x| that are sampled: NumPy's functions of |x| keep their digits everywhere, the others in a range.
 _WIDE = {"float64": (1e-150, 1e150), "float32": (1e-30, 1e30)}
 _MODERATE = (1e-3, 1e3)
-_PAIR_LENGTHS = (0.03, 1.0, 7.0)
+_PAIR_LENGTHS = (0.03125, 1.0, 8.0)  # powers of two: points of one direction are parallel, not nearly so
 _ANGLES = (0.0, 1e-9, 1e-5, 1e-2, 0.7, 2.0, np.pi - 1e-4, np.pi)
 _COUNT = 20
 _SAME_FEATURES = 1e-20  # distances below this are those of points with the same features, as a step has, and rounding
