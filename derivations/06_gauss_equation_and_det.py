@@ -164,7 +164,7 @@ for (l, i), (j, k) in product(combinations(range(3), 2), repeat=2):
 import torch
 
 mlp = infgeo.MLP("erf", weight_std=1, bias_std=half)
-network = infgeo.finite.sample_network(mlp, input_dim=3, width=4, seed=3)
+network = infgeo.finite.sample_network(mlp, input_dim=3, width=4, seed=2)
 W = [[sp.Rational(value) for value in row] for row in network.weights[0].tolist()]
 b = [sp.Rational(value) for value in network.biases[0].tolist()]
 n = len(b)
@@ -337,7 +337,7 @@ print("det g at infinite width, phi = z^2/2:", sp.factor(quadratic.A * quadratic
 
 # %%
 radii2 = sp.Rational(5, 4)
-samples = 2000
+samples = 4000
 for dim, size in ((2, 3), (3, 6)):
     where = torch.tensor([[1.0, 0.5] + [0.0] * (dim - 2)], dtype=torch.float64)
     estimates = infgeo.finite.estimate(

@@ -42,7 +42,7 @@ class Certificate:
             features; of a logarithm, of max(its size, 1).
         bound: what it must not exceed.
         lengths: the smallest and largest |x| of the sample.
-        scales: the values of (sigma_w, sigma_b), those that the network leaves open.
+        parameters: the values of the scales and parameters that the network leaves open, one set after the other.
         count: the number of values compared.
     """
 
@@ -52,7 +52,7 @@ class Certificate:
     worst: float
     bound: float
     lengths: tuple[float, float]
-    scales: tuple[tuple[float, float], ...]
+    parameters: tuple[tuple[tuple[str, float], ...], ...]
     count: int
 
     @property
@@ -68,10 +68,10 @@ class Certificate:
     def __str__(self) -> str:
         """Return one line."""
         low, high = self.lengths
-        scales = ", ".join(f"({w:g}, {b:g})" for w, b in self.scales)
+        sets = "; ".join(", ".join(f"{name} = {value:g}" for name, value in values) for values in self.parameters)
         return (
             f"{self.quantity} for {self.backend} in {self.dtype}: within {self.worst:.3g} ulp (bound {self.bound:g}) at"
-            f" {self.count} values, |x| from {low:.3g} to {high:.3g}, (sigma_w, sigma_b) = {scales}"
+            f" {self.count} values, |x| from {low:.3g} to {high:.3g}" + (f", {sets}" if sets else "")
         )
 
 
@@ -109,9 +109,9 @@ def certify(mlp: MLP, backend: str = "numpy", dtype: str = "float64") -> tuple[C
             errors += _errors(mlp, name, backend, values, points)
             norms = np.linalg.norm(points.astype(np.longdouble), axis=1)
             lengths[name] = float(norms.min()), float(norms.max())
-    scales = tuple(dict.fromkeys((case.get("sigma_w", np.nan), case.get("sigma_b", np.nan)) for case in cases))
+    sets = tuple(tuple(sorted(case.items())) for case in cases)
     return tuple(
-        Certificate(name, backend, dtype, max(errors), _bound(mlp, name, backend), lengths[name], scales, len(errors))
+        Certificate(name, backend, dtype, max(errors), _bound(mlp, name, backend), lengths[name], sets, len(errors))
         for name, errors in samples.items()
         if errors
     )

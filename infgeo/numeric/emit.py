@@ -149,7 +149,7 @@ def _certificate_source(certificates: Sequence[Certificate]) -> str:
             "largest_relative_error": float(f"{part.relative_error:.3g}"),
             "bound_in_ulp": part.bound,
             "lengths": tuple(float(f"{length:.4g}") for length in part.lengths),
-            "scales": part.scales,
+            "parameters": [dict(values) for values in part.parameters],
             "values": part.count,
         }
         entries.setdefault(part.quantity, {})[part.dtype] = entry
