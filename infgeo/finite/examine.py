@@ -14,7 +14,7 @@ from infgeo.finite.blocks import is_out_of_memory
 from infgeo.finite.evaluation import modules_behind
 from infgeo.finite.feature_map import FeatureMap, Flat
 
-_MOST_TOGETHER = 2**23  # numbers in the largest array of a forward pass that looks for coupling
+MOST_TOGETHER = 2**23  # numbers in the largest array of a forward pass that looks for coupling
 _ALONE = 6  # points whose features together are compared with those that they have alone
 
 
@@ -50,7 +50,7 @@ def examine(feature_map: FeatureMap, x: torch.Tensor) -> Examined:
     largest = _refuse_random(feature_map, probe)
     if feature_map.batched:
         other = x[1:2] if x.shape[0] > 1 and not torch.equal(x[0], x[1]) else _beside(probe)
-        _refuse_coupled(feature_map, torch.cat([probe, other]), x[: max(2, _MOST_TOGETHER // max(1, largest))])
+        _refuse_coupled(feature_map, torch.cat([probe, other]), x[: max(2, MOST_TOGETHER // max(1, largest))])
     return Examined(feature_map, width, largest)
 
 
