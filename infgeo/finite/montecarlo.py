@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from infgeo.errors import InvalidInput
+from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.checkpoint import Checkpoint, describe
 from infgeo.finite.inputs import (
     DEFAULT_MEMORY_BUDGET,
@@ -137,8 +137,14 @@ def estimate(
     width = positive_integer(width, "width")
     samples = positive_integer(samples, "samples", 2, "a standard error needs two replicates")
     wanted = _quantities(quantities)
-    if width < dim and {"ricci_scalar", "log_volume_element", "log_mean_det_metric"} & set(wanted):
-        raise too_narrow(width, dim)
+    if {"ricci_scalar", "log_volume_element", "log_mean_det_metric"} & set(wanted):
+        if width < dim:
+            raise too_narrow(width, dim)
+        if sampler == "antithetic" and (width + 1) // 2 < dim:
+            raise SingularMetric(
+                f"width {width} of the antithetic sampler has {(width + 1) // 2} pairs of units in opposite directions,"
+                f" fewer than {dim} coordinates: g has no inverse; use width >= {2 * dim - 1}, or sampler='iid'"
+            )
     if executor is not None and not isinstance(executor, Executor):
         raise InvalidInput(f"executor is {executor!r}; pass a concurrent.futures.Executor or None")
     if progress is not None and not callable(progress):
