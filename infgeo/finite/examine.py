@@ -27,12 +27,12 @@ class Examined:
     largest: int
 
 
-class _Largest(TorchDispatchMode):
-    """Note the size of the largest tensor that is made; a view, as of a transposed weight, is none."""
+class _Made(TorchDispatchMode):
+    """Note the size of the largest tensor that is made, and whether one has half precision; a view is not made."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.numbers = 0
+        self.numbers, self.half = 0, ""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -40,6 +40,7 @@ class _Largest(TorchDispatchMode):
         for value in out if isinstance(out, tuple | list) else (out,):
             if isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() not in given:
                 self.numbers = max(self.numbers, value.numel())
+                self.half = str(value.dtype) if value.dtype in (torch.float16, torch.bfloat16) else self.half
         return out
 
 
@@ -136,7 +137,7 @@ def _refuse_random(feature_map: FeatureMap, probe: torch.Tensor) -> int:
     modules = modules_behind(feature_map.features)
     tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
     before = [0 if t.is_inference() else t._version for t in tensors]
-    with torch.no_grad(), feature_map.ready() as f, _Largest() as counter:
+    with torch.no_grad(), feature_map.ready() as f, _Made() as made:
         first, *others = [f(probe) for _ in range(4)]
     if [0 if t.is_inference() else t._version for t in tensors] != before:
         raise InvalidInput(
@@ -151,7 +152,12 @@ def _refuse_random(feature_map: FeatureMap, probe: torch.Tensor) -> int:
             "features(x) is random: calls at the same point differ; call features.eval() first, pass freeze=True, "
             "or fix the random numbers"
         )
-    return counter.numbers
+    if made.half:
+        raise InvalidInput(
+            f"features computes in {made.half}; its second derivatives would be noise: compute in float32 or float64, "
+            "and leave autocast"
+        )
+    return made.numbers
 
 
 _COUPLED = (

@@ -53,6 +53,7 @@ REFUSED: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
     "dict": (lambda u: {"logits": u}, "is dict.*name a layer"),
     "integers": (lambda u: u.argsort(-1), "is .* torch.int64"),
     "half": (lambda u: u.half(), r"is torch\.float16.*float32 or float64"),
+    "half in between": (lambda u: both(u).bfloat16().double(), r"computes in torch\.bfloat16.*autocast"),
     "nothing": (lambda u: u[..., :0], r"is \(.*0\) torch\.float64"),
     "error": (
         lambda u: u @ torch.zeros(5, 5, dtype=u.dtype),
@@ -68,6 +69,11 @@ def test_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match=f"(?s){message}"):
         _ = pullback(features, points(3, 2)).ricci_scalar
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_sparse_points_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"x is a sparse tensor \(torch\.sparse_coo\); pass x\.to_dense\(\)"):
+        pullback(both, points(3, 2).to_sparse())
 
 
 @pytest.mark.parametrize("count", [1, 2])
