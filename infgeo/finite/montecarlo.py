@@ -104,7 +104,7 @@ def estimate(
             networks of theory; only their spread, bias and determinants are those of networks of width n. The others
             integrate over the limit of infinite width: "antithetic" (opposite directions, complementary radii),
             "orthogonal" (orthogonal directions in groups, independent radii), "sobol" (scrambled nets, the most precise
-            in few dimensions; widths that are powers of 2).
+            in few dimensions; widths that are powers of 2). Deep networks keep the bias of their other layers.
         executor: any concurrent.futures.Executor to work on: processes, Dask (`Client.get_executor()`), MPI, ...; by
             default the work is done here. Work of a lost worker is done again, here if need be.
         device: torch device of the computation.
@@ -153,8 +153,10 @@ def estimate(
         raise InvalidInput(f"bias_correction is {bias_correction!r}; pass True or False")
     real = float_dtype(dtype)
     as_points(points.to(real), name=f"x in {real}")  # 1e39 is finite in float64 only
+    specification = specify(mlp, weight_std, bias_std, parameters)
+    deep = specification.depth > 1 or bool(specification.layers)  # only the first layer is a Sobol net
     task = ReplicateTask(
-        specification=specify(mlp, weight_std, bias_std, parameters),
+        specification=specification,
         x=points.to(device="cpu", dtype=torch.float64).contiguous().numpy(),
         width=width,
         seed=seed_integer(seed, 63),
@@ -163,7 +165,7 @@ def estimate(
         device=checked_device(device),
         memory_budget=positive_integer(memory_budget, "memory_budget"),
         sampler=sampler,
-        bias_correction=bias_correction and sampler != "sobol",
+        bias_correction=bias_correction and (sampler != "sobol" or deep),
     )
     reduction = Reduction(task, items_of(task, samples))
     file = Checkpoint(checkpoint, describe(reduction, samples))
@@ -196,7 +198,7 @@ def _estimates(
     for name in (n for n in CORRECTED if correct and n in raw and n not in corrected):
         if name == "ricci_scalar" and task.order < 2:
             continue
-        if task.sampler == "sobol":
+        if not task.bias_correction:
             reason = "the bias of a Sobol net does not fall as 1/n, and is of second order in its standard error"
         elif not task.half:
             reason = f"half of {task.width} units are fewer than {task.input_dim} coordinates"
