@@ -8,6 +8,7 @@ forward through `layer_norm` and `instance_norm` loses a term without an error (
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -72,6 +73,16 @@ class _PlainNorms(TorchFunctionMode):
 
 # Torch counts levels of forward mode, and keeps the settings below, for all threads together.
 _ONE_THREAD_AT_A_TIME = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Give a forked process a lock of its own: the thread that held its parent's does not live there."""
+    global _ONE_THREAD_AT_A_TIME
+    _ONE_THREAD_AT_A_TIME = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @contextmanager
