@@ -147,6 +147,13 @@ def test_zero_curvature_and_exact_rows_have_no_power():
     assert "ricci_scalar" not in flat.power and flat.power["A"] > 0
     exact = Comparison("kernel", 0, 0.0, None, 0.0, 0.0, 0.0, None, None, True)
     assert power_of([exact]) == {} and power_of([replace(exact, z=1.0, standard_error=0.1)]) == {}
+    # B = 0 for homogeneous activations, whose two eigenvalues differ by roundings
+    same = [
+        Comparison(name, 0, 2.0, 64, value, value, 0.01, 0.0, 1.0, True)
+        for name, value in (("metric_tangential", 0.5), ("metric_radial", 0.5 * (1 - 2**-52)))
+    ]
+    assert power_of(same).keys() == {"metric_tangential", "metric_radial", "A"}
+    assert "B" in power_of([same[0], replace(same[1], theory=0.4)])
 
 
 def test_another_network_fails(report):

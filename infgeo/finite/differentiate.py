@@ -22,7 +22,7 @@ from infgeo.finite.blocks import in_blocks, is_out_of_memory
 
 Flat = Callable[[torch.Tensor], torch.Tensor]
 Derivatives = tuple[torch.Tensor, torch.Tensor | None]
-_FIRST_ONCE: Any = (None, -1)  # of a pair only the second depends on the direction
+_FIRST_ONCE: Any = (None, 0)  # of a pair only the second depends on the direction
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def _forward(f: Flat, x: torch.Tensor, second: bool, chunk: int | None) -> Deriv
     basis = _basis(x)
 
     def jacobian(point: torch.Tensor) -> torch.Tensor:  # (B, n, d)
-        return torch.func.vmap(lambda e: _jvp(f, point, e)[1], out_dims=-1, chunk_size=chunk)(basis)
+        # directions first, and then moved: what does not depend on them, vmap expands rightly in front only
+        return torch.func.vmap(lambda e: _jvp(f, point, e)[1], chunk_size=chunk)(basis).movedim(0, -1)
 
     if not second:
         return jacobian(x), None
@@ -65,7 +66,7 @@ def _forward(f: Flat, x: torch.Tensor, second: bool, chunk: int | None) -> Deriv
         pairs = [slope(e) for e in basis]
         return pairs[0][0], torch.stack([h for _, h in pairs], dim=-1)
     first, hessian = torch.func.vmap(slope, out_dims=_FIRST_ONCE)(basis)
-    return first, hessian
+    return first, hessian.movedim(0, -1)
 
 
 def _forward_one_by_one(f: Flat, x: torch.Tensor, second: bool, _chunk: int | None) -> Derivatives:
@@ -85,7 +86,7 @@ def _reverse_jacobian(f: Flat, x: torch.Tensor, chunk: int | None) -> torch.Tens
     """Return J (B, n, d) by a backward pass per feature."""
     value, back = torch.func.vjp(f, x)[:2]
     rows = torch.eye(value.shape[1], dtype=value.dtype, device=value.device)
-    return torch.func.vmap(lambda c: back(c.expand_as(value))[0], out_dims=1, chunk_size=chunk)(rows)
+    return torch.func.vmap(lambda c: back(c.expand_as(value))[0], chunk_size=chunk)(rows).movedim(0, 1)
 
 
 def _reverse(f: Flat, x: torch.Tensor, second: bool, chunk: int | None) -> Derivatives:
@@ -99,7 +100,7 @@ def _reverse(f: Flat, x: torch.Tensor, second: bool, chunk: int | None) -> Deriv
         pairs = [slope(e) for e in _basis(x)]
         return pairs[0][0], torch.stack([h for _, h in pairs], dim=-1)
     first, hessian = torch.func.vmap(slope, out_dims=_FIRST_ONCE)(_basis(x))
-    return first, hessian
+    return first, hessian.movedim(0, -1)
 
 
 def _reverse_one_by_one(f: Flat, x: torch.Tensor, second: bool, _chunk: int | None) -> Derivatives:

@@ -8,6 +8,8 @@ forward through `layer_norm` and `instance_norm` loses a term without an error (
 from __future__ import annotations
 
 import inspect
+import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,17 +71,30 @@ class _PlainNorms(TorchFunctionMode):
         return _PLAIN.get(func, func)(*args, **(kwargs or {}))
 
 
+# Torch counts levels of forward mode, and keeps the settings below, for all threads together.
+_ONE_THREAD_AT_A_TIME = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Give a forked process a lock of its own: the thread that held its parent's does not live there."""
+    global _ONE_THREAD_AT_A_TIME
+    _ONE_THREAD_AT_A_TIME = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 @contextmanager
 def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
     """Set torch so that features can be differentiated twice; with `freeze`, their modules are in eval mode meanwhile.
 
-    The random state, the mode of every submodule and torch's settings are put back.
+    The random state, the mode of every submodule and torch's settings are put back. Other threads wait.
     """
-    fast = torch.backends.mha.get_fastpath_enabled()
     modules = modules_behind(features)
-    modes = [(part, part.training) for module in modules for part in module.modules()] if freeze else []
     devices = sorted({t.device.index for module in modules for t in module.parameters() if t.is_cuda})
     with (
+        _ONE_THREAD_AT_A_TIME,
         torch.random.fork_rng(devices=devices),
         torch.inference_mode(False),  # which enables gradients
         torch.no_grad(),
@@ -88,6 +103,8 @@ def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", message=".*performance drop because we have not yet implemented.*")
+        fast = torch.backends.mha.get_fastpath_enabled()
+        modes = [(part, part.training) for module in modules for part in module.modules()] if freeze else []
         try:
             torch.backends.mha.set_fastpath_enabled(False)
             for submodule, _ in modes:

@@ -12,7 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from infgeo.errors import InvalidInput
 from infgeo.finite.blocks import is_out_of_memory
 from infgeo.finite.evaluation import modules_behind
-from infgeo.finite.feature_map import FeatureMap
+from infgeo.finite.feature_map import FeatureMap, Flat
+
+MOST_TOGETHER = 2**23  # numbers in the largest array of a forward pass that looks for coupling
+_ALONE = 6  # points whose features together are compared with those that they have alone
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,12 @@ class Examined:
     largest: int
 
 
-class _Largest(TorchDispatchMode):
-    """Note the size of the largest tensor that is made; a view, as of a transposed weight, is none."""
+class _Made(TorchDispatchMode):
+    """Note the size of the largest tensor that is made, and whether one has half precision; a view is not made."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.numbers = 0
+        self.numbers, self.half = 0, ""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -37,6 +40,7 @@ class _Largest(TorchDispatchMode):
         for value in out if isinstance(out, tuple | list) else (out,):
             if isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() not in given:
                 self.numbers = max(self.numbers, value.numel())
+                self.half = str(value.dtype) if value.dtype in (torch.float16, torch.bfloat16) else self.half
         return out
 
 
@@ -47,7 +51,7 @@ def examine(feature_map: FeatureMap, x: torch.Tensor) -> Examined:
     largest = _refuse_random(feature_map, probe)
     if feature_map.batched:
         other = x[1:2] if x.shape[0] > 1 and not torch.equal(x[0], x[1]) else _beside(probe)
-        _refuse_coupled(feature_map, torch.cat([probe, other]))
+        _refuse_coupled(feature_map, torch.cat([probe, other]), x[: max(2, MOST_TOGETHER // max(1, largest))])
     return Examined(feature_map, width, largest)
 
 
@@ -69,14 +73,15 @@ def _callable_on(feature_map: FeatureMap, probe: torch.Tensor) -> tuple[FeatureM
         alone = single.first_output(probe)
     except Exception:
         alone = out
-    return single, _features_of(alone, single, batch=False)
+    return _mapped(single, probe), _features_of(alone, single, batch=False)
 
 
 def _callable_on_points(feature_map: FeatureMap, probe: torch.Tensor, error: Exception) -> tuple[FeatureMap, int]:
     """Return the map as called on single points, after it raised `error` on a batch of one."""
     single = feature_map.unbatched()
     try:
-        return single, _features_of(single.first_output(probe), single, batch=False)
+        width = _features_of(single.first_output(probe), single, batch=False)
+        return _mapped(single, probe), width
     except InvalidInput:
         raise
     except Exception:
@@ -90,6 +95,18 @@ def _callable_on_points(feature_map: FeatureMap, probe: torch.Tensor, error: Exc
             "input_shape=(channels, height, width)"
         ) from error
     raise InvalidInput(f"features work on several points and not on one ({said}): {_COUPLED}") from error
+
+
+def _mapped(single: FeatureMap, probe: torch.Tensor) -> FeatureMap:
+    """Return a map of single points as it can be called on several: by vmap, or in a loop if it branches on values."""
+    try:
+        with torch.no_grad(), single.ready() as f:
+            f(probe)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return single.unbatched(one_by_one=True)
+    return single
 
 
 def _beside(point: torch.Tensor) -> torch.Tensor:
@@ -120,19 +137,27 @@ def _refuse_random(feature_map: FeatureMap, probe: torch.Tensor) -> int:
     modules = modules_behind(feature_map.features)
     tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
     before = [0 if t.is_inference() else t._version for t in tensors]
-    with torch.no_grad(), feature_map.ready() as f, _Largest() as counter:
+    with torch.no_grad(), feature_map.ready() as f, _Made() as made:
         first, *others = [f(probe) for _ in range(4)]
     if [0 if t.is_inference() else t._version for t in tensors] != before:
         raise InvalidInput(
             "features changes its own parameters or buffers when it is called; call features.eval() first, or pass the "
             "module itself instead of a method of it"
         )
-    if not all(torch.allclose(first, other, rtol=1e-4, atol=0.0, equal_nan=True) for other in others):
+    # atomic additions of an accelerator may differ by roundings
+    epsilon = torch.finfo(first.dtype).eps
+    close = {"rtol": epsilon**0.5, "atol": 1e3 * epsilon * _size(first), "equal_nan": True}
+    if not all(torch.allclose(first, other, **close) for other in others):
         raise InvalidInput(
             "features(x) is random: calls at the same point differ; call features.eval() first, pass freeze=True, "
             "or fix the random numbers"
         )
-    return counter.numbers
+    if made.half:
+        raise InvalidInput(
+            f"features computes in {made.half}; its second derivatives would be noise: compute in float32 or float64, "
+            "and leave autocast"
+        )
+    return made.numbers
 
 
 _COUPLED = (
@@ -142,21 +167,16 @@ _COUPLED = (
 )
 
 
-def _refuse_coupled(feature_map: FeatureMap, pair: torch.Tensor) -> None:
+def _refuse_coupled(feature_map: FeatureMap, pair: torch.Tensor, many: torch.Tensor) -> None:
     """Raise InvalidInput when the features of one point depend on another point of the batch.
 
-    The features of both must be those that each has alone, and the gradient of the features of one with respect to the
-    other must be exactly 0.
+    The features of both of a pair, and of some of `many` points, must be those that each has alone, and the gradient of
+    the features of one of the pair with respect to the other must be exactly 0.
     """
     try:
         with feature_map.ready() as f:
             with torch.no_grad():
-                alone, together = torch.cat([f(pair[:1]), f(pair[1:])]), f(pair)
-            coupled = together.shape != alone.shape
-            if not coupled:
-                scale = float(torch.nan_to_num(alone, 0.0, 0.0, 0.0).abs().max())
-                tolerance = scale * float(torch.finfo(alone.dtype).eps) ** 0.5
-                coupled = not torch.allclose(together, alone, rtol=0.0, atol=tolerance, equal_nan=True)
+                coupled = _differs_alone(f, pair) or (len(many) > 2 and _differs_alone(f, many))
             coupled = coupled or _gradient_across(f, pair)
     except Exception as error:
         if is_out_of_memory(error):  # one point fits and two do not: points are then taken one by one
@@ -169,7 +189,25 @@ def _refuse_coupled(feature_map: FeatureMap, pair: torch.Tensor) -> None:
         raise InvalidInput(_COUPLED)
 
 
-def _gradient_across(f: Any, pair: torch.Tensor) -> bool:
+def _size(values: torch.Tensor) -> float:
+    return float(torch.nan_to_num(values, 0.0, 0.0, 0.0).abs().max())
+
+
+def _differs_alone(f: Flat, points: torch.Tensor) -> bool:
+    """Return whether some of the points, the first and the last among them, have other features alone."""
+    together = f(points)
+    if together.shape[0] != points.shape[0]:
+        return True
+    some = sorted({(len(points) - 1) * k // (_ALONE - 1) for k in range(_ALONE)})
+    alone = [f(points[i : i + 1]) for i in some]
+    if any(one.shape != (1, together.shape[1]) for one in alone):
+        return True
+    values = torch.cat(alone)
+    tolerance = _size(values) * float(torch.finfo(values.dtype).eps) ** 0.5
+    return not torch.allclose(together[some], values, rtol=0.0, atol=tolerance, equal_nan=True)
+
+
+def _gradient_across(f: Flat, pair: torch.Tensor) -> bool:
     """Return whether autograd sees the features of one point depend on the other point."""
     with torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

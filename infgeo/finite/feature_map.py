@@ -26,8 +26,8 @@ class _Reached(Exception):
 class FeatureMap:
     """What is differentiated: `features` on points of `input_shape`, read at `layer` if one is named.
 
-    `batched` says how it is called: on (B, *input_shape), or where it does not take that, on single points. `freeze`
-    puts the module in eval mode while it is called.
+    `batched` says how it is called: on (B, *input_shape), or where it does not take that, on single points; by vmap, or
+    with `one_by_one` in a loop. `freeze` puts the module in eval mode while it is called.
     """
 
     features: Callable[..., Any]
@@ -35,6 +35,7 @@ class FeatureMap:
     layer: str | None = None
     freeze: bool = False
     batched: bool = True
+    one_by_one: bool = False
 
     @property
     def module(self) -> nn.Module | None:
@@ -46,9 +47,9 @@ class FeatureMap:
         """Number d of coordinates."""
         return math.prod(self.input_shape)
 
-    def unbatched(self) -> FeatureMap:
+    def unbatched(self, one_by_one: bool = False) -> FeatureMap:
         """Return the same map, called on single points."""
-        return replace(self, batched=False)
+        return replace(self, batched=False, one_by_one=one_by_one)
 
     @contextmanager
     def ready(self) -> Iterator[Flat]:
@@ -58,7 +59,12 @@ class FeatureMap:
             def flat(x: torch.Tensor) -> torch.Tensor:
                 # a copy: features that work in place must not change the points
                 points = x.reshape(x.shape[0], *self.input_shape).clone()
-                out = call(points) if self.batched else torch.func.vmap(call)(points)
+                if self.batched:
+                    out = call(points)
+                elif self.one_by_one:
+                    out = torch.stack([call(point) for point in points])
+                else:
+                    out = torch.func.vmap(call)(points)
                 return out.flatten(1)
 
             yield flat

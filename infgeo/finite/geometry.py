@@ -153,14 +153,19 @@ class Pullback:
         if self._too_narrow():
             return self._everywhere(-torch.inf)
         if self.input_dim <= 256 or {"_first_order", "_second_order"} & set(self.__dict__):
-            value = self._first_order.log_determinant
-            bad = ~torch.isfinite(self._first_order.metric).all(dim=-1).all(dim=-1)
-        else:  # without the metric, which is large
-            value = 2 * self._spectrum.log_pseudo_volume
-            value = torch.where(self._spectrum.rank < self.input_dim, -torch.inf, value)
-            bad = self._spectrum.rank < 0
-        self._require_regular(torch.isinf(value))
-        return 0.5 * torch.where(bad, torch.nan, value).reshape(self._batch)
+            value = 0.5 * self._first_order.log_determinant
+            wild = ~torch.isfinite(self._first_order.metric).all(dim=-1).all(dim=-1)
+        elif "_spectrum" in self.__dict__:
+            value, rank = self._spectrum.log_pseudo_volume, self._spectrum.rank
+            value, wild = torch.where(rank < self.input_dim, -torch.inf, value), rank < 0
+        else:  # without the metric, which is large, and without singular values, which cost more than all the rest
+            self._refuse_changes()
+            parts = reduced(self.source, self._points, False, lambda j, _: local.log_volume(j), self.memory_budget)
+            value = torch.cat(parts)
+            wild = torch.isnan(value)
+        self._require_regular(torch.isinf(value) | wild)
+        value = torch.where(wild, torch.nan, value)
+        return value.reshape(self._batch)
 
     @cached_property
     def volume_element(self) -> torch.Tensor:

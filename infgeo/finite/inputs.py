@@ -18,9 +18,11 @@ def as_points(x: Any, input_dim: int | None = None, name: str = "x") -> torch.Te
     """Return `x` as a detached float32 or float64 tensor of shape (..., d).
 
     A tensor keeps its dtype and device; anything else becomes float64 on the CPU. Raises InvalidInput for integer,
-    boolean, complex and object data, for NaN and infinities, for a scalar, and for a last axis that is not `input_dim`.
+    boolean, complex, object and sparse data, NaN and infinities, a scalar, and a last axis that is not `input_dim`.
     """
     if isinstance(x, torch.Tensor):
+        if x.layout != torch.strided:
+            raise InvalidInput(f"{name} is a sparse tensor ({x.layout}); pass {name}.to_dense()")
         if x.dtype not in (torch.float32, torch.float64):
             raise InvalidInput(f"{name} has dtype {x.dtype}; coordinates are real: pass {name}.to(torch.float64)")
         points = x.detach()

@@ -67,15 +67,18 @@ class Spectrum:
 def spectrum(jacobian: torch.Tensor) -> Spectrum:
     """Return the spectrum of J (P, n, d), in float64."""
     epsilon, j = torch.finfo(jacobian.dtype).eps, jacobian.to(torch.float64)
+    d = j.shape[-1]
     finite = torch.isfinite(j).all(dim=-1).all(dim=-1)
     j = torch.where(finite[:, None, None], j, 0.0)
     values = torch.linalg.svdvals(j)
-    rank = (torch.linalg.svdvals(_unit_columns(j)) > _rank_tolerance(epsilon, j.shape[-1])).sum(dim=-1)
+    # the triangular factor costs a tenth of the singular values, and keeps the digits of coordinates of other scales
+    full = log_determinant(j.to(jacobian.dtype)) / 2
+    below = torch.isinf(full)
+    rank = torch.full(full.shape, d, device=j.device)
+    if bool(below.any()):
+        rank[below] = (torch.linalg.svdvals(_unit_columns(j[below])) > _rank_tolerance(epsilon, d)).sum(dim=-1)
     counted = torch.arange(values.shape[-1], device=values.device) < rank[:, None]
-    log_volume = torch.where(counted, values, 1.0).log().sum(dim=-1)
-    if j.shape[-2] >= j.shape[-1]:  # coordinates of very different scale keep their digits in the pivots
-        full = log_determinant(jacobian) / 2
-        log_volume = torch.where((rank == j.shape[-1]) & torch.isfinite(full), full, log_volume)
+    log_volume = torch.where(below, torch.where(counted, values, 1.0).log().sum(dim=-1), full)
     return Spectrum(
         torch.where(finite[:, None], values, torch.nan),
         torch.where(finite, rank, -1),
@@ -143,6 +146,12 @@ def log_determinant(jacobian: torch.Tensor) -> torch.Tensor:
     if jacobian.shape[-2] < jacobian.shape[-1]:
         return torch.full(jacobian.shape[:1], -torch.inf, dtype=torch.float64, device=jacobian.device)
     return _factor(jacobian, "r").log_determinant
+
+
+def log_volume(jacobian: torch.Tensor) -> torch.Tensor:
+    """Return log √det JᵀJ (P,), −inf where it is singular and NaN where J is not finite."""
+    finite = torch.isfinite(jacobian).all(dim=-1).all(dim=-1)
+    return torch.where(finite, log_determinant(jacobian) / 2, torch.nan)
 
 
 def gauss_equation(

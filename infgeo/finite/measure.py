@@ -47,7 +47,6 @@ def local_geometry(
     if stack is not None:
         return _of_stack(stack, x, ricci, memory_budget)
     if isinstance(features, LayeredNetwork):
-        load_forward_mode()
         second = ricci and x.shape[1] > 1 and features.width >= x.shape[1]
         parts = reduce_general(
             FeatureMap(features, (x.shape[1],)),

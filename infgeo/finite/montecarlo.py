@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from infgeo.errors import InvalidInput
+from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.checkpoint import Checkpoint, describe
 from infgeo.finite.inputs import (
     DEFAULT_MEMORY_BUDGET,
@@ -104,7 +104,7 @@ def estimate(
             networks of theory; only their spread, bias and determinants are those of networks of width n. The others
             integrate over the limit of infinite width: "antithetic" (opposite directions, complementary radii),
             "orthogonal" (orthogonal directions in groups, independent radii), "sobol" (scrambled nets, the most precise
-            in few dimensions; widths that are powers of 2).
+            in few dimensions; widths that are powers of 2). Deep networks keep the bias of their other layers.
         executor: any concurrent.futures.Executor to work on: processes, Dask (`Client.get_executor()`), MPI, ...; by
             default the work is done here. Work of a lost worker is done again, here if need be.
         device: torch device of the computation.
@@ -137,8 +137,14 @@ def estimate(
     width = positive_integer(width, "width")
     samples = positive_integer(samples, "samples", 2, "a standard error needs two replicates")
     wanted = _quantities(quantities)
-    if width < dim and {"ricci_scalar", "log_volume_element", "log_mean_det_metric"} & set(wanted):
-        raise too_narrow(width, dim)
+    if {"ricci_scalar", "log_volume_element", "log_mean_det_metric"} & set(wanted):
+        if width < dim:
+            raise too_narrow(width, dim)
+        if sampler == "antithetic" and (width + 1) // 2 < dim:
+            raise SingularMetric(
+                f"width {width} of the antithetic sampler has {(width + 1) // 2} pairs of units in opposite directions,"
+                f" fewer than {dim} coordinates: g has no inverse; use width >= {2 * dim - 1}, or sampler='iid'"
+            )
     if executor is not None and not isinstance(executor, Executor):
         raise InvalidInput(f"executor is {executor!r}; pass a concurrent.futures.Executor or None")
     if progress is not None and not callable(progress):
@@ -147,8 +153,10 @@ def estimate(
         raise InvalidInput(f"bias_correction is {bias_correction!r}; pass True or False")
     real = float_dtype(dtype)
     as_points(points.to(real), name=f"x in {real}")  # 1e39 is finite in float64 only
+    specification = specify(mlp, weight_std, bias_std, parameters)
+    deep = specification.depth > 1 or bool(specification.layers)  # only the first layer is a Sobol net
     task = ReplicateTask(
-        specification=specify(mlp, weight_std, bias_std, parameters),
+        specification=specification,
         x=points.to(device="cpu", dtype=torch.float64).contiguous().numpy(),
         width=width,
         seed=seed_integer(seed, 63),
@@ -157,7 +165,7 @@ def estimate(
         device=checked_device(device),
         memory_budget=positive_integer(memory_budget, "memory_budget"),
         sampler=sampler,
-        bias_correction=bias_correction and sampler != "sobol",
+        bias_correction=bias_correction and (sampler != "sobol" or deep),
     )
     reduction = Reduction(task, items_of(task, samples))
     file = Checkpoint(checkpoint, describe(reduction, samples))
@@ -190,7 +198,7 @@ def _estimates(
     for name in (n for n in CORRECTED if correct and n in raw and n not in corrected):
         if name == "ricci_scalar" and task.order < 2:
             continue
-        if task.sampler == "sobol":
+        if not task.bias_correction:
             reason = "the bias of a Sobol net does not fall as 1/n, and is of second order in its standard error"
         elif not task.half:
             reason = f"half of {task.width} units are fewer than {task.input_dim} coordinates"

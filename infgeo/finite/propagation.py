@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from infgeo.finite.blocks import in_blocks
-from infgeo.finite.differentiate import Way, choose
+from infgeo.finite.differentiate import Way, choose, load_forward_mode
 from infgeo.finite.examine import examine
 from infgeo.finite.feature_map import FeatureMap, SlicedMap
 from infgeo.finite.linear_algebra import pair_gather, pair_indices
@@ -96,8 +96,10 @@ def reduce_general(
     chunk = None
     if size == 0:  # one point is too much: fewer directions at once
         outer = 2 if second else 1  # a value and its slope
-        chunk = max(1, (memory_budget - derivatives) // (3 * itemsize * largest * outer))
+        left = max(memory_budget - derivatives, memory_budget // 4)  # J and H alone may exceed the budget
+        chunk = max(1, left // (3 * itemsize * largest * outer))
     with feature_map.ready() as f:
+        load_forward_mode()
         used = way or choose(f, x[:1], second)
 
         def block(points: torch.Tensor) -> Any:

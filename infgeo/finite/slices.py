@@ -11,7 +11,7 @@ from torch import nn
 
 from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import module_of, refuse_training_mode, refuse_unusable_weights
-from infgeo.finite.examine import examine
+from infgeo.finite.examine import MOST_TOGETHER, examine
 from infgeo.finite.feature_map import FeatureMap, SlicedMap, submodule
 from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, point_shape, positive_integer
@@ -84,7 +84,8 @@ def pullback_slice(
         )
     shape = start.shape
     flat = SlicedMap(FeatureMap(features, tuple(shape), layer, freeze), start.reshape(-1), ways.reshape(len(ways), -1))
-    seen = examine(flat.whole, flat.origin + coordinates.reshape(-1, len(ways))[:2] @ flat.directions)
+    some = coordinates.reshape(-1, len(ways))[: max(2, MOST_TOGETHER // math.prod(shape))]
+    seen = examine(flat.whole, flat.origin + some @ flat.directions)
     sliced = SlicedMap(seen.feature_map, flat.origin, flat.directions)
     linear = layer is None and is_piecewise_linear(features, freeze)
     note = ONE_DIMENSION if len(ways) == 1 else PIECEWISE_LINEAR if linear else ""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from infgeo.results import Comparison
+from infgeo.validation.comparison import ROUNDING
 
 DETECTED = 5.0  # standard errors
 
@@ -30,5 +31,7 @@ def power_of(rows: Sequence[Comparison]) -> dict[str, float]:
         if row.quantity == "metric_tangential":
             put("A", row.standard_error, row.theory)
         if row.quantity == "metric_radial" and (row.point, row.width) in tangential:
-            put("B", row.standard_error, row.theory - tangential[row.point, row.width])
+            difference = row.theory - tangential[row.point, row.width]
+            if abs(difference) > ROUNDING * abs(row.theory):  # B = 0 for homogeneous activations, up to roundings
+                put("B", row.standard_error, difference)
     return result

@@ -229,6 +229,30 @@ def test_rank_and_singularity_agree_where_pivots_hide_the_rank() -> None:
         assert torch.isfinite(result.ricci_scalar).tolist() == [rank == d]
 
 
+def test_log_volume_of_many_coordinates_whatever_was_asked_for_before() -> None:
+    d = 260
+    matrix = torch.eye(d, dtype=torch.float64) + 0.02 * points(d, d)
+    expected = float(torch.linalg.slogdet(matrix).logabsdet)
+    x = torch.ones(3, d, dtype=torch.float64)
+    x[1], x[2, 0] = 0.0, -1.0
+
+    def features(u: torch.Tensor) -> torch.Tensor:  # regular, singular, outside the domain
+        first = u[..., :1]
+        return torch.cat((u * first.square(), first, (first + 0.5).log()), -1)
+
+    for first in ("log_volume_element", "rank", "metric"):
+        one = pullback(lambda u: (u @ matrix.T).exp().log(), x[:1])
+        getattr(one, first)
+        assert float(one.log_volume_element) == pytest.approx(expected, abs=1e-11)
+        three = pullback(features, x, singular="nan")
+        getattr(three, first)
+        assert torch.isfinite(three.log_volume_element[0]) and torch.isneginf(three.log_volume_element[1])
+        assert torch.isnan(three.log_volume_element[2]) and three.rank.tolist() == [d, 1, -1]
+        with pytest.raises(SingularMetric, match=r"first at index \(1,\).*of rank 1"):
+            getattr(again := pullback(features, x[:2]), first)
+            _ = again.log_volume_element
+
+
 def test_arguments_of_the_sectional_curvature() -> None:
     result = pullback(torus, points(3, 2))
     with pytest.raises(InvalidInput, match=r"u has shape \(3,\); it must broadcast to the points, \(3, 2\)"):

@@ -161,6 +161,17 @@ def test_what_cannot_be_corrected_is_said() -> None:
     assert run(mlp=network(Z), quantities=["ricci_scalar"]).notes == ()  # R = 0 needs no correction
 
 
+def test_deep_networks_with_a_sobol_net_in_the_first_layer_keep_a_bias_and_lose_it() -> None:
+    """The other layers are random, and biased at O(1/n)."""
+    mlp, x = MLP("erf", depth=2, weight_std=1, bias_std=1), along(2)[:1]
+    expected = torch.from_numpy(mlp.numeric().log_volume_element(x.numpy()))
+    got = run(mlp=mlp, x=x, sampler="sobol", width=32, samples=600, quantities=["log_volume_element"])
+    raw, corrected = got.log_volume_element, got.corrected["log_volume_element"]
+    assert raw is not None and not got.notes
+    assert float((raw.mean - expected) / raw.standard_error) < -6
+    assert abs(float((corrected.mean - expected) / corrected.standard_error)) < 4
+
+
 def test_an_ill_conditioned_metric_of_many_blocks_is_measured_from_all_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32 sums lose half of their digits where the eigenvalues are 1800 to 1, as at |x| = 30 here."""
     kw: dict[str, Any] = {"width": 2**11, "samples": 2, "dtype": torch.float32, "quantities": ["log_volume_element"]}

@@ -28,11 +28,16 @@ REFUSED: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
     "another point, detached": (lambda u: both(u + u[:1].detach()), "depend on the other points"),
     "another point, weakly": (lambda u: both(u + 1e-9 * u.roll(1, 0)), "depend on the other points"),
     "a number of the first point": (lambda u: both(u) * u[0, 0].item(), "depend on the other points"),
+    "a branch on the whole batch, the same for most points": (
+        lambda u: both(u) if u.shape[0] < 3 else both(2 * u),
+        "depend on the other points",
+    ),
     "functional batch norm": (
         lambda u: nn.functional.batch_norm(u, None, None, training=True),
         "work on several points and not on one.*depend on the other points",
     ),
     "dropout": (lambda u: nn.functional.dropout(both(u).repeat(1, 9), 0.5), r"features\(x\) is random.*freeze=True"),
+    "weak noise": (lambda u: both(u) * (1 + 1e-6 * torch.rand((), dtype=u.dtype)), r"features\(x\) is random"),
     "noise": (lambda u: both(u) + torch.randn(4, dtype=u.dtype), r"features\(x\) is random"),
     "detached half": (lambda u: torch.cat((u.detach().sin(), u.cos()), -1), "not those of its values.*detach"),
     "straight-through": (lambda u: both(u + (u**2 - u).detach()), "not those of its values"),
@@ -48,6 +53,7 @@ REFUSED: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
     "dict": (lambda u: {"logits": u}, "is dict.*name a layer"),
     "integers": (lambda u: u.argsort(-1), "is .* torch.int64"),
     "half": (lambda u: u.half(), r"is torch\.float16.*float32 or float64"),
+    "half in between": (lambda u: both(u).bfloat16().double(), r"computes in torch\.bfloat16.*autocast"),
     "nothing": (lambda u: u[..., :0], r"is \(.*0\) torch\.float64"),
     "error": (
         lambda u: u @ torch.zeros(5, 5, dtype=u.dtype),
@@ -63,6 +69,11 @@ def test_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match=f"(?s){message}"):
         _ = pullback(features, points(3, 2)).ricci_scalar
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_sparse_points_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"x is a sparse tensor \(torch\.sparse_coo\); pass x\.to_dense\(\)"):
+        pullback(both, points(3, 2).to_sparse())
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -104,12 +115,16 @@ def test_accepted() -> None:
     def one_point_by_matrix(u: torch.Tensor) -> torch.Tensor:
         return torch.cat(((matrix @ u).sin(), u.cos()))
 
+    def branching(u: torch.Tensor) -> torch.Tensor:
+        a, b = u  # one point, and vmap knows no values
+        return torch.stack((a.sin(), b.sin(), a.cos(), b.cos())) if float(a.detach()) > -9 else u
+
     class Method:
         def features(self, u: torch.Tensor) -> torch.Tensor:
             return both(u)
 
     quiet = torch.no_grad()(both)
-    for features in (checked, assigned, in_place, one_point, one_point_by_matrix, Method().features, quiet):
+    for features in (checked, assigned, in_place, one_point, one_point_by_matrix, branching, Method().features, quiet):
         before = x.clone()
         result = pullback(features, x)
         torch.testing.assert_close(result.metric, reference.metric, rtol=1e-12, atol=1e-14)
@@ -147,6 +162,18 @@ def test_a_mask_of_infinities_is_no_damage() -> None:
             return torch.cat(((weights @ u[..., None])[..., 0], u), -1)
 
     assert torch.isfinite(pullback(Masked(), points(2, 2)).ricci_scalar).all()
+
+
+def test_branches_on_single_points_are_those_of_each_point() -> None:
+    x = torch.tensor([[1.0, 0.5], [-1.0, 0.5], [2.0, -0.3]], dtype=torch.float64)
+
+    def folded(u: torch.Tensor) -> torch.Tensor:
+        a, b = u
+        return torch.stack((a, b, a * b)) if float(a.detach()) > 0 else torch.stack((a, b, (a * a + b * b) / 2))
+
+    gauss = 1 / (1 + x.square().sum(dim=1)) ** 2  # of the bowl, and minus that of the saddle
+    expected = torch.where(x[:, 0] > 0, -2 * gauss, 2 * gauss)
+    torch.testing.assert_close(pullback(folded, x).ricci_scalar, expected, rtol=1e-12, atol=0)
 
 
 def test_values_and_derivatives_that_are_not_finite() -> None:

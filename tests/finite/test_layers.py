@@ -1,5 +1,7 @@
 """Sampled networks of general layers: their draws, and their mean against the infinite-width kernel."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -65,3 +67,11 @@ def test_refused_values():
     leaky = infgeo.MLP(["leaky_relu", RMSNorm()])
     with pytest.raises(InvalidInput, match="alpha"):
         infgeo.finite.sample_network(leaky, 2, 10, 0)
+
+
+def test_threads_give_the_bits_of_one() -> None:
+    mlp = infgeo.MLP(["erf", RMSNorm(0.5)], weight_std=1, bias_std=1)
+    alone = infgeo.finite.estimate(mlp, X, 16, 24, quantities=["ricci_scalar"]).ricci_scalar
+    with ThreadPoolExecutor(4) as threads:
+        other = infgeo.finite.estimate(mlp, X, 16, 24, quantities=["ricci_scalar"], executor=threads).ricci_scalar
+    assert torch.equal(alone.mean, other.mean) and torch.equal(alone.standard_error, other.standard_error)

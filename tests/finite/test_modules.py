@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -406,6 +407,42 @@ def test_fewer_features_than_coordinates_go_backward() -> None:
     narrow = pullback(lambda u: torch.stack((u.sum(-1).sin(), u[..., 0] * u[..., 1]), -1), points(3, 5))
     j, _ = double_backward(lambda u: torch.stack((u.sum(-1).sin(), u[..., 0] * u[..., 1]), -1), points(3, 5)[0])
     torch.testing.assert_close(narrow.metric[0], j.mT @ j)
+
+
+@pytest.mark.parametrize("way", [FORWARD, FORWARD_ONE_BY_ONE, REVERSE, REVERSE_ONE_BY_ONE], ids=lambda w: w.name)
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_derivatives_that_depend_on_no_direction(way: Any, chunk: int | None, count: int) -> None:
+    x = points(count, 3)
+    for features, jacobian in (
+        (lambda u: u, torch.eye(3, dtype=DOUBLE)),
+        (lambda u: torch.cat((u, u.sum(-1, keepdim=True)), -1), torch.cat((torch.eye(3), torch.ones(1, 3))).double()),
+    ):
+        j, h = way(features, x, True, chunk)
+        torch.testing.assert_close(j, jacobian.expand(count, -1, -1), rtol=0, atol=0)
+        assert h is not None and h.shape == (*j.shape, 3) and not h.any()
+        assert not pullback(features, x).ricci_scalar.any()
+
+
+def test_spectral_norm_in_training_mode_is_random_and_may_be_frozen() -> None:
+    torch.manual_seed(3)  # the power iteration has not converged yet
+    normed = nn.utils.parametrizations.spectral_norm(nn.Linear(9, 9, dtype=DOUBLE))
+    module, x = nn.Sequential(nn.Linear(2, 9, dtype=DOUBLE), nn.Tanh(), normed, nn.Tanh()), points(2, 2)
+    before = snapshot(module)
+    with pytest.raises(InvalidInput, match=r"is random: calls at the same point differ.*freeze=True"):
+        pullback(module, x)
+    frozen = pullback(module, x, freeze=True).ricci_scalar
+    same(module, before)
+    torch.testing.assert_close(frozen, pullback(copy.deepcopy(module).eval(), x).ricci_scalar, rtol=0, atol=0)
+
+
+def test_threads_wait_for_each_other() -> None:
+    module, x = filled(nn.Sequential(nn.Linear(2, 5), nn.LayerNorm(5), nn.Mish())), points(6, 2)
+    before, alone = snapshot(module), pullback(module, x).ricci_scalar
+    with ThreadPoolExecutor(4) as threads:
+        for other in threads.map(lambda _: pullback(module, x, freeze=True).ricci_scalar, range(8)):
+            assert torch.equal(alone, other)
+    same(module, before)
 
 
 def test_kinks_say_nothing_against_a_way() -> None:

@@ -211,6 +211,10 @@ def test_one_dimension_and_widths_below_the_dimension() -> None:
     for name in ("ricci_scalar", "log_volume_element", "log_mean_det_metric"):
         with pytest.raises(SingularMetric, match="width 2 < input dimension 3"):
             estimate(network(), x, 2, 5, quantities=["metric", name])
+    for name in ("ricci_scalar", "log_volume_element", "log_mean_det_metric"):
+        with pytest.raises(SingularMetric, match=r"4 of the antithetic sampler has 2 pairs.*use width >= 5"):
+            estimate(network(), x, 4, 5, "antithetic", quantities=[name])
+    assert torch.isfinite(fields(estimate(network(), x, 5, 5, "antithetic"))["ricci_scalar"].mean).all()
     narrow = estimate(network(Z), x, 2, 2000, quantities=["metric", "kernel", "volume_element"])
     assert z_scores(narrow.metric, torch.eye(3, dtype=torch.float64)).abs().max() < 4
     assert narrow.volume_element is not None and not narrow.volume_element.mean.any()

@@ -172,6 +172,9 @@ def test_bad_slices() -> None:
     with pytest.raises(InvalidInput, match="features is 3"):
         pullback_slice(3, [0.0], origin, basis[:1])  # type: ignore[arg-type]
     module = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5)).double()
+    with pytest.raises(InvalidInput, match="depend on the other points of the batch"):
+        t = torch.tensor([[0.1, 0.0], [0.2, 0.0], [0.3, 0.1]], dtype=torch.float64)
+        pullback_slice(lambda u: u.sin() if u.shape[0] < 3 else u.cos(), t, torch.zeros(4), torch.eye(4)[:2])
     with pytest.raises(InvalidInput, match="training mode"):
         pullback_slice(module, [0.0], origin, basis[:1])
     with pytest.raises(InvalidInput, match=r"origin is torch\.float32"):
