@@ -3,13 +3,11 @@
 Medians of processor time in NumPy, of runs that alternate between the depths; "over" marks what exceeds the claim.
 Pairwise functions take 400 points, the others 20000; `--points` sets another number for the latter.
 
-What comes near 12, and why it goes no lower. The curvature of one erf layer is a single formula of 7 array operations;
-a deeper layer needs one arctangent, one square root, two reciprocals and 50 sums and products (its variance and two
-derivatives, six quantities of the metric and their derivatives, two forms of K_rad of which each point takes one), so
-that only the input checks and |x|^2, which one layer pays too, keep ten layers near 12. The operations are counted from
-the emitted source and printed. The tangent kernel of ReLU exceeds the claim: preactivations of all points become nearly
-parallel with depth, where arccos(rho) loses its digits, and from there on a pair is computed from differences, with two
-arctangents, a series of eight terms and about 60 operations a layer instead of one arctangent and 25.
+Functions of |x| of up to three layers are computed in long double, of more in double precision where |x| is moderate,
+so that ten layers cost little more than one; a layer of the curvature of erf takes some 50 array operations, counted
+from the emitted source and printed. The tangent kernel of ReLU exceeds the claim: preactivations of all points become
+nearly parallel with depth, where arccos(rho) loses its digits, and from there on a pair is computed from differences,
+with two arctangents, a series of eight terms and about 60 operations a layer instead of one arctangent and 25.
 """
 
 from __future__ import annotations
