@@ -11,7 +11,7 @@ from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.inputs import as_points, positive_integer
 
 # Networks, and units of a Sobol net, relative to the default: the budget, never the test.
-BUDGETS = {"quick": (0.1, 2**12), "default": (1.0, 2**14), "thorough": (40.0, 2**17)}
+BUDGETS = {"quick": (0.1, 2**12), "default": (1.0, 2**15), "thorough": (40.0, 2**17)}
 RADII = (0.3, 4.0, 8)  # first, last, number: from the nearly linear to the saturated regime at unit scales
 
 
