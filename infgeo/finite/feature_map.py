@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.finite.evaluation import derivable, module_of
+from infgeo.finite.evaluation import derivable, module_of, refuse_training_mode, refuse_unusable_weights
 
 Flat = Callable[[torch.Tensor], torch.Tensor]
 
@@ -160,6 +160,18 @@ class SlicedMap:
         """Give the map (B, k) -> (B, n)."""
         with self.whole.ready() as f:
             yield lambda t: f(self.origin + t @ self.directions)
+
+
+def checked_module(features: Any, layer: str | None, freeze: bool) -> nn.Module | None:
+    """Return the module behind features that may be measured, None without one; raise InvalidInput for others."""
+    if not callable(features):
+        raise InvalidInput(f"features is {features!r}; pass a callable or module x (..., d) -> (..., n)")
+    module = module_of(features)
+    if layer is not None:
+        submodule(module, layer)
+    refuse_training_mode(features, freeze)
+    refuse_unusable_weights(features)
+    return module
 
 
 def submodule(module: nn.Module | None, name: str) -> nn.Module:

@@ -8,10 +8,8 @@ from typing import Any
 
 import torch
 
-from infgeo.errors import InvalidInput
-from infgeo.finite.evaluation import module_of, refuse_training_mode, refuse_unusable_weights
 from infgeo.finite.examine import examine
-from infgeo.finite.feature_map import FeatureMap, submodule
+from infgeo.finite.feature_map import FeatureMap, checked_module
 from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, point_shape, positive_integer
 from infgeo.finite.measure import Source, local_geometry
@@ -85,15 +83,9 @@ def pullback(
     >>> f"{pullback(sphere, [1.0, 0.5]).ricci_scalar:.12f}"
     '2.000000000000'
     """
-    if not callable(features):
-        raise InvalidInput(f"features is {features!r}; pass a callable or module x (..., d) -> (..., n)")
+    module = checked_module(features, layer, freeze)
     singular = checked_singular(singular)
     budget = positive_integer(memory_budget, "memory_budget")
-    module = module_of(features)
-    if layer is not None:
-        submodule(module, layer)
-    refuse_training_mode(features, freeze)
-    refuse_unusable_weights(features)
     axes = 1 if input_shape is None or isinstance(input_shape, int) else len(tuple(input_shape))
     stack = as_stack(features, freeze, axes) if layer is None else None
     points = as_points(x)

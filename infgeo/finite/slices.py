@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.finite.evaluation import module_of, refuse_training_mode, refuse_unusable_weights
 from infgeo.finite.examine import MOST_TOGETHER, examine
-from infgeo.finite.feature_map import FeatureMap, SlicedMap, submodule
+from infgeo.finite.feature_map import FeatureMap, SlicedMap, checked_module
 from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, point_shape, positive_integer
 from infgeo.finite.measure import Source
@@ -65,15 +64,9 @@ def pullback_slice(
     >>> f"{pullback_slice(radial, [0.5, -2.0], origin, directions).gaussian_curvature:.12f}"
     '1.000000000000'
     """
-    if not callable(features):
-        raise InvalidInput(f"features is {features!r}; pass a callable or module x (..., d) -> (..., n)")
+    module = checked_module(features, layer, freeze)
     singular = checked_singular(singular)
     budget = positive_integer(memory_budget, "memory_budget")
-    module = module_of(features)
-    if layer is not None:
-        submodule(module, layer)
-    refuse_training_mode(features, freeze)
-    refuse_unusable_weights(features)
     with torch.inference_mode(False):
         start, ways = _slice(module, origin, directions, input_shape)
         coordinates = as_points(t, name="t").to(start).clone()
