@@ -1,4 +1,4 @@
-"""The command line: `infgeo derive | emit | validate | activations`."""
+"""The command line: `infgeo derive | emit | validate | reproduce | activations`."""
 
 from infgeo.cli.parser import main
 

@@ -104,3 +104,39 @@ def validate(arguments: Namespace) -> int:
         # Whoever reads the table, the exit status is the verdict. Python flushes once more at exit: into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0 if report.passed else 1
+
+
+def reproduce(arguments: Namespace) -> int:
+    """Reproduce a figure; print its claims. A claim that does not hold is a result, no failure of the run."""
+    from infgeo.reproduce.registry import figure_called, listing
+
+    if arguments.list:
+        print(listing())
+        return 0
+    if arguments.figure is None:
+        raise InvalidInput("the figure is missing; give a name that infgeo reproduce --list shows")
+    figure_called(arguments.figure)
+    from infgeo.reproduce.run import SEEDS
+    from infgeo.reproduce.run import reproduce as run
+
+    outcome = run(
+        arguments.figure,
+        arguments.scale,
+        seeds=SEEDS if arguments.seeds is None else arguments.seeds,
+        device=arguments.device,
+        out=arguments.out,
+        data=arguments.data,
+        jobs=arguments.jobs,
+        finished=lambda result: print(
+            f"{arguments.figure}: seed {result.seed} finished, {result.seconds:.0f} s", file=sys.stderr, flush=True
+        ),
+    )
+    print(f"{outcome.figure.name}: {outcome.figure.title} ({outcome.record['scale']})")
+    for claim in outcome.claims:
+        print(f"  {claim.line()}")
+    for note in outcome.record["notes"]:
+        print(f"  note: {note}")
+    print(f"wrote {', '.join(map(str, outcome.files))}")
+    if outcome.partial:
+        print("infgeo: interrupted; the finished seeds are kept, and the same command goes on", file=sys.stderr)
+    return 1 if outcome.partial else 0

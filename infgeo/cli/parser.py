@@ -14,8 +14,8 @@ from infgeo.errors import InfgeoError
 
 PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 QUANTITIES = ("kernel", "ntk", "metric", "volume_element", "ricci_scalar", "ricci_tensor", "sectional_curvature")
-EPILOG = """exit status: 0 passed; 1 a check failed, or validate was interrupted and its report is partial;
-2 bad input (one line on stderr); 130 interrupted before there was anything to report"""
+EPILOG = """exit status: 0 passed; 1 a check failed, or validate or reproduce was interrupted and what it wrote
+is partial; 2 bad input (one line on stderr); 130 interrupted before there was anything to report"""
 ACTIVATION = """a name listed by `infgeo activations`, or an expression of z such as "z*exp(-z**2/2)", of + - * / **,
 functions such as erf and max, Piecewise((value, condition), ..., (value, True)), and names of parameters; one that
 begins with - goes in parentheses"""
@@ -84,7 +84,9 @@ def build() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"infgeo {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="derive | emit | validate | activations")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="derive | emit | validate | reproduce | activations"
+    )
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(
@@ -140,6 +142,23 @@ def build() -> Parser:
     validate.add_argument("--json", metavar="FILE", help="write the report as JSON")
     validate.add_argument("--plot", metavar="FILE", help="write a picture: .png, .pdf or .svg")
     validate.add_argument("--all-rows", action="store_true", help="print every comparison")
+
+    reproduce = command("reproduce", "reproduce a figure of the paper: picture, data and a record of what was measured")
+    reproduce.add_argument("figure", metavar="FIGURE", nargs="?", help="a name that --list shows")
+    reproduce.add_argument("--list", action="store_true", help="say what each figure shows, its source and its cost")
+    reproduce.add_argument(
+        "--scale",
+        choices=("small", "paper"),
+        default="small",
+        help="small: minutes on two cores, bundled data (default); paper: the published settings, for a GPU",
+    )
+    reproduce.add_argument("--seeds", type=natural, nargs="+", metavar="S", help="default: 0 1 2 3 4")
+    reproduce.add_argument("--device", default="cpu", help="of torch, for example cuda (default: cpu)")
+    reproduce.add_argument("--out", default="out/reproduce", metavar="DIR", help="default: out/reproduce")
+    reproduce.add_argument(
+        "--data", metavar="DIR", help="folder with the files of MNIST or CIFAR-10, for --scale paper"
+    )
+    reproduce.add_argument("--jobs", type=positive, metavar="J", help="worker processes (default: one a core)")
 
     command("activations", "list the catalogue of activations; derive, emit and validate take any expression of z too")
     return parser

@@ -1,0 +1,131 @@
+"""What is kept of a run: one file for each finished seed, and the record, the data and the picture of all of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infgeo import __version__
+from infgeo.errors import InvalidInput
+from infgeo.files import write_whole
+from infgeo.results import json_safe
+
+PACKAGES = ("numpy", "scipy", "torch", "matplotlib", "contourpy", "scikit-learn", "kornia")
+STATISTICS = "statistics.json"
+
+
+@dataclass(frozen=True, eq=False)
+class SeedResult:
+    """What one seed gave: arrays for the picture, statistics for the claims (JSON), and the seconds that it took."""
+
+    seed: int
+    arrays: Mapping[str, np.ndarray]
+    statistics: Mapping[str, Any]
+    seconds: float
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of infgeo, Python and every library that takes part."""
+    known = {"infgeo": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    for name in PACKAGES:
+        try:
+            known[name] = version(name)
+        except PackageNotFoundError:
+            known[name] = "not installed"
+    return known
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as what JSON has: dataclasses as dictionaries, NumPy's numbers and arrays as numbers and lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    return json_safe(value)
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """Return a strict JSON document (RFC 8259; what is not finite is a string)."""
+    return json.dumps(plain(document), allow_nan=False, indent=1, ensure_ascii=False) + "\n"
+
+
+def save_seed(path: Path, result: SeedResult, key: str) -> None:
+    """Write one seed's result, whole. `key` says which settings it belongs to."""
+    notes = {"key": key, "seed": result.seed, "seconds": result.seconds, "statistics": plain(result.statistics)}
+    arrays = {STATISTICS: np.array(json.dumps(notes, allow_nan=False)), **result.arrays}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_whole(path, buffer.getvalue())
+
+
+def load_seed(path: Path, key: str) -> SeedResult | None:
+    """Return a finished seed, or None where there is none, or one of other settings, or a damaged file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            notes = json.loads(str(file[STATISTICS]))
+            if notes["key"] != key:
+                return None
+            arrays = {name: file[name] for name in file.files if name != STATISTICS}
+        return SeedResult(int(notes["seed"]), arrays, notes["statistics"], float(notes["seconds"]))
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def stacked(results: Sequence[SeedResult]) -> dict[str, np.ndarray]:
+    """Return the arrays of all seeds, each with the seeds as its first axis; "seeds" names them.
+
+    An array whose shape differs between seeds is kept apart, as NAME_seed0 and so on.
+    """
+    data: dict[str, np.ndarray] = {"seeds": np.array([r.seed for r in results])}
+    for name in dict.fromkeys(name for r in results for name in r.arrays):
+        present = [r for r in results if name in r.arrays]
+        if len(present) == len(results) and len({r.arrays[name].shape for r in present}) == 1:
+            data[name] = np.stack([r.arrays[name] for r in present])
+        else:
+            data |= {f"{name}_seed{r.seed}": r.arrays[name] for r in present}
+    return data
+
+
+def as_npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return the arrays as the bytes of an NPZ file."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
+    return buffer.getvalue()
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make the folder and return it. Raises InvalidInput where that, or writing into it, cannot be done."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InvalidInput(f"cannot write into the folder {folder}: {reason}; pass another with --out") from None
+    return folder
+
+
+def write_all(folder: Path, stem: str, files: Mapping[str, bytes]) -> list[Path]:
+    """Write STEM.ENDING for every (ending, content), each whole, and return the paths."""
+    paths = []
+    for ending, content in files.items():
+        path = folder / f"{stem}.{ending}"
+        write_whole(path, content)
+        paths.append(path)
+    return paths

@@ -1,0 +1,63 @@
+"""The figures, as data: what each shows, where it comes from, and what it costs. Settings stand in `settings`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from infgeo.errors import InvalidInput
+
+SCALES = ("small", "paper")
+PAPER = "arXiv 2301.11375v4"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: `module` has measure, claims, notes and picture, which take the settings of a scale.
+
+    `cost` is measured at "small" and estimated at "paper". `seeded` is False where nothing is random.
+    """
+
+    name: str
+    title: str
+    shows: str
+    source: str
+    module: str
+    cost: Mapping[str, str]
+    seeded: bool = True
+
+
+FIGURES: Mapping[str, Figure] = {
+    figure.name: figure
+    for figure in (
+        Figure(
+            "figD1",
+            "Three units at the cube roots of unity",
+            "volume element and Ricci scalar of erf networks of three hidden units, bias 0 and 1; exact, untrained",
+            f"{PAPER}, figure D.1 (the printed R is 3 times the true one)",
+            "infgeo.reproduce.cube_roots",
+            {"small": "3 s", "paper": "20 s"},
+            seeded=False,
+        ),
+    )
+}
+
+
+def figure_called(name: str) -> Figure:
+    """Return a figure by name. Raises InvalidInput that lists the names."""
+    if name not in FIGURES:
+        raise InvalidInput(f"there is no figure {name!r}; the figures are {', '.join(FIGURES)}")
+    return FIGURES[name]
+
+
+def listing() -> str:
+    """Return what each figure shows, its source and its cost."""
+    lines = []
+    for figure in FIGURES.values():
+        lines += [
+            f"{figure.name}: {figure.title}",
+            f"    shows   {figure.shows}",
+            f"    source  {figure.source}",
+            *(f"    {scale:<7} {figure.cost[scale]}" for scale in SCALES),
+        ]
+    return "\n".join(lines)

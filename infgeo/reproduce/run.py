@@ -1,0 +1,142 @@
+"""One call a figure: measure every seed, state the claims, write picture, data and record."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infgeo.errors import InvalidInput
+from infgeo.reproduce import style
+from infgeo.reproduce.claims import Claim
+from infgeo.reproduce.record import SeedResult, as_npz, make_folder, plain, stacked, to_json, versions, write_all
+from infgeo.reproduce.registry import SCALES, Figure, figure_called
+from infgeo.reproduce.seeds import Place, cores, run_seeds
+from infgeo.reproduce.settings import SETTINGS
+
+SEEDS = (0, 1, 2, 3, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a figure gave: the claims, the record as written, the files, and whether seeds are missing."""
+
+    figure: Figure
+    claims: tuple[Claim, ...]
+    record: Mapping[str, Any]
+    files: tuple[Path, ...]
+    partial: bool
+
+
+def reproduce(
+    name: str,
+    scale: str = "small",
+    *,
+    seeds: Sequence[int] = SEEDS,
+    device: str = "cpu",
+    out: str | os.PathLike[str] = "out/reproduce",
+    data: str | os.PathLike[str] | None = None,
+    jobs: int | None = None,
+    settings: Any = None,
+    finished: Callable[[SeedResult], None] | None = None,
+) -> Outcome:
+    """Reproduce one figure of the paper and write NAME-SCALE.png, .pdf, .npz and .json into the folder `out`.
+
+    Each seed is kept in NAME-SCALE.seeds/ as soon as it is finished, and training is checkpointed there: after an
+    interruption the same call goes on where it was. The record holds every hyperparameter, the seeds, the versions, the
+    claims with their verdicts, the statistics of each seed and the times.
+
+    Args:
+        name: one of `infgeo.reproduce.FIGURES`.
+        scale: "small" (minutes on two cores, bundled data) or "paper" (the published settings, a GPU).
+        seeds: integers >= 0, without repetition; at least two for intervals. Figures without randomness take none.
+        device: of torch, for example "cuda".
+        out: folder of the files.
+        data: folder with the files of MNIST or CIFAR-10 as published, for scale "paper".
+        jobs: worker processes; by default one a core and at most one a seed, on a GPU one.
+        settings: other settings than those of the scale, for a variation of the figure.
+        finished: called with every seed's result as it comes.
+
+    Returns:
+        The outcome. `partial` says that the run was interrupted: it has the seeds that were finished.
+
+    Raises:
+        InvalidInput: for an unknown figure or scale, bad seeds, an absent device, data files that are not there, a
+            folder that cannot be written.
+        MissingExtra: where a library is absent that the figure needs.
+        KeyboardInterrupt: when interrupted before any seed was finished.
+
+    Source: arXiv 2301.11375v4.
+    """
+    figure = figure_called(name)
+    if scale not in SCALES:
+        raise InvalidInput(f"there is no scale {scale!r}; pass one of {', '.join(SCALES)}")
+    wanted = _checked_seeds(seeds) if figure.seeded else (0,)
+    chosen = SETTINGS[name, scale] if settings is None else settings
+    style.require_matplotlib()
+    module = importlib.import_module(figure.module)
+    _check_device(device)
+    folder = make_folder(out)
+    stem = f"{name}-{scale}"
+    workers = _workers(jobs, device, len(wanted))
+    threads = 1 if scale == "small" else max(1, cores() // workers)
+    place = Place(make_folder(folder / f"{stem}.seeds"), device, None if data is None else os.fspath(data), threads)
+    if hasattr(module, "check"):
+        module.check(chosen, place)  # data files and libraries, before anything is trained
+    start = time.perf_counter()
+    results, complete = run_seeds(figure.module, chosen, wanted, place, workers, finished or (lambda _: None))
+    if not results:
+        raise KeyboardInterrupt
+    claims = module.claims(chosen, results)
+    record = {
+        "figure": name,
+        "title": figure.title,
+        "shows": figure.shows,
+        "source": figure.source,
+        "scale": scale if settings is None else "custom",
+        "settings": chosen,
+        "seeds": [r.seed for r in results] if figure.seeded else [],
+        "partial": not complete,
+        "device": device,
+        "versions": versions(),
+        "seconds": {"this_run": time.perf_counter() - start, "each_seed": [r.seconds for r in results]},
+        "jobs": workers,
+        "notes": module.notes(chosen),
+        "claims": claims,
+        "statistics": [{"seed": r.seed, **r.statistics} for r in results],
+    }
+    pictures = style.rendered(module.picture(chosen, results, claims))
+    files = write_all(folder, stem, {"json": to_json(record).encode(), "npz": as_npz(stacked(results)), **pictures})
+    return Outcome(figure, tuple(claims), plain(record), tuple(files), not complete)
+
+
+def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    wanted = tuple(seeds)
+    if not wanted or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in wanted):
+        raise InvalidInput(f"seeds is {list(wanted)}; pass at least one integer >= 0")
+    if len(set(wanted)) < len(wanted):
+        raise InvalidInput(f"seeds is {list(wanted)}; each counts once, remove the repeated ones")
+    return wanted
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0][:80]
+        known = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+        raise InvalidInput(f"there is no device {device!r} here ({reason}); pass one of {', '.join(known)}") from None
+
+
+def _workers(jobs: int | None, device: str, seeds: int) -> int:
+    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
+        raise InvalidInput(f"jobs is {jobs!r}; pass an integer >= 1")
+    if jobs is None:
+        jobs = cores() if device == "cpu" else 1
+    return min(jobs, seeds)

@@ -1,0 +1,139 @@
+"""Run the seeds of a figure, side by side where that helps; finished ones are kept whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from infgeo import __version__
+from infgeo.reproduce.record import SeedResult, load_seed, plain, save_seed
+
+# Set in worker processes: whether the parent has asked them to stop. Training looks at it after every step.
+_stop: Any = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one seed works: its folder (checkpoints), the device, where data files are, and threads of torch."""
+
+    folder: Path
+    device: str = "cpu"
+    data: str | None = None
+    threads: int = 1
+
+    def checkpoint(self, seed: int, name: str) -> Path:
+        """Return the path of a checkpoint of this seed."""
+        return self.folder / f"seed-{seed}-{name}.pt"
+
+
+class Stopped(Exception):
+    """A seed was interrupted; what it had is in its checkpoint."""
+
+
+def check_stop(*_: Any) -> None:
+    """Raise KeyboardInterrupt where the parent has been interrupted. It is a callback of training, too."""
+    if _stop is not None and _stop.is_set():
+        raise KeyboardInterrupt
+
+
+def key_of(settings: Any, place: Place) -> str:
+    """Return what a kept seed must agree in: the settings, the device and infgeo's version."""
+    text = json.dumps([type(settings).__name__, plain(settings), place.device, place.data, __version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def run_seed(module: str, settings: Any, seed: int, place: Place) -> SeedResult:
+    """Return one seed's result: the kept one, or measured now and kept. Raises Stopped on an interrupt."""
+    import torch
+
+    key = key_of(settings, place)
+    path = place.folder / f"seed-{seed}.npz"
+    kept = load_seed(path, key)
+    if kept is not None:
+        return kept
+    threads = torch.get_num_threads()
+    torch.set_num_threads(place.threads)
+    try:
+        measured = importlib.import_module(module).measure(
+            settings, seed, replace(place, folder=place.folder / key[:8])
+        )
+    except KeyboardInterrupt:
+        raise Stopped(f"seed {seed}") from None
+    finally:
+        torch.set_num_threads(threads)
+    save_seed(path, measured, key)
+    return measured
+
+
+def run_seeds(
+    module: str,
+    settings: Any,
+    seeds: Sequence[int],
+    place: Place,
+    jobs: int,
+    finished: Callable[[SeedResult], None],
+) -> tuple[list[SeedResult], bool]:
+    """Return the results in the order of `seeds`, and whether all were finished.
+
+    `finished` is called with each as it comes. An interrupt stops the others at their next step of training, where they
+    write a checkpoint; they go on from it in the next run.
+    """
+    (place.folder / key_of(settings, place)[:8]).mkdir(parents=True, exist_ok=True)
+    done: dict[int, SeedResult] = {}
+    if jobs == 1 or len(seeds) == 1:
+        try:
+            for seed in seeds:
+                done[seed] = run_seed(module, settings, seed, place)
+                finished(done[seed])
+        except (Stopped, KeyboardInterrupt):
+            pass
+    else:
+        _in_processes(module, settings, seeds, place, min(jobs, len(seeds)), finished, done)
+    return [done[seed] for seed in seeds if seed in done], len(done) == len(seeds)
+
+
+def _in_processes(
+    module: str,
+    settings: Any,
+    seeds: Sequence[int],
+    place: Place,
+    jobs: int,
+    finished: Callable[[SeedResult], None],
+    done: dict[int, SeedResult],
+) -> None:
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    stop = context.Event()
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(stop,))
+    try:
+        waiting = [pool.submit(run_seed, module, settings, seed, place) for seed in seeds]
+        for future in as_completed(waiting):
+            result = future.result()
+            done[result.seed] = result
+            finished(result)
+    except (Stopped, KeyboardInterrupt):
+        pass
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(stop: Any) -> None:
+    """Prepare a worker: Ctrl-C reaches every process of the terminal, and is the parent's to handle."""
+    global _stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _stop = stop
+
+
+def cores() -> int:
+    """Return the number of cores at hand."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
