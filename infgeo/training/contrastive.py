@@ -12,7 +12,7 @@ from torch import nn
 
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import positive_integer, real_number, seed_integer
-from infgeo.training.activation import activation_factory
+from infgeo.training.activations import activation_factory
 from infgeo.training.views import TwoViews
 
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -11,7 +11,7 @@ from torch import nn
 
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import checked_device, float_dtype, positive_integer, seed_integer
-from infgeo.training.activation import activation_factory
+from infgeo.training.activations import activation_factory
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int, stride: int) -> nn.Conv2d:

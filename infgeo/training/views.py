@@ -23,6 +23,7 @@ class Augmentation:
     Args:
         crop: least and largest share of the image's area that a random crop keeps, before it is resized to the image's
             shape.
+        padding: pixels of 0 around the image before a part of the image's shape is cut out at random.
         flip: probability of a mirror image.
         jitter: largest relative change of brightness, contrast and saturation, and largest shift of the hue (in turns);
             for colour images.
@@ -37,6 +38,7 @@ class Augmentation:
     """
 
     crop: tuple[float, float] | None = None
+    padding: int = 0
     flip: float = 0.0
     jitter: tuple[float, float, float, float] | None = None
     jitter_probability: float = 0.8
@@ -55,9 +57,13 @@ COLOUR_32 = Augmentation(crop=(0.2, 1.0), flip=0.5, jitter=(0.4, 0.4, 0.4, 0.1),
 GREY_8 = Augmentation(degrees=12.0, shift=0.1, zoom=(0.85, 1.15), shear=8.0, contrast=0.3, noise=0.05)
 
 
+# What CIFAR-10 is trained with: shifts of up to 4 pixels, and mirror images.
+CIFAR_CROPS = Augmentation(padding=4, flip=0.5)
+
+
 @dataclass(frozen=True)
-class TwoViews:
-    """Draws two views of each image of a batch.
+class RandomView:
+    """Draws a view of each image of a batch: for `Recipe(augmentation=...)`.
 
     Args:
         augmentation: `COLOUR_32`, `GREY_8`, or one's own.
@@ -69,8 +75,8 @@ class TwoViews:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
-    def __call__(self, images: torch.Tensor, seed: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return two views of images (N, C, H, W), normalised as these are.
+    def __call__(self, images: torch.Tensor, seed: int | None = None) -> torch.Tensor:
+        """Return a view of each of the images (N, C, H, W), normalised as these are.
 
         Random numbers are those of torch's global generators, or with a seed those that belong to it: the global state
         is then left as it is.
@@ -79,8 +85,7 @@ class TwoViews:
             InvalidInput: for images that are not in [0, 1] once mean and std are taken back, or of a wrong shape.
             MissingExtra: where kornia is not installed.
         """
-        if images.ndim != 4:
-            raise InvalidInput(f"images have shape {tuple(images.shape)}; pass (N, channels, height, width)")
+        _refuse_shape(images)
         offset, scale = (self._channels(v, images, n) for v, n in ((self.mean, 0.0), (self.std, 1.0)))
         plain = images.detach() * scale + offset
         low, high = (float(plain.min()), float(plain.max())) if plain.numel() else (0.0, 1.0)
@@ -91,9 +96,8 @@ class TwoViews:
             )
         pipeline = _pipeline(self.augmentation, tuple(images.shape[1:]))
         with torch.no_grad(), _seeded(images.device, seed):
-            views = pipeline(torch.cat([plain, plain]).clamp(0.0, 1.0))
-        first, second = ((views - offset) / scale).chunk(2)
-        return first, second
+            view = pipeline(plain.clamp(0.0, 1.0))
+        return (view - offset) / scale
 
     @staticmethod
     def _channels(values: tuple[float, ...] | None, images: torch.Tensor, default: float) -> torch.Tensor:
@@ -101,6 +105,27 @@ class TwoViews:
         if len(channels) != images.shape[1]:
             raise InvalidInput(f"mean or std has {len(channels)} channel(s) and the images have {images.shape[1]}")
         return images.new_tensor(channels)[:, None, None]
+
+
+@dataclass(frozen=True)
+class TwoViews:
+    """Draws two views of each image of a batch; arguments as for `RandomView`."""
+
+    augmentation: Augmentation
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __call__(self, images: torch.Tensor, seed: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return two views of images (N, C, H, W); random numbers and errors as for `RandomView`."""
+        _refuse_shape(images)
+        draw = RandomView(self.augmentation, self.mean, self.std)
+        first, second = draw(torch.cat([images, images]), seed).chunk(2)
+        return first, second
+
+
+def _refuse_shape(images: torch.Tensor) -> None:
+    if images.ndim != 4:
+        raise InvalidInput(f"images have shape {tuple(images.shape)}; pass (N, channels, height, width)")
 
 
 @contextmanager
@@ -131,6 +156,8 @@ def _pipeline(a: Augmentation, shape: tuple[int, int, int]) -> Any:
     steps: list[Any] = []
     if a.crop is not None:
         steps.append(kornia.RandomResizedCrop(shape[1:], scale=a.crop))
+    if a.padding:
+        steps.append(kornia.RandomCrop(shape[1:], padding=a.padding))
     if a.degrees or a.shift or a.shear or a.zoom != (1.0, 1.0):
         shift, shear = (a.shift, a.shift) if a.shift else None, a.shear or None
         steps.append(kornia.RandomAffine(a.degrees, shift, a.zoom, shear, p=1.0))

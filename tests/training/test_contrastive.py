@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 
@@ -12,17 +13,22 @@ from torch import nn
 from infgeo.errors import InvalidInput, MissingExtra, NotConverged
 from infgeo.finite import pullback
 from infgeo.training import (
+    CIFAR_CROPS,
     COLOUR_32,
     GREY_8,
     Augmentation,
     BarlowTwins,
     ContrastiveLoss,
     ContrastiveNetwork,
+    RandomView,
+    Recipe,
     SimCLR,
+    Task,
     TwoViews,
     linear_readout,
     projector,
     small_resnet,
+    train,
 )
 from infgeo.training.views import _pipeline
 
@@ -173,6 +179,8 @@ def test_each_step_does_what_it_says() -> None:
     torch.testing.assert_close(grey[:, 0], grey[:, 2])
     noise = TwoViews(Augmentation(noise=0.1))(x, seed=0)[0] - x
     assert abs(float(noise.std()) / 0.1 - 1) < 5 * (0.5 / noise.numel()) ** 0.5
+    cut = RandomView(CIFAR_CROPS)(torch.ones(60, 1, 8, 8), seed=0)
+    assert 0.5 < float(cut.mean()) < 0.8  # (1 − 2/8)², for a mean of 2.2 pixels lost on each axis
     shifted = TwoViews(Augmentation(shift=0.4))(torch.ones(40, 1, 8, 8), seed=0)[0]
     assert float(shifted.mean(dim=(1, 2, 3)).min()) > (1 - 0.4) ** 2 - 1e-5 and float(shifted.min()) == 0
 
@@ -219,7 +227,7 @@ def test_projectors() -> None:
             projector(**bad)  # type: ignore[arg-type]
 
 
-def digits(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+def pixels(n: int) -> tuple[torch.Tensor, torch.Tensor]:
     datasets = pytest.importorskip("sklearn.datasets")
     data = datasets.load_digits()
     return torch.tensor(data.images[:n] / 16.0, dtype=torch.float32)[:, None], torch.tensor(data.target[:n])
@@ -227,38 +235,51 @@ def digits(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("objective", [BarlowTwins(), SimCLR()], ids=["barlow", "simclr"])
 def test_pretraining_lowers_the_loss_on_new_views_and_helps_a_readout(objective: BarlowTwins | SimCLR) -> None:
-    x, y = digits(900)
+    x, y = pixels(900)
+    task = Task("first digits", x[:500], y[:500], x[:0], y[:0], tuple("0123456789"))
     encoder = small_resnet("gelu", classes=None, widths=(8, 16, 32), seed=1)
     head = projector(32, 64, 64, norm=isinstance(objective, BarlowTwins), seed=1)
     network, views = ContrastiveNetwork(encoder, head), TwoViews(GREY_8)
-    loss = ContrastiveLoss(objective, views)
-    fitted, held_out = slice(0, 100), slice(500, 900)
+    untrained = copy.deepcopy(network)
 
-    def accuracy() -> float:
-        readout = linear_readout(encoder, x[fitted], y[fitted])
-        return float((readout(x[held_out]).argmax(1) == y[held_out]).float().mean())
+    def accuracy(model: ContrastiveNetwork) -> float:
+        readout = linear_readout(model.encoder, x[:100], y[:100])
+        return float((readout(x[500:]).argmax(1) == y[500:]).float().mean())
 
-    def held_out_loss() -> float:
-        network.train()
+    def loss(model: ContrastiveNetwork) -> float:
+        model.train()
         with torch.no_grad():
-            return float(objective(*(network(view) for view in views(x[held_out], seed=0))))
+            return float(objective(*(model(view) for view in views(x[500:], seed=0))))
 
-    before = accuracy(), held_out_loss()
-    optimiser = torch.optim.Adam(network.parameters(), 1e-2)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        for _ in range(16):
-            value = loss(network, x[torch.randperm(500)[:125]])
-            optimiser.zero_grad()
-            value.backward()
-            optimiser.step()
-    assert held_out_loss() < 0.85 * before[1]
-    assert accuracy() > before[0] + 0.1
+    recipe = Recipe("adam", learning_rate=1e-2, batch_size=125, epochs=4)
+    state = torch.get_rng_state()
+    result = train(network, task, recipe, seed=0, loss=ContrastiveLoss(objective, views))
+    assert torch.equal(torch.get_rng_state(), state) and result.steps == 16
+    assert loss(network) < 0.85 * loss(untrained)
+    assert accuracy(network) > accuracy(untrained) + 0.1
+
+
+def test_pretraining_is_the_same_for_the_same_seed_also_when_it_is_resumed(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    x, y = pixels(40)
+    task = Task("few digits", x, y, x[:0], y[:0], tuple("0123456789"))
+
+    def run(epochs: list[int], seed: int = 3) -> list[torch.Tensor]:
+        encoder = small_resnet("tanh", classes=None, widths=(2, 3, 4), seed=1)
+        network = ContrastiveNetwork(encoder, projector(4, 5, 6, norm=False, seed=1))
+        file = None if len(epochs) == 1 else tmp_path / "checkpoint.pt"
+        for count in epochs:
+            recipe = Recipe(learning_rate=0.1, batch_size=20, epochs=count)
+            train(network, task, recipe, seed=seed, checkpoint=file, loss=ContrastiveLoss(SimCLR(), TwoViews(GREY_8)))
+        return list(network.state_dict().values())
+
+    whole, again, other = run([3]), run([1, 3]), run([3], seed=4)
+    assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
+    assert not torch.equal(whole[0], other[0])
 
 
 def test_readout_is_the_logistic_regression_of_scikit_learn() -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
-    x, y = digits(120)
+    x, y = pixels(120)
     encoder = small_resnet("tanh", classes=None, widths=(4, 6, 8), dtype=torch.float64)
     x = x.double()
     for classes in (2, 10):
@@ -275,7 +296,7 @@ def test_readout_is_the_logistic_regression_of_scikit_learn() -> None:
 
 
 def test_readout_leaves_the_encoder_as_it_is_and_can_be_measured() -> None:
-    x, y = digits(100)
+    x, y = pixels(100)
     encoder = small_resnet("tanh", classes=None, widths=(4, 6, 8))
     buffers = {n: b.clone() for n, b in encoder.named_buffers()}
     model = linear_readout(encoder, x, y)
@@ -289,7 +310,7 @@ def test_readout_leaves_the_encoder_as_it_is_and_can_be_measured() -> None:
 
 
 def test_readout_refuses() -> None:
-    x, y = digits(40)
+    x, y = pixels(40)
     flat = nn.Flatten()
     for labels, message in (
         (y[:-1], r"labels is \(39,\)"),

@@ -157,6 +157,8 @@ def test_parameters_of_an_activation() -> None:
         narrow("leaky_relu")
     with pytest.raises(InvalidInput, match="beta"):
         narrow("leaky_relu", parameters={"alpha": 0.25, "beta": 1.0})
+    with pytest.raises(InvalidInput, match="which has its own"):
+        narrow(nn.LeakyReLU(), parameters={"alpha": 0.25})
 
 
 def test_each_place_has_its_own_module() -> None:
