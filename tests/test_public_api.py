@@ -32,6 +32,7 @@ def test_all_is_pinned():
         "kernels",
         "layers",
         "testing",
+        "training",
         "validate",
     ]
 
