@@ -25,6 +25,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "finite_width": ("infgeo.symbolic.finite_width", "finite_width"),
     "kernels": ("infgeo.symbolic.kernels", None),
     "layers": ("infgeo.symbolic.layers", None),
+    "magnification": ("infgeo.magnification", None),
     "testing": ("infgeo.testing", None),
     "validate": ("infgeo.validation", "validate"),
 }
@@ -43,6 +44,7 @@ __all__ = [
     "finite_width",
     "kernels",
     "layers",
+    "magnification",
     "testing",
     "validate",
 ]
