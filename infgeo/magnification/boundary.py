@@ -1,0 +1,265 @@
+"""The decision boundary as a level set: where the predicted class changes on a line or on a grid of the plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.magnification.checks import real_array, refuse, whole
+
+_PAIRS_AT_ONCE = 2**20  # of a point and a segment: bounds the memory of `distance`
+
+
+@dataclass(frozen=True, eq=False)
+class DecisionBoundary:
+    """The decision boundary within a line or a grid, in the coordinates that were given.
+
+    `polylines` holds arrays (M, 2) of the vertices of pieces on a grid, closed pieces with the first vertex repeated at
+    the end; on a line arrays (1, 1), one for each crossing. `pairs` holds the two classes that each piece separates,
+    for scores of one class (0, 1) = (below the level, above it). `classes` are those that win at a point of the grid at
+    least: one class alone has no boundary. It is true where there is a boundary.
+    """
+
+    polylines: tuple[np.ndarray, ...]
+    pairs: tuple[tuple[int, int], ...]
+    classes: tuple[int, ...]
+    dimension: int
+
+    def __bool__(self) -> bool:
+        return bool(self.polylines)
+
+    @property
+    def length(self) -> float:
+        """The total length, in the units of the coordinates; 0 for the crossings of a line."""
+        return float(sum(np.linalg.norm(np.diff(line, axis=0), axis=1).sum() for line in self.polylines))
+
+    @property
+    def segments(self) -> np.ndarray:
+        """All pieces as segments (M, 2, dimension); a crossing of a line is a segment of length 0."""
+        parts = [
+            np.stack((line[:-1], line[1:]), axis=1) if len(line) > 1 else np.stack((line, line), axis=1)
+            for line in self.polylines
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, 2, self.dimension))
+
+    def distance(self, points: Any) -> np.ndarray:
+        """Return the Euclidean distance of points (N, dimension) to the nearest piece, (N,), exact for the polylines.
+
+        |p - a - t (b - a)| with t = clip((p - a).(b - a) / |b - a|^2, 0, 1), the least over all segments (a, b).
+
+        Limits: boundary outside of the grid is not known, nor, for a slice, off the slice: this is an upper bound of
+        the distance in the whole space, and an honest one where it is less than the distance to the edge of the grid.
+
+        Raises InvalidInput where there is no boundary, and for points of another dimension.
+        """
+        p = real_array("points", points, f"(N, {self.dimension})")
+        if self.dimension == 1 and p.ndim == 1:
+            p = p[:, None]
+        if p.ndim != 2 or p.shape[1] != self.dimension:
+            raise InvalidInput(
+                f"points has shape {p.shape}; the boundary has coordinates of shape (N, {self.dimension})"
+            )
+        refuse("points", p, ~np.isfinite(p))
+        if not self:
+            raise InvalidInput(
+                f"there is no decision boundary: class {self.classes[0]} is predicted at every point of the grid. "
+                "Take a grid that reaches the other classes, or leave this network out and say so"
+            )
+        a, b = np.moveaxis(self.segments, 1, 0)
+        along = b - a
+        squares = np.maximum(np.einsum("md,md->m", along, along), np.finfo(float).tiny)
+        nearest = np.empty(len(p))
+        rows = max(1, _PAIRS_AT_ONCE // len(a))
+        for start in range(0, len(p), rows):
+            offset = p[start : start + rows, None] - a
+            t = np.clip(np.einsum("nmd,md->nm", offset, along) / squares, 0, 1)
+            nearest[start : start + rows] = np.linalg.norm(offset - t[..., None] * along, axis=-1).min(axis=1)
+        return nearest
+
+
+def decision_boundary(
+    coordinates: Any, scores: Any, shape: tuple[int, ...] | None = None, *, level: float | None = None
+) -> DecisionBoundary:
+    """Return where the predicted class changes, as a level set.
+
+    For one score: {score = level}. For k: the union over pairs of classes of {f_i = f_j >= f_l for all l}. The score
+    differences f_i - f_j change sign, as the difference of the two top scores does not; each is contoured, and its
+    pieces are cut, segment by segment, where a third class wins.
+
+    Arguments:
+        coordinates: (P, 2) of a grid, in either order of its axes and also sheared, or (P,) or (P, 1) along a line, in
+            increasing or decreasing order. Distances are Euclidean in these: take orthonormal ones.
+        scores: (P, k) of k >= 2 classes, logits rather than probabilities: probabilities that are rounded to 0 and 1
+            put the boundary half way between two points of the grid; or (P,) of one class, with `level`.
+        shape: (rows, columns) of the grid; not needed on a line.
+        level: of one score: 0 for logits, 0.5 for probabilities.
+
+    Domain and limits: scores are interpolated linearly between points of the grid, so that the boundary of linear
+    scores is exact, and of smooth ones right to second order in the spacing. A class that wins at no point of the grid
+    is not seen, nor is a region between two points. Where scores tie over an area, its boundary is not defined.
+
+    Raises InvalidInput for shapes that do not fit, NaN and infinities, fewer than two points along an axis and grids
+    that fold; MissingExtra without contourpy on a grid.
+
+    Source: arXiv 2301.11375, section 4 (the boundary in the figures); marching squares by contourpy.
+
+    Example:
+        >>> import numpy as np
+        >>> x, y = np.meshgrid(np.linspace(-2, 2, 41), np.linspace(-2, 2, 41))
+        >>> grid = np.stack((x.ravel(), y.ravel()), axis=1)
+        >>> circle = decision_boundary(grid, np.hypot(*grid.T), (41, 41), level=1.0)
+        >>> len(circle.polylines), round(circle.length / np.pi, 3)
+        (1, 1.999)
+        >>> print(circle.distance([[0.0, 0.0], [2.0, 0.0], [1.0, 1.0]]).round(3))
+        [0.998 1.    0.415]
+        >>> corners = decision_boundary(grid, grid @ np.array([[1.0, -1.0, 0.0], [0.0, 0.0, 1.0]]), (41, 41))
+        >>> corners.pairs, round(corners.length, 6)
+        (((0, 1), (0, 2), (1, 2)), 7.656854)
+    """
+    where = real_array("coordinates", coordinates, "(P, 2) or (P,)")
+    where = where[:, None] if where.ndim == 1 else where
+    if where.ndim != 2 or where.shape[1] not in (1, 2):
+        raise InvalidInput(f"coordinates has shape {where.shape}; pass (P, 2) of a grid, or (P,) of a line")
+    refuse("coordinates", where, ~np.isfinite(where))
+    fields = _fields(scores, len(where), level)
+    winners = fields.argmax(axis=1)
+    classes = tuple(int(c) for c in np.unique(winners))
+    if where.shape[1] == 1:
+        _check_line(where[:, 0], shape)
+        pieces = _crossings(where, fields, classes)
+    else:
+        nodes = _check_grid(where, shape)
+        pieces = _contours(nodes, fields.reshape(*nodes.shape[:2], -1), classes)
+    return DecisionBoundary(
+        tuple(line for line, _ in pieces), tuple(pair for _, pair in pieces), classes, where.shape[1]
+    )
+
+
+def _fields(scores: Any, points: int, level: float | None) -> np.ndarray:
+    """Return scores of all classes (P, k); one score becomes (level, score), so that class 1 wins above the level."""
+    f = real_array("scores", scores, "(P, k)")
+    f = f[:, 0] if f.ndim == 2 and f.shape[1] == 1 else f
+    if f.ndim not in (1, 2) or f.shape[0] != points:
+        raise InvalidInput(
+            f"scores has shape {f.shape}; pass ({points}, k), or ({points},) of one class: a row a point"
+        )
+    refuse("scores", f, ~np.isfinite(f))
+    if f.ndim == 2:
+        if level is not None:
+            raise InvalidInput(
+                f"level = {level!r} is for scores of one class; with {f.shape[1]} classes the largest wins"
+            )
+        return f
+    if level is None:
+        raise InvalidInput("scores has one value a point: pass level=0 for logits or level=0.5 for probabilities")
+    threshold = real_array("level", level, "()")
+    if threshold.ndim or not np.isfinite(threshold):
+        raise InvalidInput(f"level = {level!r}; pass one finite number")
+    return np.stack((np.full_like(f, threshold), f), axis=1)
+
+
+def _check_line(t: np.ndarray, shape: tuple[int, ...] | None) -> None:
+    if shape is not None and tuple(shape) != t.shape:
+        raise InvalidInput(f"shape = {tuple(shape)} for {t.size} points along a line; leave it out")
+    if t.size < 2:
+        raise InvalidInput(f"coordinates has {t.size} point; a line needs 2 at least")
+    step = np.diff(t)
+    if not ((step > 0).all() or (step < 0).all()):
+        raise InvalidInput("coordinates along a line neither increase nor decrease; sort the points and their scores")
+
+
+def _check_grid(where: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+    """Return the nodes as (rows, columns, 2); every cell of a grid that does not fold turns the same way."""
+    sizes = () if shape is None else tuple(whole("shape", n, 2) for n in shape)
+    if len(sizes) != 2 or sizes[0] * sizes[1] != len(where):
+        raise InvalidInput(f"shape = {shape!r} for {len(where)} points of the plane; pass (rows, columns) of the grid")
+    nodes = where.reshape(*sizes, 2)
+    down, right = np.diff(nodes, axis=0), np.diff(nodes, axis=1)
+    turns = np.stack(
+        [
+            d[..., 0] * r[..., 1] - d[..., 1] * r[..., 0]
+            for d in (down[:, :-1], down[:, 1:])
+            for r in (right[:-1], right[1:])
+        ]
+    )
+    if not ((turns > 0).all() or (turns < 0).all()):
+        raise InvalidInput(
+            f"coordinates of shape {sizes} are no grid: a cell is empty or folded. Is shape (columns, rows), or "
+            "are the points in another order?"
+        )
+    return nodes
+
+
+def _crossings(
+    where: np.ndarray, fields: np.ndarray, classes: tuple[int, ...]
+) -> list[tuple[np.ndarray, tuple[int, int]]]:
+    """Return the crossings of a line, by linear interpolation of the scores, in the order of the line."""
+    found = []
+    for i, j in combinations(classes, 2):
+        z = fields[:, i] - fields[:, j]
+        for n in np.flatnonzero((z[:-1] > 0) != (z[1:] > 0)):
+            s = z[n] / (z[n] - z[n + 1])
+            here = (1 - s) * fields[n] + s * fields[n + 1]
+            others = [c for c in classes if c not in (i, j)]
+            if not others or max(here[i], here[j]) >= here[others].max():
+                found.append((n + s, ((1 - s) * where[n] + s * where[n + 1])[None], (i, j)))
+    return [(line, pair) for _, line, pair in sorted(found, key=lambda item: item[0])]
+
+
+def _contours(
+    nodes: np.ndarray, fields: np.ndarray, classes: tuple[int, ...]
+) -> list[tuple[np.ndarray, tuple[int, int]]]:
+    """Return the pieces of a grid: contours of f_i - f_j in units of its index, cut, and taken to coordinates."""
+    if len(classes) < 2:
+        return []
+    try:
+        from contourpy import contour_generator
+    except ImportError:
+        raise MissingExtra("the decision boundary on a grid", "magnification") from None
+    pieces = []
+    for i, j in combinations(classes, 2):
+        others = [c for c in classes if c not in (i, j)]
+        contours: Any = contour_generator(z=fields[..., i] - fields[..., j], line_type="Separate").lines(0.0)
+        for line in contours:
+            margins = np.zeros((len(line), 0))
+            if others:
+                here = _interpolate(fields, line)
+                margins = np.minimum(here[:, i], here[:, j])[:, None] - here[:, others]
+            pieces += [(_interpolate(nodes, part), (i, j)) for part in _cut(line, margins)]
+    return pieces
+
+
+def _interpolate(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return values (rows, columns, k) at positions (column, row) of the index, (M, 2): (M, k)."""
+    rows, columns = values.shape[:2]
+    column, row = index.T
+    c, r = np.clip(column.astype(int), 0, columns - 2), np.clip(row.astype(int), 0, rows - 2)
+    s, t = (column - c)[:, None], (row - r)[:, None]
+    upper = (1 - s) * values[r, c] + s * values[r, c + 1]
+    lower = (1 - s) * values[r + 1, c] + s * values[r + 1, c + 1]
+    return (1 - t) * upper + t * lower
+
+
+def _cut(line: np.ndarray, margins: np.ndarray) -> list[np.ndarray]:
+    """Return the parts of a polyline (M, 2) where all margins (M, q), linear on each segment, are >= 0."""
+    parts: list[list[np.ndarray]] = []
+    open_end = False  # whether the last part ends at the vertex where the next segment starts
+    for a, b, m, n in zip(line[:-1], line[1:], margins[:-1], margins[1:], strict=True):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            root = m / (m - n)
+        start = float(np.max(root, where=(m < 0) & (n >= 0), initial=0.0))
+        stop = float(np.min(root, where=(m >= 0) & (n < 0), initial=1.0))
+        if start >= stop or bool(((m < 0) & (n < 0)).any()):
+            open_end = False
+            continue
+        first, last = ((1 - t) * a + t * b if 0 < t < 1 else (b if t else a) for t in (start, stop))
+        if open_end and start == 0:
+            parts[-1].append(last)
+        else:
+            parts.append([first, last])
+        open_end = stop == 1
+    return [np.array(part) for part in parts]
