@@ -1,6 +1,7 @@
 """Networks that are trained: tasks, multilayer perceptrons, and a loop that gives the same bits for the same seed."""
 
 from infgeo.training.activations import activation_module
+from infgeo.training.images import cifar10, mnist
 from infgeo.training.loop import Callback, TrainingResult, train
 from infgeo.training.networks import mlp
 from infgeo.training.recipe import RECIPES, Recipe
@@ -13,8 +14,10 @@ __all__ = [
     "Task",
     "TrainingResult",
     "activation_module",
+    "cifar10",
     "digits",
     "mlp",
+    "mnist",
     "noisy_xor",
     "sinusoid",
     "train",
