@@ -236,7 +236,7 @@ def image_task(
         mean, std = _moments(parts[0][0])
     tensors = []
     for pixels, labels in parts:
-        x = torch.from_numpy(pixels).to(kind)
+        x = torch.from_numpy(numpy.array(pixels)).to(kind)  # a copy: what was read from a file is read-only
         if pixels.dtype == numpy.uint8:
             x.div_(255.0)
         if mean is not None and std is not None:
