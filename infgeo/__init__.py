@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 # Public name -> (module, attribute); attribute None stands for the module itself.
 _PUBLIC: dict[str, tuple[str, str | None]] = {
+    "GeometryTracker": ("infgeo.tracking.tracker", "GeometryTracker"),
     "Kernel": ("infgeo.symbolic.kernel", "Kernel"),
     "MLP": ("infgeo.symbolic.network", "MLP"),
     "Metric": ("infgeo.symbolic.tensor", "Metric"),
@@ -26,11 +27,13 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "kernels": ("infgeo.symbolic.kernels", None),
     "layers": ("infgeo.symbolic.layers", None),
     "testing": ("infgeo.testing", None),
+    "tracking": ("infgeo.tracking", None),
     "validate": ("infgeo.validation", "validate"),
 }
 
 __all__ = [
     "MLP",
+    "GeometryTracker",
     "Kernel",
     "Metric",
     "RadialMetric",
@@ -44,6 +47,7 @@ __all__ = [
     "kernels",
     "layers",
     "testing",
+    "tracking",
     "validate",
 ]
 

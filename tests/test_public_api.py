@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_all_is_pinned():
     assert sorted(infgeo.__all__) == [
+        "GeometryTracker",
         "Kernel",
         "MLP",
         "Metric",
@@ -32,6 +33,7 @@ def test_all_is_pinned():
         "kernels",
         "layers",
         "testing",
+        "tracking",
         "validate",
     ]
 
