@@ -7,7 +7,7 @@ about the function. Everything else takes the general route.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -72,6 +72,8 @@ class ModuleActivation:
         """Return φ(z), φ'(z) and, for order 2, φ''(z)."""
         if not self.modules:
             return (z, torch.ones_like(z), torch.zeros_like(z))[: order + 1]
+        if order == 0:
+            return (self._value(z),)
         second = order == 2 and not self.piecewise_linear
         with torch.inference_mode(False), torch.enable_grad():
             u = z.detach()
@@ -117,6 +119,27 @@ class Stack:
         """Whether Φ is linear between kinks."""
         return all(activation.piecewise_linear for activation in self.activations)
 
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return Φ(x) (P, n) at x (P, d)."""
+        for weight, bias, activation in zip(self.weights, self.biases, self.activations, strict=True):
+            (x,) = activation.jet(torch.addmm(bias, x, weight.T), 0)
+        return x if self.scale == 1.0 else x * self.scale
+
+    def sliced(self, origin: torch.Tensor, directions: torch.Tensor) -> Stack:
+        """Return the stack of t (P, k) that Φ(origin + Σ t_a direction_a) is; origin (d,) and directions (k, d)."""
+        first, bias = self.weights[0], self.biases[0]
+        return replace(
+            self,
+            weights=(first @ directions.T, *self.weights[1:]),
+            biases=(torch.addmv(bias, first, origin), *self.biases[1:]),
+        )
+
+    def to(self, dtype: torch.dtype) -> Stack:
+        """Return the stack with weights of this dtype."""
+        return replace(
+            self, weights=tuple(w.to(dtype) for w in self.weights), biases=tuple(b.to(dtype) for b in self.biases)
+        )
+
 
 def _ordinary(module: nn.Module) -> bool:
     """Return whether a call of the module is its class's forward and nothing else."""
@@ -131,6 +154,31 @@ def _flattened(module: nn.Module, frozen: bool) -> list[nn.Module] | None:
         return None if any(True for _ in module.children()) else [module]
     parts = [_flattened(child, frozen) for child in module]
     return None if any(p is None for p in parts) else [m for p in parts if p is not None for m in p]
+
+
+def _up_to(module: nn.Module, layer: str | None, frozen: bool) -> list[nn.Module] | None:
+    """Return the modules of nested nn.Sequential in order up to the one named `layer`, or None as `_flattened` does.
+
+    Also where the layer occurs more than once. What comes behind it does not matter.
+    """
+    if layer is None:
+        return _flattened(module, frozen)
+    parts: list[nn.Module] = []
+    occurrences = [m for name, m in module.named_modules(remove_duplicate=False) if name]
+    for name in layer.split("."):
+        if not _ordinary(module) or type(module) is not nn.Sequential or name not in module._modules:
+            return None
+        for key, child in module._modules.items():
+            assert child is not None
+            if key == name:
+                module = child
+                break
+            before = _flattened(child, frozen)
+            if before is None:
+                return None
+            parts += before
+    last = _flattened(module, frozen)
+    return None if last is None or sum(m is module for m in occurrences) > 1 else parts + last
 
 
 def _flattens(module: nn.Module) -> bool:
@@ -155,20 +203,21 @@ def _as_activation(modules: list[nn.Module]) -> Elementwise:
     return ModuleActivation(tuple(modules))
 
 
-def as_stack(features: Any, frozen: bool = False, axes: int = 1) -> Stack | None:
-    """Return the stack that `features` is on points with this number of axes, or None.
+def as_stack(features: Any, frozen: bool = False, axes: int = 1, layer: str | None = None) -> Stack | None:
+    """Return the stack that `features`, or the layer of this name, is on points with this number of axes, or None.
 
-    `frozen` modules are taken as they are in eval mode. Points of several axes must be flattened first.
+    `frozen` modules are taken as they are in eval mode. Points of several axes must be flattened first. A layer of an
+    nn.Sequential is the nn.Sequential up to it.
     """
     if isinstance(features, Stack):
         return features
-    if type(features) is SampledNetwork:
+    if type(features) is SampledNetwork and layer is None:
         if not _ordinary(features) or features._buffers:
             return None
         weights, biases = (tuple(p.detach() for p in ps) for ps in (features.weights, features.biases))
         activations = (features.activation,) * len(weights)
         return Stack(weights, biases, activations, 1.0 / math.sqrt(features.width))
-    modules = _flattened(features, frozen) if isinstance(features, nn.Module) else None
+    modules = _up_to(features, layer, frozen) if isinstance(features, nn.Module) else None
     if modules and _flattens(modules[0]):
         modules, axes = modules[1:], 1
     if axes > 1 or not modules or type(modules[0]) is not nn.Linear:
@@ -192,11 +241,11 @@ def as_stack(features: Any, frozen: bool = False, axes: int = 1) -> Stack | None
     return Stack(weights, biases, tuple(_as_activation(a) for _, a in groups), 1.0)
 
 
-def is_piecewise_linear(features: Any, frozen: bool = False) -> bool:
-    """Return whether the structure of `features` says that it is linear between kinks."""
-    if type(features) is SampledNetwork and _ordinary(features):
+def is_piecewise_linear(features: Any, frozen: bool = False, layer: str | None = None) -> bool:
+    """Return whether the structure of `features`, up to a layer if one is named, says that it is linear off kinks."""
+    if type(features) is SampledNetwork and layer is None and _ordinary(features):
         return features.activation.piecewise_linear
-    if type(features) is LayeredNetwork and _ordinary(features):
+    if type(features) is LayeredNetwork and layer is None and _ordinary(features):
         return all(layer.kind != "rms_norm" and layer.function.piecewise_linear for layer in features.layers)
-    modules = _flattened(features, frozen) if isinstance(features, nn.Module) else None
+    modules = _up_to(features, layer, frozen) if isinstance(features, nn.Module) else None
     return bool(modules) and all(_linear_between_kinks(m) or type(m) in _PIECEWISE_LINEAR_LAYERS for m in modules or ())
