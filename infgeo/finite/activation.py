@@ -134,8 +134,8 @@ class TorchActivation:
         return value
 
     def jet(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
-        """Return φ(z), φ'(z) and, for order 2, φ''(z)."""
-        return self._program("jet" if order == 2 else "jet1").run(z, overwrite=True)
+        """Return φ(z) and, for order 1, φ'(z) and, for order 2, φ''(z)."""
+        return self._program(("value", "jet1", "jet")[order]).run(z, overwrite=True)
 
     def derivatives(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
         """Return φ'(z) and, for order 2, φ''(z)."""

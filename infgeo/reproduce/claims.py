@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 HOLDS, FAILS, OPEN, SHOWN = "holds", "does not hold", "not significant", "described"
-LEVEL = 0.05  # of both the intervals over seeds and the permutation tests
+LEVEL = 0.05  # of the intervals over seeds, and of the tests
+_SIDES = {1: "greater", -1: "less", 0: None}
 
 
 @dataclass(frozen=True)
@@ -15,11 +17,14 @@ class Claim:
     """One claim, measured.
 
     `estimate` is the mean over seeds, `low` and `high` its 95 % interval (Student's t over seeds; None for one seed
-    or an exact quantity), `values` what each seed gave. The claim is that the quantity is above `null` (direction 1) or
-    below it (direction -1); direction 0 claims nothing and the number is only shown. `p` is the p-value of the
-    permutation tests, combined over seeds (Fisher), None where there is none. `verdict` is "holds" if the whole
-    interval is on the claimed side and p <= 0.05 (where there is one), "does not hold" if the whole interval is on the
-    other side, else "not significant"; "described" for direction 0.
+    or an exact quantity), `values` what each seed gave, `missing` how many seeds did not have it. The claim is that the
+    quantity is above 0 (direction 1) or below 0 (direction -1); direction 0 claims nothing, the number is only shown.
+    `p` is that of the sign-flip test over seeds, and `p_within` that of the tests within each network, which move its
+    volume against its boundary, combined over seeds (Fisher); None where there is none.
+
+    `verdict` is "holds" where every seed has the quantity, the whole interval is on the claimed side and each p there
+    is is at most 0.05; "does not hold" where the whole interval is on the other side; else "not significant";
+    "described" for direction 0.
     """
 
     name: str
@@ -28,75 +33,78 @@ class Claim:
     low: float | None
     high: float | None
     values: tuple[float, ...]
-    null: float
+    missing: int
     direction: int
     p: float | None
+    p_within: float | None
     verdict: str
 
     def line(self) -> str:
         """Return the claim in one line."""
-        interval = "" if self.low is None or self.high is None else f" [{self.low:.3g}, {self.high:.3g}]"
-        p = "" if self.p is None else f", p = {self.p:.2g}"
-        against = f", claimed {'>' if self.direction > 0 else '<'} {self.null:g}" if self.direction else ""
-        return f"{self.verdict:<15} {self.statement}: {self.estimate:.3g}{interval}{against}{p}"
+        parts = [f"{self.verdict:<15} {self.statement}: {self.estimate:.3g}"]
+        if self.low is not None and self.high is not None:
+            parts[0] += f" [{self.low:.3g}, {self.high:.3g}]"
+        if self.direction:
+            parts.append(f"claimed {'>' if self.direction > 0 else '<'} 0")
+        parts += [f"{name} = {p:.2g}" for name, p in (("p", self.p), ("p within", self.p_within)) if p is not None]
+        parts += [f"{self.missing} seed(s) without"] if self.missing else []
+        return ", ".join(parts)
 
 
-def over_seeds(
+def measured(
     name: str,
     statement: str,
-    values: Sequence[float],
-    *,
-    null: float = 0.0,
-    direction: int = 1,
-    p_values: Sequence[float] | None = None,
+    values: Sequence[float | None],
+    direction: int = 0,
+    p_within: Sequence[float | None] = (),
 ) -> Claim:
-    """Return the claim that the mean of `values`, one a seed, is on the claimed side of `null`.
+    """Return the claim that `values`, one a seed, are on the side `direction` of 0; see `Claim`.
 
-    Seeds that gave no number (NaN: no boundary in view, for example) make the claim "not significant": they are part
-    of the run, and leaving them out would choose the seeds that agree.
+    None stands for a seed that has no such number (no boundary in view, for example): it is counted, and no claim holds
+    then, because leaving seeds out would choose those that agree.
     """
-    import numpy as np
-    from scipy.stats import combine_pvalues, t
+    from scipy.stats import combine_pvalues
 
-    known = np.asarray(values, dtype=float)
-    mean = float(known.mean()) if len(known) else math.nan
-    low = high = None
-    if len(known) > 1:
-        error = float(known.std(ddof=1)) / math.sqrt(len(known))
-        reach = float(t.ppf(1 - LEVEL / 2, len(known) - 1)) * error
-        low, high = mean - reach, mean + reach
-    p = None
-    if p_values is not None and len(p_values):
-        p = float(combine_pvalues(np.clip(np.asarray(p_values, dtype=float), 1e-300, 1.0), method="fisher").pvalue)
-    verdict = judged(mean, low, high, null, direction, p)
-    return Claim(name, statement, mean, low, high, tuple(map(float, known)), null, direction, p, verdict)
+    from infgeo.magnification import over_seeds
+
+    known = [float(v) for v in values if v is not None]
+    missing = len(values) - len(known)
+    if not known:
+        verdict = OPEN if direction else SHOWN
+        return Claim(name, statement, math.nan, None, None, (), missing, direction, None, None, verdict)
+    row = over_seeds([{name: v} for v in known], alternatives={name: _SIDES[direction]})[name]
+    tested = [p for p in p_within if p is not None]
+    within = float(combine_pvalues(tested, method="fisher").pvalue) if tested and direction else None
+    verdict = judged(row.low, row.high, direction, (row.p, within), missing)
+    return Claim(name, statement, row.mean, row.low, row.high, row.values, missing, direction, row.p, within, verdict)
 
 
 def judged(
-    mean: float, low: float | None, high: float | None, null: float, direction: int, p: float | None = None
+    low: float | None, high: float | None, direction: int, p_values: Sequence[float | None] = (), missing: int = 0
 ) -> str:
-    """Return the verdict on a mean with its interval; see `Claim`. One seed alone decides nothing."""
+    """Return the verdict; see `Claim`. One seed alone decides nothing."""
     if direction == 0:
         return SHOWN
-    if low is None or high is None or not math.isfinite(mean):
+    if low is None or high is None:
         return OPEN
-    if direction * (low - null) > 0 and direction * (high - null) > 0:
-        return HOLDS if p is None or p <= LEVEL else OPEN
-    return FAILS if direction * (low - null) < 0 and direction * (high - null) < 0 else OPEN
+    if direction * low > 0 and direction * high > 0:
+        sure = not missing and all(p is None or p <= LEVEL for p in p_values)
+        return HOLDS if sure else OPEN
+    return FAILS if direction * low < 0 and direction * high < 0 else OPEN
 
 
-def exact(name: str, statement: str, value: float, holds: bool, null: float = 0.0) -> Claim:
+def exact(name: str, statement: str, value: float, holds: bool) -> Claim:
     """Return a claim on something exact, which holds or does not."""
-    return Claim(name, statement, float(value), None, None, (float(value),), null, 0, None, HOLDS if holds else FAILS)
+    verdict = HOLDS if holds else FAILS
+    return Claim(name, statement, float(value), None, None, (float(value),), 0, 0, None, None, verdict)
 
 
 def described(name: str, statement: str, value: float) -> Claim:
     """Return a number that is shown and claims nothing."""
-    return Claim(name, statement, float(value), None, None, (float(value),), 0.0, 0, None, SHOWN)
+    return Claim(name, statement, float(value), None, None, (float(value),), 0, 0, None, None, SHOWN)
 
 
-def from_document(document: Mapping[str, object]) -> Claim:
+def from_document(document: Mapping[str, Any]) -> Claim:
     """Return the claim that a JSON record holds."""
-    fields = dict(document)
-    fields["values"] = tuple(map(float, fields["values"]))  # type: ignore[call-overload]
-    return Claim(**fields)  # type: ignore[arg-type]
+    numbers = {key: math.nan if value == "nan" else value for key, value in document.items()}
+    return Claim(**(numbers | {"values": tuple(document["values"])}))

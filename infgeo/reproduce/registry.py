@@ -31,6 +31,30 @@ FIGURES: Mapping[str, Figure] = {
     figure.name: figure
     for figure in (
         Figure(
+            "fig1",
+            "The sinusoid, one hidden layer",
+            "log volume element of [2, 250, 2] (sigmoid) over training on points split by y = 3/5 sin(7x - 1)",
+            f"{PAPER}, figure 1; small and paper are the same run",
+            "infgeo.reproduce.planar",
+            {"small": "3 min on 2 cores", "paper": "the same"},
+        ),
+        Figure(
+            "xor",
+            "XOR, 4 points and 400 noisy ones",
+            "log volume element of [2, 250, 2] (sigmoid) over training on XOR",
+            f"{PAPER}, appendix on experiments; small and paper are the same run",
+            "infgeo.reproduce.planar",
+            {"small": "1 min on 2 cores", "paper": "the same"},
+        ),
+        Figure(
+            "deep",
+            "The sinusoid, three hidden layers",
+            "log volume element of each layer of [2, 8, 8, 8, 2] (sigmoid) over training on the sinusoid",
+            f"{PAPER}, appendix on experiments; small and paper are the same run",
+            "infgeo.reproduce.planar",
+            {"small": "4 min on 2 cores", "paper": "the same"},
+        ),
+        Figure(
             "figD1",
             "Three units at the cube roots of unity",
             "volume element and Ricci scalar of erf networks of three hidden units, bias 0 and 1; exact, untrained",

@@ -47,6 +47,7 @@ RC: dict[Any, Any] = {
     "image.interpolation": "nearest",
 }
 PNG_DPI = 200
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def require_matplotlib() -> None:
@@ -143,3 +144,29 @@ def shared_colourbar(figure: Any, image: Any, panels: Sequence[Any], label: str)
     bar = figure.colorbar(image, ax=list(panels), label=label, pad=0.015, aspect=25)
     bar.outline.set_linewidth(0.5)
     return bar
+
+
+def points(axes: Any, inputs: np.ndarray, labels: np.ndarray, most: int = 100) -> None:
+    """Draw some labelled points (N, 2) of the data: open circles and filled squares."""
+    for label, marker, face in ((0, "o", "none"), (1, "s", "black")):
+        chosen = inputs[:most][labels[:most] == label]
+        axes.plot(chosen[:, 0], chosen[:, 1], marker, color="black", markerfacecolor=face, markersize=1.8,
+                  markeredgewidth=0.5, linestyle="none", zorder=5)  # fmt: skip
+
+
+def mean_and_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and half width of the 95 % interval (Student's t) over the first axis; of one seed width 0."""
+    from scipy.special import stdtrit
+
+    mean = values.mean(axis=0)
+    n = len(values)
+    if n < 2:
+        return mean, np.zeros_like(mean)
+    return mean, stdtrit(n - 1, 0.975) * values.std(axis=0, ddof=1) / np.sqrt(n)
+
+
+def with_interval(
+    axes: Any, x: np.ndarray, mean: np.ndarray, error: np.ndarray, colour: str, marker: str, dash: Any, label: str
+) -> None:
+    """Draw a mean over seeds with its 95 % interval."""
+    axes.errorbar(x, mean, yerr=error, color=colour, marker=marker, linestyle=dash, capsize=2, label=label)
