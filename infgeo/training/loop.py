@@ -242,6 +242,8 @@ class _Run:
                     if augmentation is not None:
                         inputs = augmentation(inputs)
                     optimizer.zero_grad()
+                    if len(labels) == 1:
+                        objective = self._checked_objective  # batch norm refuses a last batch of one point
                     value = objective(model, inputs, labels)
                     value.backward()
                     number = value.item()
@@ -307,10 +309,12 @@ class _Run:
         try:
             logits = model(inputs)
         except (RuntimeError, ValueError, IndexError) as error:
+            remedy = f"build it for input shape {self.task.input_shape}, or pass task.flattened() to a perceptron"
+            if len(inputs) == 1:
+                remedy += "; or use another batch_size, or drop_last=True"
             raise InvalidInput(
                 f"the model does not take the points of task {self.task.name!r}, {tuple(inputs.shape)} a batch: "
-                f"{str(error).splitlines()[0]}; build the model for input shape {self.task.input_shape}, or pass "
-                "task.flattened() to a multilayer perceptron"
+                f"{str(error).splitlines()[0]}; {remedy}"
             ) from error
         expected = (len(inputs), len(self.task.classes))
         if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn import functional
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import positive_integer, real_number
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 OPTIMIZERS = ("sgd", "adam")
 LOSSES = ("cross_entropy", "squared_error")
 
@@ -87,11 +89,11 @@ class Recipe:
 
 
 def plain(value: Any) -> Any:
-    """Return a value that JSON and weights_only checkpoints can hold."""
+    """Return a value that JSON and weights_only checkpoints can hold: a function's name, or what an object shows."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     named = getattr(value, "__qualname__", None)
-    return f"{value.__module__}.{named}" if named else f"{type(value).__module__}.{type(value).__qualname__}"
+    return f"{value.__module__}.{named}" if named else _ADDRESS.sub("", repr(value))
 
 
 def loss_function(name: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

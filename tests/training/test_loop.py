@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import signal
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -283,6 +284,8 @@ def test_published_recipes():
     assert RECIPES["barlow_twins"].epochs == RECIPES["simclr"].epochs == 1000
     assert RECIPES["sinusoid"].record()["augmentation"] is None
     assert replace(RECIPE, augmentation=jitter).record()["augmentation"].endswith("test_loop.jitter")
+    records = [replace(RECIPE, augmentation=partial(torch.mul, other=n)).record()["augmentation"] for n in (2, 2, 3)]
+    assert records[0] == records[1] != records[2]
 
 
 def test_a_batch_larger_than_the_data_is_all_of_them():
@@ -290,6 +293,14 @@ def test_a_batch_larger_than_the_data_is_all_of_them():
     train(model, SMALL, replace(RECIPE, batch_size=1000, drop_last=True))
     train(twin, SMALL, replace(RECIPE, batch_size=None))
     assert same(state(model), state(twin))
+
+
+def test_a_last_batch_of_one_point_is_said_where_the_model_refuses_it():
+    task = sinusoid(101)
+    with pytest.raises(InvalidInput, match=r"\(1, 2\) a batch: Expected more than 1 value.*drop_last=True"):
+        train(Noisy(), task, RECIPE)
+    assert train(Noisy(), task, replace(RECIPE, drop_last=True)).steps == 8
+    assert train(network(), task, RECIPE).steps == 12
 
 
 def test_a_task_of_ones_own():
