@@ -47,7 +47,7 @@ class TrainingResult:
         accuracy: share of training points classified right at the end, in eval mode; None after an interruption, or
             where the model's outputs are not one number a class.
         test_accuracy: of the test points; None also where there are none.
-        interrupted: whether Ctrl-C ended the run before its time.
+        interrupted: whether Ctrl-C was pressed: the caller is to stop, too.
     """
 
     steps: int
@@ -64,7 +64,7 @@ def train(
     recipe: Recipe,
     *,
     seed: int = 0,
-    callbacks: Iterable[Callback] = (),
+    callbacks: Callback | Iterable[Callback] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
     device: torch.device | str | None = None,
@@ -83,9 +83,9 @@ def train(
         task: what to learn; dtype as the model's.
         recipe: the hyperparameters.
         seed: 0 <= seed < 2^63.
-        callbacks: each is called as callback(step, model), with step 0 before the first update (not where a run is
-            resumed) and after every update. The model is in training mode then; what a callback draws from the
-            global random state is drawn from the run's.
+        callbacks: one function or several; each is called as callback(step, model), with step 0 before the first update
+            (not where a run is resumed) and after every update. The model is in training mode then; what a callback
+            draws from the global random state is drawn from the run's.
         checkpoint: a file to resume from, if it is there, and to write: every `checkpoint_every` steps (by default
             every minute), on Ctrl-C and at the end. Only `epochs` may differ from the run that wrote it.
         checkpoint_every: steps between two writings.
@@ -106,9 +106,9 @@ def train(
         kinds = ", ".join(type(value).__name__ for value in (model, task, recipe))
         raise InvalidInput(f"train got ({kinds}); pass (torch.nn.Module, infgeo.training.Task, infgeo.training.Recipe)")
     seed = seed_integer(seed, 63)
-    heard = tuple(callbacks)
+    heard = (callbacks,) if callable(callbacks) else tuple(callbacks) if isinstance(callbacks, Iterable) else (None,)
     if not all(callable(callback) for callback in heard):
-        raise InvalidInput("callbacks holds something that cannot be called; pass functions (step, model)")
+        raise InvalidInput(f"callbacks is {callbacks!r:.80}; pass functions (step, model), one or a list of them")
     if device is not None:
         model.to(checked_device(device))
     place, kind = _where(model)
@@ -132,6 +132,7 @@ def train(
         run.save()
         stopped = interruption.requested or not run.finished
         scores = (None, None) if stopped else run.scores()
+        stopped = stopped or interruption.requested
     return TrainingResult(run.step, run.epoch, tuple(run.losses), *scores, interrupted=stopped)
 
 

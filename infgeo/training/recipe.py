@@ -28,7 +28,7 @@ class Recipe:
         learning_rate: > 0.
         momentum: of "sgd", in [0, 1); Adam has betas of its own.
         weight_decay: >= 0, as torch adds it to the gradient.
-        batch_size: None for all points at once.
+        batch_size: None for all points at once, as for more than there are.
         epochs: passes over the training data, >= 1.
         drop_last: leave out the last batch of an epoch where it is smaller than the others.
         augmentation: None, or a callable batch -> batch that draws from torch's random state; within a run that state

@@ -150,7 +150,7 @@ def test_callbacks_hear_every_step_in_order():
     )
     assert heard == [(name, step) for step in range(13) for name in "ab"]
     model, first = network(), []
-    train(model, SMALL, RECIPE, callbacks=[lambda s, m: first.append(state(m))])
+    train(model, SMALL, RECIPE, callbacks=lambda s, m: first.append(state(m)))
     assert same(first[0], state(network())) and same(first[-1], state(model)) and not same(first[0], first[1])
 
 
@@ -241,7 +241,8 @@ def test_a_loss_that_is_not_finite_names_step_and_rate():
         ({"task": digits()}, r"task.flattened\(\)"),
         ({"seed": -1}, "seed is -1"),
         ({"device": "cuda:77"}, "device is 'cuda:77', which torch cannot use here"),
-        ({"callbacks": [3]}, "callbacks holds something that cannot be called"),
+        ({"callbacks": [3]}, r"callbacks is \[3\]; pass functions"),
+        ({"callbacks": 3}, "callbacks is 3; pass functions"),
         ({"checkpoint_every": 3}, "checkpoint_every is 3, without a checkpoint"),
         ({"checkpoint": 3}, "checkpoint is 3; pass the path"),
     ],
