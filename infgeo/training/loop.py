@@ -7,13 +7,14 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput, TrainingDiverged
+from infgeo.finite.blocks import is_out_of_memory
 from infgeo.finite.inputs import checked_device, seed_integer
 from infgeo.progress import progress_bar
 from infgeo.training.checkpoint import Checkpoint, architecture, data_digest
@@ -52,7 +53,7 @@ class TrainingResult:
 
     steps: int
     epochs: int
-    losses: tuple[float, ...]
+    losses: tuple[float, ...] = field(repr=False)
     accuracy: float | None
     test_accuracy: float | None
     interrupted: bool
@@ -310,6 +311,8 @@ class _Run:
         try:
             logits = model(inputs)
         except (RuntimeError, ValueError, IndexError) as error:
+            if is_out_of_memory(error):
+                raise
             remedy = f"build it for input shape {self.task.input_shape}, or pass task.flattened() to a perceptron"
             if len(inputs) == 1:
                 remedy += "; or use another batch_size, or drop_last=True"
