@@ -26,6 +26,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "kernels": ("infgeo.symbolic.kernels", None),
     "layers": ("infgeo.symbolic.layers", None),
     "testing": ("infgeo.testing", None),
+    "training": ("infgeo.training", None),
     "validate": ("infgeo.validation", "validate"),
 }
 
@@ -44,6 +45,7 @@ __all__ = [
     "kernels",
     "layers",
     "testing",
+    "training",
     "validate",
 ]
 

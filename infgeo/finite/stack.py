@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from infgeo.finite.elementwise import ElementwiseActivation
 from infgeo.finite.layered import LayeredNetwork
 from infgeo.finite.network import SampledNetwork
 
@@ -60,7 +61,7 @@ class ModuleActivation:
     @property
     def piecewise_linear(self) -> bool:
         """Whether φ'' = 0 away from kinks."""
-        return all(type(m) in _PIECEWISE_LINEAR for m in self.modules)
+        return all(_linear_between_kinks(m) for m in self.modules)
 
     def _value(self, z: torch.Tensor) -> torch.Tensor:
         for module in self.modules:
@@ -139,7 +140,19 @@ def _flattens(module: nn.Module) -> bool:
 def _elementwise(module: nn.Module) -> bool:
     if type(module) is nn.PReLU:
         return module.num_parameters == 1
-    return type(module) in _PIECEWISE_LINEAR + _SMOOTH
+    return type(module) in (*_PIECEWISE_LINEAR, *_SMOOTH, ElementwiseActivation)
+
+
+def _linear_between_kinks(module: nn.Module) -> bool:
+    if type(module) is ElementwiseActivation:
+        return module.piecewise_linear
+    return type(module) in _PIECEWISE_LINEAR
+
+
+def _as_activation(modules: list[nn.Module]) -> Elementwise:
+    if len(modules) == 1 and type(modules[0]) is ElementwiseActivation:
+        return modules[0]  # it knows its derivatives
+    return ModuleActivation(tuple(modules))
 
 
 def as_stack(features: Any, frozen: bool = False, axes: int = 1) -> Stack | None:
@@ -176,7 +189,7 @@ def as_stack(features: Any, frozen: bool = False, axes: int = 1) -> Stack | None
     if len({(w.dtype, w.device) for w in weights}) > 1:
         return None
     biases = tuple(m.weight.new_zeros(m.out_features) if m.bias is None else m.bias.detach() for m in linears)
-    return Stack(weights, biases, tuple(ModuleActivation(tuple(a)) for _, a in groups), 1.0)
+    return Stack(weights, biases, tuple(_as_activation(a) for _, a in groups), 1.0)
 
 
 def is_piecewise_linear(features: Any, frozen: bool = False) -> bool:
@@ -186,4 +199,4 @@ def is_piecewise_linear(features: Any, frozen: bool = False) -> bool:
     if type(features) is LayeredNetwork and _ordinary(features):
         return all(layer.kind != "rms_norm" and layer.function.piecewise_linear for layer in features.layers)
     modules = _flattened(features, frozen) if isinstance(features, nn.Module) else None
-    return bool(modules) and all(type(m) in _PIECEWISE_LINEAR + _PIECEWISE_LINEAR_LAYERS for m in modules or ())
+    return bool(modules) and all(_linear_between_kinks(m) or type(m) in _PIECEWISE_LINEAR_LAYERS for m in modules or ())
