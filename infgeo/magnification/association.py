@@ -11,11 +11,11 @@ from scipy.stats import rankdata
 
 from infgeo.errors import InvalidInput
 from infgeo.magnification.checks import fraction, grid_shape, log_values, number, points_array, varies, vector, whole
-from infgeo.magnification.nulls import Null, choose
+from infgeo.magnification.nulls import Null, Rotations, choose
 from infgeo.magnification.radial import RadialFit, radii
 from infgeo.results import json_safe
 
-_LEAST_OWN, _LEAST_OTHER = 1e-6, 1e-2  # the shares of variance that |x| must leave for a comparison at equal |x|
+_LEAST_OWN, _LEAST_OTHER = 1e-4, 1e-2  # the shares of variance that |x| must leave for a comparison at equal |x|
 _ROUNDING = 1e-9
 
 
@@ -180,6 +180,10 @@ class _Field:
         self.volume, self.kept, self.test = volume, kept, test
         self.fit = None if radius is None else RadialFit(radius[kept])
         self.whole_fit = self.fit if radius is None or kept.all() else RadialFit(radius)
+        self.radial = False
+        if self.fit is not None:  # of the values: ranks of a radial law follow the shells of the grid, no spline does
+            rest = self.fit.residual(volume[kept])
+            self.radial = bool(rest @ rest <= _LEAST_OWN * kept.sum() * np.var(volume[kept]))
 
     def rank_correlation(self, name: str, predictor: np.ndarray, sign: int) -> Association:
         """Return Spearman's correlation and, at equal |x|, the partial correlation of the ranks."""
@@ -202,14 +206,19 @@ class _Field:
     ) -> Association:
         """Compare `own` and `other` at the points kept; the test moves `own` against the other `everywhere`."""
         own, other = own - own.mean(), other - other.mean()
-        value, p = measure(own, other), self._p(own, everywhere, sign)
-        at_equal, p_at_equal = None, None
-        if self.fit is not None and self.whole_fit is not None and len(own) > self.fit.parameters + 1:
-            left, right = self.fit.residual(own), self.fit.residual(other)
-            if left @ left > _LEAST_OWN * (own @ own) and right @ right > _LEAST_OTHER * (other @ other):
-                at_equal = measure(left, right)
-                p_at_equal = self._p(left, self.whole_fit.residual(everywhere), sign)
-        return Association(value, at_equal, p, p_at_equal, "greater" if sign > 0 else "less")
+        value, at_equal, p, p_at_equal = measure(own, other), None, None, None
+        if self.fit is None or self.whole_fit is None or len(own) <= self.fit.parameters + 1:
+            p = self._p(own, everywhere, sign)
+            return Association(value, at_equal, p, p_at_equal, "greater" if sign > 0 else "less")
+        left, right = self.fit.residual(own), self.fit.residual(other)
+        defined = right @ right > _LEAST_OTHER * (other @ other) and not (self.radial and measure is _correlation)
+        at_equal = measure(left, right) if defined else None
+        if isinstance(self.test, Rotations):
+            # what is radial does not turn: it would but add the error of its interpolation
+            p = p_at_equal = 1.0 if self.radial else self._p(left, everywhere, sign)
+        else:
+            p, p_at_equal = self._p(own, everywhere, sign), self._p(left, self.whole_fit.residual(everywhere), sign)
+        return Association(value, at_equal, p, p_at_equal if defined else None, "greater" if sign > 0 else "less")
 
     def _p(self, own: np.ndarray, everywhere: np.ndarray, sign: int) -> float | None:
         if self.test is None:

@@ -6,7 +6,8 @@ import numpy as np
 from scipy.interpolate import BSpline
 
 MOST_KNOTS = 8
-_DIGITS = 9  # radii of one circle differ by rounding, of which two knots would make a jump
+_SAME = 1e-9  # of the largest radius: a spread below it is one radius
+_SNAP = 1e-12  # of the range: radii of one circle differ by rounding, and two knots there would make a jump
 
 
 class RadialFit:
@@ -24,8 +25,9 @@ class RadialFit:
         n, largest = radius.size, float(radius.max())
         constant = np.ones((n, 1))
         design = constant
-        if np.ptp(radius) > 10.0**-_DIGITS * largest:
-            u = np.round((radius - radius.min()) / np.ptp(radius), _DIGITS)
+        if np.ptp(radius) > _SAME * largest:
+            grain = max(_SNAP, 64 * np.finfo(float).eps * largest / np.ptp(radius))
+            u = np.clip(np.round((radius - radius.min()) / np.ptp(radius) / grain) * grain, 0.0, 1.0)
             degree = 3 if n >= 20 or knots else max(1, n // 5)
             inner = min(MOST_KNOTS, max(0, (n - 20) // 10)) if knots is None else knots
             quantiles = np.quantile(u, np.linspace(0, 1, inner + 2)[1:-1])
