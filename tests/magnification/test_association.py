@@ -165,7 +165,7 @@ def false_positives():
     """The share of p <= 0.05 for smooth isotropic fields with a radial law that know nothing of the boundary."""
     counts, trials = {"rotations": 0, "shifts": 0, "permutations": 0}, 0
     rng = np.random.default_rng(5)
-    while trials < 200:
+    while trials < 100:
         boundary = boundary_of(waves(POINTS, 0.4, rng))
         if not boundary:
             continue
@@ -179,12 +179,12 @@ def false_positives():
 
 
 def test_rotations_keep_their_level_under_spatial_correlation(false_positives):
-    assert false_positives["rotations"] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+    assert false_positives["rotations"] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
 
 
 def test_shifts_nearly_keep_it_and_permutations_do_not(false_positives):
     """What the docstring says of them: 5 to 10 %, and 20 to 50 %."""
-    noise = 3 * np.sqrt(0.1 * 0.9 / 200)
+    noise = 3 * np.sqrt(0.1 * 0.9 / 100)
     assert false_positives["shifts"] <= 0.10 + noise
     assert false_positives["permutations"] > 0.20
 
