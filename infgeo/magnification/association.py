@@ -113,8 +113,9 @@ def magnification(
 
     "rotations" (points of a rectangular grid of the plane around the origin): by whole degrees about the origin,
     mirrored or not, over the disc in the grid. It tests whether the field knows more of the boundary than a field with
-    an isotropic distribution and any law in |x| would, so that p is the same with and without |x| held fixed. For such
-    fields it is exact but for interpolation (simulated: 3 to 7 % below 0.05).
+    an isotropic distribution and any law in |x| would, so that p is the same with and without |x| held fixed, and 1 for
+    a radial volume. For isotropic fields it is exact but for interpolation (simulated: 3 to 7 % below 0.05). A field
+    that follows the directions of the data for another reason than the boundary is found too.
 
     "shifts" (grids of any dimension, lines): all cyclic shifts. It tests against stationary fields, approximately: a
     grid has edges, which a shift carries inside. Simulated fields that know nothing of the boundary give p <= 0.05 in 5

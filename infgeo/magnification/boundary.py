@@ -11,7 +11,7 @@ import numpy as np
 from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.magnification.checks import grid_shape, number, real_array, refuse
 
-_PAIRS_AT_ONCE = 2**20  # of a point and a segment: bounds the memory of `distance`
+_PAIRS_AT_ONCE = 2**17  # of a point and a segment: bounds the memory of `distance`
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +71,14 @@ class DecisionBoundary:
             )
         a, b = np.moveaxis(self.segments, 1, 0)
         along = b - a
-        squares = np.maximum(np.einsum("md,md->m", along, along), np.finfo(float).tiny)
+        squares = np.maximum((along**2).sum(axis=1), np.finfo(float).tiny)
         nearest = np.empty(len(p))
         rows = max(1, _PAIRS_AT_ONCE // len(a))
         for start in range(0, len(p), rows):
-            offset = p[start : start + rows, None] - a
-            t = np.clip(np.einsum("nmd,md->nm", offset, along) / squares, 0, 1)
-            nearest[start : start + rows] = np.linalg.norm(offset - t[..., None] * along, axis=-1).min(axis=1)
+            offsets = [x[:, None] - y for x, y in zip(p[start : start + rows].T, a.T, strict=True)]  # one a coordinate
+            t = np.clip(sum(o * d for o, d in zip(offsets, along.T, strict=True)) / squares, 0, 1)
+            apart = sum((o - t * d) ** 2 for o, d in zip(offsets, along.T, strict=True))
+            nearest[start : start + rows] = np.sqrt(np.min(apart, axis=1))
         return nearest
 
 
@@ -257,7 +258,7 @@ def _cut(line: np.ndarray, margins: np.ndarray) -> list[np.ndarray]:
             open_end = False
             continue
         first, last = ((1 - t) * a + t * b if 0 < t < 1 else (b if t else a) for t in (start, stop))
-        if open_end and start == 0:
+        if open_end:
             parts[-1].append(last)
         else:
             parts.append([first, last])
