@@ -31,6 +31,7 @@ def test_all_is_pinned():
         "finite_width",
         "kernels",
         "layers",
+        "magnification",
         "testing",
         "training",
         "validate",
