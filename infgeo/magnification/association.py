@@ -10,12 +10,12 @@ import numpy as np
 from scipy.stats import rankdata
 
 from infgeo.errors import InvalidInput
-from infgeo.magnification.checks import fraction, log_values, points_array, varies, vector, whole
-from infgeo.magnification.nulls import Null, choose
+from infgeo.magnification.checks import fraction, grid_shape, log_values, number, points_array, varies, vector, whole
+from infgeo.magnification.nulls import Null, Rotations, choose
 from infgeo.magnification.radial import RadialFit, radii
 from infgeo.results import json_safe
 
-_LEAST_OWN, _LEAST_OTHER = 1e-6, 1e-2  # the shares of variance that |x| must leave for a comparison at equal |x|
+_LEAST_OWN, _LEAST_OTHER = 1e-4, 1e-2  # the shares of variance that |x| must leave for a comparison at equal |x|
 _ROUNDING = 1e-9
 
 
@@ -113,14 +113,18 @@ def magnification(
 
     "rotations" (points of a rectangular grid of the plane around the origin): by whole degrees about the origin,
     mirrored or not, over the disc in the grid. It tests whether the field knows more of the boundary than a field with
-    an isotropic distribution and any law in |x| would. For such fields it is exact but for interpolation.
+    an isotropic distribution and any law in |x| would, so that p is the same with and without |x| held fixed, and 1 for
+    a radial volume. For isotropic fields it is exact but for interpolation (simulated: 3 to 7 % below 0.05). A field
+    that follows the directions of the data for another reason than the boundary is found too.
 
-    "shifts" (grids of any dimension, lines): all cyclic shifts. It tests against stationary fields; as a grid has
-    edges, which a shift carries inside, it is an approximation, and fields with a trend in |x| are not stationary.
+    "shifts" (grids of any dimension, lines): all cyclic shifts. It tests against stationary fields, approximately: a
+    grid has edges, which a shift carries inside. Simulated fields that know nothing of the boundary give p <= 0.05 in 5
+    to 12 % of cases where they vary over less than a third of the grid, and in up to 23 % where they vary over half of
+    it.
 
     "permutations" (scattered points): whether log volume and distance are independent over independently drawn points.
-    Two fields of the same points that know nothing of each other are not independent in that sense, and on a grid,
-    where neighbours are alike, this null is rejected nearly always: it says nothing about training there.
+    Two smooth fields that know nothing of each other are not independent in that sense; on a grid this null is rejected
+    in 18 to 68 % of the same cases, and says nothing about training.
 
     Over several networks prefer `over_seeds`, which needs none of these.
 
@@ -151,11 +155,7 @@ def magnification(
     if where is not None and len(where) != n:
         raise InvalidInput(f"points has {len(where)} rows for {n} values of log10_volume; pass one point for each")
     if shape is not None:
-        shape = tuple(whole("shape", m, 1) for m in shape)
-        if int(np.prod(shape)) != n:
-            raise InvalidInput(
-                f"shape = {shape} for {n} points; pass the shape of the grid, or None for scattered ones"
-            )
+        shape = grid_shape(shape, n)
     name, test = choose(null, where, shape, whole("permutations", permutations, 1), seed)
     varies("log10_volume", volume[kept])
     near, edge = _band(far, kept, band, width)
@@ -181,6 +181,10 @@ class _Field:
         self.volume, self.kept, self.test = volume, kept, test
         self.fit = None if radius is None else RadialFit(radius[kept])
         self.whole_fit = self.fit if radius is None or kept.all() else RadialFit(radius)
+        self.radial = False
+        if self.fit is not None:  # of the values: ranks of a radial law follow the shells of the grid, no spline does
+            rest = self.fit.residual(volume[kept])
+            self.radial = bool(rest @ rest <= _LEAST_OWN * kept.sum() * np.var(volume[kept]))
 
     def rank_correlation(self, name: str, predictor: np.ndarray, sign: int) -> Association:
         """Return Spearman's correlation and, at equal |x|, the partial correlation of the ranks."""
@@ -203,14 +207,19 @@ class _Field:
     ) -> Association:
         """Compare `own` and `other` at the points kept; the test moves `own` against the other `everywhere`."""
         own, other = own - own.mean(), other - other.mean()
-        value, p = measure(own, other), self._p(own, everywhere, sign)
-        at_equal, p_at_equal = None, None
-        if self.fit is not None and self.whole_fit is not None and len(own) > self.fit.parameters + 1:
-            left, right = self.fit.residual(own), self.fit.residual(other)
-            if left @ left > _LEAST_OWN * (own @ own) and right @ right > _LEAST_OTHER * (other @ other):
-                at_equal = measure(left, right)
-                p_at_equal = self._p(left, self.whole_fit.residual(everywhere), sign)
-        return Association(value, at_equal, p, p_at_equal, "greater" if sign > 0 else "less")
+        value, at_equal, p, p_at_equal = measure(own, other), None, None, None
+        if self.fit is None or self.whole_fit is None or len(own) <= self.fit.parameters + 1:
+            p = self._p(own, everywhere, sign)
+            return Association(value, at_equal, p, p_at_equal, "greater" if sign > 0 else "less")
+        left, right = self.fit.residual(own), self.fit.residual(other)
+        defined = right @ right > _LEAST_OTHER * (other @ other) and not (self.radial and measure is _correlation)
+        at_equal = measure(left, right) if defined else None
+        if isinstance(self.test, Rotations):
+            # what is radial does not turn: it would but add the error of its interpolation
+            p = p_at_equal = 1.0 if self.radial else self._p(left, everywhere, sign)
+        else:
+            p, p_at_equal = self._p(own, everywhere, sign), self._p(left, self.whole_fit.residual(everywhere), sign)
+        return Association(value, at_equal, p, p_at_equal if defined else None, "greater" if sign > 0 else "less")
 
     def _p(self, own: np.ndarray, everywhere: np.ndarray, sign: int) -> float | None:
         if self.test is None:
@@ -234,7 +243,7 @@ def _band(distance: np.ndarray, kept: np.ndarray, band: float, width: float | No
     if width is None:
         edge = float(np.quantile(distance[kept], fraction("band", band), method="inverted_cdf"))
     else:
-        edge = float(vector("width", [width])[0])
+        edge = number("width", width)
     near = distance <= edge
     if near[kept].all() or not near[kept].any():
         counted = "all" if near.any() else "none"

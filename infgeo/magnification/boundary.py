@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 
 from infgeo.errors import InvalidInput, MissingExtra
-from infgeo.magnification.checks import real_array, refuse, whole
+from infgeo.magnification.checks import grid_shape, number, real_array, refuse
 
-_PAIRS_AT_ONCE = 2**20  # of a point and a segment: bounds the memory of `distance`
+_PAIRS_AT_ONCE = 2**17  # of a point and a segment: bounds the memory of `distance`
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +20,8 @@ class DecisionBoundary:
 
     `polylines` holds arrays (M, 2) of the vertices of pieces on a grid, closed pieces with the first vertex repeated at
     the end; on a line arrays (1, 1), one for each crossing. `pairs` holds the two classes that each piece separates,
-    for scores of one class (0, 1) = (below the level, above it). `classes` are those that win at a point of the grid at
-    least: one class alone has no boundary. It is true where there is a boundary.
+    for scores of one class (0, 1) = (below the level, above it). `classes` are those that win somewhere on the
+    grid: one class alone has no boundary. It is true where there is a boundary.
     """
 
     polylines: tuple[np.ndarray, ...]
@@ -71,13 +71,14 @@ class DecisionBoundary:
             )
         a, b = np.moveaxis(self.segments, 1, 0)
         along = b - a
-        squares = np.maximum(np.einsum("md,md->m", along, along), np.finfo(float).tiny)
+        squares = np.maximum((along**2).sum(axis=1), np.finfo(float).tiny)
         nearest = np.empty(len(p))
         rows = max(1, _PAIRS_AT_ONCE // len(a))
         for start in range(0, len(p), rows):
-            offset = p[start : start + rows, None] - a
-            t = np.clip(np.einsum("nmd,md->nm", offset, along) / squares, 0, 1)
-            nearest[start : start + rows] = np.linalg.norm(offset - t[..., None] * along, axis=-1).min(axis=1)
+            offsets = [x[:, None] - y for x, y in zip(p[start : start + rows].T, a.T, strict=True)]  # one a coordinate
+            t = np.clip(sum(o * d for o, d in zip(offsets, along.T, strict=True)) / squares, 0, 1)
+            apart = sum((o - t * d) ** 2 for o, d in zip(offsets, along.T, strict=True))
+            nearest[start : start + rows] = np.sqrt(np.min(apart, axis=1))
         return nearest
 
 
@@ -99,8 +100,9 @@ def decision_boundary(
         level: of one score: 0 for logits, 0.5 for probabilities.
 
     Domain and limits: scores are interpolated linearly between points of the grid, so that the boundary of linear
-    scores is exact, and of smooth ones right to second order in the spacing. A class that wins at no point of the grid
-    is not seen, nor is a region between two points. Where scores tie over an area, its boundary is not defined.
+    scores is exact, and of smooth ones right to second order in the spacing. What is smaller
+    than a cell of the grid is seen only where the interpolated scores show it. Scores that tie over an area have no
+    boundary there.
 
     Raises InvalidInput for shapes that do not fit, NaN and infinities, fewer than two points along an axis and grids
     that fold; MissingExtra without contourpy on a grid.
@@ -126,17 +128,14 @@ def decision_boundary(
         raise InvalidInput(f"coordinates has shape {where.shape}; pass (P, 2) of a grid, or (P,) of a line")
     refuse("coordinates", where, ~np.isfinite(where))
     fields = _fields(scores, len(where), level)
-    winners = fields.argmax(axis=1)
-    classes = tuple(int(c) for c in np.unique(winners))
-    if where.shape[1] == 1:
-        _check_line(where[:, 0], shape)
-        pieces = _crossings(where, fields, classes)
-    else:
-        nodes = _check_grid(where, shape)
-        pieces = _contours(nodes, fields.reshape(*nodes.shape[:2], -1), classes)
-    return DecisionBoundary(
-        tuple(line for line, _ in pieces), tuple(pair for _, pair in pieces), classes, where.shape[1]
-    )
+    nodes = _line(where[:, 0], shape) if where.shape[1] == 1 else _grid(where, shape)
+    fields = fields.reshape(*nodes.shape[:-1], -1)
+    classes, new = set[int](), {int(c) for c in np.unique(fields.argmax(axis=-1))}
+    while new:
+        classes |= new
+        pieces, new = _pieces(nodes, fields, sorted(classes))
+    lines, pairs = tuple(line for line, _ in pieces), tuple(pair for _, pair in pieces)
+    return DecisionBoundary(lines, pairs, tuple(sorted(classes)), where.shape[1])
 
 
 def _fields(scores: Any, points: int, level: float | None) -> np.ndarray:
@@ -156,26 +155,25 @@ def _fields(scores: Any, points: int, level: float | None) -> np.ndarray:
         return f
     if level is None:
         raise InvalidInput("scores has one value a point: pass level=0 for logits or level=0.5 for probabilities")
-    threshold = real_array("level", level, "()")
-    if threshold.ndim or not np.isfinite(threshold):
-        raise InvalidInput(f"level = {level!r}; pass one finite number")
-    return np.stack((np.full_like(f, threshold), f), axis=1)
+    return np.stack((np.full_like(f, number("level", level)), f), axis=1)
 
 
-def _check_line(t: np.ndarray, shape: tuple[int, ...] | None) -> None:
-    if shape is not None and tuple(shape) != t.shape:
-        raise InvalidInput(f"shape = {tuple(shape)} for {t.size} points along a line; leave it out")
+def _line(t: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+    """Return the nodes as (P, 1), in order."""
+    if shape is not None and grid_shape(shape, t.size) != t.shape:
+        raise InvalidInput(f"shape = {shape} for {t.size} points along a line; leave it out")
     if t.size < 2:
         raise InvalidInput(f"coordinates has {t.size} point; a line needs 2 at least")
     step = np.diff(t)
     if not ((step > 0).all() or (step < 0).all()):
         raise InvalidInput("coordinates along a line neither increase nor decrease; sort the points and their scores")
+    return t[:, None]
 
 
-def _check_grid(where: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+def _grid(where: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
     """Return the nodes as (rows, columns, 2); every cell of a grid that does not fold turns the same way."""
-    sizes = () if shape is None else tuple(whole("shape", n, 2) for n in shape)
-    if len(sizes) != 2 or sizes[0] * sizes[1] != len(where):
+    sizes = () if shape is None else grid_shape(shape, len(where), least=2)
+    if len(sizes) != 2:
         raise InvalidInput(f"shape = {shape!r} for {len(where)} points of the plane; pass (rows, columns) of the grid")
     nodes = where.reshape(*sizes, 2)
     down, right = np.diff(nodes, axis=0), np.diff(nodes, axis=1)
@@ -188,64 +186,67 @@ def _check_grid(where: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
     )
     if not ((turns > 0).all() or (turns < 0).all()):
         raise InvalidInput(
-            f"coordinates of shape {sizes} are no grid: a cell is empty or folded. Is shape (columns, rows), or "
-            "are the points in another order?"
+            f"coordinates of shape {sizes} are no grid: a cell is empty or folded. Is shape (columns, rows), or are "
+            "the points in another order?"
         )
     return nodes
 
 
-def _crossings(
-    where: np.ndarray, fields: np.ndarray, classes: tuple[int, ...]
-) -> list[tuple[np.ndarray, tuple[int, int]]]:
-    """Return the crossings of a line, by linear interpolation of the scores, in the order of the line."""
-    found = []
+Piece = tuple[np.ndarray, tuple[int, int]]
+
+
+def _pieces(nodes: np.ndarray, fields: np.ndarray, classes: list[int]) -> tuple[list[Piece], set[int]]:
+    """Return the boundary between `classes`, and the other classes that win somewhere on their level sets.
+
+    Level sets and cuts are made in units of the index of the grid, where interpolation is that of the contour library.
+    """
+    pieces, others = [], set[int]()
+    level_sets = _crossings if nodes.ndim == 2 else _contours
     for i, j in combinations(classes, 2):
-        z = fields[:, i] - fields[:, j]
-        for n in np.flatnonzero((z[:-1] > 0) != (z[1:] > 0)):
-            s = z[n] / (z[n] - z[n + 1])
-            here = (1 - s) * fields[n] + s * fields[n + 1]
-            others = [c for c in classes if c not in (i, j)]
-            if not others or max(here[i], here[j]) >= here[others].max():
-                found.append((n + s, ((1 - s) * where[n] + s * where[n + 1])[None], (i, j)))
-    return [(line, pair) for _, line, pair in sorted(found, key=lambda item: item[0])]
+        for line in level_sets(fields[..., i] - fields[..., j]):
+            scores = _interpolate(fields, line)
+            top = np.minimum(scores[:, i], scores[:, j])
+            rest = [c for c in classes if c not in (i, j)]
+            others |= set(scores.argmax(axis=1)[scores.max(axis=1) > np.maximum(scores[:, i], scores[:, j])].tolist())
+            for part in _cut(line, top[:, None] - scores[:, rest]):
+                pieces.append((_interpolate(nodes, part), (i, j)))
+    return pieces, others - set(classes)
 
 
-def _contours(
-    nodes: np.ndarray, fields: np.ndarray, classes: tuple[int, ...]
-) -> list[tuple[np.ndarray, tuple[int, int]]]:
-    """Return the pieces of a grid: contours of f_i - f_j in units of its index, cut, and taken to coordinates."""
-    if len(classes) < 2:
-        return []
+def _crossings(z: np.ndarray) -> list[np.ndarray]:
+    """Return where z (P,) changes sign, as positions (1, 1) of the index."""
+    n = np.flatnonzero((z[:-1] > 0) != (z[1:] > 0))
+    return [position.reshape(1, 1) for position in n + z[n] / (z[n] - z[n + 1])]
+
+
+def _contours(z: np.ndarray) -> list[np.ndarray]:
+    """Return the level set z = 0 of z (rows, columns), as polylines (M, 2) of positions (row, column) of the index."""
     try:
         from contourpy import contour_generator
     except ImportError:
         raise MissingExtra("the decision boundary on a grid", "magnification") from None
-    pieces = []
-    for i, j in combinations(classes, 2):
-        others = [c for c in classes if c not in (i, j)]
-        contours: Any = contour_generator(z=fields[..., i] - fields[..., j], line_type="Separate").lines(0.0)
-        for line in contours:
-            margins = np.zeros((len(line), 0))
-            if others:
-                here = _interpolate(fields, line)
-                margins = np.minimum(here[:, i], here[:, j])[:, None] - here[:, others]
-            pieces += [(_interpolate(nodes, part), (i, j)) for part in _cut(line, margins)]
-    return pieces
+    contours: Any = contour_generator(z=z, line_type="Separate").lines(0.0)
+    return [line[:, ::-1] for line in contours]
 
 
 def _interpolate(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Return values (rows, columns, k) at positions (column, row) of the index, (M, 2): (M, k)."""
-    rows, columns = values.shape[:2]
-    column, row = index.T
-    c, r = np.clip(column.astype(int), 0, columns - 2), np.clip(row.astype(int), 0, rows - 2)
-    s, t = (column - c)[:, None], (row - r)[:, None]
-    upper = (1 - s) * values[r, c] + s * values[r, c + 1]
-    lower = (1 - s) * values[r + 1, c] + s * values[r + 1, c + 1]
-    return (1 - t) * upper + t * lower
+    """Return values (P, k) or (rows, columns, k) at positions (M, 1) or (row, column), (M, 2), of the index: (M, k)."""
+    size = np.array(values.shape[:-1])
+    low = np.clip(index.astype(int), 0, size - 2)
+    part = index - low
+    result = np.zeros((len(index), values.shape[-1]))
+    for corner in product((0, 1), repeat=len(size)):  # linear along each axis
+        weight = np.prod(np.where(corner, part, 1 - part), axis=1)
+        result += weight[:, None] * values[tuple((low + corner).T)]
+    return result
 
 
 def _cut(line: np.ndarray, margins: np.ndarray) -> list[np.ndarray]:
-    """Return the parts of a polyline (M, 2) where all margins (M, q), linear on each segment, are >= 0."""
+    """Return the parts of a polyline (M, D) where all margins (M, q), linear on each segment, are >= 0."""
+    if len(line) == 1:
+        return [line] if (margins >= 0).all() else []
+    if (margins >= 0).all():
+        return [line]
     parts: list[list[np.ndarray]] = []
     open_end = False  # whether the last part ends at the vertex where the next segment starts
     for a, b, m, n in zip(line[:-1], line[1:], margins[:-1], margins[1:], strict=True):
@@ -257,7 +258,7 @@ def _cut(line: np.ndarray, margins: np.ndarray) -> list[np.ndarray]:
             open_end = False
             continue
         first, last = ((1 - t) * a + t * b if 0 < t < 1 else (b if t else a) for t in (start, stop))
-        if open_end and start == 0:
+        if open_end:
             parts[-1].append(last)
         else:
             parts.append([first, last])

@@ -89,6 +89,24 @@ def varies(name: str, values: np.ndarray) -> None:
         )
 
 
+def number(name: str, value: Any) -> float:
+    """Return one finite number."""
+    array = real_array(name, value, "()")
+    if array.ndim or not np.isfinite(array):
+        raise InvalidInput(f"{name} = {value!r}; pass one finite number")
+    return float(array)
+
+
+def grid_shape(value: Any, points: int, least: int = 1) -> tuple[int, ...]:
+    """Return the shape of a grid of so many points, each axis of `least` or more; one number is a line."""
+    sizes = tuple(whole("shape", n, least) for n in (value if np.iterable(value) else (value,)))
+    if int(np.prod(sizes)) != points:
+        raise InvalidInput(
+            f"shape = {sizes} has {int(np.prod(sizes))} points, and there are {points}; pass that of them"
+        )
+    return sizes
+
+
 def fraction(name: str, value: Any) -> float:
     """Return a number strictly between 0 and 1."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):

@@ -13,6 +13,7 @@ from scipy import fft
 from scipy.interpolate import RegularGridInterpolator
 
 from infgeo.errors import InvalidInput
+from infgeo.magnification.checks import whole
 
 ANGLES = 360
 _TIE = 1e-9  # rounding of the transform: correlations that differ by less are equal
@@ -147,6 +148,7 @@ def choose(
     null: str | None, points: np.ndarray | None, shape: tuple[int, ...] | None, count: int, seed: int
 ) -> tuple[str, Null | None]:
     """Return the null called `null` and its name; "auto" takes rotations, else shifts, else permutations."""
+    whole("seed", seed, 0)
     if null is None:
         return "none", None
     names = ("auto", "rotations", "shifts", "permutations")

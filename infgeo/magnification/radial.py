@@ -6,16 +6,17 @@ import numpy as np
 from scipy.interpolate import BSpline
 
 MOST_KNOTS = 8
-_SAME_RADIUS = 1e-9  # relative to the largest: the radii of a circle differ by rounding
+_SAME = 1e-9  # of the largest radius: a spread below it is one radius
+_SNAP = 1e-12  # of the range: radii of one circle differ by rounding, and two knots there would make a jump
 
 
 class RadialFit:
     """The linear smoother y -> its regression on the radius: least squares in the space of splines.
 
-    `basis` (N, p) is orthonormal and its first direction spans the constants; `parameters` is p. Splines are cubic with
-    min(8, (N - 20) // 10) inner knots at quantiles of the radius unless `knots` is given, of lower degree below 20
-    points; where the radius takes few values, so few that the splines cannot be told apart there, the space is that of
-    all functions of the radius.
+    `basis` (N, p) is orthonormal and its span holds the constants; `parameters` is p. Splines are cubic with min(8, (N
+    - 20) // 10) inner knots at quantiles of the radius unless `knots` is given, of lower degree below 20 points. Where
+    the radius takes p values or fewer, the span is that of all functions of the radius, and one radius leaves the
+    constants.
 
     Arguments: radius (N,), finite and >= 0; knots: number of inner knots, or None.
     """
@@ -24,8 +25,9 @@ class RadialFit:
         n, largest = radius.size, float(radius.max())
         constant = np.ones((n, 1))
         design = constant
-        if np.ptp(radius) > _SAME_RADIUS * largest:
-            u = (radius - radius.min()) / np.ptp(radius)
+        if np.ptp(radius) > _SAME * largest:
+            grain = max(_SNAP, 64 * np.finfo(float).eps * largest / np.ptp(radius))
+            u = np.clip(np.round((radius - radius.min()) / np.ptp(radius) / grain) * grain, 0.0, 1.0)
             degree = 3 if n >= 20 or knots else max(1, n // 5)
             inner = min(MOST_KNOTS, max(0, (n - 20) // 10)) if knots is None else knots
             quantiles = np.quantile(u, np.linspace(0, 1, inner + 2)[1:-1])

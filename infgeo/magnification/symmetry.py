@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from infgeo.errors import InvalidInput
-from infgeo.magnification.checks import fraction, log_values, points_array, real_array, varies, whole
+from infgeo.magnification.checks import fraction, log_values, number, points_array, varies, whole
 from infgeo.magnification.radial import RadialFit, radii
 from infgeo.results import json_safe
 
@@ -100,7 +100,7 @@ def symmetry(
     r = radii(x)
     outside = 0
     if within is not None:
-        limit = float(real_array("within", within, "()"))
+        limit = number("within", within)
         inside = r <= limit
         outside = int((kept & ~inside).sum())
         kept = kept & inside
@@ -120,7 +120,7 @@ def symmetry(
     interval: tuple[float | None, float | None] = (None, None)
     level = fraction("level", level)
     if whole("resamples", resamples, 0):
-        interval = _interval(fit, y, rest, resamples, level, np.random.default_rng(seed))
+        interval = _interval(fit, y, rest, resamples, level, np.random.default_rng(whole("seed", seed, 0)))
     return Symmetry(
         share=1 - unexplained * adjustment,
         raw_share=1 - unexplained,

@@ -37,6 +37,10 @@ CIFAR10_RECORDS = 10_000  # in each file
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
+class MissingFiles(InvalidInput):
+    """The files of a data set are not where they were looked for."""
+
+
 def read_idx(path: str | os.PathLike[str], *, md5: tuple[str, ...] = ()) -> numpy.ndarray:
     """Return the array in an IDX file of unsigned bytes, gzipped or not.
 
@@ -157,7 +161,7 @@ def _mnist_file(root: str | os.PathLike[str], name: str, verify: bool) -> tuple[
             for path in (folder / f"{spelling}.gz", folder / spelling):
                 if path.is_file():
                     return path, read_idx(path, md5=MNIST_MD5[name] if verify else ())
-    raise InvalidInput(f"there is no {name}.gz (or {name}) in {root}; MNIST is four files, {', '.join(MNIST_MD5)}")
+    raise MissingFiles(f"there is no {name}.gz (or {name}) in {root}")
 
 
 def _cifar_contents(root: Path, verify: bool) -> list[tuple[str, bytes]]:
@@ -170,11 +174,8 @@ def _cifar_contents(root: Path, verify: bool) -> list[tuple[str, bytes]]:
     if (root / CIFAR10_ARCHIVE).is_file():
         return _from_archive(root / CIFAR10_ARCHIVE, verify)
     pickled = (root / "cifar-10-batches-py").is_dir() or (root / "cifar-10-python.tar.gz").is_file()
-    other = "; the Python version, which is there, is a pickle, and infgeo reads none" if pickled else ""
-    raise InvalidInput(
-        f"there is neither {CIFAR10_ARCHIVE} nor {', '.join(CIFAR10_FILES)} in {root}{other}; download the binary "
-        "version"
-    )
+    other = " (the Python version, which is there, is a pickle: infgeo reads the binary version)" if pickled else ""
+    raise MissingFiles(f"there is neither {CIFAR10_ARCHIVE} nor {CIFAR10_FILES[0]} in {root}{other}")
 
 
 def _from_archive(path: Path, verify: bool) -> list[tuple[str, bytes]]:

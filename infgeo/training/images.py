@@ -11,11 +11,23 @@ import numpy
 import torch
 
 from infgeo.errors import InvalidInput, MissingExtra
-from infgeo.training.image_files import CIFAR10_ARCHIVE, CIFAR10_CLASSES, MNIST_MD5, read_cifar10, read_mnist
+from infgeo.training.image_files import (
+    CIFAR10_ARCHIVE,
+    CIFAR10_CLASSES,
+    MNIST_MD5,
+    MissingFiles,
+    read_cifar10,
+    read_mnist,
+)
 from infgeo.training.tasks import Task, image_task
 
 _VARIABLE = "INFGEO_DATA"  # the folder with the files, where root is not given
 _DIGITS = tuple(map(str, range(10)))
+_PUBLISHED = {
+    "mnist": ", ".join(f"{name}.gz" for name in MNIST_MD5),
+    "cifar10": f"{CIFAR10_ARCHIVE}, or its unpacked files",
+}
+Parts = list[tuple[numpy.ndarray, numpy.ndarray]]
 # Images of each class in the published test sets.
 _MNIST_TEST = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
 _CIFAR10_TEST = (1000,) * 10
@@ -49,12 +61,11 @@ def mnist(
 
     Source: LeCun, Cortes & Burges, The MNIST database of handwritten digits.
     """
-    place = _folder(root, download, "mnist", f"{', '.join(f'{name}.gz' for name in MNIST_MD5)}")
-    parts = (
-        _openml("mnist_784", 1, place, (1, 28, 28), 60_000, _MNIST_TEST)
-        if download
-        else read_mnist(place, verify=verify)
-    )
+    place = _folder(root, download, "mnist")
+    if download:
+        parts = _openml("mnist_784", place, (1, 28, 28), 60_000, _MNIST_TEST)
+    else:
+        parts = _files("mnist", read_mnist, place, verify)
     return image_task("mnist", parts, _DIGITS, normalise, dtype, _source("MNIST", "mnist_784", place, download, verify))
 
 
@@ -74,26 +85,38 @@ def cifar10(
 
     Source: Krizhevsky 2009, Learning multiple layers of features from tiny images.
     """
-    place = _folder(root, download, "cifar10", f"{CIFAR10_ARCHIVE}, or its unpacked files")
+    place = _folder(root, download, "cifar10")
     if download:
-        parts = _openml("CIFAR_10", 1, place, (3, 32, 32), 50_000, _CIFAR10_TEST)
+        parts = _openml("CIFAR_10", place, (3, 32, 32), 50_000, _CIFAR10_TEST)
     else:
-        parts = read_cifar10(place, verify=verify)
+        parts = _files("cifar10", read_cifar10, place, verify)
     source = _source("CIFAR-10", "CIFAR_10", place, download, verify)
     return image_task("cifar10", parts, CIFAR10_CLASSES, normalise, dtype, source)
 
 
-def _folder(root: Any, download: bool, maker: str, files: str) -> Any:
-    """Return where the files are, or are to be kept (None: scikit-learn's own folder); an error names every way."""
+def _folder(root: Any, download: bool, maker: str) -> Any:
+    """Return where the files are, or are to be kept (None: scikit-learn's own folder)."""
     place = os.environ.get(_VARIABLE) or None if root is None else root
     if place is not None and not isinstance(place, str | os.PathLike):
         raise InvalidInput(f"root is {place!r}; pass the path of a folder, or None")
     if download or (place is not None and os.path.exists(place)):
         return place
     where = f"root is {os.fspath(place)!r}, which does not exist" if place is not None else "no root is given"
-    raise InvalidInput(
-        f"{maker}: {where}; pass {maker}(root=FOLDER) (or set {_VARIABLE}) with the published files, {files}; or, with "
-        f"a network, {maker}(download=True), from OpenML; or take digits(), which comes with scikit-learn"
+    raise InvalidInput(f"{maker}: {where}; {_ways(maker)}")
+
+
+def _files(maker: str, read: Callable[..., Parts], place: Any, verify: bool) -> Parts:
+    try:
+        return read(place, verify=verify)
+    except MissingFiles as error:
+        raise InvalidInput(f"{maker}: {error}; {_ways(maker)}") from None
+
+
+def _ways(maker: str) -> str:
+    """Return how to come by the data, for an error."""
+    return (
+        f"pass {maker}(root=FOLDER) (or set {_VARIABLE}) with the published files, {_PUBLISHED[maker]}; or, with a "
+        f"network, {maker}(download=True), from OpenML; or take digits(), which comes with scikit-learn"
     )
 
 
@@ -103,15 +126,13 @@ def _source(name: str, dataset: str, place: Any, download: bool, verify: bool) -
     return f"{name}, {'the published files' if verify else 'files not verified'}, in {os.fspath(place)}"
 
 
-def _openml(
-    name: str, version: int, place: Any, shape: tuple[int, ...], first: int, test_counts: tuple[int, ...]
-) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
+def _openml(name: str, place: Any, shape: tuple[int, ...], first: int, test_counts: tuple[int, ...]) -> Parts:
     """Return OpenML's copy of a data set; its rows are those to train on, then those to test on, which is checked."""
     fetch = _fetcher()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of each attempt that fails
-            bunch = fetch(name, version=version, data_home=place, as_frame=False, parser="liac-arff", n_retries=1)
+            bunch = fetch(name, version=1, data_home=place, as_frame=False, parser="liac-arff", n_retries=1)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidInput(

@@ -62,10 +62,13 @@ class Task:
 
     @property
     def value_range(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """The values that pixels 0 and 1 have after normalisation, float64 (C, 1, 1); None for other data."""
+        """The values that pixels 0 and 1 have after normalisation, float64, (C, 1, 1) or, flattened, (d,), or None."""
         if self.mean is None or self.std is None:
             return None
         mean, std = (torch.tensor(v, dtype=torch.float64).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        if len(self.input_shape) == 1:
+            pixels = self.input_shape[0] // len(self.mean)
+            mean, std = (v.flatten().repeat_interleave(pixels) for v in (mean, std))
         return -mean / std, (1.0 - mean) / std
 
     def subset(self, n: int, seed: int = 0) -> Task:

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -88,6 +89,14 @@ def test_it_is_written_every_so_many_steps(tmp_path):
     model = network()
     model.load_state_dict(saved["state"]["model"])  # an ordinary state dict
     assert saved["state"]["step"] == 12 and os.listdir(tmp_path) == ["run.pt"]
+
+
+def test_by_default_it_is_written_every_minute(tmp_path, monkeypatch):
+    clock = iter(range(0, 10**6, 25))  # seconds
+    monkeypatch.setattr("infgeo.training.checkpoint.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    path, written = tmp_path / "run.pt", []
+    train(network(), SMALL, RECIPE, checkpoint=path, callbacks=[lambda s, m: written.append(path.exists())])
+    assert written == [False] * 4 + [True] * 9  # 25, 50 and 75 s after the beginning
 
 
 def test_a_second_interrupt_ends_a_callback_at_once(tmp_path):

@@ -180,6 +180,8 @@ def test_mnist_files_that_do_not_fit_one_another(tmp_path, numbers):
     with pytest.raises(InvalidInput, match="sizes"):
         read_mnist(tmp_path, verify=False)
     (tmp_path / "t10k-images-idx3-ubyte").unlink()
+    with pytest.raises(InvalidInput, match=r"there is no t10k-images-idx3-ubyte.gz.*download=True.*digits"):
+        mnist(tmp_path, verify=False)
     with pytest.raises(InvalidInput, match=r"there is no t10k-images-idx3-ubyte.gz"):
         read_mnist(tmp_path, verify=False)
 
@@ -271,7 +273,7 @@ def test_the_pickled_version_is_named_and_not_read(tmp_path):
 @pytest.mark.parametrize("maker", [mnist, cifar10])
 def test_without_files_the_error_names_every_way(maker, tmp_path, monkeypatch):
     monkeypatch.delenv("INFGEO_DATA", raising=False)
-    for root in (None, tmp_path / "none"):
+    for root in (None, tmp_path / "none", tmp_path):
         with pytest.raises(InvalidInput) as caught:
             maker(root)
         for way in ("root=FOLDER", "download=True", "digits()", "INFGEO_DATA", ".gz"):
@@ -301,15 +303,15 @@ def test_openml_is_split_where_its_counts_say(monkeypatch, tmp_path):
     labels = np.concatenate([np.arange(50) % 7, test])
     monkeypatch.setattr(images, "_fetcher", lambda: openml(70, 784, labels, heard))
     monkeypatch.setattr(images, "_MNIST_TEST", (2,) * 10)
-    parts = images._openml("mnist_784", 1, tmp_path, (1, 28, 28), 50, (2,) * 10)
+    parts = images._openml("mnist_784", tmp_path, (1, 28, 28), 50, (2,) * 10)
     assert heard[0][1]["data_home"] == tmp_path and heard[0][1]["version"] == 1
     assert [x.shape for x, _ in parts] == [(50, 1, 28, 28), (20, 1, 28, 28)]
     np.testing.assert_array_equal(parts[1][1], test)
     assert parts[1][0][3, 0, 0, 5] == (53 + 5) % 256 and parts[0][0].dtype == np.uint8
     with pytest.raises(InvalidInput, match="its order has changed"):
-        images._openml("mnist_784", 1, None, (1, 28, 28), 50, (3, 1, *(2,) * 8))
+        images._openml("mnist_784", None, (1, 28, 28), 50, (3, 1, *(2,) * 8))
     with pytest.raises(InvalidInput, match=r"it should be bytes \(80, 1, 28, 28\)"):
-        images._openml("mnist_784", 1, None, (1, 28, 28), 60, (2,) * 10)
+        images._openml("mnist_784", None, (1, 28, 28), 60, (2,) * 10)
 
 
 def test_openml_out_of_reach(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import signal
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -149,7 +150,7 @@ def test_callbacks_hear_every_step_in_order():
     )
     assert heard == [(name, step) for step in range(13) for name in "ab"]
     model, first = network(), []
-    train(model, SMALL, RECIPE, callbacks=[lambda s, m: first.append(state(m))])
+    train(model, SMALL, RECIPE, callbacks=lambda s, m: first.append(state(m)))
     assert same(first[0], state(network())) and same(first[-1], state(model)) and not same(first[0], first[1])
 
 
@@ -240,7 +241,8 @@ def test_a_loss_that_is_not_finite_names_step_and_rate():
         ({"task": digits()}, r"task.flattened\(\)"),
         ({"seed": -1}, "seed is -1"),
         ({"device": "cuda:77"}, "device is 'cuda:77', which torch cannot use here"),
-        ({"callbacks": [3]}, "callbacks holds something that cannot be called"),
+        ({"callbacks": [3]}, r"callbacks is \[3\]; pass functions"),
+        ({"callbacks": 3}, "callbacks is 3; pass functions"),
         ({"checkpoint_every": 3}, "checkpoint_every is 3, without a checkpoint"),
         ({"checkpoint": 3}, "checkpoint is 3; pass the path"),
     ],
@@ -283,6 +285,8 @@ def test_published_recipes():
     assert RECIPES["barlow_twins"].epochs == RECIPES["simclr"].epochs == 1000
     assert RECIPES["sinusoid"].record()["augmentation"] is None
     assert replace(RECIPE, augmentation=jitter).record()["augmentation"].endswith("test_loop.jitter")
+    records = [replace(RECIPE, augmentation=partial(torch.mul, other=n)).record()["augmentation"] for n in (2, 2, 3)]
+    assert records[0] == records[1] != records[2]
 
 
 def test_a_batch_larger_than_the_data_is_all_of_them():
@@ -290,6 +294,14 @@ def test_a_batch_larger_than_the_data_is_all_of_them():
     train(model, SMALL, replace(RECIPE, batch_size=1000, drop_last=True))
     train(twin, SMALL, replace(RECIPE, batch_size=None))
     assert same(state(model), state(twin))
+
+
+def test_a_last_batch_of_one_point_is_said_where_the_model_refuses_it():
+    task = sinusoid(101)
+    with pytest.raises(InvalidInput, match=r"\(1, 2\) a batch: Expected more than 1 value.*drop_last=True"):
+        train(Noisy(), task, RECIPE)
+    assert train(Noisy(), task, replace(RECIPE, drop_last=True)).steps == 8
+    assert train(network(), task, RECIPE).steps == 12
 
 
 def test_a_task_of_ones_own():

@@ -113,6 +113,8 @@ def test_subset_flattened_and_device():
     assert torch.equal(part.inputs, task.subset(50, seed=1).inputs)
     assert not torch.equal(part.inputs, task.subset(50, seed=2).inputs)
     flat = task.flattened()
+    low, high = flat.value_range
+    assert low.shape == high.shape == (64,) and bool((flat.inputs >= low.float() - 1e-6).all())
     assert flat.input_shape == (64,) and torch.equal(flat.inputs.reshape(task.inputs.shape), task.inputs)
     assert task.to("cpu").inputs.device.type == "cpu"
     with pytest.raises(InvalidInput, match="n is 2000; digits has 1437"):
