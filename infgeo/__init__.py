@@ -28,6 +28,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "layers": ("infgeo.symbolic.layers", None),
     "testing": ("infgeo.testing", None),
     "tracking": ("infgeo.tracking", None),
+    "training": ("infgeo.training", None),
     "validate": ("infgeo.validation", "validate"),
 }
 
@@ -48,6 +49,7 @@ __all__ = [
     "layers",
     "testing",
     "tracking",
+    "training",
     "validate",
 ]
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from infgeo.cli.derive import derivation
 from infgeo.cli.parser import BAD_INPUT, FAILED, INTERRUPTED, PASSED, Parser, natural, positive
-from infgeo.cli.progress import progress_bar
 from infgeo.cli.workers import worker_pool
 from infgeo.errors import InfgeoError, MissingExtra
 from infgeo.files import check_writable, write_whole
+from infgeo.progress import progress_bar
 from infgeo.results import ValidationReport
 from infgeo.symbolic.network import MLP
 from infgeo.validation.theory import METRIC_QUANTITIES

@@ -42,6 +42,10 @@ class NotConverged(InfgeoError, ArithmeticError):
     """A numerical integral did not reach its tolerance."""
 
 
+class TrainingDiverged(InfgeoError, ArithmeticError):
+    """The loss of a training step is not finite."""
+
+
 class NotAccurate(InfgeoError, ArithmeticError):
     """An emitted function misses the bound on its error."""
 

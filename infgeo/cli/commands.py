@@ -74,8 +74,8 @@ def validate(arguments: Namespace) -> int:
 
         check_format(arguments.plot)
 
-    from infgeo.cli.progress import progress_bar
     from infgeo.cli.workers import worker_pool
+    from infgeo.progress import progress_bar
     from infgeo.validation import validate as run
 
     with worker_pool(arguments.jobs) as executor, progress_bar("networks") as progress:

@@ -18,7 +18,7 @@ from infgeo.finite.examine import MOST_TOGETHER, Examined, examine
 from infgeo.finite.feature_map import FeatureMap, SlicedMap, submodule
 from infgeo.finite.geometry import Pullback, weights_of
 from infgeo.finite.measure import Source
-from infgeo.finite.stack import as_stack, is_piecewise_linear
+from infgeo.finite.stack import ModuleActivation, Stack, as_stack, is_piecewise_linear
 from infgeo.tracking.history import Column
 from infgeo.tracking.probes import Probe
 
@@ -141,14 +141,14 @@ class Target:
             parts.append(_quantities(pulled, names))
         return [numpy.concatenate([part[name] for part in parts]) for name in names]
 
-    def _stack(self, dtype: torch.dtype) -> Any:
-        stack = as_stack(self.model, True, len(self.probe.input_shape), self.layer)
+    def _stack(self, dtype: torch.dtype) -> Stack | None:
+        stack = as_stack(self.model, len(self.probe.input_shape), self.layer)
         if stack is None or stack.input_dim != self.inputs.size:
             return None  # torch says what is wrong with the shape
         if stack.weights[0].dtype == dtype:
             return stack
-        has_parameters = any(next(m.parameters(), None) is not None for a in stack.activations for m in a.modules)  # type: ignore[attr-defined]
-        return None if has_parameters else stack.to(dtype)
+        others = [m for a in stack.activations if isinstance(a, ModuleActivation) for m in a.modules]
+        return None if any(True for m in others for _ in m.parameters()) else stack.to(dtype)
 
     def _source(self, x: torch.Tensor, dtype: torch.dtype, anew: bool) -> Source:
         feature_map: FeatureMap | SlicedMap = self._map
@@ -162,7 +162,7 @@ class Target:
             if isinstance(feature_map, SlicedMap):
                 stack = stack.sliced(feature_map.origin, feature_map.directions)
             return Source(feature_map, stack)
-        flat = is_piecewise_linear(self.model, True, self.layer)
+        flat = is_piecewise_linear(self.model, self.layer)
         if self._seen is None:  # a hook has come since: no stack any more
             self._seen = examine(self._map, self.inputs.first(2, dtype=dtype, device=x.device))
             self._map = self._seen.feature_map
@@ -249,7 +249,7 @@ class Output:
     def _logits(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits (B, C) at x (B, d)."""
         with torch.no_grad():
-            stack = as_stack(self.model, True, len(self.inputs.probe.input_shape))
+            stack = as_stack(self.model, len(self.inputs.probe.input_shape))
             if stack is not None and stack.weights[0].dtype == x.dtype and self.settings.logits is None:
                 return stack(x)
             out = self._map.first_output(x)

@@ -1,0 +1,349 @@
+"""The training loop: the same bits for the same seed, stopped cleanly at any moment, resumed where it stopped."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from infgeo.errors import InvalidInput, TrainingDiverged
+from infgeo.finite.inputs import checked_device, seed_integer
+from infgeo.progress import progress_bar
+from infgeo.training.checkpoint import Checkpoint, architecture, data_digest
+from infgeo.training.guards import (
+    Interruption,
+    deterministic_kernels,
+    own_random_state,
+    random_state,
+    set_random_state,
+    training_mode,
+)
+from infgeo.training.recipe import Recipe, loss_function, plain
+from infgeo.training.tasks import Task
+
+Callback = Callable[[int, nn.Module], object]
+Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+
+_SHUFFLED_AT_ONCE = 64 * 2**20  # bytes: smaller data are shuffled once an epoch, larger ones gathered by the batch
+_EVALUATED_AT_ONCE = 1024  # points
+_SECONDS = 0.1  # between two reports of progress
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training run came to.
+
+    Attributes:
+        steps: updates made, counted from the beginning, also where the run was resumed.
+        epochs: complete passes over the data.
+        losses: mean training loss of each complete epoch, as seen while stepping.
+        accuracy: share of training points classified right at the end, in eval mode; None after an interruption, or
+            where the model's outputs are not one number a class.
+        test_accuracy: of the test points; None also where there are none.
+        interrupted: whether Ctrl-C ended the run before its time.
+    """
+
+    steps: int
+    epochs: int
+    losses: tuple[float, ...]
+    accuracy: float | None
+    test_accuracy: float | None
+    interrupted: bool
+
+
+def train(
+    model: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    callbacks: Iterable[Callback] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    device: torch.device | str | None = None,
+    progress: bool | Callable[[int, int], object] = False,
+    loss: Loss | None = None,
+) -> TrainingResult:
+    """Train `model`, in place, on the training points of `task` by `recipe`.
+
+    One machine, one seed, one recipe: the same bits, also where the run was interrupted and resumed. The order of the
+    batches has a generator of its own; torch's global random state, from which dropout and augmentations draw, starts
+    from `seed` within the run and is put back after it. Modules are in training mode while stepping and in their own
+    mode afterwards.
+
+    Args:
+        model: torch module (B, *input_shape) -> (B, classes); on return it holds the trained weights.
+        task: what to learn; dtype as the model's.
+        recipe: the hyperparameters.
+        seed: 0 <= seed < 2^63.
+        callbacks: each is called as callback(step, model), with step 0 before the first update (not where a run is
+            resumed) and after every update. The model is in training mode then; what a callback draws from the
+            global random state is drawn from the run's.
+        checkpoint: a file to resume from, if it is there, and to write: every `checkpoint_every` steps (by default
+            every minute), on Ctrl-C and at the end. Only `epochs` may differ from the run that wrote it.
+        checkpoint_every: steps between two writings.
+        device: where to train; the model is moved there and stays there. By default where the model is.
+        progress: True for a bar on the terminal (with rich), or a function called as progress(steps done, steps).
+        loss: function (model, inputs, labels) -> scalar of a batch, instead of the recipe's, such as one of two views.
+
+    Returns:
+        A `TrainingResult`. On Ctrl-C the step is finished, the state saved, and `interrupted` is True; a second Ctrl-C
+        interrupts a callback that takes long, or else raises KeyboardInterrupt: what was saved before stays.
+
+    Raises:
+        InvalidInput: for arguments outside their domain, a device that is absent, points the model does not take, a
+            checkpoint that is damaged, of another architecture, recipe, task or seed, or that cannot be written.
+        TrainingDiverged: for a loss that is not finite; the model is as it was before that step.
+    """
+    if not isinstance(model, nn.Module) or not isinstance(task, Task) or not isinstance(recipe, Recipe):
+        kinds = ", ".join(type(value).__name__ for value in (model, task, recipe))
+        raise InvalidInput(f"train got ({kinds}); pass (torch.nn.Module, infgeo.training.Task, infgeo.training.Recipe)")
+    seed = seed_integer(seed, 63)
+    heard = tuple(callbacks)
+    if not all(callable(callback) for callback in heard):
+        raise InvalidInput("callbacks holds something that cannot be called; pass functions (step, model)")
+    if device is not None:
+        model.to(checked_device(device))
+    place, kind = _where(model)
+    if task.inputs.dtype != kind:
+        raise InvalidInput(
+            f"the points of task {task.name!r} are {task.inputs.dtype}, the model's parameters {kind}; make the task "
+            f"with dtype={kind}, or pass model.to({task.inputs.dtype})"
+        )
+    run = _Run(model, task.to(place), recipe, seed, heard, Checkpoint(checkpoint, checkpoint_every), loss)
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        interruption = stack.enter_context(Interruption())
+        stack.enter_context(own_random_state(seed, place))
+        stack.enter_context(deterministic_kernels(place))
+        run.resume()
+        told = progress if callable(progress) else stack.enter_context(progress_bar(task.name)) if progress else None
+        with training_mode(model):
+            run.steps(interruption, told)
+        run.optimizer.zero_grad()
+        run.save()
+        stopped = interruption.requested or not run.finished
+        scores = (None, None) if stopped else run.scores()
+    return TrainingResult(run.step, run.epoch, tuple(run.losses), *scores, interrupted=stopped)
+
+
+def _where(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Return device and dtype of the model's parameters."""
+    parameters = [p for p in model.parameters() if p.dtype.is_floating_point]
+    places = {p.device for p in parameters}
+    if len(places) > 1:
+        raise InvalidInput(
+            f"the model's parameters are on several devices, {', '.join(sorted(map(str, places)))}; use one"
+        )
+    if not parameters:
+        raise InvalidInput("the model has no parameters: there is nothing to train")
+    return parameters[0].device, parameters[0].dtype
+
+
+class _Run:
+    """The state of a run: everything that a checkpoint holds, and what is needed to go on."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        recipe: Recipe,
+        seed: int,
+        callbacks: tuple[Callback, ...],
+        checkpoint: Checkpoint,
+        loss: Loss | None,
+    ) -> None:
+        self.model, self.task, self.recipe, self.seed, self.callbacks = model, task, recipe, seed, callbacks
+        self.checkpoint = checkpoint
+        self.place = task.inputs.device
+        self.optimizer = recipe.make_optimizer(model)
+        self.order = torch.Generator().manual_seed(seed)
+        self.order_before = self.order.get_state()  # at the beginning of this epoch
+        self.step = self.epoch = self.batch = 0
+        self.total = 0.0  # sum over the points of this epoch of their loss
+        self.losses: list[float] = []
+        count = len(task.inputs)
+        self.batch_size = min(recipe.batch_size or count, count)
+        self.batches = count // self.batch_size if recipe.drop_last else math.ceil(count / self.batch_size)
+        self.own_loss = loss
+        self.objective = self._objective(loss)
+        self._identity: tuple[dict[str, Any], list[str]] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.epoch >= self.recipe.epochs
+
+    @property
+    def identity(self) -> tuple[dict[str, Any], list[str]]:
+        """What a checkpoint of this run is recognised by: its settings, and the architecture."""
+        if self._identity is None:
+            settings = self.recipe.record()
+            del settings["epochs"]  # a finished run may go on
+            run = {"task": self.task.name, "data": data_digest(self.task), "seed": self.seed, **settings}
+            self._identity = run | {"own_loss": plain(self.own_loss)}, architecture(self.model)
+        return self._identity
+
+    def save(self) -> None:
+        """Write the checkpoint, if there is one to write and anything new."""
+        if self.checkpoint.path is None:
+            return
+        state = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "total": self.total,
+            "losses": list(self.losses),
+            "order": self.order_before,
+            "random": random_state(self.place),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        self.checkpoint.save(self.step, *self.identity, state)
+
+    def resume(self) -> None:
+        """Take up the state in the checkpoint, if it exists."""
+        if self.checkpoint.path is None:
+            return
+        state = self.checkpoint.load(*self.identity)
+        if state is None:
+            return
+        if (state["epoch"], state["batch"]) > (self.recipe.epochs, 0):
+            raise InvalidInput(
+                f"checkpoint {self.checkpoint.path} is of epoch {state['epoch']}, and the recipe has "
+                f"{self.recipe.epochs}; raise epochs, or name another file"
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.epoch, self.batch = state["step"], state["epoch"], state["batch"]
+        self.total, self.losses = state["total"], list(state["losses"])
+        self.order.set_state(state["order"])
+        self.order_before = state["order"]
+        set_random_state(state["random"], self.place)
+
+    def steps(self, interruption: Interruption, progress: Callable[[int, int], object] | None) -> None:
+        """Make updates until all epochs are done, or until an interruption; then the state is that after a step."""
+        model, optimizer, augmentation = self.model, self.optimizer, self.recipe.augmentation
+        every, told = self.recipe.epochs * self.batches, 0.0
+        objective: Loss = self._checked_objective
+        try:
+            if self.step == 0:
+                self._call_back()
+            while not self.finished and not interruption.requested:
+                for inputs, labels in self._shuffled():
+                    if augmentation is not None:
+                        inputs = augmentation(inputs)
+                    optimizer.zero_grad()
+                    value = objective(model, inputs, labels)
+                    value.backward()
+                    number = value.item()
+                    if not math.isfinite(number):
+                        raise self._diverged(number)
+                    optimizer.step()
+                    self._advance(number, len(labels))
+                    objective = self.objective
+                    self._call_back()
+                    if self.checkpoint.due(self.step):
+                        self.save()
+                    if progress is not None and (self.finished or time.monotonic() - told >= _SECONDS):
+                        progress(self.step, every)
+                        told = time.monotonic()
+                    if interruption.requested:
+                        break
+        except _CallbackInterrupted:
+            interruption.requested = True
+
+    def _shuffled(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the batches of this epoch that are left, in its random order."""
+        self.order_before = self.order.get_state()
+        inputs, labels, size = self.task.inputs, self.task.labels, self.batch_size
+        chosen = torch.randperm(len(inputs), generator=self.order).to(self.place)
+        at_once = inputs.numel() * inputs.element_size() <= _SHUFFLED_AT_ONCE
+        if at_once:
+            inputs, labels = inputs[chosen], labels[chosen]
+        for index in range(self.batch, self.batches):
+            rows = slice(index * size, (index + 1) * size)
+            yield (inputs[rows], labels[rows]) if at_once else (inputs[chosen[rows]], labels[chosen[rows]])
+
+    def _advance(self, loss: float, points: int) -> None:
+        """Count a step, and an epoch with its last step."""
+        self.step, self.batch, self.total = self.step + 1, self.batch + 1, self.total + loss * points
+        if self.batch == self.batches:
+            seen = self.batches * self.batch_size if self.recipe.drop_last else len(self.task.inputs)
+            self.losses.append(self.total / seen)
+            self.epoch, self.batch, self.total = self.epoch + 1, 0, 0.0
+            self.order_before = self.order.get_state()
+
+    def _call_back(self) -> None:
+        try:
+            for callback in self.callbacks:
+                callback(self.step, self.model)
+        except KeyboardInterrupt:  # the step is complete, so the state is one to save
+            raise _CallbackInterrupted from None
+
+    def _objective(self, loss: Loss | None) -> Loss:
+        if loss is not None:
+            return loss
+        function = loss_function(self.recipe.loss)
+        return lambda model, inputs, labels: function(model(inputs), labels)
+
+    def _checked_objective(self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of the first batch of this call, with errors that say what does not fit."""
+        if self.own_loss is not None:
+            value = self.own_loss(model, inputs, labels)
+            if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.requires_grad:
+                raise InvalidInput(
+                    f"loss returned {value!r:.80}; it must return a scalar tensor that depends on the model"
+                )
+            return value
+        try:
+            logits = model(inputs)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise InvalidInput(
+                f"the model does not take the points of task {self.task.name!r}, {tuple(inputs.shape)} a batch: "
+                f"{str(error).splitlines()[0]}; build the model for input shape {self.task.input_shape}, or pass "
+                "task.flattened() to a multilayer perceptron"
+            ) from error
+        expected = (len(inputs), len(self.task.classes))
+        if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
+            given = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise InvalidInput(
+                f"the model returns {given} for a batch of task {self.task.name!r}; it must return {expected}, one "
+                "number a class; or pass loss=function"
+            )
+        return loss_function(self.recipe.loss)(logits, labels)
+
+    def _diverged(self, value: float) -> TrainingDiverged:
+        saved = "" if self.checkpoint.path is None else f"; {self.checkpoint.path} holds what was saved before"
+        return TrainingDiverged(
+            f"the loss is {value} at step {self.step + 1} (epoch {self.epoch + 1}), with learning rate "
+            f"{self.recipe.learning_rate:g}: use a smaller learning rate, or check the points and the initial weights"
+            f"{saved}"
+        )
+
+    def scores(self) -> tuple[float | None, float | None]:
+        """Return the shares of training and of test points that are classified right, in eval mode."""
+        task = self.task
+        with torch.no_grad(), training_mode(self.model, False):
+            return self._score(task.inputs, task.labels), self._score(task.test_inputs, task.test_labels)
+
+    def _score(self, inputs: torch.Tensor, labels: torch.Tensor) -> float | None:
+        right = 0
+        for x, y in zip(inputs.split(_EVALUATED_AT_ONCE), labels.split(_EVALUATED_AT_ONCE), strict=True):
+            logits = self.model(x)
+            if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (len(x), len(self.task.classes)):
+                return None
+            right += int((logits.argmax(1) == y).sum())
+        return right / len(labels) if len(labels) else None
+
+
+class _CallbackInterrupted(Exception):
+    """Ctrl-C within a callback."""
