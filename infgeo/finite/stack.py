@@ -37,7 +37,7 @@ _PIECEWISE_LINEAR_LAYERS = (
     nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Unflatten, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d,
     nn.ZeroPad2d, nn.PixelShuffle,
 )  # fmt: skip
-_CACHE_ELEMENTS = 2**15  # units × points in one elementwise pass
+CACHE_BYTES = 2**18  # of units × points in one elementwise pass: in the cache, and large enough to hide a call
 # Derivatives by formula cost a third of torch's.
 _Z = sympy.Symbol("z", real=True)
 _CLOSED: dict[type[nn.Module], Any] = {nn.Sigmoid: 1 / (1 + sympy.exp(-_Z)), nn.Tanh: sympy.tanh(_Z)}
@@ -131,7 +131,7 @@ class Stack:
         """Return Φ(x) (P, n) at x (P, d); in blocks of points that stay in the cache."""
         widest = max(len(weight) for weight in self.weights)
         values = []
-        for h in x.split(max(1, _CACHE_ELEMENTS // widest)):
+        for h in x.split(max(1, CACHE_BYTES // (widest * x.element_size()))):
             for weight, bias, activation in zip(self.weights, self.biases, self.activations, strict=True):
                 h = activation(torch.addmm(bias, h, weight.T))
             values.append(h)

@@ -277,8 +277,10 @@ def entropy(logits: torch.Tensor) -> torch.Tensor:
     H = log Z + Σ p_j (z_max − z_j), Z = Σ exp(z_j − z_max): all terms are positive, so no digit is lost where one class
     is nearly certain.
     """
-    if logits.shape[1] == 1:
-        logits = torch.cat((torch.zeros_like(logits), logits), dim=1)
+    if logits.shape[1] <= 2:
+        gap = (logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]).abs()
+        other = torch.exp(-gap)
+        return torch.log1p(other) + torch.where(other == 0, 0.0, gap * other / (1 + other))
     top, index = logits.max(dim=1, keepdim=True)
     gap = top - logits
     others = torch.exp(-gap).scatter(1, index, 0.0)
