@@ -78,9 +78,9 @@ def pullback_slice(
     shape = start.shape
     whole = FeatureMap(features, tuple(shape), layer, freeze)
     sliced = SlicedMap(whole, start.reshape(-1), ways.reshape(len(ways), -1))
-    linear = is_piecewise_linear(features, freeze, layer)
+    linear = is_piecewise_linear(features, layer)
     note = ONE_DIMENSION if len(ways) == 1 else PIECEWISE_LINEAR if linear else ""
-    stack = as_stack(features, freeze, len(shape), layer)
+    stack = as_stack(features, len(shape), layer)
     if stack is not None and stack.input_dim == math.prod(shape):
         source = Source(sliced, stack.sliced(sliced.origin, sliced.directions))
     else:

@@ -16,23 +16,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 
 import infgeo
-from infgeo.errors import InfgeoError, NoClosedForm
+from infgeo.errors import NoClosedForm
 from infgeo.magnification import agreement, decision_boundary, magnification, symmetry
 from infgeo.reproduce.claims import Claim, measured
+from infgeo.reproduce.near_boundary import magnification_claims, numbers_of
 from infgeo.reproduce.record import SeedResult
-from infgeo.reproduce.seeds import Place, check_stop
+from infgeo.reproduce.seeds import Place
 from infgeo.reproduce.settings import Panels, Planar
-from infgeo.tracking import GeometryTracker, Probe, grid
-from infgeo.training import Task, TrainingResult, mlp, noisy_xor, sinusoid, train, xor
-
-QUANTITIES = ("log10_volume", "predictions", "entropy")
+from infgeo.reproduce.training_run import trained
+from infgeo.tracking import Probe, grid
+from infgeo.training import Task, mlp, noisy_xor, sinusoid, xor
 
 
 def task_of(settings: Planar, seed: int) -> Task:
@@ -92,9 +91,7 @@ def _measure_row(row: Planar, seed: int, place: Place, label: str) -> tuple[dict
     task = task_of(row, seed)
     model = mlp(row.widths, row.activation, seed=seed)
     layers, probe = layers_of(row), grid_of(row)
-    batches = -(-len(task.inputs) // (row.recipe.batch_size or len(task.inputs)))
-    steps = [epoch * batches for epoch in row.shown]
-    result, history = trained(model, task, row.recipe, seed, place, label, probe, layers, steps)
+    result, history = trained(model, task, row.recipe, seed, place, label, probe, layers, row.shown)
     volume = {layer: history.quantity("log10_volume", layer) for layer in layers}
     logits, entropy = history.quantity("logits"), history.quantity("entropy")
     points = probe.coordinates.numpy()
@@ -118,52 +115,6 @@ def _measure_row(row: Planar, seed: int, place: Place, label: str) -> tuple[dict
         "labels": task.labels.numpy(),
     }
     return arrays, numbers
-
-
-def trained(
-    model: Any,
-    task: Task,
-    recipe: Any,
-    seed: int,
-    place: Place,
-    label: str,
-    probes: Any,
-    layers: Sequence[str],
-    steps: Sequence[int],
-    **options: Any,
-) -> tuple[TrainingResult, Any]:
-    """Train with a tracker at `steps`, from the checkpoint if there is one; return the result and the history.
-
-    Raises KeyboardInterrupt where the training was interrupted: what it had is in its checkpoint and its records.
-    """
-    checkpoint, records = place.checkpoint(seed, label), place.records(seed, label)
-    if not (checkpoint.exists() and records.exists()):  # half of what a run needs to go on is none
-        checkpoint.unlink(missing_ok=True)
-        records.unlink(missing_ok=True)
-    model.to(place.device)
-    loss = options.pop("loss", None)
-    due = sorted(set(steps))
-    tracker = GeometryTracker(
-        model, at=probes, features=list(layers), every=due, quantities=QUANTITIES, path=records, **options
-    )
-    result = train(
-        model,
-        task.to(place.device),
-        recipe,
-        seed=seed,
-        callbacks=(tracker, check_stop),
-        checkpoint=checkpoint,
-        loss=loss,
-    )
-    if result.interrupted:
-        tracker.close()
-        raise KeyboardInterrupt
-    history = tracker.history
-    tracker.close()
-    missing = sorted(set(due) - set(history.steps.tolist()))
-    if missing:
-        raise InfgeoError(f"{Path(records).name} lacks the steps {missing}; remove {place.folder} and start again")
-    return result, history
 
 
 def statistics_of(
@@ -191,23 +142,8 @@ def statistics_of(
     distance = line.distance(points)
     for when, v in (("before", volume[0]), ("after", volume[-1])):
         result = magnification(v, distance, entropy=entropy, points=points, shape=probe.shape, seed=seed)
-        found[when] = magnification_numbers(result)
+        found[when] = numbers_of(result)
     return found
-
-
-def magnification_numbers(result: Any) -> Mapping[str, Any]:
-    """Return the measures of a `Magnification` with their p-values, at equal |x| where that is defined."""
-    numbers: dict[str, Any] = {"null": result.null, "moves": result.moves, "band_width": result.band_width}
-    for name in ("band", "distance", "entropy"):
-        measure = getattr(result, name)
-        if measure is not None:
-            numbers[name] = {
-                "value": measure.value,
-                "p": measure.p,
-                "at_equal_radius": measure.at_equal_radius,
-                "p_at_equal_radius": measure.p_at_equal_radius,
-            }
-    return numbers
 
 
 def claims(settings: Panels, results: Sequence[SeedResult]) -> list[Claim]:
@@ -244,41 +180,6 @@ def layer_claims(where: str, layers: Sequence[Mapping[str, Any]]) -> list[Claim]
         *symmetry_claim("rest", "decades of log₁₀ √det g that |x| does not explain", 1),
         *magnification_claims(where, layers),
     ]
-
-
-def magnification_claims(where: str, seeds: Sequence[Mapping[str, Any]]) -> list[Claim]:
-    """Return the claims on the magnification, from "before" and "after" of each seed (absent without a boundary)."""
-    made = []
-    for key, words, direction in (
-        ("band", "log₁₀ √det g near the boundary less that of the rest", 1),
-        ("distance", "rank correlation of log √det g with the distance to the boundary", -1),
-        ("entropy", "rank correlation of log √det g with the predictive entropy", 1),
-    ):
-        before, after = ([number_of(s, when, key) for s in seeds] for when in ("before", "after"))
-        gain = [None if a is None or b is None else b - a for a, b in zip(before, after, strict=True)]
-        p_within = [p_of(s, "after", key) for s in seeds]
-        made += [
-            measured(f"{where}{key} before", f"{where}{words}, before training", before),
-            measured(f"{where}{key} after", f"{where}{words}, after", after, direction, p_within),
-            measured(f"{where}{key} change", f"{where}{words}: change by training", gain, direction),
-        ]
-    return made
-
-
-def number_of(seed: Mapping[str, Any], when: str, key: str) -> float | None:
-    """Return a measure of the magnification, at equal |x| where that is defined, None without a boundary."""
-    measure = seed.get(when, {}).get(key)
-    if measure is None:
-        return None
-    return measure["value"] if measure["at_equal_radius"] is None else measure["at_equal_radius"]
-
-
-def p_of(seed: Mapping[str, Any], when: str, key: str) -> float | None:
-    """Return the p-value that belongs to `number_of`."""
-    measure = seed.get(when, {}).get(key)
-    if measure is None:
-        return None
-    return measure["p"] if measure["at_equal_radius"] is None else measure["p_at_equal_radius"]
 
 
 def notes(settings: Panels) -> list[str]:

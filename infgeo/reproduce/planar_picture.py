@@ -9,6 +9,7 @@ import numpy as np
 
 from infgeo.magnification import decision_boundary
 from infgeo.reproduce import planar, style
+from infgeo.reproduce.near_boundary import number_of
 from infgeo.reproduce.record import SeedResult
 from infgeo.reproduce.settings import Panels
 
@@ -20,9 +21,10 @@ def picture(settings: Panels, results: Sequence[SeedResult], claims: Sequence[An
     """Draw a row of maps for each network and layer, of the first seed, and a row of statistics over all seeds."""
     rows = [(n, layer) for n, row in enumerate(settings.rows) for layer in planar.layers_of(row)]
     columns = max(len(row.shown) for row in settings.rows)
+    top = 1.3 * len(rows) + 0.5
     with style.house_style():
-        figure = style.new_figure(style.DOUBLE_COLUMN, 1.45 * len(rows) + 1.95)
-        maps, numbers = figure.subfigures(2, 1, height_ratios=[1.45 * len(rows), 1.95])
+        figure = style.new_figure(style.DOUBLE_COLUMN, top + 1.95)
+        maps, numbers = figure.subfigures(2, 1, height_ratios=[top, 1.95])
         panels = maps.subplots(len(rows), columns, squeeze=False)
         for index, (number, layer) in enumerate(rows):
             _maps(maps, panels[index], settings, number, layer, results[0])
@@ -128,7 +130,7 @@ def _bands(axes: Any, settings: Panels, rows: Sequence[tuple[int, str]], results
         name = planar.row_name(settings, number)
         colour, marker, _ = style.LINES[index]
         for offset, when in ((-0.18, "before"), (0.18, "after")):
-            values = [planar.number_of(r.statistics[name]["layers"][layer], when, "band") for r in results]
+            values = [number_of(r.statistics[name]["layers"][layer], when, "band") for r in results]
             known = np.array([v for v in values if v is not None])
             if not len(known):
                 continue

@@ -55,6 +55,40 @@ FIGURES: Mapping[str, Figure] = {
             {"small": "4 min on 2 cores", "paper": "the same"},
         ),
         Figure(
+            "fig2",
+            "Digits, one hidden layer",
+            "log volume element on lines and planes through digits over training, [d, 2000, 10] (sigmoid)",
+            f"{PAPER}, figure 2; small has scikit-learn's digits (d = 64) in place of MNIST (d = 784)",
+            "infgeo.reproduce.images",
+            {"small": "2 min on 2 cores", "paper": "estimated some minutes a seed on a GPU; --data with MNIST"},
+        ),
+        Figure(
+            "fig3",
+            "Lines through images, residual network",
+            "log volume element on lines between images over training, ResNet with GELU",
+            f"{PAPER}, figure 3 (lines: inferred); small has digits and a ResNet of 32 features in place of CIFAR-10"
+            " and ResNet-34",
+            "infgeo.reproduce.images",
+            {"small": "1 min on 2 cores", "paper": "estimated 2 h a seed on a GPU; --data with CIFAR-10"},
+        ),
+        Figure(
+            "fig4",
+            "Planes through images, residual network",
+            "log volume element on planes through three images over training, ResNet with GELU, with predictions",
+            f"{PAPER}, figure 4 (planes: inferred); small has digits and a ResNet of 32 features in place of CIFAR-10"
+            " and ResNet-34",
+            "infgeo.reproduce.images",
+            {"small": "2 min on 2 cores", "paper": "estimated 6 h a seed on a GPU; --data with CIFAR-10"},
+        ),
+        Figure(
+            "ssl",
+            "Self-supervised encoders",
+            "log volume element of Barlow Twins and SimCLR encoders on lines and planes, boundary of a readout",
+            f"{PAPER}, section on self-supervised learning; small has digits and a ResNet of 32 features",
+            "infgeo.reproduce.images",
+            {"small": "5 min on 2 cores", "paper": "estimated a day a seed on a GPU; --data with CIFAR-10"},
+        ),
+        Figure(
             "figD1",
             "Three units at the cube roots of unity",
             "volume element and Ricci scalar of erf networks of three hidden units, bias 0 and 1; exact, untrained",

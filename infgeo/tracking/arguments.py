@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ def checked_probes(at: Any, input_range: Any) -> dict[str, Probe]:
         if name is not None and (not isinstance(name, str) or not name):
             raise InvalidInput(f"at has the key {name!r}; probes are named by words")
         probe = value if isinstance(value, Probe) else points(value)
-        found[name or probe.name] = probe
+        found[name or probe.name] = probe if name is None else replace(probe, name=name)
     if input_range is not None:
         for name, probe in found.items():
             _refuse_outside(name, probe, input_range)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
+from infgeo.finite import local
 from infgeo.finite.blocks import in_blocks
 from infgeo.finite.differentiate import Way, choose
 from infgeo.finite.examine import MOST_TOGETHER, Examined, examine
 from infgeo.finite.feature_map import FeatureMap, SlicedMap, submodule
-from infgeo.finite.geometry import Pullback, weights_of
-from infgeo.finite.measure import Source
-from infgeo.finite.stack import as_stack, is_piecewise_linear
+from infgeo.finite.measure import Source, measured, reduced
+from infgeo.finite.stack import ModuleActivation, Stack, as_stack, is_piecewise_linear
 from infgeo.tracking.history import Column
 from infgeo.tracking.probes import Probe
 
@@ -26,6 +26,7 @@ GEOMETRY = ("log10_volume", "spectrum", "ricci")
 OUTPUT = ("predictions", "entropy")
 QUANTITIES = GEOMETRY + OUTPUT
 _MOST_INPUTS = 2**21  # numbers of a probe's inputs that are kept; larger ones are made anew in blocks
+_MOST_FOR_A_METRIC = 256  # coordinates; beyond, d² numbers a point are much
 _ARRAYS = 16  # of the size of the largest one, in a forward pass
 
 
@@ -97,6 +98,7 @@ class Target:
             self._seen = examine(self._map, some)
             self._map = self._seen.feature_map
         self.width = stack.width if stack is not None else self._seen.width  # type: ignore[union-attr]
+        self._names = [column.quantity for column in self.columns()]
 
     @property
     def largest(self) -> int:
@@ -126,8 +128,7 @@ class Target:
 
     def measure(self, anew: bool = False) -> list[numpy.ndarray]:
         """Return the columns at the weights as they are; `anew` chooses the ways of differentiation again."""
-        names = [column.quantity for column in self.columns()]
-        if not names:
+        if not self._names:
             return []
         dtype, device = self.settings.where(self.model)
         blocks: Any = self.inputs.blocks(dtype=dtype, device=device)
@@ -137,18 +138,17 @@ class Target:
         for x in blocks:
             source = self._source(x, dtype, anew or self._ways[self.curved] is None)
             anew = False
-            pulled = Pullback(source, x, source.width, "", "nan", self.settings.memory_budget, weights_of(self.model))
-            parts.append(_quantities(pulled, names))
-        return [numpy.concatenate([part[name] for part in parts]) for name in names]
+            parts.append(_quantities(source, x, self._names, self.settings.memory_budget))
+        return [torch.cat([part[name] for part in parts]).cpu().numpy() for name in self._names]
 
-    def _stack(self, dtype: torch.dtype) -> Any:
-        stack = as_stack(self.model, True, len(self.probe.input_shape), self.layer)
+    def _stack(self, dtype: torch.dtype) -> Stack | None:
+        stack = as_stack(self.model, len(self.probe.input_shape), self.layer)
         if stack is None or stack.input_dim != self.inputs.size:
             return None  # torch says what is wrong with the shape
         if stack.weights[0].dtype == dtype:
             return stack
-        has_parameters = any(next(m.parameters(), None) is not None for a in stack.activations for m in a.modules)  # type: ignore[attr-defined]
-        return None if has_parameters else stack.to(dtype)
+        others = [m for a in stack.activations if isinstance(a, ModuleActivation) for m in a.modules]
+        return None if any(True for m in others for _ in m.parameters()) else stack.to(dtype)
 
     def _source(self, x: torch.Tensor, dtype: torch.dtype, anew: bool) -> Source:
         feature_map: FeatureMap | SlicedMap = self._map
@@ -162,7 +162,7 @@ class Target:
             if isinstance(feature_map, SlicedMap):
                 stack = stack.sliced(feature_map.origin, feature_map.directions)
             return Source(feature_map, stack)
-        flat = is_piecewise_linear(self.model, True, self.layer)
+        flat = is_piecewise_linear(self.model, self.layer)
         if self._seen is None:  # a hook has come since: no stack any more
             self._seen = examine(self._map, self.inputs.first(2, dtype=dtype, device=x.device))
             self._map = self._seen.feature_map
@@ -173,35 +173,41 @@ class Target:
         return Source(feature_map, None, self.width, self.largest, flat, self._ways)
 
 
-def _quantities(pulled: Pullback, names: list[str]) -> dict[str, numpy.ndarray]:
-    """Return the quantities by name, each from what has been computed for another where that is possible."""
+def _quantities(source: Source, x: torch.Tensor, names: Sequence[str], budget: int) -> dict[str, torch.Tensor]:
+    """Return the quantities by name, in as few passes as they need; NaN where features are not finite."""
     found: dict[str, torch.Tensor] = {}
-    k = pulled.input_dim
-    if "ricci" in names:
-        found["ricci"] = pulled.ricci_scalar
-    if "rank" in names:
-        found["rank"] = pulled.rank
-        volume = pulled.log_pseudo_volume
-    elif "spectrum" in names and k > 2:
-        values, volume, rank = pulled.singular_values, pulled.log_pseudo_volume, pulled.rank
-        found["spectrum"] = values
-        volume = torch.where(rank < k, torch.where(rank < 0, torch.nan, -torch.inf), volume)
+    k, ricci = x.shape[1], "ricci" in names
+    if source.width < k or (k > 2 and "spectrum" in names):
+        parts = reduced(source, x, False, lambda j, _: local.spectrum(j), budget)
+        found["spectrum"] = torch.cat([p.singular_values for p in parts])
+        rank = found["rank"] = torch.cat([p.rank for p in parts])
+        volume = torch.cat([p.log_pseudo_volume for p in parts])
+        if source.width >= k:
+            volume = torch.where((0 <= rank) & (rank < k), -torch.inf, volume)
+    elif k > _MOST_FOR_A_METRIC and not ricci:
+        volume = torch.cat(reduced(source, x, False, lambda j, _: local.log_volume(j), budget))
     else:
-        volume = pulled.log_volume_element
-    found["log10_volume"] = volume / math.log(10.0)
-    if "spectrum" in names and "spectrum" not in found:
-        found["spectrum"] = _few(pulled, volume) if k <= 2 and pulled.width >= k else pulled.singular_values
-    return {name: found[name].detach().cpu().numpy() for name in names}
+        geometry = measured(source, x, ricci, budget)
+        ricci, metric = False, geometry.metric
+        volume = torch.where(torch.isfinite(metric.sum(dim=(1, 2))), geometry.log_determinant / 2, torch.nan)
+        if geometry.ricci_scalar is not None:
+            found["ricci"] = geometry.ricci_scalar
+        if "spectrum" in names:
+            found["spectrum"] = _few(metric, volume)
+    if ricci:
+        value = measured(source, x, True, budget).ricci_scalar
+        assert value is not None
+        found["ricci"] = value
+    return found | {"log10_volume": volume / math.log(10.0)}
 
 
-def _few(pulled: Pullback, log_volume: torch.Tensor) -> torch.Tensor:
+def _few(g: torch.Tensor, log_volume: torch.Tensor) -> torch.Tensor:
     """Return one or two singular values (P, k) from the metric: σ_1 from its trace and difference, σ_2 = vol/σ_1.
 
     No digits cancel: the volume comes from a factor of J where the metric is ill-conditioned.
     """
-    if pulled.input_dim == 1:
+    if g.shape[1] == 1:
         return log_volume.exp()[:, None]
-    g = pulled.metric
     a, b, c = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
     largest = ((a + c) / 2 + torch.hypot((a - c) / 2, b)).sqrt()
     smallest = (log_volume - largest.log()).exp()
@@ -249,7 +255,7 @@ class Output:
     def _logits(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits (B, C) at x (B, d)."""
         with torch.no_grad():
-            stack = as_stack(self.model, True, len(self.inputs.probe.input_shape))
+            stack = as_stack(self.model, len(self.inputs.probe.input_shape))
             if stack is not None and stack.weights[0].dtype == x.dtype and self.settings.logits is None:
                 return stack(x)
             out = self._map.first_output(x)
@@ -271,8 +277,10 @@ def entropy(logits: torch.Tensor) -> torch.Tensor:
     H = log Z + Σ p_j (z_max − z_j), Z = Σ exp(z_j − z_max): all terms are positive, so no digit is lost where one class
     is nearly certain.
     """
-    if logits.shape[1] == 1:
-        logits = torch.cat((torch.zeros_like(logits), logits), dim=1)
+    if logits.shape[1] <= 2:
+        gap = (logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]).abs()
+        other = torch.exp(-gap)
+        return torch.log1p(other) + torch.where(other == 0, 0.0, gap * other / (1 + other))
     top, index = logits.max(dim=1, keepdim=True)
     gap = top - logits
     others = torch.exp(-gap).scatter(1, index, 0.0)

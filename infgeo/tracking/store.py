@@ -19,6 +19,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,13 +43,14 @@ _SECONDS = 10.0  # between two times that the device is asked to keep the file
 _TENSORS = ("coordinates", "origin", "directions", "anchors")
 
 
-def record_dtype(columns: Sequence[Column]) -> numpy.dtype:
+@lru_cache(maxsize=32)
+def record_dtype(columns: tuple[Column, ...]) -> numpy.dtype:
     """Return the layout of a record."""
     head = [("step", "<i8"), ("time", "<f8"), ("cost", "<f8"), ("skipped", "<i8")]
     return numpy.dtype([*head, *((f"c{i}", c.dtype, c.shape) for i, c in enumerate(columns)), ("crc", "<u4")])
 
 
-def pack(columns: Sequence[Column], head: tuple[int, float, float, int], arrays: Sequence[numpy.ndarray]) -> bytes:
+def pack(columns: tuple[Column, ...], head: tuple[int, float, float, int], arrays: Sequence[numpy.ndarray]) -> bytes:
     """Return the bytes of a record."""
     record = numpy.zeros((), record_dtype(columns))
     record["step"], record["time"], record["cost"], record["skipped"] = head

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -271,14 +272,18 @@ class GeometryTracker:
         """Keep the random states, and compute in full precision and eagerly."""
         python, array = random.getstate(), numpy.random.get_state()  # noqa: NPY002
         device = next((p.device.type for p in self.model.parameters()), "cpu")
-        devices = range(torch.cuda.device_count()) if device == "cuda" else ()
+        cpu = torch.get_rng_state()
+        devices = torch.cuda.get_rng_state_all() if device == "cuda" else []
         with ExitStack() as stack:
-            stack.enter_context(torch.random.fork_rng(devices=devices))
-            stack.enter_context(torch.autocast(device, enabled=False))
-            if hasattr(torch.compiler, "set_stance"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+            if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             try:
                 yield
             finally:
+                torch.set_rng_state(cpu)
+                if devices:
+                    torch.cuda.set_rng_state_all(devices)
                 random.setstate(python)
                 numpy.random.set_state(array)  # noqa: NPY002

@@ -1,0 +1,65 @@
+"""Training with a tracker beside it, that goes on where it was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from infgeo.errors import InfgeoError
+from infgeo.reproduce.seeds import Place, check_stop
+from infgeo.tracking import GeometryTracker, History
+from infgeo.training import Recipe, Task, TrainingResult, train
+
+QUANTITIES = ("log10_volume", "predictions", "entropy")
+
+
+def trained(
+    model: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    seed: int,
+    place: Place,
+    label: str,
+    probes: Any,
+    layers: Sequence[str],
+    epochs: Sequence[int],
+    *,
+    loss: Any = None,
+    quantities: Sequence[str] = QUANTITIES,
+    **options: Any,
+) -> tuple[TrainingResult, History]:
+    """Train with a tracker that records after these `epochs`, from the checkpoint if there is one.
+
+    Arguments as for `train` and `GeometryTracker`, which takes the `options`; `label` tells a seed's networks apart.
+    Raises KeyboardInterrupt where the training was interrupted: what it had is in its checkpoint and its records.
+    """
+    checkpoint, records = place.checkpoint(seed, label), place.records(seed, label)
+    if not (checkpoint.exists() and records.exists()):  # half of what a run needs to go on is none
+        checkpoint.unlink(missing_ok=True)
+        records.unlink(missing_ok=True)
+    model.to(place.device)
+    size = min(recipe.batch_size or len(task.inputs), len(task.inputs))
+    batches = len(task.inputs) // size if recipe.drop_last else -(-len(task.inputs) // size)
+    due = sorted({epoch * batches for epoch in epochs})
+    tracker = GeometryTracker(
+        model, at=probes, features=list(layers), every=due, quantities=quantities, path=records, **options
+    )
+    result = train(
+        model,
+        task.to(place.device),
+        recipe,
+        seed=seed,
+        callbacks=(tracker, check_stop),
+        checkpoint=checkpoint,
+        loss=loss,
+    )
+    history = tracker.history
+    tracker.close()
+    if result.interrupted:
+        raise KeyboardInterrupt
+    missing = sorted(set(due) - set(history.steps.tolist()))
+    if missing:
+        raise InfgeoError(f"{records} lacks the steps {missing}; remove {place.folder} and start again")
+    return result, history
