@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PYTHONNOUSERSITE := 1
 export MPLBACKEND := Agg
 
-.PHONY: help demo test lint derivations bench clean environment
+.PHONY: help demo test lint derivations bench gallery clean environment
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -53,6 +53,9 @@ derivations: $(STAMP) ## run derivations/NN_*.py and render them to out/derivati
 
 bench: $(STAMP) ## run every benchmark
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; OMP_NUM_THREADS=1 $(RUN) $$file; done
+
+gallery: $(STAMP) ## run every figure of the paper at small scale and write docs/gallery.md
+	$(RUN) -m infgeo.reproduce.gallery
 
 clean: ## remove the environment, the outputs and the caches
 	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

@@ -80,7 +80,7 @@ def _lines(figure: Any, row: Images, names: Sequence[str], result: SeedResult) -
             _thumbnail(axes, image, (0.02 + 0.96 * at, 0.97), (at, 1))
         axes.set_title(_classes(name))
     panels[0].set_ylabel(f"{_title(row)}\n{VOLUME} − mean")
-    panels[-1].legend(fontsize=5.5, loc="upper center", bbox_to_anchor=(0.5, 1.0), handlelength=1.4, borderpad=0.1)
+    panels[-1].legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, 1.0), handlelength=1.2, borderpad=0.1)
     return panels[0]
 
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+from numpy.polynomial import Chebyshev
 
 import infgeo
 from infgeo.errors import NoClosedForm
@@ -54,17 +54,21 @@ def grid_of(settings: Planar) -> Probe:
 def law(settings: Planar, depth: int, points: np.ndarray) -> np.ndarray:
     """Return log₁₀ √det g (P,) of the network of infinite width, with the scales of the paper's parametrisation.
 
-    It depends on |x| alone and varies slowly: it is evaluated at nine radii, and interpolated between them.
+    It depends on |x|² alone, smoothly: it is evaluated at nine values, and interpolated between them.
     """
-    radius = np.hypot(*points.T)
-    at = np.linspace(0.0, radius.max(), 9)
+    square = (points**2).sum(axis=1)
     network = infgeo.MLP(settings.activation, depth=depth, weight_std=1, bias_std=1)
     try:
         geometry = network.numeric()
     except NoClosedForm:
         geometry = network.numeric(method="quadrature")
-    values = geometry.log_volume_element(np.stack((at, np.zeros_like(at)), -1)) / np.log(10)
-    curve: np.ndarray = CubicSpline(np.concatenate((-at[:0:-1], at)), np.concatenate((values[:0:-1], values)))(radius)
+
+    def at(s: np.ndarray) -> np.ndarray:
+        radius = np.sqrt(np.maximum(s, 0.0))
+        values: np.ndarray = geometry.log_volume_element(np.stack((radius, np.zeros_like(radius)), -1)) / np.log(10)
+        return values
+
+    curve: np.ndarray = Chebyshev.interpolate(at, 8, domain=[0.0, square.max()])(square)
     return curve
 
 

@@ -36,7 +36,11 @@ class SeedResult:
 
 def versions() -> dict[str, str]:
     """Return the versions of infgeo, Python and every library that takes part."""
-    known = {"infgeo": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    known = {
+        "infgeo": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
     for name in PACKAGES:
         try:
             known[name] = version(name)
@@ -75,7 +79,7 @@ def save_seed(path: Path, result: SeedResult, key: str) -> None:
 def load_seed(path: Path, key: str) -> SeedResult | None:
     """Return a finished seed, or None where there is none, or one of other settings, or a damaged file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             notes = json.loads(str(file[STATISTICS]))
             if notes["key"] != key:
                 return None

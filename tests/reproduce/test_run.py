@@ -1,0 +1,176 @@
+import json
+import os
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from infgeo.cli import main
+from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.reproduce import FIGURES, reproduce, run, seeds
+from infgeo.reproduce.registry import SCALES
+from infgeo.reproduce.settings import SETTINGS, CubeRoots
+from tests.reproduce.small import PLANAR
+
+ENDINGS = ("json", "npz", "pdf", "png")
+
+
+def arrays_of(folder, stem="fig1-small"):
+    with np.load(folder / f"{stem}.npz") as file:
+        return {name: file[name] for name in file.files}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Two seeds, one after the other in this process."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, reproduce("fig1", seeds=(0, 1), out=folder, jobs=1, settings=PLANAR)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures take longer than these trainings."""
+    monkeypatch.setattr(run.style, "rendered", lambda figure: {"png": b"", "pdf": b""})
+
+
+def test_every_figure_has_settings_cost_and_a_module_at_each_scale():
+    assert {(name, scale) for name in FIGURES for scale in SCALES} == set(SETTINGS)
+    for figure in FIGURES.values():
+        assert set(figure.cost) == set(SCALES) and "arXiv 2301.11375" in figure.source
+        module = __import__(figure.module, fromlist=["measure"])
+        assert all(callable(getattr(module, name)) for name in ("measure", "claims", "notes", "picture"))
+
+
+def test_picture_data_and_record_are_written(whole):
+    folder, outcome = whole
+    assert sorted(p.name for p in outcome.files) == [f"fig1-small.{ending}" for ending in ENDINGS]
+    record = json.loads((folder / "fig1-small.json").read_text())
+    assert record["figure"] == "fig1" and record["seeds"] == [0, 1] and not record["partial"]
+    assert record["settings"]["rows"][0]["recipe"]["learning_rate"] == 0.1
+    assert record["settings"]["rows"][0]["widths"] == [2, 16, 2]
+    assert {"infgeo", "torch", "numpy", "python"} <= set(record["versions"])
+    assert [s["seed"] for s in record["statistics"]] == [0, 1]
+    assert len(record["seconds"]["each_seed"]) == 2
+    assert [c["name"] for c in record["claims"]] == [c.name for c in outcome.claims]
+    data = arrays_of(folder)
+    assert data["sinusoid.log10_volume"].shape == (2, 1, 3, 144)
+    assert (folder / "fig1-small.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "fig1-small.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_processes_give_the_same_bits(whole, tmp_path, undrawn):
+    seen = []
+    reproduce("fig1", seeds=(0, 1), out=tmp_path, jobs=2, settings=PLANAR, finished=lambda r: seen.append(r.seed))
+    assert sorted(seen) == [0, 1]
+    for name, array in arrays_of(whole[0]).items():
+        np.testing.assert_array_equal(array, arrays_of(tmp_path)[name], err_msg=name)
+
+
+def test_kept_seeds_are_not_measured_again(whole, monkeypatch, undrawn):
+    folder, outcome = whole
+    monkeypatch.setattr("infgeo.reproduce.planar.measure", None)
+    again = reproduce("fig1", seeds=(1, 0), out=folder, jobs=1, settings=PLANAR)
+    assert again.record["seeds"] == [1, 0]
+    assert again.record["claims"][0]["estimate"] == outcome.record["claims"][0]["estimate"]
+    reproduce("fig1", seeds=(0, 1), out=folder, jobs=1, settings=PLANAR)  # as the other tests expect the data
+
+
+class StopsAfter:
+    """Stands for the parent's wish to stop, which comes after some steps of training."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def is_set(self):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize("steps", [3, 12])
+def test_an_interrupted_run_goes_on_to_the_same_bits(whole, tmp_path, monkeypatch, undrawn, steps):
+    monkeypatch.setattr(seeds, "_stop", StopsAfter(25 + steps))  # a seed has 25 calls: step 0 and 24 updates
+    outcome = reproduce("fig1", seeds=(0, 1), out=tmp_path, jobs=1, settings=PLANAR)
+    assert outcome.partial and outcome.record["seeds"] == [0]
+    assert json.loads((tmp_path / "fig1-small.json").read_text())["partial"]
+    monkeypatch.setattr(seeds, "_stop", None)
+    outcome = reproduce("fig1", seeds=(0, 1), out=tmp_path, jobs=1, settings=PLANAR)
+    assert not outcome.partial
+    for name, array in arrays_of(whole[0]).items():
+        np.testing.assert_array_equal(array, arrays_of(tmp_path)[name], err_msg=name)
+
+
+def test_an_interrupt_before_any_seed_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(seeds, "_stop", StopsAfter(2))
+    with pytest.raises(KeyboardInterrupt):
+        reproduce("fig1", seeds=(0,), out=tmp_path, jobs=1, settings=PLANAR)
+    assert [p.name for p in tmp_path.iterdir()] == ["fig1-small.seeds"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"name": "fig9"}, "no figure 'fig9'; the figures are fig1"),
+        ({"scale": "large"}, "no scale 'large'; pass one of small, paper"),
+        ({"seeds": ()}, "at least one integer >= 0"),
+        ({"seeds": (0, 0)}, "each counts once"),
+        ({"seeds": (-1,)}, "at least one integer >= 0"),
+        ({"seeds": (True,)}, "at least one integer >= 0"),
+        ({"device": "cuda:7"}, "no device 'cuda:7' here"),
+        ({"device": "abacus"}, "no device 'abacus' here"),
+        ({"jobs": 0}, "jobs is 0; pass an integer >= 1"),
+        ({"out": "/proc/nothing"}, "cannot write into the folder"),
+    ],
+)
+def test_bad_input_is_one_error(arguments, words, tmp_path):
+    with pytest.raises(InvalidInput, match=words):
+        reproduce(**({"name": "fig1", "out": tmp_path} | arguments))
+
+
+def test_without_matplotlib_the_extra_is_named_before_training(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtra, match=r"infgeo\[plot\]"):
+        reproduce("fig1", out=tmp_path)
+
+
+# the command line
+
+
+def test_the_list_says_what_each_figure_shows(capsys):
+    assert main(["reproduce", "--list"]) == 0
+    out = capsys.readouterr().out
+    for name in ("fig1", "fig2", "fig3", "fig4", "figD1", "xor", "deep", "ssl"):
+        assert f"{name}: " in out
+    assert out.count("source") == out.count("shows") == len(FIGURES)
+
+
+def test_the_command_prints_claims_and_files(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(run.SETTINGS, ("figD1", "small"), CubeRoots(points=9))
+    assert main(["reproduce", "figD1", "--out", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert "holds" in captured.out and "3 times this R" in captured.out
+    assert "seed 0 finished" in captured.err
+    assert sorted(os.path.basename(p) for p in tmp_path.iterdir()) == sorted(
+        [f"figD1-small.{ending}" for ending in ENDINGS] + ["figD1-small.seeds"]
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["fig9"], ["fig1", "--scale", "huge"], ["fig1", "--seeds", "-1"], ["fig1", "--device", "cuda:9"],
+     ["fig2", "--scale", "paper", "--data", "/nowhere"], ["figD1", "--out", "/proc/nothing"]],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_status_2(arguments, capsys, tmp_path):
+    out = [] if "--out" in arguments else ["--out", str(tmp_path)]
+    assert main(["reproduce", *arguments, *out]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and len(captured.err.splitlines()) == 1
+
+
+def test_an_interrupted_command_says_that_it_goes_on(tmp_path, capsys, monkeypatch):
+    outcome = SimpleNamespace(
+        figure=FIGURES["fig1"], claims=(), record={"scale": "small", "notes": []}, files=(), partial=True
+    )
+    monkeypatch.setattr(run, "reproduce", lambda *_, **__: outcome)
+    assert main(["reproduce", "fig1", "--out", str(tmp_path)]) == 1
+    assert "the same command goes on" in capsys.readouterr().err
