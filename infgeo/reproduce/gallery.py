@@ -10,13 +10,14 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from infgeo.errors import InfgeoError, InvalidInput
 from infgeo.files import write_whole
 from infgeo.reproduce.claims import Claim, from_document
-from infgeo.reproduce.record import make_folder
+from infgeo.reproduce.record import SeedResult, make_folder
 from infgeo.reproduce.registry import FIGURES
 
 HEAD = """# Gallery: the paper's figures at small scale
@@ -107,14 +108,16 @@ def records_in(folder: Path) -> dict[str, dict[str, Any]]:
     return records
 
 
+def _told(name: str, result: SeedResult) -> None:
+    print(f"{name}: seed {result.seed} finished, {result.seconds:.0f} s", file=sys.stderr, flush=True)
+
+
 def collect(runs: Path, folder: Path) -> None:
     """Run every small figure into `runs`, and copy its picture and record to `folder`."""
     from infgeo.reproduce.run import reproduce
 
     for name in FIGURES:
-        outcome = reproduce(
-            name, out=runs, finished=lambda result, name=name: print(f"{name}: seed {result.seed}", file=sys.stderr)
-        )
+        outcome = reproduce(name, out=runs, finished=partial(_told, name))
         if outcome.partial:
             raise KeyboardInterrupt
         for ending in ("png", "json"):
