@@ -33,6 +33,7 @@ def test_all_is_pinned():
         "kernels",
         "layers",
         "magnification",
+        "reproduce",
         "testing",
         "tracking",
         "training",

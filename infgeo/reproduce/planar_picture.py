@@ -97,9 +97,8 @@ def _against_distance(axes: Any, settings: Panels, rows: Sequence[tuple[int, str
             if not curves[when]:
                 continue
             mean, error = style.mean_and_interval(np.array(curves[when]))
-            axes.plot(
-                middle, mean, dash, color=colour, marker=marker, label=f"{row_label(settings, number, layer)}, {text}"
-            )
+            words = text if len(rows) == 1 else row_label(settings, number, layer) if when else None
+            axes.plot(middle, mean, dash, color=colour, marker=marker, label=words)
             axes.fill_between(middle, mean - error, mean + error, color=colour, alpha=0.2, linewidth=0)
     axes.axhline(0, color="0.7", linewidth=0.5, zorder=0)
     axes.set_xlabel("distance to the boundary")

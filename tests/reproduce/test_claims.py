@@ -32,7 +32,7 @@ def test_estimate_interval_and_p_are_those_of_the_textbook():
         (VALUES, 0, (), SHOWN),
         (VALUES[:1], 1, (), OPEN),  # one seed
         (VALUES[:4], 1, (), OPEN),  # four seeds: the test over signs cannot be below 1/16
-        (VALUES, 1, (0.5,) * 5, OPEN),  # within the networks chance does as well
+        (VALUES, 1, (0.5,) * 5, HOLDS),  # the networks are the units; what each says of itself stands beside
         ((*VALUES, None), 1, (), OPEN),  # a seed without the quantity
         ((None, None), 1, (), OPEN),
     ],
