@@ -119,18 +119,22 @@ def reproduce(arguments: Namespace) -> int:
     from infgeo.reproduce.run import SEEDS
     from infgeo.reproduce.run import reproduce as run
 
-    outcome = run(
-        arguments.figure,
-        arguments.scale,
-        seeds=SEEDS if arguments.seeds is None else arguments.seeds,
-        device=arguments.device,
-        out=arguments.out,
-        data=arguments.data,
-        jobs=arguments.jobs,
-        finished=lambda result: print(
-            f"{arguments.figure}: seed {result.seed} finished, {result.seconds:.0f} s", file=sys.stderr, flush=True
-        ),
-    )
+    try:
+        outcome = run(
+            arguments.figure,
+            arguments.scale,
+            seeds=SEEDS if arguments.seeds is None else arguments.seeds,
+            device=arguments.device,
+            out=arguments.out,
+            data=arguments.data,
+            jobs=arguments.jobs,
+            finished=lambda result: print(
+                f"{arguments.figure}: seed {result.seed} finished, {result.seconds:.0f} s", file=sys.stderr, flush=True
+            ),
+        )
+    except KeyboardInterrupt:
+        print("infgeo: interrupted before a seed was finished; the same command goes on", file=sys.stderr)
+        return 130
     print(f"{outcome.figure.name}: {outcome.figure.title} ({outcome.record['scale']})")
     for claim in outcome.claims:
         print(f"  {claim.line()}")

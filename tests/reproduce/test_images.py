@@ -11,7 +11,7 @@ from infgeo.reproduce import images, style
 from infgeo.reproduce.seeds import Place
 from infgeo.reproduce.settings import SETTINGS, ImageRows
 from infgeo.tracking import line
-from infgeo.training import digits
+from infgeo.training import Task, digits
 from tests.reproduce.small import ENCODERS, PERCEPTRON
 
 ROWS = ImageRows((PERCEPTRON,))
@@ -146,3 +146,23 @@ def test_resnets_take_augmentation_and_measure_their_pool(tmp_path):
     kept = images.measure(ImageRows((row,)), 0, Place(tmp_path))
     assert kept.arrays["digits.line 1-6.log10_volume"].shape == (2, 9)
     assert kept.arrays["digits.line 1-6.logits"].shape == (2, 9, 10)
+
+
+@pytest.mark.parametrize(("figure", "shape"), [("fig2", (1, 28, 28)), ("fig4", (3, 32, 32)), ("ssl", (3, 32, 32))])
+def test_networks_and_probes_of_the_published_settings(figure, shape):
+    noise = torch.rand((20, *shape), generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(20) % 10
+    task = Task("noise", noise, labels, noise, labels, classes=tuple("0123456789"))
+    row = SETTINGS[figure, "paper"].rows[0]
+    model = images.model_of(row, task, 0).eval()
+    flat = task.flattened() if row.network == "mlp" else task
+    probes = images.probes_of(row, flat, 0)
+    assert {len(probe) for probe in probes.values()} <= {64, 6400}
+    assert len(probes) == len(row.lines) + len(row.planes)
+    seen = []
+    layer = model.get_submodule(row.layer if row.objective == "labels" else "encoder")
+    layer.register_forward_hook(lambda module, args, output: seen.append(output.shape))
+    with torch.no_grad():
+        out = model(flat.inputs[:2])
+    assert seen[0] == (2, 2000 if row.network == "mlp" else 512)
+    assert out.shape == (2, 10 if row.objective == "labels" else row.embedding)

@@ -105,6 +105,10 @@ def test_an_interrupt_before_any_seed_writes_nothing(tmp_path, monkeypatch, caps
     with pytest.raises(KeyboardInterrupt):
         reproduce("fig1", seeds=(0,), out=tmp_path, jobs=1, settings=PLANAR)
     assert [p.name for p in tmp_path.iterdir()] == ["fig1-small.seeds"]
+    monkeypatch.setattr(run, "SETTINGS", {("fig1", "small"): PLANAR})
+    monkeypatch.setattr(seeds, "_stop", StopsAfter(2))
+    assert main(["reproduce", "fig1", "--seeds", "0", "--out", str(tmp_path / "again")]) == 130
+    assert capsys.readouterr().err == "infgeo: interrupted before a seed was finished; the same command goes on\n"
 
 
 @pytest.mark.parametrize(
