@@ -304,10 +304,17 @@ def test_low_precision_and_autocast() -> None:
     tracker = GeometryTracker(model, at=grid(points=3), features="1", dtype=DOUBLE)
     tracker.record(0)
     exact = GeometryTracker(frozen(model), at=grid(points=3), features="1")
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        exact.record(0)
+    exact.record(0)
     np.testing.assert_array_equal(tracker.history.quantity("ricci"), exact.history.quantity("ricci"))
     assert model[0].weight.dtype == torch.bfloat16
+    for single in (net(2, 6, 3, dtype=torch.float32), Convolutional()):
+        at = grid(points=3) if isinstance(single, nn.Sequential) else line(*images(2), points=3)
+        tracker = GeometryTracker(single, at=at)
+        tracker.record(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            tracker.record(1)
+        for array in tracker.history.arrays:
+            np.testing.assert_array_equal(array[0], array[1])
 
 
 def test_small_memory_gives_the_same_numbers() -> None:
