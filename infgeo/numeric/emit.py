@@ -226,7 +226,7 @@ def runtime_source(backend: str) -> str:
 
 
 def _runtimes(backend: str) -> str:
-    names = [f"for_{backend}", "common", *(["blocks", "felt", f"blocks_{backend}"] if backend in IN_BLOCKS else [])]
+    names = [f"for_{backend}", "common", "angle", *(["blocks", "felt", f"blocks_{backend}"] if backend in IN_BLOCKS else [])]
     return "\n\n\n".join(_runtime(name) for name in names)
 
 

@@ -16,7 +16,8 @@ from infgeo.numeric.cosine_form import cosine_form
 from infgeo.numeric.in_place import block_source
 from infgeo.numeric.printing import WIDE, Backend, function_source, scalar_source
 from infgeo.symbolic.difference import difference_program
-from infgeo.symbolic.dual import Dual, dual
+from infgeo.symbolic.dual import Dual
+from infgeo.symbolic.dual import dual as dual_of
 from infgeo.symbolic.existence import degenerate_at_origin
 from infgeo.symbolic.exponentials import grows, paired
 from infgeo.symbolic.layers import Residual, RMSNorm, parameters_of
@@ -37,7 +38,7 @@ def laws(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
     numbers = _law_names(mlp)
     sections = []
     for activation, suffix in numbers.items():
-        sections += _law(dual(activation), own, suffix, backend, notes)
+        sections += _law(activation, own, suffix, backend, notes)
     names = ", ".join(f"_LAW{suffix}" for suffix in numbers.values())
     return [*sections, f"_LAWS = [{names}]"]
 
@@ -48,9 +49,11 @@ def _law_names(mlp: MLP) -> dict[Activation, str]:
     return {activation: f"_{i}" if len(distinct) > 1 else "" for i, activation in enumerate(distinct, start=1)}
 
 
-def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> list[str]:
+def _law(
+    activation: Activation, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]
+) -> list[str]:
     """Return the formulas of one activation, and the law that holds them."""
-    pair = [p, q, c, Delta]
+    dual, pair = dual_of(activation), [p, q, c, Delta]
     numpy = backend.name == "numpy"
 
     def formula(name: str, expr: Expr, arguments: list[Symbol], doc: str) -> str:
@@ -85,6 +88,10 @@ def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, not
             continue
         formulas.append(formula(name, expr, arguments, doc))
         members.append(f"{name}=_{name}{suffix}")
+    # What the others are measured against takes the plain way.
+    plain = backend.name == "mpmath"
+    members.append(f"homogeneous={not plain and activation.homogeneity is not None}")
+    members.append(f"odd={not plain and activation.parity == 'odd'}")
     if numpy:
         members += [f"grows={grows(dual.kernel)}", f"exponential={dual.kernel.has(exp)}"]
     if dual.growth is None:
