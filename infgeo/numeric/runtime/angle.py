@@ -59,7 +59,8 @@ def _determinant_of_sum(state: SimpleNamespace, Delta: Any, after: dict[str, Any
     p, q, c = state.p, state.q, state.c
     first, second = _sqrt(p) * _sqrt(after["q"]), _sqrt(q) * _sqrt(after["p"])
     across = state.omega * (after["p"] + after["q"]) - after["omega"] * (p + q)
-    lengths = _ratio(across / 2, first + second)
+    # Of close lengths from their differences.
+    lengths = _where_nonnegative(p + q - 4 * abs(state.omega), _ratio(across / 2, first + second), first - second)
     both, product = first * second, c * after["c"]
     close = _ratio(state.Delta * after["p"] * after["q"] + c * c * Delta, both + abs(product))
     mixed = lengths * lengths + 2 * _where_nonnegative(product, close, both - product)
