@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sympy import Eq, Expr, Integer, Symbol, exp, false
+from sympy import Eq, Expr, Integer, Symbol, exp, false, pi
 from sympy.logic.boolalg import Boolean
 from sympy.printing.pycode import PythonCodePrinter
 
-from infgeo.conventions import Delta, c, d, delta, omega, p, q, s
+from infgeo.conventions import Delta, c, d, delta, omega, p, q, s, z
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, SingularMetric
 from infgeo.numeric.cosine_form import cosine_form
@@ -49,9 +49,7 @@ def _law_names(mlp: MLP) -> dict[Activation, str]:
     return {activation: f"_{i}" if len(distinct) > 1 else "" for i, activation in enumerate(distinct, start=1)}
 
 
-def _law(
-    activation: Activation, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]
-) -> list[str]:
+def _law(activation: Activation, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> list[str]:
     """Return the formulas of one activation, and the law that holds them."""
     dual, pair = dual_of(activation), [p, q, c, Delta]
     numpy = backend.name == "numpy"
@@ -104,9 +102,19 @@ def _law(
         if tangent:
             formulas.append(_derivative_difference(dual, own, suffix, backend))
         members.append(f"derivative_difference={f'_derivative_difference{suffix}' if tangent else None}")
+        members.append(f"bend={_bend_source(activation, own, backend)}")
         formulas += _block_formulas(dual, own, suffix, tangent, backend, members)
     law = "\n".join(f"    {member}," for member in members)
     return [*formulas, f"_LAW{suffix} = SimpleNamespace(\n{law}\n)"]
+
+
+def _bend_source(activation: Activation, own: tuple[Symbol, ...], backend: Backend) -> str:
+    """Return 2 b^2 / (pi (a^2 + b^2)) of an activation a z + b |z| as the source of a function, see `runtime.bent`."""
+    if activation.homogeneity != 1:
+        return "None"
+    left, right = (side.diff(z) for side in activation.sides)
+    bend = tidy((right - left) ** 2 / (pi * (right**2 + left**2)))
+    return f"lambda {', '.join(symbol.name for symbol in own)}: {scalar_source(bend, backend)}"
 
 
 def _block_formulas(

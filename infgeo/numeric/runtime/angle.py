@@ -32,11 +32,15 @@ def _apart_after(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[Any,
     return _where_nonnegative(state.c, apart, 2 * sums - apart), moments, apart
 
 
-def _determinant_after(law: Any, state: SimpleNamespace, after: dict[str, Any], apart: Any, scalars: tuple) -> Any:
+def _determinant_after(
+    law: Any, state: SimpleNamespace, after: dict[str, Any], apart: Any, scalars: tuple, plain: bool
+) -> Any:
     """Return Delta of the features `after` a law, from the pairs of its preactivations and the third of `_apart_after`.
+
+    `plain` says that the features' distances will do, with an error of one rounding of p q.
     """
     p, q = after["p"], after["q"]
-    if not law.homogeneous:
+    if plain or not law.homogeneous:
         c = abs(after["c"]) if law.odd else after["c"]
         by_differences = (apart * (2 * (p + q) - apart) - after["omega"] * after["omega"]) / 4
         return _positive(_where_nonnegative(p * q - apart * (p + q), by_differences, p * q - c * c))

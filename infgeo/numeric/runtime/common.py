@@ -36,7 +36,6 @@ if TYPE_CHECKING:  # In an emitted file these stand above, or below.
         _log,
         _metric_matrix,
         _points,
-        _positive,
         _ratio,
         _rounded,
         _scalar,
@@ -92,7 +91,9 @@ def _pair_layers(
             after["delta"], after["omega"], apart = _apart_after(layer.law, inner, scalars)
         if not last or wanted != "distance":
             after["c"] = _kernel_of(layer.law, inner, scalars, after.get("delta"))
-        Delta = None if last else _determinant_after(layer.law, inner, after, apart, scalars)
+        # Distances feel a rounding of Delta after a normalisation or a jump alone.
+        plain = wanted == "distance" and all(part.law and part.law.derivative_moment for part in layers[i:])
+        Delta = None if last else _determinant_after(layer.law, inner, after, apart, scalars, plain)
         learned = None
         if wanted == "ntk":
             learned = _derivative_kernel_of(layer.law, inner, scalars) * (inner.c + layer.weight * D)
