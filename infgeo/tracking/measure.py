@@ -136,7 +136,7 @@ class Target:
             blocks = [(self.probe.coordinates * self.probe.scale).to(device=device, dtype=dtype)]
         parts = []
         for x in blocks:
-            source = self._source(x, dtype, anew or self._ways[self.curved] is None)
+            source = self._source(x, dtype, anew or self._ways[0] is None)
             anew = False
             parts.append(_quantities(source, x, self._names, self.settings.memory_budget))
         return [torch.cat([part[name] for part in parts]).cpu().numpy() for name in self._names]

@@ -98,7 +98,8 @@ class Store:
         """Check the file, or write its header."""
         if not isinstance(path, str | os.PathLike):
             raise InvalidInput(f"path is {path!r}; pass the path of a file, or None")
-        self.path, self.header, self.record_size = Path(path), header, record_size
+        self.path = Path(path).absolute()  # whatever the working directory becomes
+        self.header, self.record_size = header, record_size
         self._synchronised = time.monotonic()
         if self.path.exists() and not self.path.is_file():
             raise InvalidInput(f"path is {path}, which is no regular file; name a file")

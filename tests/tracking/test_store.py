@@ -222,6 +222,16 @@ def test_a_file_that_is_removed_or_replaced_meanwhile(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"another file")
 
 
+def test_the_path_is_that_of_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    running = tracker(Path("h"))
+    assert len(load("h")) == len(running.history) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    running(0)
+    assert len(load("../h")) == 1
+
+
 def test_trackers_of_one_run_may_share_a_file(tmp_path: Path) -> None:
     first, second = tracker(tmp_path / "h"), tracker(tmp_path / "h")
     for step in range(4):

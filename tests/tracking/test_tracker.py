@@ -84,7 +84,11 @@ def run(adam: bool, tracked: dict[str, Any] | None) -> tuple[list[Any], Geometry
 def test_training_with_and_without_a_tracker_gives_the_same_bits(adam: bool, dtype: Any) -> None:
     at = {"plane": plane(*images(3), points=3), "line": line(*images(2), points=3), "cloud": images(4)}
     plain, _ = run(adam, None)
-    tracked, tracker = run(adam, {"at": at, "dtype": dtype})
+
+    def draws(out: torch.Tensor) -> torch.Tensor:
+        return out + 0 * (torch.rand(1) + np.random.rand() + random.random())  # noqa: NPY002
+
+    tracked, tracker = run(adam, {"at": at, "dtype": dtype, "logits": draws})
     assert tracker is not None and tracker.history.steps.tolist() == [0, 2, 4, 6, 99]
     for a, b in zip(plain, tracked, strict=True):
         assert (
@@ -300,10 +304,17 @@ def test_low_precision_and_autocast() -> None:
     tracker = GeometryTracker(model, at=grid(points=3), features="1", dtype=DOUBLE)
     tracker.record(0)
     exact = GeometryTracker(frozen(model), at=grid(points=3), features="1")
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        exact.record(0)
+    exact.record(0)
     np.testing.assert_array_equal(tracker.history.quantity("ricci"), exact.history.quantity("ricci"))
     assert model[0].weight.dtype == torch.bfloat16
+    for single in (net(2, 6, 3, dtype=torch.float32), Convolutional()):
+        at = grid(points=3) if isinstance(single, nn.Sequential) else line(*images(2), points=3)
+        tracker = GeometryTracker(single, at=at)
+        tracker.record(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            tracker.record(1)
+        for array in tracker.history.arrays:
+            np.testing.assert_array_equal(array[0], array[1])
 
 
 def test_small_memory_gives_the_same_numbers() -> None:
@@ -318,6 +329,7 @@ def test_small_memory_gives_the_same_numbers() -> None:
 
 def test_when_it_records() -> None:
     model = net(2, 6, 3)
+    assert len(GeometryTracker(model, at=grid(points=2)).history) == 0
     with GeometryTracker(model, at=grid(points=2), every=[0, 3], quantities="entropy") as tracker:
         assert [tracker.step() for _ in range(5)] == [False, False, True, False, False]
     assert tracker.history.steps.tolist() == [0, 3]
