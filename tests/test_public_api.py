@@ -31,6 +31,7 @@ def test_all_is_pinned():
         "finite_width",
         "kernels",
         "layers",
+        "magnification",
         "testing",
         "training",
         "validate",
@@ -181,6 +182,19 @@ def test_names_of_a_pullback():
         assert tuple(getattr(plane, name).shape) == (5, *shape), name
     assert tuple(plane.sectional_curvature([1.0, 0.0], [0.0, 1.0]).shape) == (5,)
     assert (plane.width, plane.input_dim, plane.input_shape, plane.note) == (4, 2, (2,), "")
+
+
+def test_names_of_training():
+    training = infgeo.training
+    assert {
+        *("Task", "xor", "noisy_xor", "sinusoid", "digits", "mnist", "cifar10", "mlp", "activation_module"),
+        *("Recipe", "RECIPES", "train", "TrainingResult", "Callback"),
+    } <= set(training.__all__)
+    options = ["seed", "callbacks", "checkpoint", "checkpoint_every", "device", "progress", "loss"]
+    assert list(inspect.signature(training.train).parameters) == ["model", "task", "recipe", *options]
+    network = ["widths", "activation", "parametrisation", "seed", "dtype", "parameters"]
+    assert list(inspect.signature(training.mlp).parameters) == network
+    assert {"xor", "sinusoid", "mnist", "cifar10", "barlow_twins", "simclr"} <= set(training.RECIPES)
 
 
 def test_validate_names():

@@ -89,13 +89,20 @@ def measure(
 def exact_values(function: Callable, point: list) -> list:
     """Return the entries of a function of the mpmath backend at a point, exact to DIGITS digits.
 
-    Formulas cancel like powers of |x| at small and at large points: so many more digits are carried.
+    Formulas cancel like powers of |x| at small and at large points: so many more digits are carried. Values that vanish
+    with the digits carried are 0.
     """
     length = mpmath.norm(point)
     lost = abs(int(mpmath.log10(length))) if length else 0
-    with mpmath.workdps(DIGITS + _GUARD_DIGITS + _GUARD_ORDER * lost):
-        exact = function(point)
-    return list(exact) if isinstance(exact, mpmath.matrix) else [exact]
+    found: list[list] = []
+    for more in (0, _GUARD_DIGITS):
+        with mpmath.workdps(DIGITS + _GUARD_DIGITS + _GUARD_ORDER * lost + more):
+            exact = function(point)
+        found.append(list(exact) if isinstance(exact, mpmath.matrix) else [exact])
+        if not any(found[0]):
+            return found[0]
+    noise = mpmath.mpf(10) ** -(_GUARD_DIGITS // 2)
+    return [mpmath.mpf(0) if abs(more) < noise * abs(value) else more for value, more in zip(*found, strict=True)]
 
 
 def ulps(value: Any, truth: Any, floor: float = 0.0) -> float:

@@ -151,18 +151,24 @@ def _samples(mlp: MLP, backend: str, dtype: str, values: dict[str, float]) -> It
     pairs = np.concatenate([length * directions for length in _PAIR_LENGTHS])
     for names, points in ((PAIRWISE, pairs), (POINTWISE, rows)):
         points = points.astype(dtype)
-        finite = [_finite(mlp, values, point) for point in points]
+        finite = _finite(mlp, values, points)
         for name in names:
             if any(finite):
                 yield name, points[finite]
 
 
-def _finite(mlp: MLP, values: dict[str, float], point: np.ndarray) -> bool:
-    try:
-        numeric(mlp, backend="mpmath", parameters=values).kernel_diag([mpmath.mpf(float(x)) for x in point])
-    except ExpectationDiverges:
-        return False
-    return True
+def _finite(mlp: MLP, values: dict[str, float], points: np.ndarray) -> np.ndarray:
+    """Return where the expectations are finite and no towers of exponentials, of which mpmath keeps all digits."""
+    geo = numeric(mlp, parameters=values)
+
+    def size(point: np.ndarray) -> float:
+        try:
+            return float(geo.kernel_diag(point.astype(np.float64)[None])[0])
+        except ExpectationDiverges:
+            return np.inf
+
+    with np.errstate(all="ignore"):
+        return np.isfinite([size(point) for point in points])
 
 
 def _errors(mlp: MLP, name: str, backend: str, values: dict[str, float], points: np.ndarray) -> list[float]:

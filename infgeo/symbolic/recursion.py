@@ -33,6 +33,7 @@ from infgeo.symbolic.dual import Dual
 from infgeo.symbolic.metric import curvature_outputs
 from infgeo.symbolic.primitives import where_nonnegative
 from infgeo.symbolic.program import Program
+from infgeo.symbolic.scale_free import ScaleFree
 from infgeo.symbolic.simplify import FACTOR_LIMIT, best, tidy
 from infgeo.symbolic.stable import first_layer, stable_dual
 
@@ -63,7 +64,7 @@ class _State:
     """Features: f, f', w = s f' and w', and their metric; the start is the input itself, f = s.
 
     `twice_a`, `twice_alpha` and `twice_dalpha` are 2 a, 2 alpha and 2 alpha'. A stands for exp(growth) A, so that its
-    logarithm exists where it overflows.
+    logarithm exists where it overflows. `free` and the logarithm `log_A` are there where the metric vanishes at s = 0.
     """
 
     f: Expr = s
@@ -83,6 +84,8 @@ class _State:
     zeta: Expr = ONE
     e: Expr = ZERO
     de: Expr = ZERO
+    free: ScaleFree | None = None
+    log_A: Expr = ZERO
 
 
 def metric_program(layers: Sequence[Any], fan_in: bool = False, stable: bool = False) -> Program:
@@ -99,7 +102,8 @@ def metric_program(layers: Sequence[Any], fan_in: bool = False, stable: bool = F
     """
     single = len(layers) == 1
     program = _Builder(inline=single and not stable, stable=stable)
-    state, scale = _State(), (1 / d if fan_in else ONE)
+    free = ScaleFree() if stable and not single and _has_poles(layers) else None
+    state, scale = _State(free=free), (1 / d if fan_in else ONE)
     for i, layer in enumerate(layers, start=1):
         last = i == len(layers)
         if layer.kind == "rms_norm":
@@ -126,8 +130,18 @@ def _preactivations(program: _Builder, state: _State, weight: Expr, bias: Expr, 
         # u is a variable of its own: u = v - sigma_b^2 would cancel.
         u = program.bind("u", weight * s, nonnegative=True)
         variance: Expr = program.bind("v" if program.inline else f"v_{i}", bias + u, positive=True)
-        return replace(state, f=variance, rate=weight, w=u, dw=weight, A=weight)
-    return replace(state, f=program.let(f"v_{i}", bias + weight * state.f, positive=True))
+        free = state.free and state.free.preactivations(program.let, u, weight, bias, variance, i)
+        return replace(state, f=variance, rate=weight, w=u, dw=weight, A=weight, free=free)
+    u = weight * state.f
+    variance = program.let(f"v_{i}", bias + u, positive=True)
+    free = state.free and state.free.preactivations(program.let, u, weight * state.rate, bias, variance, i)
+    return replace(state, f=variance, free=free)
+
+
+def _has_poles(layers: Sequence[Any]) -> bool:
+    """Return whether the formulas of dense layers have poles that cancel: where phi'(0) = 0, and of polynomials."""
+    laws = [layer.dual for layer in layers if layer.kind == "dense"]
+    return len(laws) == len(layers) and any(law.m0.subs(v, 0) == 0 or law.m0.is_polynomial(v) for law in laws)
 
 
 def _activate(
@@ -161,6 +175,7 @@ def _activate(
         eta = let(f"eta_{i}", state.eta + kappa * state.zeta)
         dkappa = let(f"dkappa_{i}", state.dw * twice_psi + steep * bend)
         deta = let(f"deta_{i}", state.deta + dkappa * state.zeta + kappa * state.de)
+    log_A = state.log_A + (log_of(weight if bias is None else state.rate) + _log(m0) if state.free else ZERO)
     m0 = let(f"m_{i}", weight * m0)
     after = replace(
         state,
@@ -174,9 +189,18 @@ def _activate(
         dbeta=let(f"dbeta_{i}", state.dbeta + dkappa * state.e + kappa * state.de),
         eta=eta,
         deta=deta,
+        log_A=log_A,
     )
+    steepness = weight * state.rate
+    if state.free and bias is None:
+        added = state.free.increments(let, stable_dual(plain), at, steepness, i)
+        after = replace(
+            after, **{name: let(f"{name}_{i}r", getattr(state, name) + value) for name, value in added.items()}
+        )
     if not keep_norm:
         return after
+    if state.free:
+        after = replace(after, free=state.free.activated(let, stable_dual(plain), at, steepness, i))
     mu, dmu = let(f"mu_{i}", law.mu.xreplace(at)), let(f"dmu_{i}", weight * law.nu_prime.xreplace(at))
     growth = let(f"rho_{i}", weight * law.m_prime.xreplace(at))
     bend = m0 * dmu + growth * twice_psi / 2
@@ -278,6 +302,11 @@ def _exponent_apart(expr: Expr) -> tuple[Expr, Expr]:
     return Add(*exponents), Mul(*[part for part in Mul.make_args(expr) if not isinstance(part, exp)])
 
 
+def _log(expr: Expr) -> Expr:
+    """Return the logarithm of a product as a sum: that of a power does not underflow."""
+    return Add(*[part.exp * log_of(part.base) if part.is_Pow else log_of(part) for part in Mul.make_args(expr)])
+
+
 def _finished(program: _Builder, state: _State) -> Program:
     let, eta = program.let, state.eta
     if eta == 0:
@@ -294,7 +323,7 @@ def _finished(program: _Builder, state: _State) -> Program:
         "alpha": alpha if inline else let("alpha_sum", s * half * state.twice_a),
         "alpha_prime_by_eta": let("dalpha_sum", half * state.twice_dalpha / eta),
         "delta": let("delta_sum", state.delta),
-        "beta": state.beta if inline else let("beta_sum", s * state.delta),
+        "beta": state.beta if inline or state.free else let("beta_sum", s * state.delta),
         "beta_prime_by_eta": let("dbeta_sum", state.dbeta / eta),
         "eta": eta,
     }
@@ -307,7 +336,9 @@ def _finished(program: _Builder, state: _State) -> Program:
         "h": A * eta,
         **curvature_outputs(log, let),
     }
-    if state.growth != 0:
+    if state.free:
+        outputs["log_A"] = state.growth + state.log_A
+    elif state.growth != 0:
         outputs["log_A"] = state.growth + log_of(state.A)
     if not program.inline and not eta.is_number and log["beta"] != 0:
         # Where eta is small, K_rad is a difference of small terms in this form, and of large ones in the other.

@@ -119,6 +119,64 @@ class StableDual:
         _, rise, second, f, slope, _ = self._parts
         return self._written(second * f - rise * slope) / self.m0**2
 
+    @cached_property
+    def scale_free(self) -> dict[str, Expr]:
+        """Psi = v m0'/m0, M = v m'/m, H = v m'^2/(m m0), N = H - M, and their derivatives by v as dPsi, ...
+
+        Activations that are powers make them constants, so that they have no poles where phi'(0) = 0.
+        """
+        if not any(part.has(atan, atan2) for part in self._parts):
+            return {name: self._quotient(*form) for name, form in _scale_free(*self._parts).items()}
+        # Arcs do not cancel symbolically: at small v all of it as power series, elsewhere what has few of them.
+        (m, near_m), (m0, near_m0) = _power_series(self._parts[0]), _power_series(self._parts[3])
+        near = _scale_free(m, m.diff(v), m.diff(v, 2), m0, m0.diff(v), m0.diff(v, 2))
+        condition, forms = near_m + near_m0 - Rational(1, 12), {}
+        for name, far in self._products().items():
+            numerator, *powers = near[name]
+            quotient = _cut(numerator) / (_cut(m) ** powers[0] * _cut(m0) ** powers[1])
+            forms[name] = where_nonnegative(condition, quotient, far)
+        return forms
+
+    def _products(self) -> dict[str, Expr]:
+        """Return `scale_free` from psi, mu and nu; v m' - m has no arcs where phi tends to a multiple of z or |z|."""
+        rest = tidy(v * self._parts[1] - self._parts[0])
+        M, dM = 1 + rest / self.m, (tidy(rest.diff(v)) * self.m - rest * self.m_prime) / self.m**2
+        return {
+            "Psi": v * self.psi,
+            "dPsi": tidy(self._parts[4] + v * self._parts[5]) / self.m0 - v * self.psi**2,
+            "M": M,
+            "dM": dM,
+            "H": M * self.mu,
+            "dH": dM * self.mu + M * self.nu_prime,
+            "N": M * self.nu,
+            "dN": dM * self.nu + M * self.nu_prime,
+        }
+
+    def _quotient(self, numerator: Expr, m: int, m0: int) -> Expr:
+        """Return a formula over powers of m and m0, which are divided out where they are no exponentials."""
+        whole = numerator / (self._parts[0] ** m * self._parts[3] ** m0)
+        if not _closed(whole):
+            named = _Named(whole)
+            if not named.quotient()[1].free_symbols & set(named.exponents):
+                return self._written(whole)
+        return self._written(_plain(numerator)) / (self.m**m * self.m0**m0)
+
+
+def _scale_free(m: Expr, dm: Expr, ddm: Expr, f: Expr, df: Expr, ddf: Expr) -> dict[str, tuple[Expr, int, int]]:
+    """Return Psi, M, H, N and their derivatives as a numerator and the powers of m and m0 = f in the denominator."""
+    square, both = v * dm**2, dm * f + m * df
+    less = v * dm * (dm - f)
+    return {
+        "Psi": (v * df, 0, 1),
+        "dPsi": (f * (df + v * ddf) - v * df**2, 0, 2),
+        "M": (v * dm, 1, 0),
+        "dM": (m * (dm + v * ddm) - square, 2, 0),
+        "H": (square, 1, 1),
+        "dH": ((dm**2 + 2 * v * dm * ddm) * m * f - square * both, 2, 2),
+        "N": (less, 1, 1),
+        "dN": (((dm + v * ddm) * (dm - f) + v * dm * (ddm - df)) * m * f - less * both, 2, 2),
+    }
+
 
 @lru_cache(maxsize=64)
 def stable_dual(law: Dual) -> StableDual:
@@ -156,6 +214,13 @@ def _power_series(f: Expr) -> tuple[Expr, Expr]:
     polynomial = series(f.xreplace({v: x}), x, 0, TERMS).removeO()
     last, before = (polynomial.coeff(x, power) for power in (TERMS - 1, TERMS - 2))
     return polynomial.xreplace({x: v}), Rational(1, 12) - Abs(cancel(last / before)) * v
+
+
+def _cut(polynomial: Expr) -> Expr:
+    """Return a power series, as a power of v times a sum, without the powers that do not count before the first."""
+    terms = Poly(polynomial, v).terms()
+    lowest = terms[-1][0][0]
+    return v**lowest * Add(*[c * v ** (power - lowest) for (power,), c in terms if power - lowest < TERMS])
 
 
 def _plain(expr: Expr) -> Expr:

@@ -2,6 +2,7 @@
 
 from infgeo.training.activations import activation_module
 from infgeo.training.contrastive import BarlowTwins, ContrastiveLoss, ContrastiveNetwork, SimCLR, projector
+from infgeo.training.images import cifar10, mnist
 from infgeo.training.loop import Callback, TrainingResult, train
 from infgeo.training.networks import mlp
 from infgeo.training.readout import linear_readout
@@ -28,9 +29,11 @@ __all__ = [
     "TrainingResult",
     "TwoViews",
     "activation_module",
+    "cifar10",
     "digits",
     "linear_readout",
     "mlp",
+    "mnist",
     "noisy_xor",
     "projector",
     "resnet34",

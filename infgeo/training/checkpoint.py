@@ -32,7 +32,8 @@ def architecture(model: nn.Module) -> list[str]:
         f"{name or 'the model'}: {type(m).__qualname__}({_ADDRESS.sub('', m.extra_repr())})"
         for name, m in model.named_modules()
     ]
-    state = [f"{name}: {tuple(t.shape)} {t.dtype}" for name, t in model.state_dict().items()]
+    tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, torch.Tensor)]
+    state = [f"{name}: {tuple(t.shape)} {t.dtype}" for name, t in tensors]
     return modules + state
 
 

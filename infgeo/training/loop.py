@@ -7,13 +7,14 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput, TrainingDiverged
+from infgeo.finite.blocks import is_out_of_memory
 from infgeo.finite.inputs import checked_device, seed_integer
 from infgeo.progress import progress_bar
 from infgeo.training.checkpoint import Checkpoint, architecture, data_digest
@@ -47,12 +48,12 @@ class TrainingResult:
         accuracy: share of training points classified right at the end, in eval mode; None after an interruption, or
             where the model's outputs are not one number a class.
         test_accuracy: of the test points; None also where there are none.
-        interrupted: whether Ctrl-C ended the run before its time.
+        interrupted: whether Ctrl-C was pressed: the caller is to stop, too.
     """
 
     steps: int
     epochs: int
-    losses: tuple[float, ...]
+    losses: tuple[float, ...] = field(repr=False)
     accuracy: float | None
     test_accuracy: float | None
     interrupted: bool
@@ -64,7 +65,7 @@ def train(
     recipe: Recipe,
     *,
     seed: int = 0,
-    callbacks: Iterable[Callback] = (),
+    callbacks: Callback | Iterable[Callback] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
     device: torch.device | str | None = None,
@@ -83,9 +84,9 @@ def train(
         task: what to learn; dtype as the model's.
         recipe: the hyperparameters.
         seed: 0 <= seed < 2^63.
-        callbacks: each is called as callback(step, model), with step 0 before the first update (not where a run is
-            resumed) and after every update. The model is in training mode then; what a callback draws from the
-            global random state is drawn from the run's.
+        callbacks: one function or several; each is called as callback(step, model), with step 0 before the first update
+            (not where a run is resumed) and after every update. The model is in training mode then; what a callback
+            draws from the global random state is drawn from the run's.
         checkpoint: a file to resume from, if it is there, and to write: every `checkpoint_every` steps (by default
             every minute), on Ctrl-C and at the end. Only `epochs` may differ from the run that wrote it.
         checkpoint_every: steps between two writings.
@@ -106,9 +107,9 @@ def train(
         kinds = ", ".join(type(value).__name__ for value in (model, task, recipe))
         raise InvalidInput(f"train got ({kinds}); pass (torch.nn.Module, infgeo.training.Task, infgeo.training.Recipe)")
     seed = seed_integer(seed, 63)
-    heard = tuple(callbacks)
+    heard = (callbacks,) if callable(callbacks) else tuple(callbacks) if isinstance(callbacks, Iterable) else (None,)
     if not all(callable(callback) for callback in heard):
-        raise InvalidInput("callbacks holds something that cannot be called; pass functions (step, model)")
+        raise InvalidInput(f"callbacks is {callbacks!r:.80}; pass functions (step, model), one or a list of them")
     if device is not None:
         model.to(checked_device(device))
     place, kind = _where(model)
@@ -132,6 +133,7 @@ def train(
         run.save()
         stopped = interruption.requested or not run.finished
         scores = (None, None) if stopped else run.scores()
+        stopped = stopped or interruption.requested
     return TrainingResult(run.step, run.epoch, tuple(run.losses), *scores, interrupted=stopped)
 
 
@@ -242,6 +244,8 @@ class _Run:
                     if augmentation is not None:
                         inputs = augmentation(inputs)
                     optimizer.zero_grad()
+                    if len(labels) == 1:
+                        objective = self._checked_objective  # batch norm refuses a last batch of one point
                     value = objective(model, inputs, labels)
                     value.backward()
                     number = value.item()
@@ -307,10 +311,14 @@ class _Run:
         try:
             logits = model(inputs)
         except (RuntimeError, ValueError, IndexError) as error:
+            if is_out_of_memory(error):
+                raise
+            remedy = f"build it for input shape {self.task.input_shape}, or pass task.flattened() to a perceptron"
+            if len(inputs) == 1:
+                remedy += "; or use another batch_size, or drop_last=True"
             raise InvalidInput(
                 f"the model does not take the points of task {self.task.name!r}, {tuple(inputs.shape)} a batch: "
-                f"{str(error).splitlines()[0]}; build the model for input shape {self.task.input_shape}, or pass "
-                "task.flattened() to a multilayer perceptron"
+                f"{str(error).splitlines()[0]}; {remedy}"
             ) from error
         expected = (len(inputs), len(self.task.classes))
         if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn import functional
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import positive_integer, real_number
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 OPTIMIZERS = ("sgd", "adam")
 LOSSES = ("cross_entropy", "squared_error")
 
@@ -26,7 +28,7 @@ class Recipe:
         learning_rate: > 0.
         momentum: of "sgd", in [0, 1); Adam has betas of its own.
         weight_decay: >= 0, as torch adds it to the gradient.
-        batch_size: None for all points at once.
+        batch_size: None for all points at once, as for more than there are.
         epochs: passes over the training data, >= 1.
         drop_last: leave out the last batch of an epoch where it is smaller than the others.
         augmentation: None, or a callable batch -> batch that draws from torch's random state; within a run that state
@@ -87,11 +89,11 @@ class Recipe:
 
 
 def plain(value: Any) -> Any:
-    """Return a value that JSON and weights_only checkpoints can hold."""
+    """Return a value that JSON and weights_only checkpoints can hold: a function's name, or what an object shows."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     named = getattr(value, "__qualname__", None)
-    return f"{value.__module__}.{named}" if named else f"{type(value).__module__}.{type(value).__qualname__}"
+    return f"{value.__module__}.{named}" if named else _ADDRESS.sub("", repr(value))
 
 
 def loss_function(name: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

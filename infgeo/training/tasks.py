@@ -62,10 +62,13 @@ class Task:
 
     @property
     def value_range(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """The values that pixels 0 and 1 have after normalisation, float64 (C, 1, 1); None for other data."""
+        """The values that pixels 0 and 1 have after normalisation, float64, (C, 1, 1) or, flattened, (d,), or None."""
         if self.mean is None or self.std is None:
             return None
         mean, std = (torch.tensor(v, dtype=torch.float64).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        if len(self.input_shape) == 1:
+            pixels = self.input_shape[0] // len(self.mean)
+            mean, std = (v.flatten().repeat_interleave(pixels) for v in (mean, std))
         return -mean / std, (1.0 - mean) / std
 
     def subset(self, n: int, seed: int = 0) -> Task:
@@ -236,7 +239,7 @@ def image_task(
         mean, std = _moments(parts[0][0])
     tensors = []
     for pixels, labels in parts:
-        x = torch.from_numpy(pixels).to(kind)
+        x = torch.from_numpy(numpy.array(pixels)).to(kind)  # a copy: what was read from a file is read-only
         if pixels.dtype == numpy.uint8:
             x.div_(255.0)
         if mean is not None and std is not None:

@@ -6,6 +6,7 @@ import pytest
 import infgeo
 from infgeo.errors import InvalidInput, NotAccurate
 from infgeo.numeric import certificate
+from infgeo.numeric.accuracy import measure
 from infgeo.numeric.certificate import PAIRWISE, POINTWISE, certify
 
 NUMERIC_ONLY = ("elu", "sigmoid", "silu", "softplus", "tanh")
@@ -37,8 +38,32 @@ def test_three_layers_within_64_ulp(name):
         assert part.quantity in PAIRWISE or part.worst <= 64, str(part)
 
 
+@pytest.mark.parametrize("name", ["square", "cube", "rectified_square"])
+def test_metrics_that_vanish_at_the_origin(name):
+    for part in certify(infgeo.MLP(name, depth=2)):
+        assert part.holds, str(part)
+
+
+@pytest.mark.parametrize("name", ["z_erf", "gaussian", "cos", "z**2*exp(-z**2/2)"])
+@pytest.mark.parametrize("bias_std", [0.0, 1e-4])
+def test_ricci_scalar_of_two_layers_at_small_points(name, bias_std):
+    """Without bias psi has a pole at 0, and what is left of poles would lose every digit."""
+    mlp = infgeo.MLP(name, depth=2, weight_std=1.25, bias_std=bias_std)
+    own = {symbol.name: 0.75 for symbol in mlp.parameters}
+    points = 1.0123 * np.geomspace(1e-40, 30, 8)[:, None] * np.array([[0.6, 0.8, 0.1]])
+    found = measure(mlp, "ricci_scalar", points, parameters=own)
+    assert found.worst <= 64, found
+
+
+def test_the_ricci_scalar_of_powers_without_bias_is_that_of_cones():
+    """Homogeneous features make a cone, which is flat where it is a surface: 0, and not what rounding leaves."""
+    geo = infgeo.MLP("square", depth=2).numeric(weight_std=1.0, bias_std=0.0)
+    points = np.array([[1e-30, 2e-30], [0.3, 0.4], [1e20, 1e21]])
+    assert geo.ricci_scalar(points).tolist() == [0.0, 0.0, 0.0]
+
+
 def test_what_cancels_in_deep_networks_is_refused():
-    """At depth 2 without bias, where the metric vanishes at the origin, R cancels at tiny |x|: see the README."""
+    """At depth 2 without bias the features of Gaussians tend to a cylinder at large |x|: see the README."""
     with pytest.raises(NotAccurate, match="ricci_scalar for numpy in float64"):
         infgeo.emit(infgeo.MLP("gaussian", depth=2, weight_std=1, bias_std=0))
 

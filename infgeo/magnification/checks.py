@@ -1,0 +1,123 @@
+"""Checks of the arrays that users pass to `infgeo.magnification`: every message names the array, value and remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from infgeo.errors import InvalidInput
+
+
+def real_array(name: str, value: Any, shape: str) -> np.ndarray:
+    """Return `value` as float64, or raise InvalidInput; `shape` is the shape that is wanted, in words."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InvalidInput(f"{name} is not an array of numbers ({error}); pass real numbers of shape {shape}") from None
+    if np.ma.isMaskedArray(value):
+        raise InvalidInput(
+            f"{name} is a masked array; pass its values, with the masked points taken out of every array"
+        )
+    if array.dtype.kind not in "fiu":
+        raise InvalidInput(f"{name} has dtype {array.dtype}; pass real numbers of shape {shape}")
+    return array.astype(np.float64)
+
+
+def vector(name: str, value: Any, length: int | None = None, least: int = 1) -> np.ndarray:
+    """Return `value` as (N,) float64 without NaN and infinities; N = `length` where that is given, N >= `least`."""
+    array = shaped_vector(name, value, length, least)
+    refuse(name, array, ~np.isfinite(array))
+    return array
+
+
+def log_values(name: str, value: Any, length: int | None = None, least: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Return logarithms (N,) and where they are finite; -inf, the logarithm of 0, is the only value that need not be.
+
+    Raises InvalidInput for NaN and +inf, for fewer than `least` finite values, and where all are equal.
+    """
+    array = shaped_vector(name, value, length, least)
+    refuse(name, array, np.isnan(array) | (array == np.inf))
+    kept = np.isfinite(array)
+    if kept.sum() < least:
+        raise InvalidInput(
+            f"{name} has {kept.sum()} finite values among {array.size}; at least {least} are needed (-inf is the log "
+            "volume of a metric without full rank: take log_pseudo_volume, or points where the rank is full)"
+        )
+    return array, kept
+
+
+def points_array(name: str, value: Any) -> np.ndarray:
+    """Return points as (N, d) float64, finite; images (N, *shape) are flattened."""
+    array = real_array(name, value, "(N, d)")
+    if array.ndim < 2 or array.size == 0:
+        raise InvalidInput(f"{name} has shape {array.shape}; pass N points with d coordinates each, (N, d)")
+    array = array.reshape(array.shape[0], -1)
+    refuse(name, array, ~np.isfinite(array))
+    return array
+
+
+def shaped_vector(name: str, value: Any, length: int | None, least: int) -> np.ndarray:
+    """Return `value` as (N,) float64, whatever its values are."""
+    array = real_array(name, value, "(N,)")
+    if array.ndim != 1:
+        raise InvalidInput(f"{name} has shape {array.shape}; pass one value a point, (N,): {name}.reshape(-1)")
+    if length is not None and array.size != length:
+        raise InvalidInput(f"{name} has {array.size} values for {length} points; pass one value for each point")
+    if array.size < least:
+        raise InvalidInput(f"{name} has {array.size} values; at least {least} are needed")
+    return array
+
+
+def refuse(name: str, array: np.ndarray, bad: np.ndarray) -> None:
+    """Raise InvalidInput that counts what is `bad` and shows the first."""
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        index = ", ".join(map(str, where))
+        raise InvalidInput(
+            f"{name}[{index}] is {array[where]} (and {int(bad.sum()) - 1} more of {array.size} such values); "
+            "leave such points out of every array, and say how many they were"
+        )
+
+
+def varies(name: str, values: np.ndarray) -> None:
+    """Raise InvalidInput where `values` are equal to rounding: nothing can be explained or ranked."""
+    if np.ptp(values) <= 64 * np.finfo(float).eps * np.abs(values).max():
+        raise InvalidInput(
+            f"{name} is constant ({values[0]:.6g} at all {values.size} points), so that no share, rank or difference "
+            "of it is defined; a flat geometry has no magnification to measure"
+        )
+
+
+def number(name: str, value: Any) -> float:
+    """Return one finite number."""
+    array = real_array(name, value, "()")
+    if array.ndim or not np.isfinite(array):
+        raise InvalidInput(f"{name} = {value!r}; pass one finite number")
+    return float(array)
+
+
+def grid_shape(value: Any, points: int, least: int = 1) -> tuple[int, ...]:
+    """Return the shape of a grid of so many points, each axis of `least` or more; one number is a line."""
+    sizes = tuple(whole("shape", n, least) for n in (value if np.iterable(value) else (value,)))
+    if int(np.prod(sizes)) != points:
+        raise InvalidInput(
+            f"shape = {sizes} has {int(np.prod(sizes))} points, and there are {points}; pass that of them"
+        )
+    return sizes
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return a number strictly between 0 and 1."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise InvalidInput(f"{name} = {value!r}; pass a number between 0 and 1")
+    if not 0 < value < 1:
+        raise InvalidInput(f"{name} = {value!r}; it must lie strictly between 0 and 1")
+    return float(value)
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """Return a whole number >= `least`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < least:
+        raise InvalidInput(f"{name} = {value!r}; pass a whole number >= {least}")
+    return int(value)
