@@ -43,7 +43,7 @@ def setting() -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
 
 def peer(_points: int) -> list[float]:
     model, start, _ = setting()
-    features = model[:-1]
+    features = torch.nn.Sequential(*list(model.children())[:-1])  # without the readout
     jacobian = torch.autograd.functional.jacobian(lambda x: features(x[None])[0], start, create_graph=True)
     return [float(torch.linalg.svdvals(jacobian.detach().reshape(512, -1).double()).log().sum())]
 
