@@ -16,7 +16,7 @@ from infgeo.finite.local import LocalGeometry, concatenate, gauss_equation
 from infgeo.finite.network import SampledNetwork
 from infgeo.finite.stack import Stack, as_stack
 
-_FASTEST_ARRAY = 2**24  # bytes of the largest array of the passes that are made at once, on a CPU
+_FASTEST_ARRAY = 2**23  # bytes of the largest array of the passes that are made at once, on a CPU
 # What a block of points is turned into, from J (P, n, d) and H (P, n, d, d).
 Reduction = Callable[[torch.Tensor, torch.Tensor | None], Any]
 
