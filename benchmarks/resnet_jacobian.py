@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def measured(side: str, points: int, threads: int) -> dict[str, float | list[flo
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Jacobians of ResNet-34: time and memory against plain autograd")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
     parser.add_argument("--points", type=int, default=2)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
