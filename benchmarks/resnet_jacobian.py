@@ -8,8 +8,8 @@
 Each side runs in a process of its own; memory is its largest resident set, less what it held after one forward pass.
 The peer is measured on one point, the full Jacobian on `--points` points (with all its checks, which the whole line
 would share), the slice on all 64; the times are scaled to the line. The results are compared before any ratio counts.
-Exit status 1 if a claim does not hold. The peer needs 7 GB. Both sides of 1 are convolutions for the most part: on one
-thread, and by CPU time, the ratio is near its bound, that of torch's convolutions on one image and on many.
+Exit status 1 if a claim does not hold. The peer needs 7 GB. Both sides of 1 are nine tenths convolutions: on one thread
+the ratio is bounded by that of torch's convolutions on one image and on many, and stays below 3 (2.8; 2.3 by CPU time).
 
     python benchmarks/resnet_jacobian.py [--threads N] [--points 2]
 """
