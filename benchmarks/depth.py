@@ -5,9 +5,7 @@ Pairwise functions take 400 points, the others 20000; `--points` sets another nu
 
 Functions of |x| of up to three layers are computed in long double, of more in double precision where |x| is moderate,
 so that ten layers cost little more than one; a layer of the curvature of erf takes some 50 array operations, counted
-from the emitted source and printed. The tangent kernel of ReLU exceeds the claim: preactivations of all points become
-nearly parallel with depth, where arccos(rho) loses its digits, and from there on a pair is computed from differences,
-with two arctangents, a series of eight terms and about 60 operations a layer instead of one arctangent and 25.
+from the emitted source and printed.
 """
 
 from __future__ import annotations

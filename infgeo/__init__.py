@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 # Public name -> (module, attribute); attribute None stands for the module itself.
 _PUBLIC: dict[str, tuple[str, str | None]] = {
+    "GeometryTracker": ("infgeo.tracking.tracker", "GeometryTracker"),
     "Kernel": ("infgeo.symbolic.kernel", "Kernel"),
     "MLP": ("infgeo.symbolic.network", "MLP"),
     "Metric": ("infgeo.symbolic.tensor", "Metric"),
@@ -27,12 +28,14 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "layers": ("infgeo.symbolic.layers", None),
     "magnification": ("infgeo.magnification", None),
     "testing": ("infgeo.testing", None),
+    "tracking": ("infgeo.tracking", None),
     "training": ("infgeo.training", None),
     "validate": ("infgeo.validation", "validate"),
 }
 
 __all__ = [
     "MLP",
+    "GeometryTracker",
     "Kernel",
     "Metric",
     "RadialMetric",
@@ -47,6 +50,7 @@ __all__ = [
     "layers",
     "magnification",
     "testing",
+    "tracking",
     "training",
     "validate",
 ]

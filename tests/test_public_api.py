@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_all_is_pinned():
     assert sorted(infgeo.__all__) == [
+        "GeometryTracker",
         "Kernel",
         "MLP",
         "Metric",
@@ -33,6 +34,7 @@ def test_all_is_pinned():
         "layers",
         "magnification",
         "testing",
+        "tracking",
         "training",
         "validate",
     ]

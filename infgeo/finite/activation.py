@@ -23,8 +23,16 @@ class Logistic(sympy.Function):
     """1/(1 + exp(-u)) as one function, so that its derivative does not overflow to inf/inf."""
 
     def fdiff(self, argindex: int = 1) -> Any:
-        """Return the derivative, logistic(u) logistic(-u)."""
-        return Logistic(self.args[0]) * Logistic(-self.args[0])
+        """Return the derivative."""
+        return LogisticSlope(self.args[0])
+
+
+class LogisticSlope(sympy.Function):
+    """logistic(u) logistic(-u), the derivative of logistic, from one exponential and accurate far out."""
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        """Return the derivative."""
+        return LogisticSlope(self.args[0]) * (1 - 2 * Logistic(self.args[0]))
 
 
 class Softplus(sympy.Function):

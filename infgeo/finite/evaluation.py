@@ -92,6 +92,7 @@ class _PlainNorms(TorchFunctionMode):
         return _PLAIN.get(func, func)(*args, **(kwargs or {}))
 
 
+_GRADIENT_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 # Torch counts levels of forward mode, and keeps the settings below, for all threads together.
 _ONE_THREAD_AT_A_TIME = threading.RLock()
 
@@ -110,7 +111,8 @@ if hasattr(os, "register_at_fork"):
 def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
     """Set torch so that features can be differentiated twice; with `freeze`, their modules are in eval mode meanwhile.
 
-    The random state, the mode of every submodule and torch's settings are put back. Other threads wait.
+    Hooks on gradients rest meanwhile. The random state, the mode of every submodule and torch's settings are put back.
+    Other threads wait.
     """
     modules = modules_behind(features)
     devices = sorted({t.device.index for module in modules for t in module.parameters() if t.is_cuda})
@@ -126,15 +128,21 @@ def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*performance drop because we have not yet implemented.*")
         fast = torch.backends.mha.get_fastpath_enabled()
         modes = [(part, part.training) for module in modules for part in module.modules()] if freeze else []
+        # hooks on gradients are the training's: they say nothing about the function, and may count its backward passes
+        hooks = [(p, n, getattr(p, n)) for m in modules for p in m.modules() for n in _GRADIENT_HOOKS if getattr(p, n)]
         try:
             torch.backends.mha.set_fastpath_enabled(False)
             for submodule, _ in modes:
                 submodule.training = False
+            for submodule, name, given in hooks:
+                setattr(submodule, name, type(given)())
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
             for submodule, mode in modes:
                 submodule.training = mode
+            for submodule, name, given in hooks:
+                setattr(submodule, name, given)
 
 
 def module_of(features: Any) -> nn.Module | None:

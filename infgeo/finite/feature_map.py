@@ -27,7 +27,8 @@ class FeatureMap:
     """What is differentiated: `features` on points of `input_shape`, read at `layer` if one is named.
 
     `batched` says how it is called: on (B, *input_shape), or where it does not take that, on single points; by vmap, or
-    with `one_by_one` in a loop. `freeze` puts the module in eval mode while it is called.
+    with `one_by_one` in a loop. `freeze` puts the module in eval mode while it is called. With a `dtype`, copies of
+    parameters and buffers in that dtype stand in for those of the module.
     """
 
     features: Callable[..., Any]
@@ -36,6 +37,7 @@ class FeatureMap:
     freeze: bool = False
     batched: bool = True
     one_by_one: bool = False
+    dtype: torch.dtype | None = None
 
     @property
     def module(self) -> nn.Module | None:
@@ -121,7 +123,9 @@ class FeatureMap:
         if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
             return module
         copies = {name: b.detach().clone() for name, b in module.named_buffers()}
-        copies |= {name: p.detach().clone() for name, p in module.named_parameters() if p.is_inference()}
+        copies |= {name: p.detach().clone() for name, p in module.named_parameters() if p.is_inference() or self.dtype}
+        if self.dtype:
+            copies = {name: t.to(self.dtype) if t.dtype.is_floating_point else t for name, t in copies.items()}
         if not copies:
             return module
         return lambda points: torch.func.functional_call(module, copies, (points,))

@@ -9,7 +9,7 @@ import torch
 
 from infgeo.finite import local
 from infgeo.finite.blocks import in_blocks
-from infgeo.finite.differentiate import FORWARD, choose, load_forward_mode
+from infgeo.finite.differentiate import FORWARD, Way, choose, load_forward_mode
 from infgeo.finite.feature_map import FeatureMap, SlicedMap
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
 from infgeo.finite.layered import LayeredNetwork
@@ -21,13 +21,17 @@ from infgeo.finite.stack import Stack, as_stack
 
 @dataclass(frozen=True)
 class Source:
-    """A feature map with what is known about it: the stack that it is, n, the largest array of a pass, flatness."""
+    """A feature map with what is known about it: the stack that it is, n, the largest array of a pass, flatness.
+
+    `ways` are those that have been chosen for J, and for J with H, where it is measured many times.
+    """
 
     feature_map: FeatureMap | SlicedMap
     stack: Stack | None = None
     features: int = 0
     largest: int = 0
     flat: bool = False
+    ways: tuple[Way | None, Way | None] = (None, None)
 
     @property
     def width(self) -> int:
@@ -90,7 +94,14 @@ def reduced(source: Source, x: torch.Tensor, second: bool, reduction: Reduction,
     if source.stack is not None:
         return reduce_stack(source.stack, x, second, reduction, memory_budget)
     return reduce_general(
-        source.feature_map, x, second, reduction, memory_budget, width=source.width, largest=source.largest
+        source.feature_map,
+        x,
+        second,
+        reduction,
+        memory_budget,
+        width=source.width,
+        largest=source.largest,
+        way=source.ways[second],
     )
 
 

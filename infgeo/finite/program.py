@@ -26,9 +26,15 @@ def _softplus(u: torch.Tensor) -> torch.Tensor:
     return torch.logaddexp(u, torch.zeros_like(u))
 
 
+def _logistic_slope(u: torch.Tensor) -> torch.Tensor:
+    t = torch.sigmoid(-u.abs())  # at most 1/2: 1 - t has all digits
+    return torch.addcmul(t, t, t, value=-1.0)
+
+
 # Functions written with other torch operations.
 _COMPOSITE: dict[str, Callable[..., Any]] = {
     "Softplus": _softplus,
+    "LogisticSlope": _logistic_slope,
     "sech": lambda u: torch.reciprocal(torch.cosh(u)),
     "csch": lambda u: torch.reciprocal(torch.sinh(u)),
     "coth": lambda u: torch.reciprocal(torch.tanh(u)),

@@ -87,7 +87,7 @@ def pullback(
     singular = checked_singular(singular)
     budget = positive_integer(memory_budget, "memory_budget")
     axes = 1 if input_shape is None or isinstance(input_shape, int) else len(tuple(input_shape))
-    stack = as_stack(features, freeze, axes) if layer is None else None
+    stack = as_stack(features, axes, layer)
     points = as_points(x)
     shape = point_shape(points, input_shape, None if stack is None else stack.input_dim)
     with torch.inference_mode(False):  # tensors of inference mode cannot be differentiated, copies of them can
@@ -99,7 +99,7 @@ def pullback(
     if stack is None:
         seen = examine(feature_map, points.reshape(-1, math.prod(shape)))
         source = Source(seen.feature_map, None, seen.width, seen.largest)
-    flat = layer is None and is_piecewise_linear(features, freeze)
+    flat = is_piecewise_linear(features, layer)
     note = ONE_DIMENSION if math.prod(shape) == 1 else PIECEWISE_LINEAR if flat else ""
     source = source.known_flat() if flat else source
     return Pullback(source, points, source.width, note, singular, budget, weights_of(features))

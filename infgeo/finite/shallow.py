@@ -30,10 +30,7 @@ from infgeo.finite.linear_algebra import (
 from infgeo.finite.local import LocalGeometry, concatenate, flat
 from infgeo.finite.network import SampledNetwork
 from infgeo.finite.propagation import deep_geometry
-from infgeo.finite.stack import Elementwise, Stack, as_stack
-
-# Units × points in one elementwise pass: small enough for the cache, large enough to hide the cost of a call.
-_CACHE_ELEMENTS = 2**15
+from infgeo.finite.stack import CACHE_BYTES, Elementwise, Stack, as_stack
 
 
 def prefers_gram(n: int, d: int) -> bool:
@@ -101,7 +98,7 @@ def _accumulate(
     total = weight.new_zeros(rows, x.shape[0])
     itemsize = weight.element_size()
     units = max(1, min(n, budget // 8 // (2 * rows * itemsize)))
-    points = max(1, min(x.shape[0], max(_CACHE_ELEMENTS // units, 1), budget // 4 // (6 * units * itemsize)))
+    points = max(1, min(x.shape[0], max(CACHE_BYTES // (units * itemsize), 1), budget // 4 // (6 * units * itemsize)))
     xt = x.T.contiguous()
     for u in range(0, n, units):
         w, b = weight[u : u + units], bias[u : u + units, None]

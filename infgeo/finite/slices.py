@@ -15,7 +15,7 @@ from infgeo.finite.feature_map import FeatureMap, SlicedMap, checked_module
 from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, point_shape, positive_integer
 from infgeo.finite.measure import Source
-from infgeo.finite.stack import is_piecewise_linear
+from infgeo.finite.stack import as_stack, is_piecewise_linear
 
 
 def pullback_slice(
@@ -76,15 +76,19 @@ def pullback_slice(
             f"(..., {len(ways)})"
         )
     shape = start.shape
-    flat = SlicedMap(FeatureMap(features, tuple(shape), layer, freeze), start.reshape(-1), ways.reshape(len(ways), -1))
-    some = coordinates.reshape(-1, len(ways))[: max(2, MOST_TOGETHER // math.prod(shape))]
-    seen = examine(flat.whole, flat.origin + some @ flat.directions)
-    sliced = SlicedMap(seen.feature_map, flat.origin, flat.directions)
-    linear = layer is None and is_piecewise_linear(features, freeze)
+    whole = FeatureMap(features, tuple(shape), layer, freeze)
+    sliced = SlicedMap(whole, start.reshape(-1), ways.reshape(len(ways), -1))
+    linear = is_piecewise_linear(features, layer)
     note = ONE_DIMENSION if len(ways) == 1 else PIECEWISE_LINEAR if linear else ""
-    largest = max(seen.largest, math.prod(shape))
-    source = Source(sliced, None, seen.width, largest, linear)
-    return Pullback(source, coordinates, seen.width, note, singular, budget, weights_of(features))
+    stack = as_stack(features, len(shape), layer)
+    if stack is not None and stack.input_dim == math.prod(shape):
+        source = Source(sliced, stack.sliced(sliced.origin, sliced.directions))
+    else:
+        some = coordinates.reshape(-1, len(ways))[: max(2, MOST_TOGETHER // math.prod(shape))]
+        seen = examine(whole, sliced.origin + some @ sliced.directions)
+        sliced = SlicedMap(seen.feature_map, sliced.origin, sliced.directions)
+        source = Source(sliced, None, seen.width, max(seen.largest, math.prod(shape)), linear)
+    return Pullback(source, coordinates, source.width, note, singular, budget, weights_of(features))
 
 
 def _slice(

@@ -7,13 +7,15 @@ about the function. Everything else takes the general route.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
+import sympy
 import torch
 from torch import nn
 
+from infgeo.finite.activation import torch_activation
 from infgeo.finite.elementwise import ElementwiseActivation
 from infgeo.finite.layered import LayeredNetwork
 from infgeo.finite.network import SampledNetwork
@@ -35,6 +37,10 @@ _PIECEWISE_LINEAR_LAYERS = (
     nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Unflatten, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d,
     nn.ZeroPad2d, nn.PixelShuffle,
 )  # fmt: skip
+CACHE_BYTES = 2**18  # of units × points in one elementwise pass: in the cache, and large enough to hide a call
+# Derivatives by formula cost a third of torch's.
+_Z = sympy.Symbol("z", real=True)
+_CLOSED: dict[type[nn.Module], Any] = {nn.Sigmoid: 1 / (1 + sympy.exp(-_Z)), nn.Tanh: sympy.tanh(_Z)}
 _ORDINARY = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -44,6 +50,9 @@ class Elementwise(Protocol):
     @property
     def piecewise_linear(self) -> bool:
         """Whether φ'' = 0 away from kinks."""
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        """Return φ(z)."""
 
     def jet(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
         """Return φ(z), φ'(z) and, for order 2, φ''(z)."""
@@ -63,7 +72,8 @@ class ModuleActivation:
         """Whether φ'' = 0 away from kinks."""
         return all(_linear_between_kinks(m) for m in self.modules)
 
-    def _value(self, z: torch.Tensor) -> torch.Tensor:
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        """Return φ(z)."""
         for module in self.modules:
             z = module(z.clone() if getattr(module, "inplace", False) else z)
         return z
@@ -76,7 +86,7 @@ class ModuleActivation:
         with torch.inference_mode(False), torch.enable_grad():
             u = z.detach()
             u = (u.clone() if u.is_inference() else u).requires_grad_()
-            value = self._value(u)
+            value = self(u)
             ones = torch.ones_like(value)  # elementwise: the gradient of the sum holds each derivative
             (slope,) = torch.autograd.grad(value, u, ones, create_graph=second)
             bend = torch.autograd.grad(slope, u, ones)[0] if second else torch.zeros_like(slope)
@@ -117,20 +127,71 @@ class Stack:
         """Whether Φ is linear between kinks."""
         return all(activation.piecewise_linear for activation in self.activations)
 
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return Φ(x) (P, n) at x (P, d); in blocks of points that stay in the cache."""
+        widest = max(len(weight) for weight in self.weights)
+        values = []
+        for h in x.split(max(1, CACHE_BYTES // (widest * x.element_size()))):
+            for weight, bias, activation in zip(self.weights, self.biases, self.activations, strict=True):
+                h = activation(torch.addmm(bias, h, weight.T))
+            values.append(h)
+        value = torch.cat(values)
+        return value if self.scale == 1.0 else value * self.scale
+
+    def sliced(self, origin: torch.Tensor, directions: torch.Tensor) -> Stack:
+        """Return the stack of t (P, k) that Φ(origin + Σ t_a direction_a) is; origin (d,) and directions (k, d)."""
+        first, bias = self.weights[0], self.biases[0]
+        return replace(
+            self,
+            weights=(first @ directions.T, *self.weights[1:]),
+            biases=(torch.addmv(bias, first, origin), *self.biases[1:]),
+        )
+
+    def to(self, dtype: torch.dtype) -> Stack:
+        """Return the stack with weights of this dtype."""
+        return replace(
+            self, weights=tuple(w.to(dtype) for w in self.weights), biases=tuple(b.to(dtype) for b in self.biases)
+        )
+
 
 def _ordinary(module: nn.Module) -> bool:
     """Return whether a call of the module is its class's forward and nothing else."""
     return "forward" not in vars(module) and not any(getattr(module, name) for name in _ORDINARY)
 
 
-def _flattened(module: nn.Module, frozen: bool) -> list[nn.Module] | None:
+def _flattened(module: nn.Module) -> list[nn.Module] | None:
     """Return the modules of nested nn.Sequential in order, or None where a hook or another container is among them."""
-    if not _ordinary(module) or (module.training and not frozen and isinstance(module, nn.RReLU)):
-        return None
+    if not _ordinary(module) or (module.training and isinstance(module, nn.RReLU)):
+        return None  # a random module is called in eval mode by the general route alone
     if type(module) is not nn.Sequential:
         return None if any(True for _ in module.children()) else [module]
-    parts = [_flattened(child, frozen) for child in module]
+    parts = [_flattened(child) for child in module]
     return None if any(p is None for p in parts) else [m for p in parts if p is not None for m in p]
+
+
+def _up_to(module: nn.Module, layer: str | None) -> list[nn.Module] | None:
+    """Return the modules of nested nn.Sequential in order up to the one named `layer`, or None as `_flattened` does.
+
+    Also where the layer occurs more than once. What comes behind it does not matter.
+    """
+    if layer is None:
+        return _flattened(module)
+    parts: list[nn.Module] = []
+    occurrences = [m for name, m in module.named_modules(remove_duplicate=False) if name]
+    for name in layer.split("."):
+        if not _ordinary(module) or type(module) is not nn.Sequential or name not in module._modules:
+            return None
+        for key, child in module._modules.items():
+            assert child is not None
+            if key == name:
+                module = child
+                break
+            before = _flattened(child)
+            if before is None:
+                return None
+            parts += before
+    last = _flattened(module)
+    return None if last is None or sum(m is module for m in occurrences) > 1 else parts + last
 
 
 def _flattens(module: nn.Module) -> bool:
@@ -150,25 +211,29 @@ def _linear_between_kinks(module: nn.Module) -> bool:
 
 
 def _as_activation(modules: list[nn.Module]) -> Elementwise:
-    if len(modules) == 1 and type(modules[0]) is ElementwiseActivation:
-        return modules[0]  # it knows its derivatives
+    if len(modules) == 1:
+        if type(modules[0]) is ElementwiseActivation:
+            return modules[0]  # it knows its derivatives
+        if type(modules[0]) in _CLOSED:
+            return torch_activation(_CLOSED[type(modules[0])], _Z)
     return ModuleActivation(tuple(modules))
 
 
-def as_stack(features: Any, frozen: bool = False, axes: int = 1) -> Stack | None:
-    """Return the stack that `features` is on points with this number of axes, or None.
+def as_stack(features: Any, axes: int = 1, layer: str | None = None) -> Stack | None:
+    """Return the stack that `features`, or the layer of this name, is on points with this number of axes, or None.
 
-    `frozen` modules are taken as they are in eval mode. Points of several axes must be flattened first.
+    Modules are taken as they are in eval mode. Points of several axes must be flattened first. A layer of an
+    nn.Sequential is the nn.Sequential up to it.
     """
     if isinstance(features, Stack):
         return features
-    if type(features) is SampledNetwork:
+    if type(features) is SampledNetwork and layer is None:
         if not _ordinary(features) or features._buffers:
             return None
         weights, biases = (tuple(p.detach() for p in ps) for ps in (features.weights, features.biases))
         activations = (features.activation,) * len(weights)
         return Stack(weights, biases, activations, 1.0 / math.sqrt(features.width))
-    modules = _flattened(features, frozen) if isinstance(features, nn.Module) else None
+    modules = _up_to(features, layer) if isinstance(features, nn.Module) else None
     if modules and _flattens(modules[0]):
         modules, axes = modules[1:], 1
     if axes > 1 or not modules or type(modules[0]) is not nn.Linear:
@@ -192,11 +257,11 @@ def as_stack(features: Any, frozen: bool = False, axes: int = 1) -> Stack | None
     return Stack(weights, biases, tuple(_as_activation(a) for _, a in groups), 1.0)
 
 
-def is_piecewise_linear(features: Any, frozen: bool = False) -> bool:
-    """Return whether the structure of `features` says that it is linear between kinks."""
-    if type(features) is SampledNetwork and _ordinary(features):
+def is_piecewise_linear(features: Any, layer: str | None = None) -> bool:
+    """Return whether the structure of `features`, up to a layer if one is named, says that it is linear off kinks."""
+    if type(features) is SampledNetwork and layer is None and _ordinary(features):
         return features.activation.piecewise_linear
-    if type(features) is LayeredNetwork and _ordinary(features):
+    if type(features) is LayeredNetwork and layer is None and _ordinary(features):
         return all(layer.kind != "rms_norm" and layer.function.piecewise_linear for layer in features.layers)
-    modules = _flattened(features, frozen) if isinstance(features, nn.Module) else None
+    modules = _up_to(features, layer) if isinstance(features, nn.Module) else None
     return bool(modules) and all(_linear_between_kinks(m) or type(m) in _PIECEWISE_LINEAR_LAYERS for m in modules or ())

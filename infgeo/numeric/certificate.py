@@ -86,8 +86,9 @@ def certify(mlp: MLP, backend: str = "numpy", dtype: str = "float64") -> tuple[C
 
     Values that the format cannot represent are left out, and so are points where an expectation is infinite. The
     bounds are 8 ulp for one layer and 64 for two or three in NumPy, 8 ulp a layer for kernels in norm and 16 for
-    distances. The tangent kernel of kinked activations beyond one layer is held to 2^24 ulp, about 8 digits, and so are
-    functions of |x| where the backend has no wider format than double.
+    distances. Tangent kernels with a kink after an activation that is not homogeneous are held to 2^24 ulp, about 8
+    digits (at small |x| features are then nearly parallel where points are), and so are functions of |x| where the
+    backend has no wider format than double.
 
     Example:
         >>> import infgeo
@@ -222,11 +223,21 @@ def _representable(exact: Any, dtype: Any) -> bool:
 
 
 def _bound(mlp: MLP, name: str, backend: str) -> float:
-    if name == "ntk" and mlp.depth > 1 and any(layer.activation.kinks for layer in mlp.with_weights):
-        # Of parallel points of different lengths its angle, after a layer, is the root of a rounded difference.
+    if name == "ntk" and _angles_are_rounded(mlp):
         return 2.0**24
     if name in PAIRWISE:
         return 8.0 * mlp.depth * (1 if name != "kernel_distance" else 2)
     if backend != "numpy":
         return 2.0**24
     return 8.0 if mlp.depth == 1 else 64.0 if mlp.depth <= 3 else 2.0**12
+
+
+def _angles_are_rounded(mlp: MLP) -> bool:
+    """Whether a kink feels the angle between features of an activation that is not homogeneous.
+
+    Where that is nearly so, at small |x| for example, parallel points of different lengths have nearly parallel
+    features, and the angle is the root of a rounded difference.
+    """
+    activations = [layer.activation for layer in mlp.with_weights]
+    rounded = [i for i, activation in enumerate(activations) if activation.homogeneity is None]
+    return any(activation.smoothness == 0 for activation in activations[min(rounded) + 1 :]) if rounded else False

@@ -226,8 +226,8 @@ def runtime_source(backend: str) -> str:
 
 
 def _runtimes(backend: str) -> str:
-    names = [f"for_{backend}", "common", *(["blocks", "felt", f"blocks_{backend}"] if backend in IN_BLOCKS else [])]
-    return "\n\n\n".join(_runtime(name) for name in names)
+    in_blocks = ["blocks", "bent", "felt", f"blocks_{backend}"] if backend in IN_BLOCKS else []
+    return "\n\n\n".join(_runtime(name) for name in [f"for_{backend}", "common", "angle", *in_blocks])
 
 
 def _runtime(name: str) -> str:

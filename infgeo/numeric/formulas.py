@@ -5,18 +5,19 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sympy import Eq, Expr, Integer, Symbol, exp, false
+from sympy import Eq, Expr, Integer, Symbol, exp, false, pi
 from sympy.logic.boolalg import Boolean
 from sympy.printing.pycode import PythonCodePrinter
 
-from infgeo.conventions import Delta, c, d, delta, omega, p, q, s
+from infgeo.conventions import Delta, c, d, delta, omega, p, q, s, z
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, SingularMetric
 from infgeo.numeric.cosine_form import cosine_form
 from infgeo.numeric.in_place import block_source
 from infgeo.numeric.printing import WIDE, Backend, function_source, scalar_source
 from infgeo.symbolic.difference import difference_program
-from infgeo.symbolic.dual import Dual, dual
+from infgeo.symbolic.dual import Dual
+from infgeo.symbolic.dual import dual as dual_of
 from infgeo.symbolic.existence import degenerate_at_origin
 from infgeo.symbolic.exponentials import grows, paired
 from infgeo.symbolic.layers import Residual, RMSNorm, parameters_of
@@ -37,7 +38,7 @@ def laws(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
     numbers = _law_names(mlp)
     sections = []
     for activation, suffix in numbers.items():
-        sections += _law(dual(activation), own, suffix, backend, notes)
+        sections += _law(activation, own, suffix, backend, notes)
     names = ", ".join(f"_LAW{suffix}" for suffix in numbers.values())
     return [*sections, f"_LAWS = [{names}]"]
 
@@ -48,9 +49,9 @@ def _law_names(mlp: MLP) -> dict[Activation, str]:
     return {activation: f"_{i}" if len(distinct) > 1 else "" for i, activation in enumerate(distinct, start=1)}
 
 
-def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> list[str]:
+def _law(activation: Activation, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> list[str]:
     """Return the formulas of one activation, and the law that holds them."""
-    pair = [p, q, c, Delta]
+    dual, pair = dual_of(activation), [p, q, c, Delta]
     numpy = backend.name == "numpy"
 
     def formula(name: str, expr: Expr, arguments: list[Symbol], doc: str) -> str:
@@ -85,6 +86,10 @@ def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, not
             continue
         formulas.append(formula(name, expr, arguments, doc))
         members.append(f"{name}=_{name}{suffix}")
+    # What the others are measured against takes the plain way.
+    plain = backend.name == "mpmath"
+    members.append(f"homogeneous={not plain and activation.homogeneity is not None}")
+    members.append(f"odd={not plain and activation.parity == 'odd'}")
     if numpy:
         members += [f"grows={grows(dual.kernel)}", f"exponential={dual.kernel.has(exp)}"]
     if dual.growth is None:
@@ -97,9 +102,19 @@ def _law(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, not
         if tangent:
             formulas.append(_derivative_difference(dual, own, suffix, backend))
         members.append(f"derivative_difference={f'_derivative_difference{suffix}' if tangent else None}")
+        members.append(f"bend={_bend_source(activation, own, backend)}")
         formulas += _block_formulas(dual, own, suffix, tangent, backend, members)
     law = "\n".join(f"    {member}," for member in members)
     return [*formulas, f"_LAW{suffix} = SimpleNamespace(\n{law}\n)"]
+
+
+def _bend_source(activation: Activation, own: tuple[Symbol, ...], backend: Backend) -> str:
+    """Return 2 b^2 / (pi (a^2 + b^2)) of an activation a z + b |z| as the source of a function, see `runtime.bent`."""
+    if activation.homogeneity != 1:
+        return "None"
+    left, right = (side.diff(z) for side in activation.sides)
+    bend = tidy((right - left) ** 2 / (pi * (right**2 + left**2)))
+    return f"lambda {', '.join(symbol.name for symbol in own)}: {scalar_source(bend, backend)}"
 
 
 def _block_formulas(

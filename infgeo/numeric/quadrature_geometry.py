@@ -139,6 +139,8 @@ def _law(function: Callable[..., rules.PiecewiseFunction]) -> SimpleNamespace:
         difference=difference,
         derivative_kernel=over_pairs(1, "product"),
         derivative_moment=over_points(1),
+        homogeneous=False,
+        odd=False,
         growth=None,
         grows=False,
         exponential=False,

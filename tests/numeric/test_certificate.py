@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sympy as sp
 
 import infgeo
 from infgeo.errors import InvalidInput, NotAccurate
@@ -13,6 +14,7 @@ NUMERIC_ONLY = ("elu", "sigmoid", "silu", "softplus", "tanh")
 CLOSED = [name for name in infgeo.activations.available() if name not in NUMERIC_ONLY]
 JUMPS = ("sign", "step")
 DEEP = ("erf", "gelu", "sin")
+Z = sp.Symbol("z", real=True)
 
 
 @pytest.mark.parametrize("name", CLOSED)
@@ -60,6 +62,26 @@ def test_the_ricci_scalar_of_powers_without_bias_is_that_of_cones():
     geo = infgeo.MLP("square", depth=2).numeric(weight_std=1.0, bias_std=0.0)
     points = np.array([[1e-30, 2e-30], [0.3, 0.4], [1e20, 1e21]])
     assert geo.ricci_scalar(points).tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("phi", "depth"), [("relu", 2), ("relu", 3), ("leaky_relu", 3), ("abs", 3), (sp.Max(Z, 0) + Z / 3, 2)], ids=str
+)
+def test_deep_tangent_kernels_with_kinks(phi, depth):
+    found = {part.quantity: part for part in certify(infgeo.MLP(phi, depth=depth))}
+    assert found["ntk"].bound == 8 * depth
+    for part in found.values():
+        assert part.holds, str(part)
+
+
+def test_kinks_after_activations_that_are_nearly_homogeneous():
+    """The bound of a kink after erf is that of the README; those of erf and of a jump of phi'' are those of others."""
+    found = {part.quantity: part for part in certify(infgeo.MLP(["erf", "relu"]))}
+    assert found["ntk"].holds
+    assert found["ntk"].bound == 2**24
+    for names in (["relu", "erf"], ["erf", "rectified_square"], ["square", "relu"]):
+        assert certificate._bound(infgeo.MLP(names), "ntk", "numpy") == 16
+    assert certificate._bound(infgeo.MLP(["relu", "erf", "abs"]), "ntk", "numpy") == 2**24
 
 
 def test_what_cancels_in_deep_networks_is_refused():

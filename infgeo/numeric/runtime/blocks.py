@@ -5,17 +5,19 @@ parallel preactivations alone, and many formulas do not feel that. So a block is
 pairs where both hold, nearly parallel and felt, are computed again from the difference of the points.
 
 Laws with `extra` = e take p, q, c and Delta in other meanings: P = sqrt(p + e), Q = sqrt(q + e), the cosine
-rho = c/(P Q) and 1 - rho^2. Of a first layer, one matrix product of scaled points gives rho.
+rho = c/(P Q) and 1 - rho^2. Of a first layer, one matrix product of scaled points gives rho. Tangent kernels of
+several layers of degree 1 have a way of their own, see `bent`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # In an emitted file these stand above, or below.
+    from infgeo.numeric.runtime.bent import _bends, _versine_block, _versine_sides
     from infgeo.numeric.runtime.blocks_numpy import (
         _arange,
         _cast,
@@ -143,6 +145,12 @@ def _large(task: SimpleNamespace, threads: int) -> None:
     """Compute all blocks, those above the diagonal alone where the matrix is symmetric."""
     task.rows = _sides(task, task.X, task.squares[0])
     task.columns = task.rows if task.symmetric else _sides(task, task.Y, task.squares[1])
+    residual = any(layer.law and layer.skip is not None for layer in task.layers)
+    task.bends = _bends(task)
+    if task.bends:
+        first = _versine_sides(task, task.X, task.squares[0], task.rows)
+        task.versines = first, first if task.symmetric else _versine_sides(task, task.Y, task.squares[1], task.columns)
+        return _work(task, threads, _versine_block, 4 + 2 * residual)
     # Pairs are computed again where 1 - rho^2 is below this (where it is felt, for laws without rho: then _PARALLEL).
     task.near = [
         _felt_from(task, i) if layer.law and layer.law.extra else _feels(task, i) * _PARALLEL
@@ -153,9 +161,12 @@ def _large(task: SimpleNamespace, threads: int) -> None:
     task.scaled = None
     if first.law and first.law.extra and first.skip is None:
         task.scaled = tuple(_scaled(Z, first, sides[0]) for Z, sides in ((task.X, task.rows), (task.Y, task.columns)))
-    residual = any(layer.law and layer.skip is not None for layer in task.layers)
     scratch = max((_scratch(layer.law, task.tangent) for layer in task.layers if layer.law), default=0)
-    needed = (3 + task.tangent) * (1 + residual) + scratch
+    return _work(task, threads, _block, (3 + task.tangent) * (1 + residual) + scratch)
+
+
+def _work(task: SimpleNamespace, threads: int, block: Callable, needed: int) -> None:
+    """Call `block` for all blocks, each thread with so many buffers of its own as are `needed`."""
     side = max(32, min(_side(task.X, threads), int((_BUFFERS / (threads * needed)) ** 0.5)))
     task.lower = _xp.tril(~_false(task.X, (side, side)), -1)
     blocks = iter(
@@ -168,7 +179,7 @@ def _large(task: SimpleNamespace, threads: int) -> None:
         waiting = 0
         with _quiet():  # The state of a thread.
             for i, j in blocks:
-                waiting += _block(task, slice(i, i + side), slice(j, j + side), buffers, again)
+                waiting += block(task, slice(i, i + side), slice(j, j + side), buffers, again)
                 if waiting > _AGAIN:
                     _compute_again(task, again)
                     waiting = 0
@@ -251,6 +262,14 @@ def _block(task: SimpleNamespace, rows: slice, columns: slice, buffers: list, ag
         if D is not None:
             _xp.divide(D, layer.unit, out=D)
     blocks = {"kernel": f, "ntk": _xp.add(f, D, out=D) if task.tangent else None}
+    return _store(task, rows, columns, blocks, close, again)
+
+
+def _store(
+    task: SimpleNamespace, rows: slice, columns: slice, blocks: dict[str, Any], close: list, again: list[tuple]
+) -> int:
+    """Write a block and its mirror image; add pairs, at these indices into it, to `again`, and return how many."""
+    shape = blocks[task.kinds[0]].shape
     if close:
         at = close[0] if len(close) == 1 else _xp.unique(_xp.concatenate(close))
         at = at // shape[1], at % shape[1]

@@ -3,11 +3,13 @@
 A *law* holds the formulas of one activation, functions of arrays that end in the activation's parameters:
 
     kernel(p, q, c, Delta), derivative_kernel(p, q, c, Delta), moment(v), derivative_moment(v),
-    difference(p, q, omega, delta, c, Delta) -> (E[(phi(u) - phi(v))^2], E[phi(u)^2] - E[phi(v)^2]).
+    difference(p, q, omega, delta, c, Delta) -> (E[(phi(u) - phi(v))^2], E[phi(u)^2] - E[phi(v)^2]),
+
+and says whether the activation is `homogeneous`, and whether it is `odd`.
 
 A pair of points is carried through the layers as p = Var u, q = Var v, c = Cov(u, v), omega = p - q,
 delta = p + q - 2c and Delta = p q - c^2; the last three come from differences of inputs, so that nothing cancels
-(after a nonlinearity Delta comes from omega and delta and keeps an error of one rounding of p q).
+(see `angle`).
 
 A *layer* is a law with the variances of its weights and biases (a residual block also with the squares of its factors),
 or a normalisation. Of features, p, q and c are the values of their kernel; D is their tangent kernel.
@@ -19,14 +21,14 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # In an emitted file these stand above.
+if TYPE_CHECKING:  # In an emitted file these stand above, or below.
+    from infgeo.numeric.runtime.angle import _apart_after, _determinant_after, _determinant_of_sum
     from infgeo.numeric.runtime.blocks_numpy import _gram
     from infgeo.numeric.runtime.for_numpy import (
         _all,
         _at_points,
         _derivative_kernel_of,
         _diagonal_of,
-        _differences,
         _dimension,
         _distance,
         _kernel_of,
@@ -34,7 +36,6 @@ if TYPE_CHECKING:  # In an emitted file these stand above.
         _log,
         _metric_matrix,
         _points,
-        _positive,
         _ratio,
         _rounded,
         _scalar,
@@ -83,12 +84,16 @@ def _pair_layers(
             continue
         inner = _affine(state, layer.weight, layer.bias)
         after: dict[str, Any] = {}
+        apart = None
         if not last:
             after["p"], after["q"] = (layer.law.moment(v, *scalars) for v in (inner.p, inner.q))
         if not last or wanted == "distance":
-            after["delta"], after["omega"] = _differences(layer.law, inner, scalars)
+            after["delta"], after["omega"], apart = _apart_after(layer.law, inner, scalars)
         if not last or wanted != "distance":
             after["c"] = _kernel_of(layer.law, inner, scalars, after.get("delta"))
+        # Distances feel a rounding of Delta after a normalisation or a jump alone.
+        plain = wanted == "distance" and all(part.law and part.law.derivative_moment for part in layers[i:])
+        Delta = None if last else _determinant_after(layer.law, inner, after, apart, scalars, plain)
         learned = None
         if wanted == "ntk":
             learned = _derivative_kernel_of(layer.law, inner, scalars) * (inner.c + layer.weight * D)
@@ -96,8 +101,10 @@ def _pair_layers(
             D = learned
         else:
             D = None if learned is None else layer.skip * D + layer.branch * (after["c"] + learned)
+            if Delta is not None:
+                Delta = _determinant_of_sum(state, Delta, after, layer.skip, layer.branch)
             after = {name: layer.skip * getattr(state, name) + layer.branch * part for name, part in after.items()}
-        state = SimpleNamespace(Delta=None, **after)
+        state = SimpleNamespace(Delta=Delta, **after)
         D = 0.0 if D is None else D
     return state, D
 
@@ -106,30 +113,18 @@ def _affine(state: SimpleNamespace, weight: Any, bias: Any) -> SimpleNamespace:
     """Return the pairs of preactivations W h + b."""
     p, q, c = (bias + weight * part for part in (state.p, state.q, state.c))
     omega, delta = weight * state.omega, weight * state.delta
-    if state.Delta is None:
-        Delta = _determinant(p, q, c, omega, delta)
-    else:
-        Delta = weight * (weight * state.Delta + bias * state.delta)
+    Delta = weight * (weight * state.Delta + bias * state.delta)
     return SimpleNamespace(p=p, q=q, c=c, omega=omega, delta=delta, Delta=Delta)
-
-
-def _determinant(p: Any, q: Any, c: Any, omega: Any, delta: Any) -> Any:
-    """Return p q - c^2, from differences for close pairs and as it is for others, where it loses less."""
-    by_differences = (delta * (2 * (p + q) - delta) - omega * omega) / 4
-    return _positive(_where_nonnegative(p * q - delta * (p + q), by_differences, p * q - c * c))
 
 
 def _normalised(state: SimpleNamespace, D: Any, layer: Any) -> tuple[SimpleNamespace, Any]:
     """Return the pairs after root mean square normalisation; |x - y|^2 from lengths and angle, without cancellation."""
-    Delta = state.Delta
-    if Delta is None:
-        Delta = _determinant(state.p, state.q, state.c, state.omega, state.delta)
     norm_p, norm_q = state.p + layer.epsilon, state.q + layer.epsilon
     both = _sqrt(norm_p) * _sqrt(norm_q)
     p, q = layer.unit * _ratio(state.p, norm_p), layer.unit * _ratio(state.q, norm_q)
     c, omega = layer.unit * _ratio(state.c, both), layer.unit * _ratio(layer.epsilon * state.omega, norm_p * norm_q)
     omega = _where_nonnegative(-norm_p * norm_q, p - q, omega)  # a zero vector without epsilon stays one
-    Delta = layer.unit * layer.unit * _ratio(Delta, norm_p * norm_q)
+    Delta = layer.unit * layer.unit * _ratio(state.Delta, norm_p * norm_q)
     product, radial = _sqrt(p) * _sqrt(q), _ratio(omega, _sqrt(p) + _sqrt(q))
     angular = _where_nonnegative(c, _ratio(Delta, product + c), product - c)
     delta = radial * radial + 2 * angular

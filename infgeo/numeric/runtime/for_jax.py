@@ -220,10 +220,12 @@ def _close_pairs(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array, jax.
     """
     difference = y - x
     s = _sum_squares(x)
-    t = ((x * y).sum(axis=-1) / jnp.where(s == 0, 1, s))[..., None]
+    divisor = jnp.where(s == 0, 1, s)
+    t = ((x * y).sum(axis=-1) / divisor)[..., None]
     coarse = _leading_half(t)
     leading = _leading_half(x)
     residual = ((y - coarse * leading) - coarse * (x - leading)) - (t - coarse) * x
+    residual = residual - ((x * residual).sum(axis=-1) / divisor)[..., None] * x  # t is rounded
     return _sum_squares(difference), -(difference * (x + y)).sum(axis=-1), s * _sum_squares(residual)
 
 

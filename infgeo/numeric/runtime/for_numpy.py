@@ -11,6 +11,7 @@ import numpy as np
 from scipy import special
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
+    from infgeo.numeric.runtime.blocks_numpy import _quiet
     from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
 _xp = np  # the array library, for code that is the same for NumPy and torch
@@ -103,7 +104,7 @@ def _dimension(X: np.ndarray) -> int:
 
 def _at_points(function: Callable, X: np.ndarray) -> np.ndarray:
     """Return `function` at the points, some at a time, so that what it computes on the way stays in the cache."""
-    with np.errstate(over="ignore", invalid="ignore"):  # of branches not taken, and of results beyond the format
+    with _quiet():  # Branches not taken may divide by zero, and results lie beyond the format.
         if X.size <= _POINTS * X.shape[-1]:
             return function(X)
         rows = X.reshape(-1, X.shape[-1])
@@ -246,10 +247,12 @@ def _close_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     """
     difference = y - x
     s = _sum_squares(x)
-    t = ((x * y).sum(axis=-1) / np.where(s == 0, 1, s))[..., None]
+    divisor = np.where(s == 0, 1, s)
+    t = ((x * y).sum(axis=-1) / divisor)[..., None]
     coarse = _leading_half(t)
     leading = _leading_half(x)
     residual = ((y - coarse * leading) - coarse * (x - leading)) - (t - coarse) * x
+    residual = residual - ((x * residual).sum(axis=-1) / divisor)[..., None] * x  # t is rounded
     return _sum_squares(difference), -(difference * (x + y)).sum(axis=-1), s * _sum_squares(residual)
 
 

@@ -199,10 +199,12 @@ def _close_pairs(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.
     """
     difference = y - x
     s = _sum_squares(x)
-    t = ((x * y).sum(dim=-1) / torch.where(s == 0, 1.0, s))[..., None]
+    divisor = torch.where(s == 0, 1.0, s)
+    t = ((x * y).sum(dim=-1) / divisor)[..., None]
     coarse = _leading_half(t)
     leading = _leading_half(x)
     residual = ((y - coarse * leading) - coarse * (x - leading)) - (t - coarse) * x
+    residual = residual - ((x * residual).sum(dim=-1) / divisor)[..., None] * x  # t is rounded
     return _sum_squares(difference), -(difference * (x + y)).sum(dim=-1), s * _sum_squares(residual)
 
 

@@ -1,0 +1,106 @@
+"""What a tracker has recorded: arrays with the recorded steps on the first axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+
+from infgeo.errors import InvalidInput
+from infgeo.tracking.probes import Probe
+
+_FROM_LOGITS = ("predictions", "probabilities")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One recorded array: a quantity of a layer (None: the output) on a probe, of this shape and dtype a record."""
+
+    quantity: str
+    layer: str | None
+    probe: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """S records. Build it with `infgeo.tracking.load`, or read it off a tracker.
+
+    Arguments:
+        steps: (S,) int64, ascending; where a step was recorded twice, as after going back to a checkpoint, the later
+            record counts.
+        times: (S,) seconds of wall time since the tracker was made, and
+        costs: (S,) those that the record itself took.
+        skipped: number of records that were left out to keep within a time budget.
+        probes: by name.
+        columns: what there is; `quantity` finds the arrays.
+    """
+
+    steps: numpy.ndarray
+    times: numpy.ndarray = field(repr=False)
+    costs: numpy.ndarray = field(repr=False)
+    skipped: int
+    probes: Mapping[str, Probe] = field(repr=False)
+    columns: tuple[Column, ...] = field(repr=False)
+    arrays: tuple[numpy.ndarray, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        """Return the number S of records."""
+        return len(self.steps)
+
+    @property
+    def layers(self) -> tuple[str | None, ...]:
+        """The layers whose geometry was recorded, None standing for the output."""
+        return tuple(dict.fromkeys(c.layer for c in self.columns if c.quantity not in ("logits", "entropy")))
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Names that `quantity` takes."""
+        names = list(dict.fromkeys(c.quantity for c in self.columns))
+        return tuple(names + list(_FROM_LOGITS if "logits" in names else ()))
+
+    def quantity(self, name: str, layer: str | None = None, probe: str | None = None) -> numpy.ndarray:
+        """Return an array (S, P, ...), P being the number of points of the probe.
+
+        Args:
+            name: "log10_volume" (S, P); "rank" (S, P), where there are fewer features than coordinates; "spectrum"
+                (S, P, min(n, k)), descending; "ricci" (S, P); "logits" (S, P, C), "predictions" (S, P), the class,
+                "probabilities" (S, P, C), for one logit C = 2; "entropy" (S, P), in nats.
+            layer: None is the output, or the one layer that was recorded.
+            probe: may be left out where there is one.
+
+        Raises:
+            InvalidInput: for what was not recorded; the message says what was.
+        """
+        derived = name in _FROM_LOGITS
+        if probe is None:
+            if len(self.probes) > 1:
+                raise InvalidInput(f"probe is None, and there are several: {_listed(self.probes)}; name one")
+            probe = next(iter(self.probes))
+        of_output = derived or name in ("logits", "entropy")
+        if layer is None and not of_output and None not in self.layers and len(self.layers) == 1:
+            layer = self.layers[0]
+        wanted = ("logits" if derived else name, None if of_output else layer, probe)
+        for column, array in zip(self.columns, self.arrays, strict=True):
+            if (column.quantity, column.layer, column.probe) == wanted:
+                return _from_logits(name, array) if derived else array
+        there = sorted({(c.quantity, str(c.layer), c.probe) for c in self.columns})
+        said = "; ".join(f"{quantity} of layer {where} on {p}" for quantity, where, p in there)
+        raise InvalidInput(f"there is no {name!r} of layer {layer!r} on probe {probe!r}; recorded: {said or 'nothing'}")
+
+
+def _from_logits(name: str, logits: numpy.ndarray) -> numpy.ndarray:
+    z = logits.astype(numpy.float64)
+    if z.shape[-1] == 1:
+        z = numpy.concatenate((numpy.zeros_like(z), z), axis=-1)
+    if name == "predictions":
+        return z.argmax(axis=-1)
+    p = numpy.exp(z - z.max(axis=-1, keepdims=True))
+    return p / p.sum(axis=-1, keepdims=True)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(map(repr, names))

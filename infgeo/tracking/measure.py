@@ -1,0 +1,290 @@
+"""One layer on one probe: examined once, measured many times while the weights change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+from torch import nn
+
+from infgeo.errors import InvalidInput
+from infgeo.finite import local
+from infgeo.finite.blocks import in_blocks
+from infgeo.finite.differentiate import Way, choose
+from infgeo.finite.examine import MOST_TOGETHER, Examined, examine
+from infgeo.finite.feature_map import FeatureMap, SlicedMap, submodule
+from infgeo.finite.measure import Source, measured, reduced
+from infgeo.finite.stack import ModuleActivation, Stack, as_stack, is_piecewise_linear
+from infgeo.tracking.history import Column
+from infgeo.tracking.probes import Probe
+
+GEOMETRY = ("log10_volume", "spectrum", "ricci")
+OUTPUT = ("predictions", "entropy")
+QUANTITIES = GEOMETRY + OUTPUT
+_MOST_INPUTS = 2**21  # numbers of a probe's inputs that are kept; larger ones are made anew in blocks
+_MOST_FOR_A_METRIC = 256  # coordinates; beyond, d² numbers a point are much
+_ARRAYS = 16  # of the size of the largest one, in a forward pass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, and how; see `GeometryTracker`."""
+
+    quantities: tuple[str, ...] | None
+    slices: bool
+    dtype: torch.dtype | None
+    memory_budget: int
+    logits: Callable[[Any], torch.Tensor] | None
+
+    def asks(self, quantity: str) -> bool:
+        """Return whether a quantity is recorded where it applies."""
+        return self.quantities is None or quantity in self.quantities
+
+    def where(self, model: nn.Module) -> tuple[torch.dtype, torch.device]:
+        """Return dtype and device of the points: those of the parameters as they are now, unless a dtype is set."""
+        parameter = next((p for p in model.parameters() if p.dtype.is_floating_point), None)
+        if parameter is None:
+            return self.dtype or torch.float64, torch.device("cpu")
+        return self.dtype or parameter.dtype, parameter.device
+
+
+class Inputs:
+    """The inputs of a probe in the dtype and on the device of the model, in blocks of rows."""
+
+    def __init__(self, probe: Probe, settings: Settings) -> None:
+        """Keep the probe; small ones are made once for each dtype and device."""
+        self.probe, self.settings = probe, settings
+        self.size = math.prod(probe.input_shape)
+        self._kept: torch.Tensor | None = None
+
+    def first(self, count: int, **where: Any) -> torch.Tensor:
+        """Return the first rows (B, d)."""
+        return self.probe.inputs_at(self.probe.coordinates[:count]).flatten(1).to(**where)
+
+    def blocks(self, rows: int | None = None, **where: Any) -> Iterator[torch.Tensor]:
+        """Yield all rows (B, d), in blocks of at most `rows` that take a quarter of the memory budget."""
+        rows = max(1, min(rows or len(self.probe), self.settings.memory_budget // (4 * 16 * self.size)))
+        if len(self.probe) * self.size <= _MOST_INPUTS:
+            if self._kept is None or (self._kept.dtype, self._kept.device) != (where["dtype"], where["device"]):
+                self._kept = self.first(len(self.probe), **where)
+            yield from self._kept.split(rows)
+            return
+        for coordinates in self.probe.coordinates.split(rows):
+            yield self.probe.inputs_at(coordinates).flatten(1).to(**where)
+
+
+class Target:
+    """The geometry of one layer (None: the output) on one probe. Raises InvalidInput for what cannot be measured."""
+
+    def __init__(self, model: nn.Module, layer: str | None, inputs: Inputs, settings: Settings) -> None:
+        """Examine the layer at the first points of the probe."""
+        self.model, self.layer, self.inputs, self.settings = model, layer, inputs, settings
+        if layer is not None:
+            submodule(model, layer)
+        probe = self.probe = inputs.probe
+        self.sliced = probe.is_slice and settings.slices
+        self.dimension = probe.coordinates.shape[1] if self.sliced else inputs.size
+        dtype, device = settings.where(model)
+        self._map = FeatureMap(model, probe.input_shape, layer, freeze=True, dtype=settings.dtype)
+        self._ways: tuple[Way | None, Way | None] = (None, None)
+        self._seen: Examined | None = None
+        stack = self._stack(dtype)
+        if stack is None:
+            some = inputs.first(max(2, MOST_TOGETHER // inputs.size), dtype=dtype, device=device)
+            self._seen = examine(self._map, some)
+            self._map = self._seen.feature_map
+        self.width = stack.width if stack is not None else self._seen.width  # type: ignore[union-attr]
+        self._names = [column.quantity for column in self.columns()]
+
+    @property
+    def largest(self) -> int:
+        """Size of the largest array of a forward pass at one point, as far as it is known."""
+        return max(self.inputs.size, self.width, 0 if self._seen is None else self._seen.largest)
+
+    def columns(self) -> tuple[Column, ...]:
+        """Return what `measure` gives, in order."""
+        count, k, asks = len(self.probe), self.dimension, self.settings.asks
+        shapes: list[tuple[str, tuple[int, ...], str]] = []
+        if asks("log10_volume"):
+            shapes.append(("log10_volume", (count,), "<f8"))
+            if self.width < k:
+                shapes.append(("rank", (count,), "<i4"))
+        if asks("spectrum"):
+            shapes.append(("spectrum", (count, min(self.width, k)), "<f8"))
+        if self.curved:
+            shapes.append(("ricci", (count,), "<f8"))
+        return tuple(Column(name, self.layer, self.probe.name, shape, dtype) for name, shape, dtype in shapes)
+
+    @property
+    def curved(self) -> bool:
+        """Whether R is recorded: on surfaces, and on request in more dimensions, where the metric has full rank."""
+        if self.width < self.dimension or not self.settings.asks("ricci"):
+            return False
+        return self.dimension == 2 or (self.dimension > 2 and self.settings.quantities is not None)
+
+    def measure(self, anew: bool = False) -> list[numpy.ndarray]:
+        """Return the columns at the weights as they are; `anew` chooses the ways of differentiation again."""
+        if not self._names:
+            return []
+        dtype, device = self.settings.where(self.model)
+        blocks: Any = self.inputs.blocks(dtype=dtype, device=device)
+        if self.sliced:
+            blocks = [(self.probe.coordinates * self.probe.scale).to(device=device, dtype=dtype)]
+        parts = []
+        for x in blocks:
+            source = self._source(x, dtype, anew or self._ways[0] is None)
+            anew = False
+            parts.append(_quantities(source, x, self._names, self.settings.memory_budget))
+        return [torch.cat([part[name] for part in parts]).cpu().numpy() for name in self._names]
+
+    def _stack(self, dtype: torch.dtype) -> Stack | None:
+        stack = as_stack(self.model, len(self.probe.input_shape), self.layer)
+        if stack is None or stack.input_dim != self.inputs.size:
+            return None  # torch says what is wrong with the shape
+        if stack.weights[0].dtype == dtype:
+            return stack
+        others = [m for a in stack.activations if isinstance(a, ModuleActivation) for m in a.modules]
+        return None if any(True for m in others for _ in m.parameters()) else stack.to(dtype)
+
+    def _source(self, x: torch.Tensor, dtype: torch.dtype, anew: bool) -> Source:
+        feature_map: FeatureMap | SlicedMap = self._map
+        if self.sliced:
+            probe = self.probe
+            assert probe.origin is not None and probe.directions is not None
+            directions = probe.directions.flatten(1) / probe.scale[:, None]
+            feature_map = SlicedMap(self._map, probe.origin.reshape(-1).to(x), directions.to(x))
+        stack = self._stack(dtype)
+        if stack is not None:
+            if isinstance(feature_map, SlicedMap):
+                stack = stack.sliced(feature_map.origin, feature_map.directions)
+            return Source(feature_map, stack)
+        flat = is_piecewise_linear(self.model, self.layer)
+        if self._seen is None:  # a hook has come since: no stack any more
+            self._seen = examine(self._map, self.inputs.first(2, dtype=dtype, device=x.device))
+            self._map = self._seen.feature_map
+        if anew:
+            with feature_map.ready() as f:
+                second = choose(f, x[:1], True) if self.curved and not flat else None
+                self._ways = (choose(f, x[:1], False), second)
+        return Source(feature_map, None, self.width, self.largest, flat, self._ways)
+
+
+def _quantities(source: Source, x: torch.Tensor, names: Sequence[str], budget: int) -> dict[str, torch.Tensor]:
+    """Return the quantities by name, in as few passes as they need; NaN where features are not finite."""
+    found: dict[str, torch.Tensor] = {}
+    k, ricci = x.shape[1], "ricci" in names
+    if source.width < k or (k > 2 and "spectrum" in names):
+        parts = reduced(source, x, False, lambda j, _: local.spectrum(j), budget)
+        found["spectrum"] = torch.cat([p.singular_values for p in parts])
+        rank = found["rank"] = torch.cat([p.rank for p in parts])
+        volume = torch.cat([p.log_pseudo_volume for p in parts])
+        if source.width >= k:
+            volume = torch.where((0 <= rank) & (rank < k), -torch.inf, volume)
+    elif k > _MOST_FOR_A_METRIC and not ricci:
+        volume = torch.cat(reduced(source, x, False, lambda j, _: local.log_volume(j), budget))
+    else:
+        geometry = measured(source, x, ricci, budget)
+        ricci, metric = False, geometry.metric
+        volume = torch.where(torch.isfinite(metric.sum(dim=(1, 2))), geometry.log_determinant / 2, torch.nan)
+        if geometry.ricci_scalar is not None:
+            found["ricci"] = geometry.ricci_scalar
+        if "spectrum" in names:
+            found["spectrum"] = _few(metric, volume)
+    if ricci:
+        value = measured(source, x, True, budget).ricci_scalar
+        assert value is not None
+        found["ricci"] = value
+    return found | {"log10_volume": volume / math.log(10.0)}
+
+
+def _few(g: torch.Tensor, log_volume: torch.Tensor) -> torch.Tensor:
+    """Return one or two singular values (P, k) from the metric: σ_1 from its trace and difference, σ_2 = vol/σ_1.
+
+    No digits cancel: the volume comes from a factor of J where the metric is ill-conditioned.
+    """
+    if g.shape[1] == 1:
+        return log_volume.exp()[:, None]
+    a, b, c = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
+    largest = ((a + c) / 2 + torch.hypot((a - c) / 2, b)).sqrt()
+    smallest = (log_volume - largest.log()).exp()
+    return torch.stack((largest, torch.where(largest > 0, smallest, largest)), dim=-1)
+
+
+class Output:
+    """Logits and entropy of the model's output on one probe."""
+
+    def __init__(self, model: nn.Module, inputs: Inputs, settings: Settings, largest: int) -> None:
+        """Ask for the output at one point; `largest` is that of `Target`."""
+        self.model, self.inputs, self.settings, self.largest = model, inputs, settings, largest
+        self._map = FeatureMap(model, inputs.probe.input_shape, None, freeze=True, dtype=settings.dtype)
+        dtype, device = settings.where(model)
+        try:
+            self.classes = self._logits(inputs.first(1, dtype=dtype, device=device)).shape[1]
+        except InvalidInput:
+            raise
+        except Exception as error:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InvalidInput(
+                f"model fails on a batch of shape (1, {', '.join(map(str, inputs.probe.input_shape))}) of probe "
+                f"{inputs.probe.name!r}: {said}; pass points of the shape that it takes"
+            ) from error
+
+    def columns(self) -> tuple[Column, ...]:
+        """Return what `measure` gives, in order."""
+        count, name = len(self.inputs.probe), self.inputs.probe.name
+        columns = []
+        if self.settings.asks("predictions"):
+            columns.append(Column("logits", None, name, (count, self.classes), "<f4"))
+        if self.settings.asks("entropy"):
+            columns.append(Column("entropy", None, name, (count,), "<f8"))
+        return tuple(columns)
+
+    def measure(self) -> list[numpy.ndarray]:
+        """Return the columns at the weights as they are."""
+        dtype, device = self.settings.where(self.model)
+        rows = max(1, self.settings.memory_budget // (_ARRAYS * dtype.itemsize * self.largest))
+        blocks = self.inputs.blocks(rows, dtype=dtype, device=device)
+        logits = torch.cat([part for x in blocks for part in in_blocks(self._logits, x, len(x))]).cpu()
+        found = {"logits": logits, "entropy": entropy(logits.double())}
+        return [found[column.quantity].numpy() for column in self.columns()]
+
+    def _logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits (B, C) at x (B, d)."""
+        with torch.no_grad():
+            stack = as_stack(self.model, len(self.inputs.probe.input_shape))
+            if stack is not None and stack.weights[0].dtype == x.dtype and self.settings.logits is None:
+                return stack(x)
+            out = self._map.first_output(x)
+            out = out if self.settings.logits is None else self.settings.logits(out)
+        ok = isinstance(out, torch.Tensor) and out.dtype.is_floating_point and 1 <= out.ndim <= 2
+        if not ok or out.shape[0] != len(x):
+            got = f"of shape {tuple(out.shape)}" if isinstance(out, torch.Tensor) else f"a {type(out).__name__}"
+            raise InvalidInput(
+                f"the output for a batch of {len(x)} point(s) is {got}, and logits are real (B, classes) or (B,); pass "
+                "logits=, a function of the output that returns them, or leave 'predictions' and 'entropy' out of "
+                "quantities"
+            )
+        return out.reshape(len(x), -1)
+
+
+def entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Return the entropy (P,) in nats of softmax(logits) (P, C), or of sigmoid for C = 1.
+
+    H = log Z + Σ p_j (z_max − z_j), Z = Σ exp(z_j − z_max): all terms are positive, so no digit is lost where one class
+    is nearly certain.
+    """
+    if logits.shape[1] <= 2:
+        gap = (logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]).abs()
+        other = torch.exp(-gap)
+        return torch.log1p(other) + torch.where(other == 0, 0.0, gap * other / (1 + other))
+    top, index = logits.max(dim=1, keepdim=True)
+    gap = top - logits
+    others = torch.exp(-gap).scatter(1, index, 0.0)
+    rest = others.sum(dim=1)
+    weighted = torch.where(others == 0, 0.0, others * gap).sum(dim=1)
+    value = torch.log1p(rest) + weighted / (1 + rest)
+    return torch.where(torch.isfinite(top[:, 0]), value, torch.nan)

@@ -1,0 +1,289 @@
+"""`GeometryTracker`: records the geometry of a network while it trains, and leaves no trace in the training."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy
+import torch
+from torch import nn
+
+from infgeo.errors import InvalidInput
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, positive_integer, real_number
+from infgeo.tracking import store
+from infgeo.tracking.arguments import (
+    architecture,
+    checked_every,
+    checked_layers,
+    checked_model,
+    checked_probes,
+    checked_quantities,
+    unwrapped,
+)
+from infgeo.tracking.history import Column, History
+from infgeo.tracking.measure import OUTPUT, QUANTITIES, Inputs, Output, Settings, Target
+
+
+class GeometryTracker:
+    """Record the geometry that a network induces on its input space, at given points, while it trains.
+
+    A callback, `tracker(step, model)`, for loops that number their steps; or in a loop of one's own
+
+        with GeometryTracker(model, at=infgeo.tracking.grid((-1, 1))) as tracker:  # records step 0
+            for x, y in batches:
+                ...
+                optimizer.step()
+                tracker.step()                                                     # 1, 2, …
+
+    Training with and without a tracker gives the same bits: parameters, buffers, gradients, the optimiser's state, the
+    mode of every module and the random states of torch, NumPy and Python are as they were, whatever the network is.
+    It is measured in eval mode. Forward hooks are part of the network and are called by the measurement too.
+
+    What is recorded, float64, with logarithms that neither under- nor overflow:
+
+        log10_volume  log₁₀ √det g of the metric of input space; on lines and planes (`slices`) of that of the slice,
+                      the length or area element per unit of pixel space. −inf where the metric has no full rank.
+                      With fewer features than coordinates: Σ log₁₀ σ_i of the nonzero singular values, and their
+                      number as "rank".
+        spectrum      the singular values of the Jacobian, square roots of the metric's eigenvalues, descending
+        ricci         the Ricci scalar R (on spheres positive) of two-dimensional inputs and planes
+        predictions   logits (float32), from which the history gives class and probabilities
+        entropy       of softmax(logits), in nats; of sigmoid for a single logit
+
+    Args:
+        model: a module. A compiled or data-parallel one is measured as the module that it wraps.
+        at: a `Probe` (`points`, `line`, `plane`, `grid` of `infgeo.tracking`), an array of inputs (P, *input_shape),
+            or several of these by name.
+        features: name of a layer as in model.named_modules(), or a list of such names; None is the output.
+        every: record each step that it divides, or the steps in this list.
+        quantities: names from the table above; None are all that apply (R in two dimensions only; asked for by name,
+            also in more).
+        path: file to record to. Each record is in it when `record` returns. A file that exists is continued where
+            model, probes, layers and quantities are the same, and refused otherwise. None keeps records in memory.
+        slices: measure lines and planes as such, at the cost of one or two directions instead of d.
+        memory_budget: bytes that intermediate arrays may take, about.
+        time_budget: share of the wall time that recording may take, such as 0.1. Records that would exceed it are
+            skipped and counted (`skipped`); the first is not.
+        time_limit: seconds that recording may take in all; then likewise.
+        dtype: torch.float64 measures with weights in double precision although the network trains in float32 (or
+            bfloat16); None measures in the dtype of the parameters. Sums and factorisations are float64 in any case.
+        logits: a function of the model's output that returns the logits (B, C), where it does not return them itself:
+            `torch.log` for probabilities, `lambda out: out[0]` for a tuple.
+        input_range: (low, high), numbers or one for each channel: points and anchors outside are refused.
+
+    Raises:
+        InvalidInput: for layers that do not exist (naming those that do), points of the wrong shape, dtype or range or
+            not finite, a model without memory (on the meta device), outputs that depend on other points of a batch,
+            unknown quantities, a path that cannot be written or holds another run.
+
+    If a record cannot be made or written while the training goes on (no memory, a full disk), one warning says so, and
+    the training goes on: what was not written is kept and written with the next record. `record` raises instead.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        at: Any,
+        features: str | Sequence[str | None] | None = None,
+        every: int | Sequence[int] = 100,
+        quantities: Sequence[str] | None = None,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        slices: bool = True,
+        memory_budget: int = DEFAULT_MEMORY_BUDGET,
+        time_budget: float | None = None,
+        time_limit: float | None = None,
+        dtype: torch.dtype | None = None,
+        logits: Callable[[Any], torch.Tensor] | None = None,
+        input_range: tuple[Any, Any] | None = None,
+    ) -> None:
+        self.model = checked_model(model, dtype)
+        self.probes = checked_probes(at, input_range)
+        self.every = checked_every(every)
+        self.layers = checked_layers(features)
+        self.time_budget = None if time_budget is None else real_number(time_budget, "time_budget", 0.0, strict=True)
+        self.time_limit = None if time_limit is None else real_number(time_limit, "time_limit", 0.0, strict=True)
+        settings = Settings(
+            checked_quantities(quantities),
+            bool(slices),
+            dtype,
+            positive_integer(memory_budget, "memory_budget"),
+            logits,
+        )
+        self._began, self._spent = time.monotonic(), 0.0
+        self._costs: list[float] = []
+        self._skipped = self._count = self._made = 0
+        self._pending: list[bytes] = []  # not written yet; without a path, all of them
+        self._targets: list[Target] = []
+        self._outputs: list[Output] = []
+        with self._undisturbed():
+            self._examine(settings)
+        columns = [c for target in self._targets for c in target.columns()]
+        columns += [c for output in self._outputs for c in output.columns()]
+        self._columns: tuple[Column, ...] = tuple(columns)
+        if not self._columns:
+            raise InvalidInput(f"quantities is {quantities!r}, of which none applies to these probes and layers")
+        self._store: store.Store | None = None
+        if path is not None:
+            described = {"class": type(self.model).__name__, "parameters": architecture(self.model)}
+            head = store.header(
+                described, self._columns, self.probes, slices=settings.slices, dtype=dtype and str(dtype)
+            )
+            self._store = store.Store(path, head, store.record_dtype(self._columns).itemsize)
+
+    def __repr__(self) -> str:
+        """Show what is recorded where."""
+        where = "memory" if self._store is None else str(self._store.path)
+        return f"GeometryTracker(layers={self.layers}, probes={tuple(self.probes)}, {self._made} records to {where})"
+
+    @property
+    def skipped(self) -> int:
+        """Number of records that were due and left out, for time or because they failed."""
+        return self._skipped
+
+    @property
+    def history(self) -> History:
+        """All that has been recorded, also to the file by earlier runs."""
+        pending = list(self._pending)
+        if self._store is None:
+            return store.from_records(pending, self._columns, self.probes)
+        return store.read(self._store.path, pending)
+
+    def __call__(self, step: int, model: nn.Module | None = None) -> bool:
+        """Record if `step` is due, and return whether it was recorded. `model`, if given, must be the tracker's."""
+        step = positive_integer(step, "step", 0)
+        if model is not None and unwrapped(model) is not self.model:
+            raise InvalidInput(
+                f"step {step} passes a {type(model).__name__} that is not the model of this tracker; make one of it"
+            )
+        due = step % self.every == 0 if isinstance(self.every, int) else step in self.every
+        if not due:
+            return False
+        if self._beyond_budget():
+            self._skipped += 1
+            return False
+        try:
+            self.record(step)
+        except Exception as error:
+            self._skipped += 1
+            said = str(error).splitlines()[0] if str(error) else ""
+            warnings.warn(
+                f"the tracker could not record step {step}, and the training goes on: {type(error).__name__}: {said}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return False
+        return True
+
+    def __enter__(self) -> GeometryTracker:
+        """Record step 0, if it is due."""
+        self._count = 0
+        self(0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the tracker; an exception goes on its way."""
+        self.close()
+
+    def step(self) -> bool:
+        """Count one step of the training, after it; record if due, and return whether it was recorded."""
+        self._count += 1
+        return self(self._count)
+
+    def record(self, step: int) -> None:
+        """Record now, as `step`, whatever `every` and the budgets say. Errors are raised."""
+        step = positive_integer(step, "step", 0)
+        began = time.monotonic()
+        anew = self._made & (self._made - 1) == 0  # ways of differentiation are chosen again at 0, 1, 2, 4, … records
+        with self._undisturbed():
+            arrays = [a for target in self._targets for a in target.measure(anew)]
+            arrays += [a for output in self._outputs for a in output.measure()]
+        cost = time.monotonic() - began
+        head = (step, began - self._began, cost, self._skipped)
+        self._pending.append(store.pack(self._columns, head, arrays))
+        self._made += 1
+        self._write()
+        cost = time.monotonic() - began
+        self._spent += cost
+        self._costs = [*self._costs[-4:], cost]
+
+    def close(self) -> None:
+        """Write what is left and have the device keep it. Warns of records that were skipped or could not be written.
+
+        The tracker can be used again.
+        """
+        self._write()
+        if self._store is not None:
+            self._store.close()
+        if self._skipped:
+            warnings.warn(
+                f"the tracker left out {self._skipped} of {self._skipped + self._made} records (time budget "
+                f"{self.time_budget}, time limit {self.time_limit}, or failed)",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def _write(self) -> None:
+        """Write what is pending; what cannot be written stays, and one warning says why."""
+        if self._store is None:
+            return
+        try:
+            while self._pending:
+                self._store.append(self._pending[0])
+                del self._pending[0]
+        except (OSError, InvalidInput) as error:
+            warnings.warn(
+                f"{len(self._pending)} record(s) could not be written to {self._store.path} and are kept in memory: "
+                f"{error}; the next record tries again, and tracker.history has all of them",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+    def _beyond_budget(self) -> bool:
+        if not self._costs:
+            return False
+        next_one = max(self._costs)
+        after = self._spent + next_one
+        if self.time_limit is not None and after > self.time_limit:
+            return True
+        elapsed = time.monotonic() - self._began + next_one
+        return self.time_budget is not None and after > self.time_budget * elapsed
+
+    def _examine(self, settings: Settings) -> None:
+        for probe in self.probes.values():
+            inputs = Inputs(probe, settings)
+            targets = []
+            if any(settings.asks(q) for q in QUANTITIES if q not in OUTPUT):
+                targets = [Target(self.model, layer, inputs, settings) for layer in self.layers]
+            self._targets += targets
+            if any(settings.asks(q) for q in OUTPUT):
+                largest = max([t.largest for t in targets], default=inputs.size)
+                self._outputs.append(Output(self.model, inputs, settings, largest))
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Keep the random states, and compute in full precision and eagerly."""
+        python, array = random.getstate(), numpy.random.get_state()  # noqa: NPY002
+        device = next((p.device.type for p in self.model.parameters()), "cpu")
+        cpu = torch.get_rng_state()
+        devices = torch.cuda.get_rng_state_all() if device == "cuda" else []
+        with ExitStack() as stack:
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+            if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            try:
+                yield
+            finally:
+                torch.set_rng_state(cpu)
+                if devices:
+                    torch.cuda.set_rng_state_all(devices)
+                random.setstate(python)
+                numpy.random.set_state(array)  # noqa: NPY002

@@ -1,0 +1,167 @@
+"""Angles carried through layers: tangent kernels with kinks at nearly parallel and opposite points, to 50 digits."""
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from sympy import Abs, Max, Min, Rational, symbols
+
+import infgeo
+from infgeo.numeric.emit import module_source
+
+LAYERS = infgeo.layers
+z = symbols("z", real=True)
+EPS = np.finfo(float).eps
+ANGLES = [0, 1e-9, 1e-6, 1e-3, 0.17, 0.26, 1.5, 2.9, np.pi - 1e-3, np.pi - 1e-9]
+LENGTHS = [1e-3, 0.37, 3.1, 1e3]
+RESIDUAL = ["relu", LAYERS.Residual("relu", skip=1, branch=2), LAYERS.Residual("abs", skip=2, branch=Rational(1, 50))]
+NETWORKS = {
+    "relu, 2 layers": infgeo.MLP("relu", depth=2),
+    "relu, 3 layers": infgeo.MLP("relu", depth=3),
+    "relu, 10 layers": infgeo.MLP("relu", depth=10),
+    "abs, 5 layers": infgeo.MLP("abs", depth=5),
+    "a sum, 3 layers": infgeo.MLP(Max(z, 0) + z / 3, depth=3),
+    "hardly bent": infgeo.MLP([z + Abs(z) / 100, Max(z, 0) + Min(z, 0) / 100, "relu"]),
+    "linear layers": infgeo.MLP(["identity", "relu", "identity", "abs"]),
+    "normalised": infgeo.MLP([LAYERS.RMSNorm(0), "relu", LAYERS.RMSNorm(1), "leaky_relu", LAYERS.RMSNorm(0), "relu"]),
+    "residual": infgeo.MLP(RESIDUAL),
+    "residual, hardly bent": infgeo.MLP(
+        ["identity", LAYERS.Residual("relu", skip=1, branch=Rational(1, 1000)), "relu"]
+    ),
+    "of degree 2": infgeo.MLP("rectified_square", depth=3),
+    "of degrees 3 and 1": infgeo.MLP(["cube", "relu", "relu"]),
+    "odd": infgeo.MLP(["erf", "relu"]),
+}
+
+
+def pairs_of_points():
+    """Points at all angles and lengths, with the origin, and pairs of them, of different lengths most."""
+    X = [[r * np.cos(0.4 + t), r * np.sin(0.4 + t), 0.0] for t in ANGLES for r in LENGTHS]
+    X += [[-r * np.cos(0.4), -r * np.sin(0.4), 0.0] for r in LENGTHS] + [[0.0, 0.0, 0.0]]
+    pairs = [(i, j) for i in range(len(X)) for j in range(i) if X[i] != X[j]]
+    return np.array(X), [pairs[n] for n in np.random.default_rng(0).permutation(len(pairs))]
+
+
+# Opposite directions at lengths 1e-3 and 1e3, parallel ones at these, and of one length at the angle 1e-9.
+ALWAYS = [(40, 15), (3, 0), (5, 1)]
+
+
+def worst(geo, exact, X, rows, pairs):
+    """Return the largest error of kernel and tangent kernel at pairs, in ulp of the norms."""
+    errors = []
+    with mpmath.workdps(50):
+        points = [[mpmath.mpf(float(x)) for x in row] for row in X]
+        for kind, gram in zip(("kernel", "ntk"), map(np.asarray, geo.kernel_and_ntk(rows)), strict=True):
+            eps, diagonal, function = np.finfo(gram.dtype).eps, getattr(exact, f"{kind}_diag"), getattr(exact, kind)
+            for i, j in [*ALWAYS, *pairs]:
+                truth = function([points[i]], [points[j]])[0, 0]
+                norm = mpmath.sqrt(diagonal([points[i]])[0] * diagonal([points[j]])[0])
+                if norm:
+                    errors.append(float(abs(mpmath.mpf(float(gram[i, j])) - truth) / norm) / float(eps))
+    return max(errors)
+
+
+# Products of variances leave single precision where activations are of higher degree.
+CASES = [(name, dtype) for name in NETWORKS for dtype in (np.float64, np.float32)]
+CASES = [(name, dtype) for name, dtype in CASES if dtype == np.float64 or not name.startswith("of degree")]
+
+
+@pytest.mark.parametrize(("name", "dtype"), CASES)
+@pytest.mark.parametrize("bias_std", [0.0, 0.01, 1.0])
+def test_deep_kernels_keep_their_digits(name, bias_std, dtype):
+    """Few points take the careful way, many points blocks; 8 ulp a layer."""
+    mlp = NETWORKS[name]
+    own = {symbol.name: 0.01 for symbol in mlp.parameters if symbol.name not in ("sigma_w", "sigma_b")}
+    X, pairs = pairs_of_points()
+    X = X.astype(dtype)
+    many = np.concatenate([X, np.random.default_rng(1).normal(size=(60, 3)).astype(dtype)])
+    exact = mlp.numeric(1.3, bias_std, "mpmath", **own)
+    for backend, array in (("numpy", np.array), ("torch", torch.tensor)):
+        geo = mlp.numeric(1.3, bias_std, backend, **own)
+        for rows in (X, many):
+            start = 25 * (len(rows) > len(X)) + 50 * (backend == "torch")  # other pairs for each of the four
+            found = worst(geo, exact, X, array(rows), pairs[start : start + 15])
+            assert found <= 8 * len(mlp.with_weights), (backend, len(rows))
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.3])
+def test_relu_against_the_recursion_of_its_angle(bias):
+    """Cho & Saul's recursion, written out at 50 digits, at every pair of 70 points in the plane."""
+    depth = 4
+    X = np.random.default_rng(2).normal(size=(70, 2))
+    X[1::2] = X[::2] * 2 + 1e-9 * X[1::2]
+    gram = infgeo.MLP("relu", depth=depth).numeric(1.3, bias).ntk(X)
+    with mpmath.workdps(50):
+        w, b = mpmath.mpf(1.3) ** 2, mpmath.mpf(bias) ** 2
+        for i in range(0, 70, 7):
+            for j in range(max(0, i - 1), 70, 5):
+                x, y = ([mpmath.mpf(value) for value in X[n]] for n in (i, j))
+                p, q, c = b + w * mpmath.fdot(x, x), b + w * mpmath.fdot(y, y), b + w * mpmath.fdot(x, y)
+                D, norm = mpmath.mpf(0), mpmath.mpf(0)
+                for layer in range(depth):
+                    if layer:
+                        p, q, c, D = b + w * p, b + w * q, b + w * c, w * D
+                    rho = max(min(c / mpmath.sqrt(p * q), mpmath.mpf(1)), mpmath.mpf(-1))
+                    angle = mpmath.acos(rho)
+                    D = (1 - angle / mpmath.pi) / 2 * (c + D)
+                    c = mpmath.sqrt(p * q) * (mpmath.sin(angle) + (mpmath.pi - angle) * rho) / (2 * mpmath.pi)
+                    p, q = p / 2, q / 2
+                    norm = c + D
+                assert abs(gram[i, j] - norm) <= 8 * depth * EPS * mpmath.sqrt(gram[i, i] * gram[j, j])
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("layers", [["relu"], RESIDUAL, ["abs", "step"]], ids=["relu", "residual", "jump"])
+def test_distances_that_are_angles_alone(layers, backend):
+    """After a normalisation without epsilon, or a jump, distances of nearly parallel points are relatively accurate."""
+    mlp = infgeo.MLP([*layers, LAYERS.RMSNorm(0)])
+    geo, exact = (mlp.numeric(1.0, 0.0, kind) for kind in (backend, "mpmath"))
+    X = np.array([[r * np.cos(t), r * np.sin(t)] for t in (0.3, 0.3 + 1e-9, 0.3 + 1e-5, 0.4) for r in (0.1, 3.0)])
+    found = np.asarray(geo.kernel_distance(torch.tensor(X) if backend == "torch" else X))
+    with mpmath.workdps(50):
+        for i in range(2, len(X)):
+            for j in range(i - i % 2):
+                truth = exact.kernel_distance([list(X[i])], [list(X[j])])[0, 0]
+                assert abs(found[i, j] / truth - 1) <= 16 * len(mlp.with_weights) * EPS
+
+
+def law_of(mlp):
+    namespace = {"__name__": "emitted"}
+    exec(module_source(mlp, "numpy"), namespace)
+    return namespace["_LAWS"][0]
+
+
+def test_bends_are_those_of_the_derivatives_kernel():
+    """E[phi'(u) phi'(v)] = m0 (1 - bend t) for activations of degree 1; the others have no bend."""
+    for phi in ("relu", "leaky_relu", "abs", "identity", Max(z, 0) + z / 3, 2 * Abs(z) - z):
+        mlp = infgeo.MLP(phi)
+        own = [0.25 for symbol in mlp.parameters if symbol.name not in ("sigma_w", "sigma_b")]
+        law = law_of(mlp)
+        for t in (0.0, 0.1, 1.5, 3.0):
+            given = [np.array(part) for part in (2.0, 0.5, np.cos(t), np.sin(t) ** 2)]
+            m0 = law.derivative_moment(given[0], *own)
+            assert law.derivative_kernel(*given, *own) == pytest.approx(m0 * (1 - law.bend(*own) * t), rel=1e-14)
+    for phi in ("erf", "rectified_square", "step", z + Max(z, 0) ** 2):
+        assert law_of(infgeo.MLP(phi)).bend is None
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 6])
+def test_many_blocks_of_deep_networks(dimension):
+    """Rectangles, threads, mirror images: against the same pairs with all care; on a line all points are parallel."""
+    rng = np.random.default_rng(3)
+    X, Y = rng.normal(size=(500, dimension)), rng.normal(size=(230, dimension))
+    for mlp in (NETWORKS["relu, 3 layers"], NETWORKS["residual"], NETWORKS["normalised"]):
+        own = {symbol.name: 0.25 for symbol in mlp.parameters if symbol.name not in ("sigma_w", "sigma_b")}
+        geo = mlp.numeric(1.2, 0.0, **own)
+        whole, kernel, part = geo.ntk(X, threads=2), geo.kernel(X), geo.ntk(X, Y)
+        norms = np.sqrt(np.outer(geo.ntk_diag(X), geo.ntk_diag(X)))
+        assert (whole == whole.T).all()
+        assert (whole.diagonal() == geo.ntk_diag(X)).all()
+        both = geo.kernel_and_ntk(X)
+        assert (np.abs(both[0] - kernel) <= 64 * EPS * norms).all()
+        assert (np.abs(both[1] - whole) <= 64 * EPS * norms).all()
+        for i in (0, 211, 499):
+            row = geo.ntk(X[i : i + 1], X)[0]
+            assert (np.abs(whole[i] - row) <= 64 * EPS * norms[i]).all()
+            row = geo.ntk(X[i : i + 1], Y)[0]
+            assert (np.abs(part[i] - row) <= 64 * EPS * np.sqrt(geo.ntk_diag(X[i]) * geo.ntk_diag(Y))).all()
