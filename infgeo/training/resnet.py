@@ -46,7 +46,7 @@ class ResidualBlock(nn.Module):
         return self.activation2(self.norm2(self.conv2(inside)) + self.shortcut(x))
 
 
-class ResNet(nn.Sequential):
+class ResNet(nn.Module):
     """A residual network: stem, stages of residual blocks, average over positions, and a linear readout.
 
     Modules by name, for `pullback(model, x, layer=...)` and trackers: "stem", "stage1", "stage2", ... and their blocks
@@ -63,10 +63,9 @@ class ResNet(nn.Sequential):
         classes: int | None,
     ) -> None:
         """Make `blocks[i]` blocks of `widths[i]` channels in stage i; each stage but the first halves the image."""
-        stem = nn.Sequential(
-            OrderedDict(conv=_convolution(in_channels, widths[0], 3, 1), norm=_norm(widths[0]), activation=activation())
-        )
-        parts: OrderedDict[str, nn.Module] = OrderedDict(stem=stem)
+        super().__init__()
+        stem = OrderedDict(conv=_convolution(in_channels, widths[0], 3, 1), norm=_norm(widths[0]))
+        self.stem = nn.Sequential(OrderedDict[str, nn.Module](stem, activation=activation()))
         channels = widths[0]
         for stage, (count, width) in enumerate(zip(blocks, widths, strict=True)):
             stage_blocks = []
@@ -74,11 +73,10 @@ class ResNet(nn.Sequential):
                 stride = 2 if stage > 0 and block == 0 else 1
                 stage_blocks.append(ResidualBlock(channels, width, stride, activation))
                 channels = width
-            parts[f"stage{stage + 1}"] = nn.Sequential(*stage_blocks)
-        parts["pool"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            self.add_module(f"stage{stage + 1}", nn.Sequential(*stage_blocks))
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         if classes is not None:
-            parts["readout"] = nn.Linear(channels, classes, dtype=torch.float32)
-        super().__init__(parts)
+            self.readout = nn.Linear(channels, classes, dtype=torch.float32)
         self.in_channels, self.width, self.classes = in_channels, channels, classes
 
     @property
@@ -103,7 +101,9 @@ class ResNet(nn.Sequential):
                 f"images (B, {self.in_channels}, height, width), and input_shape=({self.in_channels}, height, width) "
                 "to pullback"
             )
-        return super().forward(x)
+        for part in self.children():  # in the order of the names above
+            x = part(x)
+        return x
 
 
 def resnet34(
