@@ -79,7 +79,7 @@ def reproduce(
     chosen = SETTINGS[name, scale] if settings is None else settings
     style.require_matplotlib()
     module = importlib.import_module(figure.module)
-    _check_device(device)
+    device = _checked_device(device)
     folder = make_folder(out)
     stem = f"{name}-{scale}"
     workers = _workers(jobs, device, len(wanted))
@@ -123,15 +123,13 @@ def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     return wanted
 
 
-def _check_device(device: str) -> None:
-    import torch
+def _checked_device(device: str) -> str:
+    from infgeo.finite.inputs import checked_device
 
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0][:80]
-        known = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
-        raise InvalidInput(f"there is no device {device!r} here ({reason}); pass one of {', '.join(known)}") from None
+    name = checked_device(device)
+    if name == "meta":
+        raise InvalidInput("device is 'meta', which holds no numbers; pass cpu or cuda")
+    return name
 
 
 def _workers(jobs: int | None, device: str, seeds: int) -> int:
