@@ -2,9 +2,9 @@
 
 What is measured is the paper's claim in both parts. Symmetry: the share of the variance of log √det g that |x| alone
 explains, 1 at infinite width, and the standard deviation of the rest, 0 at infinite width, before and after training.
-(Within the unit square the law of infinite width hardly varies, so that at width 250 the share is far from 1 before
-training, too; the rest is the telling number.) Magnification: log √det g against the distance to the decision boundary
-of the trained network and against its predictive entropy, at equal |x|, before and after training.
+Random networks fluctuate as 1/√n: at width 250 the share is near 1 before training, at width 8 it is not, and the rest
+is the telling number. Magnification: log √det g against the distance to the decision boundary of the trained network
+and against its predictive entropy, at equal |x|, before and after training.
 
 Source: arXiv 2301.11375, section 4 and appendix on experiments. Figure 1 is the sinusoid with [2, 250, 2]; the deep
 network [2, 8, 8, 8, 2] is shown layer by layer in the appendix. Architectures, learning rates, numbers of epochs and
@@ -179,7 +179,12 @@ def layer_claims(where: str, layers: Sequence[Mapping[str, Any]]) -> list[Claim]
             measured(f"{where}{key} change", f"{where}{words}: change by training", gain, direction),
         ]
 
+    law_r2 = "R² of log √det g with the law of infinite width (offset free)"
     return [
+        *(
+            measured(f"{where}law {when}", f"{where}{law_r2}, {words}", [s["agreement_with_law"][at] for s in layers])
+            for at, when, words in ((0, "before", "before training"), (1, "after", "after"))
+        ),
         *symmetry_claim("share", "share of Var(log √det g) that |x| explains", -1),
         *symmetry_claim("rest", "decades of log₁₀ √det g that |x| does not explain", 1),
         *magnification_claims(where, layers),
@@ -189,8 +194,9 @@ def layer_claims(where: str, layers: Sequence[Mapping[str, Any]]) -> list[Claim]
 def notes(settings: Panels) -> list[str]:
     """Return what a reader must know beside the numbers."""
     return [
+        "At infinite width |x| explains all of log √det g: the share is 1 and the rest 0.",
         "Measures of magnification are at equal |x|; the boundary is that of the trained network, also for the numbers "
-        "before training. The band holds the tenth of the grid that is nearest to the boundary."
+        "before training. The band holds the tenth of the grid that is nearest to the boundary.",
     ]
 
 

@@ -58,7 +58,9 @@ def test_a_ridge_along_the_boundary_is_found_as_magnification():
     assert found["after"]["band"]["p_at_equal_radius"] < 0.05
     assert found["share"][0] > 0.999 and found["share"][1] < 0.5
     seeds = [found] * 5
-    verdicts = {claim.name: claim.verdict for claim in planar.layer_claims("", seeds)}
+    claims = {claim.name: claim for claim in planar.layer_claims("", seeds)}
+    assert claims["law before"].estimate == pytest.approx(1) and claims["law after"].estimate < 0.5
+    verdicts = {name: claim.verdict for name, claim in claims.items()}
     assert verdicts["share change"] == verdicts["band change"] == verdicts["distance after"] == "holds"
 
 
