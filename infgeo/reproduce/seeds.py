@@ -10,11 +10,13 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from infgeo import __version__
+from infgeo.errors import InfgeoError
 from infgeo.reproduce.record import SeedResult, load_seed, plain, save_seed
 
 # Set in worker processes: whether the parent has asked them to stop. Training looks at it after every step.
@@ -126,6 +128,11 @@ def _in_processes(
             finished(result)
     except (Stopped, KeyboardInterrupt):
         pass
+    except BrokenProcessPool:
+        raise InfgeoError(
+            f"a worker process died (out of memory?) after {len(done)} of {len(seeds)} seeds; these are kept, and the "
+            "same call goes on with the others: pass fewer jobs"
+        ) from None
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)

@@ -1,13 +1,15 @@
 import json
 import os
 import sys
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from infgeo.cli import main
-from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.errors import InfgeoError, InvalidInput, MissingExtra
 from infgeo.reproduce import FIGURES, reproduce, run, seeds
 from infgeo.reproduce.registry import SCALES
 from infgeo.reproduce.settings import SETTINGS, CubeRoots
@@ -109,6 +111,24 @@ def test_an_interrupt_before_any_seed_writes_nothing(tmp_path, monkeypatch, caps
     monkeypatch.setattr(seeds, "_stop", StopsAfter(2))
     assert main(["reproduce", "fig1", "--seeds", "0", "--out", str(tmp_path / "again")]) == 130
     assert capsys.readouterr().err == "infgeo: interrupted before a seed was finished; the same command goes on\n"
+
+
+def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):
+    class Pool:
+        def __init__(self, *_, **__):
+            pass
+
+        def submit(self, *_):
+            future = Future()
+            future.set_exception(BrokenProcessPool())
+            return future
+
+        def shutdown(self, **_):
+            pass
+
+    monkeypatch.setattr(seeds, "ProcessPoolExecutor", Pool)
+    with pytest.raises(InfgeoError, match=r"died .* after 0 of 2 seeds.*fewer jobs"):
+        reproduce("fig1", seeds=(0, 1), out=tmp_path, jobs=2, settings=PLANAR)
 
 
 @pytest.mark.parametrize(
