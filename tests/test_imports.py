@@ -51,6 +51,10 @@ def test_optional_and_heavy_libraries_are_not_needed_to_derive(name):
     loaded_by(f"import sys; sys.modules[{name!r}] = None\nimport infgeo\nassert infgeo.MLP('erf').metric.ricci_scalar")
 
 
+def test_the_list_of_figures_loads_no_array_library():
+    assert not loaded_by("import infgeo.reproduce; infgeo.reproduce.listing()") & {"matplotlib", "numpy", "torch"}
+
+
 def test_declared_directions_of_import_hold():
     command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     completed = subprocess.run(
