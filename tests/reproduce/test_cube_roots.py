@@ -5,7 +5,7 @@ import pytest
 import sympy
 
 import infgeo
-from infgeo.reproduce import cube_roots, style
+from infgeo.reproduce import cube_roots
 from infgeo.reproduce.settings import CubeRoots
 
 POINTS = [("3/10", "-1/5"), ("-7/5", "9/10"), ("11/10", "17/10"), ("0", "0"), ("2", "-5/2")]
@@ -74,4 +74,4 @@ def test_the_picture_has_shared_scales_and_symmetric_colours(results):
     volume, ricci = [[a.collections[0] for a in figure.axes[row : row + 2]] for row in (0, 2)]
     assert volume[0].get_clim() == volume[1].get_clim()
     assert ricci[0].get_clim() == ricci[1].get_clim() and sum(ricci[0].get_clim()) == 0
-    assert set(style.rendered(figure)) == {"png", "pdf"}
+    figure.draw_without_rendering()

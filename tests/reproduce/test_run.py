@@ -169,7 +169,7 @@ def test_the_list_says_what_each_figure_shows(capsys):
     assert out.count("source") == out.count("shows") == len(FIGURES)
 
 
-def test_the_command_prints_claims_and_files(tmp_path, capsys, monkeypatch):
+def test_the_command_prints_claims_and_files(tmp_path, capsys, monkeypatch, undrawn):
     monkeypatch.setitem(run.SETTINGS, ("figD1", "small"), CubeRoots(points=9))
     assert main(["reproduce", "figD1", "--out", str(tmp_path)]) == 0
     captured = capsys.readouterr()
