@@ -286,7 +286,8 @@ def notes(settings: ImageRows) -> list[str]:
     """Return what a reader must know beside the numbers."""
     said = [
         "The boundary is that of the trained network, also for the numbers before training; numbers of a seed are "
-        "means over its slices that have a boundary. The band holds the tenth of the points that is nearest to it."
+        "means over its slices that have a boundary. The band holds the tenth of the points that is nearest to it.",
+        "Between two images the volume of a random network is not even, either: what training did is the change.",
     ]
     if any(row.data == "digits" for row in settings.rows):
         said.append("Scikit-learn's 8 × 8 digits stand in for the data of the paper.")
