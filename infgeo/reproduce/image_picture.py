@@ -162,7 +162,10 @@ def _plane(figure: Any, row: Images, names: Sequence[str], result: SeedResult) -
 
 
 def _name_regions(axes: Any, points: np.ndarray, logits: np.ndarray) -> None:
-    """Write each predicted class at the point where it is surest."""
+    """Write each predicted class at the point where it is surest, away from the edge."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    inside = (np.abs(points - (low + high) / 2) < 0.44 * (high - low)).all(axis=1)
+    points, logits = points[inside], logits[inside]
     winner = logits.argmax(axis=1)
     top = np.sort(logits, axis=1)
     margin = top[:, -1] - top[:, -2]
