@@ -127,14 +127,15 @@ def _ratio(a: Any, b: Any) -> Any:
 def _pair(x: Sequence[Any], y: Sequence[Any]) -> SimpleNamespace:
     """Return the state (p, q, c, omega, delta, Delta) of two points: of the inputs themselves."""
     differences = [a - b for a, b in zip(x, y, strict=True)]
-    s, distance, along = _sum_squares(x), _sum_squares(differences), mpmath.fdot(x, differences)
+    p, q, distance = _sum_squares(x), _sum_squares(y), _sum_squares(differences)
+    along = mpmath.fdot(x if p <= q else y, differences)  # of the longer one both terms of Delta may be much larger
     return SimpleNamespace(
-        p=s,
-        q=_sum_squares(y),
+        p=p,
+        q=q,
         c=mpmath.fdot(x, y),
         omega=mpmath.fdot(differences, [a + b for a, b in zip(x, y, strict=True)]),
         delta=distance,
-        Delta=_positive(s * distance - along**2),
+        Delta=_positive(min(p, q) * distance - along**2),
     )
 
 
