@@ -70,6 +70,10 @@ def test_adapters_load_their_library_alone():
     assert not loaded_by("import infgeo.adapters.sklearn") & {"gpytorch", "torch"}
 
 
+def test_training_needs_no_extra():
+    assert not loaded_by("import infgeo.training") & {"kornia", "matplotlib", "sklearn"}
+
+
 @pytest.mark.parametrize(("module", "name"), [("sklearn", "sklearn"), ("gpytorch", "gpytorch")])
 def test_a_missing_library_is_named_with_its_remedy(module, name):
     loaded_by(

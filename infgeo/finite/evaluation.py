@@ -2,7 +2,7 @@
 
 Torch has fused kernels without derivative rules (attention), and rules whose own derivative is wrong: forward over
 forward through `layer_norm` and `instance_norm` loses a term without an error (pytorch issues 196700, 198017). While
-`derivable()` is entered, attention runs by its plain formula and these norms by theirs, in torch operations.
+`derivable()` is entered, attention runs by its plain formula and norms by theirs, in torch operations.
 """
 
 from __future__ import annotations
@@ -57,7 +57,28 @@ def _instance_norm(
     return y if bias is None else y + bias.reshape(shape)
 
 
+def _batch_norm(
+    input: torch.Tensor,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> torch.Tensor:
+    if training or running_mean is None or running_var is None:
+        return nn.functional.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    # one product and one sum with the input: torch's own derivative also sums over positions, for the parameters
+    scale = torch.rsqrt(running_var + eps)
+    scale = scale if weight is None else scale * weight
+    shift = -running_mean * scale if bias is None else bias - running_mean * scale
+    shape = (1, -1) + (1,) * (input.ndim - 2)
+    return input * scale.reshape(shape) + shift.reshape(shape)
+
+
 _PLAIN: dict[Any, Callable[..., torch.Tensor]] = {
+    nn.functional.batch_norm: _batch_norm,
     nn.functional.layer_norm: _layer_norm,
     torch.layer_norm: _layer_norm,
     nn.functional.instance_norm: _instance_norm,
@@ -65,7 +86,7 @@ _PLAIN: dict[Any, Callable[..., torch.Tensor]] = {
 
 
 class _PlainNorms(TorchFunctionMode):
-    """Write norms in operations whose second derivatives are right."""
+    """Write norms in operations whose derivatives are right, and cheap along many directions."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _PLAIN.get(func, func)(*args, **(kwargs or {}))

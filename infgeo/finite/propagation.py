@@ -16,6 +16,7 @@ from infgeo.finite.local import LocalGeometry, concatenate, gauss_equation
 from infgeo.finite.network import SampledNetwork
 from infgeo.finite.stack import Stack, as_stack
 
+_FASTEST_ARRAY = 2**23  # bytes of the largest array of the passes that are made at once, on a CPU
 # What a block of points is turned into, from J (P, n, d) and H (P, n, d, d).
 Reduction = Callable[[torch.Tensor, torch.Tensor | None], Any]
 
@@ -98,6 +99,10 @@ def reduce_general(
         outer = 2 if second else 1  # a value and its slope
         left = max(memory_budget - derivatives, memory_budget // 4)  # J and H alone may exceed the budget
         chunk = max(1, left // (3 * itemsize * largest * outer))
+    if not second and not x.is_cuda:  # larger arrays leave the cache and cost fresh pages: slower on every CPU
+        passes = max(1, _FASTEST_ARRAY // (itemsize * largest))
+        size = min(size, passes // directions)
+        chunk = chunk if size > 0 else min(chunk or passes, passes)
     with feature_map.ready() as f:
         load_forward_mode()
         used = way or choose(f, x[:1], second)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
@@ -59,3 +60,36 @@ def activation_module(
         return _MODULES[name]()
     function = torch_activation(entry.expr, entry.symbol, tuple(sorted(values.items())))
     return ElementwiseActivation(function, factor, name if name in NATIVE else "")
+
+
+def activation_factory(activation: object, parameters: Mapping[str, float] | None = None) -> Callable[[], nn.Module]:
+    """Return a function that makes a module of `activation`, a new one for each place in a network.
+
+    Args:
+        activation: what `activation_module` takes, or a torch module (copied for each place), or a class of modules or
+            another function without arguments that makes one.
+        parameters: values of the activation's own symbols, by name.
+
+    Raises:
+        InvalidInput: as `activation_module` does, and for a function that makes no module.
+
+    >>> activation_factory(nn.Softplus)()
+    Softplus(beta=1.0, threshold=20.0)
+    """
+    if not callable(activation) or hasattr(activation, "free_symbols"):  # SymPy expressions can be called, too
+        module = activation_module(activation, parameters=parameters)
+        return lambda: copy.deepcopy(module)
+    if parameters:
+        raise InvalidInput(f"parameters are given for {activation!r}, which has its own; drop them")
+    if isinstance(activation, nn.Module):
+        return lambda: copy.deepcopy(activation)
+    return lambda: _made_by(activation)
+
+
+def _made_by(factory: Callable[[], object]) -> nn.Module:
+    module = factory()
+    if not isinstance(module, nn.Module):
+        raise InvalidInput(
+            f"activation() returned {type(module).__name__}; pass a name, a torch module, or a function that makes one"
+        )
+    return module

@@ -1,0 +1,174 @@
+"""Two random views of each image, by augmentations from kornia (the optional extra "ssl")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.finite.inputs import seed_integer
+
+_ROUNDING = 1e-4  # of data that were normalised in float32, in units of the range
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How a view is drawn from an image with values in [0, 1]; a step with value 0 or None is left out.
+
+    Args:
+        crop: least and largest share of the image's area that a random crop keeps, before it is resized to the image's
+            shape.
+        padding: pixels of 0 around the image before a part of the image's shape is cut out at random.
+        flip: probability of a mirror image.
+        jitter: largest relative change of brightness, contrast and saturation, and largest shift of the hue (in turns);
+            for colour images.
+        jitter_probability: probability of these changes.
+        grey: probability of a grey image; for colour images.
+        degrees: largest rotation.
+        shift: largest shift, as a share of the image's side; what comes in is 0.
+        zoom: least and largest scale.
+        shear: largest shear, in degrees.
+        contrast: largest relative change of the contrast, for grey images.
+        noise: standard deviation of Gaussian noise on each pixel.
+    """
+
+    crop: tuple[float, float] | None = None
+    padding: int = 0
+    flip: float = 0.0
+    jitter: tuple[float, float, float, float] | None = None
+    jitter_probability: float = 0.8
+    grey: float = 0.0
+    degrees: float = 0.0
+    shift: float = 0.0
+    zoom: tuple[float, float] = (1.0, 1.0)
+    shear: float = 0.0
+    contrast: float = 0.0
+    noise: float = 0.0
+
+
+# SimCLR's (Chen et al. 2020, appendix B.9 on CIFAR-10: no blur), with crops of at least a fifth of the image.
+COLOUR_32 = Augmentation(crop=(0.2, 1.0), flip=0.5, jitter=(0.4, 0.4, 0.4, 0.1), grey=0.2)
+# Digits of 8 × 8 pixels: a mirror image is another digit or none, and a crop cuts off strokes.
+GREY_8 = Augmentation(degrees=12.0, shift=0.1, zoom=(0.85, 1.15), shear=8.0, contrast=0.3, noise=0.05)
+
+
+# What CIFAR-10 is trained with: shifts of up to 4 pixels, and mirror images.
+CIFAR_CROPS = Augmentation(padding=4, flip=0.5)
+
+
+@dataclass(frozen=True)
+class RandomView:
+    """Draws a view of each image of a batch: for `Recipe(augmentation=...)`.
+
+    Args:
+        augmentation: `COLOUR_32`, `GREY_8`, or one's own.
+        mean: what was subtracted from each channel of the images (`Task.mean`), None where nothing was.
+        std: what each channel was divided by.
+    """
+
+    augmentation: Augmentation
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __call__(self, images: torch.Tensor, seed: int | None = None) -> torch.Tensor:
+        """Return a view of each of the images (N, C, H, W), normalised as these are.
+
+        Random numbers are those of torch's global generators, or with a seed those that belong to it: the global state
+        is then left as it is.
+
+        Raises:
+            InvalidInput: for images that are not in [0, 1] once mean and std are taken back, or of a wrong shape.
+            MissingExtra: where kornia is not installed.
+        """
+        _refuse_shape(images)
+        offset, scale = (self._channels(v, images, n) for v, n in ((self.mean, 0.0), (self.std, 1.0)))
+        plain = images.detach() * scale + offset
+        low, high = (float(plain.min()), float(plain.max())) if plain.numel() else (0.0, 1.0)
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+            raise InvalidInput(
+                f"images have values from {low:.4g} to {high:.4g} once mean = {self.mean} and std = {self.std} are "
+                "taken back; views are drawn of values in [0, 1]: pass the mean and std of the data's normalisation"
+            )
+        pipeline = _pipeline(self.augmentation, tuple(images.shape[1:]))
+        with torch.no_grad(), _seeded(images.device, seed):
+            view = pipeline(plain.clamp(0.0, 1.0))
+        return (view - offset) / scale
+
+    @staticmethod
+    def _channels(values: tuple[float, ...] | None, images: torch.Tensor, default: float) -> torch.Tensor:
+        channels = (default,) * images.shape[1] if values is None else values
+        if len(channels) != images.shape[1]:
+            raise InvalidInput(f"mean or std has {len(channels)} channel(s) and the images have {images.shape[1]}")
+        return images.new_tensor(channels)[:, None, None]
+
+
+@dataclass(frozen=True)
+class TwoViews:
+    """Draws two views of each image of a batch; arguments as for `RandomView`."""
+
+    augmentation: Augmentation
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __call__(self, images: torch.Tensor, seed: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return two views of images (N, C, H, W); random numbers and errors as for `RandomView`."""
+        _refuse_shape(images)
+        draw = RandomView(self.augmentation, self.mean, self.std)
+        first, second = draw(torch.cat([images, images]), seed).chunk(2)
+        return first, second
+
+
+def _refuse_shape(images: torch.Tensor) -> None:
+    if images.ndim != 4:
+        raise InvalidInput(f"images have shape {tuple(images.shape)}; pass (N, channels, height, width)")
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int | None) -> Iterator[None]:
+    """Set torch's generators of the CPU and of `device` meanwhile; with None leave them as they are."""
+    if seed is None:
+        yield
+        return
+    number = seed_integer(seed, 32)
+    index = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=index):
+        torch.default_generator.manual_seed(number)
+        for i in index:
+            torch.cuda.default_generators[i].manual_seed(number)
+        yield
+
+
+@lru_cache(maxsize=8)
+def _pipeline(a: Augmentation, shape: tuple[int, int, int]) -> Any:
+    """Return kornia's module for images (C, H, W)."""
+    try:
+        import kornia.augmentation as kornia
+    except ImportError:
+        raise MissingExtra("drawing views of images", "ssl") from None
+    colour = shape[0] == 3
+    if not colour and (a.jitter is not None or a.grey):
+        raise InvalidInput(f"jitter and grey are for images of 3 channels, and these have {shape[0]}; leave them out")
+    steps: list[Any] = []
+    if a.crop is not None:
+        steps.append(kornia.RandomResizedCrop(shape[1:], scale=a.crop))
+    if a.padding:
+        steps.append(kornia.RandomCrop(shape[1:], padding=a.padding))
+    if a.degrees or a.shift or a.shear or a.zoom != (1.0, 1.0):
+        shift, shear = (a.shift, a.shift) if a.shift else None, a.shear or None
+        steps.append(kornia.RandomAffine(a.degrees, shift, a.zoom, shear, p=1.0))
+    if a.flip:
+        steps.append(kornia.RandomHorizontalFlip(p=a.flip))
+    if a.jitter is not None:
+        steps.append(kornia.ColorJitter(*a.jitter, p=a.jitter_probability))
+    if a.grey:
+        steps.append(kornia.RandomGrayscale(p=a.grey))
+    if a.contrast:
+        steps.append(kornia.RandomContrast((1.0 - a.contrast, 1.0 + a.contrast), p=1.0))
+    if a.noise:
+        steps.append(kornia.RandomGaussianNoise(std=a.noise, p=1.0))
+    return torch.nn.Sequential(*steps)
