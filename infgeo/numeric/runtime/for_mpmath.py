@@ -147,6 +147,9 @@ def _gram(X: list, Y: list | None, layers: Sequence[Any], scalars: tuple, wanted
     result = mpmath.matrix(len(X), len(other))
     for i, x in enumerate(X):
         for j, y in enumerate(other):
+            if other is X and j < i:
+                result[i, j] = result[j, i]
+                continue
             if x == y:
                 result[i, j] = _diagonal_layers(layers, _sum_squares(x), scalars, tangent)
                 continue
@@ -162,7 +165,9 @@ def _distance(X: list, Y: list, layers: Sequence[Any], scalars: tuple, squared: 
     result = mpmath.matrix(len(X), len(Y))
     for i, x in enumerate(X):
         for j, y in enumerate(Y):
-            if x == y:
+            if Y is X and j < i:
+                result[i, j] = result[j, i]
+            if x == y or (Y is X and j < i):
                 continue
             with mpmath.workdps(mpmath.mp.dps + _lost_digits(x, y)):
                 features, _ = _pair_layers(layers, _pair(x, y), scalars, "distance")
