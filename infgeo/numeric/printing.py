@@ -256,7 +256,9 @@ def function_source(
         body = dropping(body, set(re.findall(r"\w+", " ".join(texts))))
     arguments = ", ".join(symbol.name for symbol in (*arrays, *scalars))
     lines = [f"def {name}({arguments}):", f'    """{doc}"""', *(f"    {line}" for line in body)]
-    return "\n".join([*lines, f"    return {', '.join(texts)}"])
+    # In many digits evaluations are expensive, and one point's functions share them.
+    head = ["@_remembered"] if backend.exact_numbers else []
+    return "\n".join([*head, *lines, f"    return {', '.join(texts)}"])
 
 
 def _depends(expr: Expr, names: set[str]) -> bool:

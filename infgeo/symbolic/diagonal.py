@@ -27,7 +27,7 @@ def gathered(expr: Expr) -> Expr:
 
     It is returned as it is where it is short, or divides by a sum of irrational parts.
     """
-    if not is_long(expr) and count_ops(expr, visual=False) <= LONG or I in distinct(expr):
+    if (not is_long(expr) and count_ops(expr, visual=False) <= LONG) or I in distinct(expr):
         return expr
     try:
         gathering = _Gathering(expr)

@@ -53,6 +53,7 @@ from infgeo.conventions import delta, omega
 from infgeo.conventions import p as P
 from infgeo.conventions import q as Q
 from infgeo.errors import NoClosedForm
+from infgeo.symbolic.graph import distinct, evaluated, symbols_of
 from infgeo.symbolic.kernel_forms import (
     Angle,
     Arctangent,
@@ -64,7 +65,6 @@ from infgeo.symbolic.kernel_forms import (
     reduced,
     split_angle,
 )
-from infgeo.symbolic.graph import distinct, evaluated, symbols_of
 from infgeo.symbolic.primitives import exp_difference, ratio, sin_minus_theta_cos, where_nonnegative
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import FACTOR_LIMIT, longer

@@ -1,7 +1,7 @@
 """Expressions as graphs: walks that visit each distinct subexpression once.
 
 Reduction by parts builds kernels in which the same few hundred subexpressions stand in each other over and over:
-that of z^9 erf(z) exp(-z^2/2) has 460 distinct ones and, written out, 80000 operations. SymPy's own walks see the latter.
+that of z^9 erf(z) exp(-z^2/2) has 460 distinct ones and, written out, 80000 operations, which SymPy's own walks visit.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def evaluated(expr: Expr, values: Mapping[Symbol, Any]) -> Any:
 
 
 def cse(exprs: Sequence[Expr], symbols: Iterator[Symbol]) -> tuple[list[tuple[Symbol, Expr]], list[Expr]]:
-    """Return `exprs` with common subexpressions named, as `sympy.cse` does with order="none"; of long ones in pieces."""
+    """Return `exprs` with common subexpressions named, as `sympy.cse` with order="none" does; long ones in pieces."""
     if not any(is_long(expr) for expr in exprs):
         return _cse(exprs, symbols)
     named, short = pieces(exprs)

@@ -63,6 +63,22 @@ def _scalar(name: str, value: Any) -> Any:
         raise InputError(f"{name} = {value!r} must be a number") from error
 
 
+def _remembered(function: Callable) -> Callable:
+    """Return a function of numbers that keeps its last values, at the precision they were asked for."""
+    known: dict[tuple, Any] = {}
+
+    def remembered(*arguments: Any) -> Any:
+        key = (mpmath.mp.prec, *arguments)
+        if key not in known:
+            if len(known) >= 4096:
+                known.clear()
+            known[key] = function(*arguments)
+        return known[key]
+
+    remembered.__doc__ = function.__doc__
+    return remembered
+
+
 def _rounded(function: Callable, x: Sequence[Any], arguments: tuple, _: bool | None) -> Any:
     return function(x, _sum_squares(x), arguments)
 
