@@ -55,6 +55,7 @@ from infgeo.symbolic.simplify import tidy
 HALF = Rational(1, 2)
 LARGEST_ORDER = 6  # to which a polynomial is looked at for a zero at v = 0
 TERMS = 20  # of power series
+MOST_ROOTS = 6
 SHORT = 60  # operations; longer polynomials stay in v
 
 
@@ -177,7 +178,10 @@ def _plain(expr: Expr) -> Expr:
 
 
 def _closed(expr: Expr) -> bool:
-    return expr.has(atan, atan2, erf, sin, cos) or not expr.has(v)
+    if expr.has(atan, atan2, erf, sin, cos) or not expr.has(v):
+        return True
+    # Sums over many determinants have no common denominator of any use.
+    return len({part.base for part in expr.atoms(Pow) if part.exp.is_Rational and part.exp.q == 2}) > MOST_ROOTS
 
 
 class _Named:
