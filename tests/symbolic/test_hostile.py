@@ -117,10 +117,16 @@ def test_activations_that_are_constant_but_at_0_have_no_metric():
 def test_maxima_of_multiples_of_z_have_a_kink_at_0_for_every_sign_of_the_factors():
     a = sp.Symbol("a", real=True)
     s_x, s_y, xy = infgeo.MLP("erf").kernel.symbols
-    for expr in (sp.Max(a * z, 0), sp.Max(z, a * z), sp.Min(a * z, -z) ** 2):
-        kernel = infgeo.MLP(expr, variable=z, weight_std=1, bias_std=0).kernel.expr
+    for function, first, second in ((sp.Max, a, 0), (sp.Max, 1, a), (sp.Min, a, -1)):
+        network = infgeo.MLP(function(first * z, second * z), variable=z, weight_std=1, bias_std=0)
+        kernel, sides = network.kernel.expr, network.activation.sides
         for value in (sp.Rational(-5, 2), sp.Rational(2, 3)):
-            known = infgeo.MLP(expr.subs(a, value), weight_std=1, bias_std=0).kernel.expr
+            low, high = sorted(sp.sympify(slope).subs(a, value) for slope in (first, second))
+            right, left = (high, low) if function is sp.Max else (low, high)
+            # Kernels do not tell phi(z) from phi(-z).
+            assert [side.subs({a: value, infgeo.conventions.z: 1}) for side in sides] == [left, right]
+            slopes = sp.Piecewise((right * z, z > 0), (left * z, True))
+            known = infgeo.MLP(slopes, weight_std=1, bias_std=0).kernel.expr
             at = {s_x: sp.Rational(7, 8), s_y: sp.Rational(3, 5), xy: sp.Rational(1, 4), a: value}
             assert abs((kernel - known).subs(at).evalf(30)) < sp.Float("1e-25")
 
