@@ -309,6 +309,11 @@ def _log(expr: Expr) -> Expr:
 
 def _finished(program: _Builder, state: _State) -> Program:
     let, eta = program.let, state.eta
+    if state.A == 0:
+        raise SingularMetric(
+            "the features do not depend on x: an activation of this network is constant on each side of 0 and has"
+            " no jump, so that its metric is 0; use one that varies"
+        )
     if eta == 0:
         raise SingularMetric(
             "the features do not depend on |x| (the input is normalised with epsilon = 0), so that the metric is"
