@@ -23,15 +23,17 @@ from sympy import (
     atan2,
     collect,
     expand,
-    preorder_traversal,
     simplify,
     sqrt,
 )
 
 from infgeo.conventions import Delta, c, p, q
+from infgeo.symbolic.graph import distinct, is_long
+from infgeo.symbolic.simplify import longer
 
 _P, _Q, _CHI = (Symbol(name, positive=True) for name in ("P", "Q", "chi"))
 _RHO = Symbol("rho", real=True)
+LONGEST = 60  # operations of a sum that is looked at: (p + e)(q + e) - c^2 with parameters in e
 
 
 def cosine_form(outputs: Sequence[Expr]) -> tuple[Expr, list[Expr]] | None:
@@ -40,9 +42,12 @@ def cosine_form(outputs: Sequence[Expr]) -> tuple[Expr, list[Expr]] | None:
     Arguments:
         outputs: expressions of p, q, c, Delta and parameters.
     """
-    if any(not isinstance(part, (atan, atan2)) for expr in outputs for part in expr.atoms(Function)):
+    if any(is_long(expr) for expr in outputs):
         return None
-    sums = {part for expr in outputs for part in preorder_traversal(expr) if isinstance(part, Add) and part.has(Delta)}
+    nodes = distinct(*outputs)
+    if any(isinstance(part, Function) and not isinstance(part, (atan, atan2)) for part in nodes):
+        return None
+    sums = [part for part in nodes if isinstance(part, Add) and not longer(part, LONGEST) and part.has(Delta)]
     squares: dict[Expr, Expr] = {}
     found: set[Expr] = set()
     for part in sums:

@@ -166,8 +166,7 @@ def _certificate_source(certificates: Sequence[Certificate]) -> str:
 @lru_cache(maxsize=64)
 def _emit(mlp: MLP, backend_name: str, complete: bool, certificates: tuple[Certificate, ...] = ()) -> str:
     backend = backend_named(backend_name)
-    notes: list[str] = []
-    formulas = [*laws(mlp, backend, notes), *radial(mlp, backend, notes)]
+    formulas, notes = _formulas(mlp, backend.name)
     sections = [_runtimes(backend.name), *formulas, *_public(mlp, backend)]
     end = ""
     if complete:
@@ -192,6 +191,14 @@ def _emit(mlp: MLP, backend_name: str, complete: bool, certificates: tuple[Certi
         if name not in uses:
             header = header.replace(line, "")
     return f"{header}\n__all__ = {list(PUBLIC)}\n\n\n{body}\n{end}"
+
+
+@lru_cache(maxsize=64)
+def _formulas(mlp: MLP, backend_name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the sources of the formulas, and notes about what there is none of."""
+    backend, notes = backend_named(backend_name), list[str]()
+    formulas = [*laws(mlp, backend, notes), *radial(mlp, backend, notes)]
+    return tuple(formulas), tuple(notes)
 
 
 def _reachable(source: str, roots: Iterable[str]) -> str:

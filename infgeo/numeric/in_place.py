@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from sympy import Add, Expr, Mul, Pow, Rational, Symbol, cse
+from sympy import Add, Expr, Mul, Pow, Rational, Symbol
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.numeric.printing import Backend, Printer
+from infgeo.symbolic.graph import cse
 
 _PREFIXES = {"numpy": "np", "torch": "torch"}
 # Functions of one argument that take `out`; others are printed as they are and take new memory.
@@ -66,7 +67,7 @@ class _Writer:
         self.backend, self.prefix = backend, _PREFIXES[backend.name]
         self.arrays, self.scalars = Printer(backend, scalar=False), Printer(backend, scalar=True)
         symbols = (Symbol(f"t{i}") for i in range(10**6))
-        self.shared, self.results = cse(outputs, symbols=symbols, order="none", list=True)
+        self.shared, self.results = cse(outputs, symbols)
         self.lines: list[str] = []
         self.free: list[str] = []
         self.count = 0

@@ -11,11 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sympy import Add, Expr, Mul, Rational, Symbol, cse
+from sympy import Add, Expr, Mul, Rational, Symbol
 from sympy.printing.pycode import MpmathPrinter, PythonCodePrinter
 
 from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.numeric.schedule import dropping, shared_powers
+from infgeo.symbolic.graph import cse
 from infgeo.symbolic.primitives import PRIMITIVES
 from infgeo.symbolic.program import Program
 
@@ -227,7 +228,7 @@ def function_source(
     outputs = list(program.outputs.values())
     taken = {symbol.name for symbol in program.inputs} | {symbol.name for symbol, _ in program.bindings}
     counter = (symbol for symbol in (Symbol(f"t{i}") for i in range(10**6)) if symbol.name not in taken)
-    shared, reduced = cse([*bound, *outputs], symbols=counter, order="none", list=True)
+    shared, reduced = cse([*bound, *outputs], counter)
     assignments = _ordered(shared, list(zip((symbol for symbol, _ in program.bindings), reduced, strict=False)))
     results = reduced[len(bound) :]
     array_names = {symbol.name for symbol in arrays}
@@ -255,7 +256,9 @@ def function_source(
         body = dropping(body, set(re.findall(r"\w+", " ".join(texts))))
     arguments = ", ".join(symbol.name for symbol in (*arrays, *scalars))
     lines = [f"def {name}({arguments}):", f'    """{doc}"""', *(f"    {line}" for line in body)]
-    return "\n".join([*lines, f"    return {', '.join(texts)}"])
+    # In many digits evaluations are expensive, and one point's functions share them.
+    head = ["@_remembered"] if backend.exact_numbers else []
+    return "\n".join([*head, *lines, f"    return {', '.join(texts)}"])
 
 
 def _depends(expr: Expr, names: set[str]) -> bool:

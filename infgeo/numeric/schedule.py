@@ -86,9 +86,12 @@ def dropping(lines: Sequence[str], kept: Iterable[str]) -> list[str]:
     """
     assigned = {line.split(" = ", 1)[0] for line in lines} - set(kept)
     last = {name: i for i, line in enumerate(lines) for name in _NAME.findall(line) if name in assigned}
+    dead: dict[int, list[str]] = {}
+    for name, i in last.items():
+        dead.setdefault(i, []).append(name)
     dropped: list[str] = []
     for i, line in enumerate(lines):
         dropped.append(line)
-        dead = sorted(name for name, use in last.items() if use == i)
-        dropped += [f"del {', '.join(dead)}"] * bool(dead)
+        if i in dead:
+            dropped.append(f"del {', '.join(sorted(dead[i]))}")
     return dropped

@@ -10,6 +10,7 @@ import mpmath
 
 from infgeo.errors import ExpectationDiverges, InfgeoError, MetricDoesNotExist
 from infgeo.symbolic.catalogue import get
+from infgeo.symbolic.simplify import longer
 
 if TYPE_CHECKING:
     from infgeo.symbolic.network import MLP
@@ -40,7 +41,8 @@ def closed_forms(mlp: MLP) -> str:
         forms |= {"A": mlp.metric.A, "B": mlp.metric.B, "R": mlp.metric.ricci_scalar}
     except InfgeoError:
         pass
-    lines = [f"    {name} = {form}" for name, form in forms.items() if len(str(form)) <= LONGEST]
+    short = {name: str(form) for name, form in forms.items() if not longer(form, LONGEST)}  # an operation is a letter
+    lines = [f"    {name} = {text}" for name, text in short.items() if len(text) <= LONGEST]
     if not lines:
         return ""
     return "\n".join(["Closed forms, with s = |x|^2, s_x = |x|^2, s_y = |y|^2, xy = x.y:", *lines, ""])

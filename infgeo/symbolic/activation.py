@@ -14,15 +14,18 @@ from functools import cached_property
 
 from sympy import (
     Abs,
+    Derivative,
     DiracDelta,
     Dummy,
     Expr,
     Heaviside,
     I,
+    Integral,
     Max,
     Min,
     Piecewise,
     Poly,
+    Pow,
     Symbol,
     cos,
     cosh,
@@ -32,6 +35,7 @@ from sympy import (
     expand,
     expand_complex,
     im,
+    log,
     oo,
     pi,
     sign,
@@ -180,8 +184,8 @@ class Activation:
     def sides(self) -> tuple[Expr, Expr]:
         """The expressions that the activation has on z < 0 and on z > 0."""
         positive = Dummy("z", positive=True)
-        right = self.expr.xreplace({conv.z: positive}).doit().xreplace({positive: conv.z})
-        left = self.expr.xreplace({conv.z: -positive}).doit().xreplace({positive: -conv.z})
+        right = _homogeneous(self.expr.xreplace({conv.z: positive}).doit(), positive).xreplace({positive: conv.z})
+        left = _homogeneous(self.expr.xreplace({conv.z: -positive}).doit(), positive).xreplace({positive: -conv.z})
         return left, right
 
     @cached_property
@@ -252,6 +256,20 @@ class Activation:
         return f"phi(z) = {self.expr}"
 
 
+def _homogeneous(expr: Expr, positive: Symbol) -> Expr:
+    """Return an expression in which Max(a z, b z), for z > 0, is (a + b + |a - b|) z / 2."""
+
+    def apart(part: Expr, sign_: int) -> Expr:
+        rates = [argument / positive for argument in part.args]
+        if len(rates) != 2 or any(rate.has(positive) for rate in rates):
+            return part
+        return positive * (rates[0] + rates[1] + sign_ * Abs(rates[0] - rates[1])) / 2
+
+    for function, sign_ in ((Max, 1), (Min, -1)):
+        expr = expr.replace(function, lambda *args, f=function, s=sign_: apart(f(*args), s))
+    return expr
+
+
 def _scale_free(factor: Factor) -> bool:
     return factor == FACTOR_ONE or factor == FACTOR_SIGN
 
@@ -296,6 +314,10 @@ def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
     for symbol in free - {variable}:
         check_parameter_name(symbol.name, f"activation {result}")
     result = result.xreplace({variable: conv.z})
+    if pending := result.atoms(Derivative, Integral):
+        raise InvalidInput(f"activation {result} contains {min(map(str, pending))}, not evaluated: call .doit() on it")
+    if not result.is_commutative:
+        raise InvalidInput(f"activation {result} contains symbols that do not commute: it must be a real function")
     if result.has(I):
         raise InvalidInput(f"activation {result} is complex: it must be real for real z")
     if result.has(DiracDelta):
@@ -339,6 +361,11 @@ def parse_terms(expr: Expr, name: str) -> tuple[Term, ...]:
     """Return `expr`, smooth on the half line it is given for, as a sum of terms (see the module's docstring)."""
     z = conv.z
     rewritten = expr.replace(erfc, lambda a: 1 - erf(a))
+    # 2^z is an exponential too.
+    rewritten = rewritten.replace(
+        lambda part: isinstance(part, Pow) and part.exp.has(z) and not part.base.has(z) and part.base.is_positive,
+        lambda part: exp(part.exp * log(part.base)),
+    )
     for function in (sin, cos, sinh, cosh):
         rewritten = rewritten.replace(function, lambda a, f=function: f(a).rewrite(exp))
     expanded = expand(rewritten, power_exp=False)

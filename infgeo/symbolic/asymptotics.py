@@ -38,6 +38,7 @@ from sympy import (
     sqrt,
     zoo,
 )
+from sympy.core.function import PoleError
 
 from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
@@ -187,7 +188,7 @@ def _expansion(m0: Expr, order: int) -> Expr:
         algebraic = Mul(*rest).replace(atan2, lambda y, x: atan(y / x)).subs(v, 1 / t**2)
         try:
             powers = expand(series(factor(algebraic), t, 0, order).removeO())
-        except (NotImplementedError, ValueError, TypeError) as error:
+        except (NotImplementedError, ValueError, TypeError, PoleError) as error:
             raise NoClosedForm(f"{summand} has no expansion at large variance") from error
         if powers.has(O) or not all(_is_power(term, t) for term in Add.make_args(powers)):
             raise NoClosedForm(f"{summand} has no expansion in powers at large variance")

@@ -12,6 +12,7 @@ from sympy import QQ, Add, Expr, I, Mul, Pow, Rational, count_ops, factor, sqrt
 from sympy.core.numbers import Integer
 
 from infgeo.conventions import variance as v
+from infgeo.symbolic.graph import distinct, is_long, symbols_of
 
 LONG = 120  # operations; shorter sums are tidied by factoring alone
 
@@ -26,7 +27,7 @@ def gathered(expr: Expr) -> Expr:
 
     It is returned as it is where it is short, or divides by a sum of irrational parts.
     """
-    if count_ops(expr, visual=False) <= LONG or expr.has(I):
+    if (not is_long(expr) and count_ops(expr, visual=False) <= LONG) or I in distinct(expr):
         return expr
     try:
         gathering = _Gathering(expr)
@@ -50,9 +51,15 @@ class _Gathering:
     """Arithmetic of sums over irrational parts with coefficients in the field of rational functions."""
 
     def __init__(self, expr: Expr) -> None:
-        self.field = QQ.frac_field(v, *sorted(expr.free_symbols - {v}, key=str))
+        self.field = QQ.frac_field(v, *sorted(symbols_of(expr) - {v}, key=str))
+        self.known: dict[Expr, _Sum] = {}
 
     def of(self, expr: Expr) -> _Sum:
+        if expr not in self.known:
+            self.known[expr] = self._gathered(expr)
+        return dict(self.known[expr])
+
+    def _gathered(self, expr: Expr) -> _Sum:
         if isinstance(expr, Add):
             total: _Sum = {}
             for part in expr.args:

@@ -17,6 +17,7 @@ carry, besides these corners, f = X11 - X22, g = X12 - X21 (0 if X is symmetric)
     root S       s = [s_X (1 + T_X/(2Q)) + (g_X^2 - f_X^2)/(2Q)] / T_S,  Q = S11 S22 + S12 S21
     1/X          s = [-s (A B/4 + (f^2 + g^2)/8) + T (f^2 - g^2)/8] / (X11 X22 X12 X21),  A = X11+X22, B = X12+X21
     log X        s = log1p(w / (X12 X21)),  w = X11 X22 - X12 X21 = (T s - f^2 + g^2)/4
+    sin X        s = 4 cos(T/4) sin(s/4) cos(f/2) - 4 sin(B/2) sin((f+g)/4) sin((f-g)/4)      (cos and sinh likewise)
     exp X        s = 2 (e^(A/2) - e^(B/2)) + (e^(X11/2) - e^(X22/2))^2 - (e^(X12/2) - e^(X21/2))^2,  A - B = s
     atan2(y, x)  s = arg(1 + w_Z/(Z12 Z21)) with Z = x + i y and w_Z as for log (no wrap while y12, y21 >= 0)
 
@@ -52,6 +53,7 @@ from infgeo.conventions import delta, omega
 from infgeo.conventions import p as P
 from infgeo.conventions import q as Q
 from infgeo.errors import NoClosedForm
+from infgeo.symbolic.graph import distinct, evaluated, symbols_of
 from infgeo.symbolic.kernel_forms import (
     Angle,
     Arctangent,
@@ -68,7 +70,7 @@ from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import FACTOR_LIMIT, longer
 
 _LARGE = 16  # (p + q)/h beyond which c theta_h is split off as pi c/2 + B_h - S: both forms lose < 1 digit there
-LONGEST = 10000  # operations of a kernel
+LONGEST = 3000  # distinct subexpressions of a kernel
 _APART = 32  # a plain difference of angles is used where it loses less than a factor of 32
 
 
@@ -101,7 +103,7 @@ def difference_program(kernel: sp.Expr) -> Program:
     powers, exp, log, expm1, log1p, sinh, cosh, sin, cos, atan2, Abs, sign, Max and `PRIMITIVES`.
 
     Arguments: `kernel`, an expression in p, q, c, Delta from +, *, integer and half-integer powers, log, exp, sinh,
-    cosh, atan2(y, x) with x >= 0, atan, asin and acos (other rational powers of a positive base are allowed).
+    cosh, sin, cos, atan2(y, x) with x >= 0, atan, asin and acos (other rational powers of a positive base are allowed).
     Domain: p, q >= 0, |c| <= sqrt(p q); omega, delta and Delta accurate. The relative error of Delta enters D^2 of erf
     multiplied by up to p (nearly radial displacements), of the step by 1/2: for p = b + w |x|^2, c = b + w x.y it is
     Delta = w^2 (|x|^2 |y|^2 - (x.y)^2) + b w |x - y|^2; do not take it from 4 Delta = delta (2(p+q) - delta) - omega^2.
@@ -110,15 +112,17 @@ def difference_program(kernel: sp.Expr) -> Program:
     Errors: NoClosedForm, naming the subexpression, where a rule is missing; evaluate the kernel directly then.
     """
     kernel = sp.sympify(kernel)
-    if kernel.has(sp.Float):
+    nodes = distinct(kernel)
+    if len(nodes) > LONGEST:
+        raise NoClosedForm(f"the kernel has more than {LONGEST} distinct subexpressions")
+    if any(node.is_Float for node in nodes):
         raise NoClosedForm(f"kernel {kernel} contains floating-point constants; give exact rationals (sympy.nsimplify)")
-    if longer(kernel, LONGEST):
-        raise NoClosedForm(f"the kernel has more than {LONGEST} operations")
     even = longer(kernel, FACTOR_LIMIT) and _even_at_a_point(kernel)
     kernel = normalise(kernel)
     builder = _Builder(kernel, even)
     large = kernel
-    for angle in sorted(kernel.atoms(Angle), key=sp.default_sort_key):
+    angles = [node for node in distinct(kernel) if isinstance(node, Angle)]
+    for angle in sorted(angles, key=sp.default_sort_key):
         if angle.args[0] == 0:
             kernel = split_angle(kernel, angle)
             large = split_angle(large, angle)
@@ -143,32 +147,33 @@ def difference_program(kernel: sp.Expr) -> Program:
 
 def _even_at_a_point(kernel: sp.Expr) -> bool:
     """Return whether a long kernel has the same value at c and -c to 40 digits at one point (expanding is slow)."""
-    symbols = sorted(kernel.free_symbols | {P, Q, C, DELTA}, key=lambda symbol: symbol.name)
-    at = {P: sp.Rational(7, 9), Q: sp.Rational(9, 11), C: sp.Rational(3, 8)}
-    at[DELTA] = at[P] * at[Q] - at[C] ** 2
-    values = [at.get(symbol, sp.Rational(5, 7 + i)) for i, symbol in enumerate(symbols)]
-    mirrored = [-value if symbol == C else value for symbol, value in zip(symbols, values, strict=True)]
-    function = sp.lambdify(symbols, kernel, "mpmath", cse=True)
+    free = symbols_of(kernel)
     with mpmath.workdps(50):
-        here, there = (function(*(mpmath.mpf(x.p) / x.q for x in point)) for point in (values, mirrored))
-        return bool(abs(here - there) <= mpmath.mpf(10) ** -40 * abs(here)) and kernel.has(C)
+        third = mpmath.mpf(1) / 3
+        own = sorted(free - {P, Q, C, DELTA}, key=lambda symbol: symbol.name)
+        at = {symbol: 2 * third + i * third / 8 for i, symbol in enumerate(own)} | {P: 7 * third / 3, Q: 8 * third / 3}
+        at |= {C: 9 * third / 8, DELTA: at[P] * at[Q] - (9 * third / 8) ** 2}
+        here, there = (evaluated(kernel, at | {C: c}) for c in (at[C], -at[C]))
+        return bool(abs(here - there) <= mpmath.mpf(10) ** -40 * abs(here)) and C in free
 
 
 class _Builder:
     """Turns an expression into its `_Square`, one binding per distinct operation."""
 
     def __init__(self, kernel: sp.Expr, even: bool) -> None:
-        names = {symbol.name for symbol in kernel.free_symbols}
+        nodes = distinct(kernel)
+        names = {node.name for node in nodes if node.is_Symbol}
         exclude = [sp.Symbol(name, real=True) for name in names]
         self._names = sp.numbered_symbols("t", real=True, exclude=exclude)
         self._bound: dict[sp.Expr, sp.Symbol] = {}
         self._squares: dict[sp.Expr, _Square] = {}
+        self._known_to_vary: dict[sp.Basic, bool] = dict.fromkeys((P, Q, C, DELTA), True)
         if not longer(kernel, FACTOR_LIMIT):
             reflected = kernel.subs(C, -C).replace(Angle, lambda h: -Angle(h))
             reflected = reflected.replace(Arctangent, lambda y, x: -Arctangent(-y, x))
             even = bool(sp.expand(kernel - reflected) == 0) and kernel.has(C)
         self.even = even
-        self.fragile = kernel.has(Arctangent)
+        self.fragile = any(isinstance(node, Arctangent) for node in nodes)
         self.c, self.delta = C, delta
         if self.even:
             self.c = self.let(sp.Abs(C))
@@ -197,6 +202,13 @@ class _Builder:
     def pack(self, *entries: sp.Expr) -> _Square:
         return _Square(*(self.let(sp.sympify(e)) for e in entries))
 
+    def varies(self, e: sp.Basic) -> bool:
+        """Return whether an expression depends on the points."""
+        if e not in self._known_to_vary:
+            named = isinstance(e, Angle | Psi | Bulge)
+            self._known_to_vary[e] = named or any([self.varies(part) for part in e.args])
+        return self._known_to_vary[e]
+
     def square(self, e: sp.Expr) -> _Square:
         """Return corners and differences of `e`."""
         if e not in self._squares:
@@ -205,7 +217,7 @@ class _Builder:
 
     def _rule(self, e: sp.Expr) -> _Square:
         zero = sp.S.Zero
-        if not e.free_symbols & {P, Q, C, DELTA} and not e.has(Angle, Psi, Bulge):
+        if not self.varies(e):
             return _Square(e, e, e, e, zero, zero, zero)
         if e == P:
             return _Square(P, Q, P, Q, omega, omega, zero)
@@ -229,6 +241,8 @@ class _Builder:
             return self._log(self.square(reduced(e.args[0])))
         if isinstance(e, sp.cosh | sp.sinh):
             return self._hyperbolic(e.func, self.square(e.args[0]))
+        if isinstance(e, sp.cos | sp.sin):
+            return self._circular(e.func, self.square(sp.expand(e.args[0])))
         if isinstance(e, Angle):
             return self._theta(e.args[0])
         if isinstance(e, Psi):
@@ -240,8 +254,8 @@ class _Builder:
         raise NoClosedForm(f"difference_program has no second-difference rule for {e}; evaluate the kernel directly")
 
     def _product(self, e: sp.Mul) -> _Square:
-        constant, rest = e.as_independent(P, Q, C, DELTA, Angle, Psi, Bulge, as_Add=False)
-        factors = list(sp.Mul.make_args(rest))
+        constant = sp.Mul(*(a for a in e.args if not self.varies(a)))
+        factors = [a for a in e.args if self.varies(a)]
         waves = [a for a in factors if isinstance(a, sp.cosh | sp.sinh)]
         exponents = [a for a in factors if isinstance(a, sp.exp)]
         if waves and exponents:
@@ -259,9 +273,10 @@ class _Builder:
                 rest_square = self.square(others)
                 result = wave if others == 1 else self._multiply(wave, rest_square)
                 return self._scale(constant, result)
-        powers = rest.atoms(sp.Pow)
-        divides = any(power.exp.is_negative and power.has(P, Q, C, DELTA) for power in powers)
-        self.fragile |= len(factors) > 1 and (divides or rest.has(Angle, Arctangent))
+        if not self.fragile and len(factors) > 1:
+            nodes = distinct(*factors)
+            divides = any(isinstance(a, sp.Pow) and a.exp.is_negative and self.varies(a) for a in nodes)
+            self.fragile = divides or any(isinstance(a, Angle | Arctangent) for a in nodes)
         result = self.square(factors[0])
         for factor in factors[1:]:
             result = self._multiply(result, self.square(factor))
@@ -355,6 +370,19 @@ class _Builder:
         g = 2 * derivative((x.x12 + x.x21) / 2) * sp.sinh(x.g / 2)
         s = 4 * derivative(x.total / 4) * sp.sinh(x.s / 4) * sp.cosh(x.f / 2)
         s += 4 * function((x.x12 + x.x21) / 2) * sp.sinh((x.f + x.g) / 4) * sp.sinh((x.f - x.g) / 4)
+        return self.pack(*values, f, g, s)
+
+    def _circular(self, function: type[sp.Function], x: _Square) -> _Square:
+        """Apply sin or cos; with F' its derivative, F(a) - F(b) = 2 F'((a+b)/2) sin((a-b)/2)."""
+
+        def slope(argument: sp.Expr) -> sp.Expr:
+            return sp.cos(argument) if function is sp.sin else -sp.sin(argument)
+
+        values = (function(v) for v in (x.x11, x.x22, x.x12, x.x21))
+        f = 2 * slope((x.x11 + x.x22) / 2) * sp.sin(x.f / 2)
+        g = 2 * slope((x.x12 + x.x21) / 2) * sp.sin(x.g / 2)
+        s = 4 * slope(x.total / 4) * sp.sin(x.s / 4) * sp.cos(x.f / 2)
+        s -= 4 * function((x.x12 + x.x21) / 2) * sp.sin((x.f + x.g) / 4) * sp.sin((x.f - x.g) / 4)
         return self.pack(*values, f, g, s)
 
     def _wave(self, wave: sp.Expr, exponent: sp.Expr) -> _Square | None:

@@ -20,9 +20,10 @@ from infgeo.errors import MetricDoesNotExist
 from infgeo.symbolic.activation import FACTOR_SIGN, Activation, Term, differentiate, real_part, squared
 from infgeo.symbolic.diagonal import gathered
 from infgeo.symbolic.expectation import expectation
+from infgeo.symbolic.graph import distinct, is_long, substituted
 from infgeo.symbolic.simplify import FACTOR_LIMIT, tidy
 
-EXPAND_LIMIT = 5000  # operations
+EXPAND_LIMIT = 1000  # operations
 _COINCIDENCE = {p: v, q: v, c: v, Delta: 0}
 
 
@@ -63,8 +64,10 @@ class Dual:
         """E[phi(u) phi(v)]."""
         # Products of high powers of sums, as those of (z + 1)^30 exp(-z^2), stay as they are, and so do quotients
         # that are longer written out.
+        quotients = any(isinstance(part, Pow) and part.exp.is_negative for part in distinct(self.value))
+        if quotients and is_long(self.value):
+            return self.value
         size = count_ops(self.value, visual=False)
-        quotients = any(part.exp.is_negative for part in self.value.atoms(Pow))
         if size > (FACTOR_LIMIT if quotients else EXPAND_LIMIT):
             return self.value
         written = tidy(expand(self.value))
@@ -132,7 +135,7 @@ def _diagonal(law: Dual) -> Expr:
     squares = squared(law.terms)
     if squares is None:
         # Not of the kernel in its printed form, which may be expanded.
-        return gathered(law.value.subs(_COINCIDENCE))
+        return gathered(substituted(law.value, _COINCIDENCE))
     return gathered(expectation(squares, (Term(Integer(1)),)).subs(_COINCIDENCE))
 
 

@@ -78,7 +78,7 @@ def expectation(left: Sequence[Term], right: Sequence[Term]) -> Expr:
 
     Raises NoClosedForm where a pair of terms leads outside the elementary functions.
     """
-    total: Expr = Integer(0)
+    parts: list[Expr] = []
     waves = Waves()
     for f in left:
         for g in right:
@@ -86,12 +86,13 @@ def expectation(left: Sequence[Term], right: Sequence[Term]) -> Expr:
             if waves.take(f, g):
                 continue
             try:
-                total += f.coefficient * g.coefficient * _integral(product)
+                parts.append(f.coefficient * g.coefficient * _integral(product))
             except NoClosedForm as error:
                 raise NoClosedForm(
                     f"the expectation of the terms {f.expr} of u and {g.expr} of v: {error};"
                     " numeric(..., method='quadrature') integrates it numerically"
                 ) from None
+    total = Add(*parts)
     if total.has(I):
         total = _real(total)
     return total + waves.total()

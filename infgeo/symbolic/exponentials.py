@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from sympy import Add, Expr, Integer, Mul, exp, expand
 
 from infgeo.conventions import Delta, c, p, q
+from infgeo.symbolic.graph import distinct, rebuilt
 from infgeo.symbolic.primitives import exp_difference
 from infgeo.symbolic.simplify import FACTOR_LIMIT, longer
 
@@ -17,26 +20,30 @@ def paired(expr: Expr) -> Expr:
         >>> paired((1 - exp(-2 * variance)) / 2)
         exp_difference(0, -2*v, 2*v)/2
     """
-    return expr.replace(lambda part: part.is_Add and part.has(exp), _paired_sum)
+    if not any(isinstance(part, exp) for part in distinct(expr)):
+        return expr
+    return rebuilt(expr, lambda part: _paired_sum(part) if part.is_Add and part.has(exp) else part)
 
 
 def _paired_sum(total: Expr) -> Expr:
     terms = [_split(term) for term in total.args]
+    written = [c if longer(c, FACTOR_LIMIT) else expand(c) for c, _ in terms]
+    places: defaultdict[Expr, list[int]] = defaultdict(list)
+    for i, coefficient in enumerate(written):
+        places[coefficient].append(i)
     result: list[Expr] = []
-    while terms:
-        coefficient, exponent = terms.pop(0)
-        opposite = [i for i, (other, x) in enumerate(terms) if x != exponent and _opposite(coefficient, other)]
-        if not opposite:
+    left = dict(enumerate(terms))
+    for i, (coefficient, exponent) in enumerate(terms):
+        if left.pop(i, None) is None:
+            continue
+        opposite = places.get(-written[i], ())
+        partner = next((j for j in opposite if j in left and left[j][1] != exponent), None)
+        if partner is None:
             result.append(coefficient * exp(exponent))
             continue
-        _, other = terms.pop(opposite[0])
+        _, other = left.pop(partner)
         result.append(coefficient * exp_difference(exponent, other, expand(exponent - other)))
     return Add(*result)
-
-
-def _opposite(left: Expr, right: Expr) -> bool:
-    total = left + right
-    return total == 0 or (not longer(total, FACTOR_LIMIT) and expand(total) == 0)
 
 
 def _split(term: Expr) -> tuple[Expr, Expr]:
@@ -48,4 +55,5 @@ def _split(term: Expr) -> tuple[Expr, Expr]:
 
 def grows(kernel: Expr) -> bool:
     """Whether exponents of a kernel grow with the variances, and with them what rounding them costs."""
-    return any(part.args[0].is_polynomial(p, q, c, Delta) for part in kernel.atoms(exp) if part.args[0].has(p, q, c))
+    exponents = (part.args[0] for part in distinct(kernel) if isinstance(part, exp))
+    return any(x.is_polynomial(p, q, c, Delta) for x in exponents if x.has(p, q, c))

@@ -16,6 +16,7 @@ from infgeo.errors import InvalidInput
 from infgeo.symbolic.activation import Activation
 from infgeo.symbolic.dual import Dual, dual
 from infgeo.symbolic.existence import degenerate_at_origin, domain_of, in_words, require_metric
+from infgeo.symbolic.graph import substituted
 from infgeo.symbolic.kernel import Kernel
 from infgeo.symbolic.layers import Dense, Layer, Residual, RMSNorm, build_layers, parameters_of
 from infgeo.symbolic.metric import RadialMetric
@@ -240,9 +241,9 @@ class MLP:
                 symbol: let(f"{symbol}_{number}", bias + weight * value, **symbol.assumptions0)
                 for symbol, value in at.items()
             }
-            k = published_kernel(layer.dual.kernel).xreplace(inner)
+            k = substituted(published_kernel(layer.dual.kernel), inner)
             if tangent:
-                slopes = published_kernel(layer.dual.derivative_kernel).xreplace(inner)
+                slopes = substituted(published_kernel(layer.dual.derivative_kernel), inner)
                 learned = slopes * (inner[c] + weight * theta)
             else:
                 learned = Integer(0)
@@ -318,4 +319,4 @@ def _with_domain(assumptions: str, network: MLP) -> str:
 
 def published_kernel(expr: Expr) -> Expr:
     """Return a dual kernel without Delta, arcs written as arcsines."""
-    return arcs_as_arcsine(tidy(expr.subs(Delta, p * q - c**2)))
+    return arcs_as_arcsine(tidy(substituted(expr, {Delta: p * q - c**2})))

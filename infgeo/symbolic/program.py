@@ -8,6 +8,8 @@ from functools import cached_property
 
 from sympy import Expr, Symbol, latex
 
+from infgeo.symbolic.graph import substituted, symbols_of
+
 
 @dataclass(frozen=True)
 class Program:
@@ -25,12 +27,12 @@ class Program:
     def _explicit(self) -> dict[Symbol, Expr]:
         values: dict[Symbol, Expr] = {}
         for symbol, expr in self.bindings:
-            values[symbol] = expr.xreplace(values)
+            values[symbol] = substituted(expr, values)
         return values
 
     def explicit(self, name: str) -> Expr:
         """Return an output as one expression of the inputs, every binding substituted."""
-        return self.outputs[name].xreplace(self._explicit)
+        return substituted(self.outputs[name], self._explicit)
 
     def evaluate(self, name: str, values: Mapping[Symbol, Expr], digits: int = 30) -> Expr:
         """Return an output at values of the inputs, to `digits` digits, binding by binding."""
@@ -42,20 +44,19 @@ class Program:
     def select(self, names: Iterable[str]) -> Program:
         """Return the program that computes only the outputs called `names`."""
         outputs = {name: self.outputs[name] for name in names}
-        needed = set().union(*(expr.free_symbols for expr in outputs.values()))
+        needed = symbols_of(*outputs.values())
         kept: list[tuple[Symbol, Expr]] = []
         for symbol, expr in reversed(self.bindings):
             if symbol in needed:
                 kept.append((symbol, expr))
-                needed |= expr.free_symbols
+                needed |= symbols_of(expr)
         return Program(tuple(reversed(kept)), outputs)
 
     @property
     def inputs(self) -> tuple[Symbol, ...]:
         """The free symbols, sorted by name."""
         bound = {symbol for symbol, _ in self.bindings}
-        expressions = [*self.outputs.values(), *(expr for _, expr in self.bindings)]
-        free = set().union(*(expr.free_symbols for expr in expressions)) - bound
+        free = symbols_of(*self.outputs.values(), *(expr for _, expr in self.bindings)) - bound
         return tuple(sorted(free, key=lambda symbol: symbol.name))
 
     def __str__(self) -> str:

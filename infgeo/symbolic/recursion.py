@@ -38,6 +38,7 @@ from infgeo.symbolic.simplify import FACTOR_LIMIT, best, tidy
 from infgeo.symbolic.stable import first_layer, stable_dual
 
 ZERO, ONE = Integer(0), Integer(1)
+POLES_LIMIT = 75  # operations of m and m0
 
 
 class _Builder:
@@ -139,9 +140,14 @@ def _preactivations(program: _Builder, state: _State, weight: Expr, bias: Expr, 
 
 
 def _has_poles(layers: Sequence[Any]) -> bool:
-    """Return whether the formulas of dense layers have poles that cancel: where phi'(0) = 0, and of polynomials."""
+    """Return whether the formulas of dense layers have poles that cancel: where phi'(0) = 0, and of polynomials.
+
+    Not where what removes them would take long to write.
+    """
     laws = [layer.dual for layer in layers if layer.kind == "dense"]
-    return len(laws) == len(layers) and any(law.m0.subs(v, 0) == 0 or law.m0.is_polynomial(v) for law in laws)
+    if len(laws) < len(layers) or any(count_ops(law.m) + count_ops(law.m0) > POLES_LIMIT for law in laws):
+        return False
+    return any(law.m0.subs(v, 0) == 0 or law.m0.is_polynomial(v) for law in laws)
 
 
 def _activate(
@@ -309,6 +315,11 @@ def _log(expr: Expr) -> Expr:
 
 def _finished(program: _Builder, state: _State) -> Program:
     let, eta = program.let, state.eta
+    if state.A == 0:
+        raise SingularMetric(
+            "the features do not depend on x: an activation of this network is constant on each side of 0 and has"
+            " no jump, so that its metric is 0; use one that varies"
+        )
     if eta == 0:
         raise SingularMetric(
             "the features do not depend on |x| (the input is normalised with epsilon = 0), so that the metric is"

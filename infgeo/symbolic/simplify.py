@@ -30,6 +30,8 @@ from sympy import (
 )
 from sympy.core.numbers import Integer, Rational
 
+from infgeo.symbolic.graph import rebuilt
+
 # Expressions of more operations than this are left as they were built: factoring them takes seconds and helps nobody.
 FACTOR_LIMIT = 120
 # Sums of exponentials whose exponents are larger multiples of a common one (cos(z)^8) do not factor in time.
@@ -164,7 +166,12 @@ def arcs_as_arcsine(expr: Expr) -> Expr:
         numerator, denominator = argument.as_numer_denom()
         return as_arcsine(numerator, denominator)
 
-    return expr.replace(atan2, as_arcsine).replace(atan, from_quotient)
+    def published(part: Expr) -> Expr:
+        if isinstance(part, atan2):
+            part = as_arcsine(*part.args)
+        return from_quotient(*part.args) if isinstance(part, atan) else part
+
+    return rebuilt(expr, published)
 
 
 def power_product(*powers: tuple[Expr, Expr]) -> Expr:

@@ -30,6 +30,7 @@ from sympy import (
     atan,
     atan2,
     cancel,
+    cos,
     count_ops,
     erf,
     exp,
@@ -39,18 +40,22 @@ from sympy import (
     ilcm,
     rem,
     series,
+    sin,
     sqrt,
     together,
 )
 
 from infgeo.conventions import variance as v
+from infgeo.errors import NoClosedForm
 from infgeo.symbolic.dual import Dual
+from infgeo.symbolic.power_series import power_series
 from infgeo.symbolic.primitives import exp_residual, where_nonnegative
 from infgeo.symbolic.simplify import tidy
 
 HALF = Rational(1, 2)
 LARGEST_ORDER = 6  # to which a polynomial is looked at for a zero at v = 0
 TERMS = 20  # of power series
+MOST_ROOTS = 6
 SHORT = 60  # operations; longer polynomials stay in v
 
 
@@ -210,10 +215,15 @@ def first_layer(law: Dual, u: Symbol, bias: Expr, let: Callable[[Expr], Expr]) -
 
 def _power_series(f: Expr) -> tuple[Expr, Expr]:
     """Return the power series of `f` at v = 0, cut, and a condition >= 0 under which what is cut off is below 1e-20."""
-    x = Dummy("x")
-    polynomial = series(f.xreplace({v: x}), x, 0, TERMS).removeO()
-    last, before = (polynomial.coeff(x, power) for power in (TERMS - 1, TERMS - 2))
-    return polynomial.xreplace({x: v}), Rational(1, 12) - Abs(cancel(last / before)) * v
+    try:
+        lead, coefficients = power_series(f, v, TERMS)
+        polynomial = Add(*[value * v ** (lead + i) for i, value in enumerate(coefficients)])
+        before, last = coefficients[-2:]
+    except NoClosedForm:
+        x = Dummy("x")
+        polynomial = series(f.xreplace({v: x}), x, 0, TERMS).removeO().xreplace({x: v})
+        last, before = (polynomial.coeff(v, power) for power in (TERMS - 1, TERMS - 2))
+    return polynomial, Rational(1, 12) - Abs(cancel(last / before)) * v
 
 
 def _cut(polynomial: Expr) -> Expr:
@@ -233,7 +243,10 @@ def _plain(expr: Expr) -> Expr:
 
 
 def _closed(expr: Expr) -> bool:
-    return expr.has(atan, atan2, erf) or not expr.has(v)
+    if expr.has(atan, atan2, erf, sin, cos) or not expr.has(v):
+        return True
+    # Sums over many determinants have no common denominator of any use.
+    return len({part.base for part in expr.atoms(Pow) if part.exp.is_Rational and part.exp.q == 2}) > MOST_ROOTS
 
 
 class _Named:
@@ -308,7 +321,7 @@ class _Writer:
     let: Callable[[Expr], Expr]
 
     def stable(self, expr: Expr) -> Expr:
-        """Return a formula in its stable form; those with arcs or error functions come back as they are."""
+        """Return a formula in its stable form; those with arcs, waves or error functions come back as they are."""
         if not _closed(expr):
             named = _Named(expr)
             numerator, denominator = named.quotient()
@@ -360,14 +373,17 @@ def _monomial(polynomial: Expr, symbols: tuple[Symbol, ...]) -> tuple[Expr, Expr
         return Integer(1), polynomial
     terms = Poly(polynomial, *present).monoms()
     content = Mul(*[symbol ** min(powers) for symbol, powers in zip(present, zip(*terms, strict=True), strict=True)])
-    return content, cancel(polynomial / content)
+    return content, cancel(polynomial / content) if content != 1 else polynomial
 
 
 def _order(polynomial: Expr, u: Symbol, exponents: dict[Symbol, Expr]) -> int:
     """Return the order to which a polynomial vanishes at v = u = 0 without bias; 0 too where it is beyond the limit."""
     terms = _exponential_terms(polynomial.xreplace({u: v}), exponents)
-    value = Add(*[coefficient * _taylor(x, LARGEST_ORDER + 1) for coefficient, x in terms])
-    top = Poly(fraction(together(value))[0], v)
+    taylor = [(coefficient, _taylor(x, LARGEST_ORDER + 1)) for coefficient, x in terms]
+    if all(part.is_polynomial(v) for pair in taylor for part in pair):
+        top = sum((Poly(coefficient, v) * Poly(part, v) for coefficient, part in taylor), Poly(0, v))
+    else:
+        top = Poly(fraction(together(Add(*[coefficient * part for coefficient, part in taylor])))[0], v)
     order = min(power for (power,) in top.monoms()) if not top.is_zero else 0
     return order if order <= LARGEST_ORDER else 0
 

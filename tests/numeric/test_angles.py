@@ -43,7 +43,7 @@ def pairs_of_points():
 
 
 # Opposite directions at lengths 1e-3 and 1e3, parallel ones at these, and of one length at the angle 1e-9.
-ALWAYS = [(40, 15), (3, 0), (5, 1)]
+ALWAYS = [(40, 15), (36, 19), (3, 0), (5, 1)]
 
 
 def worst(geo, exact, X, rows, pairs):
@@ -165,3 +165,18 @@ def test_many_blocks_of_deep_networks(dimension):
             assert (np.abs(whole[i] - row) <= 64 * EPS * norms[i]).all()
             row = geo.ntk(X[i : i + 1], Y)[0]
             assert (np.abs(part[i] - row) <= 64 * EPS * np.sqrt(geo.ntk_diag(X[i]) * geo.ntk_diag(Y))).all()
+
+
+def test_lengths_far_apart():
+    """Of the shorter of two points mpmath needs no more digits, and NumPy's blocks and pairs agree with it."""
+    X = np.random.default_rng(4).normal(size=(80, 3))
+    X[:2] *= 1e100
+    geo, exact = (NETWORKS["relu, 3 layers"].numeric(1.3, 0.0, name) for name in ("numpy", "mpmath"))
+    for i, j in ((0, 5), (5, 0), (1, 6)):
+        pair = [list(X[i])], [list(X[j])]
+        with mpmath.workdps(30):
+            truth = exact.ntk(*pair)[0, 0]
+        with mpmath.workdps(500):
+            assert abs(truth / exact.ntk(*pair)[0, 0] - 1) < 1e-25
+        for gram in (geo.ntk(X)[i, j], geo.ntk(X[[i]], X[[j]])[0, 0]):
+            assert abs(gram / truth - 1) < 64 * EPS

@@ -259,3 +259,8 @@ def test_points_off_the_curve_and_jumps_are_refused():
         analysis.fixed_points(infgeo.MLP(["erf", "relu"]))
     with pytest.raises(InvalidInput, match="every variance is a fixed point"):
         analysis.fixed_points(infgeo.MLP("relu", weight_std=sp.sqrt(2), bias_std=0))
+
+
+def test_curvature_that_oscillates_at_large_norm_has_no_leading_term():
+    with pytest.raises(NoClosedForm, match="no expansion at large variance"):
+        analysis.large_norm(infgeo.MLP("exp(z)*sin(z)", weight_std=1, bias_std=0))

@@ -92,6 +92,7 @@ GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
         (gzip.compress(GOOD[:-5]), "truncated: 19 bytes"),
         (gzip.compress(GOOD) + b"rest", "truncated or damaged"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # compressed bytes hold the time
 )
 def test_damaged_idx_files_are_refused_by_name(tmp_path, content, said):
     path = tmp_path / "train-images-idx3-ubyte"

@@ -114,7 +114,7 @@ def test_every_activation_is_the_one_asked_for(activation: str, operation: str) 
         nn.SiLU(),
         lambda: nn.Softplus(2.0),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_any_activation(activation: object) -> None:
     """The network is built by hand from its weights, with the activation that was meant."""
@@ -224,7 +224,7 @@ def test_pooled_features_agree_with_the_encoder_without_readout() -> None:
         ({"dtype": torch.float16}, "dtype"),
         ({"device": "nowhere"}, "device"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above, or below.
         _cast,
         _clip,
         _coincident,
+        _contiguous,
         _empty,
         _false,
         _one,
@@ -161,6 +162,8 @@ def _large(task: SimpleNamespace, threads: int) -> None:
     task.scaled = None
     if first.law and first.law.extra and first.skip is None:
         task.scaled = tuple(_scaled(Z, first, sides[0]) for Z, sides in ((task.X, task.rows), (task.Y, task.columns)))
+    x, y = task.scaled or (task.X, task.Y)
+    task.factors = x, _contiguous(y.T)  # products of few columns are faster so
     scratch = max((_scratch(layer.law, task.tangent) for layer in task.layers if layer.law), default=0)
     return _work(task, threads, _block, (3 + task.tangent) * (1 + residual) + scratch)
 
@@ -239,12 +242,12 @@ def _compute_again(task: SimpleNamespace, again: list[tuple]) -> None:
 
 def _block(task: SimpleNamespace, rows: slice, columns: slice, buffers: list, again: list[tuple]) -> int:
     """Compute one block, and its mirror image; add the pairs that need more care to `again`, return how many."""
-    x, y = task.scaled or (task.X, task.Y)
-    x, y = x[rows], y[columns]
-    shape = len(x), len(y)
+    x, y = task.factors
+    x, y = x[rows], y[:, columns]
+    shape = len(x), y.shape[1]
     free = [buffer[: shape[0] * shape[1]].reshape(shape) for buffer in buffers]
     close: list = []  # indices into the block of pairs to compute again
-    f: Any = _xp.matmul(x, y.T, out=free.pop())
+    f: Any = _xp.matmul(x, y, out=free.pop())
     D: Any = None
     for i, layer in enumerate(task.layers):
         sides = task.rows[i], task.columns[i]

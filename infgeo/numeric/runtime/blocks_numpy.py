@@ -111,6 +111,10 @@ def _cast(a: np.ndarray, dtype: Any) -> np.ndarray:
     return a.astype(dtype, copy=False)
 
 
+def _contiguous(a: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(a)
+
+
 def _empty(like: np.ndarray, count: int) -> np.ndarray:
     return np.empty(count, like.dtype)
 

@@ -131,6 +131,10 @@ def _cast(a: torch.Tensor, dtype: Any) -> torch.Tensor:
     return a.to(dtype)
 
 
+def _contiguous(a: torch.Tensor) -> torch.Tensor:
+    return a.contiguous()
+
+
 def _empty(like: torch.Tensor, count: int) -> torch.Tensor:
     return torch.empty(count, dtype=like.dtype, device=like.device)
 

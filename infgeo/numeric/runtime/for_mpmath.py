@@ -63,6 +63,22 @@ def _scalar(name: str, value: Any) -> Any:
         raise InputError(f"{name} = {value!r} must be a number") from error
 
 
+def _remembered(function: Callable) -> Callable:
+    """Return a function of numbers that keeps its last values, at the precision they were asked for."""
+    known: dict[tuple, Any] = {}
+
+    def remembered(*arguments: Any) -> Any:
+        key = (mpmath.mp.prec, *arguments)
+        if key not in known:
+            if len(known) >= 4096:
+                known.clear()
+            known[key] = function(*arguments)
+        return known[key]
+
+    remembered.__doc__ = function.__doc__
+    return remembered
+
+
 def _rounded(function: Callable, x: Sequence[Any], arguments: tuple, _: bool | None) -> Any:
     return function(x, _sum_squares(x), arguments)
 
@@ -127,14 +143,15 @@ def _ratio(a: Any, b: Any) -> Any:
 def _pair(x: Sequence[Any], y: Sequence[Any]) -> SimpleNamespace:
     """Return the state (p, q, c, omega, delta, Delta) of two points: of the inputs themselves."""
     differences = [a - b for a, b in zip(x, y, strict=True)]
-    s, distance, along = _sum_squares(x), _sum_squares(differences), mpmath.fdot(x, differences)
+    p, q, distance = _sum_squares(x), _sum_squares(y), _sum_squares(differences)
+    along = mpmath.fdot(x if p <= q else y, differences)  # of the longer one both terms of Delta may be much larger
     return SimpleNamespace(
-        p=s,
-        q=_sum_squares(y),
+        p=p,
+        q=q,
         c=mpmath.fdot(x, y),
         omega=mpmath.fdot(differences, [a + b for a, b in zip(x, y, strict=True)]),
         delta=distance,
-        Delta=_positive(s * distance - along**2),
+        Delta=_positive(min(p, q) * distance - along**2),
     )
 
 
@@ -147,6 +164,9 @@ def _gram(X: list, Y: list | None, layers: Sequence[Any], scalars: tuple, wanted
     result = mpmath.matrix(len(X), len(other))
     for i, x in enumerate(X):
         for j, y in enumerate(other):
+            if other is X and j < i:
+                result[i, j] = result[j, i]
+                continue
             if x == y:
                 result[i, j] = _diagonal_layers(layers, _sum_squares(x), scalars, tangent)
                 continue
@@ -162,7 +182,9 @@ def _distance(X: list, Y: list, layers: Sequence[Any], scalars: tuple, squared: 
     result = mpmath.matrix(len(X), len(Y))
     for i, x in enumerate(X):
         for j, y in enumerate(Y):
-            if x == y:
+            if Y is X and j < i:
+                result[i, j] = result[j, i]
+            if x == y or (Y is X and j < i):
                 continue
             with mpmath.workdps(mpmath.mp.dps + _lost_digits(x, y)):
                 features, _ = _pair_layers(layers, _pair(x, y), scalars, "distance")
