@@ -27,6 +27,7 @@ OUTPUT = ("predictions", "entropy")
 QUANTITIES = GEOMETRY + OUTPUT
 _MOST_INPUTS = 2**21  # numbers of a probe's inputs that are kept; larger ones are made anew in blocks
 _MOST_FOR_A_METRIC = 256  # coordinates; beyond, d² numbers a point are much
+_NO_CHANCE = 800.0  # exp(-800) = 0
 _ARRAYS = 16  # of the size of the largest one, in a forward pass
 
 
@@ -53,13 +54,17 @@ class Settings:
 
 
 class Inputs:
-    """The inputs of a probe in the dtype and on the device of the model, in blocks of rows."""
+    """The inputs of a probe in the dtype and on the device of the model, in blocks of rows.
+
+    `logits` (P, C) are those that came with the geometry of a layer: one pass over its units gives both.
+    """
 
     def __init__(self, probe: Probe, settings: Settings) -> None:
         """Keep the probe; small ones are made once for each dtype and device."""
         self.probe, self.settings = probe, settings
         self.size = math.prod(probe.input_shape)
         self._kept: torch.Tensor | None = None
+        self.logits: torch.Tensor | None = None
 
     def first(self, count: int, **where: Any) -> torch.Tensor:
         """Return the first rows (B, d)."""
@@ -71,7 +76,7 @@ class Inputs:
         if len(self.probe) * self.size <= _MOST_INPUTS:
             if self._kept is None or (self._kept.dtype, self._kept.device) != (where["dtype"], where["device"]):
                 self._kept = self.first(len(self.probe), **where)
-            yield from self._kept.split(rows)
+            yield from self._kept.split(rows) if rows < len(self._kept) else (self._kept,)
             return
         for coordinates in self.probe.coordinates.split(rows):
             yield self.probe.inputs_at(coordinates).flatten(1).to(**where)
@@ -134,12 +139,25 @@ class Target:
         blocks: Any = self.inputs.blocks(dtype=dtype, device=device)
         if self.sliced:
             blocks = [(self.probe.coordinates * self.probe.scale).to(device=device, dtype=dtype)]
-        parts = []
+        parts, logits = [], []
         for x in blocks:
-            source = self._source(x, dtype, anew or self._ways[0] is None)
+            source, bias = self._source(x, dtype, anew or self._ways[0] is None)
             anew = False
             parts.append(_quantities(source, x, self._names, self.settings.memory_budget))
+            if bias is not None and "output" in parts[-1]:
+                logits.append(parts[-1]["output"] + bias)
+        if logits:
+            self.inputs.logits = torch.cat(logits)
         return [torch.cat([part[name] for part in parts]).cpu().numpy() for name in self._names]
+
+    def _readout(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return weight and bias of the model's last layer where it reads this one, and logits are still wanted."""
+        asks = self.settings.asks
+        if self.settings.logits is not None or self.inputs.logits is not None or not any(map(asks, OUTPUT)):
+            return None
+        axes = len(self.probe.input_shape)
+        whole, features = as_stack(self.model, axes), as_stack(self.model, axes, self.layer)
+        return None if whole is None or features is None else whole.readout_after(features)
 
     def _stack(self, dtype: torch.dtype) -> Stack | None:
         stack = as_stack(self.model, len(self.probe.input_shape), self.layer)
@@ -150,7 +168,8 @@ class Target:
         others = [m for a in stack.activations if isinstance(a, ModuleActivation) for m in a.modules]
         return None if any(True for m in others for _ in m.parameters()) else stack.to(dtype)
 
-    def _source(self, x: torch.Tensor, dtype: torch.dtype, anew: bool) -> Source:
+    def _source(self, x: torch.Tensor, dtype: torch.dtype, anew: bool) -> tuple[Source, torch.Tensor | None]:
+        """Return what is measured at x and, where it has a readout, the bias of that."""
         feature_map: FeatureMap | SlicedMap = self._map
         if self.sliced:
             probe = self.probe
@@ -161,7 +180,8 @@ class Target:
         if stack is not None:
             if isinstance(feature_map, SlicedMap):
                 stack = stack.sliced(feature_map.origin, feature_map.directions)
-            return Source(feature_map, stack)
+            weight, bias = (self._readout() if stack.depth == 1 else None) or (None, None)
+            return Source(feature_map, stack, readout=None if weight is None else weight.to(dtype)), bias
         flat = is_piecewise_linear(self.model, self.layer)
         if self._seen is None:  # a hook has come since: no stack any more
             self._seen = examine(self._map, self.inputs.first(2, dtype=dtype, device=x.device))
@@ -170,7 +190,7 @@ class Target:
             with feature_map.ready() as f:
                 second = choose(f, x[:1], True) if self.curved and not flat else None
                 self._ways = (choose(f, x[:1], False), second)
-        return Source(feature_map, None, self.width, self.largest, flat, self._ways)
+        return Source(feature_map, None, self.width, self.largest, flat, self._ways), None
 
 
 def _quantities(source: Source, x: torch.Tensor, names: Sequence[str], budget: int) -> dict[str, torch.Tensor]:
@@ -192,6 +212,8 @@ def _quantities(source: Source, x: torch.Tensor, names: Sequence[str], budget: i
         volume = torch.where(torch.isfinite(metric.sum(dim=(1, 2))), geometry.log_determinant / 2, torch.nan)
         if geometry.ricci_scalar is not None:
             found["ricci"] = geometry.ricci_scalar
+        if geometry.output is not None:
+            found["output"] = geometry.output
         if "spectrum" in names:
             found["spectrum"] = _few(metric, volume)
     if ricci:
@@ -245,10 +267,13 @@ class Output:
 
     def measure(self) -> list[numpy.ndarray]:
         """Return the columns at the weights as they are."""
-        dtype, device = self.settings.where(self.model)
-        rows = max(1, self.settings.memory_budget // (_ARRAYS * dtype.itemsize * self.largest))
-        blocks = self.inputs.blocks(rows, dtype=dtype, device=device)
-        logits = torch.cat([part for x in blocks for part in in_blocks(self._logits, x, len(x))]).cpu()
+        logits, self.inputs.logits = self.inputs.logits, None
+        if logits is None:
+            dtype, device = self.settings.where(self.model)
+            rows = max(1, self.settings.memory_budget // (_ARRAYS * dtype.itemsize * self.largest))
+            blocks = self.inputs.blocks(rows, dtype=dtype, device=device)
+            logits = torch.cat([part for x in blocks for part in in_blocks(self._logits, x, len(x))])
+        logits = logits.cpu()
         found = {"logits": logits, "entropy": entropy(logits.double())}
         return [found[column.quantity].numpy() for column in self.columns()]
 
@@ -278,9 +303,10 @@ def entropy(logits: torch.Tensor) -> torch.Tensor:
     is nearly certain.
     """
     if logits.shape[1] <= 2:
-        gap = (logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]).abs()
+        gap = logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
+        gap = gap.abs().clamp(max=_NO_CHANCE)  # 0 · ∞ is 0 here
         other = torch.exp(-gap)
-        return torch.log1p(other) + torch.where(other == 0, 0.0, gap * other / (1 + other))
+        return torch.log1p(other) + gap * other / (1 + other)
     top, index = logits.max(dim=1, keepdim=True)
     gap = top - logits
     others = torch.exp(-gap).scatter(1, index, 0.0)

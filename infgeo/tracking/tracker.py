@@ -66,7 +66,8 @@ class GeometryTracker:
         quantities: names from the table above; None are all that apply (R in two dimensions only; asked for by name,
             also in more).
         path: file to record to. Each record is in it when `record` returns. A file that exists is continued where
-            model, probes, layers and quantities are the same, and refused otherwise. None keeps records in memory.
+            model, probes, layers and quantities are the same, and refused otherwise; weights are not compared, so give
+            each run its own file. None keeps records in memory.
         slices: measure lines and planes as such, at the cost of one or two directions instead of d.
         memory_budget: bytes that intermediate arrays may take, about.
         time_budget: share of the wall time that recording may take, such as 0.1. Records that would exceed it are
@@ -202,6 +203,8 @@ class GeometryTracker:
         step = positive_integer(step, "step", 0)
         began = time.monotonic()
         anew = self._made & (self._made - 1) == 0  # ways of differentiation are chosen again at 0, 1, 2, 4, … records
+        for output in self._outputs:
+            output.inputs.logits = None  # of a record that failed half way
         with self._undisturbed():
             arrays = [a for target in self._targets for a in target.measure(anew)]
             arrays += [a for output in self._outputs for a in output.measure()]

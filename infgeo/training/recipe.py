@@ -69,6 +69,8 @@ class Recipe:
         if self.batch_size is not None:
             object.__setattr__(self, "batch_size", positive_integer(self.batch_size, "batch_size"))
         object.__setattr__(self, "epochs", positive_integer(self.epochs, "epochs"))
+        if not isinstance(self.drop_last, bool):
+            raise InvalidInput(f"drop_last is {self.drop_last!r}; pass True or False")
         if self.augmentation is not None and not callable(self.augmentation):
             raise InvalidInput(f"augmentation is {self.augmentation!r}; pass a callable batch -> batch, or None")
 
