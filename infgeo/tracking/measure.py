@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
@@ -51,6 +53,21 @@ class Settings:
         if parameter is None:
             return self.dtype or torch.float64, torch.device("cpu")
         return self.dtype or parameter.dtype, parameter.device
+
+
+@contextmanager
+def random_kept(model: nn.Module) -> Iterator[None]:
+    """Keep the random states of torch, NumPy and Python while a user's code runs."""
+    python, array, cpu = random.getstate(), numpy.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    devices = torch.cuda.get_rng_state_all() if any(p.is_cuda for p in model.parameters()) else []
+    try:
+        yield
+    finally:
+        torch.set_rng_state(cpu)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
+        random.setstate(python)
+        numpy.random.set_state(array)  # noqa: NPY002
 
 
 class Inputs:
@@ -139,25 +156,28 @@ class Target:
         blocks: Any = self.inputs.blocks(dtype=dtype, device=device)
         if self.sliced:
             blocks = [(self.probe.coordinates * self.probe.scale).to(device=device, dtype=dtype)]
-        parts, logits = [], []
-        for x in blocks:
-            source, bias = self._source(x, dtype, anew or self._ways[0] is None)
-            anew = False
-            parts.append(_quantities(source, x, self._names, self.settings.memory_budget))
-            if bias is not None and "output" in parts[-1]:
-                logits.append(parts[-1]["output"] + bias)
-        if logits:
-            self.inputs.logits = torch.cat(logits)
+        stack = self._stack(dtype)
+        weight, bias = (None if stack is None else self._readout(stack)) or (None, None)
+        parts = []
+        with nullcontext() if stack is not None else random_kept(self.model):  # a stack runs no code of a user's
+            for x in blocks:
+                source = self._source(x, dtype, stack, anew or self._ways[0] is None)
+                anew = False
+                source = source if weight is None else replace(source, readout=weight)
+                parts.append(_quantities(source, x, self._names, self.settings.memory_budget))
+        if bias is not None and all("output" in part for part in parts):
+            self.inputs.logits = torch.cat([part["output"] for part in parts]) + bias
         return [torch.cat([part[name] for part in parts]).cpu().numpy() for name in self._names]
 
-    def _readout(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def _readout(self, stack: Stack) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return weight and bias of the model's last layer where it reads this one, and logits are still wanted."""
-        asks = self.settings.asks
-        if self.settings.logits is not None or self.inputs.logits is not None or not any(map(asks, OUTPUT)):
+        wanted = self.settings.logits is None and self.inputs.logits is None and any(map(self.settings.asks, OUTPUT))
+        if not wanted or stack.depth > 1:
             return None
-        axes = len(self.probe.input_shape)
-        whole, features = as_stack(self.model, axes), as_stack(self.model, axes, self.layer)
-        return None if whole is None or features is None else whole.readout_after(features)
+        whole = as_stack(self.model, len(self.probe.input_shape))
+        if whole is None or whole.weights[0].dtype != stack.weights[0].dtype:
+            return None
+        return whole.readout_after(stack)
 
     def _stack(self, dtype: torch.dtype) -> Stack | None:
         stack = as_stack(self.model, len(self.probe.input_shape), self.layer)
@@ -168,20 +188,17 @@ class Target:
         others = [m for a in stack.activations if isinstance(a, ModuleActivation) for m in a.modules]
         return None if any(True for m in others for _ in m.parameters()) else stack.to(dtype)
 
-    def _source(self, x: torch.Tensor, dtype: torch.dtype, anew: bool) -> tuple[Source, torch.Tensor | None]:
-        """Return what is measured at x and, where it has a readout, the bias of that."""
+    def _source(self, x: torch.Tensor, dtype: torch.dtype, stack: Stack | None, anew: bool) -> Source:
         feature_map: FeatureMap | SlicedMap = self._map
         if self.sliced:
             probe = self.probe
             assert probe.origin is not None and probe.directions is not None
             directions = probe.directions.flatten(1) / probe.scale[:, None]
             feature_map = SlicedMap(self._map, probe.origin.reshape(-1).to(x), directions.to(x))
-        stack = self._stack(dtype)
         if stack is not None:
             if isinstance(feature_map, SlicedMap):
                 stack = stack.sliced(feature_map.origin, feature_map.directions)
-            weight, bias = (self._readout() if stack.depth == 1 else None) or (None, None)
-            return Source(feature_map, stack, readout=None if weight is None else weight.to(dtype)), bias
+            return Source(feature_map, stack)
         flat = is_piecewise_linear(self.model, self.layer)
         if self._seen is None:  # a hook has come since: no stack any more
             self._seen = examine(self._map, self.inputs.first(2, dtype=dtype, device=x.device))
@@ -190,7 +207,7 @@ class Target:
             with feature_map.ready() as f:
                 second = choose(f, x[:1], True) if self.curved and not flat else None
                 self._ways = (choose(f, x[:1], False), second)
-        return Source(feature_map, None, self.width, self.largest, flat, self._ways), None
+        return Source(feature_map, None, self.width, self.largest, flat, self._ways)
 
 
 def _quantities(source: Source, x: torch.Tensor, names: Sequence[str], budget: int) -> dict[str, torch.Tensor]:
@@ -283,8 +300,9 @@ class Output:
             stack = as_stack(self.model, len(self.inputs.probe.input_shape))
             if stack is not None and stack.weights[0].dtype == x.dtype and self.settings.logits is None:
                 return stack(x)
-            out = self._map.first_output(x)
-            out = out if self.settings.logits is None else self.settings.logits(out)
+            with random_kept(self.model):
+                out = self._map.first_output(x)
+                out = out if self.settings.logits is None else self.settings.logits(out)
         ok = isinstance(out, torch.Tensor) and out.dtype.is_floating_point and 1 <= out.ndim <= 2
         if not ok or out.shape[0] != len(x):
             got = f"of shape {tuple(out.shape)}" if isinstance(out, torch.Tensor) else f"a {type(out).__name__}"

@@ -119,11 +119,11 @@ def train(
             f"the points of task {task.name!r} are {task.inputs.dtype}, the model's parameters {kind}; pass "
             f"model.to({task.inputs.dtype}){or_task}"
         )
-    run = _Run(model, task.to(place), recipe, seed, heard, Checkpoint(checkpoint, checkpoint_every), loss)
     with ExitStack() as stack:
+        interruption = stack.enter_context(Interruption())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        interruption = stack.enter_context(Interruption())
+        run = _Run(model, task.to(place), recipe, seed, heard, Checkpoint(checkpoint, checkpoint_every), loss)
         stack.enter_context(own_random_state(seed, place))
         stack.enter_context(deterministic_kernels(place))
         run.resume()
