@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import pickle
-import re
 import time
 import zipfile
 from collections.abc import Mapping
@@ -19,17 +18,17 @@ from torch import nn
 from infgeo.errors import InvalidInput
 from infgeo.files import check_writable, file_path, write_whole
 from infgeo.finite.inputs import positive_integer
+from infgeo.training.recipe import without_addresses
 from infgeo.training.tasks import Task
 
 _FORMAT = "infgeo training checkpoint 1"
 _SECONDS = 60.0  # between two writings, where no number of steps is given
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def architecture(model: nn.Module) -> list[str]:
     """Return the modules of a model, by name, type and settings, and the shapes and dtypes of its state: one a line."""
     modules = [
-        f"{name or 'the model'}: {type(m).__qualname__}({_ADDRESS.sub('', m.extra_repr())})"
+        f"{name or 'the model'}: {type(m).__qualname__}({without_addresses(m.extra_repr())})"
         for name, m in model.named_modules()
     ]
     tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, torch.Tensor)]
