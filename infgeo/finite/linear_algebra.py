@@ -124,7 +124,7 @@ def cholesky(g: torch.Tensor, epsilon: float) -> Factor:
 def _closed_cholesky(g: torch.Tensor, tolerance: float) -> Factor:
     """Factor g = [[a, b], [b, c]]: its pivots are a and c − b²/a = c (1 − (b/a)(b/c)), which does not overflow."""
     a, b, c = g[0, 0], g[0, 1], g[1, 1]
-    ratio = (1 - (b / a) * (b / c)).nan_to_num_()  # 0/0 where g = 0
+    ratio = (1 - (b / a) * (b / c) + 0 * (a + c)).nan_to_num_()  # NaN from 0/0 and from 0 · ∞
     singular = ratio <= tolerance
     lower = torch.where(singular, 1.0, g)
     lower[0, 0].sqrt_()
