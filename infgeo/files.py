@@ -9,6 +9,15 @@ from pathlib import Path
 from infgeo.errors import InvalidInput
 
 
+def file_path(value: str | os.PathLike[str], name: str) -> Path:
+    """Return the path that a user has given as `name`, with "~" for the home folder; InvalidInput if it is none."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise InvalidInput(f"{name} is {value!r}; pass a path")
+    if not os.fspath(value):
+        raise InvalidInput(f"{name} is empty; pass a path")
+    return Path(os.path.expanduser(value))
+
+
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file by renaming a finished temporary one over it: readers see the old content or the new, no mixture.
 

@@ -132,6 +132,8 @@ class TorchActivation:
                 # SymPy merges the products, exp(-z²/2)² into exp(-z²) for erf: fewer passes over memory.
                 "square": [f1**2],
                 "products": [f1**2, f1 * f2],
+                "valued square": [f0, f1**2],
+                "valued products": [f0, f1**2, f1 * f2],
             }[name]
             self._programs[name] = compile_program(outputs, self._z)
         return self._programs[name]
@@ -155,6 +157,10 @@ class TorchActivation:
         The constant is left out of the tensor because the caller can apply it after summing over units.
         """
         return self._program("products" if order == 2 else "square").run_factored(z, overwrite=True)
+
+    def valued_products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return φ(z), then `products`, each as a pair (constant factor, tensor)."""
+        return self._program("valued products" if order == 2 else "valued square").run_factored(z, overwrite=True)
 
 
 @lru_cache(maxsize=64)

@@ -55,3 +55,8 @@ class ElementwiseActivation(nn.Module):
     def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
         """Return factor² φ'(z)² and, for order 2, factor² φ'(z) φ''(z), each as a pair (constant factor, tensor)."""
         return tuple((constant * self.factor**2, part) for constant, part in self.activation.products(z, order))
+
+    def valued_products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return factor · φ(z), then `products`, each as a pair (constant factor, tensor)."""
+        (constant, value), *products = self.activation.valued_products(z, order)
+        return ((constant * self.factor, value), *((c * self.factor**2, part) for c, part in products))

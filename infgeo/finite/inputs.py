@@ -171,4 +171,6 @@ def checked_device(device: Any) -> str:
         torch.empty(0, device=name)
     except (RuntimeError, TypeError, AssertionError) as error:
         raise InvalidInput(f"device is {device!r}, which torch cannot use here: {str(error).splitlines()[0]}") from None
+    if name.startswith("meta"):
+        raise InvalidInput(f"device is {device!r}, which holds no numbers; use 'cpu', 'cuda', ...")
     return name

@@ -105,6 +105,8 @@ def cholesky(g: torch.Tensor, epsilon: float) -> Factor:
         singular = ratio <= 16 * d * epsilon
         identity = torch.eye(d, dtype=g.dtype, device=g.device)
         return Factor(torch.where(singular[:, None, None], identity, lower).permute(1, 2, 0), singular, ratio)
+    if d == 2:
+        return _closed_cholesky(g, 16 * d * epsilon)
     threshold = diagonal.T * (16 * d * epsilon)
     lower = g.clone()
     ratios = []
@@ -117,3 +119,15 @@ def cholesky(g: torch.Tensor, epsilon: float) -> Factor:
             lower[j + 1 :, j + 1 :].addcmul_(column[:, None], column[None, :], value=-1.0)
     ratio = torch.nan_to_num(torch.stack(ratios).amin(dim=0))  # 0/0 where g = 0
     return Factor(lower, ratio <= 16 * d * epsilon, ratio)
+
+
+def _closed_cholesky(g: torch.Tensor, tolerance: float) -> Factor:
+    """Factor g = [[a, b], [b, c]]: its pivots are a and c − b²/a = c (1 − (b/a)(b/c)), which does not overflow."""
+    a, b, c = g[0, 0], g[0, 1], g[1, 1]
+    ratio = (1 - (b / a) * (b / c) + 0 * (a + c)).nan_to_num_()  # NaN from 0/0 and from 0 · ∞
+    singular = ratio <= tolerance
+    lower = torch.where(singular, 1.0, g)
+    lower[0, 0].sqrt_()
+    lower[1, 0].div_(lower[0, 0])
+    lower[1, 1].mul_(torch.where(singular, 1.0, ratio)).sqrt_()
+    return Factor(lower, singular, ratio)

@@ -12,12 +12,14 @@ import torch
 class LocalGeometry:
     """The geometry at N points, float64: `metric` (N, d, d); `log_determinant` (N,), -inf where the metric is singular.
 
-    `ricci_scalar` (N,) is None when it was not asked for, and NaN where the metric is singular.
+    `ricci_scalar` (N,) is None when it was not asked for, and NaN where the metric is singular; `output` (N, C) is that
+    of a readout of the features, None where there was none.
     """
 
     metric: torch.Tensor
     log_determinant: torch.Tensor
     ricci_scalar: torch.Tensor | None = None
+    output: torch.Tensor | None = None
 
 
 def concatenate(parts: list[LocalGeometry]) -> LocalGeometry:
@@ -25,10 +27,12 @@ def concatenate(parts: list[LocalGeometry]) -> LocalGeometry:
     if len(parts) == 1:
         return parts[0]
     ricci = [p.ricci_scalar for p in parts if p.ricci_scalar is not None]
+    output = [p.output for p in parts if p.output is not None]
     return LocalGeometry(
         torch.cat([p.metric for p in parts]),
         torch.cat([p.log_determinant for p in parts]),
         torch.cat(ricci) if ricci else None,
+        torch.cat(output) if output else None,
     )
 
 

@@ -23,7 +23,8 @@ from infgeo.finite.stack import Stack, as_stack
 class Source:
     """A feature map with what is known about it: the stack that it is, n, the largest array of a pass, flatness.
 
-    `ways` are those that have been chosen for J, and for J with H, where it is measured many times.
+    `ways` are those that have been chosen for J, and for J with H, where it is measured many times. Where the stack has
+    one layer, `measured` also applies `readout` (C, n) to the features.
     """
 
     feature_map: FeatureMap | SlicedMap
@@ -32,6 +33,7 @@ class Source:
     largest: int = 0
     flat: bool = False
     ways: tuple[Way | None, Way | None] = (None, None)
+    readout: torch.Tensor | None = None
 
     @property
     def width(self) -> int:
@@ -66,10 +68,13 @@ def local_geometry(
     return general_geometry(features, x, ricci, memory_budget)
 
 
-def _of_stack(stack: Stack, x: torch.Tensor, ricci: bool, memory_budget: int) -> LocalGeometry:
+def _of_stack(
+    stack: Stack, x: torch.Tensor, ricci: bool, memory_budget: int, readout: torch.Tensor | None = None
+) -> LocalGeometry:
     with torch.no_grad():
-        route = shallow_geometry if stack.depth == 1 else deep_geometry
-        return route(stack, x, ricci, memory_budget)
+        if stack.depth == 1:
+            return shallow_geometry(stack, x, ricci, memory_budget, readout=readout)
+        return deep_geometry(stack, x, ricci, memory_budget)
 
 
 def measured(source: Source, x: torch.Tensor, ricci: bool, memory_budget: int) -> LocalGeometry:
@@ -82,7 +87,7 @@ def measured(source: Source, x: torch.Tensor, ricci: bool, memory_budget: int) -
     if second and 4 * 8 * source.width * d * d > memory_budget and (source.stack is None or source.stack.depth > 1):
         return _by_pairs(source, x, memory_budget)
     if source.stack is not None:
-        return _of_stack(source.stack, x, ricci, memory_budget)
+        return _of_stack(source.stack, x, ricci, memory_budget, source.readout)
     return concatenate(reduced(source, x, second, lambda j, h: gauss_equation(j, h, ricci, source.flat), memory_budget))
 
 

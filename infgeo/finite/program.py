@@ -27,7 +27,7 @@ def _softplus(u: torch.Tensor) -> torch.Tensor:
 
 
 def _logistic_slope(u: torch.Tensor) -> torch.Tensor:
-    t = torch.sigmoid(-u.abs())  # at most 1/2: 1 - t has all digits
+    t = u.abs().neg_().sigmoid_()  # at most 1/2: 1 - t has all digits
     return torch.addcmul(t, t, t, value=-1.0)
 
 

@@ -13,8 +13,6 @@ v_j = L⁻¹ w_j,  ‖T‖² = Σ_jk c_j c_k (v_j·v_k)³  and  tr T = Σ_j c_j 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 
 from infgeo.finite.blocks import in_blocks
@@ -40,9 +38,17 @@ def prefers_gram(n: int, d: int) -> bool:
 
 
 def shallow_geometry(
-    network: Stack | SampledNetwork, x: torch.Tensor, ricci: bool, memory_budget: int, gram: bool | None = None
+    network: Stack | SampledNetwork,
+    x: torch.Tensor,
+    ricci: bool,
+    memory_budget: int,
+    gram: bool | None = None,
+    readout: torch.Tensor | None = None,
 ) -> LocalGeometry:
-    """Return the geometry of one hidden layer at x (N, d); `gram` forces or forbids the pair form of R."""
+    """Return the geometry of one hidden layer at x (N, d); `gram` forces or forbids the pair form of R.
+
+    With `readout` V (C, n) also V Φ(x), (N, C), from the same pass over the units.
+    """
     stack = as_stack(network)
     assert stack is not None and stack.depth == 1
     weight, bias, activation, square = stack.weights[0], stack.biases[0], stack.activations[0], stack.scale**2
@@ -50,12 +56,14 @@ def shallow_geometry(
     curved = ricci and d > 1 and not activation.piecewise_linear
     gram = curved and (prefers_gram(n, d) if gram is None else gram)
     order = 2 if curved and not gram else 1
-    rows = d * (d + 1) // 2 + (d * (d + 1) * (d + 2) // 6 if order == 2 else 0)
+    read = 0 if readout is None else len(readout)
+    rows = read + d * (d + 1) // 2 + (d * (d + 1) * (d + 2) // 6 if order == 2 else 0)
     # float64: the accumulators, then g, L and three copies of the unpacked T while it is whitened
     per_point = 8 * (2 * rows + 4 * d * d + (3 * d**3 if order == 2 else 0))
 
     def measure(block: torch.Tensor) -> LocalGeometry:
-        packed = _accumulate(activation, weight, bias, block, order, memory_budget).to(torch.float64).mul_(square)
+        sums = _accumulate(activation, weight, bias, block, order, memory_budget, readout).to(torch.float64)
+        packed = sums[read:].mul_(square)
         pairs = d * (d + 1) // 2
         g = unpack(packed[:pairs], pair_gather(d))
         factor = cholesky(g, torch.finfo(weight.dtype).eps)
@@ -66,7 +74,8 @@ def shallow_geometry(
             value = _ricci_from_pairs(activation, weight, bias, square, block, factor, memory_budget)
         elif ricci:
             value = flat(factor.singular)
-        geometry = LocalGeometry(g.permute(2, 0, 1), factor.log_determinant, value)
+        output = None if readout is None else (sums[:read] * stack.scale).T
+        geometry = LocalGeometry(g.permute(2, 0, 1), factor.log_determinant, value, output)
         return _refine(stack, block, geometry, factor, memory_budget)
 
     return concatenate(in_blocks(measure, x, memory_budget // 2 // per_point))
@@ -89,12 +98,24 @@ def _refine(stack: Stack, x: torch.Tensor, geometry: LocalGeometry, factor: Fact
 
 
 def _accumulate(
-    activation: Elementwise, weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, order: int, budget: int
+    activation: Elementwise,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    x: torch.Tensor,
+    order: int,
+    budget: int,
+    readout: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the packed g, and for order 2 the packed T below it, of shape (rows, P), both without the factor c²."""
+    """Return sums over the units (rows, P): V φ for a readout V, then the packed g and, for order 2, the packed T.
+
+    All are without the factor of the features, c for V φ and c² for g and T.
+    """
     n, d = weight.shape
     pairs = d * (d + 1) // 2
-    rows = pairs + (d * (d + 1) * (d + 2) // 6 if order == 2 else 0)
+    function = activation.products if readout is None else activation.valued_products
+    sizes = [] if readout is None else [len(readout)]
+    sizes += [pairs, d * (d + 1) * (d + 2) // 6][:order]
+    rows = sum(sizes)
     total = weight.new_zeros(rows, x.shape[0])
     itemsize = weight.element_size()
     units = max(1, min(n, budget // 8 // (2 * rows * itemsize)))
@@ -103,18 +124,17 @@ def _accumulate(
     for u in range(0, n, units):
         w, b = weight[u : u + units], bias[u : u + units, None]
         monomials = _monomials(w, order)
+        if readout is not None:
+            monomials = (readout[:, u : u + units], *monomials)
         for p in range(0, x.shape[0], points):
             z = torch.addmm(b, w, xt[:, p : p + points])
-            outputs = activation.products(z, order)
-            here = total[:, p : p + points]
-            for (factor, values), m, rows_out in zip(
-                outputs, monomials, (here[:pairs], here[pairs:])[: len(outputs)], strict=True
-            ):
+            here = total[:, p : p + points].split(sizes)
+            for (factor, values), m, rows_out in zip(function(z, order), monomials, here, strict=True):
                 rows_out.addmm_(m, values, alpha=factor)
     return total
 
 
-def _monomials(w: torch.Tensor, order: int) -> Iterator[torch.Tensor] | tuple[torch.Tensor, ...]:
+def _monomials(w: torch.Tensor, order: int) -> tuple[torch.Tensor, ...]:
     """Return the monomials w w (rows, units) and, for order 2, w w w."""
     d = w.shape[1]
     columns = w.T.contiguous()

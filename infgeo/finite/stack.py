@@ -60,6 +60,9 @@ class Elementwise(Protocol):
     def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
         """Return φ'(z)² and, for order 2, φ'(z) φ''(z), each as a pair (constant factor, tensor)."""
 
+    def valued_products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return φ(z), then `products`, each as a pair (constant factor, tensor)."""
+
 
 @dataclass(frozen=True)
 class ModuleActivation:
@@ -94,8 +97,12 @@ class ModuleActivation:
 
     def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
         """Return φ'(z)² and, for order 2, φ'(z) φ''(z), each as a pair (constant factor, tensor)."""
-        _, slope, *second = self.jet(z, order)
-        return ((1.0, slope.square()), *((1.0, slope * s) for s in second))
+        return self.valued_products(z, order)[1:]
+
+    def valued_products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return φ(z), then `products`, each as a pair (constant factor, tensor)."""
+        value, slope, *second = self.jet(z, order)
+        return ((1.0, value), (1.0, slope.square()), *((1.0, slope * s) for s in second))
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,19 @@ class Stack:
     biases: tuple[torch.Tensor, ...]
     activations: tuple[Elementwise, ...]
     scale: float
+
+    def readout_after(self, features: Stack) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return weight (C, n) and bias (C,) where this stack is `features` and a linear map after it, else None."""
+        n = features.depth
+        if self.depth != n + 1 or features.scale != 1.0 or self.scale != 1.0:
+            return None
+        last = self.activations[-1]
+        linear = isinstance(last, ModuleActivation) and not last.modules
+        same = self.activations[:n] == features.activations and all(
+            a is b or (a.data_ptr() == b.data_ptr() and a.shape == b.shape)
+            for a, b in zip((*self.weights[:n], *self.biases[:n]), (*features.weights, *features.biases), strict=True)
+        )
+        return (self.weights[-1], self.biases[-1]) if linear and same else None
 
     @property
     def width(self) -> int:

@@ -65,9 +65,11 @@ class DecisionBoundary:
             )
         refuse("points", p, ~np.isfinite(p))
         if not self:
+            one = f"class {self.classes[0]} is predicted at every point of the grid"
+            tied = f"classes {', '.join(map(str, self.classes))} tie wherever one gives way to another"
             raise InvalidInput(
-                f"there is no decision boundary: class {self.classes[0]} is predicted at every point of the grid. "
-                "Take a grid that reaches the other classes, or leave this network out and say so"
+                f"there is no decision boundary: {tied if len(self.classes) > 1 else one}. Take a grid that reaches "
+                "the other classes, or leave this network out and say so"
             )
         a, b = np.moveaxis(self.segments, 1, 0)
         along = b - a

@@ -85,7 +85,7 @@ def varies(name: str, values: np.ndarray) -> None:
     if np.ptp(values) <= 64 * np.finfo(float).eps * np.abs(values).max():
         raise InvalidInput(
             f"{name} is constant ({values[0]:.6g} at all {values.size} points), so that no share, rank or difference "
-            "of it is defined; a flat geometry has no magnification to measure"
+            "of it is defined; leave it out, or this network, and say so"
         )
 
 

@@ -115,7 +115,13 @@ def change(before: Any, after: Any) -> dict[str, float]:
     Takes two results of one kind, or mappings from layers to such, and gives names to differences for `over_seeds`.
     """
     first, second = _flat(before), _flat(after)
-    return {name: second[name] - first[name] for name in second if name in first}
+    common = {name: second[name] - first[name] for name in second if name in first}
+    if not common:
+        raise InvalidInput(
+            f"before has {', '.join(first) or 'nothing'} and after has {', '.join(second) or 'nothing'}: no statistic "
+            "in common; pass two results of one kind"
+        )
+    return common
 
 
 def sign_flip_p(values: Any, alternative: str = "two-sided", seed: int = 0) -> float:
@@ -176,7 +182,8 @@ def over_seeds(
     """
     level = fraction("level", level)
     if isinstance(results, Mapping | str) or not isinstance(results, Sequence) or not results:
-        raise InvalidInput(f"results is {type(results).__name__}; pass a list with the result of each seed")
+        what = "an empty list" if isinstance(results, Sequence) and not results else f"a {type(results).__name__}"
+        raise InvalidInput(f"results is {what}; pass a list with the result of each seed")
     kinds = sorted({type(result).__name__ for result in results})
     if len(kinds) > 1:
         raise InvalidInput(f"results are of different kinds ({', '.join(kinds)}); sum up one kind at a time")

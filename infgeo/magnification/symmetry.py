@@ -155,13 +155,19 @@ def _interval(
         solved = np.einsum("bij,bj->bi", np.linalg.pinv(gram, hermitian=True), c)
         sse = w @ rest**2 - np.einsum("bi,bi->b", c, solved)
         sst = w @ centred**2 - (w @ centred) ** 2 / n
-        ratios.append(np.maximum(sse, 0) / sst)
+        # a fit goes through all of a resample that has no more points than it has parameters: nothing is unexplained
+        proper = np.count_nonzero(w, axis=1) > p
+        ratios.append(np.divide(np.maximum(sse, 0), sst, where=proper, out=np.zeros(count)))
     raw = float(rest @ rest) / float(centred @ centred)
     unexplained, adjustment = raw * (n - 1) / (n - p), (n - 1) / (n - p)
     if unexplained == 0:
         return 1.0, 1.0
     # the whole sample is the truth of the resamples: adjusted ratios scatter about the raw one of the whole
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         deviations = np.log(np.concatenate(ratios) * adjustment / raw)
-    low, high = np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2])
+        low, high = np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2])
+    if not np.isfinite([low, high]).all():
+        raise InvalidInput(
+            f"{n} points are too few to resample a fit of {p} parameters; pass resamples=0, or more points"
+        )
     return float(1 - unexplained * np.exp(-low)), float(1 - unexplained * np.exp(-high))

@@ -47,6 +47,12 @@ def checked_model(model: Any, dtype: Any) -> nn.Module:
                 "model.to_empty(device=...) and load its weights before"
             )
     if dtype is None:
+        for name, parameter in model.named_parameters():
+            if parameter.dtype in (torch.float16, torch.bfloat16):
+                raise InvalidInput(
+                    f"parameter {name!r} of model is {parameter.dtype}; derivatives would be noise: pass "
+                    "dtype=torch.float64, which measures in double precision and leaves the model as it is"
+                )
         refuse_unusable_weights(model)
     return model
 
@@ -71,15 +77,24 @@ def checked_probes(at: Any, input_range: Any) -> dict[str, Probe]:
 def _refuse_outside(name: str, probe: Probe, input_range: Any) -> None:
     """Raise InvalidInput for points, or anchors of a line or plane, outside the range of the data."""
     try:
-        low, high = (torch.as_tensor(v, dtype=torch.float64) for v in input_range)
-    except (TypeError, ValueError):
+        low, high = (torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in input_range)
+        low, high = torch.broadcast_tensors(low, high)
+    except (TypeError, ValueError, RuntimeError):
         raise InvalidInput(
             f"input_range is {input_range!r}; pass (low, high), numbers or one for each channel"
         ) from None
+    if not bool((low < high).all()):
+        raise InvalidInput(f"input_range is ({_said(low)}, {_said(high)}); pass low < high")
     x = probe.inputs if probe.anchors is None else probe.anchors
     low, high = (v.reshape(-1, *(1,) * (len(probe.input_shape) - 1)) if v.ndim == 1 else v for v in (low, high))
     slack = 1e-5 * (high - low)
-    outside = (x < low - slack) | (x > high + slack)
+    try:
+        outside = (x < low - slack) | (x > high + slack)
+    except RuntimeError:
+        raise InvalidInput(
+            f"input_range has {low.numel()} values for inputs of shape {probe.input_shape} of probe {name!r}; pass two "
+            "numbers, or one for each channel"
+        ) from None
     if bool(outside.any()):
         where = int(outside.flatten(1).any(dim=1).nonzero()[0])
         what = "point" if probe.anchors is None else "anchor"
@@ -96,10 +111,10 @@ def _said(bound: torch.Tensor) -> str:
 
 def checked_every(every: Any) -> int | frozenset[int]:
     """Return the distance between records, or the steps of all of them."""
-    if isinstance(every, int) or hasattr(every, "__index__"):
+    if isinstance(every, int) or (hasattr(every, "__index__") and not getattr(every, "ndim", 0)):
         return positive_integer(every, "every")
     try:
-        steps = list(every)
+        steps = list(every.tolist() if hasattr(every, "tolist") else every)
     except TypeError:
         raise InvalidInput(f"every is {every!r}; pass a number of steps, or a list of steps") from None
     if not steps:

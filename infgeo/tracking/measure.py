@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
@@ -27,6 +29,7 @@ OUTPUT = ("predictions", "entropy")
 QUANTITIES = GEOMETRY + OUTPUT
 _MOST_INPUTS = 2**21  # numbers of a probe's inputs that are kept; larger ones are made anew in blocks
 _MOST_FOR_A_METRIC = 256  # coordinates; beyond, d² numbers a point are much
+_NO_CHANCE = 800.0  # exp(-800) = 0
 _ARRAYS = 16  # of the size of the largest one, in a forward pass
 
 
@@ -52,14 +55,33 @@ class Settings:
         return self.dtype or parameter.dtype, parameter.device
 
 
+@contextmanager
+def random_kept(model: nn.Module) -> Iterator[None]:
+    """Keep the random states of torch, NumPy and Python while a user's code runs."""
+    python, array, cpu = random.getstate(), numpy.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    devices = torch.cuda.get_rng_state_all() if any(p.is_cuda for p in model.parameters()) else []
+    try:
+        yield
+    finally:
+        torch.set_rng_state(cpu)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
+        random.setstate(python)
+        numpy.random.set_state(array)  # noqa: NPY002
+
+
 class Inputs:
-    """The inputs of a probe in the dtype and on the device of the model, in blocks of rows."""
+    """The inputs of a probe in the dtype and on the device of the model, in blocks of rows.
+
+    `logits` (P, C) are those that came with the geometry of a layer: one pass over its units gives both.
+    """
 
     def __init__(self, probe: Probe, settings: Settings) -> None:
         """Keep the probe; small ones are made once for each dtype and device."""
         self.probe, self.settings = probe, settings
         self.size = math.prod(probe.input_shape)
         self._kept: torch.Tensor | None = None
+        self.logits: torch.Tensor | None = None
 
     def first(self, count: int, **where: Any) -> torch.Tensor:
         """Return the first rows (B, d)."""
@@ -71,7 +93,7 @@ class Inputs:
         if len(self.probe) * self.size <= _MOST_INPUTS:
             if self._kept is None or (self._kept.dtype, self._kept.device) != (where["dtype"], where["device"]):
                 self._kept = self.first(len(self.probe), **where)
-            yield from self._kept.split(rows)
+            yield from self._kept.split(rows) if rows < len(self._kept) else (self._kept,)
             return
         for coordinates in self.probe.coordinates.split(rows):
             yield self.probe.inputs_at(coordinates).flatten(1).to(**where)
@@ -134,12 +156,28 @@ class Target:
         blocks: Any = self.inputs.blocks(dtype=dtype, device=device)
         if self.sliced:
             blocks = [(self.probe.coordinates * self.probe.scale).to(device=device, dtype=dtype)]
+        stack = self._stack(dtype)
+        weight, bias = (None if stack is None else self._readout(stack)) or (None, None)
         parts = []
-        for x in blocks:
-            source = self._source(x, dtype, anew or self._ways[0] is None)
-            anew = False
-            parts.append(_quantities(source, x, self._names, self.settings.memory_budget))
+        with nullcontext() if stack is not None else random_kept(self.model):  # a stack runs no code of a user's
+            for x in blocks:
+                source = self._source(x, dtype, stack, anew or self._ways[0] is None)
+                anew = False
+                source = source if weight is None else replace(source, readout=weight)
+                parts.append(_quantities(source, x, self._names, self.settings.memory_budget))
+        if bias is not None and all("output" in part for part in parts):
+            self.inputs.logits = torch.cat([part["output"] for part in parts]) + bias
         return [torch.cat([part[name] for part in parts]).cpu().numpy() for name in self._names]
+
+    def _readout(self, stack: Stack) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return weight and bias of the model's last layer where it reads this one, and logits are still wanted."""
+        wanted = self.settings.logits is None and self.inputs.logits is None and any(map(self.settings.asks, OUTPUT))
+        if not wanted or stack.depth > 1:
+            return None
+        whole = as_stack(self.model, len(self.probe.input_shape))
+        if whole is None or whole.weights[0].dtype != stack.weights[0].dtype:
+            return None
+        return whole.readout_after(stack)
 
     def _stack(self, dtype: torch.dtype) -> Stack | None:
         stack = as_stack(self.model, len(self.probe.input_shape), self.layer)
@@ -150,14 +188,13 @@ class Target:
         others = [m for a in stack.activations if isinstance(a, ModuleActivation) for m in a.modules]
         return None if any(True for m in others for _ in m.parameters()) else stack.to(dtype)
 
-    def _source(self, x: torch.Tensor, dtype: torch.dtype, anew: bool) -> Source:
+    def _source(self, x: torch.Tensor, dtype: torch.dtype, stack: Stack | None, anew: bool) -> Source:
         feature_map: FeatureMap | SlicedMap = self._map
         if self.sliced:
             probe = self.probe
             assert probe.origin is not None and probe.directions is not None
             directions = probe.directions.flatten(1) / probe.scale[:, None]
             feature_map = SlicedMap(self._map, probe.origin.reshape(-1).to(x), directions.to(x))
-        stack = self._stack(dtype)
         if stack is not None:
             if isinstance(feature_map, SlicedMap):
                 stack = stack.sliced(feature_map.origin, feature_map.directions)
@@ -192,6 +229,8 @@ def _quantities(source: Source, x: torch.Tensor, names: Sequence[str], budget: i
         volume = torch.where(torch.isfinite(metric.sum(dim=(1, 2))), geometry.log_determinant / 2, torch.nan)
         if geometry.ricci_scalar is not None:
             found["ricci"] = geometry.ricci_scalar
+        if geometry.output is not None:
+            found["output"] = geometry.output
         if "spectrum" in names:
             found["spectrum"] = _few(metric, volume)
     if ricci:
@@ -245,10 +284,13 @@ class Output:
 
     def measure(self) -> list[numpy.ndarray]:
         """Return the columns at the weights as they are."""
-        dtype, device = self.settings.where(self.model)
-        rows = max(1, self.settings.memory_budget // (_ARRAYS * dtype.itemsize * self.largest))
-        blocks = self.inputs.blocks(rows, dtype=dtype, device=device)
-        logits = torch.cat([part for x in blocks for part in in_blocks(self._logits, x, len(x))]).cpu()
+        logits, self.inputs.logits = self.inputs.logits, None
+        if logits is None:
+            dtype, device = self.settings.where(self.model)
+            rows = max(1, self.settings.memory_budget // (_ARRAYS * dtype.itemsize * self.largest))
+            blocks = self.inputs.blocks(rows, dtype=dtype, device=device)
+            logits = torch.cat([part for x in blocks for part in in_blocks(self._logits, x, len(x))])
+        logits = logits.cpu()
         found = {"logits": logits, "entropy": entropy(logits.double())}
         return [found[column.quantity].numpy() for column in self.columns()]
 
@@ -258,8 +300,9 @@ class Output:
             stack = as_stack(self.model, len(self.inputs.probe.input_shape))
             if stack is not None and stack.weights[0].dtype == x.dtype and self.settings.logits is None:
                 return stack(x)
-            out = self._map.first_output(x)
-            out = out if self.settings.logits is None else self.settings.logits(out)
+            with random_kept(self.model):
+                out = self._map.first_output(x)
+                out = out if self.settings.logits is None else self.settings.logits(out)
         ok = isinstance(out, torch.Tensor) and out.dtype.is_floating_point and 1 <= out.ndim <= 2
         if not ok or out.shape[0] != len(x):
             got = f"of shape {tuple(out.shape)}" if isinstance(out, torch.Tensor) else f"a {type(out).__name__}"
@@ -278,9 +321,10 @@ def entropy(logits: torch.Tensor) -> torch.Tensor:
     is nearly certain.
     """
     if logits.shape[1] <= 2:
-        gap = (logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]).abs()
+        gap = logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
+        gap = gap.abs().clamp(max=_NO_CHANCE)  # 0 · ∞ is 0 here
         other = torch.exp(-gap)
-        return torch.log1p(other) + torch.where(other == 0, 0.0, gap * other / (1 + other))
+        return torch.log1p(other) + gap * other / (1 + other)
     top, index = logits.max(dim=1, keepdim=True)
     gap = top - logits
     others = torch.exp(-gap).scatter(1, index, 0.0)

@@ -242,6 +242,7 @@ def grid(bounds: Any = (-1.0, 1.0), *, points: int | tuple[int, int] = 40, name:
     >>> probe.shape, probe.inputs.tolist()
     ((2, 3), [[-1.0, -1.0], [0.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
     """
+    bounds = bounds.tolist() if hasattr(bounds, "tolist") else bounds
     given = [bounds, bounds] if _is_pair(bounds) and not any(map(_is_pair, bounds)) else bounds
     if not _is_pair(given) or not all(map(_is_pair, given)):
         raise InvalidInput(f"bounds is {bounds!r}; pass (low, high), or a pair of them, one for each coordinate")

@@ -27,7 +27,7 @@ import numpy
 import torch
 
 from infgeo.errors import InvalidInput
-from infgeo.files import write_whole
+from infgeo.files import file_path, write_whole
 from infgeo.tracking.history import Column, History
 from infgeo.tracking.probes import Probe
 
@@ -96,9 +96,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str], header: bytes, record_size: int) -> None:
         """Check the file, or write its header."""
-        if not isinstance(path, str | os.PathLike):
-            raise InvalidInput(f"path is {path!r}; pass the path of a file, or None")
-        self.path = Path(path).absolute()  # whatever the working directory becomes
+        self.path = file_path(path, "path").absolute()  # whatever the working directory becomes
         self.header, self.record_size = header, record_size
         self._synchronised = time.monotonic()
         if self.path.exists() and not self.path.is_file():
@@ -198,7 +196,7 @@ def load(path: str | os.PathLike[str]) -> History:
 
 def read(path: str | os.PathLike[str], more: Sequence[bytes]) -> History:
     """Return the history in a file, with records that could not be written to it."""
-    path = Path(path)
+    path = file_path(path, "path")
     with _opened(path, "rb") as file:
         content = file.read()
     described, start = _parse(content, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
 import time
 import warnings
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy
 import torch
 from torch import nn
 
@@ -28,7 +26,7 @@ from infgeo.tracking.arguments import (
     unwrapped,
 )
 from infgeo.tracking.history import Column, History
-from infgeo.tracking.measure import OUTPUT, QUANTITIES, Inputs, Output, Settings, Target
+from infgeo.tracking.measure import OUTPUT, QUANTITIES, Inputs, Output, Settings, Target, random_kept
 
 
 class GeometryTracker:
@@ -66,7 +64,8 @@ class GeometryTracker:
         quantities: names from the table above; None are all that apply (R in two dimensions only; asked for by name,
             also in more).
         path: file to record to. Each record is in it when `record` returns. A file that exists is continued where
-            model, probes, layers and quantities are the same, and refused otherwise. None keeps records in memory.
+            model, probes, layers and quantities are the same, and refused otherwise; weights are not compared, so give
+            each run its own file. None keeps records in memory.
         slices: measure lines and planes as such, at the cost of one or two directions instead of d.
         memory_budget: bytes that intermediate arrays may take, about.
         time_budget: share of the wall time that recording may take, such as 0.1. Records that would exceed it are
@@ -123,7 +122,7 @@ class GeometryTracker:
         self._pending: list[bytes] = []  # not written yet; without a path, all of them
         self._targets: list[Target] = []
         self._outputs: list[Output] = []
-        with self._undisturbed():
+        with self._eager(), random_kept(self.model):
             self._examine(settings)
         columns = [c for target in self._targets for c in target.columns()]
         columns += [c for output in self._outputs for c in output.columns()]
@@ -202,7 +201,9 @@ class GeometryTracker:
         step = positive_integer(step, "step", 0)
         began = time.monotonic()
         anew = self._made & (self._made - 1) == 0  # ways of differentiation are chosen again at 0, 1, 2, 4, … records
-        with self._undisturbed():
+        for output in self._outputs:
+            output.inputs.logits = None  # of a record that failed half way
+        with self._eager():
             arrays = [a for target in self._targets for a in target.measure(anew)]
             arrays += [a for output in self._outputs for a in output.measure()]
         cost = time.monotonic() - began
@@ -268,22 +269,12 @@ class GeometryTracker:
                 self._outputs.append(Output(self.model, inputs, settings, largest))
 
     @contextmanager
-    def _undisturbed(self) -> Iterator[None]:
-        """Keep the random states, and compute in full precision and eagerly."""
-        python, array = random.getstate(), numpy.random.get_state()  # noqa: NPY002
+    def _eager(self) -> Iterator[None]:
+        """Compute in full precision and eagerly."""
         device = next((p.device.type for p in self.model.parameters()), "cpu")
-        cpu = torch.get_rng_state()
-        devices = torch.cuda.get_rng_state_all() if device == "cuda" else []
         with ExitStack() as stack:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
             if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
-            try:
-                yield
-            finally:
-                torch.set_rng_state(cpu)
-                if devices:
-                    torch.cuda.set_rng_state_all(devices)
-                random.setstate(python)
-                numpy.random.set_state(array)  # noqa: NPY002
+            yield

@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import pickle
-import re
 import time
 import zipfile
 from collections.abc import Mapping
@@ -17,19 +16,19 @@ import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.files import check_writable, write_whole
+from infgeo.files import check_writable, file_path, write_whole
 from infgeo.finite.inputs import positive_integer
+from infgeo.training.recipe import without_addresses
 from infgeo.training.tasks import Task
 
 _FORMAT = "infgeo training checkpoint 1"
 _SECONDS = 60.0  # between two writings, where no number of steps is given
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def architecture(model: nn.Module) -> list[str]:
     """Return the modules of a model, by name, type and settings, and the shapes and dtypes of its state: one a line."""
     modules = [
-        f"{name or 'the model'}: {type(m).__qualname__}({_ADDRESS.sub('', m.extra_repr())})"
+        f"{name or 'the model'}: {type(m).__qualname__}({without_addresses(m.extra_repr())})"
         for name, m in model.named_modules()
     ]
     tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, torch.Tensor)]
@@ -54,8 +53,7 @@ class Checkpoint:
         if path is None and every is not None:
             raise InvalidInput(f"checkpoint_every is {every}, without a checkpoint; name a file, or drop it")
         if path is not None:
-            if not isinstance(path, str | os.PathLike):
-                raise InvalidInput(f"checkpoint is {path!r}; pass the path of a file, or None")
+            path = file_path(path, "checkpoint")
             check_writable(path)
         self.path, self._last, self._written = path, time.monotonic(), -1
 
@@ -109,7 +107,11 @@ def _unpack(content: bytes, path: Any) -> Any:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             whole = archive.testzip() is None  # torch.load itself would take a flipped bit for a weight
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True) if whole else None
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except pickle.UnpicklingError:  # torch's message says how to run what is in the file
+        raise InvalidInput(
+            f"checkpoint {path} holds more than tensors and numbers, and is not loaded; name a checkpoint of infgeo"
+        ) from None
+    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidInput(
             f"checkpoint {path} is damaged, truncated or no checkpoint ({reason}); restore it from a copy, remove it "

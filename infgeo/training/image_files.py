@@ -59,10 +59,11 @@ def read_idx(path: str | os.PathLike[str], *, md5: tuple[str, ...] = ()) -> nump
     """
     raw = _read(path)
     content = _unzipped(raw, path)
-    if len(content) < 4 or content[:2] != b"\0\0":
+    if len(content) < 4:
+        raise InvalidInput(f"{path} is truncated in its header: {len(content)} bytes; {_AGAIN}")
+    if content[:2] != b"\0\0":
         raise InvalidInput(
-            f"{path} begins with {content[:4].hex(' ') or 'nothing'}, an IDX file with 00 00 08; name an IDX file, "
-            "gzipped or not"
+            f"{path} begins with {content[:4].hex(' ')}, an IDX file with 00 00 08; name an IDX file, gzipped or not"
         )
     kind, axes = content[2], content[3]
     if kind != _UNSIGNED_BYTE:
@@ -169,7 +170,10 @@ def _cifar_contents(root: Path, verify: bool) -> list[tuple[str, bytes]]:
     if root.is_file():
         return _from_archive(root, verify)
     for folder in (root, root / "cifar-10-batches-bin"):
-        if any((folder / name).is_file() for name in CIFAR10_FILES):
+        missing = [name for name in CIFAR10_FILES if not (folder / name).is_file()]
+        if missing and len(missing) < len(CIFAR10_FILES):
+            raise MissingFiles(f"{folder} does not hold {', '.join(missing)}")
+        if not missing:
             return [(str(folder / name), _read(folder / name)) for name in CIFAR10_FILES]
     if (root / CIFAR10_ARCHIVE).is_file():
         return _from_archive(root / CIFAR10_ARCHIVE, verify)
@@ -192,7 +196,8 @@ def _from_archive(path: Path, verify: bool) -> list[tuple[str, bytes]]:
                     stream = archive.extractfile(member)
                     found[name] = b"" if stream is None else _limited(stream, path)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise InvalidInput(f"{path} is truncated or no tar archive ({error}); {_AGAIN}") from None
+        reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
+        raise InvalidInput(f"{path} is truncated or no tar archive ({reason}); {_AGAIN}") from None
     if missing := [name for name in CIFAR10_FILES if name not in found]:
         raise InvalidInput(f"{path} does not hold {', '.join(missing)}; take the binary version, {CIFAR10_ARCHIVE}")
     return [(f"{path}:{name}", found[name]) for name in CIFAR10_FILES]

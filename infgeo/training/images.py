@@ -11,6 +11,7 @@ import numpy
 import torch
 
 from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.files import file_path
 from infgeo.training.image_files import (
     CIFAR10_ARCHIVE,
     CIFAR10_CLASSES,
@@ -97,8 +98,8 @@ def cifar10(
 def _folder(root: Any, download: bool, maker: str) -> Any:
     """Return where the files are, or are to be kept (None: scikit-learn's own folder)."""
     place = os.environ.get(_VARIABLE) or None if root is None else root
-    if place is not None and not isinstance(place, str | os.PathLike):
-        raise InvalidInput(f"root is {place!r}; pass the path of a folder, or None")
+    if place is not None:
+        place = str(file_path(place, "root"))
     if download or (place is not None and os.path.exists(place)):
         return place
     where = f"root is {os.fspath(place)!r}, which does not exist" if place is not None else "no root is given"

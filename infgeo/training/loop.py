@@ -114,15 +114,16 @@ def train(
         model.to(checked_device(device))
     place, kind = _where(model)
     if task.inputs.dtype != kind:
+        or_task = f"; or make the task with dtype={kind}" if kind in (torch.float32, torch.float64) else ""
         raise InvalidInput(
-            f"the points of task {task.name!r} are {task.inputs.dtype}, the model's parameters {kind}; make the task "
-            f"with dtype={kind}, or pass model.to({task.inputs.dtype})"
+            f"the points of task {task.name!r} are {task.inputs.dtype}, the model's parameters {kind}; pass "
+            f"model.to({task.inputs.dtype}){or_task}"
         )
-    run = _Run(model, task.to(place), recipe, seed, heard, Checkpoint(checkpoint, checkpoint_every), loss)
     with ExitStack() as stack:
+        interruption = stack.enter_context(Interruption())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        interruption = stack.enter_context(Interruption())
+        run = _Run(model, task.to(place), recipe, seed, heard, Checkpoint(checkpoint, checkpoint_every), loss)
         stack.enter_context(own_random_state(seed, place))
         stack.enter_context(deterministic_kernels(place))
         run.resume()
@@ -147,6 +148,11 @@ def _where(model: nn.Module) -> tuple[torch.device, torch.dtype]:
         )
     if not parameters:
         raise InvalidInput("the model has no parameters: there is nothing to train")
+    if parameters[0].device.type == "meta":
+        raise InvalidInput(
+            "the model is on the meta device, which holds no numbers; build it on another, or move it there with "
+            "model.to_empty(device=...) and load its weights"
+        )
     return parameters[0].device, parameters[0].dtype
 
 

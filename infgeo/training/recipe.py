@@ -14,7 +14,6 @@ from torch.nn import functional
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import positive_integer, real_number
 
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 OPTIMIZERS = ("sgd", "adam")
 LOSSES = ("cross_entropy", "squared_error")
 
@@ -69,6 +68,8 @@ class Recipe:
         if self.batch_size is not None:
             object.__setattr__(self, "batch_size", positive_integer(self.batch_size, "batch_size"))
         object.__setattr__(self, "epochs", positive_integer(self.epochs, "epochs"))
+        if not isinstance(self.drop_last, bool):
+            raise InvalidInput(f"drop_last is {self.drop_last!r}; pass True or False")
         if self.augmentation is not None and not callable(self.augmentation):
             raise InvalidInput(f"augmentation is {self.augmentation!r}; pass a callable batch -> batch, or None")
 
@@ -93,7 +94,12 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     named = getattr(value, "__qualname__", None)
-    return f"{value.__module__}.{named}" if named else _ADDRESS.sub("", repr(value))
+    return f"{value.__module__}.{named}" if named else without_addresses(repr(value))
+
+
+def without_addresses(text: str) -> str:
+    """Return `text` without the addresses of objects, which differ from one run to the next."""
+    return re.sub(" at 0x[0-9a-f]+", "", text)
 
 
 def loss_function(name: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

@@ -43,6 +43,9 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check that the parts fit one another."""
+        if not isinstance(self.classes, tuple | list) or not all(isinstance(c, str) for c in self.classes):
+            raise InvalidInput(f"{self.name}: classes is {self.classes!r}; pass a tuple of names")
+        object.__setattr__(self, "classes", tuple(self.classes))
         for prefix in ("", "test_"):
             points, labels = getattr(self, f"{prefix}inputs"), getattr(self, f"{prefix}labels")
             _check_points(f"{self.name}: {prefix}inputs", points)
@@ -52,8 +55,22 @@ class Task:
                 f"{self.name}: test_inputs are {tuple(self.test_inputs.shape)} {self.test_inputs.dtype}, inputs are "
                 f"{tuple(self.inputs.shape)} {self.inputs.dtype}; points and dtype must be alike"
             )
+        self._check_normalisation()
         if not len(self.inputs):
             raise InvalidInput(f"{self.name}: inputs has 0 rows; there is nothing to train on")
+
+    def _check_normalisation(self) -> None:
+        """Check that mean and std are of the channels: of those there are or, flattened, of as many as fit."""
+        if self.mean is None and self.std is None:
+            return
+        counts = [0 if values is None else len(values) for values in (self.mean, self.std)]
+        first = self.inputs.shape[1]
+        channels = first if self.inputs.ndim > 2 else None
+        if counts[0] != counts[1] or not counts[0] or first % counts[0] or channels not in (None, counts[0]):
+            raise InvalidInput(
+                f"{self.name}: mean is {self.mean} and std is {self.std} for points of shape {self.input_shape}; pass "
+                "one number of each for a channel, or neither"
+            )
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -49,11 +49,13 @@ def test_values_and_derivatives(expr: sp.Expr) -> None:
     expected = reference(expr)
     before = z.clone()
     jet, derivatives = activation.jet(z), activation.derivatives(z)
-    (a, square), (c, product) = activation.products(z)
+    products = [factor * part for factor, part in activation.products(z)]
+    valued = [factor * part for factor, part in (*activation.valued_products(z), *activation.valued_products(z, 1))]
     assert torch.equal(z, before)
+    square, product = expected[1] ** 2, expected[1] * expected[2]
     for got, want in zip(
-        (activation(z), *jet, *derivatives, a * square, c * product),
-        (*expected[[0, 0, 1, 2, 1, 2]], expected[1] ** 2, expected[1] * expected[2]),
+        (activation(z), *jet, *derivatives, *products, *valued),
+        (*expected[[0, 0, 1, 2, 1, 2]], square, product, expected[0], square, product, expected[0], square),
         strict=True,
     ):
         torch.testing.assert_close(got, want, rtol=2e-14, atol=1e-14)

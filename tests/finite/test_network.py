@@ -96,6 +96,24 @@ def test_cholesky_with_points_last(d: int) -> None:
         assert ((factor.smallest_pivot < 1e-12) == factor.singular).all()
 
 
+def test_metrics_of_the_plane_that_have_no_factor_are_singular_and_the_rest_is_exact() -> None:
+    inf, nan, big, small = math.inf, math.nan, 1e160, 1e-160
+    rows = [(0, 0, 0), (0, 0, 1), (inf, 0, 1), (1, 0, inf), (inf, inf, inf), (nan, 0, 1), (1, 1, 1)]
+    rows += [(big, 0.5, small), (small, 0.5, big), (big, 0.5 * big, big), (small, 0.5 * small, small), (1, -0.9, 1)]
+    a, b, c = torch.tensor(rows, dtype=torch.float64).T
+    factor = cholesky(torch.stack((torch.stack((a, b)), torch.stack((b, c)))), 2.2e-16)
+    assert factor.singular.tolist() == [True] * 7 + [False] * 5 and torch.isfinite(factor.lower).all()
+    expected = [
+        math.log(0.75),
+        math.log(0.75),
+        math.log(0.75) + 2 * math.log(big),
+        math.log(0.75) + 2 * math.log(small),
+    ]
+    expected.append(math.log(0.19))
+    torch.testing.assert_close(factor.log_determinant[7:].tolist(), expected, rtol=1e-14, atol=1e-13)
+    assert (factor.log_determinant[:7] == -inf).all()
+
+
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("expr", [RELU, Z, sp.Max(Z / 10, Z)], ids=str)
 def test_piecewise_linear_networks_are_exactly_flat(depth: int, expr: sp.Expr) -> None:

@@ -222,6 +222,10 @@ def test_one_class_has_no_boundary_and_says_so():
     with pytest.raises(InvalidInput, match="class 1 is predicted at every point"):
         none.distance(points)
     assert not decision_boundary(points, np.zeros((30, 3)), shape)  # ties everywhere: the first class wins
+    touching = decision_boundary(points, points[:, 0], shape, level=-1)  # at the edge of the grid alone
+    assert not touching and touching.classes == (0, 1)
+    with pytest.raises(InvalidInput, match="classes 0, 1 tie wherever one gives way to another"):
+        touching.distance(points)
 
 
 POINTS, SHAPE = nodes(np.linspace(-1, 1, 5), np.linspace(-1, 1, 6))

@@ -124,7 +124,8 @@ def test_one_seed_has_no_interval_and_missing_statistics_are_counted():
     ("results", "options", "message"),
     [
         ([], {}, "pass a list"),
-        ({"a": 1.0}, {}, "results is dict"),
+        ({"a": 1.0}, {}, "results is a dict"),
+        ([], {}, "results is an empty list"),
         ([{"a": 1.0}, result_of(0)], {}, "different kinds"),
         ([3.0, 4.0], {}, "float is no result"),
         ([{"a": np.nan}, {"a": 1.0}], {}, "nan"),
@@ -137,3 +138,8 @@ def test_one_seed_has_no_interval_and_missing_statistics_are_counted():
 def test_bad_input_is_named(results, options, message):
     with pytest.raises(InvalidInput, match=message):
         over_seeds(results, **options)
+
+
+def test_results_without_a_common_statistic_have_no_change():
+    with pytest.raises(InvalidInput, match="before has a and after has b: no statistic in common"):
+        change({"a": 1.0}, {"b": 2.0})

@@ -218,6 +218,7 @@ X, R, _ = normal_points(30)
         (X, R, {"knots": 2.5}, "knots = 2.5"),
         (X, R, {"within": float("nan")}, "within = nan"),
         (X, R, {"level": 95}, "level = 95"),
+        (X[:5], np.arange(5.0), {"resamples": 50}, "5 points are too few to resample a fit of 2 parameters"),
         (X, R, {"resamples": -1}, "resamples = -1"),
         (X, R, {"resamples": 5, "seed": None}, "seed = None"),
     ],

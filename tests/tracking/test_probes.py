@@ -76,7 +76,8 @@ def test_coordinates_of_inputs_off_the_plane_are_their_orthogonal_projection() -
 
 
 def test_a_grid_is_drawn_as_pictures_are() -> None:
-    probe = grid(((0, 2), (10, 11)), points=(3, 2))
+    probe = grid(torch.tensor([[0.0, 2.0], [10.0, 11.0]]), points=(3, 2))
+    assert torch.equal(probe.inputs, grid(((0, 2), (10, 11)), points=(3, 2)).inputs)
     assert probe.inputs.reshape(*probe.shape, 2)[1].tolist() == [[0, 11], [1, 11], [2, 11]]
     assert not probe.is_slice and probe.scale.tolist() == [1, 1]
     assert torch.equal(probe.coordinates, probe.inputs)

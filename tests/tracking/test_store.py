@@ -232,6 +232,14 @@ def test_the_path_is_that_of_the_beginning(tmp_path: Path, monkeypatch: pytest.M
     assert len(load("../h")) == 1
 
 
+def test_a_path_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tracker("~/h").record(0)
+    assert (tmp_path / "h").is_file() and len(load("~/h")) == 1
+    with pytest.raises(InvalidInput, match="path is None; pass a path"):
+        load(None)  # type: ignore[arg-type]
+
+
 def test_trackers_of_one_run_may_share_a_file(tmp_path: Path) -> None:
     first, second = tracker(tmp_path / "h"), tracker(tmp_path / "h")
     for step in range(4):

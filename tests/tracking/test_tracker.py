@@ -327,6 +327,70 @@ def test_small_memory_gives_the_same_numbers() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("act", [nn.Tanh, nn.ReLU, nn.Sigmoid, nn.GELU])
+@pytest.mark.parametrize(
+    "options", [{}, {"dtype": DOUBLE}, {"quantities": ("log10_volume", "entropy", "predictions"), "memory_budget": 1}]
+)
+@pytest.mark.parametrize("at", [grid(points=7), line([0.0, 1.0], [2.0, -1.0], points=9)], ids=["grid", "line"])
+def test_logits_that_come_with_the_geometry_of_the_hidden_layer_are_those_of_the_model(
+    act: Any, options: dict[str, Any], at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = net(2, 9, 3, dtype=torch.float32, act=act)
+    tracker = GeometryTracker(model, at=at, features=["1", "0"], **options)
+    apart = GeometryTracker(model, at=at, features=["1", "0"], **options)
+    if "dtype" not in options:
+        monkeypatch.setattr("infgeo.tracking.measure.Output._logits", None)  # not called: one pass gives both
+    for step in range(2):
+        tracker.record(step)
+        with torch.no_grad():
+            model[2].bias.add_(0.3)
+            model[0].weight.mul_(1.5)
+    monkeypatch.undo()
+    monkeypatch.setattr("infgeo.tracking.measure.Target._readout", lambda self, stack: None)
+    apart.record(0)
+    with torch.no_grad():
+        expected = model(at.inputs.float())
+    first, second = tracker.history.quantity("logits")
+    assert np.abs(first - second).max() > 0.1
+    tracker.record(2)
+    np.testing.assert_allclose(tracker.history.quantity("logits")[2], expected, rtol=0, atol=2e-6)
+    for name in ("logits", "log10_volume", "entropy"):
+        layer = "1" if name == "log10_volume" else None
+        np.testing.assert_allclose(
+            tracker.history.quantity(name, layer)[2], apart.history.quantity(name, layer)[0], rtol=2e-5, atol=2e-6
+        )
+
+
+@pytest.mark.parametrize("change", ["hook on the readout", "softmax after it", "other logits"])
+def test_what_comes_after_the_hidden_layer_counts(change: str) -> None:
+    model = net(2, 9, 3)
+    x, seen = grid(points=4), {}
+    if change == "hook on the readout":
+        model[2].register_forward_hook(lambda m, i, out: 2 * out)
+    if change == "softmax after it":
+        model.append(nn.Softmax(1))
+    if change == "other logits":
+        seen = {"logits": torch.square}
+    with torch.no_grad():
+        out = model(x.inputs)
+    tracker = GeometryTracker(model, at=x, features="1", **seen)
+    tracker.record(0)
+    np.testing.assert_allclose(tracker.history.quantity("logits")[0], out.square() if seen else out, rtol=1e-6)
+
+
+def test_a_record_that_fails_half_way_leaves_no_logits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = net(2, 9, 3)
+    tracker = GeometryTracker(model, at=grid(points=4), features="1")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("infgeo.tracking.measure.Output.measure", lambda self: 1 / 0)
+        tracker.record(0)
+    with torch.no_grad():
+        model[2].bias.add_(1.0)
+        expected = model(grid(points=4).inputs)
+    tracker.record(1)
+    np.testing.assert_allclose(tracker.history.quantity("logits")[0], expected, rtol=1e-6)
+
+
 def test_when_it_records() -> None:
     model = net(2, 6, 3)
     assert len(GeometryTracker(model, at=grid(points=2)).history) == 0
@@ -393,6 +457,14 @@ MODEL = net(2, 6, 3)
         ({"every": 0}, "every is 0"),
         ({"every": []}, "every is empty"),
         ({"every": 0.5}, "every is 0.5"),
+        ({"every": np.array([0.5])}, "every is 0.5"),
+        ({"input_range": (1.0, 0.0)}, r"input_range is \(1, 0\); pass low < high"),
+        ({"input_range": (math.nan, 1.0)}, "pass low < high"),
+        ({"input_range": ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])}, "input_range has 3 values for inputs of shape"),
+        ({"input_range": ([0.0, 0.0, 0.0], [1.0, 1.0])}, "one for each channel"),
+        ({"path": ""}, "path is empty"),
+        ({"path": b"a"}, "path is b'a'"),
+        ({"model": nn.Linear(2, 3).half()}, "'weight' of model is torch.float16; .* pass dtype=torch.float64"),
         ({"quantities": ("volume",)}, "log10_volume, spectrum"),
         ({"quantities": ()}, "quantities is"),
         ({"quantities": "ricci", "at": line([0.0, 0.0], [1.0, 1.0])}, "none applies"),
@@ -417,6 +489,12 @@ def test_bad_input_is_named_at_once(options: dict[str, Any], says: str) -> None:
     given = {"model": MODEL, "at": grid(points=2)} | options
     with pytest.raises(InvalidInput, match=says):
         GeometryTracker(given.pop("model"), **given)
+
+
+@pytest.mark.parametrize("steps", [np.array([0, 3]), torch.tensor([0, 3]), range(0, 6, 3)])
+def test_steps_may_be_given_as_an_array(steps: Any) -> None:
+    tracker = GeometryTracker(MODEL, at=grid(points=2), every=steps)
+    assert [step for step in range(5) if tracker(step)] == [0, 3]
 
 
 def test_another_model_or_quantity_is_refused() -> None:

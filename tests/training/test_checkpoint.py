@@ -183,9 +183,15 @@ class Malice:
 def test_no_code_in_a_checkpoint_is_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"format": Malice()}, tmp_path / "run.pt")
-    with pytest.raises(InvalidInput, match="damaged, truncated or no checkpoint"):
+    with pytest.raises(InvalidInput, match="holds more than tensors and numbers, and is not loaded"):
         train(network(), SMALL, RECIPE, checkpoint=tmp_path / "run.pt")
     assert not Path("executed").exists()
+
+
+def test_a_checkpoint_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    train(network(), SMALL, RECIPE, checkpoint="~/run.pt")
+    assert (tmp_path / "run.pt").is_file()
 
 
 def test_an_empty_file_is_a_place_to_write(tmp_path):

@@ -75,8 +75,8 @@ GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "begins with nothing"),
-        (b"\0\0\x08", "begins with 00 00 08"),
+        (b"", "truncated in its header: 0 bytes"),
+        (b"\0\0\x08", "truncated in its header: 3 bytes"),
         (b"P5 4 4 255", "begins with 50 35 20 34"),
         (GOOD[:2] + b"\x0d" + GOOD[3:], r"0x0d \(float32\)"),
         (GOOD[:2] + b"\x07" + GOOD[3:], r"0x07 \(unknown\)"),
@@ -230,8 +230,16 @@ def test_damaged_cifar_files(tmp_path, numbers):
     with pytest.raises(InvalidInput, match=rf"label 1 in {path} is 11"):
         read_cifar10(tmp_path, verify=False)
     path.unlink()
-    with pytest.raises(InvalidInput, match=f"cannot read {path}"):
-        read_cifar10(tmp_path, verify=False)
+    with pytest.raises(InvalidInput, match=rf"{tmp_path} does not hold data_batch_3.bin; pass cifar10\(root=FOLDER\)"):
+        cifar10(tmp_path, verify=False)
+
+
+def test_a_folder_may_begin_with_the_home_folder(tmp_path, numbers, monkeypatch):
+    write_cifar(tmp_path / "images", numbers)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(cifar10("~/images", verify=False).test_inputs)
+    monkeypatch.setenv("INFGEO_DATA", "~/images")
+    assert len(cifar10(verify=False).test_inputs)
 
 
 def test_damaged_cifar_archives(tmp_path, numbers):
@@ -242,8 +250,9 @@ def test_damaged_cifar_archives(tmp_path, numbers):
     good = path.read_bytes()
     for content in (good[: len(good) // 2], b"nonsense", b"", good[:20]):
         path.write_bytes(content)
-        with pytest.raises(InvalidInput, match="truncated or no tar archive"):
+        with pytest.raises(InvalidInput, match="truncated or no tar archive") as caught:
             cifar10(tmp_path, verify=False)
+        assert "\n" not in str(caught.value)
     archive_of(tmp_path / "files", path, skip="test_batch.bin")
     with pytest.raises(InvalidInput, match=r"does not hold test_batch\.bin"):
         cifar10(tmp_path, verify=False)

@@ -244,7 +244,11 @@ def test_a_loss_that_is_not_finite_names_step_and_rate():
         ({"callbacks": [3]}, r"callbacks is \[3\]; pass functions"),
         ({"callbacks": 3}, "callbacks is 3; pass functions"),
         ({"checkpoint_every": 3}, "checkpoint_every is 3, without a checkpoint"),
-        ({"checkpoint": 3}, "checkpoint is 3; pass the path"),
+        ({"checkpoint": 3}, "checkpoint is 3; pass a path"),
+        ({"checkpoint": ""}, "checkpoint is empty"),
+        ({"device": "meta"}, "device is 'meta', which holds no numbers"),
+        ({"model": nn.Linear(2, 2, device="meta")}, "the model is on the meta device"),
+        ({"model": network().half()}, r"float16; pass model.to\(torch.float32\)$"),
     ],
 )
 def test_arguments_outside_their_domain(change, said):
@@ -267,6 +271,7 @@ def test_arguments_outside_their_domain(change, said):
         ({"epochs": 0}, "epochs is 0"),
         ({"epochs": 1.5}, "epochs is 1.5"),
         ({"augmentation": "flip"}, "augmentation is 'flip'"),
+        ({"drop_last": "no"}, "drop_last is 'no'"),
     ],
 )
 def test_recipes_outside_their_domain(values, said):

@@ -140,6 +140,10 @@ X, Y = torch.zeros(3, 2), torch.tensor([0, 1, 1])
         ({"test_inputs": torch.zeros(3, 4)}, r"test_inputs are \(3, 4\)"),
         ({"test_inputs": X.double()}, "torch.float64, inputs are"),
         ({"inputs": torch.zeros(0, 2), "labels": Y[:0]}, "nothing to train on"),
+        ({"classes": 2}, "classes is 2; pass a tuple of names"),
+        ({"classes": "ab"}, "classes is 'ab'"),
+        ({"mean": (0.5,)}, r"std is None .* one number of each for a channel"),
+        ({"mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}, r"points of shape \(2,\)"),
     ],
 )
 def test_tasks_that_do_not_fit(changes, said):
