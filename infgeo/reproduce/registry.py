@@ -36,7 +36,7 @@ FIGURES: Mapping[str, Figure] = {
             "log volume element of [2, 250, 2] (sigmoid) over training on points split by y = 3/5 sin(7x - 1)",
             f"{PAPER}, figure 1; small and paper are the same run",
             "infgeo.reproduce.planar",
-            {"small": "3 min on 2 cores", "paper": "the same"},
+            {"small": "4 min on 2 busy cores", "paper": "the same"},
         ),
         Figure(
             "xor",
@@ -44,7 +44,7 @@ FIGURES: Mapping[str, Figure] = {
             "log volume element of [2, 250, 2] (sigmoid) over training on XOR",
             f"{PAPER}, appendix on experiments; small and paper are the same run",
             "infgeo.reproduce.planar",
-            {"small": "1 min on 2 cores", "paper": "the same"},
+            {"small": "1 min on 2 busy cores", "paper": "the same"},
         ),
         Figure(
             "deep",
@@ -52,7 +52,7 @@ FIGURES: Mapping[str, Figure] = {
             "log volume element of each layer of [2, 8, 8, 8, 2] (sigmoid) over training on the sinusoid",
             f"{PAPER}, appendix on experiments; small and paper are the same run",
             "infgeo.reproduce.planar",
-            {"small": "4 min on 2 cores", "paper": "the same"},
+            {"small": "6 min on 2 busy cores", "paper": "the same"},
         ),
         Figure(
             "fig2",
@@ -60,7 +60,7 @@ FIGURES: Mapping[str, Figure] = {
             "log volume element on lines and planes through digits over training, [d, 2000, 10] (sigmoid)",
             f"{PAPER}, figure 2; small has scikit-learn's digits (d = 64) in place of MNIST (d = 784)",
             "infgeo.reproduce.images",
-            {"small": "2 min on 2 cores", "paper": "estimated some minutes a seed on a GPU; --data with MNIST"},
+            {"small": "2 min on 2 busy cores", "paper": "estimated some minutes a seed on a GPU; --data with MNIST"},
         ),
         Figure(
             "fig3",
@@ -69,7 +69,7 @@ FIGURES: Mapping[str, Figure] = {
             f"{PAPER}, figure 3 (lines: inferred); small has digits and a ResNet of 32 features in place of CIFAR-10"
             " and ResNet-34",
             "infgeo.reproduce.images",
-            {"small": "1 min on 2 cores", "paper": "estimated 2 h a seed on a GPU; --data with CIFAR-10"},
+            {"small": "1.5 min on 2 busy cores", "paper": "estimated 2 h a seed on a GPU; --data with CIFAR-10"},
         ),
         Figure(
             "fig4",
@@ -78,7 +78,7 @@ FIGURES: Mapping[str, Figure] = {
             f"{PAPER}, figure 4 (planes: inferred); small has digits and a ResNet of 32 features in place of CIFAR-10"
             " and ResNet-34",
             "infgeo.reproduce.images",
-            {"small": "2 min on 2 cores", "paper": "estimated 6 h a seed on a GPU; --data with CIFAR-10"},
+            {"small": "3 min on 2 busy cores", "paper": "estimated 6 h a seed on a GPU; --data with CIFAR-10"},
         ),
         Figure(
             "ssl",
@@ -86,7 +86,7 @@ FIGURES: Mapping[str, Figure] = {
             "log volume element of Barlow Twins and SimCLR encoders on lines and planes, boundary of a readout",
             f"{PAPER}, section on self-supervised learning; small has digits and a ResNet of 32 features",
             "infgeo.reproduce.images",
-            {"small": "5 min on 2 cores", "paper": "estimated a day a seed on a GPU; --data with CIFAR-10"},
+            {"small": "4 min on 2 busy cores", "paper": "estimated a day a seed on a GPU; --data with CIFAR-10"},
         ),
         Figure(
             "figD1",
@@ -94,7 +94,7 @@ FIGURES: Mapping[str, Figure] = {
             "volume element and Ricci scalar of erf networks of three hidden units, bias 0 and 1; exact, untrained",
             f"{PAPER}, figure D.1 (the printed R is 3 times the true one)",
             "infgeo.reproduce.cube_roots",
-            {"small": "3 s", "paper": "20 s"},
+            {"small": "9 s, most of it imports", "paper": "20 s"},
             seeded=False,
         ),
     )
