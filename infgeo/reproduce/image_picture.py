@@ -196,7 +196,7 @@ def _against_distance(axes: Any, settings: ImageRows, results: Sequence[SeedResu
 
 
 def _curve(result: SeedResult, row: Images, when: int, edges: np.ndarray) -> np.ndarray | None:
-    """Return the mean over the slices of one seed, or None where none has a boundary."""
+    """Return the mean over the slices of one seed (NaN where no point is), or None where none has a boundary."""
     curves = []
     for name, statistics in result.statistics[row.name]["probes"].items():
         if "after" not in statistics:
@@ -209,7 +209,7 @@ def _curve(result: SeedResult, row: Images, when: int, edges: np.ndarray) -> np.
         values = values - values[np.isfinite(values)].mean()
         bins = np.minimum(np.digitize(distance / distance.max(), edges) - 1, len(edges) - 2)
         curves.append([_mean(values[bins == b]) for b in range(len(edges) - 1)])
-    return np.nanmean(np.array(curves), axis=0) if curves else None
+    return np.array([_mean(column) for column in np.array(curves).T]) if curves else None
 
 
 def _mean(values: np.ndarray) -> float:

@@ -18,7 +18,7 @@ ENCODERS = ImageRows(
     tuple(
         replace(
             row, widths=(4, 6), recipe=_BRIEF, shown=(0, 1), line_points=9, plane_points=5, lines=((1, 6),),
-            embedding=8, train_images=200,
+            embedding=8, train_images=100,
         )
         for row in SETTINGS["ssl", "small"].rows
     )
