@@ -22,6 +22,14 @@ from tests.training.test_loop import RECIPE, SMALL, Noisy, jitter, network, same
 ADAM = Recipe("adam", 1e-2, batch_size=40, epochs=4, augmentation=jitter)
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Let Ctrl-C arrive as at a terminal: a shell has its background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Stop:
     """Presses Ctrl-C within the callback of a step."""
 
