@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sympy import Add, Dummy, Expr, Integer, Mul, Rational, Symbol, count_ops, exp
+from sympy import Abs, Add, Dummy, Expr, Integer, Mul, Rational, Symbol, count_ops, exp
 from sympy import log as log_of
 
 from infgeo.conventions import d, s
@@ -65,7 +65,7 @@ class _State:
     """Features: f, f', w = s f' and w', and their metric; the start is the input itself, f = s.
 
     `twice_a`, `twice_alpha` and `twice_dalpha` are 2 a, 2 alpha and 2 alpha'. A stands for exp(growth) A, so that its
-    logarithm exists where it overflows. `free` and the logarithm `log_A` are there where the metric vanishes at s = 0.
+    logarithm exists where it overflows. `free` and `log_A`, log A, are there where `_has_poles`.
     """
 
     f: Expr = s
@@ -309,8 +309,9 @@ def _exponent_apart(expr: Expr) -> tuple[Expr, Expr]:
 
 
 def _log(expr: Expr) -> Expr:
-    """Return the logarithm of a product as a sum: that of a power does not underflow."""
-    return Add(*[part.exp * log_of(part.base) if part.is_Pow else log_of(part) for part in Mul.make_args(expr)])
+    """Return the logarithm of a positive product as a sum: that of a power does not underflow. Factors may be < 0."""
+    powers = [part.as_base_exp() for part in Mul.make_args(expr)]
+    return Add(*[exponent * log_of(base if base.is_positive else Abs(base)) for base, exponent in powers])
 
 
 def _finished(program: _Builder, state: _State) -> Program:

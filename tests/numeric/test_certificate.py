@@ -84,6 +84,13 @@ def test_kinks_after_activations_that_are_nearly_homogeneous():
     assert certificate._bound(infgeo.MLP(["relu", "erf", "abs"]), "ntk", "numpy") == 2**24
 
 
+def test_the_logarithm_of_a_volume_with_a_negative_parameter():
+    """log A is a sum over factors, of which a^2 is a power of a negative number."""
+    geo = infgeo.MLP("a*z**2", depth=2).numeric(weight_std=1.0, bias_std=0.5, a=-0.5)
+    points = np.array([[0.3, 0.4], [1.0, 2.0]])
+    np.testing.assert_allclose(geo.log_volume_element(points), np.log(geo.volume_element(points)), rtol=1e-14)
+
+
 def test_what_cancels_in_deep_networks_is_refused():
     """At depth 2 without bias the features of Gaussians tend to a cylinder at large |x|: see the README."""
     with pytest.raises(NotAccurate, match="ricci_scalar for numpy in float64"):
