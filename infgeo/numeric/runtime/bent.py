@@ -102,7 +102,7 @@ def _versine_block(task: SimpleNamespace, rows: slice, columns: slice, buffers: 
     for kind in task.kinds:
         _xp.multiply(blocks[kind], left.length[rows, None], out=blocks[kind])
         _xp.multiply(blocks[kind], right.length[None, columns], out=blocks[kind])
-    return _store(task, rows, columns, blocks, close, again)
+    return _store(task, rows, columns, blocks, s, close, again)
 
 
 def _of_close_pairs(versine: Any, x: Any, y: Any) -> None:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # In an emitted file these stand above, or below.
         _coincident,
         _contiguous,
         _empty,
-        _false,
         _one,
         _quiet,
         _side,
@@ -171,7 +170,6 @@ def _large(task: SimpleNamespace, threads: int) -> None:
 def _work(task: SimpleNamespace, threads: int, block: Callable, needed: int) -> None:
     """Call `block` for all blocks, each thread with so many buffers of its own as are `needed`."""
     side = max(32, min(_side(task.X, threads), int((_BUFFERS / (threads * needed)) ** 0.5)))
-    task.lower = _xp.tril(~_false(task.X, (side, side)), -1)
     blocks = iter(
         [(i, j) for i in range(0, len(task.X), side) for j in range(i if task.symmetric else 0, len(task.Y), side)]
     )
@@ -265,13 +263,22 @@ def _block(task: SimpleNamespace, rows: slice, columns: slice, buffers: list, ag
         if D is not None:
             _xp.divide(D, layer.unit, out=D)
     blocks = {"kernel": f, "ntk": _xp.add(f, D, out=D) if task.tangent else None}
-    return _store(task, rows, columns, blocks, close, again)
+    return _store(task, rows, columns, blocks, free[-1], close, again)
 
 
 def _store(
-    task: SimpleNamespace, rows: slice, columns: slice, blocks: dict[str, Any], close: list, again: list[tuple]
+    task: SimpleNamespace,
+    rows: slice,
+    columns: slice,
+    blocks: dict[str, Any],
+    spare: Any,
+    close: list,
+    again: list[tuple],
 ) -> int:
-    """Write a block and its mirror image; add pairs, at these indices into it, to `again`, and return how many."""
+    """Write a block and its mirror image; add pairs, at these indices into it, to `again`, and return how many.
+
+    `spare` is a buffer: transposed within the cache, the mirror image is written as fast as the block.
+    """
     shape = blocks[task.kinds[0]].shape
     if close:
         at = close[0] if len(close) == 1 else _xp.unique(_xp.concatenate(close))
@@ -282,11 +289,14 @@ def _store(
         again.append((at[0] + rows.start, at[1] + columns.start))
     for kind, result in zip(task.kinds, task.outs, strict=True):
         values = blocks[kind]
-        if task.symmetric and rows == columns:
-            values = _xp.where(task.lower[: shape[0], : shape[1]], values.T, values)
+        if task.symmetric:
+            mirror = spare.reshape(shape[::-1])
+            mirror[...] = values.T
+            if rows == columns:  # The two values of a pair differ by rounding: take the same for both.
+                _xp.maximum(values, mirror, out=values)
+            else:
+                result[columns, rows] = mirror
         result[rows, columns] = values
-        if task.symmetric and rows != columns:
-            result[columns, rows] = values.T
     return len(again[-1][0]) if close else 0
 
 

@@ -74,7 +74,11 @@ def _coincident(X: np.ndarray, Y: np.ndarray | None) -> Iterator[tuple[np.ndarra
     parts = [(part[i : i + step] * weights).sum(axis=-1) for part in points for i in range(0, len(part), step)]
     keys = np.concatenate([np.empty(0, X.dtype), *parts])
     order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.diff(keys[order], prepend=np.nan) != 0)
+    ordered = keys[order]
+    tied = ordered[1:] == ordered[:-1]
+    if not tied.any():
+        return
+    starts = np.append(0, np.flatnonzero(~tied) + 1)
     ends = np.append(starts[1:], len(order))
     for start, end in zip(starts[ends - starts > 1], ends[ends - starts > 1], strict=True):
         members = order[start:end]
@@ -96,7 +100,7 @@ def _row(X: np.ndarray, Y: np.ndarray | None, member: int) -> np.ndarray:
 
 def _side(like: np.ndarray, threads: int) -> int:
     """Points on a side of a block; several threads take longer ones, to hold their common lock less often."""
-    return 320 if threads > 1 or like.itemsize < 8 else 208
+    return 320 if threads > 1 else 240 if like.itemsize < 8 else 208
 
 
 def _quiet() -> Any:
