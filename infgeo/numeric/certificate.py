@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import mpmath
 import numpy as np
+from sympy import exp
 
 from infgeo.conventions import sigma_b, sigma_w
 from infgeo.errors import ExpectationDiverges, InfgeoError, NotAccurate
 from infgeo.numeric.accuracy import DIGITS, exact_values, ulps
 from infgeo.numeric.geometry import numeric
+from infgeo.symbolic.dual import dual
 
 if TYPE_CHECKING:
     from infgeo.symbolic.network import MLP
@@ -24,7 +26,7 @@ SCALES = ((1.0, 0.0), (1.25, 0.5), (0.125, 1.0))  # (sigma_w, sigma_b)
 OWN_PARAMETER = 0.75
 # The lengths |x| that are sampled: NumPy's functions of |x| keep their digits everywhere, the others in a range.
 _WIDE = {"float64": (1e-150, 1e150), "float32": (1e-30, 1e30)}
-_MODERATE = (1e-3, 1e3)
+_MODERATE = (1e-6, 1e6)
 _PAIR_LENGTHS = (0.03125, 1.0, 8.0)  # powers of two: points of one direction are parallel, not nearly so
 _ANGLES = (0.0, 1e-9, 1e-5, 1e-2, 0.7, 2.0, np.pi - 1e-4, np.pi)
 _COUNT = 20
@@ -87,8 +89,9 @@ def certify(mlp: MLP, backend: str = "numpy", dtype: str = "float64") -> tuple[C
     Values that the format cannot represent are left out, and so are points where an expectation is infinite. The
     bounds are 8 ulp for one layer and 64 for two or three in NumPy, 8 ulp a layer for kernels in norm and 16 for
     distances. Tangent kernels with a kink after an activation that is not homogeneous are held to 2^24 ulp, about 8
-    digits (at small |x| features are then nearly parallel where points are), and so are functions of |x| where the
-    backend has no wider format than double.
+    digits (at small |x| features are then nearly parallel where points are). Doubles in torch and jax have no wider
+    format: there functions of |x| are held to 2^9 ulp for one layer and 2^13 for more, and kernels with exponentials of
+    the variances to 2^8 ulp a layer, which is what it costs to round the exponents.
 
     Example:
         >>> import infgeo
@@ -113,7 +116,9 @@ def certify(mlp: MLP, backend: str = "numpy", dtype: str = "float64") -> tuple[C
             lengths[name] = float(norms.min()), float(norms.max())
     sets = tuple(tuple(sorted(case.items())) for case in cases)
     return tuple(
-        Certificate(name, backend, dtype, max(errors), _bound(mlp, name, backend), lengths[name], sets, len(errors))
+        Certificate(
+            name, backend, dtype, max(errors), _bound(mlp, name, backend, dtype), lengths[name], sets, len(errors)
+        )
         for name, errors in samples.items()
         if errors
     )
@@ -222,13 +227,15 @@ def _representable(exact: Any, dtype: Any) -> bool:
     return exact == 0 or limits.tiny <= abs(exact) <= limits.max
 
 
-def _bound(mlp: MLP, name: str, backend: str) -> float:
+def _bound(mlp: MLP, name: str, backend: str, dtype: str) -> float:
     if name == "ntk" and _angles_are_rounded(mlp):
         return 2.0**24
+    rounded = backend != "numpy" and dtype == "float64"
     if name in PAIRWISE:
-        return 8.0 * mlp.depth * (1 if name != "kernel_distance" else 2)
-    if backend != "numpy":
-        return 2.0**24
+        exponents = rounded and any(dual(layer.activation).kernel.has(exp) for layer in mlp.with_weights)
+        return (2.0**8 if exponents else 8.0) * mlp.depth * (1 if name != "kernel_distance" else 2)
+    if rounded:
+        return 2.0**9 if mlp.depth == 1 else 2.0**13
     return 8.0 if mlp.depth == 1 else 64.0 if mlp.depth <= 3 else 2.0**12
 
 

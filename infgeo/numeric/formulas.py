@@ -90,7 +90,7 @@ def _law(activation: Activation, own: tuple[Symbol, ...], suffix: str, backend: 
     plain = backend.name == "mpmath"
     members.append(f"homogeneous={not plain and activation.homogeneity is not None}")
     members.append(f"odd={not plain and activation.parity == 'odd'}")
-    if numpy:
+    if not plain:
         members += [f"grows={grows(dual.kernel)}", f"exponential={dual.kernel.has(exp)}"]
     if dual.growth is None:
         members.append("growth=None")
@@ -176,7 +176,8 @@ def radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
     scalars = [d, *mlp.parameters]
     numpy = backend.name == "numpy"
     try:
-        program = mlp.float_program if numpy else mlp.metric_program
+        program = mlp.metric_program if backend.exact_numbers else mlp.float_program
+        readable = mlp.metric_program if backend.differentiable else None
     except (MetricDoesNotExist, SingularMetric) as error:
         notes.append(f"No metric: {error}.")
         message = f"raise DoesNotExist({str(error)!r})"
@@ -185,24 +186,27 @@ def radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
             for name in ("_metric_parts", "_log_metric", "_metric_coefficient", "_ricci_scalar")
         ]
     backend = WIDE if numpy else backend
-    curvature = "R_float" if "R_float" in program.outputs else "R"
     deep = len(mlp.layers) > 1
+
+    def formula(name: str, outputs: list[str], doc: str) -> str:
+        # Without a wider format, squares of s that a form for floats takes overflow where nothing else does.
+        if readable and readable.outputs.keys() >= set(outputs) and readable.select(outputs).adds_up:
+            chosen = readable.select(outputs)
+        else:
+            floats = {name: f"{name}_float" for name in outputs if f"{name}_float" in program.outputs}
+            chosen = program.select([floats.get(name, name) for name in outputs])
+        return function_source(name, chosen, [s], scalars, backend, doc, deep)
+
     formulas = [
-        function_source(name, program.select(outputs), [s], scalars, backend, doc, deep)
-        for name, outputs, doc in (
-            ("_metric_parts", ["A", "shear", "eta"], "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
-            ("_ricci_scalar", [curvature], "The Ricci scalar"),
-        )
+        formula("_metric_parts", ["A", "shear", "eta"], "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
+        formula("_ricci_scalar", ["R"], "The Ricci scalar"),
+        formula("_log_metric", ["log_A"], "log A, also where A overflows")
+        if "log_A" in program.outputs
+        else "_log_metric = None",
     ]
-    if "log_A" in program.outputs:
-        doc = "log A, also where A overflows"
-        formulas.append(function_source("_log_metric", program.select(["log_A"]), [s], scalars, backend, doc))
-    else:
-        formulas.append("_log_metric = None")
     if backend.differentiable:
         # For its derivatives at x = 0; elsewhere s B/A and x/|x| do.
-        doc = "B of g = A I + B x x^T"
-        formulas.append(function_source("_metric_coefficient", program.select(["B"]), [s], scalars, backend, doc))
+        formulas.append(formula("_metric_coefficient", ["B"], "B of g = A I + B x x^T"))
     return formulas
 
 

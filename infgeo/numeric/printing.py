@@ -119,7 +119,7 @@ class Printer(PythonCodePrinter):
 
     def _constant(self, expr: Expr) -> str:
         """Print an expression without symbols: a literal, correctly rounded, or an exact mpmath expression."""
-        if expr.is_Integer:
+        if expr.is_Integer and (self.backend.exact_numbers or abs(expr) < 2**53):
             return str(expr)
         if self.backend.exact_numbers:
             return f"({MpmathPrinter().doprint(expr)})"

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from sympy import Expr, Symbol, latex
+from sympy import Add, Expr, Mul, Number, NumberSymbol, Pow, Symbol, latex
 
-from infgeo.symbolic.graph import substituted, symbols_of
+from infgeo.conventions import d
+from infgeo.symbolic.graph import distinct, substituted, symbols_of
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,19 @@ class Program:
         bound = {symbol for symbol, _ in self.bindings}
         free = symbols_of(*self.outputs.values(), *(expr for _, expr in self.bindings)) - bound
         return tuple(sorted(free, key=lambda symbol: symbol.name))
+
+    @cached_property
+    def adds_up(self) -> bool:
+        """Whether floats lose nothing to cancellation: products, powers and quotients of sums of terms >= 0.
+
+        The dimension d is a whole number: sums of it are exact.
+        """
+        exprs = (*self.outputs.values(), *(expr for _, expr in self.bindings))
+        return all(
+            isinstance(node, (Symbol, Number, NumberSymbol, Mul, Pow))
+            or (isinstance(node, Add) and (node.free_symbols <= {d} or all(term.is_nonnegative for term in node.args)))
+            for node in distinct(*exprs)
+        )
 
     def __str__(self) -> str:
         """Return one line per output, then the bindings after the word where."""

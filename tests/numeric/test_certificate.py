@@ -34,6 +34,27 @@ def test_single_precision(name):
         assert part.quantity in PAIRWISE or part.worst <= 1, str(part)
 
 
+@pytest.mark.parametrize("name", ["erf", "gelu", "cos", "cube", "z_erf"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_torch_keeps_its_digits_without_a_wider_format(name, dtype):
+    """|x| from 1e-6 to 1e6: cos and powers have metrics that vanish at 0, and z erf(z) numbers beyond 2^53."""
+    found = {part.quantity: part for part in certify(infgeo.MLP(name), "torch", dtype)}
+    assert set(found) == {*PAIRWISE, *POINTWISE}
+    for part in found.values():
+        assert part.holds, str(part)
+
+
+def test_torch_s_ricci_scalar_of_erf_where_squares_of_s_overflow():
+    """Sums of terms >= 0 lose nothing and stay as they are; others are written for floats."""
+    s = np.array([1e-300, 1e-3, 1.0, 1e300])
+    points = np.sqrt(s)[:, None] * np.array([[1.0, 0.0, 0.0]])
+    R = np.asarray(infgeo.MLP("erf").numeric(backend="torch").ricci_scalar(points))
+    assert np.allclose(R, -np.pi * s * 2 * 5 / (2 * 3 * np.sqrt(3 + 2 * s)), rtol=1e-14, atol=0)
+    assert infgeo.MLP("erf").metric_program.select(["R"]).adds_up
+    assert not infgeo.MLP("cube").metric_program.select(["R"]).adds_up
+    assert not infgeo.MLP("cos").metric_program.select(["A"]).adds_up
+
+
 @pytest.mark.parametrize("name", DEEP)
 def test_three_layers_within_64_ulp(name):
     for part in certify(infgeo.MLP(name, depth=3)):

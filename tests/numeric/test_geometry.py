@@ -87,6 +87,18 @@ def test_torch_results_are_differentiable(mlp):
         assert torch.isfinite(slope).all(), name
 
 
+@pytest.mark.parametrize("name", ["cos", "gaussian", "z_erf", "cube"])
+def test_derivatives_where_the_metric_vanishes_at_the_origin(name):
+    """At x = 0 alone R is not a number, nor its derivatives; the forms for floats have derivatives elsewhere."""
+    geo = infgeo.MLP(name).numeric(1.0, 0.0, backend="torch")
+    points = torch.tensor(np.vstack([X[:3], 0.01 * X[:1], 6 * X[:1]]), requires_grad=True)
+    for quantity in POINTWISE:
+        assert torch.autograd.gradcheck(getattr(geo, quantity), (points,), atol=1e-4, rtol=1e-4), quantity
+    (slope,) = torch.autograd.grad(geo.ricci_scalar(points).sum(), points)
+    assert torch.isfinite(slope).all()
+    assert torch.isnan(geo.ricci_scalar(torch.zeros(1, 3, dtype=torch.float64))).all()
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch.func's own
 def test_torch_kernel_is_the_metric_s_potential():
     """The metric is the mixed derivative of the kernel: autograd through the Gram matrix meets the closed form."""

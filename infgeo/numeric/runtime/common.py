@@ -360,6 +360,7 @@ class Geometry:
             if singular is None:
                 return self.ricci(s, *arguments)
             R = self.ricci(_where_nonnegative(singular, s + 1, s), *arguments)
-            return _where_nonnegative(singular, R * float("nan"), R)
+            # A factor, so that derivatives are not numbers at x = 0 alone.
+            return R * _where_nonnegative(singular, 0 * s + float("nan"), 0 * s + 1)
 
         return self._radial(X, parameters, ricci)

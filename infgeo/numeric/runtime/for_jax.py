@@ -132,9 +132,15 @@ def _with_exact(layers: Sequence[Any], network: Callable) -> None:
     """Nothing: there is no wider format."""
 
 
+def _widened(layers: Sequence[Any], X: jax.Array) -> jax.Array:
+    """Return the points, in double precision, where jax keeps it, if exponents of variances must not be rounded."""
+    wide = jax.config.read("jax_enable_x64") and any(layer.law and layer.law.exponential for layer in layers)
+    return X.astype(np.float64) if wide else X
+
+
 def _diagonal_of(layers: Sequence[Any], X: Any, scalars: tuple, tangent: bool) -> Any:
     """Return k(x, x), or the tangent kernel at (x, x)."""
-    return _diagonal_layers(layers, _sum_squares(X), scalars, tangent)
+    return _diagonal_layers(layers, _sum_squares(_widened(layers, X)), scalars, tangent).astype(X.dtype)
 
 
 def _dimension(X: jax.Array) -> int:
@@ -173,6 +179,19 @@ def _ratio(a: Any, b: Any) -> Any:
 def _exp_difference(a: Any, b: Any, difference: Any) -> Any:
     fall = jnp.expm1(-jnp.abs(difference))
     return jnp.where(difference >= 0, -jnp.exp(a) * fall, jnp.exp(b) * fall)
+
+
+def _exp_residual(x: Any, n: int) -> Any:
+    """Return e^x - sum_{k<n} x^k/k!, by its series where |x| < 1."""
+    if n == 1:
+        return jnp.expm1(x)
+    small, series = jnp.clip(x, -1, 1), jnp.zeros_like(x)
+    for k in range(n + 18, n - 1, -1):
+        series = (series + 1) * small / k
+    taylor, power = jnp.zeros_like(x), jnp.ones_like(x)
+    for k in range(n):
+        taylor, power = taylor + power, power * x / (k + 1)
+    return jnp.where(jnp.abs(x) < 1, series * small ** (n - 1) / math.factorial(n - 1), jnp.exp(x) - taylor)
 
 
 # sin t - t cos t = sum_n (-1)^(n+1) 2n t^(2n+1) / (2n+1)!, used below t = 1.
@@ -248,7 +267,8 @@ def _pairs(X: jax.Array, Y: jax.Array) -> SimpleNamespace:
 def _gram(X: jax.Array, Y: jax.Array | None, layers: Sequence[Any], scalars: tuple, wanted: str) -> Any:
     """Return the Gram matrix (N, M), or both for `wanted` = "both"; coincident points take the diagonal's values."""
     tangent = wanted != "kernel"
-    features, D = _pair_layers(layers, _pairs(X, X if Y is None else Y), scalars, "ntk" if tangent else "kernel")
+    pairs = _pairs(*(_widened(layers, points) for points in (X, X if Y is None else Y)))
+    features, D = _pair_layers(layers, pairs, scalars, "ntk" if tangent else "kernel")
     results = {"kernel": (features.c,), "ntk": (features.c + D,), "both": (features.c, features.c + D)}[wanted]
     results = tuple(result.astype(jnp.result_type(X, X if Y is None else Y)) for result in results)
     if Y is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -88,9 +89,14 @@ def _with_exact(layers: Sequence[Any], network: Callable) -> None:
     """Nothing: there is no wider format."""
 
 
+def _widened(layers: Sequence[Any], X: torch.Tensor) -> torch.Tensor:
+    """Return the points, in double precision where exponents of variances must not be rounded."""
+    return X.double() if any(layer.law and layer.law.exponential for layer in layers) else X
+
+
 def _diagonal_of(layers: Sequence[Any], X: Any, scalars: tuple, tangent: bool) -> Any:
     """Return k(x, x), or the tangent kernel at (x, x)."""
-    return _diagonal_layers(layers, _sum_squares(X), scalars, tangent)
+    return _diagonal_layers(layers, _sum_squares(_widened(layers, X)), scalars, tangent).to(X.dtype)
 
 
 def _dimension(X: torch.Tensor) -> int:
@@ -134,6 +140,19 @@ def _exp_difference(a: Any, b: Any, difference: Any) -> Any:
     a, b = (torch.as_tensor(x, dtype=difference.dtype, device=difference.device) for x in (a, b))
     fall = torch.expm1(-torch.abs(difference))
     return torch.where(difference >= 0, -torch.exp(a) * fall, torch.exp(b) * fall)
+
+
+def _exp_residual(x: Any, n: int) -> Any:
+    """Return e^x - sum_{k<n} x^k/k!, by its series where |x| < 1."""
+    if n == 1:
+        return torch.expm1(x)
+    small, series = torch.clamp(x, -1, 1), torch.zeros_like(x)
+    for k in range(n + 18, n - 1, -1):
+        series = (series + 1) * small / k
+    taylor, power = torch.zeros_like(x), torch.ones_like(x)
+    for k in range(n):
+        taylor, power = taylor + power, power * x / (k + 1)
+    return torch.where(abs(x) < 1, series * small ** (n - 1) / math.factorial(n - 1), torch.exp(x) - taylor)
 
 
 # sin t - t cos t = sum_n (-1)^(n+1) 2n t^(2n+1) / (2n+1)!, used below t = 1.
@@ -219,8 +238,10 @@ def _gram_of_all_pairs(
 ) -> Any:
     """Return the Gram matrix (N, M), or both for `wanted` = "both"; coincident points take the diagonal's values."""
     tangent = wanted != "kernel"
-    features, D = _pair_layers(layers, _pairs(X, X if Y is None else Y), scalars, "ntk" if tangent else "kernel")
+    pairs = _pairs(*(_widened(layers, points) for points in (X, X if Y is None else Y)))
+    features, D = _pair_layers(layers, pairs, scalars, "ntk" if tangent else "kernel")
     results = {"kernel": (features.c,), "ntk": (features.c + D,), "both": (features.c, features.c + D)}[wanted]
+    results = tuple(result.to(X.dtype) for result in results)
     if Y is None:
         results = tuple(torch.triu(result) + torch.triu(result, 1).T for result in results)
     return results if wanted == "both" else results[0]
@@ -228,8 +249,9 @@ def _gram_of_all_pairs(
 
 def _distance(X: torch.Tensor, Y: torch.Tensor, layers: Sequence[Any], scalars: tuple, squared: bool) -> torch.Tensor:
     """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows."""
-    squares = _positive(_pair_layers(layers, _pairs(X, Y), scalars, "distance")[0].delta)
-    return squares if squared else _sqrt(squares)
+    pairs = _pairs(_widened(layers, X), _widened(layers, Y))
+    squares = _positive(_pair_layers(layers, pairs, scalars, "distance")[0].delta)
+    return (squares if squared else _sqrt(squares)).to(X.dtype)
 
 
 # What coincident pairs are replaced by in formulas that are singular there, so that no gradient is 0 * inf.
