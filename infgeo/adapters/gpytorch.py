@@ -18,7 +18,11 @@ from gpytorch.constraints import Interval, Positive
 from gpytorch.priors import Prior
 from torch.autograd import forward_ad
 
+from infgeo.numeric.runtime.for_torch import _transformed as transformed
+from infgeo.numeric.scale_gradient import scale_gradient
+
 _SCALES = ("weight_std", "bias_std")
+_SYMBOLS = dict(zip(_SCALES, ("sigma_w", "sigma_b"), strict=True))
 _BLOCK = 48  # pairs of points whose kernel is computed at a time
 
 
@@ -144,6 +148,13 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         return self.mlp.numeric(weight_std, bias_std, backend="torch", **self.own)
 
     def _gram(self, x1: torch.Tensor, x2: torch.Tensor | None, *scales: torch.Tensor) -> torch.Tensor:
+        trained = torch.is_grad_enabled() and any(scale.requires_grad for scale in scales)
+        points = [x1] if x2 is None else [x1, x2]
+        if trained and all(_constant(x) for x in points) and all(_plain(x) for x in (*points, *scales)):
+            return _OfScales.apply(*scales, x1, x2, self)
+        return self._differentiable_gram(x1, x2, *scales)
+
+    def _differentiable_gram(self, x1: torch.Tensor, x2: torch.Tensor | None, *scales: torch.Tensor) -> torch.Tensor:
         return getattr(self._geometry(*scales), method_name(self.kind))(x1, x2)
 
     def _diagonal(self, x1: torch.Tensor, x2: torch.Tensor | None, *scales: torch.Tensor) -> torch.Tensor:
@@ -156,6 +167,47 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         # A call costs as much as some thousand values: diagonals of square blocks.
         parts = [function(a, b).diagonal() for a, b in zip(x1.split(_BLOCK), x2.split(_BLOCK), strict=True)]
         return torch.cat(parts)
+
+
+class _OfScales(torch.autograd.Function):
+    """The Gram matrix of constant points: in blocks, and so are its derivatives by the scales."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        weight_std: torch.Tensor,
+        bias_std: torch.Tensor,
+        x1: torch.Tensor,
+        x2: torch.Tensor | None,
+        kernel: InfiniteWidthKernel,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(weight_std, bias_std, x1, *(() if x2 is None else (x2,)))
+        ctx.kernel = kernel
+        return kernel._differentiable_gram(x1, x2, weight_std.detach(), bias_std.detach())
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        *scales, x1, x2 = ctx.saved_tensors if len(ctx.saved_tensors) == 4 else (*ctx.saved_tensors, None)
+        kernel, wanted = ctx.kernel, ctx.needs_input_grad[:2]
+        needed = [i for i in range(2) if wanted[i]]
+        if torch.is_grad_enabled():  # derivatives of derivatives are asked for
+            value = kernel._differentiable_gram(x1, x2, *scales)
+            found = torch.autograd.grad(value, [scales[i] for i in needed], slope, create_graph=True)
+        else:
+            values = {_SYMBOLS[name]: float(scale) for name, scale in zip(_SCALES, scales, strict=True)} | kernel.own
+            X, Y = x1.double().contiguous().numpy(), None if x2 is None else x2.double().contiguous().numpy()
+            names = [_SYMBOLS[_SCALES[i]] for i in needed]
+            parts = scale_gradient(kernel.mlp, X, Y, values, names, kernel.kind == "ntk")
+            found = tuple((torch.from_numpy(part) * slope).sum().to(scales[0]) for part in parts)
+        gradients = dict(zip(needed, found, strict=True))
+        return gradients.get(0), gradients.get(1), None, None, None
+
+
+def _plain(x: torch.Tensor) -> bool:
+    """Whether a tensor is one of values, in the processor's memory, and inside no transformation."""
+    known = type(x) in (torch.Tensor, torch.nn.Parameter) and x.device.type == "cpu"
+    untouched = known and not transformed(x) and not torch.compiler.is_compiling()
+    return untouched and forward_ad.unpack_dual(x).tangent is None
 
 
 def _constant(x: torch.Tensor) -> bool:

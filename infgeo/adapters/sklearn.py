@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
-from functools import lru_cache
 from numbers import Real
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 
 from infgeo.adapters.network import method_name, network
 from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.numeric.scale_gradient import scale_gradient
 
 try:
     from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
@@ -20,6 +19,7 @@ except ImportError as error:
     raise MissingExtra("infgeo.adapters.sklearn", "sklearn") from error
 
 _SCALES = ("weight_std", "bias_std")
+_SYMBOLS = dict(zip(_SCALES, ("sigma_w", "sigma_b"), strict=True))
 _SLACK = 1e-6  # an optimiser stops at the exponential of the logarithm of a bound
 
 
@@ -39,8 +39,8 @@ class InfiniteWidthKernel(Kernel):
         kind: "nngp" or "ntk".
         parameters: values of the activation's own parameters, which stay as they are.
 
-    Points are rows (N, d), float32 or float64; whole numbers are taken as float64. Gradients are forward derivatives of
-    the closed form, computed in torch.
+    Points are rows (N, d), float32 or float64; whole numbers are taken as float64. Gradients are derivatives of the
+    closed form, forward through the layers (see `infgeo.numeric.scale_gradient`).
 
     Raises InvalidInput, a ValueError, for arguments outside these domains.
 
@@ -156,35 +156,15 @@ class InfiniteWidthKernel(Kernel):
         return self.weight_std, self.bias_std
 
     def _gradient(self, mlp: Any, X: np.ndarray) -> np.ndarray:
-        """Return the derivatives with respect to the logarithms, one pass of forward differentiation for each."""
-        import torch
-
-        forward_ad = _forward_ad()
-        points = torch.from_numpy(np.array(X))
+        """Return the derivatives with respect to the logarithms, d/d(log sigma) = sigma d/d(sigma)."""
         free = [item.name for item in self.hyperparameters if not item.fixed]
-        gradient = np.empty((len(X), len(X), len(free)), X.dtype)
-        for i, name in enumerate(free):
-            with forward_ad.dual_level():
-                # d/d(log sigma) = sigma d/d(sigma).
-                scales = [torch.tensor(float(scale), dtype=torch.float64) for scale in self._scales()]
-                index = _SCALES.index(name)
-                scales[index] = forward_ad.make_dual(scales[index], scales[index].clone())
-                geometry = mlp.numeric(*scales, backend="torch", **(self.parameters or {}))
-                tangent = forward_ad.unpack_dual(getattr(geometry, method_name(self.kind))(points)).tangent
-            gradient[:, :, i] = 0 if tangent is None else tangent.numpy()
-        return gradient
-
-
-@lru_cache(maxsize=1)
-def _forward_ad() -> Any:
-    """Return torch's forward differentiation, loaded: at its first use it calls what torch itself has deprecated."""
-    import torch
-    from torch.autograd import forward_ad
-
-    with warnings.catch_warnings(), forward_ad.dual_level():
-        warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)
-        forward_ad.make_dual(torch.zeros(1), torch.ones(1))
-    return forward_ad
+        scales = {_SYMBOLS[name]: float(getattr(self, name)) for name in _SYMBOLS}
+        names = [_SYMBOLS[name] for name in free]
+        points = X.astype(float, order="C")
+        gradient = scale_gradient(mlp, points, None, scales | dict(self.parameters or {}), names, self.kind == "ntk")
+        for part, name in zip(gradient, names, strict=True):
+            part *= scales[name]
+        return np.moveaxis(gradient, 0, -1).astype(X.dtype, copy=False)
 
 
 def _short(value: Any) -> str:

@@ -70,6 +70,26 @@ def test_derivatives():
     assert torch.autograd.gradcheck(direct, (points, kernel.raw_weight_std.detach().clone().requires_grad_()))
 
 
+@pytest.mark.parametrize("settings", [{}, {"activation": "relu", "depth": 2, "kind": "ntk"}, {"activation": "gelu"}])
+def test_derivatives_by_the_scales_of_constant_points(settings):
+    """In blocks, backward twice, and under torch.func: all the same."""
+    kernel = InfiniteWidthKernel(**settings).double()
+    raw = (kernel.raw_weight_std.detach().clone(), kernel.raw_bias_std.detach().clone())
+    names = ("kernel.raw_weight_std", "kernel.raw_bias_std")
+
+    def total(*raw):
+        gram = torch.func.functional_call(_Forward(kernel), dict(zip(names, raw, strict=True)), (X,))
+        return (gram * torch.arange(36.0, dtype=torch.float64).reshape(6, 6)).sum()
+
+    variables = tuple(part.requires_grad_() for part in raw)
+    assert torch.autograd.gradcheck(total, variables)
+    assert torch.autograd.gradgradcheck(total, variables)
+    plain = torch.autograd.grad(total(*variables), variables)
+    for found, other in zip(plain, torch.func.grad(total, (0, 1))(*raw), strict=True):
+        assert torch.allclose(found, other, rtol=1e-11, atol=0)
+    assert kernel(X.float()).to_dense().dtype == torch.float32
+
+
 @pytest.mark.parametrize("diag", [False, True])
 @pytest.mark.parametrize("settings", [{}, {"activation": "relu", "depth": 2, "kind": "ntk"}, {"activation": "gelu"}])
 def test_equal_values_of_two_variables_are_differentiated_apart(settings, diag):
