@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -195,3 +196,47 @@ def test_importing_a_file_loads_nothing_more_than_its_library(tmp_path):
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "geometry" in loaded
     assert not loaded & {"decimal", "fractions", "infgeo", "mpmath", "scipy", "sympy", "torch"}
+
+
+@pytest.mark.parametrize(("activation", "depth", "backend"), [("exp(z/2)", 2, "numpy"), ("z**3", 1, "torch")])
+def test_values_beyond_the_format_leave_a_file_that_runs(activation, depth, backend, tmp_path):
+    """Towers of exponentials overflow at the usual points; a certificate may hold an infinite error."""
+    path = tmp_path / "geometry.py"
+    path.write_text(infgeo.emit(infgeo.MLP(activation, depth=depth), backend, certificate="stated"))
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "volume_element against 50 digits" in done.stdout
+
+
+def test_a_changed_default_is_caught(capsys):
+    source = infgeo.emit(infgeo.MLP("relu"), certificate="none")
+    before = "def ricci_scalar(X, *, sigma_w=1.0"
+    assert source.count(before) == 1
+    assert load(source.replace(before, before + "1"))["_self_test"]() == 1
+    assert "scales are 1 where they are not given" in capsys.readouterr().out
+
+
+def test_kernels_that_come_together_are_checked(capsys):
+    namespace = load(infgeo.emit(infgeo.MLP("relu"), certificate="none"))
+    both = namespace["kernel_and_ntk"]
+    namespace["kernel_and_ntk"] = lambda X, **scales: (both(X, **scales)[0] * (1 + 1e-6), both(X, **scales)[1])
+    namespace["kernel_and_ntk"].__kwdefaults__ = both.__kwdefaults__
+    assert namespace["_self_test"]() == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.endswith("FAILED")]
+    assert failed and all("kernel is that of kernel_and_ntk" in line for line in failed)
+
+
+def test_sources_are_the_same_in_every_process():
+    program = "import infgeo; print(infgeo.MLP('gelu', depth=2).numeric().source)"
+    sources = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(sources) == 1
