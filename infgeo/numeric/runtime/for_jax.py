@@ -24,6 +24,9 @@ def _traced(x: Any) -> bool:
     return isinstance(x, jax.core.Tracer)
 
 
+_LARGEST_SCALE = 1e38  # the fourth power of a larger one overflows
+
+
 def _points(X: Any, name: str = "X", rows: bool = False) -> jax.Array:
     """Return `X` as an array of float32 or float64 points (..., d); with `rows`, (N, d)."""
     array = X
@@ -78,12 +81,13 @@ _log = jnp.log
 
 def _scalar(name: str, value: Any) -> Any:
     """Return a known value as a Python float, which has all digits and promotes no array; others as they are."""
+    kind = str(getattr(value, "dtype", ""))
     try:
-        if isinstance(value, (str, bool)):
-            raise TypeError("text and truth values are no numbers")
+        if isinstance(value, (str, bool)) or "bool" in kind or "complex" in kind or hasattr(value, "requires_grad"):
+            raise TypeError("text, truth values, complex numbers and tensors of torch are no numbers here")
         if not _traced(value):
             return float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(f"{name} = {value!r} must be a number") from error
     if value.ndim or not jnp.issubdtype(value.dtype, jnp.floating):
         raise InputError(f"{name} is {value.dtype} {value.shape}, it must be a number or an array without dimensions")

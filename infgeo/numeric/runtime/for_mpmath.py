@@ -12,6 +12,9 @@ if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
 
+_LARGEST_SCALE = mpmath.inf
+
+
 def _points(X: Any, name: str = "X", rows: bool = False) -> list:
     """Return `X` as nested lists of mpf: one point, or lists of points of equal length; with `rows`, N points."""
     nested = X.tolist() if hasattr(X, "tolist") else X
