@@ -116,7 +116,7 @@ def _extremes(task: SimpleNamespace) -> None:
         _all_pairs(task, _arange(task.X, len(task.X)), j[None])
 
 
-def _extreme(X: Any, squares: Any, scale: float) -> Any:
+def _extreme(X: Any, squares: Any, scale: float = 1.0) -> Any:
     """Return the rows whose fourth power of the norm overflows, or vanishes though they do not.
 
     Large scales stretch squared norms by `scale`.

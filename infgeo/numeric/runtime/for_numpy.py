@@ -340,8 +340,11 @@ def _by_differences(
 
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[np.ndarray, np.ndarray]:
     """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]; branches not taken may divide by zero."""
+    Delta = state.Delta
+    if not law.derivative_moment:  # a jump: between 0 and x there is a right angle, as the kernel has it
+        Delta = np.where((Delta == 0) & (state.c == 0) & (state.delta > 0), np.finfo(Delta.dtype).tiny, Delta)
     with np.errstate(all="ignore"):
-        return law.difference(state.p, state.q, state.omega, state.delta, state.c, state.Delta, *scalars)
+        return law.difference(state.p, state.q, state.omega, state.delta, state.c, Delta, *scalars)
 
 
 def _formats() -> list[tuple]:

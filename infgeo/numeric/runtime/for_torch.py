@@ -329,7 +329,11 @@ def _by_differences(
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[torch.Tensor, torch.Tensor]:
     """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]."""
     same, apart = _apart(state)
-    squared, moments = law.difference(apart.p, apart.q, apart.omega, apart.delta, apart.c, apart.Delta, *scalars)
+    Delta = apart.Delta
+    if not law.derivative_moment:  # a jump: between 0 and x there is a right angle, as the kernel has it
+        right = (Delta == 0) & (apart.c == 0)
+        Delta = torch.where(right, torch.full_like(Delta, torch.finfo(Delta.dtype).tiny), Delta)
+    squared, moments = law.difference(apart.p, apart.q, apart.omega, apart.delta, apart.c, Delta, *scalars)
     near = _squared_distance_near(law.derivative_moment, law.derivative_slope, state, scalars)
     across = law.moment(state.p, *scalars) - law.moment(state.q, *scalars)
     return torch.where(same, near, squared), torch.where(same, across, moments)
