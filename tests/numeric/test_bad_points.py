@@ -52,6 +52,8 @@ OF_NUMPY = {
     "tensor with derivatives": ((torch.tensor(X, requires_grad=True),), "cannot be made an array"),
 }
 OF_TORCH = {
+    "masked": ((np.ma.masked_array(X, X > 0),), "masked"),
+    "huge": (([[10**400, 1]],), "cannot be made a tensor"),
     "bfloat16": ((torch.tensor(X).bfloat16(),), "has dtype torch.bfloat16"),
     "sparse": ((torch.tensor(X).to_sparse(),), "has layout torch.sparse_coo"),
     "backwards": ((X[::-1],), "negative"),
@@ -191,3 +193,25 @@ def test_torch_says_where_points_leave_double_precision():
     single = torch.tensor([[1e20, 0.0], [1.0, 0.0]]).requires_grad_()
     assert torch.isfinite(erf.kernel(single)).all()
     assert torch.equal(erf.kernel(single).diagonal(), erf.kernel_diag(single))
+
+
+@pytest.mark.parametrize(
+    "points", [torch.tensor(X).to_sparse(), torch.empty(2, 3, device="meta")], ids=["sparse", "meta"]
+)
+def test_tensors_without_values_are_refused_by_mpmath(points):
+    with pytest.raises(InvalidInput, match="not an array of real numbers"):
+        MLP.numeric(backend="mpmath").kernel_diag(points)
+
+
+@pytest.mark.parametrize("geo", [NUMPY, TORCH], ids=["numpy", "torch"])
+def test_pairs_of_outputs(geo):
+    empty = np.empty if geo is NUMPY else lambda shape: torch.empty(shape, dtype=torch.float64)
+    points = X if geo is NUMPY else torch.tensor(X)
+    kernel, ntk = geo.kernel_and_ntk(points)
+    both = empty((2, 70, 70))
+    geo.kernel_and_ntk(points, out=tuple(both))
+    assert (both[0] == kernel).all() and (both[1] == ntk).all()
+    rows = empty((71, 70))
+    for out, message in (((rows[:70], rows[1:]), "share memory"), (3, "must be two"), ((both[0],), "are needed")):
+        with pytest.raises(InvalidInput, match=message):
+            geo.kernel_and_ntk(points, out=out)

@@ -30,6 +30,8 @@ _LARGEST_SCALE = 1e38  # the fourth power of a larger one overflows
 def _points(X: Any, name: str = "X", rows: bool = False) -> jax.Array:
     """Return `X` as an array of float32 or float64 points (..., d); with `rows`, (N, d)."""
     array = X
+    if isinstance(X, np.ma.MaskedArray):
+        raise InputError(f"{name} is a masked array, masks are not kept: pass {name}.filled(...) or the rows in use")
     if not isinstance(X, jax.Array):
         leaves = jax.tree_util.tree_leaves(X)
         try:

@@ -21,6 +21,8 @@ _LARGEST_SCALE = 1e38  # the fourth power of a larger one overflows
 
 def _points(X: Any, name: str = "X", rows: bool = False) -> torch.Tensor:
     """Return `X` as a tensor of float32 or float64 points (..., d); with `rows`, (N, d)."""
+    if hasattr(X, "mask") and hasattr(X, "filled"):
+        raise InputError(f"{name} is a masked array, masks are not kept: pass {name}.filled(...) or the rows in use")
     if getattr(getattr(X, "flags", None), "writeable", True) is False:
         X = X.copy()  # torch warns of arrays that it could not write to
     try:
@@ -29,7 +31,7 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> torch.Tensor:
             if isinstance(X, torch.Tensor)
             else torch.as_tensor(X, dtype=None if hasattr(X, "dtype") else torch.float64)
         )
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(f"{name} cannot be made a tensor ({error}): pass rows of floats of equal length") from error
     if tensor.device.type == "meta":
         raise InputError(f"{name} is on the device meta, which holds no values: pass a tensor of values")
