@@ -50,9 +50,6 @@ def _checks(bits: int, array: Callable, many: int) -> Iterator[tuple[str, float,
             print(f"{title}: {type(problem).__name__}: {problem}")
             return math.inf
 
-    scales = [globals()[name].__kwdefaults__ or {} for name in ("kernel_and_ntk", "kernel_diag", "ntk_diag", *sizes)]
-    ones = all(defaults.get(name, 1) == 1 for defaults in scales for name in ("sigma_w", "sigma_b"))
-    yield "scales are 1 where they are not given", 0 if ones else math.inf, 0
     for name, bound, values, size in _REFERENCE:
         function = _ready(globals()[name])
         if values is None:
@@ -119,6 +116,9 @@ def _checks(bits: int, array: Callable, many: int) -> Iterator[tuple[str, float,
             return _distance_in_ulp(_numbers(_mixed_derivative(entry, X[0])), g, size, bits)
 
         yield "metric = d/dx d/dy kernel at y = x", error("metric", derivatives), 1024
+    scales = [globals()[name].__kwdefaults__ or {} for name in ("kernel_and_ntk", "kernel_diag", "ntk_diag", *sizes)]
+    ones = all(defaults.get(name, 1) == 1 for defaults in scales for name in ("sigma_w", "sigma_b"))
+    yield "scales are 1 where they are not given", 0 if ones else math.inf, 0
 
 
 def _raises(function: Callable, X: Any, parameters: dict[str, float]) -> float:
