@@ -172,6 +172,11 @@ WRONG = {
     "shape": (lambda X, Y=None: plain(X, Y)[:, :1], {}, "finite"),
     "neighbours": (of_its_neighbours, {}, "evaluation"),
     "metric": (plain, {"metric": lambda X: GEO.metric(X) * (1 + 1e-4)}, "metric"),
+    "metric across": (plain, {"metric": lambda X: GEO.metric(X) + 1e-3 * (1 - np.eye(3))}, "metric"),
+    "metric of the last axis": (plain, {"metric": lambda X: GEO.metric(X) * np.diag([1, 1, 1.01])}, "metric"),
+    "metric without symmetry": (plain, {"metric": lambda X: GEO.metric(X) + np.diag([1e-3, 0], 1)[:3, :3]}, "metric"),
+    "metric, shape": (plain, {"metric": lambda X: GEO.metric(X)[:, :2]}, "metric"),
+    "complex": (lambda X, Y=None: plain(X, Y) + 1e-3j, {}, "finite"),
     "metric of jumps": (infgeo.MLP("step").numeric().kernel, {"metric": GEO.metric}, "metric"),
     "distance": (plain, {"distance": lambda X, Y=None: GEO.kernel_distance(X, Y) * (1 + 1e-9)}, "distance"),
     "distance at 0": (plain, {"distance": lambda X, Y=None: GEO.kernel_distance(X, Y) + 1e-12}, "distance"),
@@ -182,7 +187,7 @@ WRONG = {
 }
 ALONE = (
     *("own diagonal", "own diagonal, shape", "off by 1e-9", "metric", "distance", "distance at 0"),
-    *("second derivative", "asymmetric"),
+    *("second derivative", "asymmetric", "metric across", "metric of the last axis", "metric without symmetry"),
 )
 
 
@@ -338,6 +343,10 @@ def test_report_error_and_json():
         (plain, {"skip": ["nothing"]}, "skip names nothing"),
         (plain, {"points": [[1.0, 2.0]]}, "two or more rows"),
         (plain, {"points": [[1.0, np.nan], [0.0, 1.0]]}, "finite"),
+        (plain, {"points": "abc"}, "cannot be made an array"),
+        (plain, {"input_dim": 0}, "input_dim = 0"),
+        (plain, {"input_dim": 2.5}, "input_dim = 2.5"),
+        (plain, {"seed": "a"}, "seed = 'a'"),
         (plain, {"network": "erf"}, "must be an infgeo.MLP"),
         (plain, {"dtype": "float16"}, "dtype = 'float16'"),
         (kernels.rbf(), {"parameters": {"length": 2.0}}, "values are given for length"),
@@ -365,3 +374,22 @@ def test_importing_the_kit_loads_no_torch():
     program = "import infgeo, sys; infgeo.testing.check_kernel; print('torch' in sys.modules)"
     completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert completed.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("backend", ["mpmath", "jax"])
+def test_backends_without_arrays_of_numpy(backend):
+    if backend == "jax":
+        pytest.importorskip("jax")
+    report = check_kernel(ERF.numeric(1.0, 0.5, backend=backend), dtype="float32", skip="simulation")
+    assert report["metric"].status == report["distance"].status == report["quadrature"].status == "passed"
+
+
+def test_opposite_points_of_one_dimension():
+    """Without biases ReLU features of x and -x have no common unit: k = 0 in every network, but for rounding."""
+    assert check_kernel(infgeo.MLP("relu").numeric(1.0, 0.0), input_dim=1)["simulation"].status == "passed"
+
+
+def test_quadrature_has_no_distance_at_coincidence():
+    points = np.random.default_rng(0).normal(size=(3, 2))
+    geo = infgeo.MLP("tanh").numeric(1.0, 0.5, method="quadrature")
+    assert (geo.kernel_distance(points).diagonal() == 0).all()

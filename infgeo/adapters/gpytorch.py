@@ -33,7 +33,8 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         activation: what `infgeo.MLP` takes: a name, text in z, a SymPy expression, or a list with one for each layer.
         depth: number of hidden layers.
         kind: "nngp" or "ntk".
-        weight_std, bias_std: starting values of sigma_w and sigma_b of all layers, > 0 (inside the constraints).
+        weight_std, bias_std: starting values of sigma_w and sigma_b of all layers, > 0 (inside the constraints); None
+            for the `initial_value` of the constraint, or 1.
         weight_std_constraint, bias_std_constraint: GPyTorch constraints; Positive() by default.
         weight_std_prior, bias_std_prior: GPyTorch priors.
         parameters: values of the activation's own parameters, which are not trained.
@@ -58,8 +59,8 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         activation: Any = "erf",
         depth: int = 1,
         kind: str = "nngp",
-        weight_std: float = 1.0,
-        bias_std: float = 1.0,
+        weight_std: float | None = None,
+        bias_std: float | None = None,
         weight_std_constraint: Interval | None = None,
         bias_std_constraint: Interval | None = None,
         weight_std_prior: Prior | None = None,
@@ -71,9 +72,13 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
             raise InvalidInput(
                 f"ard_num_dims = {kwargs['ard_num_dims']}: this kernel has no length scales; scale the inputs instead"
             )
+        for name in set(kwargs) - {"ard_num_dims", "batch_shape", "active_dims"}:  # which GPyTorch would drop
+            raise InvalidInput(
+                f"{name} = {kwargs[name]!r} is no argument of this kernel: see help(InfiniteWidthKernel)"
+            )
         super().__init__(**kwargs)
-        self.kind, self.own = kind, dict[str, Any](parameters or {})
         self.mlp = network(activation, depth, kind, parameters)
+        self.kind, self.own = kind, dict[str, Any](parameters or {})
         constraints = {"weight_std": weight_std_constraint, "bias_std": bias_std_constraint}
         priors = {"weight_std": weight_std_prior, "bias_std": bias_std_prior}
         values = {"weight_std": weight_std, "bias_std": bias_std}
@@ -82,8 +87,11 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
             _require(priors[name], Prior, f"{name}_prior", "a prior of GPyTorch")
             raw = torch.nn.Parameter(torch.zeros(*self.batch_shape, 1, 1))
             self.register_parameter(f"raw_{name}", raw)
-            self.register_constraint(f"raw_{name}", constraints[name] or Positive())
-            self._set_scale(name, values[name])
+            constraint = constraints[name] or Positive()
+            self.register_constraint(f"raw_{name}", constraint)
+            raw_start = constraint.initial_value
+            initial = 1.0 if raw_start is None else constraint.transform(raw_start)
+            self._set_scale(name, initial if values[name] is None else values[name])
             prior = priors[name]
             if prior is not None:
                 self.register_prior(f"{name}_prior", prior, _Getter(name), _Setter(name))
@@ -121,6 +129,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
             raise InvalidInput(f"{name} = {value} must be finite, > 0 and fulfil its constraint {constraint}")
         self.initialize(**{f"raw_{name}": constraint.inverse_transform(tensor)})
 
+    @torch.compiler.disable  # formulas come from SymPy, which is nothing to trace
     def forward(
         self, x1: torch.Tensor, x2: torch.Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
     ) -> torch.Tensor:
@@ -129,13 +138,22 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
             raise InvalidInput(
                 f"x1 is {x1.dtype} on {x1.device} and x2 {x2.dtype} on {x2.device}: give both one dtype and one device"
             )
+        if any(x.layout != torch.strided for x in (x1, x2)):
+            raise InvalidInput(f"the points have layout {x1.layout} and {x2.layout}: pass dense tensors, x.to_dense()")
         same = x1 is x2 or (_constant(x1) and _constant(x2) and torch.equal(x1, x2))
         if last_dim_is_batch:
             x1, x2 = (x.transpose(-1, -2).unsqueeze(-1) for x in (x1, x2))
         scales = [getattr(self, name) for name in _SCALES]
         if last_dim_is_batch:
             scales = [scale.unsqueeze(-3) for scale in scales]
-        batch = torch.broadcast_shapes(x1.shape[:-2], x2.shape[:-2], *(scale.shape[:-2] for scale in scales))
+        shapes = [part.shape[:-2] for part in (x1, x2, *scales)]
+        try:
+            batch = torch.broadcast_shapes(*shapes)
+        except RuntimeError as error:
+            raise InvalidInput(
+                f"batches of points {tuple(shapes[0])} and {tuple(shapes[1])} and batch_shape {tuple(self.batch_shape)}"
+                " do not go together: make them equal, or leave one out"
+            ) from error
         count = math.prod(batch)
         one, two = (x.expand(*batch, *x.shape[-2:]).reshape(count, *x.shape[-2:]) for x in (x1, x2))
         scales = [scale.expand(*batch, 1, 1).reshape(count) for scale in scales]

@@ -30,6 +30,8 @@ def network(activation: Any, depth: int, kind: str, parameters: Mapping[str, flo
         raise InvalidInput(f"activation = {activation!r} must be a name, text, a SymPy expression or a list") from error
     if isinstance(layers, tuple) and depth not in (1, mlp.depth):
         raise InvalidInput(f"depth = {depth}, and activation lists {mlp.depth} layers: leave depth out")
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise InvalidInput(f"parameters = {parameters!r} must be a mapping of names to values, or None")
     own = {symbol.name for symbol in mlp.parameters} - {"sigma_w", "sigma_b"}
     given = set(parameters or {})
     if own != given:

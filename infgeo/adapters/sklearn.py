@@ -99,7 +99,7 @@ class InfiniteWidthKernel(Kernel):
         """
         X, Y = _rows(X), None if Y is None else _rows(Y)
         if eval_gradient and Y is not None:
-            raise ValueError("the gradient exists for Y = None alone: call kernel(X, eval_gradient=True)")
+            raise InvalidInput("the gradient exists for Y = None alone: call kernel(X, eval_gradient=True)")
         mlp = self._network()
         value = getattr(mlp.numeric(*self._scales(), **(self.parameters or {})), method_name(self.kind))(X, Y)
         return (value, self._gradient(mlp, X)) if eval_gradient else value
@@ -164,11 +164,16 @@ class InfiniteWidthKernel(Kernel):
         gradient = scale_gradient(mlp, points, None, scales | dict(self.parameters or {}), names, self.kind == "ntk")
         for part, name in zip(gradient, names, strict=True):
             part *= scales[name]
+        if not np.isfinite(gradient).all():
+            k, i, j = (int(index) for index in np.argwhere(~np.isfinite(gradient))[0])
+            raise InvalidInput(
+                f"the derivative of k by log {free[k]} for X[{i}] and X[{j}] leaves double precision: rescale them"
+            )
         return np.moveaxis(gradient, 0, -1).astype(X.dtype, copy=False)
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, Real) else repr(value)
+    return f"{float(value):.3g}" if isinstance(value, Real) else repr(value)
 
 
 def _rows(X: Any) -> np.ndarray:
@@ -177,5 +182,8 @@ def _rows(X: Any) -> np.ndarray:
         raise InvalidInput("X is a sparse matrix, and these kernels are dense: pass X.toarray()")
     if np.ma.is_masked(X):
         raise InvalidInput("X is masked, and these kernels need every coordinate: drop or fill the masked points")
-    array = np.atleast_2d(np.asarray(X))
+    try:
+        array = np.atleast_2d(np.asarray(X))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInput(f"X cannot be made an array ({error}): pass rows of floats of equal length") from error
     return array.astype(float) if array.dtype.kind in "iub" else array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib import resources
@@ -140,13 +141,22 @@ def module_source(mlp: MLP, backend: str) -> str:
     return _emit(mlp, backend_named(backend).name, False)
 
 
+class _Literal(float):
+    """A number whose representation is source of it, also where it is infinite."""
+
+    def __repr__(self) -> str:
+        return super().__repr__() if math.isfinite(self) else f"float('{self!s}')"
+
+    __str__ = float.__repr__
+
+
 def _certificate_source(certificates: Sequence[Certificate]) -> str:
     """Return the source of CERTIFICATE: function -> format -> what was measured."""
     entries: dict[str, dict[str, dict[str, Any]]] = {}
     for part in certificates:
         entry = {
-            "largest_error_in_ulp": float(f"{part.worst:.3g}"),
-            "largest_relative_error": float(f"{part.relative_error:.3g}"),
+            "largest_error_in_ulp": _Literal(f"{part.worst:.3g}"),
+            "largest_relative_error": _Literal(f"{part.relative_error:.3g}"),
             "bound_in_ulp": part.bound,
             "lengths": tuple(float(f"{length:.4g}") for length in part.lengths),
             "parameters": [dict(values) for values in part.parameters],

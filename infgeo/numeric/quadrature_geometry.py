@@ -131,7 +131,8 @@ def _law(function: Callable[..., rules.PiecewiseFunction]) -> SimpleNamespace:
     squared, fall = over_pairs(0, "square"), over_pairs(0, "fall")
 
     def difference(p: Any, q: Any, omega: Any, delta: Any, c: Any, Delta: Any, *values: float) -> tuple:
-        return squared(p, q, c, Delta, *values), fall(p, q, c, Delta, *values)
+        apart = np.where(delta == 0, 0.0, squared(p, q, c, Delta, *values))  # 0 at coincidence, without rounding
+        return apart, fall(p, q, c, Delta, *values)
 
     return SimpleNamespace(
         kernel=kernel,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from sympy import Expr, Integer, Pow, Rational, Symbol, sqrt
+from sympy import Expr, Integer, Pow, Rational, Symbol, default_sort_key, sqrt
 
 from infgeo.symbolic.program import Program
 
@@ -30,9 +30,8 @@ def shared_powers(program: Program) -> Program:
     expressions = [expr for _, expr in program.bindings] + list(program.outputs.values())
     exponents: dict[Expr, set[Expr]] = {}
     for expr in expressions:
-        for part in expr.atoms(Pow):
-            if _divides(part):
-                exponents.setdefault(part.base, set()).add(part.exp)
+        for part in sorted(filter(_divides, expr.atoms(Pow)), key=default_sort_key):  # a set has no order of its own
+            exponents.setdefault(part.base, set()).add(part.exp)
     bases = [base for base, powers in exponents.items() if len(powers) > 1 or min(powers) < -1]
     names = {base: Symbol(f"inverse_{i}", positive=True) for i, base in enumerate(bases, start=1)}
     roots = {base: Symbol(f"inverse_root_{i}", positive=True) for i, base in enumerate(bases, start=1)}

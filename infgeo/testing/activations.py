@@ -64,6 +64,7 @@ def check_activation(
         >>> report["ntk"].status, report["kernel.metric"].note
         ('skipped', 'exponent of |x - y|: k has no metric, and says so')
     """
+    skip = (skip,) if isinstance(skip, str) else skip
     mlp = a if isinstance(a, MLP) else MLP(a, depth=depth)
     if isinstance(a, MLP) and depth is not None:
         raise InvalidInput(f"depth = {depth} is given, and a is a network with its own depth {a.depth}: leave it out")

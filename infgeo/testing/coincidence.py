@@ -41,7 +41,11 @@ class Coincidence:
     def __init__(self, subject: Subject, points: Points) -> None:
         self.subject = subject
         self.at = points.general[-1:] if subject.slow else points.general[-2:]
-        self.directions = np.eye(points.general.shape[1])[: 1 if subject.slow else 2]
+        d = points.general.shape[1]
+        # One along an axis, and two that meet every entry of a metric.
+        rows = np.stack([np.eye(d)[0], np.cos(np.arange(d)), np.cos(2.0 * np.arange(d) + 1.0)])
+        rows = rows[1:2] if subject.slow else rows[: 3 if d > 1 else 1]
+        self.directions = rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     def requirements(self) -> list[Requirement]:
         """Return all of them, in order."""
@@ -80,8 +84,13 @@ class Coincidence:
             return self.exponent(), _NO_METRIC, "exponent of |x - y|: k has no metric, and says so"
         except InfgeoError as reason:
             raise NotApplicable(str(reason)) from None
+        if metric.shape != (*self.at.shape, self.at.shape[1]):
+            return np.inf, _DERIVATIVES, f"the metric at {len(self.at)} points has shape {metric.shape}"
         if not np.isfinite(metric).all():
             return np.inf, _DERIVATIVES, "the metric is not finite"
+        skew = np.abs(metric - metric.swapaxes(1, 2)).max() / (np.abs(metric).max() or 1.0)
+        if skew > self._slack():
+            return float(skew), self._slack(), "the metric is not symmetric"
         worst, bound, note, unresolved = 0.0, np.inf, "", ""
         for x, g in zip(self.at, metric, strict=True):
             for direction in self.directions:

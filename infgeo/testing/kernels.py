@@ -77,6 +77,7 @@ def check_kernel(
         >>> [check.name for check in report.failures]
         ['positive_semidefinite']
     """
+    skip = (skip,) if isinstance(skip, str) else skip
     if kind not in KINDS:
         raise InvalidInput(f"kind = {kind!r} must be 'nngp' or 'ntk'")
     if dtype not in ("float64", "float32", np.float64, np.float32):

@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from infgeo.errors import ConformanceError, InvalidInput
 from infgeo.report import align
 from infgeo.results import json_safe
@@ -117,7 +119,8 @@ def make(requirement: Requirement, skip: Collection[str] = ()) -> Check:
     if name in skip:
         return Check(name, text, "skipped", note="left out by the caller")
     try:
-        measured, bound, note = requirement.measure()
+        with np.errstate(all="ignore"):  # what is not finite is measured, whatever NumPy is told to do about it
+            measured, bound, note = requirement.measure()
     except NotApplicable as reason:
         return Check(name, text, "skipped", note=str(reason))
     except Exception as error:  # whatever a user's kernel raises is the outcome of the check

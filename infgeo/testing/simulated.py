@@ -76,8 +76,9 @@ def _verdict(
         if len(widths) > 1 and (error > 0).all():
             fit = extrapolate(widths, mean, error, np.full(len(widths), samples - 1.0))
             value, sigma, freedom = fit.coefficients[0], fit.errors[0], fit.degrees_of_freedom[0]
-        if not sigma > 1e-12 * abs(value):  # the same in every network
-            sigma = 1e-12 * max(abs(value), np.finfo(float).tiny)
+        norm = float(np.sqrt(abs(theory[at[0], at[0]] * theory[at[1], at[1]])))
+        # The same in every network, as 0 is for opposite points of one dimension: rounding is left.
+        sigma = max(sigma, 1e-12 * max(norm, np.finfo(float).tiny))
         z = float((theory[at] - value) / sigma)
         p_values.append(student_p(z, float(freedom)))
         if not abs(z) <= abs(largest):

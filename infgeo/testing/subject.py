@@ -252,13 +252,13 @@ def _of_geometry(geometry: NumericGeometry, kind: str, dtype: Any) -> Subject:
 
 
 def _of_module(module: Any, kind: str, dtype: Any) -> Subject:
-    source = next((name for name in ("torch", "mpmath") if hasattr(module, name)), "numpy")
+    source = next((name for name in ("torch", "jax", "mpmath") if hasattr(module, name)), "numpy")
     return replace(_of_functions(module, kind, source, dtype), same_bits=True)
 
 
 def _of_functions(geometry: Any, kind: str, backend: str, dtype: Any) -> Subject:
     """Return the subject of an object with kernel, ntk, kernel_diag and the other functions of emitted modules."""
-    into: Any = {"mpmath": lambda X, _: X.tolist(), "torch": _to_torch, "numpy": np.ndarray.astype}[backend]
+    into: Any = {"mpmath": lambda X, _: X.tolist(), "torch": _to_torch}.get(backend, np.ndarray.astype)
 
     def called(function: Callable) -> Callable:
         def call(X: np.ndarray, *Y: np.ndarray | None) -> np.ndarray:
@@ -361,6 +361,10 @@ def _to_numpy(value: Any, keep: bool = False) -> np.ndarray:
     """Return an array or tensor or mpmath matrix as float64."""
     if isinstance(value, mpmath.matrix):
         return np.array(value.tolist(), dtype=float)
+    if isinstance(value, list) and any(isinstance(part, mpmath.matrix) for part in value):
+        return np.array([_to_numpy(part) for part in value])
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
+    if not keep and np.iscomplexobj(value):
+        raise InvalidInput("k has complex values, kernels are real")
     return np.asarray(value) if keep else np.asarray(value, dtype=float)

@@ -176,7 +176,8 @@ def test_bad_input_is_one_clear_error():
         ({"weight_std": 3.0, "weight_std_constraint": gpytorch.constraints.Interval(0.5, 2.0)}, "constraint"),
         ({"ard_num_dims": 2}, "ard_num_dims = 2"),
         ({"weight_std": "a"}, "weight_std = 'a' must be a number"),
-        ({"weight_std": None}, "weight_std = None must be a number"),
+        ({"weight_sdt": 2.0}, "weight_sdt = 2.0 is no argument"),
+        ({"activation": "leaky_relu", "parameters": [1]}, "must be a mapping"),
         ({"weight_std": True}, "weight_std = True must be a number"),
         ({"bias_std": torch.ones(2)}, r"bias_std has shape \(2,\)"),
         ({"weight_std_prior": 3}, "weight_std_prior = 3 must be a prior"),
@@ -187,6 +188,10 @@ def test_bad_input_is_one_clear_error():
             InfiniteWidthKernel(**settings)
     with pytest.raises(InvalidInput, match=r"x1 is torch.float64 on cpu and x2 torch.float32"):
         InfiniteWidthKernel()(X, X.float()).to_dense()
+    with pytest.raises(InvalidInput, match=r"layout torch\.sparse"):
+        InfiniteWidthKernel()(X.to_sparse()).to_dense()
+    with pytest.raises(InvalidInput, match=r"batches of points \(3,\) and \(3,\) and batch_shape \(4,\)"):
+        InfiniteWidthKernel(batch_shape=torch.Size([4])).forward(X.expand(3, 6, 3), X.expand(3, 6, 3))
     for points in (X.half(), X.long(), X * float("nan")):
         with pytest.raises(InvalidInput, match=r"X has dtype|must be finite"):
             InfiniteWidthKernel()(points).to_dense()
@@ -224,3 +229,17 @@ def test_batches_and_composition():
         dense.sum().backward()
         assert all(parameter.grad is not None for parameter in kernel.parameters())
         assert torch.equal(pickle.loads(pickle.dumps(kernel))(X).to_dense(), dense)
+
+
+def test_constraints_say_where_training_starts():
+    constraint = gpytorch.constraints.Interval(0.5, 4.0, initial_value=3.0)
+    kernel = InfiniteWidthKernel(weight_std_constraint=constraint)
+    assert (kernel.weight_std.item(), kernel.bias_std.item()) == (pytest.approx(3.0), pytest.approx(1.0))
+    assert InfiniteWidthKernel(weight_std=2.0, weight_std_constraint=constraint).weight_std.item() == pytest.approx(2.0)
+
+
+@pytest.mark.filterwarnings("ignore")  # of dynamo
+def test_compiled_models_call_the_kernel_as_it_is():
+    kernel = InfiniteWidthKernel("erf").double()
+    compiled = torch.compile(lambda x: 2 * kernel.forward(x, x), backend="eager")
+    assert torch.equal(compiled(X), 2 * kernel.forward(X, X))

@@ -3,10 +3,12 @@
 import pickle
 import subprocess
 import sys
+from fractions import Fraction
 
 import mpmath
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
@@ -154,6 +156,14 @@ def test_bad_input_is_one_clear_error():
     ):
         with pytest.raises(InvalidInput, match=message):
             kernel(X)
+    for points in ([[1.0, 2.0], [3.0]], torch.ones(2, 2, requires_grad=True)):
+        with pytest.raises(InvalidInput, match="X cannot be made an array"):
+            InfiniteWidthKernel()(points)
+    for parameters in ([1], "alpha"):
+        with pytest.raises(InvalidInput, match="must be a mapping"):
+            InfiniteWidthKernel("leaky_relu", parameters=parameters)(X)
+    with pytest.raises(InvalidInput, match="double precision"):
+        InfiniteWidthKernel()(np.array([[1e-160, 0.0], [1e150, 0.0]]), eval_gradient=True)
     with pytest.raises(InvalidInput, match="masked"):
         InfiniteWidthKernel()(np.ma.masked_array(X, mask=X > 0))
     with pytest.raises(InvalidInput, match="sparse"):
@@ -162,7 +172,7 @@ def test_bad_input_is_one_clear_error():
         InfiniteWidthKernel()(np.array([[np.nan]]))
     with pytest.raises(ExpectationDiverges, match="tangent"):
         InfiniteWidthKernel("step", kind="ntk")(X)
-    with pytest.raises(ValueError, match="Y = None"):
+    with pytest.raises(InvalidInput, match="Y = None"):
         InfiniteWidthKernel()(X, Y, eval_gradient=True)
 
 
@@ -195,6 +205,7 @@ def test_gradients_with_one_scale_fixed(activation, kind):
 def test_representation_gives_the_kernel_back():
     for kernel in (InfiniteWidthKernel("leaky_relu", parameters={"alpha": 0.2}), InfiniteWidthKernel(["erf", "relu"])):
         assert eval(repr(kernel)) == kernel
+    assert eval(repr(InfiniteWidthKernel(weight_std=Fraction(1, 2)))) == InfiniteWidthKernel(weight_std=0.5)
 
 
 def test_search_over_architectures():

@@ -1,5 +1,6 @@
 """Points and scales of every odd kind: computed as they are, or refused with one clear error."""
 
+import mpmath
 import numpy as np
 import pytest
 import scipy.sparse
@@ -51,6 +52,8 @@ OF_NUMPY = {
     "tensor with derivatives": ((torch.tensor(X, requires_grad=True),), "cannot be made an array"),
 }
 OF_TORCH = {
+    "masked": ((np.ma.masked_array(X, X > 0),), "masked"),
+    "huge": (([[10**400, 1]],), "cannot be made a tensor"),
     "bfloat16": ((torch.tensor(X).bfloat16(),), "has dtype torch.bfloat16"),
     "sparse": ((torch.tensor(X).to_sparse(),), "has layout torch.sparse_coo"),
     "backwards": ((X[::-1],), "negative"),
@@ -127,8 +130,88 @@ def test_scales(backend):
         (1.0, "2"),
         (1.0, [1.0, 2.0]),
         (True, 1.0),
+        (np.True_, 1.0),
         (1j, 1.0),
+        (np.complex128(1), 1.0),
+        (10**400, 1.0),
+        (1e39, 1.0),
+        (torch.tensor(True), 1.0),
+        (torch.tensor(1.0, device="meta"), 1.0),
     ):
         with pytest.raises(InvalidInput, match="sigma_"):
             MLP.numeric(weight_std, bias_std, backend=backend)
     assert MLP.numeric(1.0, 0.0, backend=backend).kernel([[0.0, 0.0]])[0, 0] == 0
+
+
+def test_a_node_of_a_graph_is_no_scale_of_numpy():
+    with pytest.raises(InvalidInput, match="sigma_w"):
+        MLP.numeric(torch.tensor(1.0, requires_grad=True))
+
+
+FAR = np.array(
+    [[1e100, 2e100], [1e100, 2e100 * (1 + 1e-9)], [3e80, 1e80], [1.0, -2.0], [1e-90, 3e-90], [2e-150, 1e-150]]
+)
+FAR32 = np.array([[1e30, 2e30], [1e30, 2.1e30], [1.0, -2.0], [1e-25, 3e-25]], np.float32)
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu"])
+@pytest.mark.parametrize("points", [FAR, FAR32], ids=["float64", "float32"])
+def test_products_of_squared_lengths_leave_the_format(activation, points):
+    """Against 50 digits, relatively for distances, and of the norms for kernels; no warning, no NaN, one diagonal."""
+    mlp = infgeo.MLP(activation)
+    geo, exact = mlp.numeric(1.0, 0.5), mlp.numeric(1.0, 0.5, backend="mpmath")
+    limits = np.finfo(points.dtype)
+    with mpmath.workdps(900):
+        rows = [[mpmath.mpf(float(x)) for x in row] for row in points]
+        norms = [mpmath.sqrt(k) for k in exact.kernel_diag(rows)]
+        for function in ("kernel", "kernel_distance"):
+            values, truth = getattr(geo, function)(points), getattr(exact, function)(rows)
+            for i, j in np.ndindex(values.shape):
+                size = norms[i] * norms[j] if function == "kernel" else truth[i, j]
+                if float(limits.tiny) < size < float(limits.max):
+                    assert abs(mpmath.mpf(float(values[i, j])) - truth[i, j]) <= 16 * float(limits.eps) * size
+    assert (geo.kernel(points).diagonal() == geo.kernel_diag(points)).all()
+    assert (geo.kernel_distance(points).diagonal() == 0).all()
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu"])
+@pytest.mark.parametrize("count", [3, 70])
+def test_large_scales_in_single_precision(activation, count):
+    points = X[:count].astype(np.float32)
+    geo = infgeo.MLP(activation, depth=2).numeric(1e12, 0.0)
+    truth = geo.kernel(points.astype(float))
+    representable = truth < np.finfo(np.float32).max
+    assert (np.abs(geo.kernel(points) - truth)[representable] <= 1e-6 * np.abs(truth).max()).all()
+
+
+def test_torch_says_where_points_leave_double_precision():
+    erf = infgeo.MLP("erf").numeric(1.0, 0.0, backend="torch")
+    points = torch.tensor([[1e160, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    for function in ("kernel", "kernel_distance", "kernel_diag"):
+        with pytest.raises(InvalidInput, match="leave double precision"):
+            getattr(erf, function)(points)
+    single = torch.tensor([[1e20, 0.0], [1.0, 0.0]]).requires_grad_()
+    assert torch.isfinite(erf.kernel(single)).all()
+    assert torch.equal(erf.kernel(single).diagonal(), erf.kernel_diag(single))
+
+
+@pytest.mark.parametrize(
+    "points", [torch.tensor(X).to_sparse(), torch.empty(2, 3, device="meta")], ids=["sparse", "meta"]
+)
+def test_tensors_without_values_are_refused_by_mpmath(points):
+    with pytest.raises(InvalidInput, match="not an array of real numbers"):
+        MLP.numeric(backend="mpmath").kernel_diag(points)
+
+
+@pytest.mark.parametrize("geo", [NUMPY, TORCH], ids=["numpy", "torch"])
+def test_pairs_of_outputs(geo):
+    empty = np.empty if geo is NUMPY else lambda shape: torch.empty(shape, dtype=torch.float64)
+    points = X if geo is NUMPY else torch.tensor(X)
+    kernel, ntk = geo.kernel_and_ntk(points)
+    both = empty((2, 70, 70))
+    geo.kernel_and_ntk(points, out=tuple(both))
+    assert (both[0] == kernel).all() and (both[1] == ntk).all()
+    rows = empty((71, 70))
+    for out, message in (((rows[:70], rows[1:]), "share memory"), (3, "must be two"), ((both[0],), "are needed")):
+        with pytest.raises(InvalidInput, match=message):
+            geo.kernel_and_ntk(points, out=out)

@@ -105,3 +105,16 @@ def test_squares_of_distances(backend):
     X = {"numpy": np.array, "torch": lambda x: torch.tensor(x, dtype=torch.float64)}.get(backend, lambda x: x)(rows)
     plain, squares = (np.array(geo.kernel_distance(X, squared=s).tolist(), float) for s in (False, True))
     assert np.allclose(squares, plain**2, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("activation", ["step", "sign", ["step", "erf"]])
+@pytest.mark.parametrize("backend", ["numpy", "torch", "mpmath"])
+def test_a_jump_at_zero_without_biases(activation, backend):
+    """Distances from x = 0 are those of the kernel, also where an angle has no meaning."""
+    geo = infgeo.MLP(activation).numeric(1.0, 0.0, backend=backend)
+    points = [[0.0, 0.0], [0.3, 0.1], [-0.3, -0.1]]
+    k, squared = (
+        np.array(part.tolist(), float) for part in (geo.kernel(points), geo.kernel_distance(points, None, True))
+    )
+    diagonal = k.diagonal()
+    assert np.abs(squared - (diagonal[:, None] + diagonal - 2 * k)).max() < 1e-14

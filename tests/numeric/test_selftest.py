@@ -2,6 +2,8 @@
 
 import ast
 import importlib.util
+import math
+import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -13,7 +15,8 @@ import sympy as sp
 
 import infgeo
 from infgeo.conventions import z
-from infgeo.numeric.emit import module_source
+from infgeo.numeric.certificate import Certificate
+from infgeo.numeric.emit import _certificate_source, module_source
 from infgeo.numeric.self_test import LONGEST, closed_forms
 
 RESIDUAL = infgeo.MLP([infgeo.layers.RMSNorm(1), "relu", infgeo.layers.Residual("erf", skip=1, branch=2)])
@@ -195,3 +198,55 @@ def test_importing_a_file_loads_nothing_more_than_its_library(tmp_path):
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "geometry" in loaded
     assert not loaded & {"decimal", "fractions", "infgeo", "mpmath", "scipy", "sympy", "torch"}
+
+
+def test_values_beyond_the_format_leave_a_file_that_runs(capsys):
+    """Towers of exponentials overflow at the usual points."""
+    assert load(infgeo.emit(infgeo.MLP("exp(z/2)", depth=2), certificate="none"))["_self_test"]() == 0
+    assert "volume_element against 50 digits" in capsys.readouterr().out
+
+
+def test_a_certificate_may_hold_an_infinite_error():
+    worst = Certificate("metric", "torch", "float64", math.inf, 8.0, (1.0, 2.0), (), 3)
+    source = _certificate_source([worst]).replace(": dict[str, Any]", "")
+    entry = load(source)["CERTIFICATE"]["metric"]["float64"]
+    assert entry["largest_error_in_ulp"] == entry["largest_relative_error"] == math.inf
+
+
+def test_a_changed_default_is_caught(capsys):
+    source = infgeo.emit(infgeo.MLP("relu"), certificate="none")
+    before = "def ricci_scalar(X, *, sigma_w=1.0"
+    assert source.count(before) == 1
+    assert load(source.replace(before, before + "1"))["_self_test"]() == 1
+    assert "scales are 1 where they are not given" in capsys.readouterr().out
+
+
+def test_kernels_that_come_together_are_checked(capsys):
+    namespace = load(infgeo.emit(infgeo.MLP("relu"), certificate="none"))
+    both = namespace["kernel_and_ntk"]
+    namespace["kernel_and_ntk"] = lambda X, **scales: (both(X, **scales)[0] * (1 + 1e-6), both(X, **scales)[1])
+    namespace["kernel_and_ntk"].__kwdefaults__ = both.__kwdefaults__
+    assert namespace["_self_test"]() == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.endswith("FAILED")]
+    assert failed and all("kernel is that of kernel_and_ntk" in line for line in failed)
+
+
+def test_sources_are_the_same_in_every_process():
+    """The powers of a formula are a set, whose order depends on the seed of hashes."""
+    program = (
+        "from infgeo.numeric.schedule import shared_powers; from infgeo.symbolic.program import Program; import sympy;"
+        "v = sympy.Symbol('v', positive=True);"
+        "print(shared_powers(Program((), {'y': sum((k + v) ** -p for k in range(1, 9) for p in (1, 2))})))"
+    )
+    sources = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(sources) == 1

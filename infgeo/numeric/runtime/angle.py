@@ -46,6 +46,8 @@ def _determinant_after(
         return _positive(_where_nonnegative(p * q - apart * (p + q), by_differences, p * q - c * c))
     lengths = _sqrt(state.p) * _sqrt(state.q)
     rho, square_of_sine = _ratio(state.c, lengths), _ratio(state.Delta, lengths * lengths)
+    # Between 0 and x the angle is a right one, which jumps feel.
+    square_of_sine = _where_nonnegative(-lengths, _ratio(state.delta, state.delta), square_of_sine)
     if law.odd:
         rho = abs(rho)
     delta = _where_nonnegative(rho, 2 * square_of_sine / (1 + abs(rho)), 2 * (1 - rho))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above, or below.
         _true,
         _wider,
     )
-    from infgeo.numeric.runtime.common import _diagonal_layers, _pair_layers
+    from infgeo.numeric.runtime.common import _diagonal_layers, _pair_layers, _scale_of
     from infgeo.numeric.runtime.felt import _feels, _felt_from, _is_bounded, _is_first
     from infgeo.numeric.runtime.for_numpy import _PARALLEL, _close_pairs, _diagonal_of, _ratio, _sum_squares, _xp
 
@@ -108,16 +108,20 @@ def _extremes(task: SimpleNamespace) -> None:
     if wider is None:
         return
     task = SimpleNamespace(**vars(task) | {"format": wider})
-    for i in _extreme(task.X, task.squares[0]):
+    scale = _scale_of(task.layers)
+    for i in _extreme(task.X, task.squares[0], scale):
         _all_pairs(task, i[None], _arange(task.X, len(task.Y)))
-    for j in _extreme(task.Y, task.squares[1]) if not task.symmetric else ():
+    for j in _extreme(task.Y, task.squares[1], scale) if not task.symmetric else ():
         _all_pairs(task, _arange(task.X, len(task.X)), j[None])
 
 
-def _extreme(X: Any, squares: Any) -> Any:
-    """Return the rows whose fourth power of the norm overflows, or vanishes though they do not."""
+def _extreme(X: Any, squares: Any, scale: float = 1.0) -> Any:
+    """Return the rows whose fourth power of the norm overflows, or vanishes though they do not.
+
+    Large scales stretch squared norms by `scale`.
+    """
     limits = _xp.finfo(X.dtype)
-    low, high = float(limits.tiny) ** 0.125, (float(limits.max) ** 0.25 / X.shape[1]) ** 0.5
+    low, high = float(limits.tiny) ** 0.125, (float(limits.max) ** 0.25 / X.shape[1] / scale) ** 0.5
     (rows,) = _true(~((squares >= low**2) & (squares <= high**2)))
     if len(rows) == 0:
         return ()

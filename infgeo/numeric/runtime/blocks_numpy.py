@@ -38,7 +38,10 @@ def _outputs(out: Any, shape: tuple, dtype: Any, count: int, inputs: list) -> tu
     """Return the arrays to write to: `out`, checked, or new ones."""
     if out is None:
         return tuple(np.empty(shape, dtype) for _ in range(count))
-    outs = (out,) if count == 1 else tuple(out)
+    try:
+        outs = (out,) if count == 1 else tuple(out)
+    except TypeError as error:
+        raise InputError(f"out = {out!r} must be two arrays: (kernel, tangent kernel)") from error
     if len(outs) != count:
         raise InputError(f"out has {len(outs)} arrays, {count} are needed: (kernel, tangent kernel)")
     for array in outs:
@@ -49,8 +52,8 @@ def _outputs(out: Any, shape: tuple, dtype: Any, count: int, inputs: list) -> tu
             raise InputError("out is read-only: pass an array that can be written to")
         if any(np.may_share_memory(array, points) for points in inputs):
             raise InputError("out shares memory with the points: pass another array")
-    if count == 2 and outs[0] is outs[1]:
-        raise InputError("both arrays of out are the same: pass two")
+    if count == 2 and np.shares_memory(*outs):
+        raise InputError("both arrays of out share memory: pass two")
     return outs
 
 

@@ -11,7 +11,7 @@ import torch
 if TYPE_CHECKING:  # In an emitted file these stand above.
     from infgeo.numeric.runtime.blocks import _gram_in_blocks
     from infgeo.numeric.runtime.common import InputError
-    from infgeo.numeric.runtime.for_torch import _gram_of_all_pairs, _transformed
+    from infgeo.numeric.runtime.for_torch import _checked, _gram_of_all_pairs, _transformed
 
 
 def _gram(
@@ -41,6 +41,7 @@ def _gram(
     outs = _outputs(out, shape, X, 2 if wanted == "both" else 1, [X] if Y is None else [X, Y])
     with _quiet():
         _gram_in_blocks(X, Y, layers, tuple(map(_detached, scalars)), wanted, outs, threads)
+    outs = tuple(_checked(result, X if Y is None else torch.cat([X, Y]), layers) for result in outs)
     return outs if wanted == "both" else outs[0]
 
 
@@ -64,7 +65,10 @@ def _outputs(out: Any, shape: tuple, X: torch.Tensor, count: int, inputs: list) 
     """Return the tensors to write to: `out`, checked, or new ones."""
     if out is None:
         return tuple(torch.empty(shape, dtype=X.dtype, device=X.device) for _ in range(count))
-    outs = (out,) if count == 1 else tuple(out)
+    try:
+        outs = (out,) if count == 1 else tuple(out)
+    except TypeError as error:
+        raise InputError(f"out = {out!r} must be two tensors: (kernel, tangent kernel)") from error
     if len(outs) != count:
         raise InputError(f"out has {len(outs)} tensors, {count} are needed: (kernel, tangent kernel)")
     wanted = f"{X.dtype} {shape} on {X.device}"
@@ -82,9 +86,16 @@ def _outputs(out: Any, shape: tuple, X: torch.Tensor, count: int, inputs: list) 
             tensor.untyped_storage().data_ptr() == part.untyped_storage().data_ptr() for part in inputs if len(part)
         ):
             raise InputError("out shares memory with the points: pass another tensor")
-    if count == 2 and outs[0] is outs[1]:
-        raise InputError("both tensors of out are the same: pass two")
+    ends = sorted((tensor.data_ptr(), tensor.data_ptr() + _extent(tensor)) for tensor in outs if tensor.numel())
+    if len(ends) == 2 and ends[1][0] < ends[0][1]:
+        raise InputError("both tensors of out share memory: pass two")
     return outs
+
+
+def _extent(tensor: torch.Tensor) -> int:
+    """Return how many bytes lie between the first and the end of the last element."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return (last + 1) * tensor.element_size()
 
 
 def _thread_count(threads: int | None, X: torch.Tensor) -> int:

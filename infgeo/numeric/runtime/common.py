@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above, or below.
     from infgeo.numeric.runtime.angle import _apart_after, _determinant_after, _determinant_of_sum
     from infgeo.numeric.runtime.blocks_numpy import _gram
     from infgeo.numeric.runtime.for_numpy import (
+        _LARGEST_SCALE,
         _all,
         _at_points,
         _derivative_kernel_of,
@@ -154,6 +155,13 @@ def _diagonal_layers(layers: Sequence[Any], s: Any, scalars: tuple, tangent: boo
     return f + D if tangent else f
 
 
+def _scale_of(layers: Sequence[Any]) -> float:
+    """Return how far large scales may stretch squared lengths; 1 for scales of moderate size."""
+    largest = [max(layer.weight, layer.bias) for layer in layers if layer.law]
+    sizes = [float(getattr(size, "detach", lambda size=size: size)()) for size in largest]
+    return max(sizes) ** len(sizes) if max(sizes, default=0.0) > 1e4 else 1.0
+
+
 def _by_subtraction(kernel: Callable, moment: Callable) -> Callable:
     """Return `difference` by subtraction, for activations without a cancellation-free form."""
 
@@ -203,6 +211,8 @@ class Geometry:
             valid = {"> 0": number > 0, ">= 0": number >= 0}.get(bound, True)
             if not _all(valid) or not _all(number - number == 0):
                 raise InputError(f"{name} = {value} must be finite" + (f" and {bound}" if bound else ""))
+            if bound and not _all(number <= _LARGEST_SCALE):
+                raise InputError(f"{name} = {value} must be at most {_LARGEST_SCALE:g}: its powers overflow")
         return values
 
     def _layers(self, X: Any, parameters: dict[str, Any]) -> tuple[Sequence[Any], tuple]:

@@ -24,9 +24,14 @@ def _traced(x: Any) -> bool:
     return isinstance(x, jax.core.Tracer)
 
 
+_LARGEST_SCALE = 1e38  # the fourth power of a larger one overflows
+
+
 def _points(X: Any, name: str = "X", rows: bool = False) -> jax.Array:
     """Return `X` as an array of float32 or float64 points (..., d); with `rows`, (N, d)."""
     array = X
+    if isinstance(X, np.ma.MaskedArray):
+        raise InputError(f"{name} is a masked array, masks are not kept: pass {name}.filled(...) or the rows in use")
     if not isinstance(X, jax.Array):
         leaves = jax.tree_util.tree_leaves(X)
         try:
@@ -78,12 +83,13 @@ _log = jnp.log
 
 def _scalar(name: str, value: Any) -> Any:
     """Return a known value as a Python float, which has all digits and promotes no array; others as they are."""
+    kind = str(getattr(value, "dtype", ""))
     try:
-        if isinstance(value, (str, bool)):
-            raise TypeError("text and truth values are no numbers")
+        if isinstance(value, (str, bool)) or "bool" in kind or "complex" in kind or hasattr(value, "requires_grad"):
+            raise TypeError("text, truth values, complex numbers and tensors of torch are no numbers here")
         if not _traced(value):
             return float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(f"{name} = {value!r} must be a number") from error
     if value.ndim or not jnp.issubdtype(value.dtype, jnp.floating):
         raise InputError(f"{name} is {value.dtype} {value.shape}, it must be a number or an array without dimensions")
@@ -326,7 +332,10 @@ def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> j
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[jax.Array, jax.Array]:
     """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]."""
     same, apart = _apart(state)
-    squared, moments = law.difference(apart.p, apart.q, apart.omega, apart.delta, apart.c, apart.Delta, *scalars)
+    Delta = apart.Delta
+    if not law.derivative_moment:  # a jump: between 0 and x there is a right angle, as the kernel has it
+        Delta = jnp.where((Delta == 0) & (apart.c == 0), jnp.finfo(Delta.dtype).tiny, Delta)
+    squared, moments = law.difference(apart.p, apart.q, apart.omega, apart.delta, apart.c, Delta, *scalars)
     near = _squared_distance_near(law.derivative_moment, law.derivative_slope, state, scalars)
     across = law.moment(state.p, *scalars) - law.moment(state.q, *scalars)
     return jnp.where(same, near, squared), jnp.where(same, across, moments)

@@ -12,12 +12,14 @@ if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
 
+_LARGEST_SCALE = mpmath.inf
+
+
 def _points(X: Any, name: str = "X", rows: bool = False) -> list:
     """Return `X` as nested lists of mpf: one point, or lists of points of equal length; with `rows`, N points."""
-    nested = X.tolist() if hasattr(X, "tolist") else X
     try:
-        points = _convert(nested)
-    except (TypeError, ValueError) as error:
+        points = _convert(X.tolist() if hasattr(X, "tolist") else X)
+    except (TypeError, ValueError, RuntimeError) as error:  # tensors without values raise the last, and a kind of it
         raise InputError(
             f"{name} = {X!r} is not an array of real numbers: pass lists of floats, strings or mpf"
         ) from error

@@ -12,13 +12,15 @@ from scipy import special
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.blocks_numpy import _quiet
-    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
+    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers, _scale_of
 
 _xp = np  # the array library, for code that is the same for NumPy and torch
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _POINTS = 2**12  # points at a time where each is computed by itself
 _MODERATE = 1e8  # squared lengths from its inverse to it keep enough digits in double precision
 _CHUNK = 2**20  # numbers held at a time for such differences
+_LONG = 1e37  # lengths from its inverse to it have fourth powers in double precision
+_LARGEST_SCALE = 1e38  # the fourth power of a larger one overflows
 
 
 def _points(X: Any, name: str = "X", rows: bool = False) -> np.ndarray:
@@ -71,11 +73,17 @@ def _log(x: Any) -> Any:
 
 
 def _scalar(name: str, value: Any) -> float:
+    kind = str(getattr(value, "dtype", ""))
     try:
-        if isinstance(value, (str, bool)):
-            raise TypeError("text and truth values are no numbers")
+        if (
+            isinstance(value, (str, bool))
+            or "bool" in kind
+            or "complex" in kind
+            or getattr(value, "requires_grad", False)
+        ):
+            raise TypeError("text, truth values, complex numbers and nodes of a graph are no numbers here")
         return float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(f"{name} = {value!r} must be a number") from error
 
 
@@ -91,11 +99,17 @@ def _exact_layers(layers: Sequence[Any]) -> list:
 
 
 def _diagonal_of(layers: Sequence[Any], X: np.ndarray, scalars: tuple, tangent: bool) -> np.ndarray:
-    """Return k(x, x), or the tangent kernel at (x, x)."""
-    if any(layer.law and layer.law.grows for layer in layers):
-        wide = _diagonal_layers(_exact_layers(layers), _sum_squares(X.astype(np.longdouble)), scalars, tangent)
-        return wide.astype(X.dtype)
-    return _diagonal_layers(layers, _sum_squares(X), scalars, tangent)
+    """Return k(x, x), or the tangent kernel at (x, x); squares of single precision overflow soon."""
+    wide = any(layer.law and layer.law.grows for layer in layers) or _extreme_lengths(X, layers)
+    points = X.astype(np.longdouble if wide else np.float64)
+    return _diagonal_layers(_exact_layers(layers), _sum_squares(points), scalars, tangent).astype(X.dtype)
+
+
+def _extreme_lengths(X: np.ndarray, layers: Sequence[Any]) -> bool:
+    """Whether products of squared lengths, before the layers or in them, may overflow or vanish in double precision."""
+    lengths = np.abs(X).max(axis=-1, initial=0.0)
+    far = lengths * _scale_of(layers) ** 0.5
+    return bool(((far > _LONG) | ((lengths < 1 / _LONG) & (lengths > 0))).any())
 
 
 def _dimension(X: np.ndarray) -> int:
@@ -271,13 +285,15 @@ def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tupl
     step = max(1, 2**13 // (len(Y) + 1))
     result = np.empty((len(X), len(Y)), X.dtype)
     wide = any(layer.law and layer.law.exponential for layer in layers)
+    wide = wide or _extreme_lengths(X, layers) or _extreme_lengths(Y, layers)
     if wide or X.dtype == np.float32:
         wider = np.longdouble if wide else np.float64
         layers, X, Y = _exact_layers(layers), X.astype(wider), Y.astype(wider)
-    for start in range(0, len(X), step):
-        pairs = _pairs(X[start : start + step], Y)
-        squares = _positive(_pair_layers(layers, pairs, scalars, "distance")[0].delta)
-        result[start : start + step] = squares if squared else np.sqrt(squares)
+    with _quiet():  # Branches not taken may divide by zero, and results lie beyond the format.
+        for start in range(0, len(X), step):
+            pairs = _pairs(X[start : start + step], Y)
+            squares = _positive(_pair_layers(layers, pairs, scalars, "distance")[0].delta)
+            result[start : start + step] = squares if squared else np.sqrt(squares)
     return result
 
 
@@ -324,8 +340,11 @@ def _by_differences(
 
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[np.ndarray, np.ndarray]:
     """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]; branches not taken may divide by zero."""
+    Delta = state.Delta
+    if not law.derivative_moment:  # a jump: between 0 and x there is a right angle, as the kernel has it
+        Delta = np.where((Delta == 0) & (state.c == 0) & (state.delta > 0), np.finfo(Delta.dtype).tiny, Delta)
     with np.errstate(all="ignore"):
-        return law.difference(state.p, state.q, state.omega, state.delta, state.c, state.Delta, *scalars)
+        return law.difference(state.p, state.q, state.omega, state.delta, state.c, Delta, *scalars)
 
 
 def _formats() -> list[tuple]:

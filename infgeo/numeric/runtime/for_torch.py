@@ -11,15 +11,19 @@ import torch
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.blocks_torch import _differentiable
-    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
+    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers, _scale_of
 
 _xp = torch  # the array library, for code that is the same for NumPy and torch
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _CHUNK = 2**22  # numbers held at a time for such differences
+_LONG = {torch.float32: 1e9, torch.float64: 1e37}  # lengths from its inverse to it have fourth powers in the format
+_LARGEST_SCALE = 1e38  # the fourth power of a larger one overflows
 
 
 def _points(X: Any, name: str = "X", rows: bool = False) -> torch.Tensor:
     """Return `X` as a tensor of float32 or float64 points (..., d); with `rows`, (N, d)."""
+    if hasattr(X, "mask") and hasattr(X, "filled"):
+        raise InputError(f"{name} is a masked array, masks are not kept: pass {name}.filled(...) or the rows in use")
     if getattr(getattr(X, "flags", None), "writeable", True) is False:
         X = X.copy()  # torch warns of arrays that it could not write to
     try:
@@ -28,7 +32,7 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> torch.Tensor:
             if isinstance(X, torch.Tensor)
             else torch.as_tensor(X, dtype=None if hasattr(X, "dtype") else torch.float64)
         )
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(f"{name} cannot be made a tensor ({error}): pass rows of floats of equal length") from error
     if tensor.device.type == "meta":
         raise InputError(f"{name} is on the device meta, which holds no values: pass a tensor of values")
@@ -72,8 +76,12 @@ _log = torch.log
 def _scalar(name: str, value: Any) -> torch.Tensor:
     # A tensor without dimension does not promote float32 points; its graph, if it has one, is kept.
     try:
-        scalar = torch.as_tensor(None if isinstance(value, (str, bool)) else value, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
+        kind = str(getattr(value, "dtype", ""))
+        proper = not (isinstance(value, (str, bool)) or "bool" in kind or "complex" in kind)
+        scalar = torch.as_tensor(value if proper else None, dtype=torch.float64)
+        if scalar.device.type == "meta":
+            raise TypeError("the device meta holds no values")
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(f"{name} = {value!r} must be a number or a tensor without dimensions") from error
     if scalar.ndim:
         raise InputError(f"{name} has shape {tuple(scalar.shape)}, it must be a number or a tensor without dimensions")
@@ -89,14 +97,37 @@ def _with_exact(layers: Sequence[Any], network: Callable) -> None:
     """Nothing: there is no wider format."""
 
 
-def _widened(layers: Sequence[Any], X: torch.Tensor) -> torch.Tensor:
-    """Return the points, in double precision where exponents of variances must not be rounded."""
-    return X.double() if any(layer.law and layer.law.exponential for layer in layers) else X
+def _widened(layers: Sequence[Any], *points: torch.Tensor) -> list[torch.Tensor]:
+    """Return points, in double precision where exponents of variances must not be rounded, or lengths are extreme."""
+    wide = any(layer.law and layer.law.exponential for layer in layers)
+    return [X.double() for X in points] if wide or any(_extreme_lengths(X, layers) for X in points) else [*points]
 
 
 def _diagonal_of(layers: Sequence[Any], X: Any, scalars: tuple, tangent: bool) -> Any:
     """Return k(x, x), or the tangent kernel at (x, x)."""
-    return _diagonal_layers(layers, _sum_squares(_widened(layers, X)), scalars, tangent).to(X.dtype)
+    (points,) = _widened(layers, X)
+    return _checked(_diagonal_layers(layers, _sum_squares(points), scalars, tangent).to(X.dtype), X, layers)
+
+
+def _extreme_lengths(X: torch.Tensor, layers: Sequence[Any]) -> bool:
+    """Whether products of squared lengths, before the layers or in them, may overflow or vanish in the format."""
+    tensors = [X, *(value for layer in layers for value in vars(layer).values() if isinstance(value, torch.Tensor))]
+    if X.numel() == 0 or torch.compiler.is_compiling() or any(map(_transformed, tensors)):
+        return False
+    lengths, long = X.detach().abs().amax(dim=-1), _LONG[X.dtype]
+    far = float(lengths.max()) * _scale_of(layers) ** 0.5 > long
+    return far or bool(((lengths < 1 / long) & (lengths > 0)).any())
+
+
+def _checked(result: torch.Tensor, X: torch.Tensor, layers: Sequence[Any]) -> torch.Tensor:
+    """Return a result, or raise InputError where long or short points have left double precision."""
+    if _extreme_lengths(X, layers) and bool(torch.isnan(result.detach()).any()):
+        longest = float(torch.linalg.vector_norm(X.detach().double(), dim=-1).max())
+        raise InputError(
+            f"points of length {longest:.3g} beside others leave double precision, in which torch computes: rescale"
+            " them, or take the NumPy backend, which computes such points in long double"
+        )
+    return result
 
 
 def _dimension(X: torch.Tensor) -> int:
@@ -237,11 +268,10 @@ def _gram_of_all_pairs(
     X: torch.Tensor, Y: torch.Tensor | None, layers: Sequence[Any], scalars: tuple, wanted: str
 ) -> Any:
     """Return the Gram matrix (N, M), or both for `wanted` = "both"; coincident points take the diagonal's values."""
-    tangent = wanted != "kernel"
-    pairs = _pairs(*(_widened(layers, points) for points in (X, X if Y is None else Y)))
-    features, D = _pair_layers(layers, pairs, scalars, "ntk" if tangent else "kernel")
+    tangent, points = wanted != "kernel", _widened(layers, X, X if Y is None else Y)
+    features, D = _pair_layers(layers, _pairs(*points), scalars, "ntk" if tangent else "kernel")
     results = {"kernel": (features.c,), "ntk": (features.c + D,), "both": (features.c, features.c + D)}[wanted]
-    results = tuple(result.to(X.dtype) for result in results)
+    results = tuple(_checked(result.to(X.dtype), torch.cat(points), layers) for result in results)
     if Y is None:
         results = tuple(torch.triu(result) + torch.triu(result, 1).T for result in results)
     return results if wanted == "both" else results[0]
@@ -249,9 +279,9 @@ def _gram_of_all_pairs(
 
 def _distance(X: torch.Tensor, Y: torch.Tensor, layers: Sequence[Any], scalars: tuple, squared: bool) -> torch.Tensor:
     """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows."""
-    pairs = _pairs(_widened(layers, X), _widened(layers, Y))
-    squares = _positive(_pair_layers(layers, pairs, scalars, "distance")[0].delta)
-    return (squares if squared else _sqrt(squares)).to(X.dtype)
+    points = _widened(layers, X, Y)
+    squares = _positive(_pair_layers(layers, _pairs(*points), scalars, "distance")[0].delta)
+    return _checked(squares if squared else _sqrt(squares), torch.cat(points), layers).to(X.dtype)
 
 
 # What coincident pairs are replaced by in formulas that are singular there, so that no gradient is 0 * inf.
@@ -319,7 +349,11 @@ def _by_differences(
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[torch.Tensor, torch.Tensor]:
     """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]."""
     same, apart = _apart(state)
-    squared, moments = law.difference(apart.p, apart.q, apart.omega, apart.delta, apart.c, apart.Delta, *scalars)
+    Delta = apart.Delta
+    if not law.derivative_moment:  # a jump: between 0 and x there is a right angle, as the kernel has it
+        right = (Delta == 0) & (apart.c == 0)
+        Delta = torch.where(right, torch.full_like(Delta, torch.finfo(Delta.dtype).tiny), Delta)
+    squared, moments = law.difference(apart.p, apart.q, apart.omega, apart.delta, apart.c, Delta, *scalars)
     near = _squared_distance_near(law.derivative_moment, law.derivative_slope, state, scalars)
     across = law.moment(state.p, *scalars) - law.moment(state.q, *scalars)
     return torch.where(same, near, squared), torch.where(same, across, moments)

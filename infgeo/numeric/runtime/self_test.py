@@ -79,13 +79,24 @@ def _checks(bits: int, array: Callable, many: int) -> Iterator[tuple[str, float,
             # As many points as are computed in blocks, against some of them at a time.
             grid = [[x * (1 - k / (2 * many)) for x in rows[k % n]] for k in range(many)]
 
-            def in_blocks(function: Callable = function, diagonal: Callable = diagonal, grid: list = grid) -> float:
+            def norms_of(grid: list, diagonal: Callable = diagonal) -> list[float]:
+                norms = [float(x) ** 0.5 for x in _numbers(diagonal(array(grid), **parameters))]
+                return [a * b for a in norms for b in norms]
+
+            def in_blocks(function: Callable = function, grid: list = grid) -> float:
                 values = _numbers(function(array(grid), **parameters))
                 apart = [x for row in grid for x in _numbers(function(array([row]), array(grid), **parameters))]
-                norms = [float(x) ** 0.5 for x in _numbers(diagonal(array(grid), **parameters))]
-                return _distance_in_ulp(values, apart, [a * b for a in norms for b in norms], bits)
+                return _distance_in_ulp(values, apart, norms_of(grid), bits)
 
             yield f"{name} of many points is that of few", error(name, in_blocks), 2 * bounds[name]
+
+            def both(function: Callable = function, name: str = name, grid: list = grid) -> float:
+                pair = _ready(globals()["kernel_and_ntk"])(array(grid), **parameters)
+                alone, norms = function(array(grid), **parameters), norms_of(grid)
+                return _distance_in_ulp(_numbers(pair[name == "ntk"]), _numbers(alone), norms, bits)
+
+            if "ntk" in bounds:
+                yield f"{name} is that of kernel_and_ntk", error(name, both), 2 * bounds[name]
     if "kernel" in bounds:
 
         def squares() -> float:
@@ -105,6 +116,9 @@ def _checks(bits: int, array: Callable, many: int) -> Iterator[tuple[str, float,
             return _distance_in_ulp(_numbers(_mixed_derivative(entry, X[0])), g, size, bits)
 
         yield "metric = d/dx d/dy kernel at y = x", error("metric", derivatives), 1024
+    scales = [globals()[name].__kwdefaults__ or {} for name in ("kernel_and_ntk", "kernel_diag", "ntk_diag", *sizes)]
+    ones = all(defaults.get(name, 1) == 1 for defaults in scales for name in ("sigma_w", "sigma_b"))
+    yield "scales are 1 where they are not given", 0 if ones else math.inf, 0
 
 
 def _raises(function: Callable, X: Any, parameters: dict[str, float]) -> float:
