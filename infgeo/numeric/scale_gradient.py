@@ -54,10 +54,10 @@ def scale_gradient(
     own = [float(values[symbol.name]) for symbol in own_parameters(mlp)]
     layers = module["_layers"](X.shape[1], *(float(values[symbol.name]) for symbol in mlp.parameters))
     task = SimpleNamespace(module=module, layers=layers, own=own, tangent=tangent, count=len(names))
-    rows = _side(task, X)
-    columns = rows if Y is None else _side(task, Y)
     result = np.empty((len(names), len(X), len(X if Y is None else Y)))
     with np.errstate(all="ignore"):  # Where k' is infinite, e is 0.
+        rows = _side(task, X)
+        columns = rows if Y is None else _side(task, Y)
         for i in range(0, result.shape[1], _SIDE):
             for j in range(i if Y is None else 0, result.shape[2], _SIDE):
                 block = _block(task, rows, columns, slice(i, i + _SIDE), slice(j, j + _SIDE))

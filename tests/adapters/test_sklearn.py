@@ -163,7 +163,7 @@ def test_bad_input_is_one_clear_error():
         with pytest.raises(InvalidInput, match="must be a mapping"):
             InfiniteWidthKernel("leaky_relu", parameters=parameters)(X)
     with pytest.raises(InvalidInput, match="double precision"):
-        InfiniteWidthKernel()(np.array([[1e-160, 0.0], [1e150, 0.0]]), eval_gradient=True)
+        InfiniteWidthKernel()(np.array([[1e-160, 0.0], [1e200, 0.0]]), eval_gradient=True)
     with pytest.raises(InvalidInput, match="masked"):
         InfiniteWidthKernel()(np.ma.masked_array(X, mask=X > 0))
     with pytest.raises(InvalidInput, match="sparse"):
