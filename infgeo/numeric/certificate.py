@@ -86,9 +86,8 @@ def certify(mlp: MLP, backend: str = "numpy", dtype: str = "float64") -> tuple[C
 
     Values that the format cannot represent are left out, and so are points where an expectation is infinite. The
     bounds are 8 ulp for one layer and 64 for two or three in NumPy, 8 ulp a layer for kernels in norm and 16 for
-    distances. Tangent kernels with a kink after an activation that is not homogeneous are held to 2^24 ulp, about 8
-    digits (at small |x| features are then nearly parallel where points are), and so are functions of |x| where the
-    backend has no wider format than double.
+    distances. Functions of |x| are held to 2^24 ulp, about 8 digits, where the backend has no wider format than double,
+    and so are, in jax, tangent kernels with a kink after an activation that is not homogeneous.
 
     Example:
         >>> import infgeo
@@ -223,7 +222,7 @@ def _representable(exact: Any, dtype: Any) -> bool:
 
 
 def _bound(mlp: MLP, name: str, backend: str) -> float:
-    if name == "ntk" and _angles_are_rounded(mlp):
+    if name == "ntk" and backend == "jax" and _angles_are_rounded(mlp):
         return 2.0**24
     if name in PAIRWISE:
         return 8.0 * mlp.depth * (1 if name != "kernel_distance" else 2)
@@ -233,11 +232,7 @@ def _bound(mlp: MLP, name: str, backend: str) -> float:
 
 
 def _angles_are_rounded(mlp: MLP) -> bool:
-    """Whether a kink feels the angle between features of an activation that is not homogeneous.
-
-    Where that is nearly so, at small |x| for example, parallel points of different lengths have nearly parallel
-    features, and the angle is the root of a rounded difference.
-    """
+    """Whether a kink feels the angle between features that are nearly parallel, without twofold numbers."""
     activations = [layer.activation for layer in mlp.with_weights]
     rounded = [i for i, activation in enumerate(activations) if activation.homogeneity is None]
     return any(activation.smoothness == 0 for activation in activations[min(rounded) + 1 :]) if rounded else False

@@ -11,6 +11,8 @@ import numpy as np
 from scipy import special
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
+    from infgeo.numeric.runtime.angle import _of_pairs
+    from infgeo.numeric.runtime.blocks import _extreme
     from infgeo.numeric.runtime.blocks_numpy import _quiet
     from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
@@ -95,7 +97,17 @@ def _diagonal_of(layers: Sequence[Any], X: np.ndarray, scalars: tuple, tangent: 
     if any(layer.law and layer.law.grows for layer in layers):
         wide = _diagonal_layers(_exact_layers(layers), _sum_squares(X.astype(np.longdouble)), scalars, tangent)
         return wide.astype(X.dtype)
-    return _diagonal_layers(layers, _sum_squares(X), scalars, tangent)
+    single = X.dtype == np.float32  # which squares leave at once
+    s = _sum_squares(X.astype(float) if single else X)
+    result = np.asarray(_diagonal_layers(layers, s, scalars, tangent)).astype(X.dtype)
+    if not single:
+        rows = X.reshape(-1, X.shape[-1])
+        extreme = _extreme(rows, s.reshape(-1))
+        if len(extreme):
+            s = _sum_squares(rows[extreme].astype(np.longdouble))
+            result = result.copy()
+            result.reshape(-1)[extreme] = _diagonal_layers(layers, s, scalars, tangent)
+    return result
 
 
 def _dimension(X: np.ndarray) -> int:
@@ -232,7 +244,7 @@ def _pairs(X: np.ndarray, Y: np.ndarray) -> SimpleNamespace:
     sx, sy = _sum_squares(X)[:, None], _sum_squares(Y)[None, :]
     xy = X @ Y.T
     distance, omega, gram = sx + sy - 2 * xy, sx - sy, sx * sy - xy * xy
-    rows, columns = np.nonzero(gram <= _PARALLEL * (sx * sy))
+    rows, columns = np.nonzero(gram <= 4 * _PARALLEL * (sx * sy))
     step = max(1, _CHUNK // X.shape[1])
     for start in range(0, len(rows), step):
         i, j = rows[start : start + step], columns[start : start + step]
@@ -249,9 +261,9 @@ def _close_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     s = _sum_squares(x)
     divisor = np.where(s == 0, 1, s)
     t = ((x * y).sum(axis=-1) / divisor)[..., None]
-    coarse = _leading_half(t)
-    leading = _leading_half(x)
-    residual = ((y - coarse * leading) - coarse * (x - leading)) - (t - coarse) * x
+    coarse, leading, product = _leading_half(t), _leading_half(x), t * x
+    fine, trailing = t - coarse, x - leading
+    residual = (y - product) - (((coarse * leading - product) + coarse * trailing + fine * leading) + fine * trailing)
     residual = residual - ((x * residual).sum(axis=-1) / divisor)[..., None] * x  # t is rounded
     return _sum_squares(difference), -(difference * (x + y)).sum(axis=-1), s * _sum_squares(residual)
 
@@ -268,64 +280,61 @@ def _sum_squares(X: np.ndarray) -> np.ndarray:
 
 def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tuple, squared: bool) -> np.ndarray:
     """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows, some rows at a time."""
-    step = max(1, 2**13 // (len(Y) + 1))
     result = np.empty((len(X), len(Y)), X.dtype)
     wide = any(layer.law and layer.law.exponential for layer in layers)
+    extreme = (_extreme(X, _sum_squares(X)), _extreme(Y, _sum_squares(Y))) if X.dtype == np.float64 else ((), ())
     if wide or X.dtype == np.float32:
-        wider = np.longdouble if wide else np.float64
-        layers, X, Y = _exact_layers(layers), X.astype(wider), Y.astype(wider)
+        layers = _exact_layers(layers)
+        X, Y = (Z.astype(np.longdouble if wide else np.float64) for Z in (X, Y))
+    step = max(1, 2**13 // (len(Y) + 1))
     for start in range(0, len(X), step):
-        pairs = _pairs(X[start : start + step], Y)
-        squares = _positive(_pair_layers(layers, pairs, scalars, "distance")[0].delta)
-        result[start : start + step] = squares if squared else np.sqrt(squares)
+        result[start : start + step] = _distances(X[start : start + step], Y, layers, scalars, squared)
+    if not wide and (len(extreme[0]) or len(extreme[1])):
+        X, Y = X.astype(np.longdouble), Y.astype(np.longdouble)
+        for i in extreme[0]:
+            result[i] = _distances(X[i : i + 1], Y, layers, scalars, squared)[0]
+        for j in extreme[1]:
+            result[:, j] = _distances(X, Y[j : j + 1], layers, scalars, squared)[:, 0]
     return result
 
 
-def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple, squared: Any = None) -> Any:
-    """Return the kernel of pairs of preactivations; `squared` is |phi(u) - phi(v)|^2, where it is known."""
-    difference = law.difference if law.kernel_block else None
-    return _by_differences(law.kernel, law.moment, difference, state, scalars, squared)
+def _distances(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tuple, squared: bool) -> np.ndarray:
+    with _quiet():  # What overflows is computed again, or a branch not taken.
+        squares = _positive(_pair_layers(layers, _pairs(X, Y), scalars, "distance")[0].delta)
+        return squares if squared else np.sqrt(squares)
+
+
+def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
+    """Return the kernel of pairs of preactivations."""
+    return _of_pairs(law.kernel, law.kernel_of_squares, state, scalars)
 
 
 def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
     """Return the kernel of the derivative."""
-    difference = law.derivative_difference if law.kernel_block else None
-    return _by_differences(law.derivative_kernel, law.derivative_moment, difference, state, scalars)
-
-
-def _by_differences(
-    kernel: Callable,
-    moment: Callable,
-    difference: Callable | None,
-    state: SimpleNamespace,
-    scalars: tuple,
-    squared: Any = None,
-) -> Any:
-    """Return a kernel; of close pairs from their difference: k = (m(p) + m(q) - |phi(u) - phi(v)|^2)/2.
-
-    Where c is a difference of large numbers, as in exp(c - (p + q)/2), that keeps the digits that c has lost.
-    """
-    near = state.delta <= _PARALLEL * (state.p + state.q)
-    if difference and squared is not None:
-        value = (moment(state.p, *scalars) + moment(state.q, *scalars) - squared) / 2
-        near &= np.isfinite(value)
-        return value if near.all() else np.where(near, value, kernel(state.p, state.q, state.c, state.Delta, *scalars))
-    values = kernel(state.p, state.q, state.c, state.Delta, *scalars)
-    if not difference or not near.any():
-        return values
-    close = SimpleNamespace(**{name: np.broadcast_to(getattr(state, name), near.shape)[near] for name in vars(state)})
-    with np.errstate(all="ignore"):
-        squared, _ = difference(close.p, close.q, close.omega, close.delta, close.c, close.Delta, *scalars)
-    value = (moment(close.p, *scalars) + moment(close.q, *scalars) - squared) / 2
-    values = np.array(np.broadcast_to(values, near.shape))
-    values[near] = np.where(np.isfinite(value), value, values[near])
-    return values
+    return _of_pairs(law.derivative_kernel, law.derivative_of_squares, state, scalars)
 
 
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[np.ndarray, np.ndarray]:
     """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]; branches not taken may divide by zero."""
     with np.errstate(all="ignore"):
         return law.difference(state.p, state.q, state.omega, state.delta, state.c, state.Delta, *scalars)
+
+
+def _refined(function: Callable, sign: Any, state: SimpleNamespace, scalars: tuple, values: Any) -> np.ndarray:
+    """Return function(p, q, c, Delta) of the pairs where `sign` > 0, and `values` of the others."""
+    where = sign > 0
+    if not where.any():
+        return values
+    parts = [np.broadcast_to(part, where.shape)[where] for part in (state.p, state.q, state.c, state.Delta)]
+    values = np.array(np.broadcast_to(values, where.shape))
+    with np.errstate(all="ignore"):
+        found = function(*parts, *scalars)
+    values[where] = np.where(np.isfinite(found), found, values[where])
+    return values
+
+
+def _power_of_two(n: Any) -> Any:
+    return np.ldexp(np.ones_like(n), np.clip(n, -20000, 20000).astype(int))
 
 
 def _formats() -> list[tuple]:
