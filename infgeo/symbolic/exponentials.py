@@ -63,7 +63,8 @@ def _mirrored(terms: list[tuple[Expr, Expr]]) -> list[tuple[Expr, Expr]]:
     result: list[tuple[Expr, Expr]] = []
     left = {i: (coefficient, expand(x)) for i, (coefficient, x) in enumerate(terms)}
     while left:
-        i, (a, x) = left.popitem()
+        i = min(left)
+        a, x = left.pop(i)
         mirror = expand(x.subs(c, -c))
         partner = next((j for j, (_, y) in left.items() if y == mirror != x), None)
         if partner is None or longer(terms[i][0], FACTOR_LIMIT):
