@@ -88,10 +88,10 @@ def certify(mlp: MLP, backend: str = "numpy", dtype: str = "float64") -> tuple[C
 
     Values that the format cannot represent are left out, and so are points where an expectation is infinite. The
     bounds are 8 ulp for one layer and 64 for two or three in NumPy, 8 ulp a layer for kernels in norm and 16 for
-    distances. Tangent kernels with a kink after an activation that is not homogeneous are held to 2^24 ulp, about 8
-    digits (at small |x| features are then nearly parallel where points are). Doubles in torch and jax have no wider
-    format: there functions of |x| are held to 2^9 ulp for one layer and 2^13 for more, and kernels with exponentials of
-    the variances to 2^8 ulp a layer, which is what it costs to round the exponents.
+    distances. Doubles in torch and jax have no wider format: there functions of |x| are held to 2^9 ulp for one layer
+    and 2^13 for more, and kernels with exponentials of the variances to 2^8 ulp a layer, which is what it costs to
+    round the exponents. In jax tangent kernels with a kink after an activation that is not homogeneous are held to 2^24
+    ulp, about 8 digits.
 
     Example:
         >>> import infgeo
@@ -228,7 +228,7 @@ def _representable(exact: Any, dtype: Any) -> bool:
 
 
 def _bound(mlp: MLP, name: str, backend: str, dtype: str) -> float:
-    if name == "ntk" and _angles_are_rounded(mlp):
+    if name == "ntk" and backend == "jax" and _angles_are_rounded(mlp):
         return 2.0**24
     rounded = backend != "numpy" and dtype == "float64"
     if name in PAIRWISE:
@@ -240,11 +240,7 @@ def _bound(mlp: MLP, name: str, backend: str, dtype: str) -> float:
 
 
 def _angles_are_rounded(mlp: MLP) -> bool:
-    """Whether a kink feels the angle between features of an activation that is not homogeneous.
-
-    Where that is nearly so, at small |x| for example, parallel points of different lengths have nearly parallel
-    features, and the angle is the root of a rounded difference.
-    """
+    """Whether a kink feels the angle between features that are nearly parallel, without twofold numbers."""
     activations = [layer.activation for layer in mlp.with_weights]
     rounded = [i for i, activation in enumerate(activations) if activation.homogeneity is None]
     return any(activation.smoothness == 0 for activation in activations[min(rounded) + 1 :]) if rounded else False

@@ -243,7 +243,7 @@ def runtime_source(backend: str) -> str:
 
 
 def _runtimes(backend: str) -> str:
-    in_blocks = ["blocks", "bent", "felt", f"blocks_{backend}"] if backend in IN_BLOCKS else []
+    in_blocks = ["twofold", "blocks", "bent", "felt", f"blocks_{backend}"] if backend in IN_BLOCKS else []
     return "\n\n\n".join(_runtime(name) for name in [f"for_{backend}", "common", "angle", *in_blocks])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sympy import Eq, Expr, Integer, Symbol, exp, false, pi
+from sympy import Eq, Expr, Integer, Symbol, atan, atan2, exp, false, pi
 from sympy.logic.boolalg import Boolean
 from sympy.printing.pycode import PythonCodePrinter
 
@@ -14,12 +14,13 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, SingularMetric
 from infgeo.numeric.cosine_form import cosine_form
 from infgeo.numeric.in_place import block_source
-from infgeo.numeric.printing import WIDE, Backend, function_source, scalar_source
+from infgeo.numeric.printing import TWOFOLD, WIDE, Backend, function_source, scalar_source
 from infgeo.symbolic.difference import difference_program
 from infgeo.symbolic.dual import Dual
 from infgeo.symbolic.dual import dual as dual_of
 from infgeo.symbolic.existence import degenerate_at_origin
-from infgeo.symbolic.exponentials import grows, paired
+from infgeo.symbolic.exponentials import far, grows, near, of_squares, paired
+from infgeo.symbolic.graph import distinct
 from infgeo.symbolic.layers import Residual, RMSNorm, parameters_of
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import tidy
@@ -35,10 +36,10 @@ IN_BLOCKS = ("numpy", "torch")
 def laws(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
     """Return the formulas of the activations, a law for each."""
     own = own_parameters(mlp)
-    numbers = _law_names(mlp)
+    numbers, felt = _law_names(mlp), _with_felt_angles(mlp)
     sections = []
     for activation, suffix in numbers.items():
-        sections += _law(activation, own, suffix, backend, notes)
+        sections += _law(activation, own, suffix, backend, notes, felt=activation in felt)
     names = ", ".join(f"_LAW{suffix}" for suffix in numbers.values())
     return [*sections, f"_LAWS = [{names}]"]
 
@@ -49,25 +50,63 @@ def _law_names(mlp: MLP) -> dict[Activation, str]:
     return {activation: f"_{i}" if len(distinct) > 1 else "" for i, activation in enumerate(distinct, start=1)}
 
 
-def _law(activation: Activation, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> list[str]:
-    """Return the formulas of one activation, and the law that holds them."""
+def _with_felt_angles(mlp: MLP) -> set[Activation]:
+    """Return the activations after which kinks, jumps or normalisations feel the angle between features.
+
+    So does what looks like a kink or a jump from afar, as erf and GELU do: their kernels have arcs.
+    """
+    found: set[Activation] = set()
+    felt = False
+    for layer in reversed(mlp.layers):
+        if isinstance(layer, RMSNorm):
+            felt = True
+            continue
+        if felt:
+            found.add(layer.activation)
+        felt = felt or layer.activation.smoothness <= 0 or _has_arcs(layer.activation)
+    return found
+
+
+def _has_arcs(activation: Activation) -> bool:
+    return any(isinstance(part, atan | atan2) for part in distinct(dual_of(activation).kernel))
+
+
+def _law(
+    activation: Activation, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str], felt: bool
+) -> list[str]:
+    """Return the formulas of one activation, and the law that holds them; `felt` as `_with_felt_angles` says."""
     dual, pair = dual_of(activation), [p, q, c, Delta]
-    numpy = backend.name == "numpy"
+    plain = backend.name == "mpmath"  # what the others are measured against takes the plain way
 
     def formula(name: str, expr: Expr, arguments: list[Symbol], doc: str) -> str:
-        expr = paired(expr) if numpy else expr
+        expr = expr if plain else paired(expr)
         return function_source(f"_{name}{suffix}", Program((), {"value": expr}), arguments, own, backend, doc)
+
+    def on_diagonal(kernel: Expr, moment: Expr) -> Expr:
+        """Return a moment; of exponentials as its kernel's, in pairs, which do not cancel at small variances."""
+        if plain or not moment.has(exp):
+            return moment
+        return paired(kernel).subs({p: v, q: v, c: v, Delta: 0}, simultaneous=True)
+
+    def of_squared_sums(name: str, expr: Expr, doc: str) -> None:
+        """Add a formula with |u - v|^2 and |u + v|^2 in its exponents, or None."""
+        written = of_squares(paired(expr)) if expr.has(exp) and not plain else expr
+        known = written.has(near, far)
+        if known:
+            formulas.append(formula(name, written, [*pair, near, far], doc))
+        members.append(f"{name}={f'_{name}{suffix}' if known else None}")
 
     formulas = [
         formula("kernel", dual.kernel, pair, "E[phi(u) phi(v)]"),
-        formula("moment", dual.m, [v], "E[phi(u)^2]"),
+        formula("moment", on_diagonal(dual.kernel, dual.m), [v], "E[phi(u)^2]"),
         _difference(dual, own, suffix, backend, notes),
     ]
     members = [f"{name}=_{name}{suffix}" for name in ("kernel", "moment", "difference")]
+    of_squared_sums("kernel_of_squares", dual.kernel, "E[phi(u) phi(v)], of squared sums too")
     # The kernel of phi' only where its diagonal m0 is finite (m0 raises elsewhere).
     optional = {
         "derivative_kernel": ("E[phi'(u) phi'(v)]", pair, lambda: dual.m0 is not None and dual.derivative_kernel),
-        "derivative_moment": ("E[phi'(u)^2]", [v], lambda: dual.m0),
+        "derivative_moment": ("E[phi'(u)^2]", [v], lambda: dual.m0 and on_diagonal(dual.derivative_kernel, dual.m0)),
     }
     if backend.differentiable:
         # For its derivatives at coincident points.
@@ -86,10 +125,18 @@ def _law(activation: Activation, own: tuple[Symbol, ...], suffix: str, backend: 
             continue
         formulas.append(formula(name, expr, arguments, doc))
         members.append(f"{name}=_{name}{suffix}")
-    # What the others are measured against takes the plain way.
-    plain = backend.name == "mpmath"
+        if name == "derivative_kernel":
+            of_squared_sums("derivative_of_squares", expr, f"{doc}, of squared sums too")
     members.append(f"homogeneous={not plain and activation.homogeneity is not None}")
     members.append(f"odd={not plain and activation.parity == 'odd'}")
+    steep = activation.smoothness < 0 or (activation.homogeneity is None and _has_arcs(activation))
+    members.append(f"steep={not plain and bool(steep)}")
+    determinant = _determinant(dual, own, suffix) if felt and backend.name in IN_BLOCKS else None
+    if determinant and activation.homogeneity is None:
+        formulas += determinant
+        members.append(f"determinant=_determinant{suffix}")
+    else:
+        members.append("determinant=None")
     if not plain:
         members += [f"grows={grows(dual.kernel)}", f"exponential={dual.kernel.has(exp)}"]
     if dual.growth is None:
@@ -99,9 +146,6 @@ def _law(activation: Activation, own: tuple[Symbol, ...], suffix: str, backend: 
         members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")
     if backend.name in IN_BLOCKS:
         tangent = "derivative_kernel=None" not in members
-        if tangent:
-            formulas.append(_derivative_difference(dual, own, suffix, backend))
-        members.append(f"derivative_difference={f'_derivative_difference{suffix}' if tangent else None}")
         members.append(f"bend={_bend_source(activation, own, backend)}")
         formulas += _block_formulas(dual, own, suffix, tangent, backend, members)
     law = "\n".join(f"    {member}," for member in members)
@@ -124,7 +168,7 @@ def _block_formulas(
     outputs = [dual.kernel]
     if tangent:
         outputs += [dual.derivative_kernel, dual.derivative_kernel * c]
-    outputs = [paired(output) for output in outputs] if backend.name == "numpy" else outputs
+    outputs = [paired(output) for output in outputs]
     extra, outputs = cosine_form(outputs) or (None, outputs)
     names = ", ".join(symbol.name for symbol in own)
     members.append("extra=None" if extra is None else f"extra=lambda {names}: {scalar_source(extra, backend)}")
@@ -160,15 +204,19 @@ def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backe
     return function_source(f"_difference{suffix}", program, arguments, own, backend, doc)
 
 
-def _derivative_difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend) -> str:
-    """Return the source of `_derivative_difference`, for tangent kernels of close pairs; it is None without a form."""
+def _determinant(dual: Dual, own: tuple[Symbol, ...], suffix: str) -> list[str] | None:
+    """Return the formulas of m(p) m(q) - k^2 with twice the digits; None where a function has no such form."""
     try:
-        program = difference_program(dual.derivative_kernel)
+        sources = [
+            function_source(name, Program((), {"value": paired(expr)}), arguments, own, TWOFOLD, doc)
+            for name, expr, arguments, doc in (
+                (f"_twofold_kernel{suffix}", dual.kernel, [p, q, c, Delta], "E[phi(u) phi(v)] with twice the digits"),
+                (f"_twofold_moment{suffix}", dual.m, [v], "E[phi(u)^2] with twice the digits"),
+            )
+        ]
     except NoClosedForm:
-        return f"_derivative_difference{suffix} = None"
-    doc = "E[(phi'(u) - phi'(v))^2] and E[phi'(u)^2 - phi'(v)^2], free of cancellation"
-    arguments = [p, q, omega, delta, c, Delta]
-    return function_source(f"_derivative_difference{suffix}", program, arguments, own, backend, doc)
+        return None
+    return [*sources, f"_determinant{suffix} = _determinant_by(_twofold_kernel{suffix}, _twofold_moment{suffix})"]
 
 
 def radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:

@@ -49,6 +49,7 @@ class Backend:
         scalar_functions: the same on scalars, the parameters.
         exact_numbers: whether constants are printed as exact expressions rather than as literals.
         wide: whether formulas are for long doubles too: constants of more digits, powers by products.
+        twofold: whether numbers are twofold, constants too, and powers by products.
         differentiable: whether results have derivatives, so that those at coincident points need formulas of their own.
     """
 
@@ -57,6 +58,7 @@ class Backend:
     scalar_functions: Mapping[str, str]
     exact_numbers: bool = False
     wide: bool = False
+    twofold: bool = False
     differentiable: bool = False
 
 
@@ -87,6 +89,11 @@ JAX = Backend(
     {name: f"_scalars.{name}" for name in (*_NUMPY, "sqrt", "expm1", "log1p", "erf")},
     differentiable=True,
 )
+# Both scalars and arrays are twofold numbers, see `runtime.twofold`.
+_TWOFOLD = {
+    name: f"_twofold_{name}" for name in ("exp", "exp_difference", "sin", "cos", "atan", "atan2", "sqrt", "power")
+}
+TWOFOLD = Backend("twofold", _TWOFOLD, _TWOFOLD, twofold=True)
 _MP = _prefixed("mpmath", _MPMATH, sqrt="mpmath.sqrt", expm1="mpmath.expm1", log1p="mpmath.log1p", erf="mpmath.erf")
 MPMATH = Backend("mpmath", _MP, _MP, exact_numbers=True)
 BACKENDS = {backend.name: backend for backend in (NUMPY, TORCH, JAX, MPMATH)}
@@ -113,7 +120,7 @@ class Printer(PythonCodePrinter):
         arguments = ", ".join(self._print(argument) for argument in expr.args)
         if name in self.names:
             return f"{self.names[name]}({arguments})"
-        if isinstance(expr, PRIMITIVES):
+        if isinstance(expr, PRIMITIVES) and not self.backend.twofold:
             return f"_{name}({arguments})"
         raise NoClosedForm(f"the function {name} in {expr} has no {self.backend.name} form: it cannot be emitted")
 
@@ -124,14 +131,18 @@ class Printer(PythonCodePrinter):
         if self.backend.exact_numbers:
             return f"({MpmathPrinter().doprint(expr)})"
         value = float(expr.evalf(30))
+        if self.backend.twofold:
+            return f"_Twofold({value!r}, {float((expr - Rational(value)).evalf(30))!r})"
         if self.backend.wide and expr != Rational(value):
             return f"s.dtype.type('{expr.evalf(30)}')"
         return repr(value)
 
     def _print_Pow(self, expr: Expr, rational: bool = False) -> str:
         base, exponent = expr.as_base_exp()
-        if self.backend.wide and exponent.is_Rational and exponent.q <= 2 and exponent != Rational(1, 2):
-            power = self._factor(base) if abs(exponent) == 1 else f"_power({self._print(base)}, {2 * abs(exponent)})"
+        by_products = self.backend.wide or self.backend.twofold
+        if by_products and exponent.is_Rational and exponent.q <= 2 and exponent != Rational(1, 2):
+            name = self.names.get("power", "_power")
+            power = self._factor(base) if abs(exponent) == 1 else f"{name}({self._print(base)}, {2 * abs(exponent)})"
             return f"1/{power}" if exponent.is_negative else power
         if exponent == Rational(1, 2):
             return f"{self.names['sqrt']}({self._print(base)})"

@@ -59,6 +59,7 @@ from infgeo.symbolic.kernel_forms import (
     Arctangent,
     Bulge,
     Psi,
+    in_waves,
     multiplies_c,
     normalise,
     partial_fractions,
@@ -118,7 +119,7 @@ def difference_program(kernel: sp.Expr) -> Program:
     if any(node.is_Float for node in nodes):
         raise NoClosedForm(f"kernel {kernel} contains floating-point constants; give exact rationals (sympy.nsimplify)")
     even = longer(kernel, FACTOR_LIMIT) and _even_at_a_point(kernel)
-    kernel = normalise(kernel)
+    kernel = normalise(in_waves(kernel))
     builder = _Builder(kernel, even)
     large = kernel
     angles = [node for node in distinct(kernel) if isinstance(node, Angle)]
@@ -236,7 +237,7 @@ class _Builder:
         if isinstance(e, sp.Pow):
             return self._power(e.base, e.exp)
         if isinstance(e, sp.exp):
-            return self._exp(self.square(sp.expand(e.args[0])))
+            return self._exp(self._exponent(sp.expand(e.args[0])))
         if isinstance(e, sp.log):
             return self._log(self.square(reduced(e.args[0])))
         if isinstance(e, sp.cosh | sp.sinh):
@@ -301,7 +302,7 @@ class _Builder:
 
     def _power(self, base: sp.Expr, exponent: sp.Expr) -> _Square:
         if base == sp.E:
-            return self._exp(self.square(sp.expand(exponent)))
+            return self._exp(self._exponent(sp.expand(exponent)))
         if not exponent.is_Rational:
             raise NoClosedForm(f"difference_program has no rule for {base**exponent}; evaluate the kernel directly")
         if exponent < 0:
@@ -336,6 +337,15 @@ class _Builder:
         if x.s == 0 and x.g**2 == x.f**2:
             return self.pack(s11, s22, s12, s21, f, g, 0)
         return self.pack(s11, s22, s12, s21, f, g, divide(self.let(numerator), s11 + s22 + s12 + s21))
+
+    def _exponent(self, e: sp.Expr) -> _Square:
+        """A sum a p + b q + 2h c, whose corners lose the digits of p + q - 2c where a = b = -h."""
+        a, b, h = (e.coeff(x) for x in (P, Q, C))
+        rest = sp.expand(e - a * P - b * Q - h * C)
+        if any(self.varies(part) for part in (a, b, h, rest)) or sp.expand(2 * a + h) != 0 or a != b or self.even:
+            return self.square(e)
+        corner = rest + a * self.delta
+        return self.pack(rest, rest, corner, corner, 0, 0, -2 * a * self.delta)
 
     def _inverse(self, x: _Square) -> _Square:
         eighth = sp.Rational(1, 8)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from sympy import Add, Expr, Integer, Mul, exp, expand
+from sympy import Add, Expr, Integer, Mul, Symbol, exp, expand, factor, together
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.symbolic.graph import distinct, rebuilt
 from infgeo.symbolic.primitives import exp_difference
 from infgeo.symbolic.simplify import FACTOR_LIMIT, longer
+
+# E[(u - v)^2] = p + q - 2c and E[(u + v)^2] = p + q + 2c, without cancellation.
+near, far = Symbol("near", nonnegative=True), Symbol("far", nonnegative=True)
 
 
 def paired(expr: Expr) -> Expr:
@@ -25,8 +28,59 @@ def paired(expr: Expr) -> Expr:
     return rebuilt(expr, lambda part: _paired_sum(part) if part.is_Add and part.has(exp) else part)
 
 
+def of_squares(expr: Expr) -> Expr:
+    """Return `expr` with a near and a far in exponents for a (p + q - 2c) and a (p + q + 2c), which lose digits.
+
+    Example:
+        >>> from infgeo.conventions import c, p, q
+        >>> of_squares(exp(c - p / 2 - q / 2) * c)
+        c*exp(-near/2)
+    """
+
+    def exponent(x: Expr) -> Expr:
+        x = expand(x)
+        a = x.coeff(p)
+        for square, sign in ((near, -2), (far, 2)):
+            if a != 0 and expand(x - a * (p + q + sign * c)) == 0:
+                return a * square
+        return x
+
+    def rewritten(part: Expr) -> Expr:
+        if isinstance(part, exp):
+            return exp(exponent(part.args[0]))
+        if isinstance(part, exp_difference):
+            return exp_difference(*map(exponent, part.args[:2]), part.args[2])
+        return part
+
+    return rebuilt(expr, rewritten)
+
+
+def _mirrored(terms: list[tuple[Expr, Expr]]) -> list[tuple[Expr, Expr]]:
+    """Write a e^x + b e^y, whose exponents differ in the sign of c, by (a + b)/2 and (a - b)/2 of both.
+
+    Then what is odd in c does not cancel at small variances.
+    """
+    result: list[tuple[Expr, Expr]] = []
+    left = {i: (coefficient, expand(x)) for i, (coefficient, x) in enumerate(terms)}
+    while left:
+        i = min(left)
+        a, x = left.pop(i)
+        mirror = expand(x.subs(c, -c))
+        partner = next((j for j, (_, y) in left.items() if y == mirror != x), None)
+        if partner is None or longer(terms[i][0], FACTOR_LIMIT):
+            result.append(terms[i])
+            continue
+        b, y = left.pop(partner)
+        even, odd = (factor(together(part) / 2) for part in (a + b, a - b))
+        if even == 0 or odd == 0:
+            result += [terms[i], terms[partner]]
+        else:
+            result += [(even, x), (even, y), (odd, x), (-odd, y)]
+    return result
+
+
 def _paired_sum(total: Expr) -> Expr:
-    terms = [_split(term) for term in total.args]
+    terms = _mirrored([_split(term) for term in total.args])
     written = [c if longer(c, FACTOR_LIMIT) else expand(c) for c, _ in terms]
     places: defaultdict[Expr, list[int]] = defaultdict(list)
     for i, coefficient in enumerate(written):

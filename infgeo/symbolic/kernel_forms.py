@@ -16,6 +16,7 @@ from infgeo.conventions import c as C
 from infgeo.conventions import p as P
 from infgeo.conventions import q as Q
 from infgeo.errors import NoClosedForm
+from infgeo.symbolic.graph import rebuilt
 
 
 class Angle(sp.Function):
@@ -69,6 +70,44 @@ def normalise(e: sp.Expr) -> sp.Expr:
         y, x = sp.fraction(sp.together(args[0]))
         return _angle(y, x if isinstance(e, sp.atan) else sp.sqrt(reduced(sp.expand(x**2 - y**2))))
     return e.func(*args)
+
+
+def in_waves(kernel: sp.Expr) -> sp.Expr:
+    """Write pairs of exponentials that differ in the sign of c alone as a hyperbolic sine or cosine.
+
+    Of e^(c - v) + e^(-c - v) both differences are of the order of v at small variances v, and their sum of v^2.
+
+    Example:
+        >>> in_waves(sp.exp(C - P) / 2 - sp.exp(-C - P) / 2)
+        exp(-p)*sinh(c)
+    """
+
+    def rule(part: sp.Basic) -> sp.Basic:
+        if not isinstance(part, sp.Add) or not part.has(sp.exp):
+            return part
+        left: dict[sp.Expr, sp.Expr] = {}
+        others = []
+        for term in part.args:
+            factors = sp.Mul.make_args(term)
+            exponent = sp.expand(sum(factor.args[0] for factor in factors if isinstance(factor, sp.exp)))
+            if exponent.has(C):
+                rest = sp.Mul(*(factor for factor in factors if not isinstance(factor, sp.exp)))
+                left[exponent] = left.get(exponent, 0) + rest
+            else:
+                others.append(term)
+        for exponent in sorted(left, key=sp.default_sort_key):
+            mirrored = sp.expand(exponent.subs(C, -C))
+            if exponent not in left or mirrored == exponent or mirrored not in left:
+                continue
+            even, odd = sp.expand((exponent + mirrored) / 2), sp.expand((exponent - mirrored) / 2)
+            for sign, wave in ((1, sp.cosh), (-1, sp.sinh)):
+                if sp.expand(left[exponent] - sign * left[mirrored]) == 0:
+                    others.append(2 * left.pop(exponent) * sp.exp(even) * wave(odd))
+                    del left[mirrored]
+                    break
+        return sp.Add(*others, *(factor * sp.exp(exponent) for exponent, factor in left.items()))
+
+    return rebuilt(kernel, rule)
 
 
 def _angle(y: sp.Expr, x: sp.Expr) -> sp.Expr:

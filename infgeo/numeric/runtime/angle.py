@@ -12,24 +12,53 @@ of different lengths: Delta = (delta (2 (p + q) - delta) - omega^2)/4 then cance
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # In an emitted file these stand above.
-    from infgeo.numeric.runtime.for_numpy import _differences, _positive, _ratio, _sqrt, _where_nonnegative
+    from infgeo.numeric.runtime.for_numpy import (
+        _differences,
+        _kernel_of,
+        _positive,
+        _ratio,
+        _sqrt,
+        _where_nonnegative,
+    )
+
+_CANCELLED = 8  # determinants of less than this part of their terms are computed with twice the digits
 
 
 def _apart_after(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[Any, Any, Any]:
     """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]; also |phi(u) + phi(v)|^2 where an odd law has c < 0."""
     if not law.odd:
         squared, moments = _differences(law, state, scalars)
+        if law.kernel_of_squares:  # differences of exponentials may overflow at large angles
+            sums = law.moment(state.p, *scalars) + law.moment(state.q, *scalars)
+            direct = sums - 2 * _kernel_of(law, state, scalars)
+            squared = _where_nonnegative(2 * direct - sums, direct, squared)
         return squared, moments, squared
-    opposite = _ratio(4 * state.Delta + state.omega * state.omega, state.delta)
-    delta = _where_nonnegative(state.c, state.delta, opposite)
+    delta = _where_nonnegative(state.c, state.delta, _to_opposite(state))
     mirrored = SimpleNamespace(**vars(state) | {"c": abs(state.c), "delta": delta})
     apart, moments = _differences(law, mirrored, scalars)
     sums = law.moment(state.p, *scalars) + law.moment(state.q, *scalars)
     return _where_nonnegative(state.c, apart, 2 * sums - apart), moments, apart
+
+
+def _of_pairs(kernel: Callable, of_squares: Callable | None, state: SimpleNamespace, scalars: tuple) -> Any:
+    """Return a kernel; one of exponentials takes |u - v|^2 and |u + v|^2 as well, not to lose their digits."""
+    pair = state.p, state.q, state.c, state.Delta
+    if not of_squares:
+        return kernel(*pair, *scalars)
+    total = state.p + state.q
+    near = _where_nonnegative(state.c, state.delta, total - 2 * state.c)
+    far = _where_nonnegative(state.c, total + 2 * state.c, _to_opposite(state))
+    return of_squares(*pair, near, far, *scalars)
+
+
+def _to_opposite(state: SimpleNamespace) -> Any:
+    """Return p + q + 2c, the squared distance of u to -v; 0 where u and v are the same."""
+    return _ratio(4 * state.Delta + state.omega * state.omega, state.delta)
 
 
 def _determinant_after(
@@ -42,8 +71,13 @@ def _determinant_after(
     p, q = after["p"], after["q"]
     if plain or not law.homogeneous:
         c = abs(after["c"]) if law.odd else after["c"]
-        by_differences = (apart * (2 * (p + q) - apart) - after["omega"] * after["omega"]) / 4
-        return _positive(_where_nonnegative(p * q - apart * (p + q), by_differences, p * q - c * c))
+        area, by_areas = apart * (2 * (p + q) - apart) / 4, p * q - apart * (p + q)
+        Delta = _where_nonnegative(by_areas, area - after["omega"] * after["omega"] / 4, p * q - c * c)
+        if plain or not law.determinant:
+            return _positive(Delta)
+        # Where nearly all of it cancels, with twice the digits.
+        cancelled = _where_nonnegative(by_areas, area, p * q) - _CANCELLED * Delta
+        return law.determinant(cancelled, state, scalars, _positive(Delta))
     lengths = _sqrt(state.p) * _sqrt(state.q)
     rho, square_of_sine = _ratio(state.c, lengths), _ratio(state.Delta, lengths * lengths)
     # Between 0 and x the angle is a right one, which jumps feel.

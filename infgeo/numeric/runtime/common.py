@@ -91,9 +91,9 @@ def _pair_layers(
         if not last or wanted == "distance":
             after["delta"], after["omega"], apart = _apart_after(layer.law, inner, scalars)
         if not last or wanted != "distance":
-            after["c"] = _kernel_of(layer.law, inner, scalars, after.get("delta"))
-        # Distances feel a rounding of Delta after a normalisation or a jump alone.
-        plain = wanted == "distance" and all(part.law and part.law.derivative_moment for part in layers[i:])
+            after["c"] = _kernel_of(layer.law, inner, scalars)
+        # Distances feel a rounding of Delta after a normalisation or what looks like a jump from afar alone.
+        plain = wanted == "distance" and all(part.law and not part.law.steep for part in layers[i:])
         Delta = None if last else _determinant_after(layer.law, inner, after, apart, scalars, plain)
         learned = None
         if wanted == "ntk":

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
+    from infgeo.numeric.runtime.angle import _of_pairs
     from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
 
@@ -183,8 +184,9 @@ def _ratio(a: Any, b: Any) -> Any:
 
 
 def _exp_difference(a: Any, b: Any, difference: Any) -> Any:
-    fall = jnp.expm1(-jnp.abs(difference))
-    return jnp.where(difference >= 0, -jnp.exp(a) * fall, jnp.exp(b) * fall)
+    falls = difference >= 0
+    fall, rise = jnp.expm1(-jnp.where(falls, difference, 0)), jnp.expm1(jnp.where(falls, 0, difference))
+    return jnp.where(falls, -jnp.exp(a) * fall, jnp.exp(b) * rise)
 
 
 def _exp_residual(x: Any, n: int) -> Any:
@@ -247,9 +249,9 @@ def _close_pairs(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array, jax.
     s = _sum_squares(x)
     divisor = jnp.where(s == 0, 1, s)
     t = ((x * y).sum(axis=-1) / divisor)[..., None]
-    coarse = _leading_half(t)
-    leading = _leading_half(x)
-    residual = ((y - coarse * leading) - coarse * (x - leading)) - (t - coarse) * x
+    coarse, leading, product = _leading_half(t), _leading_half(x), t * x
+    fine, trailing = t - coarse, x - leading
+    residual = (y - product) - (((coarse * leading - product) + coarse * trailing + fine * leading) + fine * trailing)
     residual = residual - ((x * residual).sum(axis=-1) / divisor)[..., None] * x  # t is rounded
     return _sum_squares(difference), -(difference * (x + y)).sum(axis=-1), s * _sum_squares(residual)
 
@@ -315,18 +317,19 @@ def _squared_distance_near(
     return moment(v, *scalars) * state.delta + slope(v, *scalars) * state.omega * state.omega / 2
 
 
-def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple, _: Any = None) -> jax.Array:
+def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> jax.Array:
     same, apart = _apart(state)
     near = _squared_distance_near(law.derivative_moment, law.derivative_slope, state, scalars)
     mean = (law.moment(state.p, *scalars) + law.moment(state.q, *scalars)) / 2
-    return jnp.where(same, mean - near / 2, law.kernel(apart.p, apart.q, apart.c, apart.Delta, *scalars))
+    return jnp.where(same, mean - near / 2, _of_pairs(law.kernel, law.kernel_of_squares, apart, scalars))
 
 
 def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> jax.Array:
     same, apart = _apart(state)
     near = _squared_distance_near(law.second_moment, law.second_slope, state, scalars)
     mean = (law.derivative_moment(state.p, *scalars) + law.derivative_moment(state.q, *scalars)) / 2
-    return jnp.where(same, mean - near / 2, law.derivative_kernel(apart.p, apart.q, apart.c, apart.Delta, *scalars))
+    values = _of_pairs(law.derivative_kernel, law.derivative_of_squares, apart, scalars)
+    return jnp.where(same, mean - near / 2, values)
 
 
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[jax.Array, jax.Array]:

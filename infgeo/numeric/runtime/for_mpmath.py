@@ -195,7 +195,7 @@ def _distance(X: list, Y: list, layers: Sequence[Any], scalars: tuple, squared: 
     return result
 
 
-def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple, _: Any = None) -> Any:
+def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
     return law.kernel(state.p, state.q, state.c, state.Delta, *scalars)
 
 

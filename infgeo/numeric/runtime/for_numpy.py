@@ -11,6 +11,7 @@ import numpy as np
 from scipy import special
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
+    from infgeo.numeric.runtime.angle import _of_pairs
     from infgeo.numeric.runtime.blocks_numpy import _quiet
     from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers, _scale_of
 
@@ -246,7 +247,7 @@ def _pairs(X: np.ndarray, Y: np.ndarray) -> SimpleNamespace:
     sx, sy = _sum_squares(X)[:, None], _sum_squares(Y)[None, :]
     xy = X @ Y.T
     distance, omega, gram = sx + sy - 2 * xy, sx - sy, sx * sy - xy * xy
-    rows, columns = np.nonzero(gram <= _PARALLEL * (sx * sy))
+    rows, columns = np.nonzero(gram <= 4 * _PARALLEL * (sx * sy))
     step = max(1, _CHUNK // X.shape[1])
     for start in range(0, len(rows), step):
         i, j = rows[start : start + step], columns[start : start + step]
@@ -263,9 +264,9 @@ def _close_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     s = _sum_squares(x)
     divisor = np.where(s == 0, 1, s)
     t = ((x * y).sum(axis=-1) / divisor)[..., None]
-    coarse = _leading_half(t)
-    leading = _leading_half(x)
-    residual = ((y - coarse * leading) - coarse * (x - leading)) - (t - coarse) * x
+    coarse, leading, product = _leading_half(t), _leading_half(x), t * x
+    fine, trailing = t - coarse, x - leading
+    residual = (y - product) - (((coarse * leading - product) + coarse * trailing + fine * leading) + fine * trailing)
     residual = residual - ((x * residual).sum(axis=-1) / divisor)[..., None] * x  # t is rounded
     return _sum_squares(difference), -(difference * (x + y)).sum(axis=-1), s * _sum_squares(residual)
 
@@ -282,13 +283,13 @@ def _sum_squares(X: np.ndarray) -> np.ndarray:
 
 def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tuple, squared: bool) -> np.ndarray:
     """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows, some rows at a time."""
-    step = max(1, 2**13 // (len(Y) + 1))
     result = np.empty((len(X), len(Y)), X.dtype)
     wide = any(layer.law and layer.law.exponential for layer in layers)
     wide = wide or _extreme_lengths(X, layers) or _extreme_lengths(Y, layers)
     if wide or X.dtype == np.float32:
         wider = np.longdouble if wide else np.float64
         layers, X, Y = _exact_layers(layers), X.astype(wider), Y.astype(wider)
+    step = max(1, 2**13 // (len(Y) + 1))
     with _quiet():  # Branches not taken may divide by zero, and results lie beyond the format.
         for start in range(0, len(X), step):
             pairs = _pairs(X[start : start + step], Y)
@@ -297,45 +298,14 @@ def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tupl
     return result
 
 
-def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple, squared: Any = None) -> Any:
-    """Return the kernel of pairs of preactivations; `squared` is |phi(u) - phi(v)|^2, where it is known."""
-    difference = law.difference if law.kernel_block else None
-    return _by_differences(law.kernel, law.moment, difference, state, scalars, squared)
+def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
+    """Return the kernel of pairs of preactivations."""
+    return _of_pairs(law.kernel, law.kernel_of_squares, state, scalars)
 
 
 def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
     """Return the kernel of the derivative."""
-    difference = law.derivative_difference if law.kernel_block else None
-    return _by_differences(law.derivative_kernel, law.derivative_moment, difference, state, scalars)
-
-
-def _by_differences(
-    kernel: Callable,
-    moment: Callable,
-    difference: Callable | None,
-    state: SimpleNamespace,
-    scalars: tuple,
-    squared: Any = None,
-) -> Any:
-    """Return a kernel; of close pairs from their difference: k = (m(p) + m(q) - |phi(u) - phi(v)|^2)/2.
-
-    Where c is a difference of large numbers, as in exp(c - (p + q)/2), that keeps the digits that c has lost.
-    """
-    near = state.delta <= _PARALLEL * (state.p + state.q)
-    if difference and squared is not None:
-        value = (moment(state.p, *scalars) + moment(state.q, *scalars) - squared) / 2
-        near &= np.isfinite(value)
-        return value if near.all() else np.where(near, value, kernel(state.p, state.q, state.c, state.Delta, *scalars))
-    values = kernel(state.p, state.q, state.c, state.Delta, *scalars)
-    if not difference or not near.any():
-        return values
-    close = SimpleNamespace(**{name: np.broadcast_to(getattr(state, name), near.shape)[near] for name in vars(state)})
-    with np.errstate(all="ignore"):
-        squared, _ = difference(close.p, close.q, close.omega, close.delta, close.c, close.Delta, *scalars)
-    value = (moment(close.p, *scalars) + moment(close.q, *scalars) - squared) / 2
-    values = np.array(np.broadcast_to(values, near.shape))
-    values[near] = np.where(np.isfinite(value), value, values[near])
-    return values
+    return _of_pairs(law.derivative_kernel, law.derivative_of_squares, state, scalars)
 
 
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[np.ndarray, np.ndarray]:
@@ -345,6 +315,23 @@ def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[np.n
         Delta = np.where((Delta == 0) & (state.c == 0) & (state.delta > 0), np.finfo(Delta.dtype).tiny, Delta)
     with np.errstate(all="ignore"):
         return law.difference(state.p, state.q, state.omega, state.delta, state.c, Delta, *scalars)
+
+
+def _refined(function: Callable, sign: Any, state: SimpleNamespace, scalars: tuple, values: Any) -> np.ndarray:
+    """Return function(p, q, c, Delta) of the pairs where `sign` > 0, and `values` of the others."""
+    where = sign > 0
+    if not where.any():
+        return values
+    parts = [np.broadcast_to(part, where.shape)[where] for part in (state.p, state.q, state.c, state.Delta)]
+    values = np.array(np.broadcast_to(values, where.shape))
+    with np.errstate(all="ignore"):
+        found = function(*parts, *scalars)
+    values[where] = np.where(np.isfinite(found), found, values[where])
+    return values
+
+
+def _power_of_two(n: Any) -> Any:
+    return np.ldexp(np.ones_like(n), np.clip(n, -20000, 20000).astype(int))
 
 
 def _formats() -> list[tuple]:

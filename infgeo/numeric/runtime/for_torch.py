@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
-    from infgeo.numeric.runtime.blocks_torch import _differentiable
+    from infgeo.numeric.runtime.angle import _of_pairs
     from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers, _scale_of
 
 _xp = torch  # the array library, for code that is the same for NumPy and torch
@@ -169,8 +169,8 @@ def _ratio(a: Any, b: Any) -> Any:
 
 def _exp_difference(a: Any, b: Any, difference: Any) -> Any:
     a, b = (torch.as_tensor(x, dtype=difference.dtype, device=difference.device) for x in (a, b))
-    fall = torch.expm1(-torch.abs(difference))
-    return torch.where(difference >= 0, -torch.exp(a) * fall, torch.exp(b) * fall)
+    fall, rise = torch.expm1(-torch.clamp(difference, min=0)), torch.expm1(torch.clamp(difference, max=0))
+    return torch.where(difference >= 0, -torch.exp(a) * fall, torch.exp(b) * rise)
 
 
 def _exp_residual(x: Any, n: int) -> Any:
@@ -251,9 +251,9 @@ def _close_pairs(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.
     s = _sum_squares(x)
     divisor = torch.where(s == 0, 1.0, s)
     t = ((x * y).sum(dim=-1) / divisor)[..., None]
-    coarse = _leading_half(t)
-    leading = _leading_half(x)
-    residual = ((y - coarse * leading) - coarse * (x - leading)) - (t - coarse) * x
+    coarse, leading, product = _leading_half(t), _leading_half(x), t * x
+    fine, trailing = t - coarse, x - leading
+    residual = (y - product) - (((coarse * leading - product) + coarse * trailing + fine * leading) + fine * trailing)
     residual = residual - ((x * residual).sum(dim=-1) / divisor)[..., None] * x  # t is rounded
     return _sum_squares(difference), -(difference * (x + y)).sum(dim=-1), s * _sum_squares(residual)
 
@@ -307,43 +307,21 @@ def _squared_distance_near(
     return moment(v, *scalars) * state.delta + slope(v, *scalars) * state.omega * state.omega / 2
 
 
-def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple, _: Any = None) -> torch.Tensor:
+def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> torch.Tensor:
     """Return the kernel of pairs of preactivations."""
     same, apart = _apart(state)
     near = _squared_distance_near(law.derivative_moment, law.derivative_slope, state, scalars)
-    values = _by_differences(law.kernel, law.moment, law.difference, apart, scalars)
     mean = (law.moment(state.p, *scalars) + law.moment(state.q, *scalars)) / 2
-    return torch.where(same, mean - near / 2, values)
+    return torch.where(same, mean - near / 2, _of_pairs(law.kernel, law.kernel_of_squares, apart, scalars))
 
 
 def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> torch.Tensor:
     """Return the kernel of the derivative."""
     same, apart = _apart(state)
     near = _squared_distance_near(law.second_moment, law.second_slope, state, scalars)
-    values = _by_differences(law.derivative_kernel, law.derivative_moment, law.derivative_difference, apart, scalars)
     mean = (law.derivative_moment(state.p, *scalars) + law.derivative_moment(state.q, *scalars)) / 2
+    values = _of_pairs(law.derivative_kernel, law.derivative_of_squares, apart, scalars)
     return torch.where(same, mean - near / 2, values)
-
-
-def _by_differences(
-    kernel: Callable, moment: Callable, difference: Callable | None, state: SimpleNamespace, scalars: tuple
-) -> torch.Tensor:
-    """Return a kernel; of close pairs from their difference, where no derivatives are wanted: see NumPy's.
-
-    k = (m(p) + m(q) - |phi(u) - phi(v)|^2)/2 keeps the digits that c has lost where it is a small difference.
-    """
-    values = kernel(state.p, state.q, state.c, state.Delta, *scalars)
-    if not difference or _differentiable([*vars(state).values(), *scalars]):
-        return values
-    near = state.delta <= _PARALLEL * (state.p + state.q)
-    if not near.any():
-        return values
-    close = SimpleNamespace(**{name: part.expand(near.shape)[near] for name, part in vars(state).items()})
-    squared, _ = difference(close.p, close.q, close.omega, close.delta, close.c, close.Delta, *scalars)
-    value = (moment(close.p, *scalars) + moment(close.q, *scalars) - squared) / 2
-    values = values.expand(near.shape).clone()
-    values[near] = torch.where(torch.isfinite(value), value, values[near])
-    return values
 
 
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[torch.Tensor, torch.Tensor]:
@@ -357,6 +335,31 @@ def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[torc
     near = _squared_distance_near(law.derivative_moment, law.derivative_slope, state, scalars)
     across = law.moment(state.p, *scalars) - law.moment(state.q, *scalars)
     return torch.where(same, near, squared), torch.where(same, across, moments)
+
+
+def _refined(
+    function: Callable, sign: torch.Tensor, state: SimpleNamespace, scalars: tuple, values: torch.Tensor
+) -> torch.Tensor:
+    """Return function(p, q, c, Delta) of the pairs where `sign` > 0, and `values` of the others.
+
+    With the derivatives of `values`; all pairs are computed where their values may not be looked at.
+    """
+    where = (sign > 0).detach()
+    parts = [part.detach().expand(where.shape) for part in (state.p, state.q, state.c, state.Delta)]
+    numbers = [value.detach() for value in scalars]
+    if _transformed(where) or torch.compiler.is_compiling():
+        found = function(*parts, *numbers)
+    elif bool(where.any()):
+        found = values.detach().expand(where.shape).clone()
+        found[where] = function(*(part[where] for part in parts), *numbers)
+    else:
+        return values
+    step = found - values.detach()
+    return values + torch.where(where & torch.isfinite(step), step, 0.0)
+
+
+def _power_of_two(n: torch.Tensor) -> torch.Tensor:
+    return ((torch.clamp(n, -1023, 1024).to(torch.int64) + 1023) << 52).view(torch.float64)
 
 
 def _formats() -> list[tuple]:
