@@ -15,7 +15,7 @@ from infgeo.errors import ExpectationDiverges, InfgeoError, NotAccurate
 from infgeo.numeric.accuracy import DIGITS, exact_values, ulps
 from infgeo.numeric.geometry import numeric
 from infgeo.symbolic.dual import dual
-from infgeo.symbolic.exponentials import grows, of_squares
+from infgeo.symbolic.exponentials import large
 
 if TYPE_CHECKING:
     from infgeo.symbolic.network import MLP
@@ -90,8 +90,8 @@ def certify(mlp: MLP, backend: str = "numpy", dtype: str = "float64") -> tuple[C
     bounds are 8 ulp for one layer and 64 for two or three in NumPy, 8 ulp a layer for kernels in norm and 16 for
     distances. Doubles in torch and jax have no wider format: there functions of |x| are held to 2^9 ulp for one layer
     and 2^13 for more, and kernels with growing exponentials, as that of exp(z), to 2^8 ulp a layer, which is what it
-    costs to round the exponents. In jax tangent kernels with a kink after an activation that is not homogeneous are held to 2^24
-    ulp, about 8 digits.
+    costs to round the exponents. In jax tangent kernels with a kink after an activation that is not homogeneous are
+    held to 2^24 ulp, about 8 digits.
 
     Example:
         >>> import infgeo
@@ -232,7 +232,7 @@ def _bound(mlp: MLP, name: str, backend: str, dtype: str) -> float:
         return 2.0**24
     rounded = backend != "numpy" and dtype == "float64"
     if name in PAIRWISE:
-        exponents = rounded and any(grows(of_squares(dual(layer.activation).kernel)) for layer in mlp.with_weights)
+        exponents = rounded and any(large(dual(layer.activation).kernel) for layer in mlp.with_weights)
         return (2.0**8 if exponents else 8.0) * mlp.depth * (1 if name != "kernel_distance" else 2)
     if rounded:
         return 2.0**9 if mlp.depth == 1 else 2.0**13

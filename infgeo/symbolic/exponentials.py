@@ -111,3 +111,9 @@ def grows(kernel: Expr) -> bool:
     """Whether exponents of a kernel grow with the variances, and with them what rounding them costs."""
     exponents = (part.args[0] for part in distinct(kernel) if isinstance(part, exp))
     return any(x.is_polynomial(p, q, c, Delta) for x in exponents if x.has(p, q, c))
+
+
+def large(kernel: Expr) -> bool:
+    """Whether exponents of a kernel remain large in the squares of `of_squares`, as those of exp(z) do."""
+    written = of_squares(kernel)
+    return grows(written) or any(isinstance(x, exp) and x.args[0].is_nonnegative for x in distinct(written))

@@ -100,9 +100,9 @@ def test_kinks_after_activations_that_are_nearly_homogeneous():
     found = {part.quantity: part for part in certify(infgeo.MLP(["erf", "relu"]))}
     assert found["ntk"].holds
     assert found["ntk"].bound == 16
-    assert certificate._bound(infgeo.MLP(["relu", "erf", "abs"]), "ntk", "torch") == 24
-    assert certificate._bound(infgeo.MLP(["relu", "erf", "abs"]), "ntk", "jax") == 2**24
-    assert certificate._bound(infgeo.MLP(["relu", "erf"]), "ntk", "jax") == 16
+    assert certificate._bound(infgeo.MLP(["relu", "erf", "abs"]), "ntk", "torch", "float64") == 24
+    assert certificate._bound(infgeo.MLP(["relu", "erf", "abs"]), "ntk", "jax", "float64") == 2**24
+    assert certificate._bound(infgeo.MLP(["relu", "erf"]), "ntk", "jax", "float64") == 16
 
 
 def test_the_logarithm_of_a_volume_with_a_negative_parameter():
