@@ -349,6 +349,11 @@ def _finished(program: _Builder, state: _State) -> Program:
         "eta": eta,
     }
     A = log["A"]
+
+    def by_area(part: Expr) -> Expr:
+        # A may underflow where the curvature, of a cone say, is 0.
+        return where_nonnegative(-Abs(part), ZERO, part / A) if state.free else part / A
+
     outputs: dict[str, Expr] = {
         "A": A,
         "B": A * (2 * log["a"] + log["delta"]),
@@ -363,10 +368,13 @@ def _finished(program: _Builder, state: _State) -> Program:
         outputs["log_A"] = state.growth + log_of(state.A)
     if not program.inline and not eta.is_number and log["beta"] != 0:
         # Where eta is small, K_rad is a difference of small terms in this form, and of large ones in the other.
-        steep = let("steep_sum", ((1 + log["alpha"]) * (state.deta / eta) - state.twice_dalpha) / A) / eta
-        radial = -let("bend_sum", state.bend / A) / eta / eta if state.free else outputs["K_rad"]
+        steep = let("steep_sum", by_area((1 + log["alpha"]) * (state.deta / eta) - state.twice_dalpha)) / eta
+        radial = -let("bend_sum", by_area(state.bend)) / eta / eta if state.free else outputs["K_rad"]
         radial = where_nonnegative(eta - Rational(1, 2), radial, steep)
-        outputs["R_float"] = (d - 1) * (2 * let("K_out", radial) + (d - 2) * outputs["K_tan"])
+        across = (d - 2) * outputs["K_tan"]
+        if state.free:
+            across = let("across_sum", by_area((d - 2) * (log["delta"] - log["a"] * log["alpha"]))) / eta
+        outputs["R_float"] = (d - 1) * (2 * let("K_out", radial) + across)
     if program.inline:
         outputs = {name: tidy(value) for name, value in outputs.items()}
     return Program(tuple(program.bindings), outputs)

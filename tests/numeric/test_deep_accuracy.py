@@ -64,3 +64,13 @@ def test_networks_of_different_layers_at_the_origin():
     vanishing = infgeo.MLP(["erf", "square"]).numeric(weight_std=1.0, bias_std=0.0)
     assert vanishing.log_volume_element(origin).tolist() == [-np.inf]
     assert np.isnan(vanishing.ricci_scalar(origin)).all()
+
+
+@pytest.mark.parametrize("name", ["cube", "rectified_cube"])
+def test_areas_that_underflow(name):
+    """A is |x|^52 with three layers: below |x| = 1e-95 it is 0 even in long double, and 0/0 is not the curvature."""
+    geo = infgeo.MLP(name, depth=3).numeric(weight_std=1.0, bias_std=0.0)
+    plane = np.array([[1e-150, 2e-150], [1e-90, 0.0], [0.3, 0.4]])
+    assert geo.ricci_scalar(plane).tolist() == [0.0, 0.0, 0.0]
+    # Cones of three dimensions are curved, here beyond the largest number.
+    assert geo.ricci_scalar(np.array([[1e-150, 0.0, 0.0]])).tolist() == [-np.inf]
