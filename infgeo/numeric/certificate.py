@@ -90,8 +90,8 @@ def certify(mlp: MLP, backend: str = "numpy", dtype: str = "float64") -> tuple[C
         dtype: "float64" or "float32".
 
     Values that the format cannot represent are left out, and so are points where an expectation is infinite. The
-    relative error of a Ricci scalar has no bound near its zeros, where rounding |x| or a scale moves it by as much. Where
-    it misses its bound such movements are the unit, and `conditioned` says at how many values. The bounds are 8 ulp for
+    relative error of a Ricci scalar has no bound near its zeros: rounding |x| or a scale moves it by as much. Where it
+    misses its bound such movements are the unit, and `conditioned` says at how many values. The bounds are 8 ulp for
     one layer and 64 for two or three in NumPy, 8 ulp a layer for kernels in norm and 16 for distances. Tangent kernels
     with a kink after an activation that is not homogeneous are held to 2^24 ulp, about 8 digits (at small |x| features
     are then nearly parallel where points are), and so are functions of |x| where the backend has no wider format than

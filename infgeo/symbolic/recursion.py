@@ -30,11 +30,12 @@ from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import SingularMetric
 from infgeo.symbolic.dual import Dual
+from infgeo.symbolic.far import Far, Power, stops_growing
+from infgeo.symbolic.float_curvature import FloatCurvature
 from infgeo.symbolic.metric import curvature_outputs
-from infgeo.symbolic.primitives import where_nonnegative
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.scale_free import Preactivations, ScaleFree
-from infgeo.symbolic.scale_free_laws import scale_free_law
+from infgeo.symbolic.scale_free_laws import NoTail, scale_free_law
 from infgeo.symbolic.simplify import FACTOR_LIMIT, best, tidy
 from infgeo.symbolic.stable import first_layer, stable_dual
 
@@ -91,6 +92,8 @@ class _State:
     entering: Preactivations | None = None
     bend: Expr = ZERO
     log_A: Expr = ZERO
+    far: Far | None = None
+    far_eta: Power | None = None
 
 
 def metric_program(layers: Sequence[Any], fan_in: bool = False, stable: bool = False) -> Program:
@@ -108,7 +111,8 @@ def metric_program(layers: Sequence[Any], fan_in: bool = False, stable: bool = F
     single = len(layers) == 1
     program = _Builder(inline=single and not stable, stable=stable)
     free = ScaleFree() if stable and not single and _scale_free(layers) else None
-    state, scale = _State(free=free), (1 / d if fan_in else ONE)
+    far = Far() if free and stops_growing([scale_free_law(layer.dual) for layer in layers]) else None
+    state, scale = _State(free=free, far=far), (1 / d if fan_in else ONE)
     for i, layer in enumerate(layers, start=1):
         last = i == len(layers)
         if layer.kind == "rms_norm":
@@ -212,6 +216,13 @@ def _activate(
         after = replace(after, **{name: let(f"{name}_{i}r", value) for name, value in sums.items()})
     elif free:
         after = replace(after, bend=kappa * dkappa / 2)
+    if free and state.far and state.entering:
+        part = state.entering
+        try:
+            far, far_eta = state.far.layer(let, scale_free_law(plain), part.share, part.rest, part.v, i)
+            after = replace(after, far=far, far_eta=far_eta)
+        except NoTail:
+            after = replace(after, far=None)
     if not keep_norm:
         return after
     if free:
@@ -349,11 +360,6 @@ def _finished(program: _Builder, state: _State) -> Program:
         "eta": eta,
     }
     A = log["A"]
-
-    def by_area(part: Expr) -> Expr:
-        # A may underflow where the curvature, of a cone say, is 0.
-        return where_nonnegative(-Abs(part), ZERO, part / A) if state.free else part / A
-
     outputs: dict[str, Expr] = {
         "A": A,
         "B": A * (2 * log["a"] + log["delta"]),
@@ -367,14 +373,9 @@ def _finished(program: _Builder, state: _State) -> Program:
     elif state.growth != 0:
         outputs["log_A"] = state.growth + log_of(state.A)
     if not program.inline and not eta.is_number and log["beta"] != 0:
-        # Where eta is small, K_rad is a difference of small terms in this form, and of large ones in the other.
-        steep = let("steep_sum", by_area((1 + log["alpha"]) * (state.deta / eta) - state.twice_dalpha)) / eta
-        radial = -let("bend_sum", by_area(state.bend)) / eta / eta if state.free else outputs["K_rad"]
-        radial = where_nonnegative(eta - Rational(1, 2), radial, steep)
-        across = (d - 2) * outputs["K_tan"]
-        if state.free:
-            across = let("across_sum", by_area((d - 2) * (log["delta"] - log["a"] * log["alpha"]))) / eta
-        outputs["R_float"] = (d - 1) * (2 * let("K_out", radial) + across)
+        far = (state.far.T, state.far_eta) if state.far and state.far_eta else None
+        forms = FloatCurvature(log, state.deta, state.twice_dalpha, state.bend if state.free else None, far)
+        outputs["R_float"] = forms.ricci_scalar(outputs["K_rad"], outputs["K_tan"], let)
     if program.inline:
         outputs = {name: tidy(value) for name, value in outputs.items()}
     return Program(tuple(program.bindings), outputs)

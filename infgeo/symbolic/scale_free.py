@@ -81,16 +81,17 @@ class ScaleFree:
             self.dG + rest * self.dE - slope * self.E,
             self.dtheta - rest * self.dlam + slope * self.lam,
         )
-        return Preactivations(self, inner, share, slope, v, rate)
+        return Preactivations(self, inner, share, rest, slope, v, rate)
 
 
 @dataclass(frozen=True)
 class Preactivations:
-    """The quantities before and after an affine map, its share and the derivative of that, the variance v and v'."""
+    """The quantities before and after an affine map, its share, the rest, share', the variance v and v'."""
 
     before: ScaleFree
     inner: ScaleFree
     share: Expr
+    rest: Expr
     dshare: Expr
     v: Expr
     rate: Expr

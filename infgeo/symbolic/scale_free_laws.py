@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-from sympy import Add, Expr, Poly, Rational, atan, atan2
+import mpmath
+from sympy import Add, Expr, Integer, Mul, Poly, Rational, atan, atan2, sign
 
 from infgeo.conventions import variance as v
 from infgeo.symbolic.dual import Dual
@@ -23,7 +24,24 @@ from infgeo.symbolic.primitives import where_nonnegative
 from infgeo.symbolic.simplify import tidy
 from infgeo.symbolic.stable import TERMS, Named, StableDual, as_quotient, closed, cut_power_series, stable_dual
 
+FAR = 60  # powers of ten where limits are read off
+ZERO = Integer(0)
+
 Forms = dict[str, tuple[Expr, int, int]]
+
+
+class NoTail(Exception):
+    """A function of the variance tends to no rational number, or to no rational power, at the end that is asked for."""
+
+
+@dataclass(frozen=True)
+class Tail:
+    """A function F of the variance v towards an end: F = limit + rest, rest ~ v^degree, gap = v F' - degree rest."""
+
+    limit: Rational
+    degree: Rational
+    rest: Expr
+    gap: Expr
 
 
 @dataclass(frozen=True)
@@ -32,12 +50,51 @@ class ScaleFreeLaw:
 
     law: StableDual
     known: dict[str, Expr] = field(default_factory=dict, compare=False, repr=False)
+    limits: dict[tuple[str, int], Rational] = field(default_factory=dict, compare=False, repr=False)
+    tails: dict[tuple[str, int], Tail] = field(default_factory=dict, compare=False, repr=False)
 
     def __getitem__(self, name: str) -> Expr:
         """Return a function of the variance."""
         if name not in self.known:
             self.known[name] = self._form(name)
         return self.known[name]
+
+    def tail(self, name: str, end: Rational) -> Tail:
+        """Return a function towards v = 0 (end < 0) or infinity (end > 0); whole, with its slope, where end = 0.
+
+        The limit is taken out of Psi and M, which may have any; the others are powers.
+        """
+        key = name, int(sign(end))
+        if key not in self.tails:
+            whole = Tail(ZERO, ZERO, self[name], v * self[f"d{name}"]) if end == 0 else self._tail(name, key[1])
+            self.tails[key] = whole
+        return self.tails[key]
+
+    def limit(self, name: str, end: Rational) -> Rational:
+        """Return the limit of a function at v = 0 (end < 0) or infinity (end > 0); raises NoTail."""
+        key = name, int(sign(end))
+        if key not in self.limits:
+            self.limits[key] = _rational_limit(self._whole(name), key[1])
+        return self.limits[key]
+
+    def _whole(self, name: str) -> Expr:
+        numerator, m, m0 = self._exact[name]
+        return numerator / (self.law.parts[0] ** m * self.law.parts[3] ** m0)
+
+    def _tail(self, name: str, end: int) -> Tail:
+        if any(part.has(atan, atan2) for part in self.law.parts):
+            raise NoTail
+        limit = self.limit(name, end) if name in ("Psi", "M") else ZERO
+        (numerator, *powers), (slope, *higher) = self._exact[name], self._exact[f"d{name}"]
+        parts = self.law.parts[0], self.law.parts[3]
+        rest = as_quotient(numerator - limit * parts[0] ** powers[0] * parts[1] ** powers[1])
+        if rest == 0:
+            return Tail(limit, ZERO, ZERO, ZERO)
+        # The slope has more powers in the denominator.
+        added = Mul(*[part ** (high - low) for part, high, low in zip(parts, higher, powers, strict=True)])
+        degree = _rational_limit(v * slope / (rest * added), end)
+        gap = v * slope - degree * rest * added
+        return Tail(limit, degree, self._quotient(rest, *powers), self._quotient(gap, *higher))
 
     def _form(self, name: str) -> Expr:
         arcs = [part.has(atan, atan2) for part in self.law.parts]
@@ -106,6 +163,24 @@ class ScaleFreeLaw:
 def scale_free_law(law: Dual) -> ScaleFreeLaw:
     """Return the functions of a law, each written once."""
     return ScaleFreeLaw(stable_dual(law))
+
+
+def _rational_limit(expr: Expr, end: int) -> Rational:
+    """Return the limit of a function of v at 0 or infinity, a multiple of 1/12 whatever the parameters are."""
+    found = set()
+    for parameter, factor in ((Rational(3, 4), 1), (Rational(13, 7), 5)):
+        at = {symbol: parameter for symbol in expr.free_symbols - {v}} | {v: factor * Integer(10) ** (FAR * end)}
+        near = expr.xreplace(at).evalf(10 * FAR)
+        if not (near.is_Float or near.is_Rational):
+            raise NoTail
+        # Floats of mpmath, since SymPy's are made fractions in comparisons: exp(-10^60) is not one of any use.
+        twelfths = 12 * mpmath.mpf(near)
+        found.add(int(mpmath.nint(twelfths)) if abs(twelfths) < 10**6 else None)
+        if abs(twelfths - mpmath.nint(twelfths)) > mpmath.mpf(10) ** (-FAR // 4):
+            raise NoTail
+    if len(found) > 1 or None in found:
+        raise NoTail
+    return Rational(found.pop(), 12)
 
 
 def _forms(m: Expr, dm: Expr, ddm: Expr, f: Expr, df: Expr, ddf: Expr) -> Forms:

@@ -92,9 +92,9 @@ def test_the_logarithm_of_a_volume_with_a_negative_parameter():
 
 
 def test_what_cancels_in_deep_networks_is_refused():
-    """At depth 2 without bias the features of Gaussians tend to a cylinder at large |x|: see the README."""
+    """With two equal layers of z erf(z) the leading order of R at large |x| is 0 for sigma_w = 1: see the README."""
     with pytest.raises(NotAccurate, match="ricci_scalar for numpy in float64"):
-        infgeo.emit(infgeo.MLP("gaussian", depth=2, weight_std=1, bias_std=0))
+        infgeo.emit(infgeo.MLP("z_erf", depth=2, weight_std=1, bias_std=0))
 
 
 def test_zeros_of_the_curvature_are_measured_by_their_condition():

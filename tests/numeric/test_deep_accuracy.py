@@ -42,6 +42,17 @@ def test_what_is_nearly_a_cone(names):
     check(names, "ricci_scalar")
 
 
+@pytest.mark.parametrize(
+    "names",
+    [["gaussian"] * 2, ["gaussian"] * 3, ["scaled_gaussian"] * 2, ["gaussian", "scaled_gaussian", "erf"]],
+    ids="-".join,
+)
+def test_circles_that_stop_growing(names):
+    """1 + alpha tends to 0 at large |x| without biases, and so does the leading order of K_rad."""
+    check(names, "ricci_scalar", scales=((1.0, 0.0), (0.8, 0.0), (1.25, 0.5), (0.9, 1e-6)))
+    check(names, "ricci_scalar", LENGTHS[::2, None] * np.array([[0.6, 0.8, 0.1]]), scales=((0.8, 0.0), (0.9, 1e-6)))
+
+
 def test_to_the_ends_of_the_format():
     ends = 1.0123 * np.array([[0.6e-150, 0.8e-150], [0.6e-80, 0.8e-80], [0.6e80, 0.8e80], [0.6e150, 0.8e150]])
     for quantity in ("ricci_scalar", "log_volume_element"):

@@ -8,7 +8,7 @@ import infgeo
 from infgeo.conventions import variance, z
 from infgeo.symbolic.dual import dual
 from infgeo.symbolic.primitives import exp_residual, where_nonnegative
-from infgeo.symbolic.scale_free_laws import scale_free_law
+from infgeo.symbolic.scale_free_laws import NoTail, scale_free_law
 
 NAMES = ("erf", "gelu", "gaussian", "sin", "square", "z_erf", "probit")
 FUNCTIONS = ("Psi", "M", "H", "N", "W", "U", "Theta", "L")
@@ -67,3 +67,29 @@ def test_powers_make_constants():
     values = {function: law[function] for function in FUNCTIONS}
     expected = {"Psi": 2, "M": 3, "W": 5, "U": 0, "Theta": 0, "L": 0}
     assert {function: sp.simplify(values[function]) for function in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "end"), [("gaussian", -1), ("gaussian", 1), ("scaled_gaussian", -1), ("square", 1), ("cos", -1)]
+)
+def test_tails_are_what_functions_tend_to(name, end):
+    """The rest is the function less its limit, the gap what its logarithmic slope is off the degree by, at any v."""
+    law = scale_free_law(dual(infgeo.activations.get(name)))
+    own = {symbol: sp.Rational(3, 4) for symbol in infgeo.activations.get(name).parameters}
+    for function in ("Psi", "M", "H", "U", "W"):
+        tail = law.tail(function, sp.Integer(end))
+        whole, slope, rest, gap = (
+            part.xreplace(own) for part in (law[function], law[f"d{function}"], tail.rest, tail.gap)
+        )
+        for v in (0.3, 2.0):
+            assert abs(evaluate(whole, v) - tail.limit - evaluate(rest, v)) < 1e-12
+            assert abs(v * evaluate(slope, v) - tail.degree * evaluate(rest, v) - evaluate(gap, v)) < 1e-12
+        # Towards the end the rest is a power.
+        near, nearer = (evaluate(rest, sp.Float(10, 30) ** (end * power)) for power in (8, 10))
+        if rest != 0:
+            assert abs(mpmath.log(nearer / near) / mpmath.log(10) - 2 * end * tail.degree) < 1e-6
+
+
+def test_functions_that_tend_to_no_power_have_no_tail():
+    with pytest.raises(NoTail):
+        scale_free_law(dual(infgeo.activations.get("cos"))).tail("Psi", sp.Integer(1))
