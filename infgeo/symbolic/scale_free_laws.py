@@ -152,17 +152,30 @@ class ScaleFreeLaw:
         """Return a formula over powers of m and m0, which are divided out where they are no exponentials."""
         law = self.law
         whole = numerator / (law.parts[0] ** m * law.parts[3] ** m0)
-        if not closed(whole):
+        sums = (m and self._sums[0]) or (m0 and self._sums[1])
+        if not sums and not closed(whole):
             named = Named(whole)
             if not named.quotient()[1].free_symbols & set(named.exponents):
                 return law.written(whole)
         return law.written(as_quotient(numerator)) / (law.m**m * law.m0**m0)
+
+    @cached_property
+    def _sums(self) -> tuple[bool, bool]:
+        """Whether m and m0 are sums over exponentials, which are not divided out: that takes long to find."""
+        return _sum_of_exponentials(self.law.parts[0]), _sum_of_exponentials(self.law.parts[3])
 
 
 @lru_cache(maxsize=64)
 def scale_free_law(law: Dual) -> ScaleFreeLaw:
     """Return the functions of a law, each written once."""
     return ScaleFreeLaw(stable_dual(law))
+
+
+def _sum_of_exponentials(expr: Expr) -> bool:
+    if closed(expr):
+        return False
+    named = Named(expr)
+    return bool(named.exponents) and len(Poly(named.quotient()[0], *named.exponents).terms()) > 1
 
 
 def _rational_limit(expr: Expr, end: int) -> Rational:
