@@ -41,11 +41,13 @@ class Certificate:
         quantity: its name.
         backend, dtype: the arithmetic.
         worst: the largest error, in units in the last place (ulp): of the value; of a kernel, of the norms of the
-            features; of a logarithm, of max(its size, 1).
+            features; of a logarithm, of max(its size, 1). Of a function of |x| that would miss its bound, in units of
+            what half an ulp of |x| and of each parameter make of it, where that is more: near a zero of the curvature.
         bound: what it must not exceed.
         lengths: the smallest and largest |x| of the sample.
         parameters: the values of the scales and parameters that the network leaves open, one set after the other.
         count: the number of values compared.
+        conditioned: how many of them were measured by what half an ulp of |x| and of the parameters makes of them.
     """
 
     quantity: str
@@ -56,6 +58,7 @@ class Certificate:
     lengths: tuple[float, float]
     parameters: tuple[tuple[tuple[str, float], ...], ...]
     count: int
+    conditioned: int = 0
 
     @property
     def holds(self) -> bool:
@@ -64,16 +67,18 @@ class Certificate:
 
     @property
     def relative_error(self) -> float:
-        """The largest error as a multiple of 1: `worst` times the spacing of floats above 1."""
+        """`worst` times the spacing of floats above 1: the largest relative error where none is `conditioned`."""
         return self.worst * float(np.finfo(self.dtype).eps)
 
     def __str__(self) -> str:
         """Return one line."""
         low, high = self.lengths
         sets = "; ".join(", ".join(f"{name} = {value:g}" for name, value in values) for values in self.parameters)
+        where = f"|x| from {low:.3g} to {high:.3g}" + (f", {sets}" if sets else "")
+        zeros = f"; at {self.conditioned}, near zeros, a unit is what half an ulp of |x| and of the parameters makes"
         return (
             f"{self.quantity} for {self.backend} in {self.dtype}: within {self.worst:.3g} ulp (bound {self.bound:g}) at"
-            f" {self.count} values, |x| from {low:.3g} to {high:.3g}" + (f", {sets}" if sets else "")
+            f" {self.count} values, {where}" + (zeros if self.conditioned else "")
         )
 
 
@@ -87,11 +92,13 @@ def certify(mlp: MLP, backend: str = "numpy", dtype: str = "float64") -> tuple[C
         dtype: "float64" or "float32".
 
     Values that the format cannot represent are left out, and so are points where an expectation is infinite. The
-    bounds are 8 ulp for one layer and 64 for two or three in NumPy, 8 ulp a layer for kernels in norm and 16 for
-    distances. Doubles in torch and jax have no wider format: there functions of |x| are held to 2^9 ulp for one layer
-    and 2^13 for more, and kernels with growing exponentials, as that of exp(z), to 2^8 ulp a layer, which is what it
-    costs to round the exponents. In jax tangent kernels with a kink after an activation that is not homogeneous are
-    held to 2^24 ulp, about 8 digits.
+    relative error of a Ricci scalar has no bound near its zeros: rounding |x| or a scale moves it by as much. Where it
+    misses its bound such movements are the unit, and `conditioned` says at how many values. The bounds are 8 ulp for
+    one layer and 64 for two or three in NumPy, 8 ulp a layer for kernels in norm and 16 for distances. Doubles in torch
+    and jax have no wider format: there functions of |x| are held to 2^9 ulp for one layer and 2^13 for more, and
+    kernels with growing exponentials, as that of exp(z), to 2^8 ulp a layer, which is what it costs to round the
+    exponents. In jax tangent kernels with a kink after an activation that is not homogeneous are held to 2^24 ulp,
+    about 8 digits.
 
     Example:
         >>> import infgeo
@@ -106,18 +113,29 @@ def certify(mlp: MLP, backend: str = "numpy", dtype: str = "float64") -> tuple[C
         ricci_scalar True
     """
     samples: dict[str, list[float]] = {}
+    conditioned: dict[str, int] = {}
     lengths: dict[str, tuple[float, float]] = {}
     cases = tuple(_cases(mlp))
     for values in cases:
         for name, points in _samples(mlp, backend, dtype, values):
             errors = samples.setdefault(name, [])
-            errors += _errors(mlp, name, backend, values, points)
+            found, count = _errors(mlp, name, backend, values, points)
+            errors += found
+            conditioned[name] = conditioned.get(name, 0) + count
             norms = np.linalg.norm(points.astype(np.longdouble), axis=1)
             lengths[name] = float(norms.min()), float(norms.max())
     sets = tuple(tuple(sorted(case.items())) for case in cases)
     return tuple(
         Certificate(
-            name, backend, dtype, max(errors), _bound(mlp, name, backend, dtype), lengths[name], sets, len(errors)
+            name,
+            backend,
+            dtype,
+            max(errors),
+            _bound(mlp, name, backend, dtype),
+            lengths[name],
+            sets,
+            len(errors),
+            conditioned[name],
         )
         for name, errors in samples.items()
         if errors
@@ -177,8 +195,8 @@ def _finite(mlp: MLP, values: dict[str, float], points: np.ndarray) -> np.ndarra
         return np.isfinite([size(point) for point in points])
 
 
-def _errors(mlp: MLP, name: str, backend: str, values: dict[str, float], points: np.ndarray) -> list[float]:
-    """Return the errors of a function in ulp; nothing where it does not exist."""
+def _errors(mlp: MLP, name: str, backend: str, values: dict[str, float], points: np.ndarray) -> tuple[list[float], int]:
+    """Return the errors of a function, nothing where it does not exist, and how many were found by its condition."""
     tested, reference = (
         numeric(mlp, backend=backend, parameters=values),
         numeric(mlp, backend="mpmath", parameters=values),
@@ -186,7 +204,7 @@ def _errors(mlp: MLP, name: str, backend: str, values: dict[str, float], points:
     try:
         result = np.asarray(getattr(tested, name)(_converted(points, backend)))
     except (InfgeoError, NotImplementedError):
-        return []
+        return [], 0
     rows = [[mpmath.mpf(float(x)) for x in point] for point in points]
     if name in POINTWISE:
         floor = 1.0 if name == "log_volume_element" else 0.0
@@ -196,7 +214,15 @@ def _errors(mlp: MLP, name: str, backend: str, values: dict[str, float], points:
             for exact, entry in zip(found, result, strict=True)
             for pair in zip(exact, np.ravel(entry), strict=True)
         ]
-        return [ulps(value, exact, floor) for exact, value in pairs if _representable(exact, result.dtype)]
+        errors = [ulps(value, exact, floor) if _representable(exact, result.dtype) else 0.0 for exact, value in pairs]
+        missed = [i for i, error in enumerate(errors) if _bound(mlp, name, backend, result.dtype.name) < error < np.inf]
+        each = len(errors) // len(rows)
+        for i in missed:
+            moved = _moved(mlp, name, values, rows[i // each], i % each, float(np.finfo(result.dtype).eps) / 2)
+            errors[i] /= max(1.0, sum(ulps(result.dtype.type(pairs[i][0]), value, floor) for value in moved))
+        return [error for error, pair in zip(errors, pairs, strict=True) if _representable(pair[0], result.dtype)], len(
+            missed
+        )
     with mpmath.workdps(DIGITS):
         exact = getattr(reference, name)(rows)
         if name == "kernel_distance":
@@ -207,11 +233,25 @@ def _errors(mlp: MLP, name: str, backend: str, values: dict[str, float], points:
         n = len(rows)
         places = [(i, j) for i in range(n) for j in range(i) if _representable(sizes[i, j], result.dtype)]
         eps = mpmath.mpf(float(np.finfo(result.dtype).eps))
-        return [
+        errors = [
             float(abs(mpmath.mpf(float(result[i, j])) - exact[i, j]) / (sizes[i, j] * eps))
             for i, j in places
             if sizes[i, j]
         ]
+        return errors, 0
+
+
+def _moved(mlp: MLP, name: str, values: dict[str, float], row: list, entry: int, step: float) -> Iterator[Any]:
+    """Yield an entry of a function where |x|, and where each of the parameters, is larger by the factor 1 + step."""
+
+    def value(point: list, parameters: dict[str, Any]) -> Any:
+        return exact_values(getattr(numeric(mlp, backend="mpmath", parameters=parameters), name), point)[entry]
+
+    with mpmath.workdps(DIGITS):
+        yield value([x * (1 + mpmath.mpf(step)) for x in row], values)
+        for parameter, size in values.items():
+            if size:
+                yield value(row, values | {parameter: mpmath.mpf(size) * (1 + mpmath.mpf(step))})
 
 
 def _converted(points: np.ndarray, backend: str) -> Any:

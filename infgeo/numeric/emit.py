@@ -162,6 +162,8 @@ def _certificate_source(certificates: Sequence[Certificate]) -> str:
             "parameters": [dict(values) for values in part.parameters],
             "values": part.count,
         }
+        if part.conditioned:
+            entry["values_in_units_of_their_condition"] = part.conditioned
         entries.setdefault(part.quantity, {})[part.dtype] = entry
     lines = []
     for name, formats in entries.items():

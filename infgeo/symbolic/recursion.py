@@ -30,10 +30,12 @@ from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import SingularMetric
 from infgeo.symbolic.dual import Dual
+from infgeo.symbolic.far import Far, Power, stops_growing
+from infgeo.symbolic.float_curvature import FloatCurvature
 from infgeo.symbolic.metric import curvature_outputs
-from infgeo.symbolic.primitives import where_nonnegative
 from infgeo.symbolic.program import Program
-from infgeo.symbolic.scale_free import ScaleFree
+from infgeo.symbolic.scale_free import Preactivations, ScaleFree
+from infgeo.symbolic.scale_free_laws import NoTail, scale_free_law
 from infgeo.symbolic.simplify import FACTOR_LIMIT, best, tidy
 from infgeo.symbolic.stable import first_layer, stable_dual
 
@@ -65,7 +67,8 @@ class _State:
     """Features: f, f', w = s f' and w', and their metric; the start is the input itself, f = s.
 
     `twice_a`, `twice_alpha` and `twice_dalpha` are 2 a, 2 alpha and 2 alpha'. A stands for exp(growth) A, so that its
-    logarithm exists where it overflows. `free` and `log_A`, log A, are there where `_has_poles`.
+    logarithm exists where it overflows. `free`, `entering` (those of preactivations), `bend` (n of `scale_free`) and
+    `log_A`, log A, are there where `_scale_free`.
     """
 
     f: Expr = s
@@ -86,7 +89,11 @@ class _State:
     e: Expr = ZERO
     de: Expr = ZERO
     free: ScaleFree | None = None
+    entering: Preactivations | None = None
+    bend: Expr = ZERO
     log_A: Expr = ZERO
+    far: Far | None = None
+    far_eta: Power | None = None
 
 
 def metric_program(layers: Sequence[Any], fan_in: bool = False, stable: bool = False) -> Program:
@@ -103,8 +110,9 @@ def metric_program(layers: Sequence[Any], fan_in: bool = False, stable: bool = F
     """
     single = len(layers) == 1
     program = _Builder(inline=single and not stable, stable=stable)
-    free = ScaleFree() if stable and not single and _has_poles(layers) else None
-    state, scale = _State(free=free), (1 / d if fan_in else ONE)
+    free = ScaleFree() if stable and not single and _scale_free(layers) else None
+    far = Far() if free and stops_growing([scale_free_law(layer.dual) for layer in layers]) else None
+    state, scale = _State(free=free, far=far), (1 / d if fan_in else ONE)
     for i, layer in enumerate(layers, start=1):
         last = i == len(layers)
         if layer.kind == "rms_norm":
@@ -131,23 +139,25 @@ def _preactivations(program: _Builder, state: _State, weight: Expr, bias: Expr, 
         # u is a variable of its own: u = v - sigma_b^2 would cancel.
         u = program.bind("u", weight * s, nonnegative=True)
         variance: Expr = program.bind("v" if program.inline else f"v_{i}", bias + u, positive=True)
-        free = state.free and state.free.preactivations(program.let, u, weight, bias, variance, i)
-        return replace(state, f=variance, rate=weight, w=u, dw=weight, A=weight, free=free)
+        entering = state.free.preactivations(program.let, u, weight, bias, variance, i) if state.free else None
+        return replace(state, f=variance, rate=weight, w=u, dw=weight, A=weight, entering=entering)
     u = weight * state.f
     variance = program.let(f"v_{i}", bias + u, positive=True)
-    free = state.free and state.free.preactivations(program.let, u, weight * state.rate, bias, variance, i)
-    return replace(state, f=variance, free=free)
+    slope = weight * state.rate
+    entering = state.free.preactivations(program.let, u, slope, bias, variance, i) if state.free else None
+    return replace(state, f=variance, entering=entering)
 
 
-def _has_poles(layers: Sequence[Any]) -> bool:
-    """Return whether the formulas of dense layers have poles that cancel: where phi'(0) = 0, and of polynomials.
+def _scale_free(layers: Sequence[Any]) -> bool:
+    """Return whether scale-free quantities are needed for dense layers, and short enough to be written in time.
 
-    Not where what removes them would take long to write.
+    Formulas have poles that cancel where phi'(0) = 0, and for polynomials; where layers differ, eta cancels where one
+    that saturates has large inputs.
     """
     laws = [layer.dual for layer in layers if layer.kind == "dense"]
     if len(laws) < len(layers) or any(count_ops(law.m) + count_ops(law.m0) > POLES_LIMIT for law in laws):
         return False
-    return any(law.m0.subs(v, 0) == 0 or law.m0.is_polynomial(v) for law in laws)
+    return len(set(laws)) > 1 or any(law.m0.subs(v, 0) == 0 or law.m0.is_polynomial(v) for law in laws)
 
 
 def _activate(
@@ -197,16 +207,26 @@ def _activate(
         deta=deta,
         log_A=log_A,
     )
-    steepness = weight * state.rate
-    if state.free and bias is None:
-        added = state.free.increments(let, stable_dual(plain), at, steepness, i)
-        after = replace(
-            after, **{name: let(f"{name}_{i}r", getattr(state, name) + value) for name, value in added.items()}
-        )
+    free = state.entering.layer(let, scale_free_law(plain), i) if state.entering else None
+    if free and bias is None:
+        before = state.twice_alpha / 2, state.twice_dalpha / 2, state.beta, state.dbeta
+        added = free.increments(*before)
+        eta, deta = free.eta()
+        sums = {name: getattr(state, name) + value for name, value in added.items()} | {"eta": eta, "deta": deta}
+        after = replace(after, **{name: let(f"{name}_{i}r", value) for name, value in sums.items()})
+    elif free:
+        after = replace(after, bend=kappa * dkappa / 2)
+    if free and state.far and state.entering:
+        part = state.entering
+        try:
+            far, far_eta = state.far.layer(let, scale_free_law(plain), part.share, part.rest, part.v, i)
+            after = replace(after, far=far, far_eta=far_eta)
+        except NoTail:
+            after = replace(after, far=None)
     if not keep_norm:
         return after
-    if state.free:
-        after = replace(after, free=state.free.activated(let, stable_dual(plain), at, steepness, i))
+    if free:
+        after = replace(after, free=free.features())
     mu, dmu = let(f"mu_{i}", law.mu.xreplace(at)), let(f"dmu_{i}", weight * law.nu_prime.xreplace(at))
     growth = let(f"rho_{i}", weight * law.m_prime.xreplace(at))
     bend = m0 * dmu + growth * twice_psi / 2
@@ -353,10 +373,9 @@ def _finished(program: _Builder, state: _State) -> Program:
     elif state.growth != 0:
         outputs["log_A"] = state.growth + log_of(state.A)
     if not program.inline and not eta.is_number and log["beta"] != 0:
-        # Where eta is small, K_rad is a difference of small terms in this form, and of large ones in the other.
-        steep = let("steep_sum", ((1 + log["alpha"]) * (state.deta / eta) - state.twice_dalpha) / A) / eta
-        radial = where_nonnegative(eta - Rational(1, 2), outputs["K_rad"], steep)
-        outputs["R_float"] = (d - 1) * (2 * let("K_out", radial) + (d - 2) * outputs["K_tan"])
+        far = (state.far.T, state.far_eta) if state.far and state.far_eta else None
+        forms = FloatCurvature(log, state.deta, state.twice_dalpha, state.bend if state.free else None, far)
+        outputs["R_float"] = forms.ricci_scalar(outputs["K_rad"], outputs["K_tan"], let)
     if program.inline:
         outputs = {name: tidy(value) for name, value in outputs.items()}
     return Program(tuple(program.bindings), outputs)

@@ -66,47 +66,48 @@ class StableDual:
     law: Dual
 
     @cached_property
-    def _parts(self) -> tuple[Expr, Expr, Expr, Expr, Expr, Expr]:
+    def parts(self) -> tuple[Expr, Expr, Expr, Expr, Expr, Expr]:
         """m, m', m'', m0, m0', m0'' as quotients."""
         parts = []
         for first in (self.law.m, self.law.m0):
-            slope = _plain(_plain(first).diff(v))
-            parts += [_plain(first), slope, _plain(slope.diff(v))]
+            slope = as_quotient(as_quotient(first).diff(v))
+            parts += [as_quotient(first), slope, as_quotient(slope.diff(v))]
         return tuple(parts)
 
-    def _written(self, expr: Expr) -> Expr:
+    def written(self, expr: Expr) -> Expr:
+        """Return a formula in v in its stable form."""
         return _Writer(v, Integer(0), Integer(0), lambda coefficient: coefficient).stable(expr)
 
     @cached_property
     def m0(self) -> Expr:
         """E[phi'^2]."""
-        return self._written(_plain(self.law.m0))
+        return self.written(as_quotient(self.law.m0))
 
     @cached_property
     def m(self) -> Expr:
         """E[phi^2]."""
-        return self._written(self._parts[0])
+        return self.written(self.parts[0])
 
     @cached_property
     def m_prime(self) -> Expr:
         """dm/dv."""
-        return self._written(self._parts[1])
+        return self.written(self.parts[1])
 
     @cached_property
     def m_second(self) -> Expr:
         """d2m/dv2."""
-        return self._written(self._parts[2])
+        return self.written(self.parts[2])
 
     @cached_property
     def psi(self) -> Expr:
         """m0'/m0."""
-        return self._written(self._parts[4]) / self.m0
+        return self.written(self.parts[4]) / self.m0
 
     @cached_property
     def psi_prime(self) -> Expr:
         """d(psi)/dv."""
-        *_, f, slope, bend = self._parts
-        return self._written(f * bend - slope**2) / self.m0**2
+        *_, f, slope, bend = self.parts
+        return self.written(f * bend - slope**2) / self.m0**2
 
     @cached_property
     def mu(self) -> Expr:
@@ -116,71 +117,13 @@ class StableDual:
     @cached_property
     def nu(self) -> Expr:
         """Mu - 1."""
-        return self._written(self._parts[1] - self._parts[3]) / self.m0
+        return self.written(self.parts[1] - self.parts[3]) / self.m0
 
     @cached_property
     def nu_prime(self) -> Expr:
         """d(nu)/dv."""
-        _, rise, second, f, slope, _ = self._parts
-        return self._written(second * f - rise * slope) / self.m0**2
-
-    @cached_property
-    def scale_free(self) -> dict[str, Expr]:
-        """Psi = v m0'/m0, M = v m'/m, H = v m'^2/(m m0), N = H - M, and their derivatives by v as dPsi, ...
-
-        Activations that are powers make them constants, so that they have no poles where phi'(0) = 0.
-        """
-        if not any(part.has(atan, atan2) for part in self._parts):
-            return {name: self._quotient(*form) for name, form in _scale_free(*self._parts).items()}
-        # Arcs do not cancel symbolically: at small v all of it as power series, elsewhere what has few of them.
-        (m, near_m), (m0, near_m0) = _power_series(self._parts[0]), _power_series(self._parts[3])
-        near = _scale_free(m, m.diff(v), m.diff(v, 2), m0, m0.diff(v), m0.diff(v, 2))
-        condition, forms = near_m + near_m0 - Rational(1, 12), {}
-        for name, far in self._products().items():
-            numerator, *powers = near[name]
-            quotient = _cut(numerator) / (_cut(m) ** powers[0] * _cut(m0) ** powers[1])
-            forms[name] = where_nonnegative(condition, quotient, far)
-        return forms
-
-    def _products(self) -> dict[str, Expr]:
-        """Return `scale_free` from psi, mu and nu; v m' - m has no arcs where phi tends to a multiple of z or |z|."""
-        rest = tidy(v * self._parts[1] - self._parts[0])
-        M, dM = 1 + rest / self.m, (tidy(rest.diff(v)) * self.m - rest * self.m_prime) / self.m**2
-        return {
-            "Psi": v * self.psi,
-            "dPsi": tidy(self._parts[4] + v * self._parts[5]) / self.m0 - v * self.psi**2,
-            "M": M,
-            "dM": dM,
-            "H": M * self.mu,
-            "dH": dM * self.mu + M * self.nu_prime,
-            "N": M * self.nu,
-            "dN": dM * self.nu + M * self.nu_prime,
-        }
-
-    def _quotient(self, numerator: Expr, m: int, m0: int) -> Expr:
-        """Return a formula over powers of m and m0, which are divided out where they are no exponentials."""
-        whole = numerator / (self._parts[0] ** m * self._parts[3] ** m0)
-        if not _closed(whole):
-            named = _Named(whole)
-            if not named.quotient()[1].free_symbols & set(named.exponents):
-                return self._written(whole)
-        return self._written(_plain(numerator)) / (self.m**m * self.m0**m0)
-
-
-def _scale_free(m: Expr, dm: Expr, ddm: Expr, f: Expr, df: Expr, ddf: Expr) -> dict[str, tuple[Expr, int, int]]:
-    """Return Psi, M, H, N and their derivatives as a numerator and the powers of m and m0 = f in the denominator."""
-    square, both = v * dm**2, dm * f + m * df
-    less = v * dm * (dm - f)
-    return {
-        "Psi": (v * df, 0, 1),
-        "dPsi": (f * (df + v * ddf) - v * df**2, 0, 2),
-        "M": (v * dm, 1, 0),
-        "dM": (m * (dm + v * ddm) - square, 2, 0),
-        "H": (square, 1, 1),
-        "dH": ((dm**2 + 2 * v * dm * ddm) * m * f - square * both, 2, 2),
-        "N": (less, 1, 1),
-        "dN": (((dm + v * ddm) * (dm - f) + v * dm * (ddm - df)) * m * f - less * both, 2, 2),
-    }
+        _, rise, second, f, slope, _ = self.parts
+        return self.written(second * f - rise * slope) / self.m0**2
 
 
 @lru_cache(maxsize=64)
@@ -199,21 +142,21 @@ def first_layer(law: Dual, u: Symbol, bias: Expr, let: Callable[[Expr], Expr]) -
     writer = _Writer(u, b, bias, let)
 
     def parts(f: Expr) -> list[Expr]:
-        slope = _plain(f.diff(v))
-        J = f * slope + u * (f * _plain(slope.diff(v)) - slope**2)
+        slope = as_quotient(f.diff(v))
+        J = f * slope + u * (f * as_quotient(slope.diff(v)) - slope**2)
         return [writer.stable(part) for part in (f, slope, f + 2 * u * slope, J)]
 
-    f = _plain(law.m0)
+    f = as_quotient(law.m0)
     forms = parts(f)
     if f.has(atan, atan2) and f.subs(v, 0) == 0:
         # Arcs do not cancel symbolically: at small v all of it as power series.
-        polynomial, near = _power_series(f)
+        polynomial, near = cut_power_series(f)
         forms = [where_nonnegative(near, *pair) for pair in zip(parts(polynomial), forms, strict=True)]
     f, slope, h, J = forms
     return slope / f, h / f, J / f**2
 
 
-def _power_series(f: Expr) -> tuple[Expr, Expr]:
+def cut_power_series(f: Expr) -> tuple[Expr, Expr]:
     """Return the power series of `f` at v = 0, cut, and a condition >= 0 under which what is cut off is below 1e-20."""
     try:
         lead, coefficients = power_series(f, v, TERMS)
@@ -226,30 +169,24 @@ def _power_series(f: Expr) -> tuple[Expr, Expr]:
     return polynomial, Rational(1, 12) - Abs(cancel(last / before)) * v
 
 
-def _cut(polynomial: Expr) -> Expr:
-    """Return a power series, as a power of v times a sum, without the powers that do not count before the first."""
-    terms = Poly(polynomial, v).terms()
-    lowest = terms[-1][0][0]
-    return v**lowest * Add(*[c * v ** (power - lowest) for (power,), c in terms if power - lowest < TERMS])
-
-
-def _plain(expr: Expr) -> Expr:
+def as_quotient(expr: Expr) -> Expr:
     """Return a formula as one quotient."""
-    if _closed(expr):
+    if closed(expr):
         return tidy(expr)
-    named = _Named(expr)
+    named = Named(expr)
     numerator, denominator = named.quotient()
     return (numerator / denominator).xreplace(named.back)
 
 
-def _closed(expr: Expr) -> bool:
+def closed(expr: Expr) -> bool:
+    """Return whether a formula is left as it is: no rational function of v, roots and exponentials, or too long."""
     if expr.has(atan, atan2, erf, sin, cos) or not expr.has(v):
         return True
     # Sums over many determinants have no common denominator of any use.
     return len({part.base for part in expr.atoms(Pow) if part.exp.is_Rational and part.exp.q == 2}) > MOST_ROOTS
 
 
-class _Named:
+class Named:
     """A formula with names in the place of its exponentials and roots, of which it is a rational function."""
 
     def __init__(self, expr: Expr) -> None:
@@ -322,8 +259,8 @@ class _Writer:
 
     def stable(self, expr: Expr) -> Expr:
         """Return a formula in its stable form; those with arcs, waves or error functions come back as they are."""
-        if not _closed(expr):
-            named = _Named(expr)
+        if not closed(expr):
+            named = Named(expr)
             numerator, denominator = named.quotient()
             expr = (self.polynomial(numerator, named.exponents) / denominator).xreplace(named.back)
         return expr.xreplace({self.b: self.bias})

@@ -113,9 +113,30 @@ def test_the_logarithm_of_a_volume_with_a_negative_parameter():
 
 
 def test_what_cancels_in_deep_networks_is_refused():
-    """At depth 2 without bias the features of Gaussians tend to a cylinder at large |x|: see the README."""
+    """With two equal layers of z erf(z) the leading order of R at large |x| is 0 for sigma_w = 1: see the README."""
     with pytest.raises(NotAccurate, match="ricci_scalar for numpy in float64"):
-        infgeo.emit(infgeo.MLP("gaussian", depth=2, weight_std=1, bias_std=0))
+        infgeo.emit(infgeo.MLP("z_erf", depth=2, weight_std=1, bias_std=0))
+
+
+def test_zeros_of_the_curvature_are_measured_by_their_condition():
+    """E[phi phi''] of the third Hermite polynomial is 0 at sigma_b = 1, and with it R at x = 0."""
+    found = {part.quantity: part for part in certify(infgeo.MLP("hermite_3", depth=2))}["ricci_scalar"]
+    assert found.holds, str(found)
+    assert 0 < found.conditioned <= 10
+    assert f"at {found.conditioned}, near zeros, a unit is what half an ulp" in str(found)
+    regular = {part.quantity: part for part in certify(infgeo.MLP("erf", depth=2))}["ricci_scalar"]
+    assert regular.conditioned == 0
+    assert "zeros" not in str(regular)
+
+
+def test_the_condition_is_the_sum_of_what_half_an_ulp_moves():
+    """R = -pi s (d - 1) (d + 2)/(2 sqrt(1 + 2 s)) for erf at sigma_w = 1, sigma_b = 0: s = |x|^2, and sigma_w^2 s."""
+    values, step = {"sigma_w": 1.0, "sigma_b": 0.0}, 1e-6
+    mlp = infgeo.MLP("erf")
+    exact = float(mlp.numeric(weight_std=1.0, bias_std=0.0).ricci_scalar(np.array([[3.0, 0.0]]))[0])
+    moved = [float(value) - exact for value in certificate._moved(mlp, "ricci_scalar", values, [3, 0], 0, step)]
+    # d log R/d log |x| = 2 - 2 s/(1 + 2 s); sigma_b = 0 is not moved.
+    np.testing.assert_allclose(moved, [exact * step * (2 - 18 / 19)] * 2, rtol=1e-4)
 
 
 def test_layers_that_differ():

@@ -14,7 +14,7 @@ from infgeo.symbolic import graph
 from infgeo.symbolic.exponentials import paired
 from infgeo.symbolic.power_series import power_series
 from infgeo.symbolic.primitives import exp_difference
-from infgeo.symbolic.stable import _power_series
+from infgeo.symbolic.stable import cut_power_series
 
 z, a = sp.symbols("z a", real=True)
 LONG = z**7 * sp.erf(a * z) * sp.exp(-(z**2) / 2)
@@ -105,6 +105,6 @@ def test_what_has_no_power_series_says_so(expr):
 
 def test_what_is_cut_off_a_power_series_is_small_where_it_is_used():
     f = infgeo.MLP(z**5 * sp.erf(z) * sp.exp(-(z**2) / 2)).dual.m0
-    polynomial, near = _power_series(f)
+    polynomial, near = cut_power_series(f)
     edge = sp.Rational(99, 100) * sp.solve(near, v)[0]
     assert abs((polynomial / f - 1).subs(v, edge).evalf(30, maxn=400)) < sp.Float("1e-19")
