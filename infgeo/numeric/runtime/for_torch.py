@@ -278,8 +278,8 @@ def _gram_of_all_pairs(
 
 
 def _distance(X: torch.Tensor, Y: torch.Tensor, layers: Sequence[Any], scalars: tuple, squared: bool) -> torch.Tensor:
-    """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows."""
-    points = _widened(layers, X, Y)
+    """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows; squares of single precision overflow soon."""
+    points = X.double(), Y.double()
     squares = _positive(_pair_layers(layers, _pairs(*points), scalars, "distance")[0].delta)
     return _checked(squares if squared else _sqrt(squares), torch.cat(points), layers).to(X.dtype)
 
