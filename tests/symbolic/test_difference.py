@@ -13,7 +13,7 @@ from sympy.codegen.cfunctions import expm1, log1p
 
 from infgeo.conventions import Delta, c, delta, omega, p, q
 from infgeo.errors import NoClosedForm
-from infgeo.symbolic import difference
+from infgeo.symbolic import primitives
 from infgeo.symbolic.difference import difference_program
 from infgeo.symbolic.program import Program
 
@@ -112,19 +112,19 @@ def _ratio_numpy(a, b):
 NUMPY = {
     sp.exp: np.exp, sp.log: np.log, expm1: np.expm1, log1p: np.log1p, sp.sinh: np.sinh, sp.cosh: np.cosh,
     sp.sin: np.sin, sp.cos: np.cos, sp.atan2: np.arctan2, sp.Abs: np.abs, sp.sign: np.sign,
-    difference.where_nonnegative: lambda x, a, b: np.where(x >= 0, a, b),
-    difference.ratio: _ratio_numpy,
-    difference.exp_difference: _exp_difference_numpy,
-    difference.sin_minus_theta_cos: lambda t: np.where(t < 1, _series(np.minimum(t, 1)), np.sin(t) - t * np.cos(t)),
+    primitives.where_nonnegative: lambda x, a, b: np.where(x >= 0, a, b),
+    primitives.ratio: _ratio_numpy,
+    primitives.exp_difference: _exp_difference_numpy,
+    primitives.sin_minus_theta_cos: lambda t: np.where(t < 1, _series(np.minimum(t, 1)), np.sin(t) - t * np.cos(t)),
 }  # fmt: skip
 MPMATH = {
     sp.exp: mp.exp, sp.log: mp.log, expm1: mp.expm1, log1p: mp.log1p, sp.sinh: mp.sinh, sp.cosh: mp.cosh,
     sp.sin: mp.sin, sp.cos: mp.cos, sp.atan2: lambda y, x: mp.atan2(y, x) if x or y else mp.mpf(0),
     sp.asin: mp.asin, sp.atan: mp.atan, sp.Abs: abs, sp.sign: mp.sign,
-    difference.where_nonnegative: lambda x, a, b: a if x >= 0 else b,
-    difference.ratio: lambda a, b: a / b if b else mp.mpf(0),
-    difference.exp_difference: lambda a, b, d: mp.exp(a) - mp.exp(b),
-    difference.sin_minus_theta_cos: lambda t: mp.sin(t) - t * mp.cos(t),
+    primitives.where_nonnegative: lambda x, a, b: a if x >= 0 else b,
+    primitives.ratio: lambda a, b: a / b if b else mp.mpf(0),
+    primitives.exp_difference: lambda a, b, d: mp.exp(a) - mp.exp(b),
+    primitives.sin_minus_theta_cos: lambda t: mp.sin(t) - t * mp.cos(t),
 }  # fmt: skip
 
 
