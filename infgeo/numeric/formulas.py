@@ -19,7 +19,7 @@ from infgeo.symbolic.difference import difference_program
 from infgeo.symbolic.dual import Dual
 from infgeo.symbolic.dual import dual as dual_of
 from infgeo.symbolic.existence import degenerate_at_origin
-from infgeo.symbolic.exponentials import far, grows, near, of_squares, paired
+from infgeo.symbolic.exponentials import far, large, near, of_squares, paired
 from infgeo.symbolic.graph import distinct
 from infgeo.symbolic.layers import Residual, RMSNorm, parameters_of
 from infgeo.symbolic.program import Program
@@ -138,7 +138,7 @@ def _law(
     else:
         members.append("determinant=None")
     if not plain:
-        members += [f"grows={grows(dual.kernel)}", f"exponential={dual.kernel.has(exp)}"]
+        members += [f"grows={large(dual.kernel)}", f"exponential={dual.kernel.has(exp)}"]
     if dual.growth is None:
         members.append("growth=None")
     else:

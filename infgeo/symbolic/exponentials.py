@@ -107,13 +107,18 @@ def _split(term: Expr) -> tuple[Expr, Expr]:
     return Mul(*[factor for factor in factors if not isinstance(factor, exp)]), Add(Integer(0), *exponents)
 
 
-def grows(kernel: Expr) -> bool:
-    """Whether exponents of a kernel grow with the variances, and with them what rounding them costs."""
-    exponents = (part.args[0] for part in distinct(kernel) if isinstance(part, exp))
-    return any(x.is_polynomial(p, q, c, Delta) for x in exponents if x.has(p, q, c))
-
-
 def large(kernel: Expr) -> bool:
-    """Whether exponents of a kernel remain large in the squares of `of_squares`, as those of exp(z) do."""
-    written = of_squares(kernel)
-    return grows(written) or any(isinstance(x, exp) and x.args[0].is_nonnegative for x in distinct(written))
+    """Whether rounding exponents of a kernel costs more the larger the variances are.
+
+    So it does where they grow in the squares of `of_squares`, too, as those of exp(z) do, and where powers of the
+    variances multiply them, as in the kernel of z sin(z).
+    """
+    for part in distinct(kernel):
+        for term in Add.make_args(part):
+            coefficient, exponent = _split(term)
+            if not (exponent.has(p, q, c) and exponent.is_polynomial(p, q, c, Delta)):
+                continue
+            written = of_squares(exp(exponent)).args[0]
+            if coefficient.has(p, q, c, Delta) or written.is_nonnegative or written.has(p, q, c):
+                return True
+    return False

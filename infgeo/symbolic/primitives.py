@@ -8,25 +8,32 @@ from __future__ import annotations
 import sympy as sp
 
 
-class sin_minus_theta_cos(sp.Function):
+class _RealFunction(sp.Function):
+    """A function of real arguments with real values, so that SymPy writes no conjugates of it."""
+
+    def _eval_is_extended_real(self) -> bool:
+        return True
+
+
+class sin_minus_theta_cos(_RealFunction):
     """sin t - t cos t, t in [0, pi]; below 1 by sum_{n>=1} (-1)^(n+1) 2n t^(2n+1)/(2n+1)!, relatively accurate."""
 
     nargs = 1
 
 
-class where_nonnegative(sp.Function):
+class where_nonnegative(_RealFunction):
     """where_nonnegative(x, a, b) = a where x >= 0, else b; the branch not taken may be any number, or not a number."""
 
     nargs = 3
 
 
-class ratio(sp.Function):
+class ratio(_RealFunction):
     """ratio(a, b) = a/b, and 0 where b = 0 (all uses have a = 0 there, or are multiplied by 0)."""
 
     nargs = 2
 
 
-class exp_difference(sp.Function):
+class exp_difference(_RealFunction):
     """exp_difference(a, b, d) = e^a - e^b with d = a - b given accurately.
 
     Evaluate e^b expm1(d) where d <= 0 and -e^a expm1(-d) where d > 0: no overflow unless the result overflows.
@@ -35,7 +42,7 @@ class exp_difference(sp.Function):
     nargs = 3
 
 
-class exp_residual(sp.Function):
+class exp_residual(_RealFunction):
     """exp_residual(x, n) = e^x - sum_{k<n} x^k/k!, relatively accurate at small x."""
 
     nargs = 2

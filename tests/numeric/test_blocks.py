@@ -269,3 +269,21 @@ def test_empty_sets_of_points():
     geo = infgeo.MLP("erf").numeric()
     assert geo.kernel(np.empty((0, 3))).shape == (0, 0)
     assert geo.kernel(np.empty((0, 3)), np.ones((4, 3))).shape == (0, 4)
+
+
+@pytest.mark.parametrize("name", ["sin", "rbf", "sin(z) + cos(2*z)"])
+def test_blocks_of_waves_at_large_variances(name):
+    """Exponents p + q - 2c lose the digits of large variances; close, opposite and other points, within 8 ulp."""
+    X = 5 * np.random.default_rng(0).standard_normal((80, 3))
+    X[1], X[3], X[5] = -X[0] * (1 + 1e-6), X[2] * (1 + 1e-5), X[4] + 1e-2
+    mlp = infgeo.MLP(name)
+    reference, some = mlp.numeric(backend="mpmath", **own(mlp)), [0, 1, 2, 3, 4, 5, 40, 79]
+    rows = [[mpmath.mpf(float(x)) for x in X[i]] for i in some]
+    for method in ("kernel", "ntk"):
+        K = getattr(mlp.numeric(**own(mlp)), method)(X)
+        with mpmath.workdps(50):
+            exact, diagonal = (getattr(reference, f"{method}{end}")(rows) for end in ("", "_diag"))
+            for a, i in enumerate(some):
+                for b, j in enumerate(some):
+                    norm = mpmath.sqrt(diagonal[a] * diagonal[b])
+                    assert abs(mpmath.mpf(float(K[i, j])) - exact[a, b]) <= 8 * 2.0**-52 * norm

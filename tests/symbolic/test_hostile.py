@@ -243,3 +243,9 @@ def test_moments_are_one_quotient_for_each_irrational_part():
     # A quotient by a sum of irrational parts is left as it is.
     mixed = sp.Add(*[v**k / (1 + sp.sqrt(1 + v)) ** k for k in range(1, 40)])
     assert diagonal.gathered(mixed) == mixed
+
+
+@pytest.mark.parametrize("text", ["z*sin(z)", "z**2 + cos(2*z)"])
+def test_logarithms_of_real_choices_have_no_conjugates(text):
+    """Absolute values of `where_nonnegative` were written with conjugates, which have no NumPy form."""
+    assert "conjugate" not in infgeo.emit(infgeo.MLP(text, depth=2), certificate="none")

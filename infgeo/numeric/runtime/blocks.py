@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above, or below.
     from infgeo.numeric.runtime.felt import _feels, _felt_from, _is_bounded, _is_first
     from infgeo.numeric.runtime.for_numpy import _PARALLEL, _close_pairs, _diagonal_of, _ratio, _sum_squares, _xp
 
+_WAVES = 3 / 8  # shares of p + q from which |c| makes squares of sums and differences small
 _SMALL = 2**12  # pairs below which blocks are not worth their overhead
 _BUFFERS = 2**22  # numbers in all buffers together: 32 MiB of float64
 _AGAIN = 2**16  # pairs that wait to be computed again
@@ -161,6 +162,11 @@ def _large(task: SimpleNamespace, threads: int) -> None:
         for i, layer in enumerate(task.layers)
     ]
     task.bounded = [_is_bounded(task, i) for i in range(len(task.layers))]
+    task.waves = [
+        bool(layer.law and layer.law.kernel_of_squares and max(float(side[i].v.max()) for side in sides) > 1)
+        for i, layer in enumerate(task.layers)
+        for sides in [(task.rows, task.columns)]
+    ]
     first = task.layers[0]
     task.scaled = None
     if first.law and first.law.extra and first.skip is None:
@@ -330,6 +336,11 @@ def _dense_block(
         p, q = side.v[rows, None], other.v[None, columns]
         _determinant_block(task, i, c, sine, free[-1], (side.h[rows, None], other.h[None, columns]), close)
         _affine_block(c, D, 1.0, bias, weight)
+        if task.waves[i]:
+            # Exponents p + q -+ 2c that cancel by more than a factor of 4.
+            _xp.abs(c, out=free[-1])
+            _xp.subtract(free[-1], _WAVES * p, out=free[-1])
+            close += _true((free[-1] >= _WAVES * q).reshape(-1))
     used = [c, sine, *free]
     scratch = free[: getattr(law, f"{name}_buffers")]
     result = getattr(law, f"{name}_block")(p, q, c, sine, *scratch, *task.scalars)
