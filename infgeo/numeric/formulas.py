@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sympy import Eq, Expr, Integer, Symbol, atan, atan2, exp, false, pi
+from sympy import Eq, Expr, Symbol, atan, atan2, exp, false, pi
 from sympy.logic.boolalg import Boolean
 from sympy.printing.pycode import PythonCodePrinter
 
@@ -20,6 +20,7 @@ from infgeo.symbolic.dual import Dual
 from infgeo.symbolic.dual import dual as dual_of
 from infgeo.symbolic.existence import degenerate_at_origin
 from infgeo.symbolic.exponentials import far, large, near, of_squares, paired
+from infgeo.symbolic.floats.float_radial import float_program
 from infgeo.symbolic.graph import distinct
 from infgeo.symbolic.layers import Residual, RMSNorm, parameters_of
 from infgeo.symbolic.program import Program
@@ -224,7 +225,7 @@ def radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
     scalars = [d, *mlp.parameters]
     numpy = backend.name == "numpy"
     try:
-        program = mlp.metric_program if backend.exact_numbers else mlp.float_program
+        program = mlp.metric_program if backend.exact_numbers else float_program(mlp)
         readable = mlp.metric_program if backend.differentiable else None
     except (MetricDoesNotExist, SingularMetric) as error:
         notes.append(f"No metric: {error}.")
@@ -261,21 +262,14 @@ def radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
 def network_source(mlp: MLP, backend: Backend) -> str:
     """Return the source of `_network`, which makes the layers from d and the values of the parameters."""
     names, lines = _law_names(mlp), []
-    scale = 1 / d if mlp.input_scale else Integer(1)
-    for i, layer in enumerate(mlp.layers):
+    for layer in mlp.layers:
         if isinstance(layer, RMSNorm):
-            # The mean square of the input is |x|^2 / d.
-            unit = d if i == 0 else Integer(1)
-            arguments, name = [unit * layer.epsilon, unit], "_rms_norm("
+            arguments, name = (layer.width * layer.epsilon, layer.width), "_rms_norm("
         else:
-            arguments, name = (
-                [scale * layer.weight_std**2, layer.bias_std**2],
-                f"_dense(_LAW{names[layer.activation]}, ",
-            )
-            scale = Integer(1)
+            arguments, name = layer.variances, f"_dense(_LAW{names[layer.activation]}, "
         if isinstance(layer, Residual):
             name = name.replace("_dense", "_residual")
-            arguments += [layer.skip**2, layer.branch**2]
+            arguments += (layer.skip**2, layer.branch**2)
         lines.append(name + ", ".join(scalar_source(part, backend) for part in arguments) + ")")
     runs = [(line, len(list(group))) for line, group in groupby(lines)]
     parts = [f"[{line}]" + (f" * {count}" if count > 1 else "") for line, count in runs]

@@ -9,6 +9,7 @@ Otherwise the rules are refined, and NotConverged is raised in the end. It is sl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,11 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput, NotConverged
 from infgeo.numeric import gaussian_rules as rules
 from infgeo.numeric.emit import PUBLIC, bound_of, own_parameters, runtime_source
-from infgeo.symbolic.layers import Residual, RMSNorm
-from infgeo.symbolic.recursion import metric_program
+from infgeo.symbolic.floats.float_radial import FloatRadial
+from infgeo.symbolic.layers import Dense, Residual, RMSNorm
+from infgeo.symbolic.networks.propagate import propagate
+from infgeo.symbolic.networks.recursion import LogRadial
+from infgeo.symbolic.program import Names
 
 if TYPE_CHECKING:
     from infgeo.symbolic.network import MLP
@@ -173,14 +177,12 @@ def _network(mlp: MLP, laws: dict[Any, SimpleNamespace], module: dict[str, Any])
         def number(expr: Expr) -> float:
             return float(expr.subs(at))
 
-        layers, scale = [], 1 / at[d] if mlp.input_scale else 1
-        for i, layer in enumerate(mlp.layers):
+        layers = []
+        for layer in mlp.layers:
             if isinstance(layer, RMSNorm):
-                unit = at[d] if i == 0 else 1
-                layers.append(module["_rms_norm"](unit * number(layer.epsilon), unit))
+                layers.append(module["_rms_norm"](number(layer.width * layer.epsilon), number(layer.width)))
                 continue
-            variances = [number(scale * layer.weight_std**2), number(layer.bias_std**2)]
-            scale = 1
+            variances = [number(part) for part in layer.variances]
             if isinstance(layer, Residual):
                 variances += [number(layer.skip**2), number(layer.branch**2)]
             layers.append(module[f"_{layer.kind}"](laws[layer.activation], *variances))
@@ -189,25 +191,41 @@ def _network(mlp: MLP, laws: dict[Any, SimpleNamespace], module: dict[str, Any])
     return network
 
 
+@dataclass(frozen=True)
+class _ByQuadrature:
+    """A layer whose dual is made of functions that have only names."""
+
+    layer: Dense | Residual
+    dual: SimpleNamespace
+
+    def apply(self, state: Any) -> Any:
+        return type(self.layer).apply(self, state)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.layer, name)
+
+
+class _QuadratureRadial(FloatRadial):
+    """The recursion on functions that have only names: there are no other forms of them."""
+
+    _form, _first = LogRadial._form, LogRadial._first
+
+
 def _radial(mlp: MLP, numbers: dict[Any, int], function: Callable, names: Sequence[str]) -> Callable:
     """Return the function (outputs, s, scalars) that runs the recursion of the metric on quadrature moments."""
     duals = {a: SimpleNamespace(**{name: Function(f"{name}_of_{i}")(v) for name in _NAMES}) for a, i in numbers.items()}
-    layers = [
-        layer
-        if isinstance(layer, RMSNorm)
-        else SimpleNamespace(**vars(layer), kind=layer.kind, dual=duals[layer.activation])
-        for layer in mlp.layers
-    ]
+    layers = [x if isinstance(x, RMSNorm) else _ByQuadrature(x, duals[x.activation]) for x in mlp.layers]
 
     @lru_cache(maxsize=1)
     def compiled() -> tuple[list, dict[str, Any]]:
-        program = metric_program(layers, mlp.input_scale == "fan_in")
+        names = Names()
+        outputs = propagate(layers, _QuadratureRadial(names)).outputs()
         known = [s, d, *mlp.parameters]
         steps = []
-        for symbol, expr in program.bindings:
+        for symbol, expr in names.bindings:
             steps.append((tuple(known), expr))
             known.append(symbol)
-        return steps, {name: (tuple(known), expr) for name, expr in program.outputs.items()}
+        return steps, {name: (tuple(known), expr) for name, expr in outputs.items()}
 
     def run(wanted: Sequence[str], at: float, scalars: tuple, level: int) -> list[float]:
         steps, outputs = compiled()

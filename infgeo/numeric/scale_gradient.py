@@ -18,9 +18,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sympy import Expr, Integer, Symbol, expand_mul
+from sympy import Expr, Symbol, expand_mul
 
-from infgeo.conventions import Delta, c, d, p, q
+from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.numeric.emit import runtime_source
 from infgeo.numeric.formulas import own_parameters
@@ -204,17 +204,15 @@ def _partials(name: str, kernel: Expr, degree: Expr | None) -> dict[str, Expr]:
 
 def _layers_source(mlp: MLP, names: tuple[str, ...], laws: Mapping[Activation, str]) -> str:
     """Return the source of `_layers`, from d and the parameters: variances and factors, and their derivatives."""
-    scale, lines = (1 / d if mlp.input_scale else Integer(1)), []
-    for i, layer in enumerate(mlp.layers):
+    lines = []
+    for layer in mlp.layers:
         if isinstance(layer, RMSNorm):
-            unit = d if i == 0 else Integer(1)
-            law, values, constants = "None", {"epsilon": unit * layer.epsilon}, {"unit": unit}
+            law, values, constants = "None", {"epsilon": layer.width * layer.epsilon}, {"unit": layer.width}
         else:
             law = repr(laws[layer.activation])
-            values = {"weight": scale * layer.weight_std**2, "bias": layer.bias_std**2}
+            values = dict(zip(("weight", "bias"), layer.variances, strict=True))
             residual = isinstance(layer, Residual)
             constants = {x: getattr(layer, x) ** 2 if residual else None for x in ("skip", "branch")}
-            scale = Integer(1)
         fields = [f"law={law}"]
         for name, expr in (values | constants).items():
             fields.append(f"{name}={None if expr is None else scalar_source(expr, NUMPY)}")

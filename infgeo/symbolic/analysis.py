@@ -83,8 +83,7 @@ def large_norm(mlp: MLP) -> Expansion:
     layer = mlp.layers[0]
     if len(mlp.layers) > 1 or layer.kind != "dense":
         return leading_terms(mlp.metric_program)
-    scale = 1 / d if mlp.input_scale else Integer(1)
-    return at_infinity(layer.dual.m0, scale * layer.weight_std**2, layer.bias_std**2)  # type: ignore[union-attr]
+    return at_infinity(layer.dual.m0, *layer.variances)  # type: ignore[union-attr]
 
 
 @dataclass(frozen=True)

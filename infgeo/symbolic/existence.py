@@ -7,13 +7,13 @@ and determinant Delta = p q - c^2 with probability sqrt(Delta)/(pi v), which mak
     D^2 = J^2 sqrt(Delta) / (pi v),   Delta = (v A - [along x] s (v'^2 - v B)) |x - y|^2  or  v C |x - y|^gamma,
 
 so that gamma halves, and a second jump halves it again. A layer without a jump multiplies C by E[phi'^2]. The tangent
-kernel contains E[phi' phi'], to which a kink of phi is a jump. Products and sums of kernels follow `ntk`.
+kernel contains E[phi' phi'], to which a kink of phi is a jump. Products and sums of kernels follow `networks.radial`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sympy import (
@@ -39,11 +39,13 @@ from sympy import (
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean, BooleanFunction
 
-from infgeo.conventions import d, s
+from infgeo.conventions import s
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
 from infgeo.symbolic.activation import real_part
 from infgeo.symbolic.dual import Dual
+from infgeo.symbolic.networks.propagate import propagate
+from infgeo.symbolic.networks.radial import Tangent
 from infgeo.symbolic.simplify import tidy
 
 ZERO, ONE, TWO = Integer(0), Integer(1), Integer(2)
@@ -66,85 +68,75 @@ class Divergence:
 
 
 @dataclass(frozen=True)
-class _Features:
-    """Squared norm f of features, f' = df/ds, and the leading order of their squared distance."""
+class Separation:
+    """A state of the fold: squared norm f of features, f', and the leading order of their squared distance."""
 
     f: Expr = s
-    rate: Expr = ONE
+    slope: Expr = ONE
     exponent: Expr = TWO
     across: Expr = ONE
     along: Expr = ONE
 
-    def affine(self, weight: Expr, bias: Expr) -> _Features:
+    def affine(self, weight: Expr, bias: Expr) -> Separation:
+        """See `propagate`."""
         scaled = (weight * part for part in (self.across, self.along))
-        return _Features(bias + weight * self.f, weight * self.rate, self.exponent, *scaled)
+        return Separation(bias + weight * self.f, weight * self.slope, self.exponent, *scaled)
 
-    def plus(self, other: _Features) -> _Features:
-        lowest = min(self.exponent, other.exponent)
-        leading = [part for part in (self, other) if part.exponent == lowest]
-        across, along = sum((part.across for part in leading), ZERO), sum((part.along for part in leading), ZERO)
-        return _Features(self.f + other.f, self.rate + other.rate, lowest, across, along)
-
-    def times(self, other: _Features) -> _Features:
-        """Return the features of the product of the kernels."""
-        left, right = self.affine(other.f, ZERO), other.affine(self.f, ZERO)
-        total = left.plus(right)
-        cross = 2 * s * self.rate * other.rate if total.exponent == 2 else ZERO
-        rate = self.rate * other.f + self.f * other.rate
-        return _Features(self.f * other.f, rate, total.exponent, total.across, total.along + cross)
-
-    def over_norm(self, norm: Expr, norm_rate: Expr) -> _Features:
-        g = norm_rate / norm
-        cross = s * (self.f * g**2 - 2 * self.rate * g) if self.exponent == 2 else ZERO
-        rate = (self.rate - self.f * g) / norm
-        return _Features(self.f / norm, rate, self.exponent, self.across / norm, (self.along + cross) / norm)
-
-    def through(self, law: Dual) -> _Features:
-        """Return the features phi(h) for preactivations h with this kernel."""
+    def activate(self, law: Dual) -> Separation:
+        """See `propagate`."""
         at = {v: self.f}
-        f, rate = law.m.xreplace(at), law.m_prime.xreplace(at) * self.rate
+        f, slope = law.m.xreplace(at), law.m_prime.xreplace(at) * self.slope
         if law.jump == 0:
             m0 = law.m0.xreplace(at)
-            cross = 2 * s * tidy(law.m0.diff(v)).xreplace(at) * self.rate**2 if self.exponent == 2 else ZERO
-            return _Features(f, rate, self.exponent, m0 * self.across, m0 * self.along + cross)
-        angular = s * self.rate**2 if self.exponent == 2 else ZERO
+            cross = 2 * s * tidy(law.m0.diff(v)).xreplace(at) * self.slope**2 if self.exponent == 2 else ZERO
+            return Separation(f, slope, self.exponent, m0 * self.across, m0 * self.along + cross)
+        angular = s * self.slope**2 if self.exponent == 2 else ZERO
         squares = (self.f * self.across, self.f * self.along - angular)
         across, along = (law.jump**2 * sqrt(tidy(square)) / (pi * self.f) for square in squares)
-        return _Features(f, rate, self.exponent / 2, across, along)
+        return Separation(f, slope, self.exponent / 2, across, along)
+
+    def over_norm(self, epsilon: Expr, width: Expr) -> Separation:
+        """See `propagate`."""
+        return self.divided(self.f + width * epsilon, self.slope).affine(width, ZERO)
+
+    def add(self, branch: Separation, skip: Expr = ONE) -> Separation:
+        """See `propagate`."""
+        old = self.affine(skip, ZERO)
+        lowest = min(old.exponent, branch.exponent)
+        leading = [part for part in (old, branch) if part.exponent == lowest]
+        across, along = sum((part.across for part in leading), ZERO), sum((part.along for part in leading), ZERO)
+        return Separation(old.f + branch.f, old.slope + branch.slope, lowest, across, along)
+
+    def divided(self, norm: Expr, norm_slope: Expr) -> Separation:
+        """Return the state of k(x, y) / sqrt(F(x) F(y)) for F = `norm` with derivative `norm_slope`."""
+        g = norm_slope / norm
+        cross = s * (self.f * g**2 - 2 * self.slope * g) if self.exponent == 2 else ZERO
+        slope = (self.slope - self.f * g) / norm
+        return Separation(self.f / norm, slope, self.exponent, self.across / norm, (self.along + cross) / norm)
+
+    def times(self, other: Separation) -> Separation:
+        """Return the state of the product of the kernels."""
+        total = self.affine(other.f, ZERO).add(other.affine(self.f, ZERO))
+        cross = 2 * s * self.slope * other.slope if total.exponent == 2 else ZERO
+        slope = self.slope * other.f + self.f * other.slope
+        return Separation(self.f * other.f, slope, total.exponent, total.across, total.along + cross)
 
 
-def leading_distance(layers: Sequence[Any], fan_in: bool = False, tangent: bool = False) -> Divergence:
+NOTHING = Separation(ZERO, ZERO, TWO, ZERO, ZERO)
+
+
+def leading_distance(layers: Sequence[Any], tangent: bool = False) -> Divergence:
     """Return the leading order of the squared distance of the features, or of those of the tangent kernel.
 
-    Where there is a metric, the exponent is 2 and the coefficients are A and A + s B. Arguments: as for
-    `recursion.metric_program`. Raises MetricDoesNotExist where the tangent kernel itself is infinite.
+    Where there is a metric, the exponent is 2 and the coefficients are A and A + s B. Raises MetricDoesNotExist where
+    the tangent kernel itself is infinite.
     """
-    k, learned = _Features(), _Features(ZERO, ZERO, TWO, ZERO, ZERO)
-    scale = 1 / d if fan_in else ONE
-    for i, layer in enumerate(layers):
-        if layer.kind == "rms_norm":
-            norm = k.f + (d * layer.epsilon if i == 0 else layer.epsilon)
-            k, learned = k.over_norm(norm, k.rate), learned.over_norm(norm, k.rate)
-            k = k.affine(d, ZERO) if i == 0 else k
-            continue
-        weight, bias, scale = scale * layer.weight_std**2, layer.bias_std**2, ONE
-        inner = k.affine(weight, bias)
-        after = inner.through(layer.dual)
-        change = learned
-        if tangent:
-            change = inner.through(layer.dual.derivative).times(inner.plus(learned.affine(weight, ZERO)))
-        if layer.kind == "residual":
-            skip, branch = layer.skip**2, layer.branch**2
-            if tangent:
-                learned = learned.affine(skip, ZERO).plus(after.plus(change).affine(branch, ZERO))
-            k = k.affine(skip, ZERO).plus(after.affine(branch, ZERO))
-        else:
-            k, learned = after, change
-    total = k.plus(learned) if tangent else k
+    start = Separation()
+    total = propagate(layers, Tangent(start, NOTHING)).total if tangent else propagate(layers, start)
     return Divergence(total.exponent, tidy(total.across), tidy(total.along))
 
 
-def require_metric(layers: Sequence[Any], fan_in: bool = False, tangent: bool = False) -> None:
+def require_metric(layers: Sequence[Any], tangent: bool = False) -> None:
     """Raise MetricDoesNotExist, with the leading order of the distance, unless the features have a metric."""
     laws = [layer.dual for layer in layers if layer.kind != "rms_norm"]
     jumps = next((law for law in laws if law.jump != 0), None)
@@ -156,7 +148,7 @@ def require_metric(layers: Sequence[Any], fan_in: bool = False, tangent: bool = 
     broken = jumps or kinked
     if broken is None:
         return
-    leading = leading_distance(layers, fan_in, tangent)
+    leading = leading_distance(layers, tangent)
     power = "" if leading.exponent == 1 else f"^({leading.exponent})"
     known = count_ops(leading.across) <= PRINTED
     coefficient = str(leading.across) if known else "C"
@@ -177,22 +169,55 @@ def require_metric(layers: Sequence[Any], fan_in: bool = False, tangent: bool = 
     )
 
 
-def domain_of(layers: Sequence[Any], fan_in: bool = False, squared_norm: Expr = s) -> Boolean:
+@dataclass(frozen=True)
+class _Domain:
+    """A state of the fold: squared norm of features, and the conditions under which expectations are finite."""
+
+    f: Expr
+    conditions: tuple[Boolean, ...] = ()
+
+    def affine(self, weight: Expr, bias: Expr) -> _Domain:
+        return replace(self, f=bias + weight * self.f)
+
+    def activate(self, law: Dual) -> _Domain:
+        after, growth = law.m.xreplace({v: self.f}), law.growth
+        if growth is None:
+            return replace(self, f=after)
+        condition = self.f < 1 / (4 * growth) if growth.is_positive else 4 * growth * self.f < 1
+        return _Domain(after, (*self.conditions, condition))
+
+    def over_norm(self, epsilon: Expr, width: Expr) -> _Domain:
+        return replace(self, f=width * self.f / (self.f + width * epsilon))
+
+    def add(self, branch: _Domain, skip: Expr) -> _Domain:
+        return _Domain(skip * self.f + branch.f, branch.conditions)
+
+
+def domain_of(layers: Sequence[Any], squared_norm: Expr = s) -> Boolean:
     """Return the condition on |x|^2 and the scales under which every expectation is finite; true without one."""
-    f, scale = squared_norm, (1 / d if fan_in else ONE)
-    conditions: list[Boolean] = []
-    for i, layer in enumerate(layers):
-        if layer.kind == "rms_norm":
-            f = d * f / (f + d * layer.epsilon) if i == 0 else f / (f + layer.epsilon)
-            continue
-        variance, scale = layer.bias_std**2 + scale * layer.weight_std**2 * f, ONE
-        growth = layer.dual.growth
-        if growth is not None:
-            conditions.append(variance < 1 / (4 * growth) if growth.is_positive else 4 * growth * variance < 1)
-        if any(later.kind != "rms_norm" and later.dual.growth is not None for later in layers[i + 1 :]):
-            m = layer.dual.m.xreplace({v: variance})
-            f = layer.skip**2 * f + layer.branch**2 * m if layer.kind == "residual" else m
-    return And(*conditions)
+    growing = [i for i, layer in enumerate(layers) if layer.kind != "rms_norm" and layer.dual.growth is not None]
+    return And(*propagate(layers[: growing[-1] + 1], _Domain(squared_norm)).conditions) if growing else true
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """A state of the fold at x = 0: whether the features vanish there, and whether their metric does."""
+
+    silent: Boolean = true
+    flat: Boolean = false
+
+    def affine(self, weight: Expr, bias: Expr) -> _Origin:
+        return _Origin(And(self.silent, Eq(sqrt(bias), 0)), self.flat)
+
+    def activate(self, law: Dual) -> _Origin:
+        flat = Or(self.flat, And(self.silent, _vanishes_at_origin(law.derivative)))
+        return _Origin(And(self.silent, _vanishes_at_origin(law)), flat)
+
+    def over_norm(self, epsilon: Expr, width: Expr) -> _Origin:
+        return _Origin(self.silent, Or(self.flat, And(self.silent, Eq(epsilon, 0))))
+
+    def add(self, branch: _Origin, skip: Expr) -> _Origin:
+        return _Origin(And(self.silent, branch.silent), And(self.flat, branch.flat))
 
 
 def degenerate_at_origin(layers: Sequence[Any]) -> Boolean:
@@ -201,18 +226,7 @@ def degenerate_at_origin(layers: Sequence[Any]) -> Boolean:
     A preactivation of positive variance has E[phi'^2] > 0, so that a network's metric is degenerate only where a
     variance is 0, which is x = 0 without bias, and phi'(0) = 0 there.
     """
-    silent: Boolean = true
-    flat: Boolean = false
-    for layer in layers:
-        if layer.kind == "rms_norm":
-            flat = Or(flat, And(silent, Eq(layer.epsilon, 0)))
-            continue
-        still = And(silent, Eq(layer.bias_std, 0))
-        flat_now = Or(flat, And(still, _vanishes_at_origin(layer.dual.derivative)))
-        silent_now = And(still, _vanishes_at_origin(layer.dual))
-        residual = layer.kind == "residual"
-        flat, silent = (And(flat, flat_now), And(silent, silent_now)) if residual else (flat_now, silent_now)
-    return flat
+    return propagate(layers, _Origin()).flat
 
 
 def _vanishes_at_origin(law: Dual) -> Boolean:

@@ -87,7 +87,7 @@ def finite_width(mlp: Any) -> FiniteWidth:
             f"E[phi'^4] of activation {layer.activation.name} is outside the class that is integrated in closed form;"
             " infgeo.numeric.finite_width integrates it numerically"
         )
-    weight = layer.weight_std**2 / (d if mlp.input_scale == "fan_in" else 1)
+    weight, bias = layer.variances
     f = [layer.dual.m0]
     F = [tidy(expectation(fourth, (Term(Integer(1)),)).subs({p: v, q: v, c: v, Delta: 0}))]
     for _ in range(3):
@@ -98,7 +98,7 @@ def finite_width(mlp: Any) -> FiniteWidth:
     def moment(expr: Expr) -> Expr:
         # For erf F + 2 u F' is F (1 + 4 b)/(1 + 4 v): a quotient in b and v, where u and v make a sum.
         shorter = best(tidy(expr), tidy(expr.xreplace({u: v - b})), tidy(expr.xreplace({v: b + u})))
-        return shorter.xreplace({v: b + u}).xreplace({b: layer.bias_std**2, u: weight * s})
+        return shorter.xreplace({v: b + u}).xreplace({b: bias, u: weight * s})
 
     slope = weight * sqrt(s)
     h = weight * moment(f[0] + 2 * u * f[1])

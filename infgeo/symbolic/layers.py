@@ -7,23 +7,29 @@ Features h of width n, with kernel k(x, y) = h(x).h(y)/n, pass through
     RMSNorm   h <- h / sqrt(mean_j h_j^2 + epsilon)   (Zhang & Sennrich 2019; torch.nn.RMSNorm without gain)
 
 with W ~ N(0, weight_std^2 / n), b ~ N(0, bias_std^2) and V ~ N(0, 1/n). Each maps a kernel that depends on |x|^2, |y|^2
-and x.y alone to another, so that the metric stays spherically symmetric.
+and x.y alone to another, so that the metric stays spherically symmetric. A layer acts on a state of the features (see
+`infgeo.symbolic.networks.propagate`), to which it says what it is by `apply`. Its `width`, which the network fills in,
+is d for a normalisation of the input and for weights on it of variance weight_std^2 / d, and else 1: squared norms of
+hidden features are means over the units.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from sympy import Expr, Symbol
+from sympy import Expr, Integer, Symbol
 
 from infgeo import conventions as conv
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.activation import Activation, check_parameter_name, exact, from_expression
 from infgeo.symbolic.catalogue import available, get
 from infgeo.symbolic.dual import Dual, dual
+from infgeo.symbolic.networks.propagate import S
 from infgeo.symbolic.parsing import MAX_LENGTH, parse
+
+ONE = Integer(1)
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Dense:
     activation: Activation
     weight_std: Any = None
     bias_std: Any = None
+    width: Expr = field(default=ONE, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the arguments and make them exact."""
@@ -50,6 +57,15 @@ class Dense:
     def dual(self) -> Dual:
         """The dual of the activation: its Gaussian expectations in closed form."""
         return dual(self.activation)
+
+    @property
+    def variances(self) -> tuple[Expr, Expr]:
+        """E[W_ij^2] times the width of the input, and E[b_i^2]."""
+        return self.weight_std**2 / self.width, self.bias_std**2
+
+    def apply(self, state: S) -> S:
+        """Return the state after the layer (see `infgeo.symbolic.networks.propagate`)."""
+        return state.affine(*self.variances).activate(self.dual)
 
     def __str__(self) -> str:
         """Return the layer as it is written."""
@@ -74,6 +90,7 @@ class Residual:
     bias_std: Any = None
     skip: Any = 1
     branch: Any = 1
+    width: Expr = field(default=ONE, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the arguments and make them exact."""
@@ -86,6 +103,16 @@ class Residual:
     def dual(self) -> Dual:
         """The dual of the activation of the branch."""
         return dual(self.activation)
+
+    @property
+    def variances(self) -> tuple[Expr, Expr]:
+        """E[W_ij^2] times the width of the input, and E[b_i^2]."""
+        return self.weight_std**2 / self.width, self.bias_std**2
+
+    def apply(self, state: S) -> S:
+        """Return the state after the block (see `infgeo.symbolic.networks.propagate`)."""
+        branch = state.affine(*self.variances).activate(self.dual).affine(self.branch**2, Integer(0))
+        return state.add(branch, self.skip**2)
 
     def __str__(self) -> str:
         """Return the layer as it is written."""
@@ -109,10 +136,15 @@ class RMSNorm:
 
     kind: ClassVar[str] = "rms_norm"
     epsilon: Any = 0
+    width: Expr = field(default=ONE, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the argument and make it exact."""
         object.__setattr__(self, "epsilon", checked_std(self.epsilon, "epsilon", zero_allowed=True))
+
+    def apply(self, state: S) -> S:
+        """Return the state after the normalisation (see `infgeo.symbolic.networks.propagate`)."""
+        return state.over_norm(self.epsilon, self.width)
 
     def __str__(self) -> str:
         """Return the layer as it is written."""
@@ -141,9 +173,12 @@ def as_activation(activation: object, variable: Symbol | None = None) -> Activat
 
 
 def build_layers(
-    activation: object, depth: int | None, weight_std: object, bias_std: object, variable: Symbol | None
+    activation: object, depth: int | None, weight_std: object, bias_std: object, variable: Symbol | None, fan_in: bool
 ) -> tuple[Layer, ...]:
-    """Return the layers of a network from the arguments of `MLP`, every scale filled in; raises InvalidInput."""
+    """Return the layers of a network from the arguments of `MLP`, scales and widths filled in; raises InvalidInput.
+
+    With `fan_in` the variance of weights on the input is divided by d.
+    """
     if isinstance(activation, (list, tuple)):
         layers = [item if isinstance(item, Layer) else Dense(as_activation(item, variable)) for item in activation]
         count = sum(not isinstance(layer, RMSNorm) for layer in layers)
@@ -162,6 +197,7 @@ def build_layers(
         )
     scales = zip(_per_layer(weight_std, "weight_std", count), _per_layer(bias_std, "bias_std", count), strict=True)
     filled: list[Layer] = []
+    weighted = False
     for layer in layers:
         if not isinstance(layer, RMSNorm):
             weight, bias = next(scales)
@@ -169,7 +205,11 @@ def build_layers(
                 layer,
                 weight_std=weight if layer.weight_std is None else layer.weight_std,
                 bias_std=bias if layer.bias_std is None else layer.bias_std,
+                width=conv.d if fan_in and not weighted else ONE,
             )
+            weighted = True
+        else:
+            layer = replace(layer, width=ONE if filled else conv.d)
         filled.append(layer)
     return tuple(filled)
 

@@ -6,24 +6,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sympy import Expr, Integer, Symbol, latex, sqrt, true
+from sympy import Expr, Symbol, latex, true
 from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
-from infgeo.conventions import Delta, c, d, p, q, s_x, s_y, xy
-from infgeo.conventions import variance as v
+from infgeo.conventions import s_x
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.activation import Activation
 from infgeo.symbolic.dual import Dual, dual
 from infgeo.symbolic.existence import degenerate_at_origin, domain_of, in_words, require_metric
-from infgeo.symbolic.graph import substituted
 from infgeo.symbolic.kernel import Kernel
 from infgeo.symbolic.layers import Dense, Layer, Residual, RMSNorm, build_layers, parameters_of
 from infgeo.symbolic.metric import RadialMetric
+from infgeo.symbolic.networks.pair import kernel_program
+from infgeo.symbolic.networks.recursion import metric_program
 from infgeo.symbolic.ntk import tangent_metric
 from infgeo.symbolic.program import Program
-from infgeo.symbolic.recursion import metric_program
-from infgeo.symbolic.simplify import arcs_as_arcsine, tidy
 
 if TYPE_CHECKING:
     from infgeo.numeric.geometry import NumericGeometry
@@ -72,7 +70,8 @@ class MLP:
         """Check the arguments and make them exact; see the class."""
         if input_scale not in (None, "fan_in"):
             raise InvalidInput(f"input_scale = {input_scale!r} must be None or 'fan_in'")
-        object.__setattr__(self, "layers", build_layers(activation, depth, weight_std, bias_std, variable))
+        layers = build_layers(activation, depth, weight_std, bias_std, variable, input_scale == "fan_in")
+        object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "input_scale", input_scale)
 
     @property
@@ -143,12 +142,16 @@ class MLP:
                     p_2 = 3*p_1**2*sigma_w**2
                     q_2 = 3*q_1**2*sigma_w**2
         """
-        return self._recursion(tangent=False)
+        return kernel_program(self.layers, tangent=False)
 
     @cached_property
     def ntk_program(self) -> Program:
-        """The neural tangent kernel with named values, those of `kernel_program` and Theta_l; its output is "ntk"."""
-        return self._recursion(tangent=True)
+        """The neural tangent kernel with named values, those of `kernel_program` and Theta_l; its output is "ntk".
+
+        Example:
+            >>> print(MLP("square", depth=2, bias_std=0).ntk_program)
+        """
+        return kernel_program(self.layers, tangent=True)
 
     @cached_property
     def ntk(self) -> Kernel:
@@ -158,16 +161,8 @@ class MLP:
     @cached_property
     def metric_program(self) -> Program:
         """The program of `metric`, as long as the network is deep, where A and B written out double with each layer."""
-        fan_in = self.input_scale == "fan_in"
-        require_metric(self.layers, fan_in)
-        return metric_program(self.layers, fan_in)
-
-    @cached_property
-    def float_program(self) -> Program:
-        """The program of `metric` in the form that keeps its digits in float arithmetic; not made for reading."""
-        fan_in = self.input_scale == "fan_in"
-        require_metric(self.layers, fan_in)
-        return metric_program(self.layers, fan_in, stable=True)
+        require_metric(self.layers)
+        return metric_program(self.layers)
 
     @cached_property
     def metric(self) -> RadialMetric:
@@ -188,7 +183,7 @@ class MLP:
             >>> MLP(exp(Symbol("z") ** 2)).domain
             s*sigma_w**2 + sigma_b**2 < 1/4
         """
-        return domain_of(self.layers, self.input_scale == "fan_in")
+        return domain_of(self.layers)
 
     def numeric(
         self,
@@ -210,55 +205,6 @@ class MLP:
         from infgeo.numeric.geometry import numeric
 
         return numeric(self, weight_std, bias_std, backend, parameters, method)
-
-    def _recursion(self, tangent: bool) -> Program:
-        """Return k^L, or the tangent kernel, as a program in |x|^2, |y|^2 and x.y."""
-        bindings: list[tuple[Symbol, Expr]] = []
-
-        def let(name: str, expr: Expr, **assumptions: bool) -> Expr:
-            if expr.is_number:
-                return expr
-            bindings.append((Symbol(name, **assumptions), expr))
-            return bindings[-1][0]
-
-        # The kernel of the features at (x, x), (y, y) and (x, y), and their tangent kernel at (x, y).
-        at: dict[Symbol, Expr] = {p: s_x, q: s_y, c: xy}
-        theta: Expr = Integer(0)
-        scale = 1 / d if self.input_scale == "fan_in" else Integer(1)
-        for i, layer in enumerate(self.layers):
-            if isinstance(layer, RMSNorm):
-                # The mean square of the input is |x|^2 / d.
-                unit, epsilon = (d, d * layer.epsilon) if i == 0 else (Integer(1), layer.epsilon)
-                norm_x, norm_y = at[p] + epsilon, at[q] + epsilon
-                both = sqrt(norm_x * norm_y)
-                at = {p: unit * at[p] / norm_x, q: unit * at[q] / norm_y, c: unit * at[c] / both}
-                theta = theta / both
-                continue
-            weight, bias = scale * layer.weight_std**2, layer.bias_std**2
-            scale = Integer(1)
-            number = sum(not isinstance(before, RMSNorm) for before in self.layers[: i + 1])
-            inner = {
-                symbol: let(f"{symbol}_{number}", bias + weight * value, **symbol.assumptions0)
-                for symbol, value in at.items()
-            }
-            k = substituted(published_kernel(layer.dual.kernel), inner)
-            if tangent:
-                slopes = substituted(published_kernel(layer.dual.derivative_kernel), inner)
-                learned = slopes * (inner[c] + weight * theta)
-            else:
-                learned = Integer(0)
-            final = i == len(self.layers) - 1
-            m = c if final else layer.dual.m
-            after = {c: k} | {symbol: m.xreplace({v: inner[symbol]}) for symbol in (p, q) if not final}
-            if isinstance(layer, Residual):
-                skip, branch = layer.skip**2, layer.branch**2
-                theta = skip * theta + branch * (k + learned) if tangent else theta
-                at = {symbol: skip * at[symbol] + branch * value for symbol, value in after.items()}
-            else:
-                theta, at = learned, after
-            if tangent and not final:
-                theta = let(f"Theta_{number}", theta, real=True)
-        return Program(tuple(bindings), {"ntk" if tangent else "kernel": at[c] + theta})
 
     def __str__(self) -> str:
         """Return the architecture in one line."""
@@ -308,15 +254,10 @@ class TangentKernel(Kernel):
     @cached_property
     def metric(self) -> RadialMetric:
         """The metric induced by the tangent kernel; raises MetricDoesNotExist for activations with a kink."""
-        return tangent_metric(self.network.layers, self.network.input_scale == "fan_in")
+        return tangent_metric(self.network.layers)
 
 
 def _with_domain(assumptions: str, network: MLP) -> str:
     """Return `assumptions` with the domain of a kernel, at x; that at y is the same."""
-    domain = domain_of(network.layers, network.input_scale == "fan_in", s_x)
+    domain = domain_of(network.layers, s_x)
     return assumptions if domain == true else f"{assumptions}; finite where {in_words(domain)}, and so for y"
-
-
-def published_kernel(expr: Expr) -> Expr:
-    """Return a dual kernel without Delta, arcs written as arcsines."""
-    return arcs_as_arcsine(tidy(substituted(expr, {Delta: p * q - c**2})))

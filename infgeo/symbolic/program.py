@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from sympy import Add, Expr, Mul, Number, NumberSymbol, Pow, Symbol, latex
 
 from infgeo.conventions import d
 from infgeo.symbolic.graph import distinct, substituted, symbols_of
+
+
+@dataclass
+class Names:
+    """The bindings of a program that is being written, and the number of the layer that writes.
+
+    With `inline` expressions are substituted instead, for programs short enough to be simplified whole.
+    """
+
+    inline: bool = False
+    layer: int = 0
+    bindings: list[tuple[Symbol, Expr]] = field(default_factory=list)
+
+    def let(self, name: str, expr: Expr, **assumptions: bool) -> Expr:
+        """Bind `expr` to a new symbol and return the symbol (or `expr` itself where that is simpler)."""
+        if self.inline or expr.is_number or expr.is_Symbol:
+            return expr
+        return self.bind(name, expr, **assumptions)
+
+    def numbered(self, name: str, expr: Expr, suffix: str = "", **assumptions: bool) -> Expr:
+        """Bind as `let` does, to a name with the number of the layer."""
+        return self.let(f"{name}_{self.layer}{suffix}", expr, **assumptions)
+
+    def bind(self, name: str, expr: Expr, **assumptions: bool) -> Symbol:
+        """Bind `expr` to a new symbol, real unless assumptions are given, and return the symbol."""
+        symbol = Symbol(name, **(assumptions or {"real": True}))
+        self.bindings.append((symbol, expr))
+        return symbol
 
 
 @dataclass(frozen=True)

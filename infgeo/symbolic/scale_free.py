@@ -128,7 +128,7 @@ class Layer:
             "twice_dalpha": 2 * (inner.dlam * Psi + inner.lam * (dPsi * rate)),
             "beta": 2 * inner.D * Psi,
             "dbeta": 2 * (inner.dD * Psi + inner.D * (dPsi * rate)),
-            "bend": self._bend(Psi, dPsi, alpha, dalpha, beta, dbeta),
+            "n": self._bend(Psi, dPsi, alpha, dalpha, beta, dbeta),
         }
 
     def _bend(self, Psi: Expr, dPsi: Expr, alpha: Expr, dalpha: Expr, beta: Expr, dbeta: Expr) -> Expr:

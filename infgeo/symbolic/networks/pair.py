@@ -1,0 +1,102 @@
+"""The kernel and the tangent kernel of a network at a pair of inputs, as a state of the fold.
+
+With p, q and c the kernel of the features at (x, x), (y, y) and (x, y), and theta their tangent kernel at (x, y):
+
+    affine      p, q, c <- bias + weight (p, q, c),  theta <- weight theta
+    activate    c <- E[phi(u) phi(v)],  theta <- E[phi'(u) phi'(v)] (c + theta),  p, q <- m(p), m(q)
+    over_norm   p, q, c over F_x, F_y, sqrt(F_x F_y), theta as c,  F_x = p / width + epsilon
+    add         p, q and c add,  theta <- skip theta + theta_branch + c_branch
+
+An affine map is trained: after one, its own part in the tangent kernel is c, and the tangent kernel is c + theta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sympy import Expr, Integer, sqrt
+
+from infgeo.conventions import Delta, c, p, q, s_x, s_y, xy
+from infgeo.conventions import variance as v
+from infgeo.symbolic.dual import Dual
+from infgeo.symbolic.graph import substituted
+from infgeo.symbolic.networks.propagate import Layer, propagate
+from infgeo.symbolic.program import Names, Program
+from infgeo.symbolic.simplify import arcs_as_arcsine, tidy
+
+ZERO = Integer(0)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """See the module; `theta` is None where the tangent kernel is not wanted, and the start is k = x.y.
+
+    Where `law` is given, p and q are the variances of preactivations, of which the features' are taken when a layer
+    asks for them: the last one's are not part of the kernel.
+    """
+
+    names: Names
+    p: Expr = s_x
+    q: Expr = s_y
+    c: Expr = xy
+    theta: Expr | None = None
+    law: Dual | None = None
+
+    def affine(self, weight: Expr, bias: Expr) -> Pair:
+        """See the module."""
+        p, q = (bias + weight * norm for norm in self.norms())
+        return Pair(self.names, p, q, bias + weight * self.c, None if self.theta is None else weight * self.theta)
+
+    def activate(self, law: Dual) -> Pair:
+        """See the module."""
+        names = self.names
+        names.layer += 1
+        at = {
+            symbol: names.numbered(symbol.name, value, **symbol.assumptions0)
+            for symbol, value in zip((p, q, c), (self.p, self.q, self.c), strict=True)
+        }
+        theta = None
+        if self.theta is not None:
+            slopes = substituted(published_kernel(law.derivative_kernel), at)
+            theta = slopes * (names.numbered("Theta", at[c] + self.theta) if self.theta != 0 else at[c])
+        return Pair(names, at[p], at[q], substituted(published_kernel(law.kernel), at), theta, law)
+
+    def over_norm(self, epsilon: Expr, width: Expr) -> Pair:
+        """See the module."""
+        at_x, at_y = self.norms()
+        F_x, F_y = (norm + width * epsilon for norm in (at_x, at_y))
+        both = sqrt(F_x * F_y)
+        theta = None if self.theta is None else width * self.theta / both
+        return Pair(self.names, width * at_x / F_x, width * at_y / F_y, width * self.c / both, theta)
+
+    def add(self, branch: Pair, skip: Expr) -> Pair:
+        """See the module."""
+        old, new = self.norms(), branch.norms()
+        both = (skip * part + other for part, other in zip((*old, self.c), (*new, branch.c), strict=True))
+        if self.theta is None or branch.theta is None:
+            return Pair(self.names, *both)
+        return Pair(self.names, *both, skip * self.theta + branch.theta + branch.c)
+
+    def norms(self) -> tuple[Expr, Expr]:
+        """Return the kernel of the features at (x, x) and (y, y)."""
+        if self.law is None:
+            return self.p, self.q
+        return self.law.m.xreplace({v: self.p}), self.law.m.xreplace({v: self.q})
+
+
+def kernel_program(layers: Sequence[Layer], tangent: bool) -> Program:
+    """Return k^L, or the tangent kernel, as a program in |x|^2, |y|^2 and x.y with named values.
+
+    Of layer l, p_l, q_l and c_l are the variances and the covariance of the preactivations at x and y, and Theta_l is
+    their tangent kernel, c_l in the first layer.
+    """
+    names = Names()
+    features = propagate(layers, Pair(names, theta=ZERO if tangent else None))
+    output = {"kernel": features.c} if features.theta is None else {"ntk": features.c + features.theta}
+    return Program(tuple(names.bindings), output)
+
+
+def published_kernel(expr: Expr) -> Expr:
+    """Return a dual kernel without Delta, arcs written as arcsines."""
+    return arcs_as_arcsine(tidy(substituted(expr, {Delta: p * q - c**2})))
