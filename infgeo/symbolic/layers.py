@@ -37,7 +37,7 @@ class Dense:
     """
 
     kind: ClassVar[str] = "dense"
-    activation: Activation
+    activation: Any
     weight_std: Any = None
     bias_std: Any = None
 
@@ -69,7 +69,7 @@ class Residual:
     """
 
     kind: ClassVar[str] = "residual"
-    activation: Activation
+    activation: Any
     weight_std: Any = None
     bias_std: Any = None
     skip: Any = 1
