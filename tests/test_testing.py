@@ -18,7 +18,8 @@ import torch
 import infgeo
 from infgeo import kernels
 from infgeo.errors import ConformanceError, InvalidInput
-from infgeo.testing import check_activation, check_kernel
+from infgeo.symbolic.layers import Residual, RMSNorm
+from infgeo.testing import check_activation, check_kernel, simulated
 from infgeo.testing.oracle import expectation
 from infgeo.testing.simulated import LEVEL, _deviations, _verdict, tangent_gram
 from infgeo.testing.subject import Truth
@@ -233,6 +234,43 @@ def test_verdict_has_its_level():
     assert LEVEL == level == 1e-4
     measured, bound, _ = _verdict(np.full((3, 3), 6 / 8), values[0] / 8, np.full((1, 3, 3), 1 / 8), (64,), 65)
     assert measured > bound
+
+
+def test_a_network_scaled_by_its_inputs_is_simulated_as_the_one_that_writes_it_out():
+    """The square of exp(z) has tails too heavy at variance 1, and at 1/400 it has not."""
+    options = {"input_dim": 400, "skip": ["metric", "gradient", "hessian", "quadrature"], "raises": False}
+    scaled = check_kernel(infgeo.MLP("exp", bias_std=0, input_scale="fan_in").numeric(1.0), **options)
+    written = check_kernel(infgeo.MLP("exp", bias_std=0).numeric(1 / 20), **options)
+    assert scaled["simulation"].status == "passed"
+    assert scaled["simulation"].measured == pytest.approx(written["simulation"].measured, rel=1e-6)
+
+
+@pytest.mark.parametrize("input_scale", [None, "fan_in"])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        ["relu", "erf"],
+        ["relu", Residual("erf", skip=sympy.Symbol("g", positive=True), branch=2), "erf"],
+        [RMSNorm(sympy.Rational(1, 3)), "relu", RMSNorm(2), "erf"],
+    ],
+)
+def test_the_tails_are_judged_at_the_variances_of_the_layers(layers, input_scale, monkeypatch):
+    """The variance of a layer is that of the kernel of the layers before it, in closed form."""
+    seen, expected = [], []
+    x = np.random.default_rng(0).normal(size=(1, 4))
+    count = sum(not isinstance(layer, RMSNorm) for layer in layers)
+    mlp = infgeo.MLP(layers, weight_std=[2, 1, 3][:count], bias_std=1, input_scale=input_scale)
+    values = {symbol.name: 0.5 for symbol in mlp.parameters}
+    monkeypatch.setattr(simulated, "_skewness", lambda _function, v, _order: seen.append(v) or 0.0)
+    simulated._require_light_tails(Truth(mlp, "nngp", values), x, 1)
+    for i, layer in enumerate(mlp.layers):
+        if isinstance(layer, RMSNorm):
+            continue
+        preactivation = infgeo.layers.Dense("identity", layer.weight_std, layer.bias_std)
+        before = infgeo.MLP([*mlp.layers[:i], preactivation], input_scale=input_scale)
+        given = {name: values[name] for name in map(str, before.parameters)}
+        expected.append(float(before.numeric(**given).kernel_diag(x)[0]))
+    assert seen == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("depth", [1, 2])

@@ -76,8 +76,10 @@ def finite_width(mlp: Any) -> FiniteWidth:
     >>> corrections.metric_covariance["off-diagonal"]
     4/(pi**2*sqrt(4*s + 1))
     """
-    if mlp.depth != 1 or len(mlp.layers) != 1:
-        raise InvalidInput(f"mlp has depth {mlp.depth}; finite-width corrections in closed form are those of one layer")
+    if len(mlp.layers) != 1:
+        raise InvalidInput(
+            f"mlp is {mlp}; finite-width corrections in closed form are those of one layer without norms"
+        )
     layer = mlp.layers[0]
     slope = Dual("phi'", differentiate(layer.activation.terms))
     squares = squared(slope.terms)
