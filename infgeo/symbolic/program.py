@@ -8,6 +8,7 @@ from functools import cached_property
 
 from sympy import Add, Expr, Mul, Number, NumberSymbol, Pow, Symbol, latex
 
+from infgeo.arguments import exact
 from infgeo.conventions import d
 from infgeo.symbolic.graph import distinct, substituted, symbols_of
 
@@ -37,7 +38,9 @@ class Program:
 
     def evaluate(self, name: str, values: Mapping[Symbol, Expr], digits: int = 30) -> Expr:
         """Return an output at values of the inputs, to `digits` digits, binding by binding."""
-        known = dict(values)
+        known = {
+            symbol: value if isinstance(value, Expr) else exact(value, str(symbol)) for symbol, value in values.items()
+        }
         for symbol, expr in self.bindings:
             known[symbol] = expr.xreplace(known).evalf(digits)
         return self.outputs[name].xreplace(known).evalf(digits)
