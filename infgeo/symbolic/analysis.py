@@ -21,14 +21,14 @@ import mpmath
 from sympy import And, Expr, Float, Integer, Poly, Pow, Rational, Symbol, cancel, false, lambdify, log, solve, true
 from sympy.logic.boolalg import Boolean
 
-from infgeo.arguments import exact, instance, positive_integer
+from infgeo.arguments import instance, positive_integer
 from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.asymptotics import Expansion, at_infinity, at_origin
 from infgeo.symbolic.dual import dual
 from infgeo.symbolic.infinity import leading_terms
-from infgeo.symbolic.layers import as_activation
+from infgeo.symbolic.layers import as_activation, checked_std
 from infgeo.symbolic.metric import RadialMetric
 from infgeo.symbolic.network import MLP
 from infgeo.symbolic.simplify import tidy
@@ -233,7 +233,7 @@ class EdgeOfChaos:
 
     def at(self, variance: object) -> tuple[Expr, Expr]:
         """Return (sigma_w^2, sigma_b^2) of the point with fixed point v = `variance`."""
-        at = exact(variance, "variance")
+        at = checked_std(variance, "variance", zero_allowed=False)
         values = [part.subs(v, at) for part in (self.weight_variance, self.bias_variance)]
         if (values[1] >= 0) == false:
             raise InvalidInput(f"v = {variance} is no fixed point at the edge of chaos: sigma_b^2 = {values[1]} < 0")

@@ -155,7 +155,7 @@ def _checked(expr: object) -> Expr:
     result = result.xreplace({symbol: named[symbol.name] for symbol in result.free_symbols if symbol.name in named})
     if undefined := result.atoms(AppliedUndef):
         raise InvalidInput(f"kernel {result} contains the undefined function {min(map(str, undefined))}")
-    if result.has(I, nan, zoo):
+    if result.has(I, nan, oo, zoo):
         raise InvalidInput(f"kernel {result} must be a real expression of s_x = |x|^2, s_y = |y|^2 and xy = x.y")
     swapped = result.xreplace({s_x: s_y, s_y: s_x})
     if swapped != result:

@@ -22,6 +22,7 @@ from sympy import (
     And,
     Eq,
     Expr,
+    I,
     ImmutableMatrix,
     Integer,
     Matrix,
@@ -35,13 +36,17 @@ from sympy import (
     eye,
     false,
     latex,
+    nan,
+    oo,
     symbols,
     true,
+    zoo,
 )
 from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
-from infgeo.arguments import exact, instance, positive_integer
+from infgeo.arguments import exact, instance, positive_integer, shown
+from infgeo.errors import InvalidInput
 from infgeo.symbolic.existence import in_words, zeros_and_poles
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import FACTOR_LIMIT, best, power_product, tidy
@@ -60,7 +65,10 @@ class RadialTensor:
     def __post_init__(self) -> None:
         """Check that the functions are expressions."""
         for name in ("A", "B"):
-            instance(getattr(self, name), name, Expr, "a SymPy expression of conventions.s")
+            value = exact(getattr(self, name), name)
+            if value.has(I, nan, oo, zoo):
+                raise InvalidInput(f"{name} = {shown(value)} must be real and finite")
+            object.__setattr__(self, name, value)
 
     @property
     def assumptions(self) -> str:
@@ -142,7 +150,8 @@ class RadialMetric(RadialTensor):
         `domain` is where it is finite, `at_origin` the condition under which it vanishes at s = 0, if that is known to
         be the only place where it may.
         """
-        A, B = exact(A, "A"), exact(B, "B")
+        functions = RadialTensor(A, B)
+        A, B = functions.A, functions.B
         return cls(A, B, program_of(A, B), domain, at_origin)
 
     @cached_property

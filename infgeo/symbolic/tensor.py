@@ -313,7 +313,9 @@ def _array(entries: Mapping[Any, Any], n: int, rank: int) -> ImmutableDenseNDimA
 def _checked_coordinates(coordinates: Any) -> tuple[Symbol, ...]:
     if isinstance(coordinates, Symbol):
         coordinates = (coordinates,)
-    if isinstance(coordinates, str | bytes | Set | Mapping) or not isinstance(coordinates, Iterable):
+    if isinstance(coordinates, str | bytes | Set | Mapping) or not (
+        isinstance(coordinates, Iterable) and getattr(coordinates, "ndim", 1)
+    ):
         raise InvalidInput(
             f"coordinates = {shown(coordinates)} must be a sequence of SymPy symbols: symbols('x y', real=True)"
         )
