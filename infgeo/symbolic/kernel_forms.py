@@ -185,7 +185,7 @@ def partial_fractions(e: sp.Expr, h: sp.Expr) -> sp.Expr:
 
 def _power_of_c(term: sp.Expr) -> int:
     exponent = term.as_powers_dict().get(C, 0)
-    return int(exponent) if sp.sympify(exponent).is_Integer else 0
+    return int(exponent) if sp.sympify(exponent, strict=True).is_Integer else 0
 
 
 def _without_pq(e: sp.Expr) -> sp.Expr:

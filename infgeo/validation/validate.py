@@ -13,8 +13,8 @@ import numpy as np
 from sympy import latex
 
 from infgeo import __version__
+from infgeo.arguments import positive_integer, real_number, seed_integer
 from infgeo.errors import InvalidInput
-from infgeo.finite.inputs import positive_integer, real_number, seed_integer
 from infgeo.finite.network import specify
 from infgeo.results import Comparison, Trend, ValidationReport
 from infgeo.validation import comparison, design
