@@ -9,14 +9,14 @@
 # $|x|^2$, $|y|^2$ and $x\cdot y$ only, and $g = A\,I + B\,x x^{\mathsf T}$ with functions $A, B$ of $s = |x|^2$. This
 # script derives $A$ and $B$ from the kernel; then, under the expectation, a recursion over the layers that needs two
 # functions of one variance, $m = \mathrm E[\varphi^2]$ and $m_0 = \mathrm E[\varphi'^2]$; then the logarithmic form of
-# that recursion, which is what `infgeo.symbolic.recursion` computes.
+# that recursion, which is what `infgeo.symbolic.networks.recursion` computes.
 
 # %%
 from types import SimpleNamespace
 
 import mpmath as mp
 import sympy as sp
-from infgeo.symbolic.recursion import metric_program
+from infgeo.symbolic.networks.recursion import metric_program
 
 import infgeo
 from infgeo import conventions as conv
@@ -191,8 +191,8 @@ assert sp.simplify(e_next - (mu_ * e_ + (mu_ - 1))) == 0
 # %% [markdown]
 # ## 4.4 The package's program for a general network
 #
-# `infgeo.symbolic.recursion.metric_program` carries these quantities, and their derivatives, through the layers. Here
-# it is run on an activation of which nothing is known: $m$ and $m_0$ are undefined functions, whose derivatives
+# `infgeo.symbolic.networks.recursion.metric_program` carries these quantities, and their derivatives, through the
+# layers. Here it is run on an activation of which nothing is known: $m$ and $m_0$ are undefined functions, whose derivatives
 # are further undefined functions. Its outputs for two layers are compared with the plain recursion for $A$ and $B$ and
 # with derivatives taken by SymPy. The curvatures are compared with those that derivation 5 gives for any $A$ and $B$.
 
@@ -232,7 +232,7 @@ def vanishes(expr):
     return sp.expand(sp.numer(sp.together(expr))) == 0
 
 
-layer = SimpleNamespace(kind="dense", dual=law, weight_std=sp.sqrt(weight), bias_std=sp.sqrt(bias))
+layer = SimpleNamespace(apply=lambda state: state.affine(weight, bias).activate(law))
 for depth in (1, 2, 3):
     program = metric_program([layer] * depth)
     A, B = plain_recursion(depth)

@@ -12,20 +12,20 @@ from infgeo import errors
 
 __version__ = "0.1.0"
 
-# Public name -> (module, attribute); attribute None stands for the module itself.
+# Public name -> (module, attribute); attribute None stands for the module itself. A type checker reads __init__.pyi.
 _PUBLIC: dict[str, tuple[str, str | None]] = {
     "GeometryTracker": ("infgeo.tracking.tracker", "GeometryTracker"),
     "Kernel": ("infgeo.symbolic.kernel", "Kernel"),
     "MLP": ("infgeo.symbolic.network", "MLP"),
     "Metric": ("infgeo.symbolic.tensor", "Metric"),
     "RadialMetric": ("infgeo.symbolic.metric", "RadialMetric"),
-    "analysis": ("infgeo.symbolic.analysis", None),
-    "activations": ("infgeo.symbolic.catalogue", None),
+    "activations": ("infgeo.activations", None),
+    "analysis": ("infgeo.analysis", None),
     "emit": ("infgeo.numeric.emit", "emit"),
     "finite": ("infgeo.finite", None),
     "finite_width": ("infgeo.symbolic.finite_width", "finite_width"),
-    "kernels": ("infgeo.symbolic.kernels", None),
-    "layers": ("infgeo.symbolic.layers", None),
+    "kernels": ("infgeo.kernels", None),
+    "layers": ("infgeo.layers", None),
     "magnification": ("infgeo.magnification", None),
     "reproduce": ("infgeo.reproduce", None),
     "testing": ("infgeo.testing", None),
@@ -34,28 +34,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "validate": ("infgeo.validation", "validate"),
 }
 
-__all__ = [
-    "MLP",
-    "GeometryTracker",
-    "Kernel",
-    "Metric",
-    "RadialMetric",
-    "__version__",
-    "activations",
-    "analysis",
-    "emit",
-    "errors",
-    "finite",
-    "finite_width",
-    "kernels",
-    "layers",
-    "magnification",
-    "reproduce",
-    "testing",
-    "tracking",
-    "training",
-    "validate",
-]
+__all__ = ["__version__", "errors", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

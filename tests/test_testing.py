@@ -18,7 +18,8 @@ import torch
 import infgeo
 from infgeo import kernels
 from infgeo.errors import ConformanceError, InvalidInput
-from infgeo.testing import check_activation, check_kernel
+from infgeo.symbolic.layers import Residual, RMSNorm
+from infgeo.testing import check_activation, check_kernel, simulated
 from infgeo.testing.oracle import expectation
 from infgeo.testing.simulated import LEVEL, _deviations, _verdict, tangent_gram
 from infgeo.testing.subject import Truth
@@ -235,6 +236,43 @@ def test_verdict_has_its_level():
     assert measured > bound
 
 
+def test_a_network_scaled_by_its_inputs_is_simulated_as_the_one_that_writes_it_out():
+    """The square of exp(z) has tails too heavy at variance 1, and at 1/400 it has not."""
+    options = {"input_dim": 400, "skip": ["metric", "gradient", "hessian", "quadrature"], "raises": False}
+    scaled = check_kernel(infgeo.MLP("exp", bias_std=0, input_scale="fan_in").numeric(1.0), **options)
+    written = check_kernel(infgeo.MLP("exp", bias_std=0).numeric(1 / 20), **options)
+    assert scaled["simulation"].status == "passed"
+    assert scaled["simulation"].measured == pytest.approx(written["simulation"].measured, rel=1e-6)
+
+
+@pytest.mark.parametrize("input_scale", [None, "fan_in"])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        ["relu", "erf"],
+        ["relu", Residual("erf", skip=sympy.Symbol("g", positive=True), branch=2), "erf"],
+        [RMSNorm(sympy.Rational(1, 3)), "relu", RMSNorm(2), "erf"],
+    ],
+)
+def test_the_tails_are_judged_at_the_variances_of_the_layers(layers, input_scale, monkeypatch):
+    """The variance of a layer is that of the kernel of the layers before it, in closed form."""
+    seen, expected = [], []
+    x = np.random.default_rng(0).normal(size=(1, 4))
+    count = sum(not isinstance(layer, RMSNorm) for layer in layers)
+    mlp = infgeo.MLP(layers, weight_std=[2, 1, 3][:count], bias_std=1, input_scale=input_scale)
+    values = {symbol.name: 0.5 for symbol in mlp.parameters}
+    monkeypatch.setattr(simulated, "_skewness", lambda _function, v, _order: seen.append(v) or 0.0)
+    simulated._require_light_tails(Truth(mlp, "nngp", values), x, 1)
+    for i, layer in enumerate(mlp.layers):
+        if isinstance(layer, RMSNorm):
+            continue
+        preactivation = infgeo.layers.Dense("identity", layer.weight_std, layer.bias_std)
+        before = infgeo.MLP([*mlp.layers[:i], preactivation], input_scale=input_scale)
+        given = {name: values[name] for name in map(str, before.parameters)}
+        expected.append(float(before.numeric(**given).kernel_diag(x)[0]))
+    assert seen == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("depth", [1, 2])
 def test_simulated_tangent_kernel_against_backpropagation_by_hand(depth):
     mlp = infgeo.MLP("erf", depth=depth)
@@ -305,6 +343,34 @@ def test_activations_of_all_kinds():
     assert {"activation_1.moments", "activation_2.moments"} <= {check.name for check in report.checks}
     assert check_activation(infgeo.MLP("erf", weight_std=1, bias_std=0), skip=["ntk"]).passed
     assert check_activation("max(z - 1, 0)", skip=["ntk"])["kernel.simulation"].status == "passed"
+
+
+SIGNS = np.array([1.0, -1.0, 0.5])
+BILINEAR = {
+    "a kernel": (lambda X, Y: X @ Y.T, []),
+    "negative": (lambda X, Y: -X @ Y.T, ["positive_semidefinite"]),
+    "of both signs": (lambda X, Y: (X * SIGNS[: X.shape[1]]) @ Y.T, ["positive_semidefinite"]),
+    "negative where vectors are short": (lambda X, Y: np.tanh(X @ Y.T - 1), ["positive_semidefinite"]),
+    "distances": (
+        lambda X, Y: X @ Y.T - np.square(X).sum(1)[:, None] / 2 - np.square(Y).sum(1) / 2,
+        ["positive_semidefinite"],
+    ),
+}
+
+
+@pytest.mark.parametrize("points", [None, [[1.0, 1.0, 0.0], [2.0, 2.0, 0.5], [1.0, 3.0, 2.0]]])
+@pytest.mark.parametrize("name", BILINEAR)
+def test_verdict_does_not_depend_on_how_a_processor_rounds(name, points):
+    """Products of rows and of blocks differ by rounding of their terms, which may be larger than k(x, x)."""
+    k, failures = BILINEAR[name]
+
+    def on_some_processor(X, Y=None):
+        Y = X if Y is None else Y
+        units = np.random.default_rng((len(X), len(Y))).uniform(-4, 4, (len(X), len(Y)))
+        return k(X, Y) + units * 2.0**-53 * (np.abs(X) @ np.abs(Y).T)
+
+    report = check_kernel(on_some_processor, raises=False, points=points)
+    assert [check.name for check in report.failures] == failures
 
 
 def test_report_error_and_json():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scipy import stats
-from sympy import Symbol, sign
+from sympy import Rational, Symbol, sign
 
 import infgeo
 from infgeo.errors import InfgeoError, InvalidInput, SingularMetric
@@ -475,3 +475,13 @@ def test_the_curve_is_the_theory_along_a_ray(erf_report):
     values = theory.metric_values(ERF.numeric(), np.stack([0 * radii, radii], axis=1))
     for name, expected in values.items():
         assert np.array(erf_report.curve[name]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_one_layer_before_a_norm_is_no_mean_over_units():
+    """h / sqrt(mean h^2 + epsilon) is biased at O(1/n): its kernel is extrapolated, and a right theory passes."""
+    mlp = infgeo.MLP(["relu", infgeo.layers.RMSNorm(Rational(1, 10))], weight_std=1, bias_std=1)
+    points, widths = [[1.0, 0.0], [0.0, 2.0]], (8, 16, 32, 64)
+    report = infgeo.validate(mlp, 2, points, widths=widths, samples=600, quantities="kernel")
+    assert report.passed and {row.width for row in report.rows} == {None}
+    with pytest.raises(InvalidInput, match=r"RMSNorm\(epsilon=1/10\).*of one layer without norms"):
+        infgeo.finite_width(mlp)

@@ -15,6 +15,7 @@ from typing import Any
 import sympy
 import torch
 
+from infgeo.arguments import exact
 from infgeo.errors import InvalidInput
 from infgeo.finite.program import Program, compile_program
 
@@ -91,6 +92,7 @@ class TorchActivation:
 
     def __init__(self, expr: Any, symbol: Any, parameters: tuple[tuple[str, float], ...] = ()) -> None:
         """Differentiate `expr` in `symbol`; `parameters` give a value to every other free symbol."""
+        expr = exact(expr, "activation")
         self.expr, self.symbol, self.parameters = expr, symbol, parameters
         values = dict(parameters)
         others = {s for s in expr.free_symbols if s != symbol}
@@ -101,8 +103,8 @@ class TorchActivation:
             )
         # Exact rationals, so that "φ'' is 0" is decided exactly; a real variable, so that Abs differentiates.
         self._z = sympy.Dummy("z", real=True)
-        exact = {s: sympy.Rational(values[s.name]) for s in others}
-        phi = _stable(sympy.sympify(expr).subs(exact).xreplace({symbol: self._z}))
+        at = {s: sympy.Rational(values[s.name]) for s in others}
+        phi = _stable(expr.subs(at).xreplace({symbol: self._z}))
         self._phi = phi
         self._first = _without_deltas(sympy.diff(phi, self._z))
         self._second = _without_deltas(sympy.diff(self._first, self._z))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 import torch
 
+from infgeo.arguments import positive_integer
 from infgeo.errors import InvalidInput, SingularMetric
 
 _MEBIBYTE = 2**20
@@ -94,38 +95,6 @@ def matching(module: Any, points: torch.Tensor, convert: bool, name: str = "x") 
         f"{name} is {points.dtype} on {points.device}, the module's parameters are {parameter.dtype} on "
         f"{parameter.device}; pass {name}.to({str(parameter.device)!r}, {parameter.dtype})"
     )
-
-
-def positive_integer(value: Any, name: str, minimum: int = 1, why: str = "") -> int:
-    """Return `value` as an int of at least `minimum`, or raise InvalidInput."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise InvalidInput(f"{name} is {value!r}; pass an integer >= {minimum}")
-    number = int(value.__index__())
-    if number < minimum:
-        raise InvalidInput(f"{name} is {number}; it must be an integer >= {minimum}{why and ': ' + why}")
-    return number
-
-
-def seed_integer(value: Any, bits: int, name: str = "seed") -> int:
-    """Return `value` as an int in [0, 2^bits), or raise InvalidInput."""
-    number = positive_integer(value, name, minimum=0)
-    if number >= 2**bits:
-        raise InvalidInput(f"{name} is {number}; it must be below 2**{bits}")
-    return number
-
-
-def real_number(value: Any, name: str, minimum: float = -math.inf, strict: bool = False) -> float:
-    """Return `value` as a finite float, at least (or, if `strict`, above) `minimum`, or raise InvalidInput."""
-    if isinstance(value, bool | str | bytes):
-        raise InvalidInput(f"{name} is {value!r}; pass a real number")
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidInput(f"{name} is {value!r}; pass a real number") from None
-    if not math.isfinite(number) or number < minimum or (strict and number == minimum):
-        bound = "" if minimum == -math.inf else f" {'>' if strict else '>='} {minimum:g}"
-        raise InvalidInput(f"{name} is {number!r}; pass a finite number{bound}")
-    return number
 
 
 def float_dtype(dtype: Any) -> torch.dtype:

@@ -12,17 +12,10 @@ from typing import Any
 
 import torch
 
+from infgeo.arguments import positive_integer, seed_integer
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.checkpoint import Checkpoint, describe
-from infgeo.finite.inputs import (
-    DEFAULT_MEMORY_BUDGET,
-    as_points,
-    checked_device,
-    float_dtype,
-    positive_integer,
-    seed_integer,
-    too_narrow,
-)
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, checked_device, float_dtype, too_narrow
 from infgeo.finite.network import specify
 from infgeo.finite.pullback import ONE_DIMENSION, PIECEWISE_LINEAR
 from infgeo.finite.reduction import Reduction, items_of, run_item

@@ -11,9 +11,10 @@ import sympy
 import torch
 
 from infgeo import conventions
+from infgeo.arguments import checked_depth, exact, positive_integer, real_number, seed_integer, values_by_name
 from infgeo.errors import InvalidInput
 from infgeo.finite.activation import TorchActivation, torch_activation
-from infgeo.finite.inputs import checked_device, float_dtype, positive_integer, real_number, seed_integer
+from infgeo.finite.inputs import checked_device, float_dtype
 from infgeo.finite.layered import LayeredNetwork, NumericLayer, draw_layers
 from infgeo.finite.samplers import generator, normals
 
@@ -66,10 +67,10 @@ def specify(
     layers = getattr(mlp, "layers", None)
     if layers and len(set(layers)) > 1:
         return _specify_layers(layers, getattr(mlp, "input_scale", None), weight_std, bias_std, parameters)
-    expr, symbol = sympy.sympify(mlp.activation.expr), mlp.activation.symbol
-    given = {str(k): real_number(v, f"parameters[{str(k)!r}]") for k, v in (parameters or {}).items()}
+    expr, symbol = exact(mlp.activation.expr, "mlp.activation.expr"), mlp.activation.symbol
+    given = values_by_name(parameters)
     free = {s.name for s in expr.free_symbols if s != symbol}
-    scales = (sympy.sympify(mlp.weight_std), sympy.sympify(mlp.bias_std))
+    scales = (exact(mlp.weight_std, "mlp.weight_std"), exact(mlp.bias_std, "mlp.bias_std"))
     known = free | {s.name for scale in scales for s in scale.free_symbols}
     if unknown := sorted(set(given) - known):
         raise InvalidInput(
@@ -88,7 +89,7 @@ def specify(
         expr=expr,
         symbol=symbol,
         parameters=tuple(sorted((k, v) for k, v in given.items() if k in free)),
-        depth=positive_integer(mlp.depth, "mlp.depth"),
+        depth=checked_depth(mlp.depth, "mlp.depth"),
         weight_std=_scale(scales[0], conventions.sigma_w, "weight_std", weight_std, given),
         bias_std=_scale(scales[1], conventions.sigma_b, "bias_std", bias_std, given),
         fan_in=scaling == "fan_in",
@@ -103,7 +104,7 @@ def _specify_layers(
     parameters: Mapping[str, float] | None,
 ) -> NetworkSpecification:
     """Return the numeric description of layers that differ; arguments as for `specify`."""
-    given = {str(k): real_number(v, f"parameters[{str(k)!r}]") for k, v in (parameters or {}).items()}
+    given = values_by_name(parameters)
     free: set[str] = set()
     for layer in layers:
         free |= {s.name for name in _SCALES[layer.kind] for s in getattr(layer, name).free_symbols}
@@ -128,7 +129,7 @@ def _specify_layers(
     for layer in layers:
         scales = []
         for name in _SCALES[layer.kind]:
-            expr = getattr(layer, name)
+            expr = exact(getattr(layer, name), name)
             number = expr.subs({s: sympy.Rational(values[s.name]) for s in expr.free_symbols})
             scales.append((name, real_number(number, f"{name} = {expr}", minimum=0.0, strict=name == "weight_std")))
         activation = None

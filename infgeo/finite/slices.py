@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from infgeo.arguments import positive_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.examine import MOST_TOGETHER, examine
 from infgeo.finite.feature_map import FeatureMap, SlicedMap, checked_module
 from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, weights_of
-from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, point_shape, positive_integer
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, point_shape
 from infgeo.finite.measure import Source
 from infgeo.finite.stack import as_stack, is_piecewise_linear
 

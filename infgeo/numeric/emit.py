@@ -10,6 +10,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from infgeo import __version__
+from infgeo.arguments import one_of, shown
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD
 from infgeo.errors import InvalidInput
 from infgeo.numeric.formulas import (
@@ -118,11 +119,10 @@ def emit(mlp: MLP, backend: str = "numpy", certificate: str | None = None) -> st
         InvalidInput: unknown backend.
     """
     if not hasattr(mlp, "layers"):
-        raise InvalidInput(f"emit takes a network, not {mlp!r}: pass infgeo.MLP({mlp!r})")
+        raise InvalidInput(f"emit takes a network, not {shown(mlp)}: pass an infgeo.MLP")
     name = backend_named(backend).name
     certificate = {"numpy": "required", "torch": "stated"}.get(name, "none") if certificate is None else certificate
-    if certificate not in CERTIFICATE_CHOICES:
-        raise InvalidInput(f"certificate = {certificate!r} must be one of {', '.join(map(repr, CERTIFICATE_CHOICES))}")
+    certificate = one_of(certificate, "certificate", CERTIFICATE_CHOICES)
     measured = () if certificate == "none" or name == "mpmath" else _measured(mlp, name, certificate == "required")
     return _emit(mlp, name, True, measured)
 

@@ -264,12 +264,12 @@ def network_source(mlp: MLP, backend: Backend) -> str:
     names, lines = _law_names(mlp), []
     for layer in mlp.layers:
         if isinstance(layer, RMSNorm):
-            arguments, name = (layer.width * layer.epsilon, layer.width), "_rms_norm("
+            arguments, name = [layer.width * layer.epsilon, layer.width], "_rms_norm("
         else:
-            arguments, name = layer.variances, f"_dense(_LAW{names[layer.activation]}, "
+            arguments, name = [*layer.variances], f"_dense(_LAW{names[layer.activation]}, "
         if isinstance(layer, Residual):
             name = name.replace("_dense", "_residual")
-            arguments += (layer.skip**2, layer.branch**2)
+            arguments += [layer.skip**2, layer.branch**2]
         lines.append(name + ", ".join(scalar_source(part, backend) for part in arguments) + ")")
     runs = [(line, len(list(group))) for line, group in groupby(lines)]
     parts = [f"[{line}]" + (f" * {count}" if count > 1 else "") for line, count in runs]

@@ -8,8 +8,12 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from sympy import Basic
+
+from infgeo.arguments import exact, flag, one_of
 from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, MissingExtra
 from infgeo.numeric.emit import DEFAULTS, IN_BLOCKS, module_source
+from infgeo.numeric.printing import backend_named
 
 if TYPE_CHECKING:
     from infgeo.numeric.certificate import Certificate
@@ -97,7 +101,7 @@ class NumericGeometry:
         `squared` returns its square, which has derivatives at y = x where the distance has a tip: half its Hessian in y
         is the metric.
         """
-        return self._call("kernel_distance", X, Y, squared)
+        return self._call("kernel_distance", X, Y, flag(squared, "squared"))
 
     def metric(self, X: Any) -> Any:
         """Return the metric g, (..., d) -> (..., d, d)."""
@@ -172,8 +176,8 @@ def numeric(
     Raises InvalidInput for a scale that the network has as a number already, a value outside its domain, a parameter
     that the activation does not have or that is missing.
     """
-    if method not in ("closed_form", "quadrature"):
-        raise InvalidInput(f"method = {method!r} must be 'closed_form' or 'quadrature'")
+    method = one_of(method, "method", ("closed_form", "quadrature"))
+    backend = backend_named(backend).name
     if method == "quadrature":
         from infgeo.numeric.quadrature_geometry import check_backend
 
@@ -190,6 +194,9 @@ def numeric(
             fixed = ", ".join(dict.fromkeys(str(getattr(layer, argument)) for layer in mlp.with_weights))
             raise InvalidInput(f"{argument} = {value!r} is given, but the network has {argument} = {fixed} already")
         values[name] = value
+    for name, value in values.items():
+        if isinstance(value, Basic):
+            exact(value, name)
     missing = sorted(names - set(values))
     if missing:
         raise InvalidInput(f"the parameter {missing[0]!r} needs a value: pass {missing[0]}=...")

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from sympy import Add, Expr, Mul, Rational, Symbol
 from sympy.printing.pycode import MpmathPrinter, PythonCodePrinter
 
-from infgeo.errors import InvalidInput, NoClosedForm
+from infgeo.arguments import one_of
+from infgeo.errors import NoClosedForm
 from infgeo.numeric.schedule import dropping, shared_powers
 from infgeo.symbolic.graph import cse
 from infgeo.symbolic.primitives import PRIMITIVES
@@ -101,9 +102,7 @@ BACKENDS = {backend.name: backend for backend in (NUMPY, TORCH, JAX, MPMATH)}
 
 def backend_named(name: str) -> Backend:
     """Return the backend called `name`; raises InvalidInput with the names there are."""
-    if name not in BACKENDS:
-        raise InvalidInput(f"backend = {name!r} must be one of {', '.join(map(repr, BACKENDS))}")
-    return BACKENDS[name]
+    return BACKENDS[one_of(name, "backend", BACKENDS)]
 
 
 class Printer(PythonCodePrinter):

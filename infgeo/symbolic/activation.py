@@ -43,13 +43,12 @@ from sympy import (
     sin,
     sinh,
     sqrt,
-    sympify,
 )
-from sympy import Float as SympyFloat
 from sympy.core.function import AppliedUndef
 from sympy.core.numbers import Integer, Rational
 
 from infgeo import conventions as conv
+from infgeo.arguments import exact, shown
 from infgeo.errors import InvalidInput, NoClosedForm
 
 # Names that formulas, emitted code and its functions use themselves: a parameter called so would change their meaning.
@@ -274,22 +273,6 @@ def _scale_free(factor: Factor) -> bool:
     return factor == FACTOR_ONE or factor == FACTOR_SIGN
 
 
-def exact(value: object, name: str) -> Expr:
-    """Return a number or SymPy expression as an exact expression: floats become the rational of their decimal text."""
-    if isinstance(value, bool) or isinstance(value, str):
-        raise InvalidInput(f"{name} = {value!r} must be a number or a SymPy expression")
-    if isinstance(value, float):
-        return Rational(repr(float(value))) if value == value and abs(value) != float("inf") else sympify(value)
-    try:
-        result = sympify(value)
-    except Exception as error:
-        raise InvalidInput(f"{name} = {value!r} must be a number or a SymPy expression") from error
-    if not isinstance(result, Expr) or getattr(result, "is_Matrix", False):
-        raise InvalidInput(f"{name} = {value!r} must be a scalar: a number or a SymPy expression")
-    floats = {number: Rational(str(number)) for number in result.atoms(SympyFloat) if number.is_finite}
-    return result.xreplace(floats) if floats else result
-
-
 def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
     """Return the activation of a user's SymPy expression.
 
@@ -297,6 +280,10 @@ def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
     Raises InvalidInput for an expression without a variable, for one whose variable is not clear, for complex or
     undefined parts, and for parameters named like a symbol of `conventions`.
     """
+    if not isinstance(expr, Expr):
+        raise InvalidInput(
+            f"activation = {shown(expr)} must be a name, text, a SymPy expression of one symbol, or a list of these"
+        )
     result = exact(expr, "activation")
     free = result.free_symbols
     if not free:

@@ -21,13 +21,14 @@ import mpmath
 from sympy import And, Expr, Float, Integer, Poly, Pow, Rational, Symbol, cancel, false, lambdify, log, solve, true
 from sympy.logic.boolalg import Boolean
 
+from infgeo.arguments import instance, positive_integer
 from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.asymptotics import Expansion, at_infinity, at_origin
 from infgeo.symbolic.dual import dual
 from infgeo.symbolic.infinity import leading_terms
-from infgeo.symbolic.layers import as_activation
+from infgeo.symbolic.layers import as_activation, checked_std
 from infgeo.symbolic.metric import RadialMetric
 from infgeo.symbolic.network import MLP
 from infgeo.symbolic.simplify import tidy
@@ -43,6 +44,9 @@ __all__ = [
     "large_norm",
     "small_norm",
 ]
+
+_METRIC = "the metric of a network, as infgeo.MLP(...).metric"
+_NETWORK = "an infgeo.MLP"
 
 
 def small_norm(metric: RadialMetric, terms: int = 2) -> Expansion:
@@ -62,7 +66,8 @@ def small_norm(metric: RadialMetric, terms: int = 2) -> Expansion:
         >>> infgeo.analysis.small_norm(infgeo.MLP("erf", weight_std=1, bias_std=0).metric).R
         pi*s**2*(d - 1)*(d + 2)/2 - pi*s*(d - 1)*(d + 2)/2
     """
-    return at_origin(metric, _count(terms))
+    instance(metric, "metric", RadialMetric, _METRIC)
+    return at_origin(metric, positive_integer(terms, "terms", maximum=100))
 
 
 def large_norm(mlp: MLP) -> Expansion:
@@ -80,7 +85,7 @@ def large_norm(mlp: MLP) -> Expansion:
         >>> infgeo.analysis.large_norm(infgeo.MLP(["erf", "relu"], weight_std=1, bias_std=0)).A
         sqrt(2)/(2*pi*sqrt(s))
     """
-    layer = mlp.layers[0]
+    layer = instance(mlp, "mlp", MLP, _NETWORK).layers[0]
     if len(mlp.layers) > 1 or layer.kind != "dense":
         return leading_terms(mlp.metric_program)
     return at_infinity(layer.dual.m0, *layer.variances)  # type: ignore[union-attr]
@@ -117,8 +122,9 @@ def curvature_sign(metric: RadialMetric, dimension: int | None = None) -> Curvat
         >>> infgeo.analysis.curvature_sign(infgeo.MLP("sin", weight_std=1, bias_std=0).metric, 2).sign
         'mixed'
     """
-    if dimension is not None and (isinstance(dimension, bool) or not isinstance(dimension, int) or dimension < 2):
-        raise InvalidInput(f"dimension = {dimension!r} must be an integer >= 2: a line has no curvature")
+    instance(metric, "metric", RadialMetric, _METRIC)
+    if dimension is not None:
+        dimension = positive_integer(dimension, "dimension", 2, "a line has no curvature")
     if metric.is_flat:
         return CurvatureSign("zero", True)
     more = Symbol("k", integer=True, nonnegative=True)
@@ -226,7 +232,8 @@ class EdgeOfChaos:
 
     def at(self, variance: object) -> tuple[Expr, Expr]:
         """Return (sigma_w^2, sigma_b^2) of the point with fixed point v = `variance`."""
-        values = [part.subs(v, variance) for part in (self.weight_variance, self.bias_variance)]
+        at = checked_std(variance, "variance", zero_allowed=False)
+        values = [part.subs(v, at) for part in (self.weight_variance, self.bias_variance)]
         if (values[1] >= 0) == false:
             raise InvalidInput(f"v = {variance} is no fixed point at the edge of chaos: sigma_b^2 = {values[1]} < 0")
         return values[0], values[1]
@@ -251,13 +258,8 @@ def edge_of_chaos(activation: object) -> EdgeOfChaos:
     return EdgeOfChaos(tidy(1 / law.m0), tidy(v - tidy(law.m / law.m0)))
 
 
-def _count(terms: object) -> int:
-    if isinstance(terms, bool) or not isinstance(terms, int) or terms < 1:
-        raise InvalidInput(f"terms = {terms!r} must be an integer >= 1")
-    return terms
-
-
 def _require_equal(mlp: MLP) -> None:
+    instance(mlp, "mlp", MLP, _NETWORK)
     if not mlp.is_plain:
         raise InvalidInput(f"{mlp} has layers that differ: fixed points of depth are those of equal dense layers")
 

@@ -44,7 +44,7 @@ from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.metric import RadialMetric
-from infgeo.symbolic.simplify import best, tidy
+from infgeo.symbolic.simplify import best, proved_nonnegative, tidy
 
 ZERO = Integer(0)
 LONGEST = 400  # operations: longer coefficients are not factored
@@ -185,7 +185,7 @@ def _expansion(m0: Expr, order: int) -> Expr:
         for part in Mul.make_args(summand):
             unbounded = isinstance(part, exp) and part.args[0].is_polynomial(v) and part.has(v)
             (growing if unbounded else rest).append(part)
-        algebraic = Mul(*rest).replace(atan2, lambda y, x: atan(y / x)).subs(v, 1 / t**2)
+        algebraic = Mul(*rest).replace(atan2, _as_atan).subs(v, 1 / t**2)
         try:
             powers = expand(series(factor(algebraic), t, 0, order).removeO())
         except (NotImplementedError, ValueError, TypeError, PoleError) as error:
@@ -194,6 +194,12 @@ def _expansion(m0: Expr, order: int) -> Expr:
             raise NoClosedForm(f"{summand} has no expansion in powers at large variance")
         total += Mul(*growing) * powers.subs(t, 1 / sqrt(v))
     return expand(total)
+
+
+def _as_atan(y: Expr, x: Expr) -> Expr:
+    if not proved_nonnegative(x):
+        raise NoClosedForm(f"atan2({y}, {x}) has no expansion at large variance: the sign of {x} is not known")
+    return atan(y / x)
 
 
 def _is_power(term: Expr, t: Symbol) -> bool:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from sympy import Abs, Expr, Heaviside, Max, Min, Symbol, cos, erf, exp, factorial, log, pi, sign, sin, sqrt, tanh
 from sympy.polys.orthopolys import hermite_prob_poly
 
+from infgeo.arguments import instance, shown
 from infgeo.conventions import z
 from infgeo.errors import InvalidInput, UnknownActivation
 from infgeo.symbolic.activation import Activation
@@ -85,6 +86,7 @@ def families() -> dict[str, str]:
 
 def get(name: str) -> Activation:
     """Return the entry called `name`, also of a family; raises UnknownActivation with the nearest names."""
+    instance(name, "name", str, "a name that infgeo.activations.available() lists")
     if name in _BY_NAME:
         return _BY_NAME[name]
     if numbered := _NUMBERED.fullmatch(name):
@@ -96,6 +98,6 @@ def get(name: str) -> Activation:
     close = get_close_matches(name.lower(), _BY_NAME, n=1, cutoff=0.3)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise UnknownActivation(
-        f"unknown activation {name!r}: {hint}The catalogue has {', '.join(available())}, and the"
+        f"unknown activation {shown(name)}: {hint}The catalogue has {', '.join(available())}, and the"
         f" families {', '.join(f'{family}_n' for family in families())}"
     )

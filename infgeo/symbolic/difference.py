@@ -37,7 +37,7 @@ def difference_program(kernel: sp.Expr) -> Program:
     not taken may overflow.
     Errors: NoClosedForm, naming the subexpression, where a rule is missing; evaluate the kernel directly then.
     """
-    kernel = sp.sympify(kernel)
+    kernel = sp.sympify(kernel, strict=True)
     nodes = distinct(kernel)
     if len(nodes) > LONGEST:
         raise NoClosedForm(f"the kernel has more than {LONGEST} distinct subexpressions")

@@ -29,18 +29,17 @@ from sympy import (
     erf,
     exp,
     expand,
-    expand_complex,
     factorial,
     factorial2,
     oo,
     pi,
-    powsimp,
     sqrt,
 )
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.activation import FACTOR_DELTA, FACTOR_ONE, Factor, Term, derivative_of_factor
+from infgeo.symbolic.complex_parts import real_part_of
 from infgeo.symbolic.waves import Waves
 
 HALF = Rational(1, 2)
@@ -93,16 +92,7 @@ def expectation(left: Sequence[Term], right: Sequence[Term]) -> Expr:
                     " numeric(..., method='quadrature') integrates it numerically"
                 ) from None
     total = Add(*parts)
-    if total.has(I):
-        total = _real(total)
-    return total + waves.total()
-
-
-def _real(expr: Expr) -> Expr:
-    """Return a real expression, written with complex exponentials, in real functions."""
-    expanded = powsimp(expr.expand(power_exp=False), combine="exp")
-    result = expand_complex(expanded)
-    return powsimp(result.subs(I, 0) if result.has(I) else result)
+    return (real_part_of(total) if total.has(I) else total) + waves.total()
 
 
 @lru_cache(maxsize=4096)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sympy import Dummy, Expr, Integer, sqrt
 
+from infgeo.arguments import instance
 from infgeo.conventions import Delta, c, d, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput, NoClosedForm
@@ -15,6 +16,7 @@ from infgeo.symbolic import unit_moments
 from infgeo.symbolic.activation import Term, differentiate, squared
 from infgeo.symbolic.dual import Dual
 from infgeo.symbolic.expectation import expectation
+from infgeo.symbolic.network import MLP
 from infgeo.symbolic.simplify import best, tidy
 from infgeo.symbolic.unit_moments import UnitMoments
 
@@ -76,8 +78,11 @@ def finite_width(mlp: Any) -> FiniteWidth:
     >>> corrections.metric_covariance["off-diagonal"]
     4/(pi**2*sqrt(4*s + 1))
     """
-    if mlp.depth != 1 or len(mlp.layers) != 1:
-        raise InvalidInput(f"mlp has depth {mlp.depth}; finite-width corrections in closed form are those of one layer")
+    instance(mlp, "mlp", MLP, "an infgeo.MLP of depth 1")
+    if len(mlp.layers) != 1:
+        raise InvalidInput(
+            f"mlp is {mlp}; finite-width corrections in closed form are those of one layer without norms"
+        )
     layer = mlp.layers[0]
     slope = Dual("phi'", differentiate(layer.activation.terms))
     squares = squared(slope.terms)

@@ -19,9 +19,9 @@ from functools import cached_property
 from sympy import Expr, I, Rational, Symbol, latex, limit, nan, oo, simplify, sqrt, zoo
 from sympy.core.function import AppliedUndef
 
+from infgeo.arguments import exact, positive_integer
 from infgeo.conventions import delta, s, s_x, s_y, xy
 from infgeo.errors import InvalidInput, MetricDoesNotExist
-from infgeo.symbolic.activation import exact
 from infgeo.symbolic.coincidence import metric_along_lines
 from infgeo.symbolic.metric import RadialMetric, assumptions_of
 from infgeo.symbolic.simplify import tidy
@@ -52,6 +52,7 @@ class Kernel:
     """
 
     expr: Expr
+    __array_ufunc__ = None  # NumPy leaves sums and products with its numbers to the kernel
 
     def __post_init__(self) -> None:
         """Check the expression of a user's kernel."""
@@ -107,8 +108,7 @@ class Kernel:
 
     def __pow__(self, exponent: object) -> Kernel:
         """Return the product of `exponent` copies, an integer >= 1."""
-        if isinstance(exponent, bool) or not isinstance(exponent, int) or exponent < 1:
-            raise InvalidInput(f"the exponent {exponent!r} of a kernel must be an integer >= 1")
+        exponent = positive_integer(exponent, "the exponent of a kernel", maximum=100)
         result: Kernel = self
         for _ in range(exponent - 1):
             result = result * self
@@ -155,7 +155,7 @@ def _checked(expr: object) -> Expr:
     result = result.xreplace({symbol: named[symbol.name] for symbol in result.free_symbols if symbol.name in named})
     if undefined := result.atoms(AppliedUndef):
         raise InvalidInput(f"kernel {result} contains the undefined function {min(map(str, undefined))}")
-    if result.has(I, nan, zoo):
+    if result.has(I, nan, oo, zoo):
         raise InvalidInput(f"kernel {result} must be a real expression of s_x = |x|^2, s_y = |y|^2 and xy = x.y")
     swapped = result.xreplace({s_x: s_y, s_y: s_x})
     if swapped != result:

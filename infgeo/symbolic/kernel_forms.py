@@ -17,6 +17,7 @@ from infgeo.conventions import p as P
 from infgeo.conventions import q as Q
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.graph import rebuilt
+from infgeo.symbolic.simplify import proved_nonnegative
 
 
 class Angle(sp.Function):
@@ -68,6 +69,7 @@ def normalise(e: sp.Expr) -> sp.Expr:
         return _angle(*args)
     if isinstance(e, sp.atan | sp.asin):
         y, x = sp.fraction(sp.together(args[0]))
+        y, x = (y, x) if proved_nonnegative(x) else (args[0], sp.S.One)
         return _angle(y, x if isinstance(e, sp.atan) else sp.sqrt(reduced(sp.expand(x**2 - y**2))))
     return e.func(*args)
 
@@ -113,7 +115,7 @@ def in_waves(kernel: sp.Expr) -> sp.Expr:
 def _angle(y: sp.Expr, x: sp.Expr) -> sp.Expr:
     """Return +-theta_h if atan2(y, x) is one, else the general node."""
     scale = sp.cancel(y / C)
-    if not scale.free_symbols & {P, Q, C, DELTA} and scale.is_nonzero:
+    if not scale.free_symbols & {P, Q, C, DELTA} and scale.is_nonzero and proved_nonnegative(x):
         square = reduced(sp.expand((x / scale) ** 2))
         square = sp.expand(square)
         h2 = square.subs({P: 0, Q: 0, DELTA: 0})
@@ -183,7 +185,7 @@ def partial_fractions(e: sp.Expr, h: sp.Expr) -> sp.Expr:
 
 def _power_of_c(term: sp.Expr) -> int:
     exponent = term.as_powers_dict().get(C, 0)
-    return int(exponent) if sp.sympify(exponent).is_Integer else 0
+    return int(exponent) if sp.sympify(exponent, strict=True).is_Integer else 0
 
 
 def _without_pq(e: sp.Expr) -> sp.Expr:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from sympy import Expr, Integer, Symbol, binomial, exp, factorial, sqrt, sympify
+from sympy import Expr, Integer, Rational, Symbol, binomial, exp, factorial, sqrt
 
+from infgeo.arguments import positive_integer, shown
 from infgeo.conventions import s_x, s_y, xy
 from infgeo.errors import InvalidInput
+from infgeo.symbolic.catalogue import LARGEST_DEGREE
 from infgeo.symbolic.kernel import Kernel
 from infgeo.symbolic.layers import checked_std
 from infgeo.symbolic.network import MLP
@@ -13,6 +15,7 @@ from infgeo.symbolic.network import MLP
 LENGTH_SCALE = Symbol("length_scale", positive=True)
 SHAPE = Symbol("alpha", positive=True)
 OFFSET = Symbol("offset", nonnegative=True)
+_SMOOTHEST = Rational(41, 2)
 _SQUARED_DISTANCE = s_x + s_y - 2 * xy
 
 
@@ -36,7 +39,8 @@ def polynomial(degree: int, offset: object = OFFSET) -> Kernel:
     >>> polynomial(2, 0).metric.ricci_scalar
     -(d - 2)*(d - 1)/(2*s**2)
     """
-    return Kernel((xy + checked_std(offset, "offset", zero_allowed=True)) ** _integer(degree, "degree", 1))
+    power = positive_integer(degree, "degree", maximum=100)
+    return Kernel((xy + checked_std(offset, "offset", zero_allowed=True)) ** power)
 
 
 def exponential_dot_product(length_scale: object = LENGTH_SCALE) -> Kernel:
@@ -63,9 +67,12 @@ def matern(nu: object, length_scale: object = LENGTH_SCALE) -> Kernel:
     >>> matern(Rational(5, 2)).metric.A
     5/(3*length_scale**2)
     """
-    twice = sympify(2 * checked_std(nu, "nu", zero_allowed=False))
-    if not (twice.is_Integer and twice % 2 == 1):
-        raise InvalidInput(f"nu = {nu} must be a half-integer 1/2, 3/2, 5/2, ...: others are not elementary")
+    twice = 2 * checked_std(nu, "nu", zero_allowed=False)
+    if not (twice.is_Integer and twice % 2 == 1 and twice <= 2 * _SMOOTHEST):
+        raise InvalidInput(
+            f"nu = {shown(nu)} must be a half-integer 1/2, 3/2, ..., {_SMOOTHEST}: others are not elementary, and"
+            " smoother ones hardly differ from rbf()"
+        )
     p = int(twice - 1) // 2
     length = checked_std(length_scale, "length_scale", zero_allowed=False)
     t = sqrt(twice) * sqrt(_SQUARED_DISTANCE) / length
@@ -82,11 +89,5 @@ def arc_cosine(order: int) -> Kernel:
     >>> arc_cosine(2).metric.A, arc_cosine(2).metric.B
     (4*s, 8)
     """
-    n = _integer(order, "order", 0)
+    n = positive_integer(order, "order", 0, maximum=LARGEST_DEGREE)
     return 2 * MLP(f"rectified_power_{n}", weight_std=1, bias_std=0).kernel
-
-
-def _integer(value: object, name: str, smallest: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < smallest:
-        raise InvalidInput(f"{name} = {value!r} must be an integer >= {smallest}")
-    return int(value.__index__())

@@ -22,8 +22,9 @@ from typing import Any, ClassVar
 from sympy import Expr, Integer, Symbol
 
 from infgeo import conventions as conv
+from infgeo.arguments import MAX_DEPTH, checked_depth, exact, instance, shown
 from infgeo.errors import InvalidInput
-from infgeo.symbolic.activation import Activation, check_parameter_name, exact, from_expression
+from infgeo.symbolic.activation import Activation, check_parameter_name, from_expression
 from infgeo.symbolic.catalogue import available, get
 from infgeo.symbolic.dual import Dual, dual
 from infgeo.symbolic.networks.propagate import S
@@ -43,7 +44,7 @@ class Dense:
     """
 
     kind: ClassVar[str] = "dense"
-    activation: Activation
+    activation: Any
     weight_std: Any = None
     bias_std: Any = None
     width: Expr = field(default=ONE, compare=False, repr=False, kw_only=True)
@@ -85,7 +86,7 @@ class Residual:
     """
 
     kind: ClassVar[str] = "residual"
-    activation: Activation
+    activation: Any
     weight_std: Any = None
     bias_std: Any = None
     skip: Any = 1
@@ -161,8 +162,11 @@ def as_activation(activation: object, variable: Symbol | None = None) -> Activat
     """
     if isinstance(activation, Activation):
         return activation
+    if variable is not None:
+        instance(variable, "variable", Symbol, "the SymPy symbol that is the variable, or None")
     if not isinstance(activation, str):
         return from_expression(activation, variable)
+    activation = str.__str__(activation)  # of a subclass the text itself, whatever its methods say
     spelled = activation.strip().lower().replace("-", "_").replace(" ", "_")
     if spelled in available() or (activation != "z" and activation.isidentifier() and len(activation) <= MAX_LENGTH):
         return get(activation)
@@ -180,6 +184,8 @@ def build_layers(
     With `fan_in` the variance of weights on the input is divided by d.
     """
     if isinstance(activation, (list, tuple)):
+        if len(activation) > 2 * MAX_DEPTH:
+            raise InvalidInput(f"activation lists {len(activation)} layers: a network has at most {MAX_DEPTH} of them")
         layers = [item if isinstance(item, Layer) else Dense(as_activation(item, variable)) for item in activation]
         count = sum(not isinstance(layer, RMSNorm) for layer in layers)
         if depth is not None and checked_depth(depth) != count:
@@ -216,7 +222,9 @@ def build_layers(
 
 def _per_layer(value: object, name: str, count: int) -> list[object]:
     if not isinstance(value, (list, tuple)):
-        return [value] * count
+        value = [value] * count
+    if any(one is None for one in value):
+        raise InvalidInput(f"{name} is None; leave it out for a symbol, or pass a number or an expression")
     if len(value) != count:
         raise InvalidInput(
             f"{name} has {len(value)} values for {count} layers with weights: give one value, or {count}"
@@ -231,13 +239,6 @@ def _check_scales(layer: Dense | Residual) -> None:
             object.__setattr__(layer, name, checked_std(value, name, zero_allowed))
 
 
-def checked_depth(depth: object) -> int:
-    """Return `depth` if it is an integer >= 1, else raise InvalidInput."""
-    if isinstance(depth, bool) or not hasattr(depth, "__index__") or depth.__index__() < 1:
-        raise InvalidInput(f"depth = {depth!r} must be an integer >= 1, the number of hidden layers")
-    return int(depth.__index__())
-
-
 def checked_std(value: object, name: str, zero_allowed: bool) -> Expr:
     """Return a scale as an exact expression; a number must be finite and positive (or zero)."""
     result = exact(value, name)
@@ -245,9 +246,9 @@ def checked_std(value: object, name: str, zero_allowed: bool) -> Expr:
     if result.is_number:
         valid = result.is_real and result.is_finite and (result.is_nonnegative if zero_allowed else result.is_positive)
         if not valid:
-            raise InvalidInput(f"{name} = {value} must be a finite number {bound}")
+            raise InvalidInput(f"{name} = {shown(value)} must be a finite number {bound}")
     elif result.is_real is False or result.is_negative:
-        raise InvalidInput(f"{name} = {value} must be real and {bound}")
+        raise InvalidInput(f"{name} = {shown(value)} must be real and {bound}")
     for symbol in result.free_symbols - {conv.sigma_w, conv.sigma_b}:
         check_parameter_name(symbol.name, name)
     return result

@@ -22,6 +22,7 @@ from sympy import (
     And,
     Eq,
     Expr,
+    I,
     ImmutableMatrix,
     Integer,
     Matrix,
@@ -35,12 +36,16 @@ from sympy import (
     eye,
     false,
     latex,
+    nan,
+    oo,
     symbols,
     true,
+    zoo,
 )
 from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
+from infgeo.arguments import exact, instance, positive_integer, shown
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.existence import in_words, zeros_and_poles
 from infgeo.symbolic.program import Program
@@ -57,6 +62,14 @@ class RadialTensor:
     A: Expr
     B: Expr
 
+    def __post_init__(self) -> None:
+        """Check that the functions are expressions."""
+        for name in ("A", "B"):
+            value = exact(getattr(self, name), name)
+            if value.has(I, nan, oo, zoo):
+                raise InvalidInput(f"{name} = {shown(value)} must be real and finite")
+            object.__setattr__(self, name, value)
+
     @property
     def assumptions(self) -> str:
         """The domain that the symbols of the formulas stand for, in words."""
@@ -68,6 +81,7 @@ class RadialTensor:
         Raises InvalidInput unless `dimension` is a positive integer.
         """
         x = coordinates(dimension)
+        dimension = len(x)
         radius = sum((xi**2 for xi in x), Integer(0))
         A, B = (part.subs({s: radius, d: dimension}) for part in (self.A, self.B))
         return (A * eye(dimension) + B * Matrix(x) * Matrix(x).T).as_immutable()
@@ -82,8 +96,7 @@ class RadialTensor:
 
 def coordinates(dimension: int) -> tuple[Symbol, ...]:
     """Return the Cartesian coordinates x_1 ... x_d that `matrix` uses."""
-    if isinstance(dimension, bool) or not isinstance(dimension, int) or dimension < 1:
-        raise InvalidInput(f"dimension = {dimension!r} must be an integer >= 1")
+    dimension = positive_integer(dimension, "dimension", maximum=1000)
     return symbols(f"x_1:{dimension + 1}", real=True)
 
 
@@ -119,6 +132,17 @@ class RadialMetric(RadialTensor):
     domain: Boolean = true
     at_origin: Boolean | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        super().__post_init__()
+        instance(self.program, "program", Program, "what RadialMetric.from_functions makes of A and B")
+        for name in ("domain", "at_origin"):
+            value = getattr(self, name)
+            if isinstance(value, bool):
+                object.__setattr__(self, name, true if value else false)
+            elif not (value is None and name == "at_origin"):
+                instance(value, name, Boolean, "a SymPy condition such as s < 1, or true")
+
     @classmethod
     def from_functions(cls, A: Expr, B: Expr, domain: Boolean = true, at_origin: Boolean | None = None) -> RadialMetric:
         """Return the metric with the given A(s), B(s), expressions in `conventions.s`; curvature by differentiation.
@@ -126,6 +150,8 @@ class RadialMetric(RadialTensor):
         `domain` is where it is finite, `at_origin` the condition under which it vanishes at s = 0, if that is known to
         be the only place where it may.
         """
+        functions = RadialTensor(A, B)
+        A, B = functions.A, functions.B
         return cls(A, B, program_of(A, B), domain, at_origin)
 
     @cached_property

@@ -10,6 +10,7 @@ from sympy import Expr, Symbol, latex, true
 from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
+from infgeo.arguments import one_of
 from infgeo.conventions import s_x
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.activation import Activation
@@ -68,8 +69,8 @@ class MLP:
         variable: Symbol | None = None,
     ) -> None:
         """Check the arguments and make them exact; see the class."""
-        if input_scale not in (None, "fan_in"):
-            raise InvalidInput(f"input_scale = {input_scale!r} must be None or 'fan_in'")
+        if input_scale is not None:
+            input_scale = one_of(input_scale, "input_scale", ("fan_in",))
         layers = build_layers(activation, depth, weight_std, bias_std, variable, input_scale == "fan_in")
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "input_scale", input_scale)

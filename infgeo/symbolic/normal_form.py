@@ -36,7 +36,7 @@ def normal_form(expression: Any) -> Expr:
     >>> normal_form((1 + x) / (1 + x) ** 2 * sqrt(2 + 2 * x))
     sqrt(2)/sqrt(x + 1)
     """
-    expression = sympy.sympify(expression)
+    expression = sympy.sympify(expression, strict=True)
     if expression.is_Atom:
         return expression
     circular = expression.has(*_CIRCULAR, *_HYPERBOLIC)

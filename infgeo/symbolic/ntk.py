@@ -2,7 +2,7 @@
 
 The metrics of E[phi(u) phi(v)] and of E[phi'(u) phi'(v)] are those of phi and phi': E[phi'^2] and E[phi''^2] must be
 finite, and no more. Sums and products of kernels follow the product rule at y = x, where the gradient of a symmetric
-kernel in one argument is half that of its diagonal (see `networks.radial`).
+kernel in one argument is half that of its diagonal (see `networks.tangent`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from infgeo.symbolic.existence import degenerate_at_origin, domain_of, require_m
 from infgeo.symbolic.layers import Layer
 from infgeo.symbolic.metric import RadialMetric
 from infgeo.symbolic.networks.propagate import propagate
-from infgeo.symbolic.networks.radial import ZERO, Radial, Tangent
+from infgeo.symbolic.networks.radial import Radial
+from infgeo.symbolic.networks.tangent import Tangent
 from infgeo.symbolic.simplify import tidy
 
 
@@ -23,6 +24,6 @@ def tangent_metric(layers: Sequence[Layer]) -> RadialMetric:
     Raises MetricDoesNotExist where E[phi'^2] (a jump) or E[phi''^2] (a kink) is infinite.
     """
     require_metric(layers, tangent=True)
-    total = propagate(layers, Tangent(Radial(), Radial(ZERO, ZERO, ZERO))).total
+    total = propagate(layers, Tangent(Radial(), Radial.none())).total
     # E[phi'^2] vanishes at x = 0 with both metrics.
     return RadialMetric.from_functions(tidy(total.A), tidy(total.B), domain_of(layers), degenerate_at_origin(layers))

@@ -1,4 +1,4 @@
-"""Power series of functions of one variable made of sums, products, square roots and inverse tangents.
+"""Power series of functions of one variable made of sums, products, powers, sines, cosines and inverse tangents.
 
 The coefficients are elements of a field of rational functions, in the parameters and in names of what is irrational
 (pi, sqrt(2), atan(1/3)): SymPy's `series` on sums of roots and arcs spends its time collecting and comparing terms.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import QQ, Add, Dummy, Expr, Mul, Pow, Symbol, atan, atan2, sqrt
+from sympy import QQ, Add, Dummy, Expr, Mul, Pow, Rational, Symbol, atan, atan2, cos, sin
 
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.graph import distinct
@@ -26,8 +26,7 @@ class _Series:
 def power_series(expr: Expr, x: Symbol, terms: int) -> tuple[int, list[Expr]]:
     """Return the exponent of the leading power of x, an integer, and the coefficients of `terms` powers from there.
 
-    Raises NoClosedForm for other functions of x than powers, square roots and inverse tangents, for roots and
-    arcs that are no power series, and for a sum whose first terms all cancel.
+    Raises NoClosedForm for other functions of x, for powers, waves and arcs that are no power series, and for a sum whose first terms all cancel.
 
     Example:
         >>> from sympy import atan, sqrt
@@ -86,14 +85,19 @@ class _Expansion:
             for part in expr.args[1:]:
                 product = self.multiply(product, self.of(part))
             return product
-        if isinstance(expr, Pow) and expr.exp.is_Rational and expr.exp.q <= 2:
-            base = self.of(expr.base)
-            base = self.root(base) if expr.exp.q == 2 else base
-            return self.power(base, int(expr.exp * expr.exp.q))
+        if isinstance(expr, Pow) and expr.exp.is_Integer:
+            return self.power(self.of(expr.base), int(expr.exp))
+        if isinstance(expr, Pow) and expr.exp.is_Rational:
+            return self.fractional(self.of(expr.base), expr.exp)
+        if isinstance(expr, (sin, cos)):
+            sine, cosine = self.waves(self.of(expr.args[0]))
+            return sine if isinstance(expr, sin) else cosine
         if isinstance(expr, atan):
             return self.arctangent(self.of(expr.args[0]))
         if isinstance(expr, atan2):
-            y, x = (self.of(part) for part in expr.args)
+            y, x = (self.stripped(self.of(part)) for part in expr.args)
+            if not x.coefficients or not self.written(x.coefficients[0]).is_positive:
+                raise NoClosedForm(f"{expr} has no power series here: the sign of its second argument is not known")
             return self.arctangent(self.multiply(y, self.power(x, -1)))
         raise NoClosedForm(f"{expr} has no power series here")
 
@@ -158,17 +162,31 @@ class _Expansion:
             result.append(-rest * result[0])
         return _Series(-x.lead, result)
 
-    def root(self, x: _Series) -> _Series:
-        """Return the square root, of a series that begins with the square of a positive rational number."""
+    def fractional(self, x: _Series, exponent: Rational) -> _Series:
+        """Return the power y = x^exponent, from x y' = exponent x' y; x begins with a number whose power is rational."""
         x = self.stripped(x)
-        first = sqrt(self.written(x.coefficients[0])) if x.coefficients else None
-        if first is None or not first.is_Rational or x.lead % 2:
+        lead = x.lead * exponent
+        first = self.written(x.coefficients[0]) ** exponent if x.coefficients else None
+        if first is None or not first.is_Rational or not lead.is_Integer:
             raise NoClosedForm("a root has no power series here")
-        result = [self.field.from_sympy(first)]
+        result, a = [self.field.from_sympy(first)], self.field.from_sympy(exponent)
         for n in range(1, len(x.coefficients)):
-            inner = sum((result[k] * result[n - k] for k in range(1, n)), self.field.zero)
-            result.append((x.coefficients[n] - inner) / (2 * result[0]))
-        return _Series(x.lead // 2, result)
+            terms = ((k * a - (n - k)) * x.coefficients[k] * result[n - k] for k in range(1, n + 1))
+            result.append(sum(terms, self.field.zero) / (n * x.coefficients[0]))
+        return _Series(int(lead), result)
+
+    def waves(self, x: _Series) -> tuple[_Series, _Series]:
+        """Return sin(x) and cos(x) for x that vanishes with the variable, from sin' = x' cos, cos' = -x' sin."""
+        x = self.stripped(x)
+        if x.coefficients and x.lead < 1:
+            raise NoClosedForm("a wave has no power series here")
+        slope = {x.lead + i: (x.lead + i) * value for i, value in enumerate(x.coefficients)}
+        sine, cosine = [self.field.zero], [self.field.one]
+        for n in range(1, x.lead + len(x.coefficients)):
+            steps = [(slope[k], n - k) for k in range(1, n + 1) if k in slope]
+            sine.append(sum((a * cosine[i] for a, i in steps), self.field.zero) / n)
+            cosine.append(-sum((a * sine[i] for a, i in steps), self.field.zero) / n)
+        return _Series(0, sine), _Series(0, cosine)
 
     def arctangent(self, x: _Series) -> _Series:
         """Return atan(x) for x that vanishes with the variable: the integral of x'/(1 + x^2)."""

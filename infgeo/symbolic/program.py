@@ -8,6 +8,7 @@ from functools import cached_property
 
 from sympy import Add, Expr, Mul, Number, NumberSymbol, Pow, Symbol, latex
 
+from infgeo.arguments import exact, one_of, positive_integer, words
 from infgeo.conventions import d
 from infgeo.symbolic.graph import distinct, substituted, symbols_of
 
@@ -61,18 +62,24 @@ class Program:
 
     def explicit(self, name: str) -> Expr:
         """Return an output as one expression of the inputs, every binding substituted."""
-        return substituted(self.outputs[name], self._explicit)
+        return substituted(self._output(name), self._explicit)
+
+    def _output(self, name: str) -> Expr:
+        return self.outputs[one_of(name, "name", self.outputs)]
 
     def evaluate(self, name: str, values: Mapping[Symbol, Expr], digits: int = 30) -> Expr:
         """Return an output at values of the inputs, to `digits` digits, binding by binding."""
-        known = dict(values)
+        digits = positive_integer(digits, "digits", maximum=10_000)
+        known = {
+            symbol: value if isinstance(value, Expr) else exact(value, str(symbol)) for symbol, value in values.items()
+        }
         for symbol, expr in self.bindings:
             known[symbol] = expr.xreplace(known).evalf(digits)
-        return self.outputs[name].xreplace(known).evalf(digits)
+        return self._output(name).xreplace(known).evalf(digits)
 
     def select(self, names: Iterable[str]) -> Program:
         """Return the program that computes only the outputs called `names`."""
-        outputs = {name: self.outputs[name] for name in names}
+        outputs = {name: self.outputs[name] for name in words(names, "names", self.outputs)}
         needed = symbols_of(*outputs.values())
         kept: list[tuple[Symbol, Expr]] = []
         for symbol, expr in reversed(self.bindings):

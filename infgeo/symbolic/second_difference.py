@@ -127,7 +127,7 @@ class Builder:
 
     def pack(self, *entries: sp.Expr) -> Square:
         """Bind seven entries."""
-        return Square(*(self.let(sp.sympify(e)) for e in entries))
+        return Square(*(self.let(sp.sympify(e, strict=True)) for e in entries))
 
     def varies(self, e: sp.Basic) -> bool:
         """Return whether an expression depends on the points."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from sympy import (
+    Abs,
     Add,
     Dummy,
     E,
@@ -154,22 +155,25 @@ def _roots_apart(expr: Expr) -> Expr:
     return total.xreplace({name: sqrt(base) for base, name in names.items()})
 
 
+def proved_nonnegative(expr: Expr) -> bool:
+    """Return whether an expression is >= 0 wherever it is real: by assumptions, and as roots of even degree are."""
+    if isinstance(expr, (Add, Mul)):
+        return bool(expr.is_nonnegative) or all(proved_nonnegative(part) for part in expr.args)
+    root = isinstance(expr, Pow) and expr.exp.is_Rational and expr.exp.q % 2 == 0
+    return root or bool(expr.is_nonnegative)
+
+
 def arcs_as_arcsine(expr: Expr) -> Expr:
-    """Return `expr` with atan2(y, x), x >= 0, written as asin(y / sqrt(x^2 + y^2)), as kernels are printed."""
+    """Return `expr` with atan2(y, x) as asin(y / sqrt(x^2 + y^2)), as kernels are printed, where x >= 0 is proved.
 
-    def as_arcsine(y: Expr, x: Expr) -> Expr:
-        if y.is_number and x.is_number:
-            return atan2(y, x)
-        return asin(y / sqrt(factor(expand(together(x**2 + y**2)))))
-
-    def from_quotient(argument: Expr) -> Expr:
-        numerator, denominator = argument.as_numer_denom()
-        return as_arcsine(numerator, denominator)
+    Elsewhere, in the other half plane, the arcsine is another angle, and the arc stays as it is.
+    """
 
     def published(part: Expr) -> Expr:
-        if isinstance(part, atan2):
-            part = as_arcsine(*part.args)
-        return from_quotient(*part.args) if isinstance(part, atan) else part
+        if not isinstance(part, (atan, atan2)) or part.is_number:
+            return part
+        y, x = part.args if isinstance(part, atan2) else part.args[0].as_numer_denom()
+        return asin(y / sqrt(factor(expand(together(x**2 + y**2))))) if proved_nonnegative(x) else part
 
     return rebuilt(expr, published)
 
@@ -184,9 +188,17 @@ def power_product(*powers: tuple[Expr, Expr]) -> Expr:
     """
     exponents: dict[Expr, Expr] = {}
     for base, exponent in powers:
+        undecided: Expr = Integer(1)  # the sign of these factors is not known, that of their product is
         for part in Mul.make_args(factor_terms(base)):
             inner, degree = part.as_base_exp()
-            exponents[inner] = factor(exponents.get(inner, Integer(0)) + degree * exponent)
+            if degree.is_even and not inner.is_nonnegative:
+                inner = Abs(inner)
+            if inner.is_nonnegative:
+                exponents[inner] = factor(exponents.get(inner, Integer(0)) + degree * exponent)
+            else:
+                undecided *= part
+        if undecided != 1:
+            exponents[undecided] = factor(exponents.get(undecided, Integer(0)) + exponent)
     grouped: dict[Expr, Expr] = {}
     for inner, exponent in exponents.items():
         atomic = inner.is_Symbol or inner.is_number

@@ -161,12 +161,13 @@ def cut_power_series(f: Expr) -> tuple[Expr, Expr]:
     try:
         lead, coefficients = power_series(f, v, TERMS)
         polynomial = Add(*[value * v ** (lead + i) for i, value in enumerate(coefficients)])
-        before, last = coefficients[-2:]
     except NoClosedForm:
         x = Dummy("x")
         polynomial = series(f.xreplace({v: x}), x, 0, TERMS).removeO().xreplace({x: v})
-        last, before = (polynomial.coeff(v, power) for power in (TERMS - 1, TERMS - 2))
-    return polynomial, Rational(1, 12) - Abs(cancel(last / before)) * v
+        coefficients = [polynomial.coeff(v, power) for power in range(TERMS)]
+    before, last = [i for i, value in enumerate(coefficients) if value != 0][-2:]  # one in two may be 0
+    ratio = Abs(cancel(coefficients[last] / coefficients[before])) ** Rational(1, last - before)
+    return polynomial, Rational(1, 12) - ratio * v
 
 
 def as_quotient(expr: Expr) -> Expr:

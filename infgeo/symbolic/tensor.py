@@ -18,8 +18,8 @@ the quadratic ones, it is 3 times the true R.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import numbers
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement, product
@@ -27,8 +27,8 @@ from typing import Any
 
 import sympy
 from sympy import Expr, ImmutableDenseMatrix, ImmutableDenseNDimArray, Rational, Symbol
-from sympy.utilities.exceptions import SymPyDeprecationWarning
 
+from infgeo.arguments import exact, flag, instance, positive_integer, scalar, shown
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.normal_form import normal_form
 
@@ -209,6 +209,7 @@ class Metric(_Curvature):
 
     def __post_init__(self) -> None:
         """Check and freeze the arguments."""
+        object.__setattr__(self, "simplify", flag(self.simplify, "simplify"))
         object.__setattr__(self, "coordinates", _checked_coordinates(self.coordinates))
         object.__setattr__(self, "matrix", _checked_matrix(self.matrix, self.coordinates))
         if not _is_regular(self.matrix):
@@ -245,9 +246,11 @@ class Metric(_Curvature):
         >>> sphere.at({theta: Rational(1, 3), phi: 0}).ricci_scalar.n(20)
         2.0000000000000000000
         """
-        if isinstance(digits, bool) or not isinstance(digits, int) or digits < 1:
-            raise InvalidInput(f"digits = {digits!r} must be a positive integer, the significant digits to carry")
-        point = {sympy.sympify(symbol): _checked_value(symbol, value) for symbol, value in values.items()}
+        digits = positive_integer(digits, "digits", maximum=10_000)
+        instance(values, "values", Mapping, "a mapping of the symbols to exact numbers")
+        for symbol in values:
+            instance(symbol, "a key of values", Symbol, "the symbols of the metric")
+        point = {symbol: _checked_value(symbol, value) for symbol, value in values.items()}
         missing = (self.matrix.free_symbols | set(self.coordinates)) - set(point)
         if missing:
             names = ", ".join(sorted(str(symbol) for symbol in missing))
@@ -310,15 +313,17 @@ def _array(entries: Mapping[Any, Any], n: int, rank: int) -> ImmutableDenseNDimA
 def _checked_coordinates(coordinates: Any) -> tuple[Symbol, ...]:
     if isinstance(coordinates, Symbol):
         coordinates = (coordinates,)
-    if isinstance(coordinates, str) or not isinstance(coordinates, Iterable):
+    if isinstance(coordinates, str | bytes | Set | Mapping) or not (
+        isinstance(coordinates, Iterable) and getattr(coordinates, "ndim", 1)
+    ):
         raise InvalidInput(
-            f"coordinates = {coordinates!r} must be a sequence of SymPy symbols: symbols('x y', real=True)"
+            f"coordinates = {shown(coordinates)} must be a sequence of SymPy symbols: symbols('x y', real=True)"
         )
     result = tuple(coordinates)
     for symbol in result:
         if not isinstance(symbol, Symbol):
             raise InvalidInput(
-                f"the coordinate {symbol!r} is not a SymPy symbol: make it with symbols('x y', real=True)"
+                f"the coordinate {shown(symbol)} is not a SymPy symbol: make it with symbols('x y', real=True)"
             )
     if len(set(result)) != len(result):
         raise InvalidInput(f"the coordinates {result} are not distinct: give every direction a symbol of its own")
@@ -328,20 +333,7 @@ def _checked_coordinates(coordinates: Any) -> tuple[Symbol, ...]:
 
 
 def _checked_matrix(matrix: Any, coordinates: tuple[Symbol, ...]) -> ImmutableDenseMatrix:
-    if isinstance(matrix, str):
-        raise InvalidInput(f"matrix = {matrix!r} must be a SymPy Matrix or nested lists, not a string")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", SymPyDeprecationWarning)
-            result = ImmutableDenseMatrix(matrix)
-    except SymPyDeprecationWarning:
-        raise InvalidInput(
-            f"matrix = {matrix!r} has an entry that is not a scalar expression, and a metric has none"
-        ) from None
-    except (TypeError, ValueError, sympy.SympifyError) as error:
-        raise InvalidInput(
-            f"matrix = {matrix!r} is not a matrix of expressions ({error}): pass a SymPy Matrix"
-        ) from None
+    result = _matrix(matrix)
     if result.rows != result.cols:
         raise InvalidInput(f"the matrix has shape {result.shape}, but a metric is square: d x d for d coordinates")
     if result.rows != len(coordinates):
@@ -351,12 +343,6 @@ def _checked_matrix(matrix: Any, coordinates: tuple[Symbol, ...]) -> ImmutableDe
         )
     for i, j in product(range(result.rows), repeat=2):
         entry = result[i, j]
-        if not isinstance(entry, Expr):
-            raise InvalidInput(f"g[{i}, {j}] = {entry!r} is not a scalar expression")
-        if entry.has(sympy.Float):
-            raise InvalidInput(
-                f"g[{i}, {j}] = {entry} holds a float, but a metric is exact: use Rational, as in Rational(1, 2)"
-            )
         if entry.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
             raise InvalidInput(f"g[{i}, {j}] = {entry} is not finite: a metric has finite entries")
         if i > j and entry != result[j, i] and normal_form(entry - result[j, i]) != 0:
@@ -378,13 +364,30 @@ def _is_regular(matrix: ImmutableDenseMatrix) -> bool:
     return bool(normal_form(matrix.det(method="berkowitz")) != 0)
 
 
+def _matrix(matrix: Any) -> ImmutableDenseMatrix:
+    """Return a SymPy matrix, nested lists or an array of expressions as a matrix."""
+    arrays = isinstance(matrix, sympy.MatrixBase | sympy.NDimArray) or hasattr(matrix, "dtype")
+    rows = matrix.tolist() if arrays else matrix
+    if isinstance(rows, list | tuple) and rows and all(isinstance(row, list | tuple) for row in rows):
+        if len({len(row) for row in rows}) == 1:
+            entry = [[_scalar(x, f"g[{i}, {j}]") for j, x in enumerate(row)] for i, row in enumerate(rows)]
+            return ImmutableDenseMatrix(entry)
+    raise InvalidInput(f"matrix = {shown(matrix)} is not a matrix of expressions: pass a SymPy Matrix or nested lists")
+
+
+def _scalar(value: Any, name: str) -> Expr:
+    """Return an expression, or a number that is no float."""
+    result = exact(value, name)
+    rough = value.has(sympy.Float) if isinstance(value, Expr) else not isinstance(scalar(value), numbers.Rational)
+    if rough:
+        raise InvalidInput(
+            f"{name} = {shown(value)} holds a float, but a metric is exact: use Rational, as in Rational(1, 2)"
+        )
+    return result
+
+
 def _checked_value(symbol: Any, value: Any) -> Expr:
-    try:
-        result = sympy.sympify(value, strict=True)
-    except sympy.SympifyError:
-        raise InvalidInput(f"{symbol} = {value!r} is not a number: pass an integer or a Rational") from None
-    if not isinstance(result, Expr) or not result.is_number or not result.is_real or not result.is_finite:
-        raise InvalidInput(f"{symbol} = {value!r} is not a finite real number: pass an integer or a Rational")
-    if result.has(sympy.Float):
-        raise InvalidInput(f"{symbol} = {value!r} is a float, but points are exact: use Rational, as in Rational(1, 2)")
+    result = _scalar(value, str(symbol))
+    if not result.is_number or not result.is_real or not result.is_finite:
+        raise InvalidInput(f"{symbol} = {shown(value)} is not a finite real number: pass an integer or a Rational")
     return result

@@ -191,7 +191,7 @@ class Evaluator:
         if isinstance(expr, asin):
             return self.value(pi / 2 - acos(expr.args[0], evaluate=False))
         if isinstance(expr, atan2):
-            return self.value(atan(expr.args[0] / expr.args[1]))
+            return self.angle(self.value(expr.args[0]), self.value(expr.args[1]), expr)
         if isinstance(expr, (sinh, cosh, tanh)):
             return self.value(expr.rewrite(exp))
         if isinstance(expr, atan):
@@ -260,6 +260,16 @@ class Evaluator:
         turned = self.taylor(atan, self.power(x, Integer(-1), expr), expr)
         limit = self.constant(self.sign(x.terms[x.lead], expr) * pi / 2)
         return self.add(limit, self.multiply(self.constant(Integer(-1)), turned))
+
+    def angle(self, y: Series, x: Series, expr: Expr) -> Series:
+        """Return atan2(y, x)."""
+        if not x.terms:
+            raise Lost(f"the leading term of the second argument of {expr} is lost here")
+        arc = self.arctangent(self.multiply(y, self.power(x, Integer(-1), expr)), expr)
+        if self.sign(x.terms[x.lead], expr) > 0:
+            return arc
+        above = not y.terms or self.sign(y.terms[y.lead], expr) > 0
+        return self.add(arc, self.constant(pi if above else -pi))
 
     def exponential(self, x: Series) -> Series:
         """Return exp(x), 0 where x falls like a negative power of t."""

@@ -7,6 +7,8 @@ on either side: D^2/h^2 goes to v^T g v where there is a metric g, and grows wit
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from typing import Any
 
 import mpmath
@@ -15,7 +17,7 @@ import numpy as np
 from infgeo.errors import InfgeoError, MetricDoesNotExist
 from infgeo.testing.outcome import NotApplicable, Requirement
 from infgeo.testing.points import Points
-from infgeo.testing.structure import _text
+from infgeo.testing.structure import _text, squares
 from infgeo.testing.subject import DIGITS, Subject
 
 _STEPS = 10.0 ** -np.arange(1.0, 6.25, 0.5)  # of |x|
@@ -40,12 +42,19 @@ class Coincidence:
 
     def __init__(self, subject: Subject, points: Points) -> None:
         self.subject = subject
+        self.general = points.general
         self.at = points.general[-1:] if subject.slow else points.general[-2:]
         d = points.general.shape[1]
         # One along an axis, and two that meet every entry of a metric.
         rows = np.stack([np.eye(d)[0], np.cos(np.arange(d)), np.cos(2.0 * np.arange(d) + 1.0)])
         rows = rows[1:2] if subject.slow else rows[: 3 if d > 1 else 1]
         self.directions = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    @cached_property
+    def rounding(self) -> np.ndarray:
+        """What rounding may leave of a difference of four values of k, at each point."""
+        sizes = squares(self.subject.gram(self.general, None))[-len(self.at) :]
+        return _ROUNDING * self.subject.epsilon * sizes
 
     def requirements(self) -> list[Requirement]:
         """Return all of them, in order."""
@@ -92,9 +101,9 @@ class Coincidence:
         if skew > self._slack():
             return float(skew), self._slack(), "the metric is not symmetric"
         worst, bound, note, unresolved = 0.0, np.inf, "", ""
-        for x, g in zip(self.at, metric, strict=True):
+        for number, (x, g) in enumerate(zip(self.at, metric, strict=True)):
             for direction in self.directions:
-                second = self.second_difference(x, direction)
+                second = self.second_difference(number, direction)
                 expected = float(second.along @ g @ second.along)
                 scale = max(abs(expected), np.finfo(float).tiny)
                 allowed = max(4 * second.error / scale, _DERIVATIVES)
@@ -109,8 +118,9 @@ class Coincidence:
             raise NotApplicable(unresolved)
         return worst, bound, note
 
-    def second_difference(self, x: np.ndarray, direction: np.ndarray) -> SecondDifference:
-        """Return D^2/h^2 at x: of formulas at 60 digits, of functions at the step where it is known best."""
+    def second_difference(self, number: int, direction: np.ndarray) -> SecondDifference:
+        """Return D^2/h^2 at a point: of formulas at 60 digits, of functions at the step where it is known best."""
+        x = self.at[number]
         length = float(np.linalg.norm(x)) or 1.0
         if self.subject.formula is not None:
             # An arcsine at coincidence keeps half the digits.
@@ -126,7 +136,7 @@ class Coincidence:
             ends = self.subject.rounded(np.stack([x - h * direction / 2, x + h * direction / 2]))
             k = self.subject.gram(ends, None)
             values.append((k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0]) / h**2)
-            rounding.append(_ROUNDING * self.subject.epsilon * abs(k[0, 0]) / h**2)
+            rounding.append(self.rounding[number] / h**2)
             along.append((ends[1] - ends[0]) / h)
         errors = 2 * np.abs(np.diff(values)) + rounding[:-1]
         best = int(np.argmin(np.where(np.isfinite(errors), errors, np.inf)))
@@ -134,20 +144,21 @@ class Coincidence:
 
     def exponent(self) -> float:
         """Return the exponent of |x - y| in D^2, the smallest over points and directions."""
-        return min(self._exponent(x, direction) for x in self.at for direction in self.directions)
+        return min(self._exponent(*pair) for pair in product(range(len(self.at)), self.directions))
 
-    def _exponent(self, x: np.ndarray, direction: np.ndarray) -> float:
+    def _exponent(self, number: int, direction: np.ndarray) -> float:
+        x = self.at[number]
         length = float(np.linalg.norm(x)) or 1.0
         steps = (1e-3, 1e-4) if self.subject.epsilon < 1e-12 else (1e-1, 1e-2)
-        squares = []
+        sides = []
         for h in steps:
             step = h * length * direction / 2
             ends = self.subject.rounded(np.stack([x - step, x + step]))
             k = self.subject.gram(ends, None)
-            squares.append(k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0])
-            if not squares[-1] > _ROUNDING * self.subject.epsilon * k[0, 0]:
+            sides.append(k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0])
+            if not sides[-1] > self.rounding[number]:
                 return 2.0  # too small to tell
-        return float(np.log10(squares[0] / squares[1]))
+        return float(np.log10(sides[0] / sides[1]))
 
     def gradient(self) -> tuple[float, float, str]:
         """Compare derivatives of k(x, y) and k(x, x) by automatic differentiation."""
@@ -191,7 +202,7 @@ class Coincidence:
             else:
                 error, allowed = 0.0, bound
                 for direction in self.directions:
-                    second = self.second_difference(x, direction)
+                    second = self.second_difference(number, direction)
                     scale = abs(second.value) or 1.0
                     for part in parts:
                         miss = abs(float(second.along @ part @ second.along) - second.value) / scale

@@ -92,13 +92,15 @@ def _verdict(
 def _require_light_tails(truth: Truth, points: np.ndarray, units: int) -> None:
     """Raise NotApplicable where means over `units` of phi^2 or phi'^2 are too skewed for Student's t."""
     mlp = truth.mlp
-    values = {symbol: truth.values[symbol.name] for symbol in mlp.parameters} | {"d": points.shape[1]}
-    f = float(np.square(points).sum(axis=1).max())
+    values = {symbol: truth.values[symbol.name] for symbol in mlp.parameters}
+    f, scale = float(np.square(points).sum(axis=1).max()), 1.0 / points.shape[1] if mlp.input_scale else 1.0
     for i, layer in enumerate(mlp.layers):
         if isinstance(layer, RMSNorm):
-            f = float(points.shape[1]) if i == 0 else 1.0
+            unit = points.shape[1] if i == 0 else 1
+            f = unit * f / (f + unit * float(layer.epsilon.subs(values)))
             continue
-        v = float((layer.bias_std**2 + layer.weight_std**2 * f).subs(values))
+        v = float(layer.bias_std.subs(values)) ** 2 + scale * float(layer.weight_std.subs(values)) ** 2 * f
+        scale = 1.0
         function = PiecewiseFunction(layer.activation, truth.own)
         for order in (0, 1) if truth.kind == "ntk" else (0,):
             skewness = _skewness(function, v, order) / np.sqrt(units)
@@ -111,7 +113,10 @@ def _require_light_tails(truth: Truth, points: np.ndarray, units: int) -> None:
             m = diagonal(function, v, 1)
         except InfgeoError as error:
             raise NotApplicable(str(error)) from None
-        f = float(layer.skip**2) * f + float(layer.branch**2) * m if isinstance(layer, Residual) else m
+        if isinstance(layer, Residual):
+            skip, branch = (float(part.subs(values)) ** 2 for part in (layer.skip, layer.branch))
+            m = skip * f + branch * m
+        f = m
 
 
 def _skewness(function: PiecewiseFunction, v: float, order: int) -> float:

@@ -17,6 +17,17 @@ VALUES = 256.0
 DIAGONAL = 16.0
 
 
+def squares(gram: np.ndarray) -> np.ndarray:
+    """Return the size of |Phi(x)|^2 at each point, (N, N) -> (N,): what rounding is measured by.
+
+    That is k(x, x) of a kernel, where |k(x, y)|^2 <= k(x, x) k(y, y). In a function that is none, k(x, x) may be the
+    difference of large numbers, or negative: then max over y of k(x, y)^2 / max |k| is the larger one.
+    """
+    sizes = np.maximum(np.abs(gram), np.abs(gram.T))
+    rows = sizes.max(axis=1)
+    return np.maximum(np.diagonal(sizes), np.square(rows / np.sqrt(max(rows.max(), np.finfo(float).tiny))))
+
+
 class Structure:
     """The requirements on the values of one subject at some points; the Gram matrices are computed once."""
 
@@ -35,10 +46,15 @@ class Structure:
         return self.subject.gram(self.points.all, self.points.all.copy())
 
     @cached_property
+    def squares(self) -> np.ndarray:
+        """k(x, x), or more where k is no kernel; the least positive number where it vanishes."""
+        return np.maximum(squares(self.gram), np.finfo(float).tiny)
+
+    @cached_property
     def norm(self) -> np.ndarray:
-        """sqrt(k(x, x) k(y, y)), which bounds |k(x, y)|; the least positive number where it vanishes."""
-        root = np.sqrt(np.maximum(np.diagonal(self.gram), 0))
-        return np.maximum(np.outer(root, root), np.finfo(float).tiny)
+        """sqrt(k(x, x) k(y, y)), which bounds |k(x, y)|; more where k is no kernel."""
+        root = np.sqrt(self.squares)
+        return np.outer(root, root)
 
     def requirements(self) -> list[Requirement]:
         """Return all of them, in order."""
@@ -109,7 +125,8 @@ class Structure:
             return np.inf, self.slack, "k(x, x) = 0 and k(x, y) is not 0"
         if silent.all():
             raise NotApplicable("k(x, x) is 0 at all points")
-        unit = (self.gram / self.norm)[np.ix_(~silent, ~silent)]
+        root = np.sqrt(diagonal[~silent])
+        unit = self.gram[np.ix_(~silent, ~silent)] / root / root[:, None]
         least = float(np.linalg.eigvalsh((unit + unit.T) / 2)[0])
         return max(-least, 0.0), self.slack, f"{len(unit)} points"
 
@@ -125,7 +142,7 @@ class Structure:
         for name, values in others.items():
             if np.shape(values) != np.shape(reference):
                 return np.inf, bound, f"{name} has shape {np.shape(values)}"
-            error = np.abs(values - reference) / np.maximum(np.abs(reference), np.finfo(float).tiny)
+            error = np.abs(values - reference) / self.squares
             i = int(np.argmax(error))
             if not error[i] <= worst:
                 worst, note = float(error[i]), f"diag k(X) and {name} at x = {_text(self.points.all[i])}"
@@ -145,10 +162,11 @@ class Structure:
     def continuity(self) -> tuple[float, float, str]:
         """Return the largest ratio of squared distances at relative steps of 1e-12 and 1e-4."""
         worst, note = 0.0, ""
-        for x in self.points.general[-1 if self.subject.slow else -3 :]:
+        general = self.points.general  # the first of all points
+        for x, square in list(zip(general, self.squares, strict=False))[-1 if self.subject.slow else -3 :]:
             step = np.roll(x, 1) if len(x) > 1 else x
             near, far = (abs(self._squared(x, x + size * step)) for size in (1e-12, 1e-4))
-            floor = 4 * self.slack * abs(float(self.subject.gram(x[None], None)[0, 0]))
+            floor = 4 * self.slack * square
             ratio = max(near - floor, 0.0) / max(far, np.finfo(float).tiny)
             if not ratio <= worst:
                 worst, note = ratio, f"at x = {_text(x)}"
@@ -164,11 +182,11 @@ class Structure:
             raise NotApplicable(self.subject.reasons["distance"])
         measured = np.square(self.subject.distance(self.points.all, self.points.all.copy()))
         diagonal = np.diagonal(self.gram)
-        total = diagonal[:, None] + diagonal[None, :]
+        total, size = (np.add.outer(part, part) for part in (diagonal, self.squares))
         same = (self.points.all[:, None] == self.points.all[None, :]).all(axis=-1)
         if (measured[same] != 0).any():
             return np.inf, self.slack, f"the distance of a point from itself is {np.sqrt(measured[same].max()):.3g}"
-        return self._worst([(measured - (total - 2 * self.gram)) / np.maximum(total, np.finfo(float).tiny)])
+        return self._worst([(measured - (total - 2 * self.gram)) / size])
 
     def _worst(self, errors: list[np.ndarray], extra: float = 0.0) -> tuple[float, float, str]:
         """Return the largest size of the entries, and between which points it is."""

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from infgeo.arguments import positive_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import refuse_unusable_weights
-from infgeo.finite.inputs import positive_integer
 from infgeo.tracking.measure import QUANTITIES
 from infgeo.tracking.probes import Probe, points
 

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
+from infgeo.arguments import positive_integer, real_number
 from infgeo.errors import InvalidInput
-from infgeo.finite.inputs import as_points, positive_integer, real_number
+from infgeo.finite.inputs import as_points
 
 _COLLINEAR = 1e-6  # height of a triangle over its longest side; images are float32 mostly
 

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from infgeo.arguments import positive_integer, real_number
 from infgeo.errors import InvalidInput
-from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, positive_integer, real_number
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
 from infgeo.tracking import store
 from infgeo.tracking.arguments import (
     architecture,

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
+from infgeo.arguments import real_number
 from infgeo.errors import InvalidInput
 from infgeo.finite.activation import torch_activation
 from infgeo.finite.elementwise import NATIVE, ElementwiseActivation
-from infgeo.finite.inputs import real_number
 from infgeo.symbolic.catalogue import get
 from infgeo.symbolic.layers import as_activation
 

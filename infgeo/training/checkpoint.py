@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from infgeo.arguments import positive_integer
 from infgeo.errors import InvalidInput
 from infgeo.files import check_writable, file_path, write_whole
-from infgeo.finite.inputs import positive_integer
 from infgeo.training.recipe import without_addresses
 from infgeo.training.tasks import Task
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from infgeo.arguments import positive_integer, real_number, seed_integer
 from infgeo.errors import InvalidInput
-from infgeo.finite.inputs import positive_integer, real_number, seed_integer
 from infgeo.training.activations import activation_factory
 from infgeo.training.views import TwoViews
 

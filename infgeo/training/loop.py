@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from infgeo.arguments import seed_integer
 from infgeo.errors import InvalidInput, TrainingDiverged
 from infgeo.finite.blocks import is_out_of_memory
-from infgeo.finite.inputs import checked_device, seed_integer
+from infgeo.finite.inputs import checked_device
 from infgeo.progress import progress_bar
 from infgeo.training.checkpoint import Checkpoint, architecture, data_digest
 from infgeo.training.guards import (

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from infgeo.arguments import positive_integer, seed_integer
 from infgeo.errors import InvalidInput
-from infgeo.finite.inputs import float_dtype, positive_integer, seed_integer
+from infgeo.finite.inputs import float_dtype
 from infgeo.training.activations import activation_module
 
 PARAMETRISATIONS = ("paper", "torch")

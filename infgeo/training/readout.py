@@ -10,8 +10,8 @@ import numpy
 import torch
 from torch import nn
 
+from infgeo.arguments import positive_integer, real_number
 from infgeo.errors import InvalidInput, MissingExtra, NotConverged
-from infgeo.finite.inputs import positive_integer, real_number
 
 _BATCH = 512
 

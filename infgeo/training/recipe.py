@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from infgeo.arguments import positive_integer, real_number
 from infgeo.errors import InvalidInput
-from infgeo.finite.inputs import positive_integer, real_number
 
 OPTIMIZERS = ("sgd", "adam")
 LOSSES = ("cross_entropy", "squared_error")

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from infgeo.arguments import positive_integer, seed_integer
 from infgeo.errors import InvalidInput
-from infgeo.finite.inputs import checked_device, float_dtype, positive_integer, seed_integer
+from infgeo.finite.inputs import checked_device, float_dtype
 from infgeo.training.activations import activation_factory
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy
 import torch
 
+from infgeo.arguments import positive_integer, real_number, seed_integer
 from infgeo.errors import InvalidInput, MissingExtra
-from infgeo.finite.inputs import checked_device, float_dtype, positive_integer, real_number, seed_integer
+from infgeo.finite.inputs import checked_device, float_dtype
 from infgeo.finite.samplers import generator
 
 

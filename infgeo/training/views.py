@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from infgeo.arguments import seed_integer
 from infgeo.errors import InvalidInput, MissingExtra
-from infgeo.finite.inputs import seed_integer
 
 _ROUNDING = 1e-4  # of data that were normalised in float32, in units of the range
 

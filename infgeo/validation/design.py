@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from infgeo.arguments import positive_integer
 from infgeo.errors import InvalidInput, SingularMetric
-from infgeo.finite.inputs import as_points, positive_integer
+from infgeo.finite.inputs import as_points
 
 # Networks, and units of a Sobol net, relative to the default: the budget, never the test.
 BUDGETS = {"quick": (0.1, 2**12), "default": (1.0, 2**15), "thorough": (40.0, 2**17)}

@@ -30,7 +30,7 @@ class Predicted:
         """Integrate the moments of a unit at every point."""
         self.points, self.moments, self.reason = points, [], ""
         d = points.shape[1]
-        if mlp.depth > 1 or specification.layers:
+        if len(mlp.layers) > 1:
             return
         scales = (specification.first_scale(d), specification.bias_std)
         parameters = dict(specification.parameters)

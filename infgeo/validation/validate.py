@@ -13,8 +13,8 @@ import numpy as np
 from sympy import latex
 
 from infgeo import __version__
+from infgeo.arguments import positive_integer, real_number, seed_integer
 from infgeo.errors import InvalidInput
-from infgeo.finite.inputs import positive_integer, real_number, seed_integer
 from infgeo.finite.network import specify
 from infgeo.results import Comparison, Trend, ValidationReport
 from infgeo.validation import comparison, design
@@ -126,13 +126,14 @@ def validate(
         ) from None
     theory, notes = _select(values, quantities)
     has_metric = len(theory.values) > 1 or "kernel" not in theory.values
-    ladder = design.default_widths(d, mlp.depth) if widths is None else design.checked_widths(widths, d, has_metric)
-    unbiased = mlp.depth == 1 and set(theory.values) & set(comparison.UNBIASED_AT_ONE_LAYER)
+    layers = len(mlp.layers)  # a norm counts: with one after it, one layer of weights is no mean over units
+    ladder = design.default_widths(d, layers) if widths is None else design.checked_widths(widths, d, has_metric)
+    unbiased = layers == 1 and set(theory.values) & set(comparison.UNBIASED_AT_ONE_LAYER)
     flat = (d == 1 or specification.piecewise_linear) and set(theory.values) == {"ricci_scalar"}
     if len(ladder) < 3 and not unbiased and not flat:
         raise InvalidInput(
             f"widths is {ladder}: all that is compared here is biased at finite width and must be extrapolated;"
-            f" pass three widths or more, for example widths={design.default_widths(d, mlp.depth)}"
+            f" pass three widths or more, for example widths={design.default_widths(d, layers)}"
         )
     curved = d > 1 and not specification.piecewise_linear
     if curved and "ricci_scalar" in theory.values and widths is None and ladder[0] < 4 * d**2:
@@ -149,7 +150,7 @@ def validate(
     nets = 0 if widths is not None or samples is not None else units
     if samples is None:
         samples = round(
-            factor * design.default_samples(d, mlp.depth, ladder, len(x), curved and "ricci_scalar" in theory.values)
+            factor * design.default_samples(d, layers, ladder, len(x), curved and "ricci_scalar" in theory.values)
         )
         samples = max(samples, 24)
     count = positive_integer(samples, "samples", 8, "the spread between networks is taken from batches of them")
@@ -192,7 +193,7 @@ def validate(
         )
     if has_metric and len(pooled) == 3:
         notes.append("three widths: extrapolated with the term b/n alone; a fourth width allows for c/n^2")
-    rows, trends, adjusted, measurements = _judge(theory, pooled, x, mlp.depth, level, predicted, rows_of_nets)
+    rows, trends, adjusted, measurements = _judge(theory, pooled, x, layers, level, predicted, rows_of_nets)
     plain = not specification.layers
     configuration = {
         "network": str(mlp),

@@ -152,7 +152,7 @@ def test_kernels_without_a_metric(kernel, message):
         (lambda: ERF**0, "integer >= 1"),
         (lambda: ERF.compose(z), "takes a kernel"),
         (lambda: kernels.matern(1), "half-integer"),
-        (lambda: kernels.polynomial(0), "degree = 0"),
+        (lambda: kernels.polynomial(0), "degree is 0"),
         (lambda: kernels.rbf(-1), "length_scale = -1"),
     ],
 )

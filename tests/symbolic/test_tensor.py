@@ -253,9 +253,9 @@ def test_text_and_latex():
         ([[1, 0], [0, 2.0 * u]], (u, v), "use Rational"),
         ([[1, 0], [0, nan]], (u, v), "not finite"),
         ([[1, 0], [0, S.Infinity]], (u, v), "not finite"),
-        ([[1, 0], [0, True]], (u, v), "not a"),
+        ([[1, 0], [0, True]], (u, v), "must be a number"),
         ([[1, 0], [0]], (u, v), "not a matrix"),
-        ("[[1, 0], [0, 1]]", (u, v), "string"),
+        ("[[1, 0], [0, 1]]", (u, v), "nested lists"),
         (None, (u, v), "not a matrix"),
     ],
 )
@@ -272,10 +272,10 @@ def test_equal_entries_written_differently_are_symmetric():
     ("values", "words"),
     [
         ({r: 1}, "no value for phi"),
-        ({r: 0.5, phi: 0}, "is a float"),
+        ({r: 0.5, phi: 0}, "a float"),
         ({r: nan, phi: 0}, "finite real"),
         ({r: S.ImaginaryUnit, phi: 0}, "finite real"),
-        ({r: "1", phi: 0}, "not a number"),
+        ({r: "1", phi: 0}, "must be a number"),
         ({r: 0, phi: 0}, "singular"),
     ],
 )

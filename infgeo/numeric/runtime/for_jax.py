@@ -86,7 +86,12 @@ def _scalar(name: str, value: Any) -> Any:
     """Return a known value as a Python float, which has all digits and promotes no array; others as they are."""
     kind = str(getattr(value, "dtype", ""))
     try:
-        if isinstance(value, (str, bool)) or "bool" in kind or "complex" in kind or hasattr(value, "requires_grad"):
+        if (
+            isinstance(value, (str, bytes, bool))
+            or "bool" in kind
+            or "complex" in kind
+            or hasattr(value, "requires_grad")
+        ):
             raise TypeError("text, truth values, complex numbers and tensors of torch are no numbers here")
         if not _traced(value):
             return float(value)

@@ -77,7 +77,7 @@ def _scalar(name: str, value: Any) -> float:
     kind = str(getattr(value, "dtype", ""))
     try:
         if (
-            isinstance(value, (str, bool))
+            isinstance(value, (str, bytes, bool))
             or "bool" in kind
             or "complex" in kind
             or getattr(value, "requires_grad", False)

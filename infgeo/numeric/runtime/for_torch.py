@@ -77,7 +77,7 @@ def _scalar(name: str, value: Any) -> torch.Tensor:
     # A tensor without dimension does not promote float32 points; its graph, if it has one, is kept.
     try:
         kind = str(getattr(value, "dtype", ""))
-        proper = not (isinstance(value, (str, bool)) or "bool" in kind or "complex" in kind)
+        proper = not (isinstance(value, (str, bytes, bool)) or "bool" in kind or "complex" in kind)
         scalar = torch.as_tensor(value if proper else None, dtype=torch.float64)
         if scalar.device.type == "meta":
             raise TypeError("the device meta holds no values")

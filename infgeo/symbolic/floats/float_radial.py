@@ -112,11 +112,13 @@ class FloatRadial(LogRadial):
     def features(self) -> Self:
         """See `networks.recursion`."""
         before = self if self.passing is None else replace(self, free=self.passing.features(), passing=None)
-        return LogRadial.features.func(before)  # type: ignore[attr-defined, no-any-return]
+        return LogRadial.features.func(before)  # type: ignore[attr-defined]
 
     def add(self, branch: Self, skip: Expr) -> Self:
         """See `networks.recursion`."""
-        left, right = (replace(h.features, A=h.features.A * exp(h.features.growth), growth=ZERO) for h in (self, branch))
+        left, right = (
+            replace(h.features, A=h.features.A * exp(h.features.growth), growth=ZERO) for h in (self, branch)
+        )
         return LogRadial.add(left, right, skip)
 
     def outputs(self) -> dict[str, Expr]:

@@ -73,10 +73,9 @@ class Pair:
     def add(self, branch: Pair, skip: Expr) -> Pair:
         """See the module."""
         old, new = self.norms(), branch.norms()
-        both = (skip * part + other for part, other in zip((*old, self.c), (*new, branch.c), strict=True))
-        if self.theta is None or branch.theta is None:
-            return Pair(self.names, *both)
-        return Pair(self.names, *both, skip * self.theta + branch.theta + branch.c)
+        p, q, c = (skip * part + other for part, other in zip((*old, self.c), (*new, branch.c), strict=True))
+        known = self.theta is not None and branch.theta is not None
+        return Pair(self.names, p, q, c, skip * self.theta + branch.theta + branch.c if known else None)
 
     def norms(self) -> tuple[Expr, Expr]:
         """Return the kernel of the features at (x, x) and (y, y)."""

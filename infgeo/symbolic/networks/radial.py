@@ -1,4 +1,4 @@
-"""The metric A I + B x x^T of features as a state of the fold, and the metric of the tangent kernel.
+"""The metric A I + B x x^T of features as a state of the fold.
 
 Of a kernel k(x, y) with k(x, x) = f(s), s = |x|^2, and metric A I + B x x^T:
 
@@ -13,7 +13,6 @@ with m = E[phi^2] and m0 = E[phi'^2] at variance f (see `dual`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Protocol, Self, TypeVar
 
 from sympy import Expr, Integer
 
@@ -69,66 +68,7 @@ class Radial:
             self.f * other.B + other.f * self.B + 2 * self.slope * other.slope,
         )
 
-
-class KernelState(Protocol):
-    """A state of a kernel that can be multiplied by another and divided by norms that are not its own."""
-
-    f: Expr
-    slope: Expr
-
-    def affine(self, weight: Expr, bias: Expr) -> Self:
-        """See `propagate`."""
-
-    def activate(self, law: Dual) -> Self:
-        """See `propagate`."""
-
-    def add(self, branch: Self, skip: Expr = ONE) -> Self:
-        """See `propagate`."""
-
-    def divided(self, norm: Expr, norm_slope: Expr) -> Self:
-        """Return the state of k(x, y) / sqrt(F(x) F(y))."""
-
-    def times(self, other: Self) -> Self:
-        """Return the state of the product of the kernels."""
-
-
-K = TypeVar("K", bound=KernelState)
-
-
-@dataclass(frozen=True)
-class Tangent(Generic[K]):
-    """The state of a kernel k, and that of what the layers so far add to it in the tangent kernel, theta.
-
-    An affine map is trained, and its own part in the tangent kernel is the kernel of its output: after one,
-    k + theta is the tangent kernel. So it is after the last layer, whose readout has unit variance.
-
-        affine      theta <- weight theta
-        activate    theta <- k' (k + theta),   k' = E[phi'(u) phi'(v)]
-        add         theta <- skip theta + theta_branch + k_branch: a branch ends with an affine map
-    """
-
-    k: K
-    theta: K
-
-    def affine(self, weight: Expr, bias: Expr) -> Tangent[K]:
-        """See the class."""
-        return Tangent(self.k.affine(weight, bias), self.theta.affine(weight, ZERO))
-
-    def activate(self, law: Dual) -> Tangent[K]:
-        """See the class."""
-        return Tangent(self.k.activate(law), self.k.activate(law.derivative).times(self.total))
-
-    def over_norm(self, epsilon: Expr, width: Expr) -> Tangent[K]:
-        """See `propagate`: theta is divided by what k is divided by."""
-        norm = self.k.f + width * epsilon
-        k, theta = (part.divided(norm, self.k.slope).affine(width, ZERO) for part in (self.k, self.theta))
-        return Tangent(k, theta)
-
-    def add(self, branch: Tangent[K], skip: Expr) -> Tangent[K]:
-        """See the class."""
-        return Tangent(self.k.add(branch.k, skip), self.theta.affine(skip, ZERO).add(branch.total))
-
-    @property
-    def total(self) -> K:
-        """The state of the tangent kernel, after an affine map."""
-        return self.k.add(self.theta)
+    @classmethod
+    def none(cls) -> Radial:
+        """Return the state of the kernel 0."""
+        return cls(ZERO, ZERO, ZERO)

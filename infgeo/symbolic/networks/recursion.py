@@ -19,7 +19,7 @@ of the functions of v, and m'' = m0 (nu' + mu psi), so that a layer costs few op
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -223,7 +223,7 @@ class LogRadial:
         """Return what `metric_program` returns, of the features."""
         return self.outputs_of(self.logarithmic)
 
-    def outputs_of(self, log: Mapping[str, Expr]) -> dict[str, Expr]:
+    def outputs_of(self, log: dict[str, Expr]) -> dict[str, Expr]:
         """Return the outputs, given `logarithmic`."""
         A = log["A"]
         outputs: dict[str, Expr] = {

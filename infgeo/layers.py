@@ -1,0 +1,13 @@
+"""The layers that `infgeo.MLP` is made of: Dense, Residual and RMSNorm."""
+
+from infgeo.symbolic.layers import (
+    Dense,
+    Residual,
+    RMSNorm,
+)
+
+__all__ = [
+    "Dense",
+    "RMSNorm",
+    "Residual",
+]
