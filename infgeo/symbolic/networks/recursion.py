@@ -47,7 +47,8 @@ def metric_program(layers: Sequence[Any]) -> Program:
     Raises SingularMetric for features that do not depend on |x| at all.
     """
     names = Names(inline=len(layers) == 1)
-    return Program(tuple(names.bindings), propagate(layers, LogRadial(names)).outputs())
+    outputs = propagate(layers, LogRadial(names)).outputs()
+    return Program(tuple(names.bindings), outputs)
 
 
 @dataclass(frozen=True)
