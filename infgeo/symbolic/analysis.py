@@ -26,7 +26,7 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.asymptotics import Expansion, at_infinity, at_origin
 from infgeo.symbolic.dual import dual
-from infgeo.symbolic.infinity import leading_terms
+from infgeo.symbolic.infinity import leading_terms, terms_at_origin
 from infgeo.symbolic.layers import as_activation
 from infgeo.symbolic.metric import RadialMetric
 from infgeo.symbolic.network import MLP
@@ -62,7 +62,8 @@ def small_norm(metric: RadialMetric, terms: int = 2) -> Expansion:
         >>> infgeo.analysis.small_norm(infgeo.MLP("erf", weight_std=1, bias_std=0).metric).R
         pi*s**2*(d - 1)*(d + 2)/2 - pi*s*(d - 1)*(d + 2)/2
     """
-    return at_origin(metric, _count(terms))
+    deep = metric.program.bindings  # written out, A and B of several layers have no derivatives in any time
+    return terms_at_origin(metric, _count(terms)) if deep else at_origin(metric, _count(terms))
 
 
 def large_norm(mlp: MLP) -> Expansion:
