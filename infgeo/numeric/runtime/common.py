@@ -252,7 +252,9 @@ class Geometry:
             raise InputError("X has points of dimension {} and Y of {}: they must agree".format(*dimensions))
         for what in ("dtype", "device"):
             first, second = (getattr(points, what, None) for points in (X, Y))
-            if first is not None and second is not None and first != second:  # arrays that jax traces have no device yet
+            if (
+                first is not None and second is not None and first != second
+            ):  # arrays that jax traces have no device yet
                 raise InputError(f"X has {what} {first} and Y {second}: they must agree, convert one of them")
         return X, Y
 

@@ -139,7 +139,13 @@ def _at_points(function: Callable, X: np.ndarray) -> np.ndarray:
 
 
 def _rounded(
-    function: Callable, x: np.ndarray, arguments: tuple, wide: bool | None, wanted: str, layers: Sequence[Any], scalars: tuple
+    function: Callable,
+    x: np.ndarray,
+    arguments: tuple,
+    wide: bool | None,
+    wanted: str,
+    layers: Sequence[Any],
+    scalars: tuple,
 ) -> np.ndarray:
     """Return function(x, |x|^2, arguments), computed in long double and rounded.
 

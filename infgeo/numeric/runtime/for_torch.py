@@ -111,7 +111,13 @@ def _scalar(name: str, value: Any) -> torch.Tensor:
 
 
 def _rounded(
-    function: Callable, x: torch.Tensor, arguments: tuple, _: bool | None, wanted: str, layers: Sequence[Any], scalars: tuple
+    function: Callable,
+    x: torch.Tensor,
+    arguments: tuple,
+    _: bool | None,
+    wanted: str,
+    layers: Sequence[Any],
+    scalars: tuple,
 ) -> torch.Tensor:
     """Return function(x, |x|^2, arguments), computed in double precision and rounded."""
     _, lost = _examined(x, layers, scalars, wanted)
