@@ -18,9 +18,9 @@ import numpy as np
 
 from infgeo.cli.derive import derivation
 from infgeo.cli.parser import BAD_INPUT, FAILED, INTERRUPTED, PASSED, Parser, natural, positive
-from infgeo.cli.workers import worker_pool
 from infgeo.errors import InfgeoError, MissingExtra
 from infgeo.files import check_writable, write_whole
+from infgeo.interruption import termination_as_interrupt
 from infgeo.progress import progress_bar
 from infgeo.results import ValidationReport
 from infgeo.symbolic.network import MLP
@@ -110,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        return demonstrate(Path(arguments.out), arguments.seed, arguments.samples, arguments.jobs)
+        with termination_as_interrupt():
+            return demonstrate(Path(arguments.out), arguments.seed, arguments.samples, arguments.jobs)
     except InfgeoError as error:
         print(f"demo: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
@@ -123,6 +124,7 @@ def demonstrate(out: Path, seed: int, samples: int | None, jobs: int | None) -> 
     """Derive, validate, print and write; see `main`."""
     from infgeo.plot import check_format
     from infgeo.validation import validate
+    from infgeo.validation.simulation import simulation_pool
 
     start = time.perf_counter()
     try:
@@ -135,7 +137,7 @@ def demonstrate(out: Path, seed: int, samples: int | None, jobs: int | None) -> 
     planned = list(runs(seed, samples))
     print_closed_forms()
     reports: dict[str, ValidationReport] = {}
-    with worker_pool(jobs) as executor:
+    with simulation_pool(jobs) as executor:
         for run in planned:
             began = time.perf_counter()
             with progress_bar(run.title) as progress:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -34,3 +36,16 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
             print(f"{label}: {done} of {total}", file=sys.stderr, flush=True)
 
     yield line
+
+
+def epoch_lines(label: str, seconds: float = 10.0) -> Callable[[int, str, int, int], None]:
+    """Return a function progress(seed, part, epoch, epochs) that prints a line every so many seconds and at the end."""
+    said: dict[tuple[int, str], float] = {}
+
+    def line(seed: int, part: str, epoch: int, epochs: int) -> None:
+        now = time.monotonic()
+        if epoch == epochs or now - said.get((seed, part), -math.inf) >= seconds:
+            said[seed, part] = now
+            print(f"{label}: seed {seed}, {part}: epoch {epoch} of {epochs}", file=sys.stderr, flush=True)
+
+    return line

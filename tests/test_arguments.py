@@ -1,201 +1,244 @@
 """Every argument of every public function, given what it is not: one clear error of the package, or an answer.
 
-Text among the wrong kinds would, evaluated as Python, leave its mark in CANARY: nothing that users pass is evaluated.
+Among the wrong kinds is text in every container, which would leave its mark if it were evaluated as Python.
 """
 
 from __future__ import annotations
 
 import builtins
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import sympy
 import torch
+from wrong_kinds import CODE, WRONG
 
 import infgeo
-from infgeo import analysis, finite, kernels, layers, tracking, training
+from infgeo import analysis, finite, kernels, layers, magnification, reproduce, testing, tracking, training
+from infgeo.errors import InfgeoError
 
-CODE = "__import__('builtins').CANARY.append(1)"
-builtins.CANARY = []  # type: ignore[attr-defined]
-
-
-class Shown:
-    """What SymPy's conversion evaluates by its text."""
-
-    def __str__(self) -> str:
-        return CODE
-
-    __repr__ = __str__
-
-
-class AsArray:
-    """What NumPy takes as an array of text."""
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return np.array([CODE])
-
-
-class AsExpression:
-    """What SymPy takes for an expression of its own."""
-
-    def _sympy_(self) -> str:
-        return CODE
-
-
-class Text(str):
-    """Text of a class of its own."""
-
-
-class Whole(int):
-    """A number whose text is code."""
-
-    def __str__(self) -> str:
-        return CODE
-
-    __repr__ = __str__
-
-
-PLAIN: dict[str, Callable[[], Any]] = {
-    "None": lambda: None,
-    "text": lambda: "no such thing",
-    "bytes": lambda: b"1",
-    "object": object,
-    "dict": dict,
-    "list": list,
-    "lists": lambda: [[], [1]],
-    "nan": lambda: float("nan"),
-    "inf": lambda: float("inf"),
-    "-1": lambda: -1,
-    "0": lambda: 0,
-    "1.5": lambda: 1.5,
-    "True": lambda: True,
-    "10^30": lambda: 10**30,
-    "complex": lambda: 1 + 1j,
-    "array": lambda: np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]),
-    "numbers": lambda: np.array([1, 2]),
-    "tensor": lambda: torch.tensor([0.5, 1.5]),
-    "generator": lambda: (x for x in (1, 2)),
-    "function": lambda: lambda *a, **k: None,
-    "class": lambda: int,
-}
-HOSTILE: dict[str, Callable[[], Any]] = {
-    "code": lambda: CODE,
-    "bytes of code": CODE.encode,
-    "subclass of str": lambda: Text(CODE),
-    "list of code": lambda: [CODE],
-    "nested code": lambda: [[CODE, 0], [0, (CODE,)]],
-    "tuple of code": lambda: (CODE,),
-    "set of code": lambda: {CODE},
-    "frozenset of code": lambda: frozenset({CODE}),
-    "dict of code": lambda: {CODE: CODE},
-    "generator of code": lambda: (x for x in (CODE,)),
-    "array of code": lambda: np.array(CODE),
-    "objects of code": lambda: np.array([[CODE, [CODE]], [0, 1]], dtype=object),
-    "object array without axes": lambda: np.array(CODE, dtype=object),
-    "str_ of NumPy": lambda: np.str_(CODE),
-    "shown as code": Shown,
-    "array of code by itself": AsArray,
-    "expression by itself": AsExpression,
-    "number shown as code": lambda: Whole(2),
-    "list of what is shown as code": lambda: [[Shown()]],
-    "expression that holds code": lambda: sympy.Expr.__new__(sympy.Expr, CODE),
-}
-WRONG = PLAIN | HOSTILE
-
-Z = sympy.Symbol("z", real=True)
-S, D = sympy.Symbol("s", nonnegative=True), 2
-MLP = infgeo.MLP("erf", weight_std=1, bias_std=1)
-OPEN = infgeo.MLP("erf")
+Z, T = sympy.symbols("z t", real=True)
+S = infgeo.conventions.s
+MLP, OPEN, LEAKY = infgeo.MLP("erf", weight_std=1, bias_std=1), infgeo.MLP("erf"), infgeo.MLP("leaky_relu")
 KERNEL = infgeo.Kernel(infgeo.MLP("identity").kernel.expr)
-PLANE = infgeo.Metric(sympy.diag(1, Z**2), (Z, sympy.Symbol("t")))
-X = np.array([[0.5, 0.2], [1.0, -0.3], [0.1, 0.7]])
-GEOMETRY = MLP.numeric()
+PLANE = infgeo.Metric(sympy.diag(1, Z**2), (Z, T))
 FLAT = infgeo.RadialMetric.from_functions(sympy.Integer(1), sympy.Integer(0))
+PROGRAM = MLP.metric_program
+X = np.array([[0.5, 0.2], [1.0, -0.3], [0.1, 0.7]])
+X32 = torch.tensor(X, dtype=torch.float32)
+GEOMETRY = MLP.numeric()
+NET = torch.nn.Linear(2, 2)
 PULLBACK = finite.pullback(torch.nn.Linear(2, 3).double(), X)
 PROBE = tracking.line([0.0, 0.0], [1.0, 1.0], points=3)
+TRACKER = tracking.GeometryTracker(NET, X32)
 TASK = training.xor()
-RECIPE = training.Recipe(epochs=1)
-NET = torch.nn.Linear(2, 2)
 VALUES = np.linspace(0.0, 1.0, 12)
 GRID = np.stack(np.meshgrid(np.arange(4.0), np.arange(3.0), indexing="ij"), -1).reshape(-1, 2)
+AGREEMENT = magnification.agreement(VALUES, VALUES**2)
 
-
-# A function, and arguments with which it answers soon; each of them is replaced by every wrong kind.
+# A function, and arguments with which it answers soon. Each argument of its signature is replaced by every wrong kind.
 ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-    "MLP": (infgeo.MLP, dict(activation="erf", depth=1, weight_std=1, bias_std=0, input_scale=None, variable=Z)),
-    "MLP of an expression": (infgeo.MLP, dict(activation=Z**2, depth=1, variable=Z)),
+    "MLP": (infgeo.MLP, {"activation": "erf"}),
+    "MLP of an expression": (infgeo.MLP, {"activation": Z**2, "variable": Z}),
     "MLP of layers": (
         lambda one, weight, bias: infgeo.MLP([one, "erf"], weight_std=[1, weight], bias_std=[bias, 0]),
-        dict(one="erf", weight=1, bias=0),
+        {"one": "erf", "weight": 1, "bias": 0},
     ),
-    "MLP.numeric": (
-        OPEN.numeric,
-        dict(weight_std=1.0, bias_std=1.0, backend="numpy", method="closed_form", alpha=None),
-    ),
-    "MLP.numeric with a parameter": (infgeo.MLP("leaky_relu", weight_std=1, bias_std=1).numeric, dict(alpha=0.1)),
-    "MLP.numeric of torch": (lambda **o: OPEN.numeric(backend="torch", **o), dict(weight_std=1.0)),
-    "MLP.numeric of mpmath": (lambda **o: OPEN.numeric(backend="mpmath", **o), dict(weight_std=1.0)),
-    "MLP.numeric by quadrature": (lambda **o: OPEN.numeric(method="quadrature", **o), dict(weight_std=1.0)),
-    "Dense": (layers.Dense, dict(activation="erf", weight_std=1, bias_std=1)),
-    "Residual": (layers.Residual, dict(activation="erf", weight_std=1, bias_std=1, skip=1, branch=1)),
-    "RMSNorm": (layers.RMSNorm, dict(epsilon=0)),
-    "as_activation": (layers.as_activation, dict(activation="erf", variable=None)),
-    "get": (infgeo.activations.get, dict(name="erf")),
-    "Kernel": (infgeo.Kernel, dict(expr=KERNEL.expr)),
-    "Kernel.compose": (KERNEL.compose, dict(inner=KERNEL)),
-    "Kernel +": (lambda other: KERNEL + other, dict(other=1)),
-    "+ Kernel": (lambda other: other + KERNEL, dict(other=1)),
-    "Kernel *": (lambda other: KERNEL * other, dict(other=1)),
-    "* Kernel": (lambda other: other * KERNEL, dict(other=1)),
-    "Kernel **": (lambda exponent: KERNEL**exponent, dict(exponent=2)),
-    "rbf": (kernels.rbf, dict(length_scale=1)),
-    "linear": (kernels.linear, dict(offset=1)),
-    "polynomial": (kernels.polynomial, dict(degree=2, offset=1)),
-    "exponential_dot_product": (kernels.exponential_dot_product, dict(length_scale=1)),
-    "rational_quadratic": (kernels.rational_quadratic, dict(alpha=1, length_scale=1)),
-    "matern": (kernels.matern, dict(nu=sympy.Rational(3, 2), length_scale=1)),
-    "arc_cosine": (kernels.arc_cosine, dict(order=1)),
-    "RadialMetric": (
-        infgeo.RadialMetric,
-        dict(A=FLAT.A, B=FLAT.B, program=FLAT.program, domain=sympy.true, at_origin=None),
-    ),
-    "RadialMetric.from_functions": (
-        infgeo.RadialMetric.from_functions,
-        dict(A=1 + S, B=sympy.Integer(0), domain=sympy.true, at_origin=None),
-    ),
-    "RadialMetric.matrix": (FLAT.matrix, dict(dimension=2)),
-    "Metric": (infgeo.Metric, dict(matrix=[[1, 0], [0, Z**2]], coordinates=(Z, sympy.Symbol("t")), simplify=True)),
-    "Metric of rows": (
-        lambda one, other: infgeo.Metric([[one, 0], [0, 1]], (Z, other)),
-        dict(one=1, other=sympy.Symbol("t")),
-    ),
-    "Metric.at": (PLANE.at, dict(values=dict.fromkeys(PLANE.coordinates, 1), digits=20)),
-    "Metric.at a value": (lambda one: PLANE.at({Z: one, PLANE.coordinates[1]: 1}), dict(one=1)),
-    "Metric.at a symbol": (lambda one: PLANE.at({one: 1, PLANE.coordinates[1]: 1}), dict(one=Z)),
+    "MLP.numeric": (OPEN.numeric, {}),
+    "MLP.numeric with a parameter": (lambda alpha: LEAKY.numeric(alpha=alpha), {"alpha": 0.1}),
+    "MLP.numeric of torch": (lambda one: OPEN.numeric(backend="torch", weight_std=one), {"one": 1.0}),
+    "MLP.numeric of mpmath": (lambda one: OPEN.numeric(backend="mpmath", weight_std=one), {"one": 1.0}),
+    "MLP.numeric by quadrature": (lambda one: OPEN.numeric(method="quadrature", weight_std=one), {"one": 1.0}),
+    "Dense": (layers.Dense, {"activation": "erf"}),
+    "Residual": (layers.Residual, {"activation": "erf"}),
+    "RMSNorm": (layers.RMSNorm, {}),
+    "as_activation": (layers.as_activation, {"activation": "erf"}),
+    "get": (infgeo.activations.get, {"name": "erf"}),
+    "Kernel": (infgeo.Kernel, {"expr": KERNEL.expr}),
+    "Kernel.compose": (KERNEL.compose, {"inner": KERNEL}),
+    "Kernel +": (lambda other: KERNEL + other, {"other": 1}),
+    "+ Kernel": (lambda other: other + KERNEL, {"other": 1}),
+    "Kernel *": (lambda other: KERNEL * other, {"other": 1}),
+    "* Kernel": (lambda other: other * KERNEL, {"other": 1}),
+    "Kernel **": (lambda exponent: KERNEL**exponent, {"exponent": 2}),
+    "polynomial": (kernels.polynomial, {"degree": 2}),
+    "matern": (kernels.matern, {"nu": sympy.Rational(3, 2)}),
+    "arc_cosine": (kernels.arc_cosine, {"order": 1}),
+    **{
+        name: (getattr(kernels, name), {})
+        for name in ("rbf", "linear", "exponential_dot_product", "rational_quadratic")
+    },
+    "RadialMetric": (infgeo.RadialMetric, {"A": FLAT.A, "B": FLAT.B, "program": FLAT.program}),
+    "RadialMetric.from_functions": (infgeo.RadialMetric.from_functions, {"A": 1 + S, "B": sympy.Integer(0)}),
+    "RadialMetric.matrix": (FLAT.matrix, {"dimension": 2}),
+    "Metric": (infgeo.Metric, {"matrix": [[1, 0], [0, Z**2]], "coordinates": (Z, T)}),
+    "Metric of rows": (lambda one, other: infgeo.Metric([[one, 0], [0, 1]], (Z, other)), {"one": 1, "other": T}),
+    "Metric.at": (PLANE.at, {"values": {Z: 1, T: 1}}),
+    "Metric.at a value": (lambda one: PLANE.at({Z: one, T: 1}), {"one": 1}),
+    "Metric.at a symbol": (lambda one: PLANE.at({_hashable(one): 1, T: 1}), {"one": Z}),
     "Program.evaluate": (
-        lambda one, name, digits: MLP.metric_program.evaluate(name, {S: one, infgeo.conventions.d: 2}, digits),
-        dict(one=1, name="A", digits=20),
+        lambda one, name, digits: PROGRAM.evaluate(name, {S: one, infgeo.conventions.d: 2}, digits),
+        {"one": 1, "name": "A", "digits": 20},
     ),
-    "Program.explicit": (MLP.metric_program.explicit, dict(name="A")),
-    "Program.select": (MLP.metric_program.select, dict(names=["A"])),
-    "curvature_sign": (analysis.curvature_sign, dict(metric=FLAT, dimension=2)),
-    "small_norm": (analysis.small_norm, dict(metric=FLAT, terms=2)),
-    "large_norm": (analysis.large_norm, dict(mlp=MLP)),
-    "fixed_points": (analysis.fixed_points, dict(mlp=infgeo.MLP("relu"))),
-    "edge_of_chaos": (analysis.edge_of_chaos, dict(activation="relu")),
-    "EdgeOfChaos.at": (analysis.edge_of_chaos("relu").at, dict(variance=1)),
-    "finite_width": (infgeo.finite_width, dict(mlp=MLP)),
-    "emit": (infgeo.emit, dict(mlp=MLP, backend="numpy", certificate="none")),
+    "Program.explicit": (PROGRAM.explicit, {"name": "A"}),
+    "Program.select": (PROGRAM.select, {"names": ["A"]}),
+    "curvature_sign": (analysis.curvature_sign, {"metric": FLAT}),
+    "small_norm": (analysis.small_norm, {"metric": FLAT}),
+    "large_norm": (analysis.large_norm, {"mlp": MLP}),
+    "fixed_points": (analysis.fixed_points, {"mlp": infgeo.MLP("relu")}),
+    "edge_of_chaos": (analysis.edge_of_chaos, {"activation": "relu"}),
+    "EdgeOfChaos.at": (analysis.edge_of_chaos("relu").at, {"variance": 1}),
+    "finite_width": (infgeo.finite_width, {"mlp": MLP}),
+    "emit": (infgeo.emit, {"mlp": MLP, "certificate": "none"}),
     **{
-        f"numeric {name}": (
-            getattr(GEOMETRY, name),
-            dict(X=X, Y=X, **({"squared": False} if "dist" in name else {"out": None, "threads": 1})),
-        )
-        for name in ("kernel", "ntk", "kernel_and_ntk", "kernel_distance")
+        f"numeric {name}": (getattr(GEOMETRY, name), {"X": X})
+        for name in ("kernel", "ntk", "kernel_and_ntk", "kernel_distance", "kernel_diag", "ntk_diag")
     },
     **{
-        f"numeric {name}": (getattr(GEOMETRY, name), dict(X=X))
-        for name in ("kernel_diag", "ntk_diag", "metric", "volume_element", "log_volume_element", "ricci_scalar")
+        f"numeric {name}": (getattr(GEOMETRY, name), {"X": X})
+        for name in ("metric", "volume_element", "log_volume_element", "ricci_scalar")
     },
+    **{
+        f"numeric {name} in {backend}": (getattr(MLP.numeric(backend=backend), name), {"X": points})
+        for backend, points in (("torch", torch.tensor(X)), ("mpmath", X.tolist()))
+        for name in ("kernel", "kernel_distance")
+    },
+    "numeric by quadrature": (MLP.numeric(method="quadrature").kernel_diag, {"X": X[:1]}),
+    "estimate": (finite.estimate, {"mlp": OPEN, "x": X, "width": 8, "samples": 2, "quantities": ["kernel"]}),
+    "estimate of a parameter": (
+        lambda one: finite.estimate(LEAKY, X, 8, 2, parameters={"alpha": one}, quantities="kernel"),
+        {"one": 0.1},
+    ),
+    "sample_network": (finite.sample_network, {"mlp": OPEN, "input_dim": 2, "width": 4, "seed": 0}),
+    "pullback": (finite.pullback, {"features": NET, "x": X32}),
+    "pullback_slice": (
+        finite.pullback_slice,
+        {"features": NET, "t": [[0.1], [0.2]], "origin": [0.0, 1.0], "directions": [[1.0, 0.0]]},
+    ),
+    "Pullback.sectional_curvature": (PULLBACK.sectional_curvature, {"u": [1.0, 0.0], "v": [0.0, 1.0]}),
+    "agreement": (magnification.agreement, {"log_volume": VALUES, "law": VALUES**2}),
+    "by_layer": (
+        lambda measure, log_volumes, law: magnification.by_layer(measure, log_volumes, law=law),
+        {"measure": magnification.agreement, "log_volumes": {"one": VALUES}, "law": VALUES**2},
+    ),
+    "change": (magnification.change, {"before": AGREEMENT, "after": AGREEMENT}),
+    "decision_boundary": (magnification.decision_boundary, {"coordinates": GRID, "scores": GRID[:, 0] - 1.5, "level": 0.0}),
+    "DecisionBoundary.distance": (
+        magnification.decision_boundary(GRID, GRID[:, 0] - 1.5, level=0.0, shape=(4, 3)).distance,
+        {"points": GRID},
+    ),
+    "magnification": (
+        magnification.magnification,
+        {"log10_volume": VALUES, "distance": VALUES**2, "band": 0.5, "permutations": 9},
+    ),
+    "magnification on a grid": (
+        lambda points, shape, entropy: magnification.magnification(
+            VALUES, VALUES**2, points=points, shape=shape, entropy=entropy, band=0.5, permutations=9
+        ),
+        {"points": GRID, "shape": (4, 3), "entropy": VALUES**3},
+    ),
+    "over_seeds": (magnification.over_seeds, {"results": [{"a": 1.0}, {"a": 2.0}, {"a": 1.5}]}),
+    "sign_flip_p": (magnification.sign_flip_p, {"values": VALUES[1:5]}),
+    "symmetry": (magnification.symmetry, {"points": GRID, "log_volume": VALUES, "resamples": 2}),
+    "reproduce": (
+        lambda **options: reproduce.reproduce(**{"name": "fig1", "device": "no such device"} | options),
+        dict.fromkeys(("name", "scale", "seeds", "device", "out", "data", "jobs", "settings", "finished")),
+    ),
+    "check_kernel": (
+        testing.check_kernel,
+        {"k": kernels.linear(1), "points": X, "skip": ("positive_semidefinite",), "raises": False},
+    ),
+    "check_activation": (
+        testing.check_activation,
+        {"a": "identity", "skip": ("activation", "kernel", "ntk"), "raises": False},
+    ),
+    "GeometryTracker": (tracking.GeometryTracker, {"model": NET, "at": X32}),
+    "GeometryTracker.record": (TRACKER.record, {"step": 3}),
+    "load": (tracking.load, {"path": "no such file"}),
+    "History.quantity": (TRACKER.history.quantity, {"name": "log10_volume"}),
+    "grid": (tracking.grid, {"points": 3}),
+    "line": (tracking.line, {"x0": [0.0, 0.0], "x1": [1.0, 1.0], "points": 3}),
+    "plane": (tracking.plane, {"x0": [0.0, 0.0], "x1": [1.0, 0.0], "x2": [0.0, 1.0], "points": 3}),
+    "points": (tracking.points, {"x": X}),
+    "Probe.inputs_at": (PROBE.inputs_at, {"coordinates": [[0.5]]}),
+    "Probe.coordinates_of": (PROBE.coordinates_of, {"inputs": [[0.5, 0.5]]}),
+    "Probe.barycentric_of": (
+        tracking.plane([0.0, 0.0], [1.0, 0.0], [0.0, 1.0], points=3).barycentric_of,
+        {"coordinates": [[0.5, 0.5]]},
+    ),
+    "Task.subset": (TASK.subset, {"n": 2}),
+    "Task.to": (TASK.to, {"device": "cpu"}),
+    "Recipe": (training.Recipe, {}),
+    "Recipe.make_optimizer": (training.Recipe().make_optimizer, {"model": NET}),
+    "Augmentation": (training.Augmentation, {}),
+    "BarlowTwins": (training.BarlowTwins, {}),
+    "SimCLR": (training.SimCLR, {}),
+    "RandomView": (training.RandomView, {"augmentation": training.GREY_8}),
+    "TwoViews": (training.TwoViews, {"augmentation": training.GREY_8}),
+    "ContrastiveLoss": (
+        training.ContrastiveLoss,
+        {"objective": training.SimCLR(), "views": training.TwoViews(training.GREY_8)},
+    ),
+    "ContrastiveNetwork": (training.ContrastiveNetwork, {"encoder": NET, "projector": NET}),
+    "activation_module": (training.activation_module, {"activation": "erf"}),
+    "linear_readout": (
+        training.linear_readout,
+        {"encoder": NET, "inputs": TASK.inputs, "labels": TASK.labels, "iterations": 2},
+    ),
+    "mlp": (training.mlp, {"widths": (2, 3, 2)}),
+    "projector": (training.projector, {"width": 2, "hidden": (3,), "embedding": 2}),
+    "small_resnet": (training.small_resnet, {"blocks": (1,), "widths": (2,)}),
+    "noisy_xor": (training.noisy_xor, {"points": 4, "test_points": 4}),
+    "sinusoid": (training.sinusoid, {"points": 4, "test_points": 4}),
+    "xor": (training.xor, {}),
+    "digits": (training.digits, {}),
+    "mnist": (training.mnist, {"root": "no such folder"}),
+    "cifar10": (training.cifar10, {"root": "no such folder"}),
+    "train": (training.train, {"model": NET, "task": TASK, "recipe": training.Recipe()}),
+    "validate": (
+        infgeo.validate,
+        {
+            "mlp": infgeo.MLP("identity"),
+            "input_dim": 2,
+            "points": X[:1],
+            "widths": (8,),
+            "samples": 8,
+            "quantities": ["kernel"],
+        },
+    ),
 }
+
+
+def _hashable(value: Any) -> Any:
+    return value if getattr(value, "__hash__", None) else str(value)
+
+
+def _arguments(function: Callable[..., Any], given: dict[str, Any]) -> list[str]:
+    """Return the names of the arguments, those of the signature that can be given by name."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [
+        *{**dict.fromkeys(k for k, p in inspect.signature(function).parameters.items() if p.kind in named), **given}
+    ]
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_wrong_kinds_end_in_one_error_of_the_package(name):
+    function, given = ENTRIES[name]
+    for argument in _arguments(function, given):
+        for kind, make in WRONG.items():
+            try:
+                function(**given | {argument: make()})
+            except InfgeoError as error:
+                assert len(str(error)) < 1500, (argument, kind)
+            except Exception as error:
+                raise AssertionError(f"{name}({argument}=<{kind}>): {type(error).__name__}: {error}") from error
+            assert not builtins.CANARY, f"{name}({argument}=<{kind}>) evaluates text"
+
+
+def test_text_that_is_evaluated_would_be_seen():
+    sympy.sympify(CODE)
+    assert builtins.CANARY == [1]
+    builtins.CANARY.clear()

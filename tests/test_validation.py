@@ -429,6 +429,10 @@ def test_holm_by_hand():
     stands, adjusted = statistics.holm([0.01, 0.04, 0.005, 0.9], 0.05)
     assert stands == [False, True, False, True]  # 0.005 <= 0.05/4, 0.01 <= 0.05/3, 0.04 > 0.05/2
     assert adjusted == pytest.approx(0.02)
+    # 0.02 is above level / 3 and below level / 2, 0.04 above level / 2 and below level; 0.02 alone is above level / 3.
+    assert statistics.holm([0.04, 0.01, 0.02], 0.05)[0] == [False, False, False]
+    assert statistics.holm([0.04, 0.02, 0.02], 0.05)[0] == [True, True, True]
+    assert statistics.holm([0.06, 0.01, 0.02], 0.05)[0] == [True, False, False]
     assert statistics.holm([], 0.05) == ([], None)
     assert statistics.holm([float("nan"), 0.5], 0.05)[0] == [False, True]
 

@@ -41,7 +41,8 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         batch_shape, active_dims: as for every GPyTorch kernel. There are no length scales, so no ard_num_dims.
 
     Inputs are (..., N, d); kernels and their derivatives with respect to points and scales are those of the torch
-    backend of `infgeo.MLP.numeric`. Batches are computed one after the other.
+    backend of `infgeo.MLP.numeric`. Batches are computed one after the other. Scales are parameters of torch's default
+    dtype, or of a float64 tensor's: `double()` gives them no digits that they did not have; set them afterwards.
 
     Example:
         >>> import torch
@@ -85,7 +86,8 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         for name in _SCALES:
             _require(constraints[name], Interval, f"{name}_constraint", "a constraint of GPyTorch")
             _require(priors[name], Prior, f"{name}_prior", "a prior of GPyTorch")
-            raw = torch.nn.Parameter(torch.zeros(*self.batch_shape, 1, 1))
+            dtype = torch.float64 if getattr(values[name], "dtype", None) == torch.float64 else None
+            raw = torch.nn.Parameter(torch.zeros(*self.batch_shape, 1, 1, dtype=dtype))
             self.register_parameter(f"raw_{name}", raw)
             constraint = constraints[name] or Positive()
             self.register_constraint(f"raw_{name}", constraint)
@@ -120,7 +122,9 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
     def _set_scale(self, name: str, value: Any) -> None:
         raw, constraint = getattr(self, f"raw_{name}"), getattr(self, f"raw_{name}_constraint")
         try:
-            tensor = torch.as_tensor(None if isinstance(value, bool) else value).to(raw)
+            # A Python float would become a float32 first.
+            dtype = None if isinstance(value, torch.Tensor) else raw.dtype
+            tensor = torch.as_tensor(None if isinstance(value, bool) else value, dtype=dtype).to(raw)
         except (TypeError, ValueError, RuntimeError) as error:
             raise InvalidInput(f"{name} = {value!r} must be a number or a tensor") from error
         if tensor.numel() not in (1, raw.numel()):
@@ -216,7 +220,9 @@ class _OfScales(torch.autograd.Function):
             X, Y = x1.double().contiguous().numpy(), None if x2 is None else x2.double().contiguous().numpy()
             names = [_SYMBOLS[_SCALES[i]] for i in needed]
             parts = scale_gradient(kernel.mlp, X, Y, values, names, kernel.kind == "ntk")
-            found = tuple((torch.from_numpy(part) * slope).sum().to(scales[0]) for part in parts)
+            found = tuple(
+                (torch.from_numpy(part) * slope).sum().to(scales[i]) for i, part in zip(needed, parts, strict=True)
+            )
         gradients = dict(zip(needed, found, strict=True))
         return gradients.get(0), gradients.get(1), None, None, None
 

@@ -20,7 +20,6 @@ except ImportError as error:
 
 _SCALES = ("weight_std", "bias_std")
 _SYMBOLS = dict(zip(_SCALES, ("sigma_w", "sigma_b"), strict=True))
-_SLACK = 1e-6  # an optimiser stops at the exponential of the logarithm of a bound
 
 
 class InfiniteWidthKernel(Kernel):
@@ -35,7 +34,8 @@ class InfiniteWidthKernel(Kernel):
         depth: number of hidden layers.
         weight_std: sigma_w > 0, of all layers.
         bias_std: sigma_b >= 0, of all layers; 0 stays 0 whatever its bounds are, for it has no logarithm.
-        weight_std_bounds, bias_std_bounds: pairs, or "fixed".
+        weight_std_bounds, bias_std_bounds: pairs, or "fixed". As with every kernel of scikit-learn they bind the search
+            alone, which starts at the nearest bound where the value is outside.
         kind: "nngp" or "ntk".
         parameters: values of the activation's own parameters, which stay as they are.
 
@@ -84,13 +84,6 @@ class InfiniteWidthKernel(Kernel):
         """The standard deviation of the biases; fixed where it is 0."""
         return self._hyperparameter("bias_std")
 
-    @property
-    def bounds(self) -> np.ndarray:
-        """The logarithms of the bounds of `theta`; raises InvalidInput where they exclude the value, as a call does."""
-        for name in _SCALES:
-            self._check_inside(name)
-        return super().bounds
-
     def __call__(self, X: Any, Y: Any = None, eval_gradient: bool = False) -> Any:
         """Return k(X, Y), (N, d), (M, d) -> (N, M), and with `eval_gradient` its gradient (N, N, free parameters).
 
@@ -137,19 +130,9 @@ class InfiniteWidthKernel(Kernel):
             raise InvalidInput(f"{name}_bounds = {bounds!r} must be a pair of numbers 0 < low <= high, or 'fixed'")
         return Hyperparameter(name, "numeric", "fixed" if value == 0 else bounds)
 
-    def _check_inside(self, name: str) -> None:
-        """Raise InvalidInput where a free value is outside its bounds."""
-        item = self._hyperparameter(name)
-        if item.fixed:
-            return
-        value, (low, high) = getattr(self, name), np.ravel(item.bounds)
-        if not low * (1 - _SLACK) <= value <= high * (1 + _SLACK):
-            bounds = getattr(self, f"{name}_bounds")
-            raise InvalidInput(f"{name} = {value} is outside {name}_bounds = {bounds}: widen them, or pass 'fixed'")
-
     def _network(self) -> Any:
         for name in _SCALES:
-            self._check_inside(name)
+            self._hyperparameter(name)  # checks it
         return network(self.activation, self.depth, self.kind, self.parameters)
 
     def _scales(self) -> tuple[float, float]:

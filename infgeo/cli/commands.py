@@ -74,11 +74,11 @@ def validate(arguments: Namespace) -> int:
 
         check_format(arguments.plot)
 
-    from infgeo.cli.workers import worker_pool
     from infgeo.progress import progress_bar
     from infgeo.validation import validate as run
+    from infgeo.validation.simulation import simulation_pool
 
-    with worker_pool(arguments.jobs) as executor, progress_bar("networks") as progress:
+    with simulation_pool(arguments.jobs) as executor, progress_bar("networks") as progress:
         report = run(
             mlp,
             arguments.input_dim if points is None or arguments.input_dim is not None else points.shape[-1],
@@ -116,6 +116,7 @@ def reproduce(arguments: Namespace) -> int:
     if arguments.figure is None:
         raise InvalidInput("the figure is missing; give a name that infgeo reproduce --list shows")
     figure_called(arguments.figure)
+    from infgeo.progress import epoch_lines
     from infgeo.reproduce.run import SEEDS
     from infgeo.reproduce.run import reproduce as run
 
@@ -131,6 +132,7 @@ def reproduce(arguments: Namespace) -> int:
             finished=lambda result: print(
                 f"{arguments.figure}: seed {result.seed} finished, {result.seconds:.0f} s", file=sys.stderr, flush=True
             ),
+            progress=epoch_lines(arguments.figure),
         )
     except KeyboardInterrupt:
         print("infgeo: interrupted before a seed was finished; the same command goes on", file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from infgeo import __version__
 from infgeo.errors import InfgeoError
+from infgeo.interruption import termination_as_interrupt
 
 PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 QUANTITIES = ("kernel", "ntk", "metric", "volume_element", "ricci_scalar", "ricci_tensor", "sectional_curvature")
@@ -176,7 +177,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from infgeo.cli import commands
 
-        status: int = getattr(commands, arguments.command)(arguments)
+        with termination_as_interrupt():
+            status: int = getattr(commands, arguments.command)(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status

@@ -22,6 +22,7 @@ from infgeo.finite.reduction import Reduction, items_of, run_item
 from infgeo.finite.samplers import check_sampler
 from infgeo.finite.task import CORRECTED, QUANTITIES, ReplicateTask
 from infgeo.finite.workers import Workers
+from infgeo.interruption import termination_as_interrupt
 from infgeo.results import Estimate
 
 
@@ -110,7 +111,8 @@ def estimate(
         bias_correction: whether to compute `corrected`.
         memory_budget: bytes that the intermediate arrays of one worker may take, about; for one layer it holds at any
             width.
-        checkpoint: a file to go on from if it is there, and to write every 10 s, at an interruption and at the end.
+        checkpoint: a file to go on from if it is there, and to write every 10 s, on Ctrl-C or SIGTERM (which raises
+            KeyboardInterrupt here) and at the end.
         progress: called as progress(done, total) in networks, or in blocks of units where networks have several.
 
     Raises:
@@ -164,7 +166,7 @@ def estimate(
     file = Checkpoint(checkpoint, describe(reduction, samples))
     file.load(reduction)
     workers = Workers(executor)
-    with _one_thread():
+    with _one_thread(), termination_as_interrupt():
         try:
             for result in workers.in_order(partial(run_item, task), reduction.items[reduction.done :]):
                 reduction.add(result)

@@ -68,7 +68,7 @@ def measure(
         import torch
 
         argument = torch.as_tensor(points)
-    values = np.asarray(getattr(tested, quantity)(argument))
+    points, values = answered(getattr(tested, quantity), points, argument)
     reference = numeric(mlp, weight_std, bias_std, "mpmath", parameters)
     smallest, largest = np.finfo(points.dtype).tiny, np.finfo(points.dtype).max
     worst, count = 0.0, 0
@@ -84,6 +84,22 @@ def measure(
             if not error <= worst:
                 worst, place = error, tuple(float(x) for x in point)
     return Accuracy(quantity, worst, place, count)
+
+
+def answered(function: Callable, points: np.ndarray, argument: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points at which a function of single points has values in its format, and these; one at least."""
+    try:
+        return points, np.asarray(function(argument))
+    except InvalidInput as error:
+        found: list = []
+        for i in range(len(points)):
+            try:
+                found.append((i, np.asarray(function(argument[i]))))
+            except InvalidInput:
+                continue
+        if not found:
+            raise error
+        return points[[i for i, _ in found]], np.stack([value for _, value in found])
 
 
 def exact_values(function: Callable, point: list) -> list:

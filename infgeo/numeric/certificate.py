@@ -11,8 +11,8 @@ import mpmath
 import numpy as np
 
 from infgeo.conventions import sigma_b, sigma_w
-from infgeo.errors import ExpectationDiverges, InfgeoError, NotAccurate
-from infgeo.numeric.accuracy import DIGITS, exact_values, ulps
+from infgeo.errors import ExpectationDiverges, InfgeoError, InvalidInput, NotAccurate
+from infgeo.numeric.accuracy import DIGITS, answered, exact_values, ulps
 from infgeo.numeric.geometry import numeric
 from infgeo.symbolic.dual import dual
 from infgeo.symbolic.exponentials import large
@@ -190,6 +190,8 @@ def _finite(mlp: MLP, values: dict[str, float], points: np.ndarray) -> np.ndarra
             return float(geo.kernel_diag(point.astype(np.float64)[None])[0])
         except ExpectationDiverges:
             return np.inf
+        except InvalidInput:  # too large, or too small, which does no harm
+            return np.inf if np.abs(point).max() > 1 else 0.0
 
     with np.errstate(all="ignore"):
         return np.isfinite([size(point) for point in points])
@@ -202,7 +204,11 @@ def _errors(mlp: MLP, name: str, backend: str, values: dict[str, float], points:
         numeric(mlp, backend="mpmath", parameters=values),
     )
     try:
-        result = np.asarray(getattr(tested, name)(_converted(points, backend)))
+        argument = _converted(points, backend)
+        if name in POINTWISE:
+            points, result = answered(getattr(tested, name), points, argument)
+        else:
+            result = np.asarray(getattr(tested, name)(argument))
     except (InfgeoError, NotImplementedError):
         return [], 0
     rows = [[mpmath.mpf(float(x)) for x in point] for point in points]

@@ -79,6 +79,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -89,6 +90,7 @@ _OPTIONAL_IMPORTS = {
     "math": "import math\n",
     "os": "import os\n",
     "Iterator": "Iterator, ",
+    "nullcontext": "from contextlib import nullcontext\n",
     "ThreadPoolExecutor": "from concurrent.futures import ThreadPoolExecutor\n",
 }
 
@@ -245,8 +247,12 @@ def runtime_source(backend: str) -> str:
 
 
 def _runtimes(backend: str) -> str:
-    in_blocks = ["twofold", "blocks", "bent", "felt", f"blocks_{backend}"] if backend in IN_BLOCKS else []
-    return "\n\n\n".join(_runtime(name) for name in [f"for_{backend}", "common", "angle", *in_blocks])
+    names = [f"for_{backend}", "common", "angle"]
+    if backend != "mpmath":
+        names.append("range")
+    if backend in IN_BLOCKS:
+        names += ["twofold", "blocks", "bent", "felt", f"blocks_{backend}"]
+    return "\n\n\n".join(map(_runtime, names))
 
 
 def _runtime(name: str) -> str:

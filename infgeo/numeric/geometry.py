@@ -47,6 +47,14 @@ class NumericGeometry:
     parameters: Mapping[str, Any]
     method: str = "closed_form"
 
+    def __post_init__(self) -> None:
+        """Keep the parameters from being changed."""
+        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and cross processes by the arguments: a mapping proxy does neither."""
+        return type(self), (self.mlp, self.backend, dict(self.parameters), self.method)
+
     @property
     def tolerance(self) -> float | None:
         """The relative tolerance that method "quadrature" verifies at each evaluation; None for closed forms."""
@@ -206,4 +214,4 @@ def numeric(
         check(values)
     except module["InputError"] as error:
         raise InvalidInput(str(error)) from None
-    return NumericGeometry(mlp, backend, MappingProxyType(values), method)
+    return NumericGeometry(mlp, backend, values, method)

@@ -22,6 +22,7 @@ from sympy import Expr, Symbol, expand_mul
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
+from infgeo.errors import InvalidInput
 from infgeo.numeric.emit import runtime_source
 from infgeo.numeric.formulas import own_parameters
 from infgeo.numeric.printing import NUMPY, function_source, scalar_source
@@ -58,6 +59,7 @@ def scale_gradient(
     with np.errstate(all="ignore"):  # Where k' is infinite, e is 0.
         rows = _side(task, X)
         columns = rows if Y is None else _side(task, Y)
+        _check_range(rows.thin + columns.thin)
         for i in range(0, result.shape[1], _SIDE):
             for j in range(i if Y is None else 0, result.shape[2], _SIDE):
                 block = _block(task, rows, columns, slice(i, i + _SIDE), slice(j, j + _SIDE))
@@ -103,6 +105,19 @@ def _side(task: SimpleNamespace, Z: np.ndarray) -> SimpleNamespace:
             D, dD = layer.skip * D + layer.branch * (k + learned), layer.skip * dD + layer.branch * (dk + dlearned)
             f, df = layer.skip * f + layer.branch * k, layer.skip * df + layer.branch * dk
     return SimpleNamespace(points=Z, thin=thin, diagonal=df + dD if task.tangent else df)
+
+
+def _check_range(thin: Sequence[SimpleNamespace]) -> None:
+    """Raise InvalidInput where products of four variances leave double precision."""
+    limits = np.finfo(float)
+    for part in thin:
+        v = part.v if hasattr(part, "v") else np.square(part.root)
+        lost = ~((v >= limits.tiny**0.25) & (v <= limits.max**0.25) | (v == 0))
+        if lost.any():
+            raise InvalidInput(
+                f"derivatives by the scales at a variance of {float(v[lost][0]):.3g} leave double precision: rescale the"
+                " points, weight_std or bias_std"
+            )
 
 
 def _block(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import mpmath
 from sympy import exp
 
-from infgeo.errors import ExpectationDiverges, InfgeoError, MetricDoesNotExist
+from infgeo.errors import ExpectationDiverges, InfgeoError, InvalidInput, MetricDoesNotExist
 from infgeo.symbolic.catalogue import get
 from infgeo.symbolic.simplify import longer
 
@@ -102,7 +102,10 @@ def _finite(mlp: MLP, values: dict[str, Fraction], points: list[list[Fraction]])
 
     with np.errstate(all="ignore"):
         diagonal = numeric(mlp, parameters={name: float(value) for name, value in values.items()}).kernel_diag
-        return bool(np.isfinite(diagonal(np.array(points, dtype=float))).all())
+        try:
+            return bool(np.isfinite(diagonal(np.array(points, dtype=float))).all())
+        except InvalidInput:
+            return False
 
 
 def _reference(

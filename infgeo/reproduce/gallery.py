@@ -16,6 +16,8 @@ from typing import Any
 
 from infgeo.errors import InfgeoError, InvalidInput
 from infgeo.files import write_whole
+from infgeo.interruption import termination_as_interrupt
+from infgeo.progress import epoch_lines
 from infgeo.reproduce.claims import Claim, from_document
 from infgeo.reproduce.record import SeedResult, make_folder
 from infgeo.reproduce.registry import FIGURES
@@ -117,7 +119,7 @@ def collect(runs: Path, folder: Path) -> None:
     from infgeo.reproduce.run import reproduce
 
     for name in FIGURES:
-        outcome = reproduce(name, out=runs, finished=partial(_told, name))
+        outcome = reproduce(name, out=runs, finished=partial(_told, name), progress=epoch_lines(name))
         if outcome.partial:
             raise KeyboardInterrupt
         for ending in ("png", "json"):
@@ -138,7 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         folder = make_folder(Path(arguments.docs) / "gallery")
         if not arguments.page:
-            collect(Path(arguments.runs), folder)
+            with termination_as_interrupt():
+                collect(Path(arguments.runs), folder)
         write_whole(Path(arguments.docs) / "gallery.md", page(records_in(folder)).encode())
     except InfgeoError as error:
         print(f"gallery: {' '.join(str(error).split())}", file=sys.stderr)

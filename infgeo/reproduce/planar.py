@@ -79,7 +79,7 @@ def measure(settings: Panels, seed: int, place: Place) -> SeedResult:
     statistics: dict[str, Any] = {}
     for number, row in enumerate(settings.rows):
         name = row_name(settings, number)
-        made, numbers = _measure_row(row, seed, place, f"{number}")
+        made, numbers = _measure_row(row, seed, place, name)
         arrays |= {f"{name}.{key}": value for key, value in made.items()}
         statistics[name] = numbers
     return SeedResult(seed, arrays, statistics, time.perf_counter() - start)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from infgeo.errors import InvalidInput
+from infgeo.processes import cores
 from infgeo.reproduce import style
 from infgeo.reproduce.claims import Claim
 from infgeo.reproduce.record import SeedResult, as_npz, make_folder, plain, stacked, to_json, versions, write_all
 from infgeo.reproduce.registry import SCALES, Figure, figure_called
-from infgeo.reproduce.seeds import Place, cores, run_seeds
+from infgeo.reproduce.seeds import Place, Progress, run_seeds
 from infgeo.reproduce.settings import SETTINGS
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -43,12 +44,13 @@ def reproduce(
     jobs: int | None = None,
     settings: Any = None,
     finished: Callable[[SeedResult], None] | None = None,
+    progress: Progress | None = None,
 ) -> Outcome:
     """Reproduce one figure of the paper and write NAME-SCALE.png, .pdf, .npz and .json into the folder `out`.
 
     Each seed is kept in NAME-SCALE.seeds/ as soon as it is finished, and training is checkpointed there: after an
-    interruption the same call goes on where it was. The record holds every hyperparameter, the seeds, the versions, the
-    claims with their verdicts, the statistics of each seed and the times.
+    interruption (Ctrl-C, SIGTERM) the same call goes on where it was. The record holds every hyperparameter, the seeds,
+    the versions, the claims with their verdicts, the statistics of each seed and the times.
 
     Args:
         name: one of `infgeo.reproduce.FIGURES`.
@@ -60,6 +62,7 @@ def reproduce(
         jobs: worker processes; by default one a core and at most one a seed, on a GPU one.
         settings: other settings than those of the scale, for a variation of the figure.
         finished: called with every seed's result as it comes.
+        progress: called as progress(seed, what is trained, epochs done, epochs), some times a second.
 
     Returns:
         The outcome. `partial` says that the run was interrupted: it has the seeds that were finished.
@@ -84,7 +87,8 @@ def reproduce(
     stem = f"{name}-{scale}"
     workers = _workers(jobs, device, len(wanted))
     threads = 1 if scale == "small" else max(1, cores() // workers)
-    place = Place(make_folder(folder / f"{stem}.seeds"), device, None if data is None else os.fspath(data), threads)
+    files_of_data = None if data is None else os.fspath(data)
+    place = Place(make_folder(folder / f"{stem}.seeds"), device, files_of_data, threads, progress)
     if hasattr(module, "check"):
         module.check(chosen, place)  # data files and libraries, before anything is trained
     start = time.perf_counter()

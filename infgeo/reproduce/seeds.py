@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,20 +14,32 @@ from typing import Any
 
 from infgeo import __version__
 from infgeo.errors import InfgeoError
+from infgeo.interruption import termination_as_interrupt
+from infgeo.processes import process_context, worker_pool
 from infgeo.reproduce.record import SeedResult, load_seed, plain, save_seed
 
-# Set in worker processes: whether the parent has asked them to stop. Training looks at it after every step.
+_POLLED = 0.2  # seconds between two looks at what the workers say
+
+# Set in worker processes: whether the parent has asked them to stop (training looks at it after every step), and where
+# they say how far they are.
 _stop: Any = None
+_said: Any = None
+
+Progress = Callable[[int, str, int, int], object]  # seed, what is trained, epochs done, epochs
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one seed works: its folder (checkpoints), the device, where data files are, and threads of torch."""
+    """Where one seed works: its folder (checkpoints), the device, where data files are, and threads of torch.
+
+    `progress` is told of every epoch.
+    """
 
     folder: Path
     device: str = "cpu"
     data: str | None = None
     threads: int = 1
+    progress: Progress | None = None
 
     def checkpoint(self, seed: int, name: str) -> Path:
         """Return the path of a checkpoint of this seed."""
@@ -68,10 +77,10 @@ def run_seed(module: str, settings: Any, seed: int, place: Place) -> SeedResult:
         return kept
     threads = torch.get_num_threads()
     torch.set_num_threads(place.threads)
+    here = replace(place, folder=place.folder / key[:8], progress=_say if _said is not None else place.progress)
     try:
-        measured = importlib.import_module(module).measure(
-            settings, seed, replace(place, folder=place.folder / key[:8])
-        )
+        with termination_as_interrupt():
+            measured = importlib.import_module(module).measure(settings, seed, here)
     except KeyboardInterrupt:
         raise Stopped(f"seed {seed}") from None
     finally:
@@ -90,20 +99,21 @@ def run_seeds(
 ) -> tuple[list[SeedResult], bool]:
     """Return the results in the order of `seeds`, and whether all were finished.
 
-    `finished` is called with each as it comes. An interrupt stops the others at their next step of training, where they
-    write a checkpoint; they go on from it in the next run.
+    `finished` is called with each as it comes. Ctrl-C or SIGTERM stops the others at their next step of training, where
+    they write a checkpoint; they go on from it in the next run.
     """
     (place.folder / key_of(settings, place)[:8]).mkdir(parents=True, exist_ok=True)
     done: dict[int, SeedResult] = {}
-    if jobs == 1 or len(seeds) == 1:
-        try:
-            for seed in seeds:
-                done[seed] = run_seed(module, settings, seed, place)
-                finished(done[seed])
-        except (Stopped, KeyboardInterrupt):
-            pass
-    else:
-        _in_processes(module, settings, seeds, place, min(jobs, len(seeds)), finished, done)
+    with termination_as_interrupt():
+        if jobs == 1 or len(seeds) == 1:
+            try:
+                for seed in seeds:
+                    done[seed] = run_seed(module, settings, seed, place)
+                    finished(done[seed])
+            except (Stopped, KeyboardInterrupt):
+                pass
+        else:
+            _in_processes(module, settings, seeds, place, min(jobs, len(seeds)), finished, done)
     return [done[seed] for seed in seeds if seed in done], len(done) == len(seeds)
 
 
@@ -116,35 +126,35 @@ def _in_processes(
     finished: Callable[[SeedResult], None],
     done: dict[int, SeedResult],
 ) -> None:
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(stop,))
-    try:
-        waiting = [pool.submit(run_seed, module, settings, seed, place) for seed in seeds]
-        for future in as_completed(waiting):
-            result = future.result()
-            done[result.seed] = result
-            finished(result)
-    except (Stopped, KeyboardInterrupt):
-        pass
-    except BrokenProcessPool:
-        raise InfgeoError(
-            f"a worker process died (out of memory?) after {len(done)} of {len(seeds)} seeds; these are kept, and the "
-            "same call goes on with the others: pass fewer jobs"
-        ) from None
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+    context = process_context()
+    said = context.SimpleQueue()
+    with worker_pool(jobs, context, _begin, (said,)) as pool:
+        try:
+            waiting = {pool.submit(run_seed, module, settings, seed, replace(place, progress=None)) for seed in seeds}
+            while waiting:
+                over, waiting = wait(waiting, _POLLED, FIRST_COMPLETED)
+                while not said.empty():
+                    heard = said.get()
+                    if place.progress is not None:
+                        place.progress(*heard)
+                for future in over:
+                    result = future.result()
+                    done[result.seed] = result
+                    finished(result)
+        except (Stopped, KeyboardInterrupt):
+            pass
+        except BrokenProcessPool:
+            raise InfgeoError(
+                f"a worker process died (out of memory?) after {len(done)} of {len(seeds)} seeds; these are kept, and "
+                "the same call goes on with the others: pass fewer jobs"
+            ) from None
 
 
-def _begin(stop: Any) -> None:
-    """Prepare a worker: Ctrl-C reaches every process of the terminal, and is the parent's to handle."""
-    global _stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _stop = stop
+def _begin(stop: Any, said: Any) -> None:
+    """Prepare a worker: it stops at the parent's wish, and says how far it is."""
+    global _stop, _said
+    _stop, _said = stop, said
 
 
-def cores() -> int:
-    """Return the number of cores at hand."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+def _say(*progress: Any) -> None:
+    _said.put(progress)

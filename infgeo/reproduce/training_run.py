@@ -46,6 +46,11 @@ def trained(
     tracker = GeometryTracker(
         model, at=probes, features=list(layers), every=due, quantities=quantities, path=records, **options
     )
+
+    def told(step: int, _steps: int) -> None:
+        if place.progress is not None:
+            place.progress(seed, label, step // batches, recipe.epochs)
+
     result = train(
         model,
         task.to(place.device),
@@ -53,6 +58,7 @@ def trained(
         seed=seed,
         callbacks=(tracker, check_stop),
         checkpoint=checkpoint,
+        progress=told,
         loss=loss,
     )
     history = tracker.history

@@ -27,7 +27,7 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.asymptotics import Expansion, at_infinity, at_origin
 from infgeo.symbolic.dual import dual
-from infgeo.symbolic.infinity import leading_terms
+from infgeo.symbolic.infinity import leading_terms, terms_at_origin
 from infgeo.symbolic.layers import as_activation, checked_std
 from infgeo.symbolic.metric import RadialMetric
 from infgeo.symbolic.network import MLP
@@ -67,7 +67,9 @@ def small_norm(metric: RadialMetric, terms: int = 2) -> Expansion:
         pi*s**2*(d - 1)*(d + 2)/2 - pi*s*(d - 1)*(d + 2)/2
     """
     instance(metric, "metric", RadialMetric, _METRIC)
-    return at_origin(metric, positive_integer(terms, "terms", maximum=100))
+    count = positive_integer(terms, "terms", maximum=100)
+    # Written out, A and B of several layers have no derivatives in any time.
+    return terms_at_origin(metric, count) if metric.program.bindings else at_origin(metric, count)
 
 
 def large_norm(mlp: MLP) -> Expansion:

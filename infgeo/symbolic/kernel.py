@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sympy import Expr, I, Rational, Symbol, latex, limit, nan, oo, simplify, sqrt, zoo
+from sympy import Expr, I, Integer, Rational, Symbol, latex, limit, nan, oo, simplify, sqrt, zoo
 from sympy.core.function import AppliedUndef
 
 from infgeo.arguments import exact, positive_integer
@@ -82,13 +82,8 @@ class Kernel:
     def __add__(self, other: object) -> Kernel:
         """Return the sum with a kernel, or with a constant >= 0."""
         if not isinstance(other, Kernel):
-            constant = _nonnegative(other)
-            return _Combined(self.expr + constant, lambda: (self.metric.A, self.metric.B))
-        metrics = (self, other)
-        return _Combined(
-            self.expr + other.expr,
-            lambda: (sum(k.metric.A for k in metrics), sum(k.metric.B for k in metrics)),
-        )
+            return _Combined(self.expr + _nonnegative(other), _of_multiple, (self, Integer(1)))
+        return _Combined(self.expr + other.expr, _of_sum, (self, other))
 
     __radd__ = __add__
 
@@ -96,13 +91,8 @@ class Kernel:
         """Return the product with a kernel, or with a constant >= 0."""
         if not isinstance(other, Kernel):
             constant = _nonnegative(other)
-            return _Combined(constant * self.expr, lambda: (constant * self.metric.A, constant * self.metric.B))
-
-        def product() -> tuple[Expr, Expr]:
-            g1, g2, f1, f2 = self.metric, other.metric, self.diagonal, other.diagonal
-            return f1 * g2.A + f2 * g1.A, f1 * g2.B + f2 * g1.B + 2 * f1.diff(s) * f2.diff(s)
-
-        return _Combined(self.expr * other.expr, product)
+            return _Combined(constant * self.expr, _of_multiple, (self, constant))
+        return _Combined(self.expr * other.expr, _of_product, (self, other))
 
     __rmul__ = __mul__
 
@@ -120,12 +110,7 @@ class Kernel:
             raise InvalidInput(f"compose takes a kernel, not {inner!r}")
         f = inner.diagonal
         into = {s_x: f.subs(s, s_x), s_y: f.subs(s, s_y), xy: inner.expr}
-
-        def chain() -> tuple[Expr, Expr]:
-            outer_A, outer_B = (part.subs(s, f) for part in (self.metric.A, self.metric.B))
-            return outer_A * inner.metric.A, outer_A * inner.metric.B + outer_B * f.diff(s) ** 2
-
-        return _Combined(self.expr.subs(into, simultaneous=True), chain)
+        return _Combined(self.expr.subs(into, simultaneous=True), _of_composition, (self, inner))
 
     def __str__(self) -> str:
         """Return the formula and what its symbols stand for."""
@@ -137,15 +122,35 @@ class Kernel:
 
 @dataclass(frozen=True)
 class _Combined(Kernel):
-    """A kernel made of others, with the rule for the A and B of its metric."""
+    """A kernel made of others, with the rule for the A and B of its metric from the parts."""
 
-    rule: Callable[[], tuple[Expr, Expr]] = field(compare=False, repr=False)
+    rule: Callable[..., tuple[Expr, Expr]] = field(compare=False, repr=False)
+    parts: tuple = field(compare=False, repr=False)
 
     @cached_property
     def metric(self) -> RadialMetric:
         """The induced metric, from those of the parts."""
-        A, B = self.rule()
+        A, B = self.rule(*self.parts)
         return RadialMetric.from_functions(tidy(A), tidy(B))
+
+
+def _of_sum(one: Kernel, two: Kernel) -> tuple[Expr, Expr]:
+    return one.metric.A + two.metric.A, one.metric.B + two.metric.B
+
+
+def _of_multiple(kernel: Kernel, factor: Expr) -> tuple[Expr, Expr]:
+    return factor * kernel.metric.A, factor * kernel.metric.B
+
+
+def _of_product(one: Kernel, two: Kernel) -> tuple[Expr, Expr]:
+    g1, g2, f1, f2 = one.metric, two.metric, one.diagonal, two.diagonal
+    return f1 * g2.A + f2 * g1.A, f1 * g2.B + f2 * g1.B + 2 * f1.diff(s) * f2.diff(s)
+
+
+def _of_composition(outer: Kernel, inner: Kernel) -> tuple[Expr, Expr]:
+    f = inner.diagonal
+    A, B = (part.subs(s, f) for part in (outer.metric.A, outer.metric.B))
+    return A * inner.metric.A, A * inner.metric.B + B * f.diff(s) ** 2
 
 
 def _checked(expr: object) -> Expr:

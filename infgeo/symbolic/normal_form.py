@@ -15,9 +15,13 @@ from typing import Any
 
 import sympy
 from sympy import Add, Expr, Function, Mul, Pow, Rational, Symbol
-from sympy.polys.polyerrors import NotInvertible
+from sympy.core.function import AppliedUndef
+from sympy.polys.polyerrors import BasePolynomialError, NotInvertible
 from sympy.simplify.fu import TR6
 
+from infgeo.symbolic.simplify import longer
+
+HYPERBOLIC_LIMIT = 40  # operations
 _CIRCULAR = (sympy.sin, sympy.cos, sympy.tan, sympy.cot, sympy.sec, sympy.csc)
 _HYPERBOLIC = (sympy.sinh, sympy.cosh, sympy.tanh, sympy.coth, sympy.sech, sympy.csch)
 
@@ -27,7 +31,8 @@ def normal_form(expression: Any) -> Expr:
 
     Domain and limits: vanishing is decided for rational functions of symbols, exponentials, circular and hyperbolic
     functions of independent arguments, and roots that are independent of each other (sqrt(x) sqrt(y) and sqrt(x y) are
-    not related, unless SymPy knows a sign). Other functions count as symbols.
+    not related, unless SymPy knows a sign). Other functions count as symbols. What SymPy's algebra cannot take comes back
+    as it is.
 
     >>> from sympy import sqrt, symbols
     >>> x = symbols("x", positive=True)
@@ -37,6 +42,13 @@ def normal_form(expression: Any) -> Expr:
     sqrt(2)/sqrt(x + 1)
     """
     expression = sympy.sympify(expression, strict=True)
+    try:
+        return _normal_form(expression)
+    except (NotImplementedError, BasePolynomialError, RecursionError, TypeError, ValueError):
+        return expression
+
+
+def _normal_form(expression: Expr) -> Expr:
     if expression.is_Atom:
         return expression
     circular = expression.has(*_CIRCULAR, *_HYPERBOLIC)
@@ -50,12 +62,19 @@ def normal_form(expression: Any) -> Expr:
     for t, power, value in reversed(generators.relations):
         fraction = _reduced(fraction, t, power, value)
     result = sympy.factor(sympy.cancel(fraction)).xreplace({symbol: node for node, symbol in generators.names.items()})
-    if circular:
-        shorter = sympy.trigsimp(result)
-        numerator, denominator = (sympy.factor(TR6(sympy.expand(part))) for part in sympy.fraction(result))
-        in_sines = numerator / denominator
-        result = min(result, in_sines, shorter, sympy.factor(shorter), key=sympy.count_ops)
-    return result
+    return _shortest_in_waves(result) if circular else result
+
+
+def _shortest_in_waves(result: Expr) -> Expr:
+    """Return the shortest of some forms with circular and hyperbolic functions."""
+    # SymPy collects terms by powers and derivatives of what it finds, and not all derivatives can be.
+    unknown = {node: sympy.Dummy() for node in result.atoms(sympy.Derivative, AppliedUndef)}
+    plain = result.xreplace(unknown)
+    # Hyperbolic functions are circular ones of I times their angle to it: factors of long sums take minutes.
+    shorter = plain if plain.has(*_HYPERBOLIC) and longer(plain, HYPERBOLIC_LIMIT) else sympy.trigsimp(plain)
+    numerator, denominator = (sympy.factor(TR6(sympy.expand(part))) for part in sympy.fraction(plain))
+    shortest = min(plain, numerator / denominator, shorter, sympy.factor(shorter), key=sympy.count_ops)
+    return shortest.xreplace({symbol: node for node, symbol in unknown.items()})
 
 
 class _Generators:

@@ -1,4 +1,4 @@
-"""Power series of functions of one variable made of sums, products, powers, sines, cosines and inverse tangents.
+"""Power series of functions of one variable made of sums, products, powers, exponentials, waves and arcs.
 
 The coefficients are elements of a field of rational functions, in the parameters and in names of what is irrational
 (pi, sqrt(2), atan(1/3)): SymPy's `series` on sums of roots and arcs spends its time collecting and comparing terms.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import QQ, Add, Dummy, Expr, Mul, Pow, Rational, Symbol, atan, atan2, cos, sin
+from sympy import QQ, Add, Dummy, Expr, Mul, Pow, Rational, Symbol, atan, atan2, cos, exp, sin
 
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.graph import distinct
@@ -89,6 +89,8 @@ class _Expansion:
             return self.power(self.of(expr.base), int(expr.exp))
         if isinstance(expr, Pow) and expr.exp.is_Rational:
             return self.fractional(self.of(expr.base), expr.exp)
+        if isinstance(expr, exp):
+            return self.exponential(self.of(expr.args[0]))
         if isinstance(expr, (sin, cos)):
             sine, cosine = self.waves(self.of(expr.args[0]))
             return sine if isinstance(expr, sin) else cosine
@@ -174,6 +176,18 @@ class _Expansion:
             terms = ((k * a - (n - k)) * x.coefficients[k] * result[n - k] for k in range(1, n + 1))
             result.append(sum(terms, self.field.zero) / (n * x.coefficients[0]))
         return _Series(int(lead), result)
+
+    def exponential(self, x: _Series) -> _Series:
+        """Return y = exp(x) for x that vanishes with the variable, from y' = x' y."""
+        x = self.stripped(x)
+        if x.coefficients and x.lead < 1:
+            raise NoClosedForm("an exponential has no power series here")
+        slope = {x.lead + i: (x.lead + i) * value for i, value in enumerate(x.coefficients)}
+        result = [self.field.one]
+        for n in range(1, x.lead + len(x.coefficients)):
+            terms = (slope[k] * result[n - k] for k in range(1, n + 1) if k in slope)
+            result.append(sum(terms, self.field.zero) / n)
+        return _Series(0, result)
 
     def waves(self, x: _Series) -> tuple[_Series, _Series]:
         """Return sin(x) and cos(x) for x that vanishes with the variable, from sin' = x' cos, cos' = -x' sin."""

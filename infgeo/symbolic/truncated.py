@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mpmath
 from sympy import (
@@ -35,6 +36,7 @@ from sympy import (
     lambdify,
     oo,
     pi,
+    preorder_traversal,
     sinh,
     sqrt,
     tanh,
@@ -46,6 +48,7 @@ from infgeo.symbolic.program import Program
 DIGITS, NEGLIGIBLE = 80, mpmath.mpf(10) ** -50
 ZERO = Integer(0)
 FACTORED = 60  # operations of a coefficient that is factored first, where results are not leading terms alone
+LARGEST = 20000  # parts of a coefficient that is written out
 LONG = 8  # factors of a coefficient beyond which it gets a name
 
 
@@ -127,7 +130,16 @@ class Evaluator:
         return Coefficient(name, x.values)
 
     def written_out(self, expr: Expr) -> Expr:
-        """Return an expression with the names replaced by what they stand for."""
+        """Return an expression with the names replaced by what they stand for; raises NoClosedForm where it is long."""
+        sizes: dict[Any, int] = {}
+        for name, x in self.names.items():
+            sizes[name] = sum(sizes.get(node, 1) for node in preorder_traversal(x.expr))
+        size = sum(sizes.get(node, 1) for node in preorder_traversal(expr))
+        if size > LARGEST:
+            raise NoClosedForm(
+                f"a coefficient of this expansion, written out, has {size} parts, more than {LARGEST}: ask for fewer"
+                " terms or a network of fewer layers, or evaluate the numeric functions at small and large |x|"
+            )
         found: dict[Symbol, Expr] = {}
         for name, x in self.names.items():
             found[name] = x.expr.xreplace(found)

@@ -1,13 +1,9 @@
-"""What a training run borrows and gives back: the random state, the modes of the modules, and Ctrl-C."""
+"""What a training run borrows and gives back: the random state and the modes of the modules."""
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any
 
 import torch
 from torch import nn
@@ -67,29 +63,3 @@ def deterministic_kernels(device: torch.device) -> Iterator[None]:
         yield
     finally:
         cudnn.benchmark, cudnn.deterministic = before
-
-
-class Interruption:
-    """Ctrl-C as a request: the first one is noted in `requested`, for the end of the step; the second one interrupts.
-
-    Only Python's own handler is replaced, and only in the main thread, where signals arrive.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._before: Any = None
-
-    def __enter__(self) -> Interruption:
-        main = threading.current_thread() is threading.main_thread()
-        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True

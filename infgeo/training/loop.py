@@ -17,10 +17,10 @@ from infgeo.arguments import seed_integer
 from infgeo.errors import InvalidInput, TrainingDiverged
 from infgeo.finite.blocks import is_out_of_memory
 from infgeo.finite.inputs import checked_device
+from infgeo.interruption import Interruption
 from infgeo.progress import progress_bar
 from infgeo.training.checkpoint import Checkpoint, architecture, data_digest
 from infgeo.training.guards import (
-    Interruption,
     deterministic_kernels,
     own_random_state,
     random_state,
@@ -49,7 +49,7 @@ class TrainingResult:
         accuracy: share of training points classified right at the end, in eval mode; None after an interruption, or
             where the model's outputs are not one number a class.
         test_accuracy: of the test points; None also where there are none.
-        interrupted: whether Ctrl-C was pressed: the caller is to stop, too.
+        interrupted: whether Ctrl-C was pressed, or SIGTERM came: the caller is to stop, too.
     """
 
     steps: int
@@ -89,15 +89,16 @@ def train(
             (not where a run is resumed) and after every update. The model is in training mode then; what a callback
             draws from the global random state is drawn from the run's.
         checkpoint: a file to resume from, if it is there, and to write: every `checkpoint_every` steps (by default
-            every minute), on Ctrl-C and at the end. Only `epochs` may differ from the run that wrote it.
+            every minute), on Ctrl-C or SIGTERM, and at the end. Only `epochs` may differ from the run that wrote it.
         checkpoint_every: steps between two writings.
         device: where to train; the model is moved there and stays there. By default where the model is.
         progress: True for a bar on the terminal (with rich), or a function called as progress(steps done, steps).
         loss: function (model, inputs, labels) -> scalar of a batch, instead of the recipe's, such as one of two views.
 
     Returns:
-        A `TrainingResult`. On Ctrl-C the step is finished, the state saved, and `interrupted` is True; a second Ctrl-C
-        interrupts a callback that takes long, or else raises KeyboardInterrupt: what was saved before stays.
+        A `TrainingResult`. On Ctrl-C or SIGTERM the step is finished, the state saved, and `interrupted` is True; a
+        second one interrupts a callback that takes long, which is called again when the run goes on, or else raises
+        KeyboardInterrupt: what was saved before stays.
 
     Raises:
         InvalidInput: for arguments outside their domain, a device that is absent, points the model does not take, a
@@ -177,6 +178,7 @@ class _Run:
         self.order = torch.Generator().manual_seed(seed)
         self.order_before = self.order.get_state()  # at the beginning of this epoch
         self.step = self.epoch = self.batch = 0
+        self.heard = False  # whether the callbacks were called after this step, to their end
         self.total = 0.0  # sum over the points of this epoch of their loss
         self.losses: list[float] = []
         count = len(task.inputs)
@@ -211,6 +213,7 @@ class _Run:
             "batch": self.batch,
             "total": self.total,
             "losses": list(self.losses),
+            "heard": self.heard,
             "order": self.order_before,
             "random": random_state(self.place),
             "model": self.model.state_dict(),
@@ -234,6 +237,7 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.epoch, self.batch = state["step"], state["epoch"], state["batch"]
         self.total, self.losses = state["total"], list(state["losses"])
+        self.heard = self.step > 0 and state.get("heard", True)  # files of infgeo 0.1.0 do not say
         self.order.set_state(state["order"])
         self.order_before = state["order"]
         set_random_state(state["random"], self.place)
@@ -244,7 +248,7 @@ class _Run:
         every, told = self.recipe.epochs * self.batches, 0.0
         objective: Loss = self._checked_objective
         try:
-            if self.step == 0:
+            if not self.heard:
                 self._call_back()
             while not self.finished and not interruption.requested:
                 for inputs, labels in self._shuffled():
@@ -287,6 +291,7 @@ class _Run:
     def _advance(self, loss: float, points: int) -> None:
         """Count a step, and an epoch with its last step."""
         self.step, self.batch, self.total = self.step + 1, self.batch + 1, self.total + loss * points
+        self.heard = False
         if self.batch == self.batches:
             seen = self.batches * self.batch_size if self.recipe.drop_last else len(self.task.inputs)
             self.losses.append(self.total / seen)
@@ -297,6 +302,7 @@ class _Run:
         try:
             for callback in self.callbacks:
                 callback(self.step, self.model)
+            self.heard = True
         except KeyboardInterrupt:  # the step is complete, so the state is one to save
             raise _CallbackInterrupted from None
 

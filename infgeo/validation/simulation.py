@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from infgeo.finite import FiniteEstimates, estimate
+from infgeo.processes import cores, process_context, worker_pool
 
 BATCHES = 16
 
@@ -69,6 +71,17 @@ class Simulation:
             progress=progress,
             **self.scales,
         )
+
+
+@contextmanager
+def simulation_pool(jobs: int | None) -> Iterator[Executor | None]:
+    """Yield an executor with `jobs` processes (default: one for each core at hand), or None for one job."""
+    jobs = cores() if jobs is None else jobs
+    if jobs == 1:
+        yield None
+        return
+    with worker_pool(jobs, process_context([__name__])) as pool:
+        yield pool
 
 
 @dataclass(frozen=True)

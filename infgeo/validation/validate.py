@@ -16,6 +16,7 @@ from infgeo import __version__
 from infgeo.arguments import positive_integer, real_number, seed_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.network import specify
+from infgeo.interruption import termination_as_interrupt
 from infgeo.results import Comparison, Trend, ValidationReport
 from infgeo.validation import comparison, design
 from infgeo.validation.nets import MOST_DIMENSIONS, NETS, QUANTITIES, compare_nets
@@ -93,7 +94,7 @@ def validate(
         progress: called as progress(done, total), in networks.
 
     Returns:
-        A `ValidationReport`: `.passed`, `.table()`, `.to_json()`, `.plot(path)`. After a KeyboardInterrupt it has the
+        A `ValidationReport`: `.passed`, `.table()`, `.to_json()`, `.plot(path)`. After Ctrl-C or SIGTERM it has the
         widths completed so far, and `.partial` is True. A metric that does not exist is left out, with a note.
 
     Raises:
@@ -267,9 +268,10 @@ def _simulate(
 
     pooled: dict[int, dict[str, Pooled]] = {}
     try:
-        for width in widths:
-            pooled[width] = run_width(simulation, width, executor, advance)
-        return pooled, run_nets(advance), False
+        with termination_as_interrupt():
+            for width in widths:
+                pooled[width] = run_width(simulation, width, executor, advance)
+            return pooled, run_nets(advance), False
     except KeyboardInterrupt:
         return pooled, [], True
 

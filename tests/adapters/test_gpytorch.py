@@ -113,6 +113,24 @@ def test_no_points_and_unequal_numbers_of_points():
         kernel.forward(X, X[:2], diag=True)
 
 
+def test_python_floats_keep_their_digits():
+    """A kernel in double precision takes 0.1, not float32's 0.1, from every entry that takes numbers."""
+    start = torch.tensor(0.1, dtype=torch.float64)
+    kernel = InfiniteWidthKernel("relu", weight_std=start, bias_std=start.clone()).double()
+    for _ in range(2):
+        for scale in (kernel.weight_std, kernel.bias_std):
+            assert abs(scale.item() - 0.1) < 1e-15
+        kernel.weight_std, kernel.bias_std = 0.3, 0.3
+        kernel.initialize(weight_std=0.1)
+        kernel.bias_std = 0.1
+    bounded = InfiniteWidthKernel("relu", weight_std_constraint=gpytorch.constraints.Interval(0.05, 0.7)).double()
+    bounded.weight_std = 0.1
+    assert abs(bounded.weight_std.item() - 0.1) < 1e-15
+    mixed = InfiniteWidthKernel("relu", weight_std=start)  # the other scale is float32
+    mixed(X).to_dense().sum().backward()
+    assert (mixed.raw_weight_std.grad.dtype, mixed.raw_bias_std.grad.dtype) == (torch.float64, torch.float32)
+
+
 class _Forward(torch.nn.Module):
     def __init__(self, kernel):
         super().__init__()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.gaussian_process.tests import test_kernels as host
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics import pairwise_kernels
@@ -148,7 +148,6 @@ def test_bad_input_is_one_clear_error():
         (InfiniteWidthKernel(depth=True), "depth = True"),
         (InfiniteWidthKernel(depth=1.0), "depth = 1.0"),
         (InfiniteWidthKernel({}), "must be a name, text"),
-        (InfiniteWidthKernel(weight_std=3.0, weight_std_bounds=(0.1, 2.0)), "weight_std = 3.0 is outside"),
         (InfiniteWidthKernel(weight_std="a"), "weight_std = 'a' must be a real number"),
         (InfiniteWidthKernel(bias_std_bounds="free"), "bias_std_bounds = 'free' must be a pair"),
         (InfiniteWidthKernel("leaky_relu"), "alpha"),
@@ -176,11 +175,20 @@ def test_bad_input_is_one_clear_error():
         InfiniteWidthKernel()(X, Y, eval_gradient=True)
 
 
-def test_an_optimiser_is_told_of_bounds_that_exclude_the_value():
-    """Otherwise it would start at the bound without a word."""
-    kernel = InfiniteWidthKernel(weight_std_bounds=(2.0, 3.0)) + WhiteKernel()
-    with pytest.raises(InvalidInput, match=r"weight_std = 1.0 is outside weight_std_bounds = \(2.0, 3.0\)"):
-        GaussianProcessRegressor(kernel).fit(X, X[:, 0])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_values_outside_their_bounds_do_what_the_host_s_do():
+    """RBF evaluates there, and a search starts at the nearest bound: so do these."""
+    for host_kernel, ours in (
+        (RBF(1.0, (2.0, 3.0)), InfiniteWidthKernel(weight_std_bounds=(2.0, 3.0), bias_std_bounds="fixed")),
+        (RBF(5.0, (2.0, 3.0)), InfiniteWidthKernel(weight_std=5.0, weight_std_bounds=(2, 3), bias_std_bounds="fixed")),
+    ):
+        assert np.array_equal(ours.bounds, host_kernel.bounds)
+        for kernel in (host_kernel, ours):
+            assert clone(kernel).theta == kernel.theta
+            assert kernel.clone_with_theta(np.log([10.0]))(X, eval_gradient=True)[1].shape == (7, 7, 1)
+            model = GaussianProcessRegressor(kernel + WhiteKernel(0.1, "fixed")).fit(X, X[:, 0])
+            assert 2 - 1e-9 <= np.exp(model.kernel_.theta[0]) <= 3 + 1e-9
+    assert ours.set_params(weight_std=9.0)(X).shape == (7, 7)
     for value in (float("nan"), -1.0):
         with pytest.raises(InvalidInput, match="must be finite and > 0"):
             GaussianProcessRegressor(InfiniteWidthKernel(weight_std=value)).fit(X, X[:, 0])

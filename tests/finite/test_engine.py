@@ -397,3 +397,28 @@ def test_replicates_are_the_sampled_networks_also_in_groups(monkeypatch: pytest.
     expected = torch.stack([general_geometry(n, work.points(), False, 2**28).metric for n in nets])
     torch.testing.assert_close(fields(got)["metric"].mean, expected.mean(0), rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(fields(got)["metric"].standard_error, expected.std(0) / 150**0.5, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"bias_correction": False},
+        {"width": 24},
+        {"samples": 13},
+        {"sampler": "orthogonal"},
+        {"x": along(3)},
+        {"dtype": torch.float32},
+        {"quantities": "kernel"},
+        {"weight_std": 1.5},
+        {"mlp": network(depth=2)},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_checkpoint_is_of_one_run(other: dict[str, Any], tmp_path: Any) -> None:
+    """Whatever changes the result is part of what a file is recognised by; the file stays as it is."""
+    path = tmp_path / "run.ckpt"
+    run(checkpoint=path)
+    content = path.read_bytes()
+    with pytest.raises(InvalidInput, match=r"of another run: .* differ"):
+        run(checkpoint=path, **other)
+    assert path.read_bytes() == content

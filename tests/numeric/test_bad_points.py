@@ -103,7 +103,12 @@ ACCEPTED = {
 def test_accepted(case, geo):
     points, dtype = ACCEPTED[case]
     plain = np.array(points, dtype, order="C")
-    for function in FUNCTIONS:
+    functions = FUNCTIONS
+    if geo is TORCH and case == "tiny":
+        functions = [function for function in FUNCTIONS if function != "kernel_distance"]
+        with pytest.raises(InvalidInput, match="the square vanishes in torch.float64"):
+            geo.kernel_distance(points)
+    for function in functions:
         result = np.asarray(getattr(geo, function)(points))
         assert result.dtype == dtype
         assert result.shape == (len(plain), len(plain))
@@ -115,7 +120,8 @@ def test_accepted(case, geo):
         diagonal = np.asarray(getattr(geo, f"{kind}_diag")(points)) if len(plain) else np.empty(0, dtype)
         for gram in (getattr(geo, kind)(points), getattr(geo, kind)(points, points)):
             assert (np.asarray(gram).diagonal() == diagonal).all()
-    assert (np.asarray(geo.kernel_distance(points)).diagonal() == 0).all()
+    if "kernel_distance" in functions:
+        assert (np.asarray(geo.kernel_distance(points)).diagonal() == 0).all()
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
@@ -151,7 +157,7 @@ def test_a_node_of_a_graph_is_no_scale_of_numpy():
 FAR = np.array(
     [[1e100, 2e100], [1e100, 2e100 * (1 + 1e-9)], [3e80, 1e80], [1.0, -2.0], [1e-90, 3e-90], [2e-150, 1e-150]]
 )
-FAR32 = np.array([[1e30, 2e30], [1e30, 2.1e30], [1.0, -2.0], [1e-25, 3e-25]], np.float32)
+FAR32 = np.array([[1e18, 2e18], [1e18, 2.1e18], [1.0, -2.0], [1e-25, 3e-25]], np.float32)
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu"])
@@ -178,17 +184,19 @@ def test_products_of_squared_lengths_leave_the_format(activation, points):
 @pytest.mark.parametrize("count", [3, 70])
 def test_large_scales_in_single_precision(activation, count):
     points = X[:count].astype(np.float32)
-    geo = infgeo.MLP(activation, depth=2).numeric(1e12, 0.0)
+    geo = infgeo.MLP(activation, depth=2).numeric(1e9, 0.0)
     truth = geo.kernel(points.astype(float))
-    representable = truth < np.finfo(np.float32).max
-    assert (np.abs(geo.kernel(points) - truth)[representable] <= 1e-6 * np.abs(truth).max()).all()
+    assert (np.abs(geo.kernel(points) - truth) <= 1e-6 * np.abs(truth).max()).all()
+    if activation == "relu":
+        with pytest.raises(InvalidInput, match="float32 does not keep the digits"):
+            infgeo.MLP(activation, depth=2).numeric(1e12, 0.0).kernel(points)
 
 
 def test_torch_says_where_points_leave_double_precision():
     erf = infgeo.MLP("erf").numeric(1.0, 0.0, backend="torch")
     points = torch.tensor([[1e160, 0.0], [1.0, 0.0]], dtype=torch.float64)
     for function in ("kernel", "kernel_distance", "kernel_diag"):
-        with pytest.raises(InvalidInput, match="leave double precision"):
+        with pytest.raises(InvalidInput, match="torch.float64 does not keep the digits"):
             getattr(erf, function)(points)
     single = torch.tensor([[1e20, 0.0], [1.0, 0.0]]).requires_grad_()
     assert torch.isfinite(erf.kernel(single)).all()

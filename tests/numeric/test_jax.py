@@ -300,3 +300,54 @@ def test_a_missing_jax_is_named_with_its_remedy_and_is_not_needed_to_emit():
         "else:\n    raise AssertionError\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def _relative(value, truth):
+    return float(np.max(np.abs(np.asarray(value) - truth)) / np.max(np.abs(truth)))
+
+
+@pytest.mark.parametrize("function", ["kernel", "ntk", "kernel_and_ntk", "kernel_distance"])
+@pytest.mark.parametrize("traced", ["X", "Y", "both"])
+def test_one_argument_may_be_traced_and_the_other_not(function, traced):
+    """A posterior mean has the data as constants; through every transformation, against differences."""
+    geo, data = infgeo.MLP("erf").numeric(1.3, 0.6, backend="jax"), jnp.asarray(X[:2])
+    x = jnp.array([0.3, -1.0, 0.5])
+
+    def total(v):
+        pair = {"X": (v[None], data), "Y": (data, v[None]), "both": (v[None], 2 * v[None] - 1)}[traced]
+        result = getattr(geo, function)(*pair)
+        return sum(part.sum() for part in result) if isinstance(result, tuple) else result.sum()
+
+    value = jax.jit(total)
+    slope = np.array([float(value(x + h) - value(x - h)) / 2e-5 for h in 1e-5 * jnp.eye(3)])
+    assert _relative(total(x), float(value(x))) < 1e-13
+    for transformed in (jax.grad(total), jax.jit(jax.jacfwd(total)), jax.jit(jax.jacrev(jax.checkpoint(total)))):
+        assert _relative(transformed(x), slope) < 1e-7
+    batch = jnp.stack([x, x + 1])
+    assert _relative(jax.jit(jax.vmap(jax.grad(total)))(batch)[0], slope) < 1e-7
+    assert _relative(jax.lax.map(total, batch)[0], float(value(x))) < 1e-13
+    scanned = jax.lax.scan(lambda carry, v: (carry + total(v), None), 0.0, batch)[0]
+    assert _relative(scanned, float(value(x) + value(x + 1))) < 1e-13
+    if function == "kernel":
+        by_slope = jax.jit(jax.grad(total))
+        bend = np.stack([(by_slope(x + h) - by_slope(x - h)) / 2e-5 for h in 1e-5 * jnp.eye(3)])
+        assert _relative(jax.jit(jax.hessian(total))(x), bend) < 1e-6
+
+
+def test_what_layers_reach_decides_in_jax_too():
+    """float32 is computed in double where it must be; beyond, an error outside of transformations and NaN inside."""
+    deep = infgeo.MLP("relu", depth=8, weight_std=100, bias_std=0)
+    exact = deep.numeric().ntk(X)
+    geo = deep.numeric(backend="jax")
+    for function in (geo.ntk, jax.jit(geo.ntk)):
+        assert _relative(function(X.astype(np.float32)), exact) < 1e-5
+    erf = infgeo.MLP("erf").numeric(1.0, 0.5, backend="jax")
+    far = np.concatenate([X[:2], 1e80 * X[:1]])
+    for function in ("kernel", "kernel_distance", "kernel_diag", "metric", "ricci_scalar"):
+        with pytest.raises(InvalidInput, match="does not keep the digits"):
+            getattr(erf, function)(far)
+        inside = np.asarray(jax.jit(getattr(erf, function))(far))
+        assert np.isnan(inside[2]).all()
+        assert np.isfinite(inside[:2, :2] if function in ("kernel", "kernel_distance") else inside[:2]).all()
+    with jax.enable_x64(False), pytest.raises(InvalidInput, match="float32 does not keep the digits"):
+        deep.numeric(backend="jax").kernel(X.astype(np.float32))

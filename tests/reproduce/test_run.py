@@ -62,9 +62,18 @@ def test_picture_data_and_record_are_written(whole):
 
 
 def test_processes_give_the_same_bits(whole, tmp_path, undrawn):
-    seen = []
-    reproduce("fig1", seeds=(0, 1), out=tmp_path, jobs=2, settings=PLANAR, finished=lambda r: seen.append(r.seed))
+    seen, epochs = [], []
+    reproduce(
+        "fig1",
+        seeds=(0, 1),
+        out=tmp_path,
+        jobs=2,
+        settings=PLANAR,
+        finished=lambda r: seen.append(r.seed),
+        progress=lambda *where: epochs.append(where),
+    )
     assert sorted(seen) == [0, 1]
+    assert {(0, "sinusoid", 3, 3), (1, "sinusoid", 3, 3)} <= set(epochs)
     for name, array in arrays_of(whole[0]).items():
         np.testing.assert_array_equal(array, arrays_of(tmp_path)[name], err_msg=name)
 
@@ -110,7 +119,10 @@ def test_an_interrupt_before_any_seed_writes_nothing(tmp_path, monkeypatch, caps
     monkeypatch.setattr(run, "SETTINGS", {("fig1", "small"): PLANAR})
     monkeypatch.setattr(seeds, "_stop", StopsAfter(2))
     assert main(["reproduce", "fig1", "--seeds", "0", "--out", str(tmp_path / "again")]) == 130
-    assert capsys.readouterr().err == "infgeo: interrupted before a seed was finished; the same command goes on\n"
+    assert capsys.readouterr().err.splitlines() == [
+        "fig1: seed 0, sinusoid: epoch 0 of 3",
+        "infgeo: interrupted before a seed was finished; the same command goes on",
+    ]
 
 
 def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):
@@ -126,7 +138,7 @@ def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):
         def shutdown(self, **_):
             pass
 
-    monkeypatch.setattr(seeds, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr("infgeo.processes.ProcessPoolExecutor", Pool)
     with pytest.raises(InfgeoError, match=r"died .* after 0 of 2 seeds.*fewer jobs"):
         reproduce("fig1", seeds=(0, 1), out=tmp_path, jobs=2, settings=PLANAR)
 

@@ -179,6 +179,32 @@ def test_domain():
     assert infgeo.MLP([sp.exp(-(z**2)), sp.exp(z**2)], weight_std=1, bias_std=THIRD).domain != sp.true
 
 
+@pytest.mark.parametrize(
+    ("layers", "options", "boundary"),
+    [
+        # E[exp(2 a z^2)] is finite for variances below 1/(4 a): 2 for a = 1/8, 4 for a = 1/16.
+        (["exp(z**2/8)"], {}, 1),  # 1 + s = 2
+        (["exp(z**2/8)"], {"input_scale": "fan_in"}, 4),  # 1 + s/4 = 2
+        ([RMSNorm(1), "exp(z**2/8)"], {}, sp.Rational(4, 3)),  # 1 + 4 s/(s + 4) = 2
+        ([RMSNorm(1), "exp(z**2/8)"], {"weight_std": sp.sqrt(2), "input_scale": "fan_in"}, 4),  # 1 + 2 s/(s + 4) = 2
+        (["identity", RMSNorm(2), "exp(z**2/8)"], {"weight_std": [1, sp.Rational(6, 5)]}, sp.Rational(39, 11)),
+        # The second bounds more than the first does, 1 + (1 - v/2)^(-1/2) = 4.
+        (["exp(z**2/8)", "exp(z**2/16)"], {}, sp.Rational(7, 9)),
+        (
+            ["identity", Residual("identity", skip=2, branch=3), "exp(z**2/8)"],
+            {"bias_std": [0, 0, 1]},
+            sp.Rational(1, 13),
+        ),
+    ],
+    ids=str,
+)
+def test_domain_of_layers(layers, options, boundary):
+    """At d = 4, with the boundary by hand."""
+    domain = infgeo.MLP(layers, **{"weight_std": 1, "bias_std": 1, **options}).domain.subs(d, 4)
+    for side in (sp.Rational(99, 100), sp.Rational(101, 100)):
+        assert bool(domain.subs(s, boundary * side)) == (side < 1)
+
+
 @pytest.mark.parametrize(("a", "raises"), [(0.5, False), (-0.1, False), (-0.3, True)])
 def test_growth_of_unknown_sign_is_decided_by_its_value(a, raises):
     """E[exp(-2 a z^2)] at variance 1 is finite for a > -1/4."""

@@ -58,7 +58,8 @@ def test_a_run_that_is_interrupted_and_resumed_has_the_same_bits(tmp_path, recip
     with torch.no_grad():  # whatever the new model holds, the file decides
         resumed[0].weight.zero_()
     second = train(resumed, SMALL, recipe, seed=3, callbacks=[after], checkpoint=path)
-    assert after.heard == [s for s, _ in heard if s > step or (step == 0 and s == 0)]
+    again = raising or step == 0  # a callback that did not come to its end is called again
+    assert after.heard == [s for s, _ in heard if s > step or (again and s == step)]
     assert second == expected and same(state(resumed), state(whole))
 
 

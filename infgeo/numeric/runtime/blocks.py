@@ -31,9 +31,19 @@ if TYPE_CHECKING:  # In an emitted file these stand above, or below.
         _true,
         _wider,
     )
-    from infgeo.numeric.runtime.common import _diagonal_layers, _pair_layers, _scale_of
+    from infgeo.numeric.runtime.common import _diagonal_layers, _pair_layers
     from infgeo.numeric.runtime.felt import _feels, _felt_from, _is_bounded, _is_first
-    from infgeo.numeric.runtime.for_numpy import _PARALLEL, _close_pairs, _diagonal_of, _ratio, _sum_squares, _xp
+    from infgeo.numeric.runtime.for_numpy import (
+        _PARALLEL,
+        _WIDEST,
+        _close_pairs,
+        _diagonal_of,
+        _double,
+        _ratio,
+        _sum_squares,
+        _xp,
+    )
+    from infgeo.numeric.runtime.range import _examined
 
 _WAVES = 3 / 8  # shares of p + q from which |c| makes squares of sums and differences small
 _SMALL = 2**12  # pairs below which blocks are not worth their overhead
@@ -52,9 +62,10 @@ def _gram_in_blocks(
     symmetric.
     """
     kinds = {"both": ("kernel", "ntk")}.get(wanted, (wanted,))
-    task = SimpleNamespace(X=X, Y=X if Y is None else Y, symmetric=Y is None, layers=layers, scalars=scalars)
-    task.squares = tuple(_sum_squares(Z) for Z in ((X,) if Y is None else (X, Y)))
-    task.kinds, task.outs, task.tangent, task.format = kinds, outs, "ntk" in kinds, X.dtype
+    points, lost = _in_range((X,) if Y is None else (X, Y), layers, scalars, kinds[-1])
+    task = SimpleNamespace(X=points[0], Y=points[-1], symmetric=Y is None, layers=layers, scalars=scalars)
+    task.squares = tuple(map(_sum_squares, points))
+    task.kinds, task.outs, task.tangent, task.format = kinds, outs, "ntk" in kinds, points[0].dtype
     if _grows(task) and _wider(X.dtype):
         task.format, task.layers = _wider(X.dtype), [getattr(layer, "exact", layer) for layer in layers]
         _all_pairs(task, _arange(X, len(X)), _arange(X, len(task.Y)))
@@ -62,7 +73,7 @@ def _gram_in_blocks(
         _all_pairs(task, _arange(X, len(X)), _arange(X, len(task.Y)))
     else:
         _large(task, threads)
-    _extremes(task)
+    _extremes(task, lost)
     for kind, result in zip(kinds, outs, strict=True):
         diagonal = _diagonal_of(layers, X, scalars, kind == "ntk")
         for rows, columns in _coincident(X, Y):
@@ -95,39 +106,27 @@ def _all_pairs(task: SimpleNamespace, rows: Any, columns: Any) -> None:
 def _write_pairs(task: SimpleNamespace, rows: Any, columns: Any) -> None:
     """Compute some pairs, and of a symmetric matrix their mirror images, with all care."""
     for result, values in zip(task.outs, _careful(task, rows, columns), strict=True):
+        values = _cast(values, result.dtype)
         result[rows, columns] = values
         if task.symmetric:
             result[columns, rows] = values
 
 
-def _extremes(task: SimpleNamespace) -> None:
-    """Compute the pairs of very long and very short points again, in a format of wider range, one point at a time.
+def _in_range(points: tuple, layers: Sequence[Any], scalars: tuple, wanted: str) -> tuple[tuple, list]:
+    """Return the points in a format that keeps the digits, and the rows that need a wider one than double."""
+    found = [_examined(Z, layers, scalars, wanted, Z.dtype) for Z in points]
+    if any(single.any() for single, _ in found):
+        points = tuple(_double(Z) for Z in points)
+    return points, [_true(lost)[0] for _, lost in found]
 
-    There products of squared norms overflow or vanish, though the kernel may not.
-    """
-    wider = _wider(task.format)
-    if wider is None:
-        return
-    task = SimpleNamespace(**vars(task) | {"format": wider})
-    scale = _scale_of(task.layers)
-    for i in _extreme(task.X, task.squares[0], scale):
+
+def _extremes(task: SimpleNamespace, lost: list) -> None:
+    """Compute the pairs of the rows that leave double precision again, in a format of wider range."""
+    task = SimpleNamespace(**vars(task) | {"format": _WIDEST})
+    for i in lost[0]:
         _all_pairs(task, i[None], _arange(task.X, len(task.Y)))
-    for j in _extreme(task.Y, task.squares[1], scale) if not task.symmetric else ():
+    for j in lost[-1] if not task.symmetric else ():
         _all_pairs(task, _arange(task.X, len(task.X)), j[None])
-
-
-def _extreme(X: Any, squares: Any, scale: float = 1.0) -> Any:
-    """Return the rows whose fourth power of the norm overflows, or vanishes though they do not.
-
-    Large scales stretch squared norms by `scale`.
-    """
-    limits = _xp.finfo(X.dtype)
-    low, high = float(limits.tiny) ** 0.125, (float(limits.max) ** 0.25 / X.shape[1] / scale) ** 0.5
-    (rows,) = _true(~((squares >= low**2) & (squares <= high**2)))
-    if len(rows) == 0:
-        return ()
-    largest = _xp.amax(abs(X[rows]), 1)
-    return rows[(largest > high) | ((largest < low) & (largest > 0))]
 
 
 def _careful(task: SimpleNamespace, rows: Any, columns: Any) -> list:

@@ -155,11 +155,9 @@ def _diagonal_layers(layers: Sequence[Any], s: Any, scalars: tuple, tangent: boo
     return f + D if tangent else f
 
 
-def _scale_of(layers: Sequence[Any]) -> float:
-    """Return how far large scales may stretch squared lengths; 1 for scales of moderate size."""
-    largest = [max(layer.weight, layer.bias) for layer in layers if layer.law]
-    sizes = [float(getattr(size, "detach", lambda size=size: size)()) for size in largest]
-    return max(sizes) ** len(sizes) if max(sizes, default=0.0) > 1e4 else 1.0
+def _exact_layers(layers: Sequence[Any]) -> list:
+    """Return the layers with their like in a wider format, where there is one."""
+    return [getattr(layer, "exact", layer) for layer in layers]
 
 
 def _by_subtraction(kernel: Callable, moment: Callable) -> Callable:
@@ -254,7 +252,9 @@ class Geometry:
             raise InputError("X has points of dimension {} and Y of {}: they must agree".format(*dimensions))
         for what in ("dtype", "device"):
             first, second = (getattr(points, what, None) for points in (X, Y))
-            if first != second:
+            if (
+                first is not None and second is not None and first != second
+            ):  # arrays that jax traces have no device yet
                 raise InputError(f"X has {what} {first} and Y {second}: they must agree, convert one of them")
         return X, Y
 
@@ -306,11 +306,13 @@ class Geometry:
         self._check_variances(Y, *layers)
         return _distance(X, Y, *layers, squared)
 
-    def _radial(self, X: Any, parameters: dict[str, Any], function: Callable) -> Any:
+    def _radial(self, X: Any, parameters: dict[str, Any], function: Callable, *what: Any) -> Any:
         X = _points(X)
-        self._layers(X, parameters)
+        layers = self._layers(X, parameters)
         arguments = (_dimension(X), *self.values(parameters).values())
-        return _at_points(lambda x: _rounded(function, x, arguments, self.wide), X)
+        wanted = "variances" if function.__name__ == "log_volume" and self.logarithm else "metric"
+        result = _at_points(lambda x: _rounded(function, x, arguments, self.wide, wanted, *layers), X)
+        return _representable(result, X, *what)
 
     def metric(self, X: Any, **parameters: Any) -> Any:
         """Return the metric g = A I + B x x^T, (..., d) -> (..., d, d)."""
@@ -323,7 +325,7 @@ class Geometry:
                 return _metric_matrix(x, B, *self.parts(s, *arguments))
             return _metric_matrix(x, None, *self._regular_parts(s, arguments))
 
-        return self._radial(X, parameters, matrix)
+        return self._radial(X, parameters, matrix, "the metric", True)
 
     def _regular_parts(self, s: Any, arguments: tuple) -> tuple:
         """Return A, s B/A and (A + s B)/A; where the metric vanishes, at x = 0, what multiplies A = 0 is finite."""
@@ -350,7 +352,7 @@ class Geometry:
             A, _, eta = self._regular_parts(s, arguments)
             return _sqrt(A) ** arguments[0] * _sqrt(eta)
 
-        return self._radial(X, parameters, volume)
+        return self._radial(X, parameters, volume, "the volume element (log_volume_element has no such range)", True)
 
     def log_volume_element(self, X: Any, **parameters: Any) -> Any:
         """Return log sqrt(det g), (..., d) -> (...): no overflow, no underflow."""
@@ -360,7 +362,7 @@ class Geometry:
             log_A = self.logarithm(s, *arguments) if self.logarithm else _log(A)
             return (arguments[0] * log_A + _log(eta)) / 2
 
-        return self._radial(X, parameters, log_volume)
+        return self._radial(X, parameters, log_volume, "the logarithm of the volume element")
 
     def ricci_scalar(self, X: Any, **parameters: Any) -> Any:
         """Return the Ricci scalar, positive on spheres, (..., d) -> (...); not a number where the metric vanishes."""
@@ -373,4 +375,4 @@ class Geometry:
             # A factor, so that derivatives are not numbers at x = 0 alone.
             return R * _where_nonnegative(singular, 0 * s + float("nan"), 0 * s + 1)
 
-        return self._radial(X, parameters, ricci)
+        return self._radial(X, parameters, ricci, "the Ricci scalar")

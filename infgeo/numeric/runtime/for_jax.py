@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import numpy as np
 if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.angle import _of_pairs
     from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
+    from infgeo.numeric.runtime.range import _check_apart, _examined, _rooted, _unknown_as_nan
 
 
 def _traced(x: Any) -> bool:
@@ -25,6 +27,8 @@ def _traced(x: Any) -> bool:
     return isinstance(x, jax.core.Tracer)
 
 
+_xp = jnp  # the array library, for code that is the same for all
+_WIDEST = None  # there is no wider format than double
 _LARGEST_SCALE = 1e38  # the fourth power of a larger one overflows
 
 
@@ -69,6 +73,20 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> jax.Array:
 def _all(condition: Any) -> bool:
     """Whether a condition holds everywhere, as far as that is known."""
     return _traced(condition) or bool(np.all(condition))
+
+
+def _known(x: Any) -> Any:
+    """Return values, or None inside a transformation."""
+    return None if _traced(x) else x
+
+
+def _double(X: jax.Array) -> jax.Array:
+    """Return points in double precision, where jax keeps it."""
+    return X.astype(np.float64) if jax.config.read("jax_enable_x64") else X
+
+
+def _quiet() -> Any:
+    return nullcontext()
 
 
 def _largest(v: Any) -> Any:
@@ -134,25 +152,30 @@ _scalars = SimpleNamespace(
 )
 
 
-def _rounded(function: Callable, x: Any, arguments: tuple, _: bool | None) -> Any:
+def _rounded(
+    function: Callable, x: Any, arguments: tuple, _: bool | None, wanted: str, layers: Sequence[Any], scalars: tuple
+) -> Any:
     """Return function(x, |x|^2, arguments), computed in double precision where jax keeps it, and rounded."""
-    double = x.astype(np.float64) if jax.config.read("jax_enable_x64") else x
-    return function(x, _sum_squares(double), arguments).astype(x.dtype)
+    _, lost = _examined(x, layers, scalars, wanted)
+    return _unknown_as_nan(function(x, _sum_squares(_double(x)), arguments).astype(x.dtype), lost)
 
 
 def _with_exact(layers: Sequence[Any], network: Callable) -> None:
     """Nothing: there is no wider format."""
 
 
-def _widened(layers: Sequence[Any], X: jax.Array) -> jax.Array:
-    """Return the points, in double precision, where jax keeps it, if exponents of variances must not be rounded."""
-    wide = jax.config.read("jax_enable_x64") and any(layer.law and layer.law.exponential for layer in layers)
-    return X.astype(np.float64) if wide else X
+def _widened(layers: Sequence[Any], scalars: tuple, wanted: str, *points: jax.Array) -> tuple[list, list]:
+    """Return points, in double precision where single loses digits, and where double does and that is not known yet."""
+    found = [_examined(X, layers, scalars, wanted, X.dtype) for X in points]
+    wide = any(layer.law and layer.law.exponential for layer in layers)
+    wide = wide or any(_traced(single) or bool(single.any()) for single, _ in found)
+    return [_double(X) if wide else X for X in points], [lost for _, lost in found]
 
 
 def _diagonal_of(layers: Sequence[Any], X: Any, scalars: tuple, tangent: bool) -> Any:
     """Return k(x, x), or the tangent kernel at (x, x)."""
-    return _diagonal_layers(layers, _sum_squares(_widened(layers, X)), scalars, tangent).astype(X.dtype)
+    (points,), (lost,) = _widened(layers, scalars, "ntk" if tangent else "kernel", X)
+    return _unknown_as_nan(_diagonal_layers(layers, _sum_squares(points), scalars, tangent).astype(X.dtype), lost)
 
 
 def _dimension(X: jax.Array) -> int:
@@ -280,10 +303,11 @@ def _pairs(X: jax.Array, Y: jax.Array) -> SimpleNamespace:
 def _gram(X: jax.Array, Y: jax.Array | None, layers: Sequence[Any], scalars: tuple, wanted: str) -> Any:
     """Return the Gram matrix (N, M), or both for `wanted` = "both"; coincident points take the diagonal's values."""
     tangent = wanted != "kernel"
-    pairs = _pairs(*(_widened(layers, points) for points in (X, X if Y is None else Y)))
-    features, D = _pair_layers(layers, pairs, scalars, "ntk" if tangent else "kernel")
+    points, lost = _widened(layers, scalars, "ntk" if tangent else "kernel", X, X if Y is None else Y)
+    features, D = _pair_layers(layers, _pairs(*points), scalars, "ntk" if tangent else "kernel")
     results = {"kernel": (features.c,), "ntk": (features.c + D,), "both": (features.c, features.c + D)}[wanted]
     results = tuple(result.astype(jnp.result_type(X, X if Y is None else Y)) for result in results)
+    results = tuple(_unknown_as_nan(result, lost[0][:, None] | lost[1]) for result in results)
     if Y is None:
         results = tuple(jnp.triu(result) + jnp.triu(result, 1).T for result in results)
     return results if wanted == "both" else results[0]
@@ -292,11 +316,14 @@ def _gram(X: jax.Array, Y: jax.Array | None, layers: Sequence[Any], scalars: tup
 def _distance(X: jax.Array, Y: jax.Array, layers: Sequence[Any], scalars: tuple, squared: bool) -> jax.Array:
     """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows."""
     # XLA rearranges what makes residuals exact: single precision would lose them.
-    wide = [Z.astype(np.float64) for Z in (X, Y)] if jax.config.read("jax_enable_x64") else [X, Y]
-    squares = _pair_layers(layers, _pairs(*wide), scalars, "distance")[0].delta
+    _, lost = _widened(layers, scalars, "kernel", X, Y)
+    pairs = _pairs(_double(X), _double(Y))
+    _check_apart(X, Y, pairs.delta)
+    squares = _pair_layers(layers, pairs, scalars, "distance")[0].delta
     # The derivative of a maximum where both are equal would be a half.
     squares = jnp.where(squares < 0, 0, squares)
-    return (squares if squared else _sqrt(squares)).astype(jnp.result_type(X, Y))
+    result = _rooted(squares, squared, X.dtype)
+    return _unknown_as_nan(result.astype(X.dtype), lost[0][:, None] | lost[1])
 
 
 # What coincident pairs are replaced by in formulas that are singular there, so that no gradient is 0 * inf.

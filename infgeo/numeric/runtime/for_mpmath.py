@@ -81,8 +81,13 @@ def _remembered(function: Callable) -> Callable:
     return remembered
 
 
-def _rounded(function: Callable, x: Sequence[Any], arguments: tuple, _: bool | None) -> Any:
+def _rounded(function: Callable, x: Sequence[Any], arguments: tuple, *_: Any) -> Any:
     return function(x, _sum_squares(x), arguments)
+
+
+def _representable(result: Any, X: Any, *_: Any) -> Any:
+    """Return a result: every number is one of this format."""
+    return result
 
 
 def _with_exact(layers: Sequence[Any], network: Callable) -> None:

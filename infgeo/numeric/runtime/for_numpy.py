@@ -13,14 +13,15 @@ from scipy import special
 if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.angle import _of_pairs
     from infgeo.numeric.runtime.blocks_numpy import _quiet
-    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers, _scale_of
+    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _exact_layers, _pair_layers
+    from infgeo.numeric.runtime.range import _examined, _rooted
 
 _xp = np  # the array library, for code that is the same for NumPy and torch
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _POINTS = 2**12  # points at a time where each is computed by itself
 _MODERATE = 1e8  # squared lengths from its inverse to it keep enough digits in double precision
 _CHUNK = 2**20  # numbers held at a time for such differences
-_LONG = 1e37  # lengths from its inverse to it have fourth powers in double precision
+_WIDEST = np.longdouble  # wider than double on x86 alone
 _LARGEST_SCALE = 1e38  # the fourth power of a larger one overflows
 
 
@@ -54,6 +55,15 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> np.ndarray:
 
 def _all(condition: Any) -> bool:
     return bool(np.all(condition))
+
+
+def _known(x: Any) -> Any:
+    """Return values, or None where they may not be looked at."""
+    return np.asarray(x)
+
+
+def _double(X: np.ndarray) -> np.ndarray:
+    return X.astype(np.float64, copy=False)
 
 
 def _largest(v: Any) -> Any:
@@ -95,22 +105,19 @@ def _with_exact(layers: Sequence[Any], network: Callable) -> None:
             layer.exact = exact
 
 
-def _exact_layers(layers: Sequence[Any]) -> list:
-    return [getattr(layer, "exact", layer) for layer in layers]
-
-
 def _diagonal_of(layers: Sequence[Any], X: np.ndarray, scalars: tuple, tangent: bool) -> np.ndarray:
     """Return k(x, x), or the tangent kernel at (x, x); squares of single precision overflow soon."""
-    wide = any(layer.law and layer.law.grows for layer in layers) or _extreme_lengths(X, layers)
-    points = X.astype(np.longdouble if wide else np.float64)
-    return _diagonal_layers(_exact_layers(layers), _sum_squares(points), scalars, tangent).astype(X.dtype)
+    _, lost = _examined(X, layers, scalars, "ntk" if tangent else "kernel", X.dtype)
 
+    def compute(points: np.ndarray, layers: Sequence[Any]) -> np.ndarray:
+        return _diagonal_layers(layers, _sum_squares(points), scalars, tangent).astype(X.dtype)
 
-def _extreme_lengths(X: np.ndarray, layers: Sequence[Any]) -> bool:
-    """Whether products of squared lengths, before the layers or in them, may overflow or vanish in double precision."""
-    lengths = np.abs(X).max(axis=-1, initial=0.0)
-    far = lengths * _scale_of(layers) ** 0.5
-    return bool(((far > _LONG) | ((lengths < 1 / _LONG) & (lengths > 0))).any())
+    if any(layer.law and layer.law.grows for layer in layers):
+        return compute(X.astype(np.longdouble), _exact_layers(layers))
+    result = np.asarray(compute(_double(X), layers))
+    if lost.any():
+        result[lost] = compute(X[lost].astype(np.longdouble), _exact_layers(layers))
+    return result[()]
 
 
 def _dimension(X: np.ndarray) -> int:
@@ -131,7 +138,15 @@ def _at_points(function: Callable, X: np.ndarray) -> np.ndarray:
     return result.reshape(X.shape[:-1] + first.shape[1:])
 
 
-def _rounded(function: Callable, x: np.ndarray, arguments: tuple, wide: bool | None) -> np.ndarray:
+def _rounded(
+    function: Callable,
+    x: np.ndarray,
+    arguments: tuple,
+    wide: bool | None,
+    wanted: str,
+    layers: Sequence[Any],
+    scalars: tuple,
+) -> np.ndarray:
     """Return function(x, |x|^2, arguments), computed in long double and rounded.
 
     For `wide` False in double where that does, for None in double alone. Long double is wider than double on x86 alone;
@@ -142,14 +157,13 @@ def _rounded(function: Callable, x: np.ndarray, arguments: tuple, wide: bool | N
         dimension, *parameters = arguments
         return function(points, _sum_squares(number(points)), (dimension, *map(number, parameters))).astype(x.dtype)
 
+    rows = x.reshape(-1, x.shape[-1])
+    _, lost = _examined(rows, layers, scalars, wanted)
     if wide:
         return compute(x, np.longdouble)
-    rows = x.reshape(-1, x.shape[-1])
     result, s = compute(rows, np.float64), _sum_squares(rows.astype(float))
-    if wide is None:
-        return result.reshape(x.shape[:-1] + result.shape[1:])
-    extreme = (s < _MODERATE**-1) | (s > _MODERATE)
-    if extreme.any():
+    extreme = lost | (s < _MODERATE**-1) | (s > _MODERATE)
+    if wide is not None and extreme.any():
         result[extreme] = compute(rows[extreme], np.longdouble)
     return result.reshape(x.shape[:-1] + result.shape[1:])
 
@@ -285,7 +299,7 @@ def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tupl
     """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows, some rows at a time."""
     result = np.empty((len(X), len(Y)), X.dtype)
     wide = any(layer.law and layer.law.exponential for layer in layers)
-    wide = wide or _extreme_lengths(X, layers) or _extreme_lengths(Y, layers)
+    wide = any(_examined(Z, layers, scalars, "kernel")[1].any() or _is_tiny(Z) for Z in (X, Y)) or wide
     if wide or X.dtype == np.float32:
         wider = np.longdouble if wide else np.float64
         layers, X, Y = _exact_layers(layers), X.astype(wider), Y.astype(wider)
@@ -294,8 +308,13 @@ def _distance(X: np.ndarray, Y: np.ndarray, layers: Sequence[Any], scalars: tupl
         for start in range(0, len(X), step):
             pairs = _pairs(X[start : start + step], Y)
             squares = _positive(_pair_layers(layers, pairs, scalars, "distance")[0].delta)
-            result[start : start + step] = squares if squared else np.sqrt(squares)
+            result[start : start + step] = _rooted(squares, squared, result.dtype)
     return result
+
+
+def _is_tiny(X: np.ndarray) -> bool:
+    """Whether differences of coordinates may have squares that vanish in double precision."""
+    return bool(((np.abs(X) < 1e-130) & (X != 0)).any())
 
 
 def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:

@@ -11,12 +11,14 @@ import torch
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.angle import _of_pairs
-    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers, _scale_of
+    from infgeo.numeric.runtime.blocks_torch import _quiet
+    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
+    from infgeo.numeric.runtime.range import _check_apart, _examined, _rooted, _unknown_as_nan
 
 _xp = torch  # the array library, for code that is the same for NumPy and torch
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _CHUNK = 2**22  # numbers held at a time for such differences
-_LONG = {torch.float32: 1e9, torch.float64: 1e37}  # lengths from its inverse to it have fourth powers in the format
+_WIDEST = None  # there is no wider format than double
 _LARGEST_SCALE = 1e38  # the fourth power of a larger one overflows
 
 
@@ -45,12 +47,30 @@ def _points(X: Any, name: str = "X", rows: bool = False) -> torch.Tensor:
         raise InputError(
             f"{name} has shape {tuple(tensor.shape)}, expected {expected} with d >= 1: reshape it to rows of points"
         )
-    if not _transformed(tensor) and not bool(torch.isfinite(tensor).all()):
-        where = tuple(torch.nonzero(~torch.isfinite(tensor))[0].tolist())
+    known = _known(tensor)
+    if known is not None and not bool(torch.isfinite(known).all()):
+        where = tuple(torch.nonzero(~torch.isfinite(known))[0].tolist())
         raise InputError(
-            f"{name}{list(where)} = {tensor[where].item()}: every coordinate must be finite; drop or mend that point"
+            f"{name}{list(where)} = {known[where].item()}: every coordinate must be finite; drop or mend that point"
         )
     return tensor
+
+
+def _known(x: Any) -> torch.Tensor | None:
+    """Return values, out of the transforms of torch.func, or None where they may not be looked at."""
+    if torch.compiler.is_compiling():
+        return None
+    x = x.detach()
+    while _transformed(x):
+        level = torch._C._functorch
+        batch = level.maybe_get_bdim(x)
+        x = level.get_unwrapped(x)
+        x = x if batch < 0 else x.movedim(batch, 0)
+    return x
+
+
+def _double(X: torch.Tensor) -> torch.Tensor:
+    return X.double()
 
 
 def _transformed(tensor: torch.Tensor) -> bool:
@@ -59,11 +79,13 @@ def _transformed(tensor: torch.Tensor) -> bool:
 
 
 def _all(condition: Any) -> bool:
-    return bool(torch.all(torch.as_tensor(condition)))
+    """Whether a condition holds everywhere, as far as that is known."""
+    known = _known(torch.as_tensor(condition))
+    return known is None or bool(torch.all(known))
 
 
 def _largest(v: Any) -> Any:
-    return float(torch.max(v))
+    return float(torch.max(_known(v)))
 
 
 def _positive(x: Any) -> Any:
@@ -88,46 +110,37 @@ def _scalar(name: str, value: Any) -> torch.Tensor:
     return scalar
 
 
-def _rounded(function: Callable, x: torch.Tensor, arguments: tuple, _: bool | None) -> torch.Tensor:
+def _rounded(
+    function: Callable,
+    x: torch.Tensor,
+    arguments: tuple,
+    _: bool | None,
+    wanted: str,
+    layers: Sequence[Any],
+    scalars: tuple,
+) -> torch.Tensor:
     """Return function(x, |x|^2, arguments), computed in double precision and rounded."""
-    return function(x, _sum_squares(x.double()), arguments).to(x.dtype)
+    _, lost = _examined(x, layers, scalars, wanted)
+    return _unknown_as_nan(function(x, _sum_squares(x.double()), arguments).to(x.dtype), lost)
 
 
 def _with_exact(layers: Sequence[Any], network: Callable) -> None:
     """Nothing: there is no wider format."""
 
 
-def _widened(layers: Sequence[Any], *points: torch.Tensor) -> list[torch.Tensor]:
-    """Return points, in double precision where exponents of variances must not be rounded, or lengths are extreme."""
+def _widened(layers: Sequence[Any], scalars: tuple, wanted: str, *points: torch.Tensor) -> tuple[list, list]:
+    """Return points, in double precision where single loses digits, and where double does and that is not known yet."""
+    found = [_examined(X, layers, scalars, wanted, X.dtype) for X in points]
+    single = [_known(part) for part, _ in found]
     wide = any(layer.law and layer.law.exponential for layer in layers)
-    return [X.double() for X in points] if wide or any(_extreme_lengths(X, layers) for X in points) else [*points]
+    wide = wide or any(part is None or bool(part.any()) for part in single)
+    return [X.double() for X in points] if wide else [*points], [lost for _, lost in found]
 
 
 def _diagonal_of(layers: Sequence[Any], X: Any, scalars: tuple, tangent: bool) -> Any:
     """Return k(x, x), or the tangent kernel at (x, x)."""
-    (points,) = _widened(layers, X)
-    return _checked(_diagonal_layers(layers, _sum_squares(points), scalars, tangent).to(X.dtype), X, layers)
-
-
-def _extreme_lengths(X: torch.Tensor, layers: Sequence[Any]) -> bool:
-    """Whether products of squared lengths, before the layers or in them, may overflow or vanish in the format."""
-    tensors = [X, *(value for layer in layers for value in vars(layer).values() if isinstance(value, torch.Tensor))]
-    if X.numel() == 0 or torch.compiler.is_compiling() or any(map(_transformed, tensors)):
-        return False
-    lengths, long = X.detach().abs().amax(dim=-1), _LONG[X.dtype]
-    far = float(lengths.max()) * _scale_of(layers) ** 0.5 > long
-    return far or bool(((lengths < 1 / long) & (lengths > 0)).any())
-
-
-def _checked(result: torch.Tensor, X: torch.Tensor, layers: Sequence[Any]) -> torch.Tensor:
-    """Return a result, or raise InputError where long or short points have left double precision."""
-    if _extreme_lengths(X, layers) and bool(torch.isnan(result.detach()).any()):
-        longest = float(torch.linalg.vector_norm(X.detach().double(), dim=-1).max())
-        raise InputError(
-            f"points of length {longest:.3g} beside others leave double precision, in which torch computes: rescale"
-            " them, or take the NumPy backend, which computes such points in long double"
-        )
-    return result
+    (points,), (lost,) = _widened(layers, scalars, "ntk" if tangent else "kernel", X)
+    return _unknown_as_nan(_diagonal_layers(layers, _sum_squares(points), scalars, tangent).to(X.dtype), lost)
 
 
 def _dimension(X: torch.Tensor) -> int:
@@ -268,10 +281,11 @@ def _gram_of_all_pairs(
     X: torch.Tensor, Y: torch.Tensor | None, layers: Sequence[Any], scalars: tuple, wanted: str
 ) -> Any:
     """Return the Gram matrix (N, M), or both for `wanted` = "both"; coincident points take the diagonal's values."""
-    tangent, points = wanted != "kernel", _widened(layers, X, X if Y is None else Y)
+    tangent = wanted != "kernel"
+    points, lost = _widened(layers, scalars, "ntk" if tangent else "kernel", X, X if Y is None else Y)
     features, D = _pair_layers(layers, _pairs(*points), scalars, "ntk" if tangent else "kernel")
     results = {"kernel": (features.c,), "ntk": (features.c + D,), "both": (features.c, features.c + D)}[wanted]
-    results = tuple(_checked(result.to(X.dtype), torch.cat(points), layers) for result in results)
+    results = tuple(_unknown_as_nan(result.to(X.dtype), lost[0][:, None] | lost[1]) for result in results)
     if Y is None:
         results = tuple(torch.triu(result) + torch.triu(result, 1).T for result in results)
     return results if wanted == "both" else results[0]
@@ -279,9 +293,12 @@ def _gram_of_all_pairs(
 
 def _distance(X: torch.Tensor, Y: torch.Tensor, layers: Sequence[Any], scalars: tuple, squared: bool) -> torch.Tensor:
     """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows; squares of single precision overflow soon."""
-    points = X.double(), Y.double()
-    squares = _positive(_pair_layers(layers, _pairs(*points), scalars, "distance")[0].delta)
-    return _checked(squares if squared else _sqrt(squares), torch.cat(points), layers).to(X.dtype)
+    _, lost = _widened(layers, scalars, "kernel", X, Y)
+    pairs = _pairs(X.double(), Y.double())
+    _check_apart(X, Y, pairs.delta)
+    squares = _positive(_pair_layers(layers, pairs, scalars, "distance")[0].delta)
+    result = _rooted(squares, squared, X.dtype)
+    return _unknown_as_nan(result.to(X.dtype), lost[0][:, None] | lost[1])
 
 
 # What coincident pairs are replaced by in formulas that are singular there, so that no gradient is 0 * inf.
