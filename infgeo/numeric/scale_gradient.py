@@ -115,8 +115,8 @@ def _check_range(thin: Sequence[SimpleNamespace]) -> None:
         lost = ~((v >= limits.tiny**0.25) & (v <= limits.max**0.25) | (v == 0))
         if lost.any():
             raise InvalidInput(
-                f"derivatives by the scales at a variance of {float(v[lost][0]):.3g} leave double precision: rescale the"
-                " points, weight_std or bias_std"
+                f"derivatives by the scales at a variance of {float(v[lost][0]):.3g} leave double precision: rescale"
+                " the points, weight_std or bias_std"
             )
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above, or below.
         _where_nonnegative,
         _with_exact,
     )
+    from infgeo.numeric.runtime.range import _representable
 
 
 class InputError(ValueError):
@@ -53,6 +54,13 @@ class InputError(ValueError):
 
 class DoesNotExist(ArithmeticError):
     """What was asked for diverges for this activation."""
+
+
+def _shown(value: Any) -> str:
+    try:
+        return str(value)
+    except RuntimeError:
+        return "one of the values"  # of a transform of torch, which prints none
 
 
 def _dense(law: Any, weight: Any, bias: Any) -> SimpleNamespace:
@@ -208,9 +216,9 @@ class Geometry:
             bound = self.parameters[name]
             valid = {"> 0": number > 0, ">= 0": number >= 0}.get(bound, True)
             if not _all(valid) or not _all(number - number == 0):
-                raise InputError(f"{name} = {value} must be finite" + (f" and {bound}" if bound else ""))
+                raise InputError(f"{name} = {_shown(value)} must be finite" + (f" and {bound}" if bound else ""))
             if bound and not _all(number <= _LARGEST_SCALE):
-                raise InputError(f"{name} = {value} must be at most {_LARGEST_SCALE:g}: its powers overflow")
+                raise InputError(f"{name} = {_shown(value)} must be at most {_LARGEST_SCALE:g}: its powers overflow")
         return values
 
     def _layers(self, X: Any, parameters: dict[str, Any]) -> tuple[Sequence[Any], tuple]:
