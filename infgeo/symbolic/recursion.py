@@ -26,7 +26,7 @@ from typing import Any
 from sympy import Abs, Add, Dummy, Expr, Integer, Mul, Rational, Symbol, count_ops, exp
 from sympy import log as log_of
 
-from infgeo.conventions import d, s
+from infgeo.conventions import Internal, d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import SingularMetric
 from infgeo.symbolic.dual import Dual
@@ -57,7 +57,7 @@ class _Builder:
         return self.bind(name, expr, **assumptions)
 
     def bind(self, name: str, expr: Expr, **assumptions: bool) -> Symbol:
-        symbol = Symbol(name, **(assumptions or {"real": True}))
+        symbol = Internal(name, **(assumptions or {"real": True}))
         self.bindings.append((symbol, expr))
         return symbol
 
