@@ -23,7 +23,7 @@ print(infgeo.MLP("erf").metric.ricci_scalar)
 """
 TWIN = """
 import infgeo
-from infgeo.symbolic.metric import coordinates
+from infgeo.symbols import coordinates
 d = {d}
 print(infgeo.Metric(infgeo.MLP("erf").metric.matrix(d), coordinates(d)).ricci_scalar)
 """
@@ -31,7 +31,7 @@ DIFFGEOM = """
 import sympy
 from sympy.diffgeom import CoordSystem, Manifold, Patch, TensorProduct, metric_to_Ricci_components
 import infgeo
-from infgeo.symbolic.metric import coordinates
+from infgeo.symbols import coordinates
 d = {d}
 x = coordinates(d)
 space = CoordSystem("x", Patch("P", Manifold("M", d)), x)

@@ -28,6 +28,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "layers": ("infgeo.layers", None),
     "magnification": ("infgeo.magnification", None),
     "reproduce": ("infgeo.reproduce", None),
+    "symbols": ("infgeo.symbols", None),
     "testing": ("infgeo.testing", None),
     "tracking": ("infgeo.tracking", None),
     "training": ("infgeo.training", None),

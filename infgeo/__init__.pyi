@@ -7,6 +7,7 @@ from infgeo import kernels as kernels
 from infgeo import layers as layers
 from infgeo import magnification as magnification
 from infgeo import reproduce as reproduce
+from infgeo import symbols as symbols
 from infgeo import testing as testing
 from infgeo import tracking as tracking
 from infgeo import training as training

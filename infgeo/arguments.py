@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -179,10 +180,15 @@ def function(value: Any, name: str, remedy: str) -> Any:
     return value
 
 
+def python_name(name: str) -> str:
+    """Return a name as Python reads it in source: the micro sign as the letter mu."""
+    return unicodedata.normalize("NFKC", name)
+
+
 def values_by_name(value: Any, name: str = "parameters") -> dict[str, float]:
     """Return a mapping of names to real numbers as a dict of floats (None is the empty one), or raise InvalidInput."""
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise InvalidInput(f"{name} is {shown(value)}; pass a mapping of names to numbers, such as {{'alpha': 0.1}}")
-    return {str.__str__(key): real_number(number, f"{name}[{key!r}]") for key, number in value.items()}
+    return {python_name(str.__str__(key)): real_number(number, f"{name}[{key!r}]") for key, number in value.items()}

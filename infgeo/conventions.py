@@ -13,7 +13,34 @@ The Ricci scalar is positive on spheres: R = d (d - 1) / a^2 on the d-sphere of 
 
 from __future__ import annotations
 
-from sympy import Symbol
+from typing import Any
+
+from sympy import Symbol, symbols
+
+from infgeo.errors import InvalidInput
+
+
+class Internal(Symbol):
+    """A symbol of a derivation. It equals no symbol that a user makes, whatever the name and the assumptions."""
+
+    def _hashable_content(self) -> tuple[Any, ...]:
+        return (*super()._hashable_content(), "internal")
+
+
+Internal.__name__ = "Symbol"  # SymPy sorts the parts of sums and products by the names of their classes
+
+
+class Parameter(Symbol):
+    """A parameter of an activation that is called like a symbol of this table: d is printed as d_phi."""
+
+    def _hashable_content(self) -> tuple[Any, ...]:
+        return (*super()._hashable_content(), "parameter")
+
+    def _shown(self, printer: Any) -> Any:
+        return printer._print(Symbol(f"{self.name}_phi"))
+
+    _sympystr = _latex = _pretty = _pythoncode = _lambdacode = _numpycode = _mpmathcode = _shown
+
 
 d = Symbol("d", integer=True, positive=True)
 r = Symbol("r", nonnegative=True)
@@ -29,14 +56,28 @@ xy = Symbol("xy", real=True)
 # p = Var u, q = Var v, c = Cov(u, v), Delta = p q - c^2. Delta is carried as a variable of its own because
 # the difference cancels for nearly parallel inputs.
 z = Symbol("z", real=True)
-variance = Symbol("v", positive=True)
-p = Symbol("p", nonnegative=True)
-q = Symbol("q", nonnegative=True)
-c = Symbol("c", real=True)
-Delta = Symbol("Delta", nonnegative=True)
+variance = Internal("v", positive=True)
+p = Internal("p", nonnegative=True)
+q = Internal("q", nonnegative=True)
+c = Internal("c", real=True)
+Delta = Internal("Delta", nonnegative=True)
 # omega = p - q and delta = p + q - 2c, which are differences of points, not of p, q and c.
-omega = Symbol("omega", real=True)
-delta = Symbol("delta", nonnegative=True)
+omega = Internal("omega", real=True)
+delta = Internal("delta", nonnegative=True)
+
+
+def coordinates(dimension: int) -> tuple[Symbol, ...]:
+    """Return the Cartesian coordinates x_1 ... x_d, real symbols, that `RadialMetric.matrix` uses.
+
+    Raises InvalidInput unless `dimension` is an integer from 1 to 1000.
+
+    >>> coordinates(2)
+    (x_1, x_2)
+    """
+    if isinstance(dimension, bool) or not hasattr(dimension, "__index__") or not 1 <= dimension.__index__() <= 1000:
+        raise InvalidInput(f"dimension = {dimension!r} must be an integer from 1 to 1000")
+    return symbols(f"x_1:{dimension.__index__() + 1}", real=True)
+
 
 # The scales at which a network that leaves them symbolic is evaluated when nobody says otherwise:
 # the parametrisation of arXiv 2301.11375, W, b ~ N(0, 1).

@@ -384,6 +384,21 @@ def test_bad_points_files(name, tmp_path, capsys):
         (["validate", "lambda z: z", *VALIDATE[2:]], "':' is not allowed"),
         (["validate", "erf(a*z)", *VALIDATE[2:]], "a"),
         (["derive", "erf", "--depth", "0"], "'0' is not an integer >= 1"),
+        (["derive", "erf", "--depth", "100000000"], "larger than 100"),
+        (["emit", "erf", "--depth", "101"], "larger than 100"),
+        ([*VALIDATE, "--depth", "101"], "larger than 100"),
+        (["derive", "erf", "relu", "--depth", "2"], "--depth 2 with 2 activations"),
+        (["derive", "erf", "--weight-std", "0"], "--weight-std = 0 must be"),
+        (["derive", "erf", "--weight-std", "z"], "--weight-std z contains z"),
+        (["derive", "erf", "--bias-std", "1e400"], "--bias-std '1e400'"),
+        (["derive", "erf", "--bias-std", "os.system(1)"], "--bias-std 'os.system(1)'"),
+        (["derive", "erf", "--parameter", "beta=1"], "does not contain beta"),
+        (["derive", "erf", "--parameter", "d=0"], "d = 0.0 must be > 0"),
+        (["derive", "relu", "--of", "ntk", "--quantity", "metric"], "cusp"),
+        (["derive", "tanh"], "outside the class"),
+        (["derive", "swish"], "did you mean 'silu'"),
+        (["emit", "erf(x)"], "does not contain the variable z"),
+        (["validate", "leaky_relu", *VALIDATE[2:]], "--parameter alpha=VALUE"),
         (["derive", "erf", "--depth", "1.5"], "'1.5' is not an integer >= 1"),
         (["derive", "erf", "--quantity", "torsion"], "torsion"),
         (["derive"], "ACTIVATION"),
@@ -558,3 +573,32 @@ def test_one_file_for_two_outputs_is_bad_input(tmp_path, capsys):
     same = str(tmp_path / "same.png")
     assert main([*VALIDATE, "--json", same, "--plot", same]) == 2
     assert "both name" in capsys.readouterr().err and not os.path.exists(same)
+
+
+def test_derive_takes_scales_layers_and_parameters(capsys):
+    arguments = ["--weight-std", "sqrt(2)/3", "--bias-std", "0.5", "--parameter", "alpha=0.25", "--quantity", "metric"]
+    assert main(["derive", "erf", "leaky_relu", *arguments, "--explicit"]) == 0
+    third = sympy.sqrt(2) / 3
+    mlp = infgeo.MLP(["erf", "leaky_relu"], weight_std=third, bias_std=0.5).at(alpha=0.25)
+    printed = capsys.readouterr().out
+    assert f"A = {mlp.metric.A}\n" in printed and f"B = {mlp.metric.B}\n" in printed
+    assert main(["derive", "a+b*z+c*z**2", "--bias-std", "p", "--quantity", "kernel"]) == 0
+    assert "p**2" in capsys.readouterr().out
+
+
+def test_derive_prints_the_metric_of_the_tangent_kernel(capsys):
+    fixed = ["--weight-std", "1", "--bias-std", "0"]
+    assert main(["derive", "erf", *fixed, "--of", "ntk", "--quantity", "ricci_scalar", "--parameter", "d=2"]) == 0
+    R = infgeo.MLP("erf", weight_std=1, bias_std=0).ntk.metric.at(d=2).ricci_scalar
+    printed = capsys.readouterr().out
+    assert f"ricci_scalar = {R}\n" in printed and "that of the neural tangent kernel" in printed
+
+
+@pytest.mark.parametrize(
+    "command", [["derive", "tanh"], ["emit", "tanh"], ["validate", "tanh", "--input-dim", "2"], ["emit", "exp(z**4)"]]
+)
+def test_errors_speak_of_options(command, capsys):
+    assert main(command) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "(...)" not in captured.err and "=..." not in captured.err and "numeric(" not in captured.err

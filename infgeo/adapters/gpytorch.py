@@ -167,7 +167,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         return torch.stack(parts).reshape(*batch, *shape) if parts else x1.new_empty(*batch, *shape)
 
     def _geometry(self, weight_std: torch.Tensor, bias_std: torch.Tensor) -> Any:
-        return self.mlp.numeric(weight_std, bias_std, backend="torch", **self.own)
+        return self.mlp.numeric(weight_std, bias_std, backend="torch", parameters=self.own)
 
     def _gram(self, x1: torch.Tensor, x2: torch.Tensor | None, *scales: torch.Tensor) -> torch.Tensor:
         trained = torch.is_grad_enabled() and any(scale.requires_grad for scale in scales)

@@ -94,12 +94,12 @@ class InfiniteWidthKernel(Kernel):
         if eval_gradient and Y is not None:
             raise InvalidInput("the gradient exists for Y = None alone: call kernel(X, eval_gradient=True)")
         mlp = self._network()
-        value = getattr(mlp.numeric(*self._scales(), **(self.parameters or {})), method_name(self.kind))(X, Y)
+        value = getattr(mlp.numeric(*self._scales(), parameters=self.parameters), method_name(self.kind))(X, Y)
         return (value, self._gradient(mlp, X)) if eval_gradient else value
 
     def diag(self, X: Any) -> np.ndarray:
         """Return k(x, x) for each row, (N, d) -> (N,), without the Gram matrix."""
-        geometry = self._network().numeric(*self._scales(), **(self.parameters or {}))
+        geometry = self._network().numeric(*self._scales(), parameters=self.parameters)
         return (geometry.kernel_diag if self.kind == "nngp" else geometry.ntk_diag)(_rows(X))
 
     def is_stationary(self) -> bool:

@@ -25,20 +25,20 @@ def activations(arguments: Namespace) -> int:
 def derive(arguments: Namespace) -> int:
     """Print closed forms."""
     from infgeo.cli.derive import derivation
-    from infgeo.symbolic.network import MLP
+    from infgeo.cli.networks import network_of
 
-    mlp = MLP(arguments.activation, depth=arguments.depth)
-    print(derivation(mlp, arguments.quantity, arguments.format, arguments.explicit))
+    mlp = network_of(arguments)
+    print(derivation(mlp, arguments.quantity, arguments.format, arguments.explicit, arguments.of == "ntk"))
     return 0
 
 
 def emit(arguments: Namespace) -> int:
     """Write a standalone module."""
+    from infgeo.cli.networks import network_of
     from infgeo.files import check_writable, write_whole
     from infgeo.numeric.emit import emit as source_of
-    from infgeo.symbolic.network import MLP
 
-    mlp = MLP(arguments.activation, depth=arguments.depth)
+    mlp = network_of(arguments)
     if arguments.output is not None:
         check_writable(arguments.output)
     source = source_of(mlp, arguments.backend, arguments.certificate)

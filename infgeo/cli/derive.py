@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sympy import Expr, Symbol, cse, latex, pycode, true
+from sympy import Expr, Integer, Symbol, cse, latex, pycode, true
 from sympy.utilities.iterables import numbered_symbols
 
 from infgeo import conventions as conv
 from infgeo.cli.parser import QUANTITIES
 from infgeo.errors import MetricDoesNotExist, NoClosedForm
 from infgeo.symbolic.existence import in_words
-from infgeo.symbolic.metric import RadialTensor, assumptions_of
+from infgeo.symbolic.metric import RadialMetric, RadialTensor, assumptions_of
 from infgeo.symbolic.network import MLP
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import power_product
@@ -41,23 +41,24 @@ LATEX = {
 }
 
 
-def derivation(mlp: MLP, quantity: str, form: str, explicit: bool = False) -> str:
+def derivation(mlp: MLP, quantity: str, form: str, explicit: bool = False, tangent: bool = False) -> str:
     """Return one quantity, or "all", in a form "text", "latex" or "python".
 
     At depth >= 2, and where it would be long, a formula is a program, named values after the word where; `explicit`
-    substitutes them into one expression. The Python form is a function of floats that needs the standard library's
-    math alone. Of "all", what does not exist is left out with a note; if nothing does, the first error is raised.
+    substitutes them into one expression. The metric is that of the tangent kernel if `tangent`. The Python form is a
+    function of floats that needs the standard library's math alone. Of "all", what does not exist is left out with a
+    note; if nothing does, the first error is raised.
     """
     write = {"text": _text, "latex": _latex, "python": _python}[form]
     parts: list[str] = []
     if quantity != "all":
-        parts.append(write(quantity, program_for(mlp, quantity, explicit)))
-        parts += [COMMENT[form] + line for line in _remarks(mlp, [quantity])]
+        parts.append(write(quantity, program_for(mlp, quantity, explicit, tangent)))
+        parts += [COMMENT[form] + line for line in _remarks(mlp, [quantity], tangent)]
     else:
         missing: dict[str, tuple[Exception, list[str]]] = {}
         for name in QUANTITIES:
             try:
-                parts.append(write(name, program_for(mlp, name, explicit)))
+                parts.append(write(name, program_for(mlp, name, explicit, tangent)))
             except (MetricDoesNotExist, NoClosedForm) as error:
                 missing.setdefault(" ".join(str(error).split()), (error, []))[1].append(name)
         if not parts:
@@ -65,41 +66,47 @@ def derivation(mlp: MLP, quantity: str, form: str, explicit: bool = False) -> st
         given = [name for name in QUANTITIES if all(name not in names for _, names in missing.values())]
         if form == "text":
             parts.insert(0, str(mlp))
-        parts += [COMMENT[form] + line for line in _remarks(mlp, given)]
+        parts += [COMMENT[form] + line for line in _remarks(mlp, given, tangent)]
         parts += [f"{COMMENT[form]}without {', '.join(names)}: {text}" for text, (_, names) in missing.items()]
     if form == "python":
         return "import math\n\n\n" + "\n\n\n".join(parts)
     return "\n\n".join(parts)
 
 
-def _remarks(mlp: MLP, quantities: list[str]) -> list[str]:
-    """Return where the quantities are finite and regular, where that is not everywhere."""
+def _remarks(mlp: MLP, quantities: list[str], tangent: bool) -> list[str]:
+    """Return of which kernel the metric is, and where the quantities are finite and regular, if not everywhere."""
     if set(quantities) <= {"kernel", "ntk"}:
         return [] if mlp.domain == true else [f"finite where {in_words(mlp.domain)}, s = |x|^2 and |y|^2"]
-    return mlp.metric.remarks.splitlines()
+    of_kernel = ["the metric is that of the neural tangent kernel"] if tangent else []
+    return of_kernel + _metric(mlp, tangent).remarks.splitlines()
 
 
-def program_for(mlp: MLP, name: str, explicit: bool) -> Program:
+def program_for(mlp: MLP, name: str, explicit: bool, tangent: bool = False) -> Program:
     """Return one quantity as a program: without bindings when `explicit`, or for one layer, unless that is long."""
     if explicit or mlp.depth == 1:
-        program = _explicit(mlp, name)
+        program = _explicit(mlp, name, tangent)
         if explicit or len(str(program)) <= LONG:
             return program
-    program = _named(mlp, name)
+    program = _named(mlp, name, tangent)
     return program if max(len(str(expr)) for expr in program.outputs.values()) <= LONG else _shared(program)
 
 
 def _shared(program: Program) -> Program:
     """Name what occurs more than once in the outputs."""
-    names = numbered_symbols("t_", start=1)
+    names = numbered_symbols("t_", cls=conv.Internal, start=1)
     bindings, outputs = cse(list(program.outputs.values()), symbols=names, order="none")
     return Program((*program.bindings, *bindings), dict(zip(program.outputs, outputs, strict=True)))
 
 
-def _explicit(mlp: MLP, name: str) -> Program:
+def _metric(mlp: MLP, tangent: bool) -> RadialMetric:
+    return mlp.ntk.metric if tangent else mlp.metric
+
+
+def _explicit(mlp: MLP, name: str, tangent: bool) -> Program:
     if name in ("kernel", "ntk"):
         return Program((), {name: getattr(mlp, name).expr})
-    value = mlp.metric if name == "metric" else getattr(mlp.metric, name)
+    metric = _metric(mlp, tangent)
+    value = metric if name == "metric" else getattr(metric, name)
     if isinstance(value, RadialTensor):
         return Program((), {"A": value.A, "B": value.B})
     if isinstance(value, tuple):
@@ -107,24 +114,25 @@ def _explicit(mlp: MLP, name: str) -> Program:
     return Program((), {name: value})
 
 
-def _named(mlp: MLP, name: str) -> Program:
+def _named(mlp: MLP, name: str, tangent: bool) -> Program:
     if name in ("kernel", "ntk"):
-        return _shared(_explicit(mlp, name)) if mlp.depth == 1 else getattr(mlp, f"{name}_program")
+        return _shared(_explicit(mlp, name, tangent)) if mlp.depth == 1 else getattr(mlp, f"{name}_program")
+    whole, d = (mlp.ntk.metric.program if tangent else mlp.metric_program), mlp.dimension
     if name == "metric":
-        return mlp.metric_program.select(["A", "B"])
+        return whole.select(["A", "B"])
     if name == "ricci_scalar":
-        program = mlp.metric_program.select(["R"])
+        program = whole.select(["R"])
         return Program(program.bindings, {name: program.outputs["R"]})
     if name == "sectional_curvature":
-        return mlp.metric_program.select(["K_rad", "K_tan"])
+        return whole.select(["K_rad", "K_tan"])
     if name == "volume_element":
-        program = mlp.metric_program.select(["A", "h"])
+        program = whole.select(["A", "h"])
         A, h = program.outputs["A"], program.outputs["h"]
-        root = power_product((A, conv.d / 2)) if A == h else power_product((A, (conv.d - 1) / 2), (h, conv.d**0 / 2))
+        root = power_product((A, d / 2)) if A == h else power_product((A, (d - 1) / 2), (h, Integer(1) / 2))
         return Program(program.bindings, {name: root})
-    program = mlp.metric_program.select(["K_rad", "K_tan", "A", "h"])
+    program = whole.select(["K_rad", "K_tan", "A", "h"])
     K_rad, K_tan, A, h = (program.outputs[key] for key in ("K_rad", "K_tan", "A", "h"))
-    eigenvalues = {"Ric_radial": (conv.d - 1) * K_rad * h, "Ric_tangential": (K_rad + (conv.d - 2) * K_tan) * A}
+    eigenvalues = {"Ric_radial": (d - 1) * K_rad * h, "Ric_tangential": (K_rad + (d - 2) * K_tan) * A}
     return Program(program.bindings, eigenvalues).select(list(eigenvalues))
 
 

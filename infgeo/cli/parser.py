@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from infgeo import __version__
+from infgeo.cli.wording import in_options
 from infgeo.errors import InfgeoError
 from infgeo.interruption import termination_as_interrupt
 
 PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DEEPEST = 100  # layers: formulas grow with each, and so does the time to derive them
 QUANTITIES = ("kernel", "ntk", "metric", "volume_element", "ricci_scalar", "ricci_tensor", "sectional_curvature")
 EPILOG = """exit status: 0 passed; 1 a check failed, or validate or reproduce was interrupted and what it wrote
 is partial; 2 bad input (one line on stderr); 130 interrupted before there was anything to report"""
@@ -35,6 +37,14 @@ class Parser(argparse.ArgumentParser):
 def positive(text: str) -> int:
     """Parse an integer >= 1."""
     return _integer(text, 1)
+
+
+def depth(text: str) -> int:
+    """Parse a number of layers, up to DEEPEST."""
+    value = _integer(text, 1)
+    if value > DEEPEST:
+        raise argparse.ArgumentTypeError(f"{text} is larger than {DEEPEST}, the largest depth of the command line")
+    return value
 
 
 def natural(text: str) -> int:
@@ -94,17 +104,41 @@ def build() -> Parser:
             name, help=text, description=text, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
         )
 
+    def described(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "activation", metavar="ACTIVATION", nargs="+", help=f"{ACTIVATION}; several are the layers, the first first"
+        )
+        command.add_argument("--depth", type=depth, help="number of equal hidden layers (default 1)")
+        for name, letter, bound in (("weight-std", "W", "> 0"), ("bias-std", "B", ">= 0")):
+            command.add_argument(
+                f"--{name}",
+                metavar=f"SIGMA_{letter}",
+                help=f"{bound}, a number or text such as sqrt(2)/3 (default: the symbol sigma_{letter.lower()})",
+            )
+        command.add_argument(
+            "--parameter",
+            type=assignment,
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="a number for sigma_w, sigma_b, d or a parameter of an activation; may be repeated",
+        )
+
     derive = command("derive", "print closed forms at infinite width (the Ricci scalar is positive on spheres)")
-    derive.add_argument("activation", metavar="ACTIVATION", help=ACTIVATION)
-    derive.add_argument("--depth", type=positive, default=1, help="number of hidden layers (default 1)")
+    described(derive)
+    derive.add_argument(
+        "--of",
+        choices=("nngp", "ntk"),
+        default="nngp",
+        help="of which kernel metric, volume element and curvatures are: the NNGP kernel (default) or the tangent one",
+    )
     derive.add_argument("--quantity", choices=(*QUANTITIES, "all"), default="all")
     derive.add_argument("--format", choices=("text", "latex", "python"), default="text")
     derive.add_argument("--explicit", action="store_true", help="substitute the named values of long formulas")
 
     emit = command("emit", "write the geometry as a standalone module of numeric functions, which checks itself if run")
-    emit.add_argument("activation", metavar="ACTIVATION", help=ACTIVATION)
+    described(emit)
     emit.add_argument("--backend", choices=("numpy", "torch", "jax", "mpmath"), default="numpy")
-    emit.add_argument("--depth", type=positive, default=1)
     emit.add_argument(
         "--certificate",
         choices=("required", "stated", "none"),
@@ -116,7 +150,7 @@ def build() -> Parser:
     validate = command("validate", "compare the closed forms with simulated networks of finite width")
     validate.add_argument("activation", metavar="ACTIVATION", help=ACTIVATION)
     validate.add_argument("--input-dim", type=positive, metavar="D", help="default: that of the points")
-    validate.add_argument("--depth", type=positive, default=1)
+    validate.add_argument("--depth", type=depth, default=1)
     validate.add_argument("--weight-std", type=scale, metavar="SIGMA_W", help="> 0 (default 1)")
     validate.add_argument("--bias-std", type=scale, metavar="SIGMA_B", help=">= 0 (default 1)")
     validate.add_argument(
@@ -183,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except InfgeoError as error:
-        print(f"infgeo: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"infgeo: {in_options(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Python flushes stdout once more at exit: let that go nowhere.

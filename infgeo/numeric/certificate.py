@@ -11,8 +11,9 @@ import mpmath
 import numpy as np
 
 from infgeo.conventions import sigma_b, sigma_w
-from infgeo.errors import ExpectationDiverges, InfgeoError, InvalidInput, NotAccurate
+from infgeo.errors import ExpectationDiverges, InfgeoError, InvalidInput, MetricDoesNotExist, NotAccurate
 from infgeo.numeric.accuracy import DIGITS, answered, exact_values, ulps
+from infgeo.numeric.emit import functions_of
 from infgeo.numeric.geometry import numeric
 from infgeo.symbolic.dual import dual
 from infgeo.symbolic.exponentials import large
@@ -177,18 +178,19 @@ def _samples(mlp: MLP, backend: str, dtype: str, values: dict[str, float]) -> It
         points = points.astype(dtype)
         finite = _finite(mlp, values, points)
         for name in names:
-            if any(finite):
+            if any(finite) and name in functions_of(mlp):
                 yield name, points[finite]
 
 
 def _finite(mlp: MLP, values: dict[str, float], points: np.ndarray) -> np.ndarray:
     """Return where the expectations are finite and no towers of exponentials, of which mpmath keeps all digits."""
     geo = numeric(mlp, parameters=values)
+    function = getattr(geo, "kernel_diag" if "kernel_diag" in functions_of(mlp) else "volume_element")
 
     def size(point: np.ndarray) -> float:
         try:
-            return float(geo.kernel_diag(point.astype(np.float64)[None])[0])
-        except ExpectationDiverges:
+            return float(function(point.astype(np.float64)[None])[0])
+        except (ExpectationDiverges, MetricDoesNotExist):
             return np.inf
         except InvalidInput:  # too large, or too small, which does no harm
             return np.inf if np.abs(point).max() > 1 else 0.0

@@ -17,7 +17,6 @@ from sympy import (
     Mul,
     Poly,
     PolynomialError,
-    Symbol,
     asin,
     atan,
     atan2,
@@ -27,12 +26,12 @@ from sympy import (
     sqrt,
 )
 
-from infgeo.conventions import Delta, c, p, q
+from infgeo.conventions import Delta, Internal, c, p, q
 from infgeo.symbolic.graph import distinct, is_long
 from infgeo.symbolic.simplify import longer
 
-_P, _Q, _CHI = (Symbol(name, positive=True) for name in ("P", "Q", "chi"))
-_RHO = Symbol("rho", real=True)
+_P, _Q, _CHI = (Internal(name, positive=True) for name in ("P", "Q", "chi"))
+_RHO = Internal("rho", real=True)
 LONGEST = 60  # operations of a sum that is looked at: (p + e)(q + e) - c^2 with parameters in e
 
 

@@ -10,23 +10,27 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from infgeo import __version__
-from infgeo.arguments import one_of, shown
+from infgeo.arguments import one_of
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD
-from infgeo.errors import InvalidInput
 from infgeo.numeric.formulas import (
     IN_BLOCKS,
     bound_of,
+    domain_source,
     laws,
     network_source,
     own_parameters,
     radial,
     vanishing_source,
 )
+from infgeo.numeric.names import in_code, public_name
+from infgeo.numeric.of_formula import Formula, subject_of
 from infgeo.numeric.printing import Backend, backend_named
 from infgeo.numeric.self_test import closed_forms, self_test_data
 
 if TYPE_CHECKING:
     from infgeo.numeric.certificate import Certificate
+    from infgeo.symbolic.kernel import Kernel
+    from infgeo.symbolic.metric import RadialMetric
     from infgeo.symbolic.network import MLP
 
 # Public function -> (points it takes, what it returns).
@@ -95,41 +99,44 @@ _OPTIONAL_IMPORTS = {
 }
 
 
-def emit(mlp: MLP, backend: str = "numpy", certificate: str | None = None) -> str:
+def emit(mlp: MLP | Kernel | RadialMetric, backend: str = "numpy", certificate: str | None = None) -> str:
     """Return the source of a module with the numeric geometry of `mlp`; it imports its array library alone.
 
     The module has kernel(X, Y=None), ntk(X, Y=None), kernel_and_ntk(X, Y=None), kernel_diag(X), kernel_distance(X, Y),
     metric(X), volume_element(X), log_volume_element(X) and ricci_scalar(X). Scales and parameters that the network
     leaves symbolic are keyword arguments; sigma_w and sigma_b default to 1. For NumPy and torch the first three also
-    take `out` and `threads`.
+    take `out` and `threads`. Where a parameter is called like one of these arguments, the argument is called X_, out_,
+    ... instead.
 
     Each function carries what was measured of it in its attribute `certificate` (all of them are in CERTIFICATE): the
     largest error over a stated sample against 50 digits, in float64 and float32. Run as a program, the file tests
     itself.
 
     Arguments:
-        mlp: an `infgeo.MLP`.
+        mlp: an `infgeo.MLP`; or a kernel or a `RadialMetric`, of which the module has the functions that there are:
+            kernel, kernel_diag, kernel_distance, and the four of the metric.
         backend: "numpy" (also imports scipy.special where it needs erf), "torch", "jax" or "mpmath".
         certificate: "required" measures every function and refuses one that misses its bound (see
             `infgeo.numeric.certificate.certify`), "stated" emits it all the same with its errors, "none" measures
-            nothing. By default "required" for NumPy, "stated" for torch, whose widest format is double precision, and
-            "none" for jax, which has to compile; mpmath is what is measured against.
+            nothing. By default "required" for networks in NumPy, "stated" for kernels and metrics there, and for torch,
+            whose widest format is double precision, and "none" for jax, which has to compile; mpmath is what is
+            measured against.
 
     Raises:
         NoClosedForm: the activation's kernel has no closed form.
         NotAccurate: a function misses its bound.
         InvalidInput: unknown backend.
     """
-    if not hasattr(mlp, "layers"):
-        raise InvalidInput(f"emit takes a network, not {shown(mlp)}: pass an infgeo.MLP")
-    name = backend_named(backend).name
-    certificate = {"numpy": "required", "torch": "stated"}.get(name, "none") if certificate is None else certificate
+    subject, name = subject_of(mlp, "emit"), backend_named(backend).name
+    if certificate is None:
+        certificate = {"numpy": "required", "torch": "stated"}.get(name, "none")
+        certificate = "stated" if certificate == "required" and isinstance(subject, Formula) else certificate
     certificate = one_of(certificate, "certificate", CERTIFICATE_CHOICES)
-    measured = () if certificate == "none" or name == "mpmath" else _measured(mlp, name, certificate == "required")
-    return _emit(mlp, name, True, measured)
+    measured = () if certificate == "none" or name == "mpmath" else _measured(subject, name, certificate == "required")
+    return _emit(subject, name, True, measured)
 
 
-def _measured(mlp: MLP, backend_name: str, required: bool) -> tuple[Certificate, ...]:
+def _measured(mlp: MLP | Formula, backend_name: str, required: bool) -> tuple[Certificate, ...]:
     from infgeo.numeric.certificate import certify, require
 
     certificates = tuple(part for dtype in ("float64", "float32") for part in certify(mlp, backend_name, dtype))
@@ -138,7 +145,7 @@ def _measured(mlp: MLP, backend_name: str, required: bool) -> tuple[Certificate,
     return certificates
 
 
-def module_source(mlp: MLP, backend: str) -> str:
+def module_source(mlp: MLP | Formula, backend: str) -> str:
     """Return the source of the functions alone, without provenance and self-test."""
     return _emit(mlp, backend_named(backend).name, False)
 
@@ -178,22 +185,25 @@ def _certificate_source(certificates: Sequence[Certificate]) -> str:
 
 
 @lru_cache(maxsize=64)
-def _emit(mlp: MLP, backend_name: str, complete: bool, certificates: tuple[Certificate, ...] = ()) -> str:
-    backend = backend_named(backend_name)
-    formulas, notes = _formulas(mlp, backend.name)
-    sections = [_runtimes(backend.name), *formulas, *_public(mlp, backend)]
+def _emit(mlp: MLP | Formula, backend_name: str, complete: bool, certificates: tuple[Certificate, ...] = ()) -> str:
+    for layer in mlp.with_weights:
+        _ = layer.activation.terms  # so that an error names what the user wrote
+    backend, coded = backend_named(backend_name), in_code(mlp)
+    formulas, notes = _formulas(coded, backend.name)
+    names = functions_of(mlp)
+    sections = [_runtimes(backend.name), *formulas, *_public(coded, backend)]
     end = ""
     if complete:
         sections += [_certificate_source(certificates), self_test_data(mlp), _runtime("self_test")]
-        end = "\n\nfor _function in (" + ", ".join(PUBLIC) + "):\n"
+        end = "\n\nfor _function in (" + ", ".join(names) + ",):\n"
         end += "    _function.certificate = CERTIFICATE.get(_function.__name__, {})\n"
         end += '\n\nif __name__ == "__main__":\n    raise SystemExit(_self_test())\n'
-    body = _reachable("\n\n\n".join(sections), [*PUBLIC, "_self_test"] if complete else PUBLIC)
+    body = _reachable("\n\n\n".join(sections), [*names, "_self_test"] if complete else names)
     uses = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     header = _HEADER.format(
         network=mlp,
-        functions=", ".join(PUBLIC),
-        parameters=_signature(mlp) or "none",
+        functions=", ".join(names),
+        parameters=_signature(coded) or "none",
         forms=f"{closed_forms(mlp)}\n" if complete else "",
         version=__version__,
         backend=backend.name,
@@ -204,11 +214,11 @@ def _emit(mlp: MLP, backend_name: str, complete: bool, certificates: tuple[Certi
     for name, line in _OPTIONAL_IMPORTS.items():
         if name not in uses:
             header = header.replace(line, "")
-    return f"{header}\n__all__ = {list(PUBLIC)}\n\n\n{body}\n{end}"
+    return f"{header}\n__all__ = {list(names)}\n\n\n{body}\n{end}"
 
 
 @lru_cache(maxsize=64)
-def _formulas(mlp: MLP, backend_name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _formulas(mlp: MLP | Formula, backend_name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the sources of the formulas, and notes about what there is none of."""
     backend, notes = backend_named(backend_name), list[str]()
     formulas = [*laws(mlp, backend, notes), *radial(mlp, backend, notes)]
@@ -271,33 +281,47 @@ def _runtime(name: str) -> str:
     return "\n".join(lines).strip()
 
 
-def _public(mlp: MLP, backend: Backend) -> list[str]:
+def _public(mlp: MLP | Formula, backend: Backend) -> list[str]:
     """Return the end of the module: the object that holds the formulas, and the public functions."""
-    names = [symbol.name for symbol in mlp.parameters]
-    bounds = {symbol.name: bound_of(symbol) for symbol in mlp.parameters}
-    own = tuple(symbol.name for symbol in own_parameters(mlp))
+    names = [public_name(symbol.name) for symbol in mlp.parameters]
+    bounds = {public_name(symbol.name): bound_of(symbol) for symbol in mlp.parameters}
+    own = tuple(public_name(symbol.name) for symbol in own_parameters(mlp))
     coefficient = "_metric_coefficient" if backend.differentiable else None
     sections = [
         network_source(mlp, backend),
         f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, _log_metric, {coefficient}, _ricci_scalar, _network,"
-        f" {bounds}, {own}, {vanishing_source(mlp)}, {mlp.depth <= WIDE_LAYERS}\n)",
+        f" {bounds}, {own}, {vanishing_source(mlp)}, {mlp.depth <= WIDE_LAYERS}, {domain_source(mlp)}\n)",
     ]
-    passed = "".join(f", {name}={name}" for name in names)
-    for name, (points, returned) in PUBLIC.items():
-        arguments = ", ".join(part.split("=")[0] for part in points.split(", "))
+    values = "{" + ", ".join(f"{name!r}: {name}" for name in names) + "}"
+    for name in functions_of(mlp):
+        points, returned = PUBLIC[name]
         options = OPTIONS if backend.name in IN_BLOCKS and name in _WITH_OPTIONS else ()
-        signature = ", ".join(part for part in (_signature(mlp), *(f"{option}=None" for option in options)) if part)
+        pairs = [part.partition("=") for part in points.split(", ")]
+        ours = {part: _apart(part, names) for part in (*(part for part, *_ in pairs), *options)}
+        head = ", ".join(f"{ours[part]}{sign}{default}" for part, sign, default in pairs)
+        signature = ", ".join(filter(None, (_signature(mlp), *(f"{ours[option]}=None" for option in options))))
         keywords = f", *, {signature}" if signature else ""
+        arguments = ", ".join(ours[part] for part, *_ in pairs)
         if options:
-            arguments += f", ({', '.join(options)})"
+            arguments += f", ({', '.join(ours[option] for option in options)})"
         sections.append(
-            f'def {name}({points}{keywords}):\n    """Return {returned}."""\n'
-            f"    return _GEOMETRY.{name}({arguments}{passed})"
+            f'def {name}({head}{keywords}):\n    """Return {returned}."""\n'
+            f"    return _GEOMETRY.{name}({values}, {arguments})"
         )
     return sections
 
 
-def _signature(mlp: MLP) -> str:
+def functions_of(mlp: MLP | Formula) -> tuple[str, ...]:
+    """Return the names of the functions of a network or of formulas."""
+    return mlp.functions if isinstance(mlp, Formula) else tuple(PUBLIC)
+
+
+def _apart(name: str, taken: Sequence[str]) -> str:
+    """Return the name of an argument, with a line below where a parameter is called so."""
+    return name if name not in taken else _apart(f"{name}_", taken)
+
+
+def _signature(mlp: MLP | Formula) -> str:
     """Return the parameters as they stand in a signature, sigma_w and sigma_b with their defaults."""
-    names = [symbol.name for symbol in mlp.parameters]
+    names = [public_name(symbol.name) for symbol in mlp.parameters]
     return ", ".join(f"{name}={DEFAULTS[name]}" if name in DEFAULTS else name for name in names)

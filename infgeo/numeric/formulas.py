@@ -14,6 +14,7 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, SingularMetric
 from infgeo.numeric.cosine_form import cosine_form
 from infgeo.numeric.in_place import block_source
+from infgeo.numeric.of_formula import Formula, laws_of, radial_of
 from infgeo.numeric.printing import TWOFOLD, WIDE, Backend, function_source, scalar_source
 from infgeo.symbolic.difference import difference_program
 from infgeo.symbolic.dual import Dual
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 IN_BLOCKS = ("numpy", "torch")
 
 
-def laws(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
+def laws(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
     """Return the formulas of the activations, a law for each."""
+    if isinstance(mlp, Formula):
+        return laws_of(mlp, backend, notes)
     own = own_parameters(mlp)
     numbers, felt = _law_names(mlp), _with_felt_angles(mlp)
     sections = []
@@ -220,8 +223,10 @@ def _determinant(dual: Dual, own: tuple[Symbol, ...], suffix: str) -> list[str] 
     return [*sources, f"_determinant{suffix} = _determinant_by(_twofold_kernel{suffix}, _twofold_moment{suffix})"]
 
 
-def radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
+def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
     """Return the formulas of the metric in s = |x|^2; without a metric, functions that say so."""
+    if isinstance(mlp, Formula):
+        return radial_of(mlp, WIDE if backend.name == "numpy" else backend, notes)
     scalars = [d, *mlp.parameters]
     numpy = backend.name == "numpy"
     try:
@@ -259,8 +264,11 @@ def radial(mlp: MLP, backend: Backend, notes: list[str]) -> list[str]:
     return formulas
 
 
-def network_source(mlp: MLP, backend: Backend) -> str:
+def network_source(mlp: MLP | Formula, backend: Backend) -> str:
     """Return the source of `_network`, which makes the layers from d and the values of the parameters."""
+    if isinstance(mlp, Formula):
+        inner = "" if mlp.kernel is None else "_dense(_LAWS[0], 1.0, 0.0)"
+        return f"def _network(*_):\n    return [{inner}]"
     names, lines = _law_names(mlp), []
     for layer in mlp.layers:
         if isinstance(layer, RMSNorm):
@@ -280,8 +288,10 @@ def network_source(mlp: MLP, backend: Backend) -> str:
     )
 
 
-def vanishing_source(mlp: MLP) -> str:
+def vanishing_source(mlp: MLP | Formula) -> str:
     """Return the source of the condition under which the metric vanishes at x = 0: that some scales are 0."""
+    if isinstance(mlp, Formula):
+        return "None"
     own = set(own_parameters(mlp))
     condition = degenerate_at_origin(mlp.layers)
     # That an expression of the activation's own parameters is 0 is not a question for floats.
@@ -289,6 +299,14 @@ def vanishing_source(mlp: MLP) -> str:
     if condition == false:
         return "None"
     return f"lambda {', '.join(['d', *(symbol.name for symbol in mlp.parameters)])}: {_Conditions().doprint(condition)}"
+
+
+def domain_source(mlp: MLP | Formula) -> str:
+    """Return the source of the condition under which a metric that is a formula is finite, a function of s too."""
+    if not isinstance(mlp, Formula) or mlp.program is None:
+        return "None"
+    names = ", ".join(["s", "d", *(symbol.name for symbol in mlp.parameters)])
+    return f"lambda {names}: {_Conditions().doprint(mlp.domain)}"
 
 
 class _Conditions(PythonCodePrinter):
@@ -306,6 +324,8 @@ def bound_of(symbol: Symbol) -> str:
     return "> 0" if symbol.is_positive else ">= 0" if symbol.is_nonnegative else ""
 
 
-def own_parameters(mlp: MLP) -> tuple[Symbol, ...]:
-    """Return the parameters of the activations."""
+def own_parameters(mlp: MLP | Formula) -> tuple[Symbol, ...]:
+    """Return the parameters of the activations; all those of a formula."""
+    if isinstance(mlp, Formula):
+        return mlp.parameters
     return parameters_of(mlp.layers)[1]

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from sympy import Basic
 
-from infgeo.arguments import exact, flag, one_of
+from infgeo.arguments import exact, flag, one_of, python_name
 from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, MissingExtra
-from infgeo.numeric.emit import DEFAULTS, IN_BLOCKS, module_source
+from infgeo.numeric.emit import DEFAULTS, IN_BLOCKS, functions_of, module_source
+from infgeo.numeric.of_formula import OF_METRIC, Formula, subject_of
 from infgeo.numeric.printing import backend_named
 
 if TYPE_CHECKING:
     from infgeo.numeric.certificate import Certificate
+    from infgeo.symbolic.kernel import Kernel
+    from infgeo.symbolic.metric import RadialMetric
     from infgeo.symbolic.network import MLP
 
 
@@ -42,7 +45,7 @@ class NumericGeometry:
         -2.239002544484
     """
 
-    mlp: MLP
+    mlp: MLP | Formula
     backend: str
     parameters: Mapping[str, Any]
     method: str = "closed_form"
@@ -86,7 +89,7 @@ class NumericGeometry:
 
     def _gram(self, name: str, X: Any, Y: Any, out: Any, threads: int | None) -> Any:
         if self.backend in IN_BLOCKS and self.method == "closed_form":
-            return self._call(name, X, Y, out=out, threads=threads)
+            return self._call(name, X, Y, (out, threads))
         for option, value in (("out", out), ("threads", threads)):
             if value is not None:
                 raise InvalidInput(
@@ -144,10 +147,17 @@ class NumericGeometry:
         """The source of the functions, that of `infgeo.emit` without its self-test; raises NoClosedForm without one."""
         return module_source(self.mlp, self.backend)
 
-    def _call(self, name: str, *points: Any, **options: Any) -> Any:
+    def _call(self, name: str, *arguments: Any) -> Any:
+        if name not in functions_of(self.mlp):
+            if name in OF_METRIC:
+                raise MetricDoesNotExist(self.mlp.missing)  # type: ignore[union-attr]
+            raise InvalidInput(f"{name} is not among the functions that there are: {', '.join(functions_of(self.mlp))}")
         module = _module(self.mlp, self.backend, self.method)
         try:
-            return module[name](*points, **self.parameters, **options)
+            if self.mlp.dimension.is_number and (found := module["_dimension"](module["_points"](arguments[0]))):
+                if self.mlp.dimension != found:
+                    raise InvalidInput(f"X has points of dimension {found}, but this network is {self.mlp.dimension}")
+            return getattr(module["_GEOMETRY"], name)(self.parameters, *arguments)
         except module["InputError"] as error:
             raise InvalidInput(str(error)) from None
         except module["DoesNotExist"] as error:
@@ -171,15 +181,44 @@ def _module(mlp: MLP, backend: str, method: str) -> dict[str, Any]:
     return namespace
 
 
+def sorted_out(
+    what: Any, options: Mapping[str, Any], parameters: Mapping[str, Any] | None, named: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of `numeric` where a parameter may be called like one of them.
+
+    A number for `backend`, `method` or `parameters` is the value of the parameter that is called so. Whether a number
+    for `weight_std` is that of the scale cannot be told: such a parameter must be given in `parameters`.
+    """
+    own = {symbol.name for symbol in subject_of(what, "numeric").parameters}
+    options, values = dict(options), dict(named)
+    if parameters is not None and not isinstance(parameters, Mapping):
+        if "parameters" not in own:
+            raise InvalidInput(f"parameters = {parameters!r} must map names to values")
+        parameters, values["parameters"] = {}, parameters
+    for name, default in (("backend", "numpy"), ("method", "closed_form")):
+        if name in own and not isinstance(options.get(name, ""), str):
+            options[name], values[name] = default, options[name]
+    for name in ("weight_std", "bias_std"):
+        if name in own and options.get(name) is not None:
+            raise InvalidInput(
+                f"{name} = {options[name]!r} may be the scale or the parameter {name} of the activation: pass the"
+                f" parameter as parameters={{{name!r}: ...}} and the scale as"
+                f" {'sigma_w' if name == 'weight_std' else 'sigma_b'} in it, or rename the parameter"
+            )
+    if twice := sorted(set(values) & set(parameters or {})):
+        raise InvalidInput(f"{twice[0]} is given twice, by itself and in parameters: give it once")
+    return options | {"parameters": {python_name(str(k)): v for k, v in (values | dict(parameters or {})).items()}}
+
+
 def numeric(
-    mlp: MLP,
+    what: MLP | Kernel | RadialMetric | Formula,
     weight_std: Any = None,
     bias_std: Any = None,
     backend: str = "numpy",
     parameters: Mapping[str, Any] = MappingProxyType({}),
     method: str = "closed_form",
 ) -> NumericGeometry:
-    """Return the numeric geometry of `mlp`; see `MLP.numeric` for the arguments.
+    """Return the numeric geometry of a network, a kernel or a metric; see `MLP.numeric` for the arguments.
 
     Raises InvalidInput for a scale that the network has as a number already, a value outside its domain, a parameter
     that the activation does not have or that is missing.
@@ -190,15 +229,20 @@ def numeric(
         from infgeo.numeric.quadrature_geometry import check_backend
 
         check_backend(backend)
+    mlp = subject_of(what, "numeric")
+    if isinstance(mlp, Formula) and method != "closed_form":
+        raise InvalidInput(f"method = {method!r} is for networks; a kernel or a metric is a closed form: leave it out")
     names = {symbol.name for symbol in mlp.parameters}
     unknown = sorted(set(parameters) - names)
     if unknown:
-        raise InvalidInput(f"unknown parameter {unknown[0]!r}: this network has {sorted(names) or 'none'}")
+        raise InvalidInput(f"unknown parameter {unknown[0]!r}: there are {', '.join(sorted(names)) or 'none'}")
     values = {name: DEFAULTS[name] for name in names if name in DEFAULTS} | dict(parameters)
     for argument, name, value in (("weight_std", "sigma_w", weight_std), ("bias_std", "sigma_b", bias_std)):
         if value is None:
             continue
         if name not in names:
+            if isinstance(mlp, Formula):
+                raise InvalidInput(f"{argument} = {value!r} is given, but these formulas have no {name}: leave it out")
             fixed = ", ".join(dict.fromkeys(str(getattr(layer, argument)) for layer in mlp.with_weights))
             raise InvalidInput(f"{argument} = {value!r} is given, but the network has {argument} = {fixed} already")
         values[name] = value

@@ -22,6 +22,7 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput, NotConverged
 from infgeo.numeric import gaussian_rules as rules
 from infgeo.numeric.emit import PUBLIC, bound_of, own_parameters, runtime_source
+from infgeo.numeric.names import in_code, public_name
 from infgeo.symbolic.floats.float_radial import FloatRadial
 from infgeo.symbolic.layers import Dense, Residual, RMSNorm
 from infgeo.symbolic.networks.propagate import propagate
@@ -38,12 +39,13 @@ _NAMES = ("m", "m_prime", "m_second", "m0", "psi", "psi_prime", "mu", "nu", "nu_
 
 
 def quadrature_module(mlp: MLP) -> dict[str, Any]:
-    """Return what an emitted module for NumPy holds: the public functions of `emit`, its errors and `_GEOMETRY`."""
+    """Return what an emitted module for NumPy holds: its errors and `_GEOMETRY`, which has the public functions."""
+    mlp = in_code(mlp)
     module: dict[str, Any] = {"__name__": "infgeo_quadrature"}
     exec(compile(runtime_source("numpy"), "<runtime for numpy>", "exec"), module)
     names = [symbol.name for symbol in mlp.parameters]
     own = tuple(symbol.name for symbol in own_parameters(mlp))
-    bounds = {symbol.name: bound_of(symbol) for symbol in mlp.parameters}
+    bounds = {public_name(symbol.name): bound_of(symbol) for symbol in mlp.parameters}
     numbers = {activation: i for i, activation in enumerate(dict.fromkeys(x.activation for x in mlp.with_weights))}
 
     @lru_cache(maxsize=64)
@@ -61,23 +63,23 @@ def quadrature_module(mlp: MLP) -> dict[str, Any]:
         lambda s, *scalars: radial(("R",), s, scalars)[0],
         network,
         bounds,
-        own,
+        tuple(map(public_name, own)),
     )
     module["_GEOMETRY"] = geometry
     for name in PUBLIC:
-        module[name] = _in_double(getattr(geometry, name))
+        setattr(geometry, name, _in_double(getattr(geometry, name)))
     return module
 
 
 def _in_double(function: Callable) -> Callable:
     """Return the function for float32 points too: computed in float64, returned as float32."""
 
-    def public(X: Any, *others: Any, **parameters: Any) -> Any:
+    def public(parameters: dict[str, Any], X: Any, *others: Any) -> Any:
         single = getattr(X, "dtype", None) == np.float32
         if not single:
-            return function(X, *others, **parameters)
+            return function(parameters, X, *others)
         doubles = [np.asarray(part, np.float64) if hasattr(part, "dtype") else part for part in (X, *others)]
-        result = function(*doubles, **parameters)
+        result = function(parameters, *doubles)
         return tuple(x.astype(np.float32) for x in result) if isinstance(result, tuple) else result.astype(np.float32)
 
     return public

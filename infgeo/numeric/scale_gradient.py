@@ -25,6 +25,7 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
 from infgeo.numeric.emit import runtime_source
 from infgeo.numeric.formulas import own_parameters
+from infgeo.numeric.names import in_code, public_name
 from infgeo.numeric.printing import NUMPY, function_source, scalar_source
 from infgeo.symbolic.dual import dual
 from infgeo.symbolic.exponentials import paired
@@ -51,9 +52,10 @@ def scale_gradient(
         names: of parameters that scales depend on, sigma_w and sigma_b, not of the activations' own.
         tangent: whether it is the tangent kernel, which must exist.
     """
+    mlp = in_code(mlp)
     module = _module(mlp, tuple(names), tangent)
-    own = [float(values[symbol.name]) for symbol in own_parameters(mlp)]
-    layers = module["_layers"](X.shape[1], *(float(values[symbol.name]) for symbol in mlp.parameters))
+    own = [float(values[public_name(symbol.name)]) for symbol in own_parameters(mlp)]
+    layers = module["_layers"](X.shape[1], *(float(values[public_name(symbol.name)]) for symbol in mlp.parameters))
     task = SimpleNamespace(module=module, layers=layers, own=own, tangent=tangent, count=len(names))
     result = np.empty((len(names), len(X), len(X if Y is None else Y)))
     with np.errstate(all="ignore"):  # Where k' is infinite, e is 0.
@@ -115,8 +117,8 @@ def _check_range(thin: Sequence[SimpleNamespace]) -> None:
         lost = ~((v >= limits.tiny**0.25) & (v <= limits.max**0.25) | (v == 0))
         if lost.any():
             raise InvalidInput(
-                f"derivatives by the scales at a variance of {float(v[lost][0]):.3g} leave double precision: rescale the"
-                " points, weight_std or bias_std"
+                f"derivatives by the scales at a variance of {float(v[lost][0]):.3g} leave double precision: rescale"
+                " the points, weight_std or bias_std"
             )
 
 

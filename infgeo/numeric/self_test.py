@@ -12,10 +12,11 @@ from sympy import exp
 
 from infgeo.errors import ExpectationDiverges, InfgeoError, InvalidInput, MetricDoesNotExist
 from infgeo.symbolic.catalogue import get
+from infgeo.symbolic.network import MLP
 from infgeo.symbolic.simplify import longer
 
 if TYPE_CHECKING:
-    from infgeo.symbolic.network import MLP
+    from infgeo.numeric.of_formula import Formula
 
 DIGITS, PRINTED = 50, 25
 LONGEST = 200  # characters of a closed form that is quoted
@@ -34,10 +35,10 @@ _LARGEST = 1e30  # of the values, and of what they are made of in single precisi
 FUNCTIONS = ("kernel", "ntk", "kernel_distance", "metric", "volume_element", "log_volume_element", "ricci_scalar")
 
 
-def closed_forms(mlp: MLP) -> str:
+def closed_forms(mlp: MLP | Formula) -> str:
     """Return the closed forms of one hidden layer as lines of text, those that are short."""
-    if len(mlp.layers) > 1:
-        return ""
+    if not isinstance(mlp, MLP) or len(mlp.layers) > 1:
+        return ""  # the head of a file of a kernel or a metric shows it
     forms: dict[str, Any] = {}
     try:
         forms["kernel"] = mlp.kernel.expr
@@ -51,7 +52,7 @@ def closed_forms(mlp: MLP) -> str:
     return "\n".join(["Closed forms, with s = |x|^2, s_x = |x|^2, s_y = |y|^2, xy = x.y:", *lines, ""])
 
 
-def self_test_data(mlp: MLP) -> str:
+def self_test_data(mlp: MLP | Formula) -> str:
     """Return the source of the reference: parameters, points, and the value of each function to 25 digits.
 
     Errors are counted in units in the last place of `sizes`: of a kernel the norms, of a metric its entries, of the
@@ -69,7 +70,7 @@ def self_test_data(mlp: MLP) -> str:
         except ExpectationDiverges:
             continue
         largest = max((size for *_, sizes in reference for size in sizes), default=0.0)
-        if len(reference) == len(FUNCTIONS) and largest < _LARGEST:
+        if len(reference) == len(_functions(mlp)) and largest < _LARGEST:
             break
     lines = [
         "# The self-test: python FILE. By mpmath at 50 digits, for points and parameters that are exact in binary.",
@@ -83,7 +84,7 @@ def self_test_data(mlp: MLP) -> str:
     return "\n".join([*lines, "]"])
 
 
-def _candidates(mlp: MLP) -> Iterator[tuple[dict[str, Fraction], list[list[Fraction]]]]:
+def _candidates(mlp: MLP | Formula) -> Iterator[tuple[dict[str, Fraction], list[list[Fraction]]]]:
     for factor in _SHRUNK:
         values = {}
         for symbol in mlp.parameters:
@@ -92,7 +93,7 @@ def _candidates(mlp: MLP) -> Iterator[tuple[dict[str, Fraction], list[list[Fract
         yield values, [[Fraction(x) * factor for x in point] for point in _POINTS]
 
 
-def _finite(mlp: MLP, values: dict[str, Fraction], points: list[list[Fraction]]) -> bool:
+def _finite(mlp: MLP | Formula, values: dict[str, Fraction], points: list[list[Fraction]]) -> bool:
     """Whether double precision holds the kernel; of towers of exponentials mpmath would keep all digits."""
     if not any(layer.activation.expr.has(exp) for layer in mlp.with_weights):
         return True
@@ -109,7 +110,7 @@ def _finite(mlp: MLP, values: dict[str, Fraction], points: list[list[Fraction]])
 
 
 def _reference(
-    mlp: MLP, values: dict[str, Fraction], points: list[list[Fraction]]
+    mlp: MLP | Formula, values: dict[str, Fraction], points: list[list[Fraction]]
 ) -> list[tuple[str, int, list[str] | None, list[float]]]:
     """Return name, bound, values and sizes of every function that has a value, or says that it does not exist."""
     from infgeo.numeric.geometry import numeric
@@ -117,9 +118,9 @@ def _reference(
     numbers = {name: mpmath.mpf(value.numerator) / value.denominator for name, value in values.items()}
     geo = numeric(mlp, backend="mpmath", parameters=numbers)
     X = [[mpmath.mpf(x.numerator) / x.denominator for x in point] for point in points]
-    norms = [mpmath.sqrt(k) for k in geo.kernel_diag(X)]
+    norms = [mpmath.sqrt(k) for k in geo.kernel_diag(X)] if "kernel" in _functions(mlp) else []
     results: list[tuple[str, int, list[str] | None, list[float]]] = []
-    for name in FUNCTIONS:
+    for name in _functions(mlp):
         try:
             exact = _flat(getattr(geo, name)(X))
         except (MetricDoesNotExist, ExpectationDiverges):
@@ -141,18 +142,22 @@ def _reference(
     return results
 
 
-def _bound(mlp: MLP, name: str) -> int:
+def _functions(mlp: MLP | Formula) -> tuple[str, ...]:
+    return tuple(name for name in FUNCTIONS if name in getattr(mlp, "functions", FUNCTIONS))
+
+
+def _bound(mlp: MLP | Formula, name: str) -> int:
     """Return the bound of the README on the error of a function, in ulp; 16 times that where it states none."""
-    depth = len(mlp.with_weights)
+    depth = len(mlp.with_weights)  # 0 for formulas
     stated = {get(activation).expr for activation in ("erf", "relu")}
-    factor = 1 if {layer.activation.expr for layer in mlp.with_weights} <= stated else 16
+    factor = 1 if depth and {layer.activation.expr for layer in mlp.with_weights} <= stated else 16
     if name in ("kernel", "ntk"):
-        return factor * 8 * depth
+        return factor * 8 * max(depth, 1)
     if name == "kernel_distance":
         return factor * 64
     if name == "ricci_scalar":
-        return factor * (8 if depth == 1 else max(128, 64 * (depth - 1)))
-    return factor * (8 if depth == 1 else max(16, 8 * depth))
+        return factor * (8 if depth <= 1 else max(128, 64 * (depth - 1)))
+    return factor * (8 if depth <= 1 else max(16, 8 * depth))
 
 
 def _sphere(g: mpmath.matrix, x: list[Any]) -> Any:

@@ -6,8 +6,6 @@ A term is  coefficient * z^power * exp(-decay z^2 + slope z) * F(z)  with F one 
 
 from __future__ import annotations
 
-import keyword
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,14 +48,8 @@ from sympy.core.numbers import Integer, Rational
 from infgeo import conventions as conv
 from infgeo.arguments import exact, shown
 from infgeo.errors import InvalidInput, NoClosedForm
+from infgeo.symbolic.naming import check_distinct, own_parameter
 
-# Names that formulas, emitted code and its functions use themselves: a parameter called so would change their meaning.
-_RESERVED = {
-    *("d", "r", "s", "s_x", "s_y", "xy", "x", "y", "X", "Y", "z", "p", "q", "c", "u", "v", "Delta", "omega", "delta"),
-    *("sigma_w", "sigma_b", "weight_std", "bias_std", "backend", "parameters", "self", "like"),
-    *("np", "special", "torch", "jax", "jnp", "mpmath", "math", "out", "threads"),
-}
-_NUMBERED = re.compile(r"[ct][0-9]+|[a-zA-Z]+_[0-9]+[a-z]?|[a-zA-Z]+_(sum|out)|_.*")
 ZERO, ONE = Integer(0), Integer(1)
 LARGEST_ORDER = 24  # of a derivative that is looked at for a jump; beyond, an activation counts as smooth
 
@@ -277,8 +269,9 @@ def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
     """Return the activation of a user's SymPy expression.
 
     The variable is the expression's one free symbol, or `variable`, or the symbol named z where there are several.
+    Its other symbols are parameters, see `naming.own_parameter`.
     Raises InvalidInput for an expression without a variable, for one whose variable is not clear, for complex or
-    undefined parts, and for parameters named like a symbol of `conventions`.
+    undefined parts, and for two parameters of one name.
     """
     if not isinstance(expr, Expr):
         raise InvalidInput(
@@ -298,9 +291,9 @@ def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
         variable = named[0] if named else next(iter(free))
     elif variable not in free:
         raise InvalidInput(f"activation {result} does not contain the variable {variable}")
-    for symbol in free - {variable}:
-        check_parameter_name(symbol.name, f"activation {result}")
-    result = result.xreplace({variable: conv.z})
+    own = {symbol: own_parameter(symbol, f"activation {result}") for symbol in free - {variable}}
+    check_distinct(own.values(), f"activation {result}")
+    result = result.xreplace(own | {variable: conv.z})
     if pending := result.atoms(Derivative, Integral):
         raise InvalidInput(f"activation {result} contains {min(map(str, pending))}, not evaluated: call .doit() on it")
     if not result.is_commutative:
@@ -333,15 +326,6 @@ def parts_of(value: Expr) -> tuple[Expr, Expr]:
 def real_part(value: Expr) -> Expr:
     """Return the real part, where symbols without assumptions stand for real numbers."""
     return parts_of(value)[0]
-
-
-def check_parameter_name(name: str, owner: str) -> None:
-    """Raise InvalidInput for a parameter whose name has a meaning in the formulas or in the emitted code."""
-    if name in _RESERVED or not name.isidentifier() or keyword.iskeyword(name) or _NUMBERED.fullmatch(name):
-        raise InvalidInput(
-            f"{owner}: the parameter name {name!r} is used by infgeo itself or is no name in Python;"
-            " rename the parameter, for example to alpha"
-        )
 
 
 def parse_terms(expr: Expr, name: str) -> tuple[Term, ...]:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import mpmath
-from sympy import And, Expr, Float, Integer, Poly, Pow, Rational, Symbol, cancel, false, lambdify, log, solve, true
+from sympy import And, Dummy, Expr, Float, Integer, Poly, Pow, Rational, cancel, false, lambdify, log, solve, true
 from sympy.logic.boolalg import Boolean
 
 from infgeo.arguments import instance, positive_integer
@@ -129,7 +129,7 @@ def curvature_sign(metric: RadialMetric, dimension: int | None = None) -> Curvat
         dimension = positive_integer(dimension, "dimension", 2, "a line has no curvature")
     if metric.is_flat:
         return CurvatureSign("zero", True)
-    more = Symbol("k", integer=True, nonnegative=True)
+    more = Dummy("k", integer=True, nonnegative=True)
     R = metric.ricci_scalar.subs(d, more + 2 if dimension is None else dimension)
     if dimension == 2 and R.is_zero:
         return CurvatureSign("zero", True)
@@ -273,7 +273,7 @@ def _roots_of_polynomial(gap: Expr) -> list[tuple[Expr, Boolean]] | None:
         raise InvalidInput("every variance is a fixed point: sigma_b = 0 and sigma_w^2 E[phi^2] = v")
     if polynomial.degree() > 2:
         return None
-    free = Symbol("v")  # without the sign, which would hide the root 0
+    free = Dummy("v")  # without the sign, which would hide the root 0
     roots = [tidy(cancel(root)) for root in solve(gap.xreplace({v: free}), free)]
     kept = []
     for root in roots:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from sympy import (
     Add,
+    Dummy,
     Expr,
     Integer,
     Mul,
@@ -69,7 +70,7 @@ def at_origin(metric: RadialMetric, terms: int) -> Expansion:
         if any(x != 0 for x in A[:2]) or extra > 8:
             break
         extra += 2
-    names_A, names_B = ([Symbol(f"{letter}{i}") for i in range(count)] for letter in "AB")
+    names_A, names_B = ([Dummy(f"{letter}{i}") for i in range(count)] for letter in "AB")
     coefficients = dict(zip((*names_A, *names_B), (*A, *B), strict=True))
     series_A, series_B = (
         Add(*[name * s**i for i, name in enumerate(names) if coefficients[name] != 0]) for names in (names_A, names_B)
@@ -110,7 +111,7 @@ def _taylor(expr: Expr, count: int) -> list[Expr]:
 
 
 def _series_coefficients(expr: Expr, count: int) -> list[Expr]:
-    t = Symbol("t", positive=True)
+    t = Dummy("t", positive=True)
     expanded = expand(series(expr.xreplace({s: t}), t, 0, count).removeO())
     if not expanded.is_polynomial(t):
         raise NoClosedForm(f"{expr} is no power series in s = |x|^2 at x = 0")
@@ -176,7 +177,7 @@ def at_infinity(m0: Expr, weight: Expr, bias: Expr) -> Expansion:
 
 def _expansion(m0: Expr, order: int) -> Expr:
     """Return m0 as a sum of powers of v, each times an exponential of v or not, to relative order v^(-order/2)."""
-    t = Symbol("t", positive=True)
+    t = Dummy("t", positive=True)
     total = ZERO
     expanded = powsimp(expand(m0), combine="exp") if m0.has(exp) else m0
     for summand in Add.make_args(expanded):

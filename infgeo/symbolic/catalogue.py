@@ -60,6 +60,36 @@ _FAMILIES: dict[str, tuple[Callable[[int], Expr], int, str]] = {
     "rectified_power": (lambda n: Max(z, 0) ** n if n else Heaviside(z), 0, "Cho & Saul 2009, arc-cosine kernels"),
 }
 _NUMBERED = re.compile(rf"({'|'.join(_FAMILIES)})_([0-9]+)")
+# Other names of activations -> what to write here: a name of the catalogue, or an expression of z.
+_ELSEWHERE = {
+    **dict.fromkeys(("swish",), "silu"),
+    **dict.fromkeys(("logistic", "expit", "logsig", "sigm"), "sigmoid"),
+    **dict.fromkeys(("heaviside", "threshold", "binarystep", "unitstep"), "step"),
+    **dict.fromkeys(("linear", "none"), "identity"),
+    **dict.fromkeys(("signum", "sgn", "perceptron"), "sign"),
+    **dict.fromkeys(("rectifier", "rectifiedlinear", "ramp", "hinge"), "relu"),
+    **dict.fromkeys(("prelu", "lrelu"), "leaky_relu"),
+    **dict.fromkeys(("normalcdf", "gaussiancdf", "ndtr"), "probit"),
+    **dict.fromkeys(("tansig", "hyperbolictangent"), "tanh"),
+    **dict.fromkeys(("softrelu", "smoothrelu"), "softplus"),
+    **dict.fromkeys(("sine", "siren"), "sin"),
+    **dict.fromkeys(("modulus", "absolute", "absolutevalue"), "abs"),
+    **dict.fromkeys(("quadratic", "squared"), "square"),
+    **dict.fromkeys(("relu2", "squaredrelu"), "rectified_square"),
+    **{"cosine": "cos", "exponential": "exp", "cubic": "cube", "gaussianrbf": "gaussian"},
+    **dict.fromkeys(("softsign", "elliot"), "z/(1 + abs(z))"),
+    **dict.fromkeys(("arctan", "atan"), "atan(z)"),
+    **dict.fromkeys(("hardtanh", "clip", "satlin"), "max(-1, min(z, 1))"),
+    **dict.fromkeys(("hardsigmoid", "hardsilu"), "max(0, min(z/6 + 1/2, 1))"),
+    "hardswish": "z*max(0, min(z/6 + 1/2, 1))",
+    "relu6": "max(0, min(z, 6))",
+    "mish": "z*tanh(log(1 + exp(z)))",
+    "selu": "1.0507009873554805*max(z, 0) + 1.7580993408473766*(exp(min(z, 0)) - 1)",
+    "celu": "max(z, 0) + alpha*(exp(min(z, 0)/alpha) - 1)",
+    "logsigmoid": "-log(1 + exp(-z))",
+    "tanhshrink": "z - tanh(z)",
+    "quickgelu": "z/(1 + exp(-1.702*z))",
+}
 LARGEST_DEGREE = 20
 _BY_NAME = {entry.name: entry for entry in _ENTRIES}
 
@@ -95,8 +125,11 @@ def get(name: str) -> Activation:
         if not smallest <= degree <= LARGEST_DEGREE:
             raise InvalidInput(f"activation {name!r}: the number must be from {smallest} to {LARGEST_DEGREE}")
         return Activation(name, make(degree), source)
-    close = get_close_matches(name.lower(), _BY_NAME, n=1, cutoff=0.3)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    names = {known.replace("_", ""): known for known in _BY_NAME} | _ELSEWHERE
+    # What a name means comes before how it is spelled; a spelling far from all says nothing.
+    close = [plain] if plain in names else get_close_matches(plain, names, n=1, cutoff=0.6)
+    hint = f"did you mean {names[close[0]]!r}? " if close else ""
     raise UnknownActivation(
         f"unknown activation {shown(name)}: {hint}The catalogue has {', '.join(available())}, and the"
         f" families {', '.join(f'{family}_n' for family in families())}"

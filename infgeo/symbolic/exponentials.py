@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from sympy import Add, Expr, Integer, Mul, Symbol, exp, expand, factor, together
+from sympy import Add, Expr, Integer, Mul, exp, expand, factor, together
 
-from infgeo.conventions import Delta, c, p, q
+from infgeo.conventions import Delta, Internal, c, p, q
 from infgeo.symbolic.graph import distinct, rebuilt
 from infgeo.symbolic.primitives import exp_difference
 from infgeo.symbolic.simplify import FACTOR_LIMIT, longer
 
 # E[(u - v)^2] = p + q - 2c and E[(u + v)^2] = p + q + 2c, without cancellation.
-near, far = Symbol("near", nonnegative=True), Symbol("far", nonnegative=True)
+near, far = Internal("near", nonnegative=True), Internal("far", nonnegative=True)
 
 
 def paired(expr: Expr) -> Expr:

@@ -67,4 +67,6 @@ def _first_terms(program: Program, name: str, terms: int, evaluators: Sequence[E
         if found.order >= end or (not found.terms and found.order is oo):
             kept = {e: evaluator.written_out(x.expr) for e, x in found.terms.items() if e < end}
             return Add(*(tidy(x, NUMBERS_TIDIED) * s**e for e, x in kept.items()))
-    raise NoClosedForm(f"the first terms of {name} of this network at x = 0 cancel, or are smaller than every power of s")
+    raise NoClosedForm(
+        f"the first terms of {name} of this network at x = 0 cancel, or are smaller than every power of s"
+    )

@@ -12,21 +12,29 @@ Nothing is differentiated across a kink, so that the parts may be kernels of ReL
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from sympy import Expr, I, Integer, Rational, Symbol, latex, limit, nan, oo, simplify, sqrt, zoo
 from sympy.core.function import AppliedUndef
 
 from infgeo.arguments import exact, positive_integer
-from infgeo.conventions import delta, s, s_x, s_y, xy
+from infgeo.conventions import d, delta, r, s, s_x, s_y, xy
 from infgeo.errors import InvalidInput, MetricDoesNotExist
 from infgeo.symbolic.coincidence import metric_along_lines
+from infgeo.symbolic.graph import substituted, symbols_of
 from infgeo.symbolic.metric import RadialMetric, assumptions_of
+from infgeo.symbolic.naming import PUBLIC, SCALES, by_name, check_distinct
 from infgeo.symbolic.simplify import tidy
+from infgeo.symbolic.substitution import assigned
+
+if TYPE_CHECKING:
+    from infgeo.numeric.geometry import NumericGeometry
 
 _COINCIDENCE = {s_x: s, s_y: s, xy: s}
+_ARGUMENTS = dict.fromkeys((s_x, s_y, xy), "substitute into kernel.expr, for the symbols of infgeo.symbols")
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,8 @@ class Kernel:
     """A kernel k(x, y) = expr, an expression of |x|^2, |y|^2 and x.y; kernels add, multiply, scale and compose.
 
     Arguments:
-        expr: a SymPy expression of symbols called s_x, s_y and xy; its other symbols are parameters.
+        expr: a SymPy expression of symbols called s_x, s_y and xy; d, sigma_w and sigma_b are those of
+            `infgeo.symbols`, and its other symbols are parameters.
 
     Raises InvalidInput for an expression that is not symmetric in x and y, is complex or contains undefined functions.
     That it is positive semidefinite is not checked.
@@ -58,6 +67,42 @@ class Kernel:
         """Check the expression of a user's kernel."""
         if type(self) is Kernel:
             object.__setattr__(self, "expr", _checked(self.expr))
+
+    def at(self, values: Mapping[Any, Any] | None = None, /, **named: Any) -> Kernel:
+        """Return the kernel at values of its scales and parameters, by name; see `RadialMetric.at`.
+
+        >>> from infgeo.symbolic.kernels import rbf
+        >>> rbf().at(length_scale=2).expr
+        exp(-s_x/8 - s_y/8 + xy/4)
+        """
+        found = assigned(values, named, self._parameters(), "this kernel", _ARGUMENTS)
+        return self._substituted(found) if found else self
+
+    def numeric(
+        self, /, backend: str = "numpy", parameters: Mapping[str, Any] | None = None, **named: Any
+    ) -> NumericGeometry:
+        """Return numeric functions: kernel, kernel_diag, kernel_distance, and those of the metric, where it exists.
+
+        Arguments:
+            backend: "numpy", "torch", "jax" or "mpmath".
+            parameters: values of the symbols, by name; sigma_w and sigma_b are 1 unless given.
+            named: the same, as keywords.
+
+        >>> import numpy as np
+        >>> from infgeo.symbolic.kernels import rbf
+        >>> rbf().numeric(length_scale=2.0).kernel(np.array([[0.0, 0.0], [2.0, 0.0]])).round(6)
+        array([[1.      , 0.606531],
+               [0.606531, 1.      ]])
+        """
+        from infgeo.numeric.geometry import numeric, sorted_out
+
+        return numeric(self, **sorted_out(self, {"backend": backend}, parameters, named))
+
+    def _parameters(self) -> set[Symbol]:
+        return symbols_of(self.expr) - set(_ARGUMENTS)
+
+    def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
+        return Kernel(substituted(self.expr, found))
 
     @property
     def symbols(self) -> tuple[Symbol, Symbol, Symbol]:
@@ -127,11 +172,23 @@ class _Combined(Kernel):
     rule: Callable[..., tuple[Expr, Expr]] = field(compare=False, repr=False)
     parts: tuple = field(compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        """Refuse parts whose parameters are called alike, but differ."""
+        check_distinct(symbols_of(self.expr), "a kernel made of others")
+
+    def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
+        return _Combined(substituted(self.expr, found), _of_substituted, (self, found))
+
     @cached_property
     def metric(self) -> RadialMetric:
         """The induced metric, from those of the parts."""
         A, B = self.rule(*self.parts)
         return RadialMetric.from_functions(tidy(A), tidy(B))
+
+
+def _of_substituted(kernel: Kernel, found: dict[Symbol, Expr]) -> tuple[Expr, Expr]:
+    metric = kernel.metric.at({symbol: found[symbol] for symbol in kernel.metric.parameters if symbol in found})
+    return metric.A, metric.B
 
 
 def _of_sum(one: Kernel, two: Kernel) -> tuple[Expr, Expr]:
@@ -155,9 +212,7 @@ def _of_composition(outer: Kernel, inner: Kernel) -> tuple[Expr, Expr]:
 
 def _checked(expr: object) -> Expr:
     """Return the expression of a kernel in the symbols of `conventions`, or raise InvalidInput."""
-    result = exact(expr, "kernel")
-    named = {symbol.name: symbol for symbol in (s_x, s_y, xy)}
-    result = result.xreplace({symbol: named[symbol.name] for symbol in result.free_symbols if symbol.name in named})
+    result = by_name(exact(expr, "kernel"), (s_x, s_y, xy, d, *SCALES), "kernel")
     if undefined := result.atoms(AppliedUndef):
         raise InvalidInput(f"kernel {result} contains the undefined function {min(map(str, undefined))}")
     if result.has(I, nan, oo, zoo):
@@ -174,8 +229,9 @@ def _checked(expr: object) -> Expr:
 
 
 def _nonnegative(value: object) -> Expr:
-    result = exact(value, "factor of a kernel")
-    if result.free_symbols & {s_x, s_y, xy, s} or result.is_negative or not (result.is_real or result.free_symbols):
+    result = by_name(exact(value, "factor of a kernel"), PUBLIC, "factor of a kernel")
+    arguments = {s, r, *_ARGUMENTS}
+    if result.free_symbols & arguments or result.is_negative or not (result.is_real or result.free_symbols):
         raise InvalidInput(
             f"{value} must be a constant >= 0: only then is the result a kernel (write Kernel(...) of it)"
         )

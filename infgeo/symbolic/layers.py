@@ -15,18 +15,19 @@ hidden features are means over the units.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, TypeVar
 
 from sympy import Expr, Integer, Symbol
 
 from infgeo import conventions as conv
 from infgeo.arguments import MAX_DEPTH, checked_depth, exact, instance, shown
 from infgeo.errors import InvalidInput
-from infgeo.symbolic.activation import Activation, check_parameter_name, from_expression
+from infgeo.symbolic.activation import Activation, from_expression
 from infgeo.symbolic.catalogue import available, get
 from infgeo.symbolic.dual import Dual, dual
+from infgeo.symbolic.naming import SCALES, by_name
 from infgeo.symbolic.networks.propagate import S
 from infgeo.symbolic.parsing import MAX_LENGTH, parse
 
@@ -71,6 +72,10 @@ class Dense:
     def __str__(self) -> str:
         """Return the layer as it is written."""
         return f"Dense({self.activation.expr}, weight_std={self.weight_std}, bias_std={self.bias_std})"
+
+    def substituted(self, values: Mapping[Symbol, Expr]) -> Dense:
+        """Return the layer with expressions in the place of symbols."""
+        return _substituted(self, values)
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,10 @@ class Residual:
             f" skip={self.skip}, branch={self.branch})"
         )
 
+    def substituted(self, values: Mapping[Symbol, Expr]) -> Residual:
+        """Return the layer with expressions in the place of symbols."""
+        return _substituted(self, values)
+
 
 @dataclass(frozen=True)
 class RMSNorm:
@@ -151,8 +160,22 @@ class RMSNorm:
         """Return the layer as it is written."""
         return f"RMSNorm(epsilon={self.epsilon})"
 
+    def substituted(self, values: Mapping[Symbol, Expr]) -> RMSNorm:
+        """Return the layer with expressions in the place of symbols."""
+        return _substituted(self, values)
+
 
 Layer = Dense | Residual | RMSNorm
+_Layer = TypeVar("_Layer", bound=Layer)
+
+
+def _substituted(layer: _Layer, values: Mapping[Symbol, Expr]) -> _Layer:
+    parts = {part.name: getattr(layer, part.name) for part in fields(layer)}
+    new = {name: part.xreplace(values) for name, part in parts.items() if isinstance(part, Expr)}
+    activation = parts.get("activation")
+    if activation is not None and set(values) & set(activation.parameters):
+        new["activation"] = from_expression(activation.expr.xreplace(values), conv.z)
+    return replace(layer, **new)
 
 
 def as_activation(activation: object, variable: Symbol | None = None) -> Activation:
@@ -173,6 +196,9 @@ def as_activation(activation: object, variable: Symbol | None = None) -> Activat
     expr = parse(activation)
     if variable is not None and variable.name != "z" and variable.name in map(str, expr.free_symbols):
         raise InvalidInput(f"activation {activation!r}: the variable of text is z, and {variable} a parameter")
+    if expr.free_symbols and conv.z not in expr.free_symbols:
+        meant = expr.xreplace({min(expr.free_symbols, key=str): conv.z})
+        raise InvalidInput(f"activation {activation!r} does not contain the variable z: write {str(meant)!r}")
     return from_expression(expr, conv.z)
 
 
@@ -241,7 +267,7 @@ def _check_scales(layer: Dense | Residual) -> None:
 
 def checked_std(value: object, name: str, zero_allowed: bool) -> Expr:
     """Return a scale as an exact expression; a number must be finite and positive (or zero)."""
-    result = exact(value, name)
+    result = by_name(exact(value, name), SCALES, name)
     bound = ">= 0" if zero_allowed else "> 0"
     if result.is_number:
         valid = result.is_real and result.is_finite and (result.is_nonnegative if zero_allowed else result.is_positive)
@@ -249,8 +275,6 @@ def checked_std(value: object, name: str, zero_allowed: bool) -> Expr:
             raise InvalidInput(f"{name} = {shown(value)} must be a finite number {bound}")
     elif result.is_real is False or result.is_negative:
         raise InvalidInput(f"{name} = {shown(value)} must be real and {bound}")
-    for symbol in result.free_symbols - {conv.sigma_w, conv.sigma_b}:
-        check_parameter_name(symbol.name, name)
     return result
 
 

@@ -14,9 +14,10 @@ positive on spheres, and without 1/s. For one layer delta = 0 (the metric is a H
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from sympy import (
     And,
@@ -38,18 +39,23 @@ from sympy import (
     latex,
     nan,
     oo,
-    symbols,
     true,
     zoo,
 )
 from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
-from infgeo.arguments import exact, instance, positive_integer, shown
+from infgeo.arguments import exact, instance, shown
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.existence import in_words, zeros_and_poles
+from infgeo.symbolic.graph import substituted, symbols_of
+from infgeo.symbolic.naming import SCALES, by_name, check_distinct, renamed
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import FACTOR_LIMIT, best, power_product, tidy
+from infgeo.symbolic.substitution import assigned
+
+if TYPE_CHECKING:
+    from infgeo.numeric.geometry import NumericGeometry
 
 s, d = conv.s, conv.d
 HALF = Rational(1, 2)
@@ -61,6 +67,7 @@ class RadialTensor:
 
     A: Expr
     B: Expr
+    dimension: Expr = field(default=d, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         """Check that the functions are expressions."""
@@ -78,10 +85,12 @@ class RadialTensor:
     def matrix(self, dimension: int) -> ImmutableMatrix:
         """Return the matrix in coordinates x_1 ... x_d, with s = x_1^2 + ... + x_d^2 substituted.
 
-        Raises InvalidInput unless `dimension` is a positive integer.
+        Raises InvalidInput unless `dimension` is a positive integer, that of the tensor if it has one.
         """
-        x = coordinates(dimension)
+        x = conv.coordinates(dimension)
         dimension = len(x)
+        if self.dimension.is_number and self.dimension != dimension:
+            raise InvalidInput(f"dimension = {dimension}, but this tensor was taken at d = {self.dimension}")
         radius = sum((xi**2 for xi in x), Integer(0))
         A, B = (part.subs({s: radius, d: dimension}) for part in (self.A, self.B))
         return (A * eye(dimension) + B * Matrix(x) * Matrix(x).T).as_immutable()
@@ -92,12 +101,6 @@ class RadialTensor:
 
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle \left({latex(self.A)}\right) I + \left({latex(self.B)}\right) x x^\top$"
-
-
-def coordinates(dimension: int) -> tuple[Symbol, ...]:
-    """Return the Cartesian coordinates x_1 ... x_d that `matrix` uses."""
-    dimension = positive_integer(dimension, "dimension", maximum=1000)
-    return symbols(f"x_1:{dimension + 1}", real=True)
 
 
 def assumptions_of(free: set[Symbol]) -> str:
@@ -125,7 +128,7 @@ class RadialMetric(RadialTensor):
     at depth >= 2.
 
     `domain` is the condition under which it is finite, `singular_set` where it degenerates. The Ricci scalar is
-    positive on spheres.
+    positive on spheres. `dimension` is the input dimension, d unless `at` has given another.
     """
 
     program: Program
@@ -145,14 +148,71 @@ class RadialMetric(RadialTensor):
 
     @classmethod
     def from_functions(cls, A: Expr, B: Expr, domain: Boolean = true, at_origin: Boolean | None = None) -> RadialMetric:
-        """Return the metric with the given A(s), B(s), expressions in `conventions.s`; curvature by differentiation.
+        """Return the metric with the given A(s), B(s), expressions in the symbol s; curvature by differentiation.
 
-        `domain` is where it is finite, `at_origin` the condition under which it vanishes at s = 0, if that is known to
-        be the only place where it may.
+        Symbols called s, d, sigma_w and sigma_b are those of `infgeo.symbols`, whatever their assumptions; others are
+        parameters. `domain` is where it is finite, `at_origin` the condition under which it vanishes at s = 0, if that
+        is known to be the only place where it may.
+
+        Raises InvalidInput for what is no expression, for other public symbols and for two symbols of one name.
+
+        >>> from sympy import Symbol
+        >>> RadialMetric.from_functions(4 / (1 + Symbol("s")) ** 2, 0).ricci_scalar
+        d*(d - 1)
         """
-        functions = RadialTensor(A, B)
-        A, B = functions.A, functions.B
+        known, functions = (s, d, *SCALES), RadialTensor(A, B)
+        A, B = (by_name(part, known, name) for part, name in ((functions.A, "A"), (functions.B, "B")))
+        check_distinct(symbols_of(A, B), f"A = {A}, B = {B}")
+        if isinstance(domain, Boolean):
+            domain = renamed(domain, {symbol.name: symbol for symbol in known})
         return cls(A, B, program_of(A, B), domain, at_origin)
+
+    def at(self, values: Mapping[Any, Any] | None = None, /, **named: Any) -> RadialMetric:
+        """Return the metric at values of the dimension, the scales and the parameters, by name.
+
+        Arguments:
+            values: symbols, or names, -> values, for what cannot be written as a keyword.
+            named: names -> values: exact numbers, floats (0.1 is taken as 1/10) or expressions.
+
+        Raises InvalidInput for a name that the metric does not have, a value outside the domain of its symbol, or where
+        the metric does not exist.
+
+        >>> import infgeo
+        >>> infgeo.MLP("erf").metric.at(d=2, sigma_w=1, sigma_b=0).ricci_scalar
+        -2*pi*s/sqrt(2*s + 1)
+        """
+        remedy = "metric.program.at(s=...).explicit('R') is R there"
+        found = assigned(values, named, {*self.parameters, *self.dimension.free_symbols}, "this metric", {s: remedy})
+        if not found:
+            return self
+        A, B = (tidy(substituted(part, found)) for part in (self.A, self.B))
+        domain = self.domain.subs(found)
+        if domain == false or any(part.has(nan, zoo, oo) for part in (A, B)):
+            where = ", ".join(f"{symbol} = {value}" for symbol, value in found.items())
+            raise InvalidInput(f"this metric does not exist at {where}: {self.remarks or 'A or B is infinite'}")
+        at_origin = None if self.at_origin is None else self.at_origin.subs(found)
+        dimension = substituted(self.dimension, found)
+        return RadialMetric(A, B, self.program.substituted(found), domain, at_origin, dimension=dimension)
+
+    def numeric(
+        self, /, backend: str = "numpy", parameters: Mapping[str, Any] | None = None, **named: Any
+    ) -> NumericGeometry:
+        """Return numeric functions: metric, volume_element, log_volume_element and ricci_scalar.
+
+        Arguments:
+            backend: "numpy", "torch", "jax" or "mpmath".
+            parameters: values of the symbols, by name; sigma_w and sigma_b are 1 unless given.
+            named: the same, as keywords.
+
+        >>> import numpy as np
+        >>> from infgeo.symbols import s
+        >>> sphere = RadialMetric.from_functions(4 / (1 + s) ** 2, 0)
+        >>> sphere.numeric().ricci_scalar(np.array([0.3, 0.4]))
+        np.float64(2.0)
+        """
+        from infgeo.numeric.geometry import numeric, sorted_out
+
+        return numeric(self, **sorted_out(self, {"backend": backend}, parameters, named))
 
     @cached_property
     def singular_set(self) -> Boolean:
@@ -169,6 +229,12 @@ class RadialMetric(RadialTensor):
         if self.at_origin is not None:
             return And(Eq(s, 0), self.at_origin)
         return Or(zeros_and_poles(self.A), zeros_and_poles(self.h))
+
+    @property
+    def parameters(self) -> tuple[Symbol, ...]:
+        """The symbols of the formulas besides s and d, sorted by name."""
+        free = symbols_of(self.A, self.B, self.domain) | set(self.program.inputs)
+        return tuple(sorted(free - {s, d}, key=lambda symbol: symbol.name))
 
     @property
     def remarks(self) -> str:
@@ -190,8 +256,8 @@ class RadialMetric(RadialTensor):
     def volume_element(self) -> Expr:
         """sqrt(det g) = A^((d-1)/2) h^(1/2)."""
         if self.h == self.A:
-            return power_product((self.A, d * HALF))
-        return power_product((self.A, (d - 1) * HALF), (self.h, HALF))
+            return power_product((self.A, self.dimension * HALF))
+        return power_product((self.A, (self.dimension - 1) * HALF), (self.h, HALF))
 
     @cached_property
     def ricci_scalar(self) -> Expr:
@@ -213,14 +279,14 @@ class RadialMetric(RadialTensor):
         Its eigenvalues relative to g are (d - 1) K_rad (radial) and K_rad + (d - 2) K_tan (tangential), so that the
         coefficient of x x^T is ((d - 1) K_rad h - (K_rad + (d - 2) K_tan) A) / s, in which s cancels.
         """
-        radial, tangential = self.sectional_curvature
+        (radial, tangential), d = self.sectional_curvature, self.dimension
         if radial == tangential == 0:
-            return RadialTensor(Integer(0), Integer(0))
+            return RadialTensor(Integer(0), Integer(0), dimension=d)
         across = radial + (d - 2) * tangential
         A = tidy(across * self.A)
         shear = (radial - tangential) / s
         B = tidy((d - 2) * tidy(cancel(shear) if _small(shear) else shear) * self.A + (d - 1) * radial * self.B)
-        return RadialTensor(A, B)
+        return RadialTensor(A, B, dimension=d)
 
     @property
     def is_flat(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,16 @@ from infgeo.errors import InvalidInput
 from infgeo.symbolic.activation import Activation
 from infgeo.symbolic.dual import Dual, dual
 from infgeo.symbolic.existence import degenerate_at_origin, domain_of, in_words, require_metric
+from infgeo.symbolic.graph import substituted
 from infgeo.symbolic.kernel import Kernel
 from infgeo.symbolic.layers import Dense, Layer, Residual, RMSNorm, build_layers, parameters_of
 from infgeo.symbolic.metric import RadialMetric
+from infgeo.symbolic.naming import check_distinct
 from infgeo.symbolic.networks.pair import kernel_program
 from infgeo.symbolic.networks.recursion import metric_program
 from infgeo.symbolic.ntk import tangent_metric
 from infgeo.symbolic.program import Program
+from infgeo.symbolic.substitution import assigned
 
 if TYPE_CHECKING:
     from infgeo.numeric.geometry import NumericGeometry
@@ -58,6 +62,7 @@ class MLP:
 
     layers: tuple[Layer, ...]
     input_scale: str | None = None
+    dimension: Expr = field(default=conv.d, repr=False)
 
     def __init__(
         self,
@@ -74,6 +79,35 @@ class MLP:
         layers = build_layers(activation, depth, weight_std, bias_std, variable, input_scale == "fan_in")
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "input_scale", input_scale)
+        object.__setattr__(self, "dimension", conv.d)
+        check_distinct(self.parameters, "this network")
+
+    def at(self, values: Mapping[Any, Any] | None = None, /, **named: Any) -> MLP:
+        """Return the network at values of its scales, of its activations' parameters and of the input dimension.
+
+        Arguments:
+            values: symbols, or names, -> values, for what cannot be written as a keyword.
+            named: names -> values: exact numbers, floats (0.1 is taken as 1/10) or expressions.
+
+        Raises InvalidInput for a name that the network does not have, and a value outside the domain of its symbol.
+
+        Example:
+            >>> MLP("erf").at(d=2, sigma_w=1, sigma_b=0).metric.ricci_scalar
+            -2*pi*s/sqrt(2*s + 1)
+        """
+        known = {*self.parameters, *self.dimension.free_symbols}
+        return self.substituted(assigned(values, named, known, "this network"))
+
+    def substituted(self, values: Mapping[Symbol, Expr]) -> MLP:
+        """Return the network with expressions in the place of symbols; see `at`."""
+        result = MLP([layer.substituted(values) for layer in self.layers], input_scale=self.input_scale)
+        object.__setattr__(result, "dimension", substituted(self.dimension, values))
+        return result
+
+    @property
+    def _dimension(self) -> dict[Symbol, Expr]:
+        """What is substituted into formulas of symbolic dimension."""
+        return {} if self.dimension == conv.d else {conv.d: self.dimension}
 
     @property
     def with_weights(self) -> tuple[Dense | Residual, ...]:
@@ -143,16 +177,15 @@ class MLP:
                     p_2 = 3*p_1**2*sigma_w**2
                     q_2 = 3*q_1**2*sigma_w**2
         """
-        return kernel_program(self.layers, tangent=False)
+        return kernel_program(self.layers, tangent=False).substituted(self._dimension)
 
     @cached_property
     def ntk_program(self) -> Program:
         """The neural tangent kernel with named values, those of `kernel_program` and Theta_l; its output is "ntk".
 
-        Example:
-            >>> print(MLP("square", depth=2, bias_std=0).ntk_program)
+        Theta_l is the tangent kernel of the preactivations of layer l; that of the first layer is c_1.
         """
-        return kernel_program(self.layers, tangent=True)
+        return kernel_program(self.layers, tangent=True).substituted(self._dimension)
 
     @cached_property
     def ntk(self) -> Kernel:
@@ -163,7 +196,7 @@ class MLP:
     def metric_program(self) -> Program:
         """The program of `metric`, as long as the network is deep, where A and B written out double with each layer."""
         require_metric(self.layers)
-        return metric_program(self.layers)
+        return metric_program(self.layers).substituted(self._dimension)
 
     @cached_property
     def metric(self) -> RadialMetric:
@@ -173,7 +206,8 @@ class MLP:
         """
         program = self.metric_program
         A, B = (program.explicit(name) for name in ("A", "B"))
-        return RadialMetric(A, B, program, self.domain, degenerate_at_origin(self.layers))
+        at_origin = degenerate_at_origin(self.layers)
+        return RadialMetric(A, B, program, self.domain, at_origin, dimension=self.dimension)
 
     @cached_property
     def domain(self) -> Boolean:
@@ -184,15 +218,17 @@ class MLP:
             >>> MLP(exp(Symbol("z") ** 2)).domain
             s*sigma_w**2 + sigma_b**2 < 1/4
         """
-        return domain_of(self.layers)
+        return domain_of(self.layers).subs(self._dimension)
 
     def numeric(
         self,
+        /,
         weight_std: Any = None,
         bias_std: Any = None,
         backend: str = "numpy",
         method: str = "closed_form",
-        **parameters: Any,
+        parameters: Mapping[str, Any] | None = None,
+        **named: Any,
     ) -> NumericGeometry:
         """Return numeric functions of the geometry: `infgeo.numeric.geometry.NumericGeometry`.
 
@@ -202,10 +238,12 @@ class MLP:
             method: "closed_form", which raises NoClosedForm where there is none, or "quadrature", for any activation:
                 slow, in NumPy alone, to a relative tolerance that each evaluation verifies (`tolerance`).
             parameters: values of the activation's own parameters, by name.
+            named: the same, as keywords.
         """
-        from infgeo.numeric.geometry import numeric
+        from infgeo.numeric.geometry import numeric, sorted_out
 
-        return numeric(self, weight_std, bias_std, backend, parameters, method)
+        options = {"weight_std": weight_std, "bias_std": bias_std, "backend": backend, "method": method}
+        return numeric(self, **sorted_out(self, options, parameters, named))
 
     def __str__(self) -> str:
         """Return the architecture in one line."""
@@ -225,15 +263,26 @@ class MLP:
 
 
 @dataclass(frozen=True)
-class NetworkKernel(Kernel):
-    """The NNGP kernel of `network`."""
+class _OfNetwork(Kernel):
+    """A kernel of `network`."""
 
     network: MLP
+
+    def _parameters(self) -> set[Symbol]:
+        return {*self.network.parameters, *self.network.dimension.free_symbols}
 
     @property
     def assumptions(self) -> str:
         """What the symbols stand for, and where the expectations are finite at x (the same holds at y)."""
         return _with_domain(super().assumptions, self.network)
+
+
+@dataclass(frozen=True)
+class NetworkKernel(_OfNetwork):
+    """The NNGP kernel of `network`."""
+
+    def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
+        return self.network.substituted(found).kernel
 
     @cached_property
     def metric(self) -> RadialMetric:
@@ -242,20 +291,16 @@ class NetworkKernel(Kernel):
 
 
 @dataclass(frozen=True)
-class TangentKernel(Kernel):
+class TangentKernel(_OfNetwork):
     """The neural tangent kernel of `network`."""
 
-    network: MLP
-
-    @property
-    def assumptions(self) -> str:
-        """What the symbols stand for, and where the expectations are finite at x (the same holds at y)."""
-        return _with_domain(super().assumptions, self.network)
+    def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
+        return self.network.substituted(found).ntk
 
     @cached_property
     def metric(self) -> RadialMetric:
         """The metric induced by the tangent kernel; raises MetricDoesNotExist for activations with a kink."""
-        return tangent_metric(self.network.layers)
+        return tangent_metric(self.network.layers).at(self.network._dimension)
 
 
 def _with_domain(assumptions: str, network: MLP) -> str:

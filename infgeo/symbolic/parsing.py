@@ -17,9 +17,9 @@ from sympy import E, Expr, Rational, Symbol, pi
 
 from infgeo.conventions import z
 from infgeo.errors import InvalidInput
-from infgeo.symbolic.activation import check_parameter_name
 from infgeo.symbolic.bounded import MAX_DIGITS, Refused, apply
 from infgeo.symbolic.catalogue import available
+from infgeo.symbolic.naming import PUBLIC, SCALES, own_parameter
 
 MAX_LENGTH = 500  # characters of the text
 MAX_NUMBER = 50  # characters of a number as it is written
@@ -156,8 +156,11 @@ class _Reader:
             self.refuse(node, f"is a function: write {node.id}(...)", allowed=False)
         if node.id in available() or node.id in _MISLEADING:
             self.refuse(node, "names no parameter and no number inside an expression")
-        check_parameter_name(node.id, f"activation {_shown(self.text)} of the variable z")
-        return Symbol(node.id, real=True)
+        if node.id.startswith("_"):
+            self.refuse(node, "names no parameter: names begin with a letter", allowed=False)
+        if meaning := {symbol.name: PUBLIC[symbol] for symbol in SCALES}.get(node.id):
+            self.refuse(node, f"stands for {meaning}: rename the parameter, for example to alpha", allowed=False)
+        return own_parameter(Symbol(node.id, real=True), f"activation {_shown(self.text)}")
 
     def call(self, node: ast.Call, name: str, depth: int) -> Expr:
         if name == "Piecewise":

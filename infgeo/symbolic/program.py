@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
+from typing import Any
 
 from sympy import Add, Expr, Mul, Number, NumberSymbol, Pow, Symbol, latex
 
 from infgeo.arguments import exact, one_of, positive_integer, words
-from infgeo.conventions import d
+from infgeo.conventions import Internal, d
 from infgeo.symbolic.graph import distinct, substituted, symbols_of
+from infgeo.symbolic.substitution import assigned
 
 
 @dataclass
@@ -36,7 +39,7 @@ class Names:
 
     def bind(self, name: str, expr: Expr, **assumptions: bool) -> Symbol:
         """Bind `expr` to a new symbol, real unless assumptions are given, and return the symbol."""
-        symbol = Symbol(name, **(assumptions or {"real": True}))
+        symbol = Internal(name, **(assumptions or {"real": True}))
         self.bindings.append((symbol, expr))
         return symbol
 
@@ -46,12 +49,39 @@ class Program:
     """A straight-line program.
 
     Arguments:
-        bindings: pairs (symbol, expression) in order; an expression may use the inputs and the symbols before it.
+        bindings: pairs (symbol, expression) in order; an expression may use the inputs and the symbols before it. A
+            bound symbol that is called like an input gets another name.
         outputs: name -> expression of the inputs and the bound symbols.
     """
 
     bindings: tuple[tuple[Symbol, Expr], ...]
     outputs: Mapping[str, Expr]
+
+    def __post_init__(self) -> None:
+        """Name the bound symbols apart from the inputs."""
+        taken = {str(symbol) for symbol in self.inputs}
+        clashing = [symbol for symbol, _ in self.bindings if str(symbol) in taken]
+        if not clashing:
+            return
+        taken |= {str(symbol) for symbol, _ in self.bindings}
+        new: dict[Symbol, Symbol] = {}
+        for symbol in clashing:
+            name = next(name for i in count() if (name := f"{symbol.name}_bound{i or ''}") not in taken)
+            new[symbol] = Internal(name, **symbol.assumptions0)
+        pairs = tuple((new.get(symbol, symbol), substituted(expr, new)) for symbol, expr in self.bindings)
+        object.__setattr__(self, "bindings", pairs)
+        object.__setattr__(self, "outputs", {name: substituted(expr, new) for name, expr in self.outputs.items()})
+
+    def at(self, values: Mapping[Any, Any] | None = None, /, **named: Any) -> Program:
+        """Return the program at values of some inputs, by name: `.at(d=2, s=1)`; see `MLP.at`."""
+        return self.substituted(assigned(values, named, self.inputs, "this program"))
+
+    def substituted(self, values: Mapping[Symbol, Expr]) -> Program:
+        """Return the program with expressions in the place of inputs."""
+        if not values:
+            return self
+        bindings = tuple((symbol, substituted(expr, values)) for symbol, expr in self.bindings)
+        return Program(bindings, {name: substituted(expr, values) for name, expr in self.outputs.items()})
 
     @cached_property
     def _explicit(self) -> dict[Symbol, Expr]:

@@ -30,7 +30,9 @@ from sympy import Expr, ImmutableDenseMatrix, ImmutableDenseNDimArray, Rational,
 
 from infgeo.arguments import exact, flag, instance, positive_integer, scalar, shown
 from infgeo.errors import InvalidInput
+from infgeo.symbolic.naming import check_distinct
 from infgeo.symbolic.normal_form import normal_form
+from infgeo.symbolic.substitution import called
 
 _HALF = Rational(1, 2)
 
@@ -173,7 +175,8 @@ class Metric(_Curvature):
 
     Args:
         matrix: a symmetric d x d matrix of SymPy expressions (a `Matrix` or nested lists), exact: no floats.
-        coordinates: the d distinct symbols that the entries are functions of; other symbols are parameters.
+        coordinates: the d distinct symbols that the entries are functions of, the same that the matrix has: to SymPy a
+            real x_1 is not the x_1 of `symbols("x_1")`. Other symbols are parameters.
         simplify: bring every component to a normal form (default). With False they are left as they arise, which
             is quick to build and slow to read; see also `at`.
 
@@ -187,7 +190,8 @@ class Metric(_Curvature):
 
     Raises:
         InvalidInput: if the matrix is not square, not symmetric, identically singular or not of the size of the
-            coordinates, if it holds a float, or if the coordinates are not distinct symbols.
+            coordinates, if it holds a float, if the coordinates are not distinct symbols, if two symbols share a name,
+            or if the matrix has symbols and none of them is a coordinate.
 
     >>> from sympy import Matrix, diag, sin, symbols
     >>> theta, phi = symbols("theta phi", real=True)
@@ -212,6 +216,7 @@ class Metric(_Curvature):
         object.__setattr__(self, "simplify", flag(self.simplify, "simplify"))
         object.__setattr__(self, "coordinates", _checked_coordinates(self.coordinates))
         object.__setattr__(self, "matrix", _checked_matrix(self.matrix, self.coordinates))
+        _check_symbols(self.matrix.free_symbols, self.coordinates)
         if not _is_regular(self.matrix):
             raise InvalidInput(
                 f"the metric {self.matrix.tolist()} has determinant 0 everywhere, but a metric must have an inverse: "
@@ -233,7 +238,7 @@ class Metric(_Curvature):
         """Return the same tensors as numbers at one point: quick at any d, for any functions.
 
         Args:
-            values: an exact number for every coordinate and every other symbol of the metric.
+            values: symbols, or names, -> an exact number for every coordinate and every other symbol of the metric.
             digits: significant digits carried (the last few may be lost to cancellation).
 
         Raises:
@@ -248,10 +253,9 @@ class Metric(_Curvature):
         """
         digits = positive_integer(digits, "digits", maximum=10_000)
         instance(values, "values", Mapping, "a mapping of the symbols to exact numbers")
-        for symbol in values:
-            instance(symbol, "a key of values", Symbol, "the symbols of the metric")
-        point = {symbol: _checked_value(symbol, value) for symbol, value in values.items()}
-        missing = (self.matrix.free_symbols | set(self.coordinates)) - set(point)
+        free = sorted(self.matrix.free_symbols | set(self.coordinates), key=str)
+        point = {called(key, free, "this metric"): _checked_value(key, value) for key, value in values.items()}
+        missing = set(free) - set(point)
         if missing:
             names = ", ".join(sorted(str(symbol) for symbol in missing))
             raise InvalidInput(f"no value for {names}: a metric is evaluated at numbers for all of its symbols")
@@ -351,6 +355,24 @@ def _checked_matrix(matrix: Any, coordinates: tuple[Symbol, ...]) -> ImmutableDe
                 "symmetrise it as (g + g.T) / 2 if that is what you mean"
             )
     return result
+
+
+def _check_symbols(free: set[Symbol], coordinates: tuple[Symbol, ...]) -> None:
+    """Refuse coordinates that are not those of the matrix: the metric would be taken for a constant one."""
+    names = {symbol.name: symbol for symbol in coordinates}
+    for symbol in sorted(free - set(coordinates), key=str):
+        if symbol.name in names:
+            own = ", ".join(sorted(str(part) for part in free if part.name in names))
+            raise InvalidInput(
+                f"the coordinate {symbol} is another symbol than the {symbol} of the matrix: their assumptions differ."
+                f" Pass the matrix's own {own}: those of RadialMetric.matrix are infgeo.symbols.coordinates(d)"
+            )
+    check_distinct(free, "the matrix")
+    if free and not free & set(coordinates):
+        raise InvalidInput(
+            f"none of the coordinates {coordinates} occurs in the matrix, which depends on"
+            f" {', '.join(sorted(map(str, free)))}: give the symbols that its entries are functions of"
+        )
 
 
 def _is_regular(matrix: ImmutableDenseMatrix) -> bool:

@@ -129,8 +129,7 @@ def _probe(mlp: MLP, values: Mapping[str, float]) -> Subject:
 
 
 def _numeric(mlp: MLP, values: Mapping[str, float], **options: str) -> Any:
-    names = {"sigma_w": "weight_std", "sigma_b": "bias_std"}
-    return mlp.numeric(**{names.get(name, name): value for name, value in values.items()}, **options)  # type: ignore[arg-type]
+    return mlp.numeric(parameters=values, **options)
 
 
 def _subject(mlp: MLP, kind: str, values: Mapping[str, float], input_dim: int, seed: int) -> tuple[Subject, Points]:

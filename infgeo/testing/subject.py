@@ -16,6 +16,7 @@ from sympy import Expr, Symbol, lambdify
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, d, s, s_x, s_y, xy
 from infgeo.errors import InvalidInput
 from infgeo.numeric.geometry import NumericGeometry
+from infgeo.numeric.of_formula import Formula
 from infgeo.symbolic.kernel import Kernel
 from infgeo.symbolic.network import MLP, NetworkKernel, TangentKernel
 
@@ -234,18 +235,21 @@ def _in_mpmath(expr: Expr, arguments: tuple[Symbol, ...], numbers: Mapping[Symbo
 
 
 def _of_geometry(geometry: NumericGeometry, kind: str, dtype: Any) -> Subject:
-    truth = Truth(geometry.mlp, kind, {name: float(value) for name, value in geometry.parameters.items()})
+    if isinstance(geometry.mlp, Formula):
+        return replace(_of_functions(geometry, "nngp", geometry.backend, dtype), name=f"{geometry.mlp}")
+    mlp = geometry.mlp
+    truth = Truth(mlp, kind, {name: float(value) for name, value in geometry.parameters.items()})
     scales = ", ".join(f"{name} = {value:g}" for name, value in truth.values.items())
-    name = f"{KINDS[kind]} of {geometry.mlp} in {geometry.backend}, {geometry.method.replace('_', ' ')}; {scales}"
+    name = f"{KINDS[kind]} of {mlp} in {geometry.backend}, {geometry.method.replace('_', ' ')}; {scales}"
     subject = replace(_of_functions(geometry, kind, geometry.backend, dtype), name=name, truth=truth)
     if geometry.method == "quadrature":
         missing = {**(subject.missing or {}), "quadrature": "k is integrated numerically itself"}
         return replace(subject, epsilon=_QUADRATURE, slow=True, missing=missing)
     if kind == "ntk":
-        numbers = {symbol: mpmath.mpf(truth.values[symbol.name]) for symbol in geometry.mlp.parameters}
+        numbers = {symbol: mpmath.mpf(truth.values[symbol.name]) for symbol in mlp.parameters}
 
         def metric(X: np.ndarray) -> np.ndarray:
-            return _metric_of(geometry.mlp.ntk, numbers | {d: mpmath.mpf(X.shape[1])})(X)
+            return _metric_of(mlp.ntk, numbers | {d: mpmath.mpf(X.shape[1])})(X)
 
         subject = replace(subject, metric=metric)
     return replace(subject, same_bits=True)

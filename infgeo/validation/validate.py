@@ -117,7 +117,7 @@ def validate(
     other = specification if against is None else specify(against, weight_std, bias_std, parameters)
     if other.depth != specification.depth or bool(other.layers) != bool(specification.layers):
         raise InvalidInput(f"against is {against}, of another shape than {mlp}; pass a network of as many equal layers")
-    geometry = mlp.numeric(weight_std=weight_std, bias_std=bias_std, **dict(parameters or {}))
+    geometry = mlp.numeric(weight_std=weight_std, bias_std=bias_std, parameters=parameters)
     try:
         values = theory_at(mlp, geometry, x)
     except OverflowError:

@@ -123,7 +123,8 @@ def test_python_floats_keep_their_digits():
         kernel.weight_std, kernel.bias_std = 0.3, 0.3
         kernel.initialize(weight_std=0.1)
         kernel.bias_std = 0.1
-    bounded = InfiniteWidthKernel("relu", weight_std_constraint=gpytorch.constraints.Interval(0.05, 0.7)).double()
+    interval = gpytorch.constraints.Interval(0.05, 0.7)
+    bounded = InfiniteWidthKernel("relu", weight_std=0.2, weight_std_constraint=interval).double()
     bounded.weight_std = 0.1
     assert abs(bounded.weight_std.item() - 0.1) < 1e-15
     mixed = InfiniteWidthKernel("relu", weight_std=start)  # the other scale is float32

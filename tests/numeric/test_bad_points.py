@@ -106,7 +106,7 @@ def test_accepted(case, geo):
     functions = FUNCTIONS
     if geo is TORCH and case == "tiny":
         functions = [function for function in FUNCTIONS if function != "kernel_distance"]
-        with pytest.raises(InvalidInput, match="the square vanishes in torch.float64"):
+        with pytest.raises(InvalidInput, match=r"the square vanishes in torch\.float64"):
             geo.kernel_distance(points)
     for function in functions:
         result = np.asarray(getattr(geo, function)(points))
@@ -196,7 +196,7 @@ def test_torch_says_where_points_leave_double_precision():
     erf = infgeo.MLP("erf").numeric(1.0, 0.0, backend="torch")
     points = torch.tensor([[1e160, 0.0], [1.0, 0.0]], dtype=torch.float64)
     for function in ("kernel", "kernel_distance", "kernel_diag"):
-        with pytest.raises(InvalidInput, match="torch.float64 does not keep the digits"):
+        with pytest.raises(InvalidInput, match=r"torch\.float64 does not keep the digits"):
             getattr(erf, function)(points)
     single = torch.tensor([[1e20, 0.0], [1.0, 0.0]]).requires_grad_()
     assert torch.isfinite(erf.kernel(single)).all()

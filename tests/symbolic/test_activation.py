@@ -7,7 +7,7 @@ import infgeo
 from infgeo.conventions import z
 from infgeo.errors import InvalidInput, NoClosedForm, UnknownActivation
 from infgeo.symbolic.activation import differentiate, exact, from_expression
-from infgeo.symbolic.catalogue import get
+from infgeo.symbolic.catalogue import _ELSEWHERE, get
 
 x, alpha = sp.symbols("x alpha")
 
@@ -47,11 +47,9 @@ def test_the_variable_is_the_only_symbol_or_z_or_what_is_said():
         (alpha * x, "variable="),
         (sp.I * x, "complex"),
         (sp.Function("f")(x), "undefined function"),
-        *(
-            (sp.Symbol(name) * sp.Symbol("z"), f"parameter name '{name}'")
-            for name in ("s", "u", "c", "lambda", "t3", "np")
-        ),
-        *((sp.Symbol(name) * sp.Symbol("z"), f"parameter name '{name}'") for name in ("alpha_sum", "v_1", "_x", "a b")),
+        *((sp.Symbol(name) * sp.Symbol("z"), f"parameter name '{name}'") for name in ("lambda", "a b", "")),
+        *((sp.Symbol(name) * sp.Symbol("z"), f"contains {name}") for name in ("sigma_w", "sigma_b")),
+        (sp.Symbol("a") * x + sp.Symbol("a", real=True) + sp.Symbol("z"), "two symbols called a"),
         (sp.Matrix([x]), "scalar"),
         (object(), "must be a number or a SymPy expression"),
     ],
@@ -63,7 +61,29 @@ def test_refused_expressions(expr, message):
 
 def test_unknown_name_names_the_nearest():
     with pytest.raises(UnknownActivation, match="did you mean 'relu'"):
-        infgeo.MLP("ReLu6")
+        infgeo.MLP("ReLu8")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("swish", "silu"),
+        ("logistic", "sigmoid"),
+        ("Heaviside", "step"),
+        ("linear", "identity"),
+        ("LeakyReLU", "leaky_relu"),
+    ],
+)
+def test_names_from_elsewhere_are_suggested_by_what_they_mean(name, meant):
+    with pytest.raises(UnknownActivation, match=f"did you mean '{meant}'"):
+        infgeo.MLP(name)
+
+
+def test_other_names_suggest_what_there_is():
+    for name, meant in _ELSEWHERE.items():
+        assert infgeo.MLP(meant).activation.parameters == ((alpha,) if name == "celu" else ()) or meant == "leaky_relu"
+    with pytest.raises(UnknownActivation, match="unknown activation 'qqq': The catalogue"):
+        infgeo.MLP("qqq")
 
 
 def test_an_identifier_is_a_name_and_other_text_an_expression():
@@ -96,9 +116,10 @@ def test_refused_bias_scales(std):
     assert infgeo.MLP("erf", bias_std=0).bias_std == 0
 
 
-def test_the_name_z_is_the_variable_s_alone():
-    with pytest.raises(InvalidInput, match="'z'"):
-        infgeo.MLP(sp.erf(x * sp.Symbol("z")), variable=x)
+def test_a_parameter_called_z_is_not_the_variable():
+    mlp = infgeo.MLP(sp.erf(x * sp.Symbol("z")), variable=x, weight_std=1, bias_std=0)
+    assert str(mlp.activation) == "phi(z) = erf(z*z_phi)"
+    assert mlp.at(z=2).metric.A == infgeo.MLP("erf(2*z)", weight_std=1, bias_std=0).metric.A
 
 
 def test_a_mixed_expectation_outside_the_class_names_the_terms():

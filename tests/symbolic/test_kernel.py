@@ -11,7 +11,7 @@ import infgeo
 from infgeo import kernels
 from infgeo.conventions import d, s, s_x, s_y, xy, z
 from infgeo.errors import InvalidInput, MetricDoesNotExist
-from infgeo.symbolic.metric import coordinates
+from infgeo.symbols import coordinates
 
 HALF = sp.Rational(1, 2)
 L = sp.Rational(7, 5)

@@ -229,8 +229,6 @@ NOT_FORMULAS = [
     ("I*z", "I"),
     ("zoo + z", "zoo"),
     ("sigma_w*z", "sigma_w"),
-    ("x*z", "'x'"),
-    ("s + z", "'s'"),
     ("erf()", "one argument"),
     ("erf(z, 2)", "one argument"),
     ("Max(z)", "two arguments"),

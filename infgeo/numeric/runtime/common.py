@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above, or below.
         _where_nonnegative,
         _with_exact,
     )
+    from infgeo.numeric.runtime.range import _representable
 
 
 class InputError(ValueError):
@@ -53,6 +54,13 @@ class InputError(ValueError):
 
 class DoesNotExist(ArithmeticError):
     """What was asked for diverges for this activation."""
+
+
+def _shown(value: Any) -> str:
+    try:
+        return str(value)
+    except RuntimeError:
+        return "one of the values"  # of a transform of torch, which prints none
 
 
 def _dense(law: Any, weight: Any, bias: Any) -> SimpleNamespace:
@@ -173,7 +181,7 @@ def _by_subtraction(kernel: Callable, moment: Callable) -> Callable:
 class Geometry:
     """The numeric geometry of one network: its formulas and the functions made of them.
 
-    Every method takes points X, (..., d) or for kernels rows (N, d), and the network's parameters by name.
+    Every method takes the values of the network's parameters by name, and points X, (..., d) or for kernels (N, d).
     """
 
     def __init__(
@@ -188,14 +196,17 @@ class Geometry:
         own: Sequence[str],
         vanishes: Callable | None = None,
         wide: bool | None = None,
+        domain: Callable | None = None,
     ) -> None:
         """Hold the formulas; `network` returns the layers from d and the values of `parameters`.
 
         `logarithm` is that of A, where A may overflow; `wide` says whether functions of |x| are computed in the widest
         format there is at all points.
         `parameters` are the names of all parameters with their bounds ("> 0", ">= 0" or none), `own` those of the
-        activations; `vanishes` says from d and the values of all whether the metric is 0 at x = 0.
+        activations; `vanishes` says from d and the values of all whether the metric is 0 at x = 0; `domain`, of a
+        metric that is a user's formula, from |x|^2 besides where it is finite.
         """
+        self.domain = domain
         self.vanishes, self.logarithm, self.wide = vanishes, logarithm, wide
         self.laws, self.parts, self.coefficient, self.ricci = laws, parts, coefficient, ricci
         self.network, self.parameters, self.own = network, parameters, own
@@ -208,9 +219,9 @@ class Geometry:
             bound = self.parameters[name]
             valid = {"> 0": number > 0, ">= 0": number >= 0}.get(bound, True)
             if not _all(valid) or not _all(number - number == 0):
-                raise InputError(f"{name} = {value} must be finite" + (f" and {bound}" if bound else ""))
+                raise InputError(f"{name} = {_shown(value)} must be finite" + (f" and {bound}" if bound else ""))
             if bound and not _all(number <= _LARGEST_SCALE):
-                raise InputError(f"{name} = {value} must be at most {_LARGEST_SCALE:g}: its powers overflow")
+                raise InputError(f"{name} = {_shown(value)} must be at most {_LARGEST_SCALE:g}: its powers overflow")
         return values
 
     def _layers(self, X: Any, parameters: dict[str, Any]) -> tuple[Sequence[Any], tuple]:
@@ -258,7 +269,7 @@ class Geometry:
                 raise InputError(f"X has {what} {first} and Y {second}: they must agree, convert one of them")
         return X, Y
 
-    def kernel(self, X: Any, Y: Any = None, options: tuple = (), **parameters: Any) -> Any:
+    def kernel(self, parameters: dict[str, Any], X: Any, Y: Any = None, options: tuple = ()) -> Any:
         """Return the NNGP kernel, (N, d), (M, d) -> (N, M); its diagonal without Y is that of `kernel_diag`."""
         return self._gram(X, Y, "kernel", options, parameters)
 
@@ -272,19 +283,19 @@ class Geometry:
             self._check_variances(Y, *layers)
         return _gram(X, Y, *layers, wanted, *options)
 
-    def ntk(self, X: Any, Y: Any = None, options: tuple = (), **parameters: Any) -> Any:
+    def ntk(self, parameters: dict[str, Any], X: Any, Y: Any = None, options: tuple = ()) -> Any:
         """Return the neural tangent kernel, (N, d), (M, d) -> (N, M)."""
         return self._gram(X, Y, "ntk", options, parameters)
 
-    def kernel_and_ntk(self, X: Any, Y: Any = None, options: tuple = (), **parameters: Any) -> tuple:
+    def kernel_and_ntk(self, parameters: dict[str, Any], X: Any, Y: Any = None, options: tuple = ()) -> tuple:
         """Return both kernels, at the cost of little more than the tangent kernel alone."""
         return self._gram(X, Y, "both", options, parameters)
 
-    def kernel_diag(self, X: Any, **parameters: Any) -> Any:
+    def kernel_diag(self, parameters: dict[str, Any], X: Any) -> Any:
         """Return k(x, x), (..., d) -> (...)."""
         return self._diagonal(X, parameters, tangent=False)
 
-    def ntk_diag(self, X: Any, **parameters: Any) -> Any:
+    def ntk_diag(self, parameters: dict[str, Any], X: Any) -> Any:
         """Return the tangent kernel at (x, x), (..., d) -> (...)."""
         self._check_tangent()
         return self._diagonal(X, parameters, tangent=True)
@@ -298,7 +309,7 @@ class Geometry:
         if not all(law.derivative_moment for law in self.laws):
             raise DoesNotExist("this network has no tangent kernel: the activation jumps, so E[phi'(u)^2] is infinite")
 
-    def kernel_distance(self, X: Any, Y: Any = None, squared: bool = False, **parameters: Any) -> Any:
+    def kernel_distance(self, parameters: dict[str, Any], X: Any, Y: Any = None, squared: bool = False) -> Any:
         """Return |Phi(x) - Phi(y)|, or its square, which has derivatives at y = x; (N, d), (M, d) -> (N, M)."""
         X, Y = self._rows(X, Y)
         Y = X if Y is None else Y
@@ -308,13 +319,29 @@ class Geometry:
 
     def _radial(self, X: Any, parameters: dict[str, Any], function: Callable, *what: Any) -> Any:
         X = _points(X)
-        layers = self._layers(X, parameters)
+        # Of a user's formulas nothing else is known than what they give.
+        layers = self._layers(X, parameters) if self.domain is None else ([], ())
         arguments = (_dimension(X), *self.values(parameters).values())
         wanted = "variances" if function.__name__ == "log_volume" and self.logarithm else "metric"
-        result = _at_points(lambda x: _rounded(function, x, arguments, self.wide, wanted, *layers), X)
+
+        def checked(x: Any, s: Any, arguments: tuple) -> Any:
+            if self.domain is not None:
+                self._require_metric(s, arguments)
+            return function(x, s, arguments)
+
+        result = _at_points(lambda x: _rounded(checked, x, arguments, self.wide, wanted, *layers), X)
         return _representable(result, X, *what)
 
-    def metric(self, X: Any, **parameters: Any) -> Any:
+    def _require_metric(self, s: Any, arguments: tuple) -> None:
+        """Raise DoesNotExist where the formulas of a user are no metric: infinite, or not positive definite."""
+        A, _, eta = self.parts(s, *arguments)
+        for value in (A, eta):
+            if not _all(self.domain(s, *arguments) & (value > 0) & (value - value == 0)):  # type: ignore[misc]
+                raise DoesNotExist(
+                    "these formulas are no metric at the points: A and A + |x|^2 B must be finite and > 0"
+                )
+
+    def metric(self, parameters: dict[str, Any], X: Any) -> Any:
         """Return the metric g = A I + B x x^T, (..., d) -> (..., d, d)."""
 
         def matrix(x: Any, s: Any, arguments: tuple) -> Any:
@@ -345,7 +372,7 @@ class Geometry:
             return None
         return _where_nonnegative(0 * s + condition - 1, -s, -s - 1)
 
-    def volume_element(self, X: Any, **parameters: Any) -> Any:
+    def volume_element(self, parameters: dict[str, Any], X: Any) -> Any:
         """Return sqrt(det g), (..., d) -> (...)."""
 
         def volume(x: Any, s: Any, arguments: tuple) -> Any:
@@ -354,7 +381,7 @@ class Geometry:
 
         return self._radial(X, parameters, volume, "the volume element (log_volume_element has no such range)", True)
 
-    def log_volume_element(self, X: Any, **parameters: Any) -> Any:
+    def log_volume_element(self, parameters: dict[str, Any], X: Any) -> Any:
         """Return log sqrt(det g), (..., d) -> (...): no overflow, no underflow."""
 
         def log_volume(x: Any, s: Any, arguments: tuple) -> Any:
@@ -364,7 +391,7 @@ class Geometry:
 
         return self._radial(X, parameters, log_volume, "the logarithm of the volume element")
 
-    def ricci_scalar(self, X: Any, **parameters: Any) -> Any:
+    def ricci_scalar(self, parameters: dict[str, Any], X: Any) -> Any:
         """Return the Ricci scalar, positive on spheres, (..., d) -> (...); not a number where the metric vanishes."""
 
         def ricci(x: Any, s: Any, arguments: tuple) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import mpmath
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
+    from infgeo.numeric.runtime.angle import _of_pairs
     from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
 
 
@@ -201,7 +202,7 @@ def _distance(X: list, Y: list, layers: Sequence[Any], scalars: tuple, squared: 
 
 
 def _kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
-    return law.kernel(state.p, state.q, state.c, state.Delta, *scalars)
+    return _of_pairs(law.kernel, law.kernel_of_squares, state, scalars)
 
 
 def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> Any:
@@ -211,7 +212,7 @@ def _derivative_kernel_of(law: Any, state: SimpleNamespace, scalars: tuple) -> A
 def _differences(law: Any, state: SimpleNamespace, scalars: tuple) -> tuple[Any, Any]:
     """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2], by subtraction at the raised precision of `_pair`."""
     first, second = law.moment(state.p, *scalars), law.moment(state.q, *scalars)
-    return first + second - 2 * law.kernel(state.p, state.q, state.c, state.Delta, *scalars), first - second
+    return first + second - 2 * _kernel_of(law, state, scalars), first - second
 
 
 def _lost_digits(x: Sequence[Any], y: Sequence[Any]) -> int:

@@ -11,7 +11,6 @@ import torch
 
 if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.angle import _of_pairs
-    from infgeo.numeric.runtime.blocks_torch import _quiet
     from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
     from infgeo.numeric.runtime.range import _check_apart, _examined, _rooted, _unknown_as_nan
 
@@ -85,7 +84,8 @@ def _all(condition: Any) -> bool:
 
 
 def _largest(v: Any) -> Any:
-    return float(torch.max(_known(v)))
+    known = _known(v)
+    return float("nan") if known is None else float(torch.max(known))
 
 
 def _positive(x: Any) -> Any:

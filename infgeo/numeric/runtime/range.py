@@ -126,10 +126,10 @@ def _check_apart(X: Any, Y: Any, distance: Any) -> None:
         i, j = rows[start : start + step], columns[start : start + step]
         apart = (X[i] != Y[j]).any(-1)
         if bool(apart.any()):
-            i, j = (int(part[apart][0]) for part in (i, j))
+            first = ", ".join(str(int(part[apart][0])) for part in (i, j))
             raise InputError(
-                f"X[{i}] and Y[{j}] differ by so little that the square vanishes in {distance.dtype}: rescale the"
-                " points, pass float64 points if these are float32, or take backend='numpy' or 'mpmath'"
+                f"X[i] and Y[j] for i, j = {first} differ by so little that the square vanishes in {distance.dtype}:"
+                " rescale the points, pass float64 points if these are float32, or take backend='numpy' or 'mpmath'"
             )
 
 
@@ -168,8 +168,8 @@ def _representable(result: Any, X: Any, what: str, positive: bool = False) -> An
     if bool(known.any()):
         largest = _in_words(_xp.amax(_known(_xp.zeros_like(size) + _xp.amax(abs(X), -1))[known], 0))
         raise InputError(
-            f"{what} leaves the range of {result.dtype}, at points with coordinates up to {largest}: rescale the points,"
-            " weight_std or bias_std, pass float64 points if these are float32, or take backend='mpmath'"
+            f"{what} leaves the range of {result.dtype}, at points with coordinates up to {largest}: rescale the"
+            " points, weight_std or bias_std, pass float64 points if these are float32, or take backend='mpmath'"
         )
     return result
 

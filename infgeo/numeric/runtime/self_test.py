@@ -97,7 +97,7 @@ def _checks(bits: int, array: Callable, many: int) -> Iterator[tuple[str, float,
 
             if "ntk" in bounds:
                 yield f"{name} is that of kernel_and_ntk", error(name, both), 2 * bounds[name]
-    if "kernel" in bounds:
+    if "kernel" in bounds and "kernel_distance" in bounds:
 
         def squares() -> float:
             k, apart = (_numbers(_ready(globals()[name])(X, **parameters)) for name in ("kernel", "kernel_distance"))
@@ -107,7 +107,7 @@ def _checks(bits: int, array: Callable, many: int) -> Iterator[tuple[str, float,
             return _distance_in_ulp([distance**2 for distance in apart], differences, size, bits)
 
         yield "kernel_distance^2 = k(x,x) + k(y,y) - 2 k(x,y)", error("kernel_distance", squares), 4 * bounds["kernel"]
-    if "metric" in bounds and _mixed_derivative and bits == 53:
+    if "metric" in bounds and "kernel" in bounds and _mixed_derivative and bits == 53:
 
         def derivatives() -> float:
             entry = lambda x, y: globals()["kernel"](x[None], y[None], **parameters)[0, 0]  # noqa: E731
@@ -116,7 +116,8 @@ def _checks(bits: int, array: Callable, many: int) -> Iterator[tuple[str, float,
             return _distance_in_ulp(_numbers(_mixed_derivative(entry, X[0])), g, size, bits)
 
         yield "metric = d/dx d/dy kernel at y = x", error("metric", derivatives), 1024
-    scales = [globals()[name].__kwdefaults__ or {} for name in ("kernel_and_ntk", "kernel_diag", "ntk_diag", *sizes)]
+    named = [globals()[name] for name in ("kernel_and_ntk", "kernel_diag", "ntk_diag", *sizes) if name in globals()]
+    scales = [function.__kwdefaults__ or {} for function in named]
     ones = all(defaults.get(name, 1) == 1 for defaults in scales for name in ("sigma_w", "sigma_b"))
     yield "scales are 1 where they are not given", 0 if ones else math.inf, 0
 

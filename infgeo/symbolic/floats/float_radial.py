@@ -15,7 +15,7 @@ from typing import Any, Self
 from sympy import Abs, Add, Expr, Integer, Mul, count_ops, exp
 from sympy import log as log_of
 
-from infgeo.conventions import s
+from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
 from infgeo.symbolic.dual import Dual
 from infgeo.symbolic.existence import require_metric
@@ -44,7 +44,7 @@ def float_program(mlp: MLP) -> Program:
     free = ScaleFree() if len(laws) == len(mlp.layers) > 1 and _scale_free(mlp.layers) else None
     far = Far() if free and stops_growing([scale_free_law(law) for law in laws]) else None
     outputs = propagate(mlp.layers, FloatRadial(names, free=free, far=far)).outputs()
-    return Program(tuple(names.bindings), outputs)
+    return Program(tuple(names.bindings), outputs).substituted({} if mlp.dimension == d else {d: mlp.dimension})
 
 
 def _scale_free(layers: Sequence[Any]) -> bool:

@@ -1,0 +1,144 @@
+"""Numeric functions of kernels and metrics that are formulas, against the formulas in other arithmetic."""
+
+import subprocess
+import sys
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from sympy import Rational, Symbol, exp
+
+import infgeo
+from infgeo import kernels
+from infgeo.errors import InvalidInput, MetricDoesNotExist
+from infgeo.symbols import s, s_x, s_y, xy
+
+X = np.array([[0.5, -0.3], [1.2, 0.4], [1.2, 0.4 + 1e-7], [0.1, 0.9]])
+ERF = infgeo.MLP("erf", weight_std=1, bias_std=1)
+CASES = {
+    "rbf": kernels.rbf(2),
+    "rational quadratic": kernels.rational_quadratic(Rational(3, 4), 1),
+    "polynomial": kernels.polynomial(2, 1),
+    "exponential": kernels.exponential_dot_product(1),
+    "matern": kernels.matern(Rational(5, 2), 1),
+    "arc-cosine": kernels.arc_cosine(2),
+    "sum": kernels.rbf(1) + ERF.kernel,
+    "tangent": ERF.ntk,
+    "user": infgeo.Kernel(exp(-(s_x + s_y - 2 * xy)) * (1 + xy)),
+}
+
+
+def _exact(expr, x, y):
+    values = {s_x: sum(a * a for a in x), s_y: sum(b * b for b in y), xy: sum(a * b for a, b in zip(x, y, strict=True))}
+    return expr.xreplace(values).evalf(40)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_kernels_and_distances_against_forty_digits(name):
+    kernel = CASES[name]
+    points = [[Rational(float(t)) for t in x] for x in X]
+    exact = [[_exact(kernel.expr, x, y) for y in points] for x in points]
+    norms = np.sqrt([float(exact[i][i]) for i in range(len(X))])
+    geometry = kernel.numeric()
+    error = geometry.kernel(X) - np.array(exact, float)
+    assert np.abs(error / np.outer(norms, norms)).max() < 1e-14
+    squares = [[float(exact[i][i] + exact[j][j] - 2 * exact[i][j]) for j in range(len(X))] for i in range(len(X))]
+    tolerance = 1e-6 if name in ("matern", "user") else 1e-12  # those subtract kernels
+    np.testing.assert_allclose(
+        geometry.kernel_distance(X, squared=True), squares, rtol=tolerance, atol=1e-13 * (tolerance > 1e-12)
+    )
+    in_torch = kernel.numeric(backend="torch").kernel(torch.tensor(X))
+    np.testing.assert_allclose(in_torch.numpy(), np.array(exact, float), rtol=0, atol=1e-13 * norms.max() ** 2)
+
+
+def test_stationary_kernels_far_from_the_origin():
+    far = np.array([[1e6, 0.0], [1e6, 1e-3]])
+    np.testing.assert_allclose(kernels.rbf().numeric(length_scale=1e-3).kernel(far)[0, 1], np.exp(-0.5), rtol=1e-12)
+
+
+def test_metrics_and_their_curvature():
+    sphere = infgeo.RadialMetric.from_functions(4 / (1 + Symbol("s")) ** 2, 0)
+    for backend, points in (("numpy", X), ("torch", torch.tensor(X)), ("mpmath", X.tolist())):
+        values = sphere.numeric(backend=backend).ricci_scalar(points)
+        np.testing.assert_allclose([float(value) for value in values], 2.0, rtol=1e-14)
+    np.testing.assert_allclose(sphere.numeric().volume_element(X), 4 / (1 + (X**2).sum(-1)) ** 2, rtol=1e-14)
+    a = Symbol("a", positive=True)
+    values = infgeo.RadialMetric.from_functions(a / (1 + s) ** 2, 0).numeric(a=2.0).ricci_scalar(X)
+    np.testing.assert_allclose(values, 4.0, rtol=1e-14)
+    # erf: the metric of a kernel is the network's, by another way
+    geometry = ERF.metric.numeric()
+    for name in ("metric", "log_volume_element", "ricci_scalar"):
+        np.testing.assert_allclose(getattr(geometry, name)(X), getattr(ERF.numeric(), name)(X), rtol=1e-13)
+
+
+def test_at_two_dimensions_nothing_cancels_far_out():
+    values = kernels.polynomial(2, 1).numeric().ricci_scalar(np.array([[1e5, 0.0]]))
+    formula = kernels.polynomial(2, 1).metric.ricci_scalar.subs({infgeo.symbols.d: 2, s: 10**10})
+    np.testing.assert_allclose(values, float(formula.evalf(30)), rtol=1e-13)
+
+
+def test_derivatives_at_coincident_points_are_the_metric():
+    kernel = kernels.rational_quadratic(1, 1).numeric(backend="torch")
+    x = torch.tensor([0.3, -0.8], dtype=torch.float64)
+    mixed = torch.func.jacrev(torch.func.jacrev(lambda a, b: kernel.kernel(a[None], b[None])[0, 0], 1), 0)(x, x)
+    np.testing.assert_allclose(mixed, kernel.metric(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["rbf", "sphere", "tangent"])
+def test_emitted_files_check_themselves(name, tmp_path):
+    what = {"rbf": kernels.rbf(), "sphere": infgeo.RadialMetric.from_functions(4 / (1 + s) ** 2, 0)}.get(name, ERF.ntk)
+    path = tmp_path / "emitted.py"
+    path.write_text(infgeo.emit(what, certificate="none"), encoding="utf-8")
+    assert "import infgeo" not in path.read_text()
+    done = subprocess.run([sys.executable, "-W", "error", str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr
+    assert infgeo.emit(ERF.kernel, certificate="none") == infgeo.emit(ERF, certificate="none")
+
+
+def test_certificates_are_stated():
+    certificate = kernels.rbf().numeric(length_scale=1.0).certificate
+    assert set(certificate) == {
+        "kernel",
+        "kernel_distance",
+        "metric",
+        "volume_element",
+        "log_volume_element",
+        "ricci_scalar",
+    }
+    assert all(part.holds for parts in certificate.values() for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: kernels.rbf().numeric(), InvalidInput, "length_scale.* needs a value"),
+        (lambda: kernels.rbf(1).numeric(weight_std=1.0), InvalidInput, "unknown parameter 'weight_std'"),
+        (lambda: kernels.rbf().numeric(length_scale=-1.0), InvalidInput, "> 0"),
+        (lambda: kernels.rbf(1).numeric(backend="cupy"), InvalidInput, "backend"),
+        (lambda: kernels.rbf(1).numeric().ntk(X), InvalidInput, "ntk is not among the functions"),
+        (lambda: kernels.matern(Rational(1, 2), 1).numeric().metric(X), MetricDoesNotExist, "no second derivatives"),
+        (
+            lambda: infgeo.RadialMetric.from_functions(1 - s, 0).numeric().volume_element(X),
+            MetricDoesNotExist,
+            "no metric",
+        ),
+        (
+            lambda: infgeo.MLP("exp(z**2)", weight_std=1, bias_std=0).metric.numeric().metric(X),
+            MetricDoesNotExist,
+            "no metric",
+        ),
+        (lambda: infgeo.MLP("erf", input_scale="fan_in").ntk.numeric(), InvalidInput, "take kernel.at"),
+        (lambda: infgeo.RadialMetric.from_functions(1, 0).at(d=3).numeric().metric(X), InvalidInput, "dimension 2"),
+        (lambda: infgeo.emit("erf"), InvalidInput, "emit takes a network, a kernel or a metric"),
+    ],
+)
+def test_what_is_refused(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_mpmath_keeps_its_digits():
+    with mpmath.workdps(40):
+        value = kernels.rbf(1).numeric(backend="mpmath").kernel([[mpmath.mpf(1), 0], [0, 0]])[0, 1]
+        assert abs(value - mpmath.exp(mpmath.mpf(-1) / 2)) < mpmath.mpf(10) ** -38
