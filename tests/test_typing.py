@@ -61,6 +61,7 @@ SEEN = {
 
 
 def test_a_users_program_is_typed(tmp_path):
+    pytest.importorskip("mypy")
     path = tmp_path / "program.py"
     path.write_text(PROGRAM + "".join(f"reveal_type({name})\n" for name in SEEN) + "infgeo.nothing\n")
     # With the options and the cache of `make lint`: most of the time goes into reading torch.

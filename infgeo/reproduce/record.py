@@ -72,7 +72,7 @@ def save_seed(path: Path, result: SeedResult, key: str) -> None:
     notes = {"key": key, "seed": result.seed, "seconds": result.seconds, "statistics": plain(result.statistics)}
     arrays = {STATISTICS: np.array(json.dumps(notes, allow_nan=False)), **result.arrays}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    np.savez_compressed(buffer, **arrays)
     write_whole(path, buffer.getvalue())
 
 
@@ -107,7 +107,7 @@ def stacked(results: Sequence[SeedResult]) -> dict[str, np.ndarray]:
 def as_npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Return the arrays as the bytes of an NPZ file."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
+    np.savez_compressed(buffer, **dict(arrays))
     return buffer.getvalue()
 
 

@@ -17,12 +17,15 @@ from infgeo.numeric.printing import JAX, scalar_source
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
+enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else pytest.importorskip("jax.experimental").enable_x64
 
 EPS = np.finfo(float).eps
 X = np.random.default_rng(0).normal(size=(5, 3))
 X[3] = X[1]
 POINTWISE = ["kernel_diag", "ntk_diag", "metric", "volume_element", "log_volume_element", "ricci_scalar"]
 PAIRWISE = ["kernel", "ntk", "kernel_distance"]
+# The terms of R cancel: releases of XLA and processors round them each in their own way, to 13 units for sin.
+ULP = {"ricci_scalar": 32}
 RESIDUAL = infgeo.MLP(["relu", infgeo.layers.Residual("erf", skip=1, branch=2)])
 NETWORKS = [*map(infgeo.MLP, ("erf", "relu", "gelu", "sin")), infgeo.MLP("erf", depth=3), RESIDUAL]
 # Shapes are few throughout: jax compiles every operation for each of them.
@@ -30,7 +33,7 @@ NETWORKS = [*map(infgeo.MLP, ("erf", "relu", "gelu", "sin")), infgeo.MLP("erf", 
 
 @pytest.fixture(autouse=True)
 def double_precision():
-    with jax.enable_x64(True):
+    with enable_x64(True):
         yield
 
 
@@ -44,7 +47,7 @@ def close(value, truth, ulp, dtype=float):
 def test_the_values_are_those_of_numpy(mlp):
     geo, truth = mlp.numeric(1.2, 0.5, backend="jax"), mlp.numeric(1.2, 0.5)
     for name in (*PAIRWISE, *POINTWISE):
-        assert close(getattr(geo, name)(X), getattr(truth, name)(X), 8), name
+        assert close(getattr(geo, name)(X), getattr(truth, name)(X), ULP.get(name, 8)), name
     both = geo.kernel_and_ntk(X)
     assert all((a == b).all() for a, b in zip(both, (geo.kernel(X), geo.ntk(X)), strict=True))
     assert close(geo.kernel(X, X[:2]), truth.kernel(X, X[:2]), 8)
@@ -55,7 +58,7 @@ def test_compiled_functions_agree(mlp):
     """XLA contracts a product and a sum to one operation, so the last digits differ; coincidences do not."""
     geo, truth = mlp.numeric(1.2, 0.5, backend="jax"), mlp.numeric(1.2, 0.5)
     for name in ("kernel", "ntk", "kernel_distance", "metric", "ricci_scalar"):
-        assert close(jax.jit(getattr(geo, name))(X), getattr(truth, name)(X), 8), name
+        assert close(jax.jit(getattr(geo, name))(X), getattr(truth, name)(X), ULP.get(name, 8)), name
     gram = np.asarray(jax.jit(geo.kernel)(X))
     assert (gram == gram.T).all() and gram[1, 3] == gram[1, 1]
 
@@ -65,7 +68,7 @@ def test_single_precision_is_kept_and_needs_no_switch():
     kernel = _module(mlp, "jax", "closed_form")["kernel"]
     truth = mlp.numeric(1.2, 0.5)
     for enabled in (False, True):
-        with jax.enable_x64(enabled):
+        with enable_x64(enabled):
             geo = mlp.numeric(1.2, 0.5, backend="jax")
             for name in ("ricci_scalar",) if enabled else ("kernel", "ntk", *POINTWISE):
                 assert close(getattr(geo, name)(points), getattr(truth, name)(points), 16, np.float32), name
@@ -76,7 +79,7 @@ def test_single_precision_is_kept_and_needs_no_switch():
 
 @pytest.mark.parametrize("points", [X, X.tolist(), X[0]], ids=["array", "list", "point"])
 def test_doubles_are_refused_where_jax_would_cut_them(points):
-    with jax.enable_x64(False):
+    with enable_x64(False):
         geo = infgeo.MLP("erf").numeric(1.2, 0.5, backend="jax")
         with pytest.raises(InvalidInput, match=r"float64, which jax cuts to float32.*jax_enable_x64"):
             geo.metric(points)
