@@ -17,6 +17,13 @@ from infgeo.errors import InvalidInput, MissingExtra
 _ROUNDING = 1e-4  # of data that were normalised in float32, in units of the range
 
 
+def _numbers(value: Any, name: str, length: int | None = None, minimum: float = 0.0) -> tuple[float, ...]:
+    numbers = tuple(real_number(one, name, minimum=minimum) for one in items(value, name))
+    if length is not None and len(numbers) != length:
+        raise InvalidInput(f"{name} is {shown(value)}; pass {length} numbers")
+    return numbers
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """How a view is drawn from an image with values in [0, 1]; a step with value 0 or None is left out.
@@ -72,13 +79,6 @@ GREY_8 = Augmentation(degrees=12.0, shift=0.1, zoom=(0.85, 1.15), shear=8.0, con
 
 # What CIFAR-10 is trained with: shifts of up to 4 pixels, and mirror images.
 CIFAR_CROPS = Augmentation(padding=4, flip=0.5)
-
-
-def _numbers(value: Any, name: str, length: int | None = None, minimum: float = 0.0) -> tuple[float, ...]:
-    numbers = tuple(real_number(one, name, minimum=minimum) for one in items(value, name))
-    if length is not None and len(numbers) != length:
-        raise InvalidInput(f"{name} is {shown(value)}; pass {length} numbers")
-    return numbers
 
 
 def _check_views(views: RandomView | TwoViews) -> None:
