@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from infgeo.arguments import flag
 from infgeo.errors import InvalidInput
 
 
@@ -203,7 +204,7 @@ def _depends_on_mode(module: nn.Module) -> str:
 
 def refuse_training_mode(features: Any, freeze: bool) -> None:
     """Raise InvalidInput for modules in training mode whose output is then random or depends on the batch."""
-    for module in () if freeze else modules_behind(features):
+    for module in () if flag(freeze, "freeze") else modules_behind(features):
         for name, part in module.named_modules():
             if part.training and (what := _depends_on_mode(part)):
                 where = f"{name!r} ({type(part).__name__})" if name else type(part).__name__

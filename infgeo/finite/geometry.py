@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from infgeo.arguments import one_of
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite import local
 from infgeo.finite.evaluation import modules_behind, refuse_training_mode
@@ -32,9 +33,7 @@ def weights_of(features: Any) -> tuple[tuple[torch.Tensor, int, int], ...]:
 
 def checked_singular(singular: str) -> str:
     """Return what to do where the metric has no full rank, or raise InvalidInput."""
-    if singular not in ("raise", "nan"):
-        raise InvalidInput(f"singular is {singular!r}; pass 'raise' or 'nan'")
-    return singular
+    return one_of(singular, "singular", ("raise", "nan"))
 
 
 @dataclass(frozen=True)

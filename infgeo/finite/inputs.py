@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 import torch
 
-from infgeo.arguments import positive_integer
+from infgeo.arguments import positive_integers, shown
 from infgeo.errors import InvalidInput, SingularMetric
 
 _MEBIBYTE = 2**20
@@ -65,9 +65,7 @@ def point_shape(points: torch.Tensor, input_shape: Any, input_dim: int | None, n
     if input_shape is None:
         shape: tuple[int, ...] = (int(points.shape[-1]),)
     else:
-        if isinstance(input_shape, int) or not all(hasattr(n, "__index__") for n in input_shape):
-            raise InvalidInput(f"input_shape is {input_shape!r}; pass a tuple such as (3, 32, 32)")
-        shape = tuple(positive_integer(n, "input_shape") for n in input_shape)
+        shape = tuple(positive_integers(input_shape, "input_shape"))
         if not shape or (tuple(points.shape[-len(shape) :]) != shape and points.shape[-1] != math.prod(shape)):
             raise InvalidInput(
                 f"{name} has shape {tuple(points.shape)} and input_shape is {shape}; pass {name} of shape "
@@ -101,9 +99,9 @@ def float_dtype(dtype: Any) -> torch.dtype:
     """Return `dtype` (None means float64) when it is torch.float32 or torch.float64, or raise InvalidInput."""
     if dtype is None:
         return torch.float64
-    if dtype not in (torch.float32, torch.float64):
-        raise InvalidInput(f"dtype is {dtype!r}; use torch.float64 or torch.float32")
-    return torch.float64 if dtype == torch.float64 else torch.float32
+    if not isinstance(dtype, torch.dtype) or dtype not in (torch.float32, torch.float64):
+        raise InvalidInput(f"dtype is {shown(dtype)}; use torch.float64 or torch.float32")
+    return dtype
 
 
 def too_narrow(width: int, input_dim: int) -> SingularMetric:
@@ -138,8 +136,10 @@ def checked_device(device: Any) -> str:
     try:
         name = str(torch.device("cpu" if device is None else device))
         torch.empty(0, device=name)
-    except (RuntimeError, TypeError, AssertionError) as error:
-        raise InvalidInput(f"device is {device!r}, which torch cannot use here: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # of many kinds, AssertionError among them
+        raise InvalidInput(
+            f"device is {shown(device)}, which torch cannot use here: {str(error).splitlines()[0]}"
+        ) from None
     if name.startswith("meta"):
         raise InvalidInput(f"device is {device!r}, which holds no numbers; use 'cpu', 'cuda', ...")
     return name

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from infgeo.arguments import positive_integer
+from infgeo.arguments import positive_integer, positive_integers
 from infgeo.finite.examine import examine
 from infgeo.finite.feature_map import FeatureMap, checked_module
 from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, weights_of
@@ -87,7 +87,8 @@ def pullback(
     module = checked_module(features, layer, freeze)
     singular = checked_singular(singular)
     budget = positive_integer(memory_budget, "memory_budget")
-    axes = 1 if input_shape is None or isinstance(input_shape, int) else len(tuple(input_shape))
+    input_shape = None if input_shape is None else positive_integers(input_shape, "input_shape")
+    axes = 1 if input_shape is None else len(input_shape)
     stack = as_stack(features, axes, layer)
     points = as_points(x)
     shape = point_shape(points, input_shape, None if stack is None else stack.input_dim)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from infgeo.arguments import positive_integer, real_number
+from infgeo.arguments import flag, function, positive_integer, real_number
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
 from infgeo.tracking import store
@@ -112,10 +112,10 @@ class GeometryTracker:
         self.time_limit = None if time_limit is None else real_number(time_limit, "time_limit", 0.0, strict=True)
         settings = Settings(
             checked_quantities(quantities),
-            bool(slices),
+            flag(slices, "slices"),
             dtype,
             positive_integer(memory_budget, "memory_budget"),
-            logits,
+            function(logits, "logits", "a function of the model's output"),
         )
         self._began, self._spent = time.monotonic(), 0.0
         self._costs: list[float] = []
