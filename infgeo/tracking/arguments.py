@@ -40,20 +40,7 @@ def checked_model(model: Any, dtype: Any) -> nn.Module:
         raise InvalidInput(f"model is {model!r}; pass a torch module")
     if dtype not in (None, torch.float32, torch.float64):
         raise InvalidInput(f"dtype is {dtype!r}; pass torch.float64, torch.float32 or None")
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.device.type == "meta":
-            raise InvalidInput(
-                f"{name!r} of model is on the meta device, which holds no numbers; move the model to a device with "
-                "model.to_empty(device=...) and load its weights before"
-            )
-    if dtype is None:
-        for name, parameter in model.named_parameters():
-            if parameter.dtype in (torch.float16, torch.bfloat16):
-                raise InvalidInput(
-                    f"parameter {name!r} of model is {parameter.dtype}; derivatives would be noise: pass "
-                    "dtype=torch.float64, which measures in double precision and leaves the model as it is"
-                )
-        refuse_unusable_weights(model)
+    refuse_unusable_weights(model, dtype)
     return model
 
 
