@@ -27,6 +27,7 @@ _GROUPS = 16  # of features, whose sums are differentiated where a way would nee
 _CHECKED = 8  # points, at most, at which a way is held against differences
 _LEAST = 3  # directions, also where there are fewer points
 _MOST_NUMBERS = 2**22  # of features at all steps from all of these points
+_LEAST_SIZE = 1e-3  # of a point, to which steps are in proportion: features seldom change within less
 _TOGETHER = 2**20  # numbers in the largest array of a forward pass that is made for the check
 
 
@@ -146,10 +147,11 @@ def load_forward_mode() -> None:
         torch.func.jacfwd(torch.sin)(torch.zeros(()))
 
 
-def choose(f: Flat, x: torch.Tensor, second: bool, largest: int = 1) -> Way:
+def choose(f: Flat, x: torch.Tensor, second: bool, largest: int = 1, slack: float = 0.0) -> Way:
     """Return the first way that works and agrees with finite differences at some of the points x (N, d).
 
-    `largest` is the size of the largest array of one forward pass at one point. Raises InvalidInput where no way does.
+    `largest` is the size of the largest array of one forward pass at one point, and `slack` a relative error that is
+    not held against a way. Raises InvalidInput where no way does.
     """
     load_forward_mode()
     with torch.no_grad():
@@ -163,7 +165,7 @@ def choose(f: Flat, x: torch.Tensor, second: bool, largest: int = 1) -> Way:
     disagreement = ""
     for way in ways:
         try:
-            disagreement = _disagreement(f, points, directions, way, second, together)
+            disagreement = _disagreement(f, points, directions, way, second, together, slack)
         except Exception as error:  # torch has no one exception for a missing rule
             if is_out_of_memory(error):
                 raise
@@ -176,6 +178,7 @@ def choose(f: Flat, x: torch.Tensor, second: bool, largest: int = 1) -> Way:
             f"torch's derivatives of features are not those of its values: {disagreement}; something in it is hidden "
             "from autograd (detach, no_grad, numpy, round) or has a wrong derivative rule: write it in "
             "differentiable torch operations"
+            + ("; of a solver that chooses its steps, tighten the tolerance" if slack else "")
         )
     assert first_error is not None
     first_line = (str(first_error).splitlines() or [""])[0]
@@ -221,7 +224,9 @@ def _grouped(f: Flat) -> Flat:
     return sums
 
 
-def _disagreement(f: Flat, x: torch.Tensor, v: torch.Tensor, way: Way, second: bool, together: int) -> str:
+def _disagreement(
+    f: Flat, x: torch.Tensor, v: torch.Tensor, way: Way, second: bool, together: int, slack: float
+) -> str:
     """Return where the derivatives of `way` along v (M, d) at x (M, d) and finite differences contradict, or nothing.
 
     One direction at each point, whatever d is, and in reverse mode few sums of features, whatever n is; `together`
@@ -243,10 +248,10 @@ def _disagreement(f: Flat, x: torch.Tensor, v: torch.Tensor, way: Way, second: b
         return lambda rows: torch.cat(in_blocks(block, rows, together))
 
     for order, powers in ((1, (0.3, 0.45)), (2, (0.25, 0.4)))[: 2 if second else 1]:
-        found = _contradiction(derivative(order), derivative(order - 1), x, v, powers)
+        found = _contradiction(derivative(order), derivative(order - 1), x, v, powers, slack)
         if found:
-            below = "values change" if order == 1 else "first derivative changes"
-            return f"{'' if order == 1 else 'second '}derivative {found[0]:.6g} where the {below} by {found[1]:.6g}, {found[2]}"
+            what, below = ("", "values change") if order == 1 else ("second ", "first derivative changes")
+            return f"{what}derivative {found[0]:.6g} where the {below} by {found[1]:.6g}, {found[2]}"
     return ""
 
 
@@ -256,46 +261,51 @@ def _contradiction(
     x: torch.Tensor,
     v: torch.Tensor,
     powers: tuple[float, float],
+    slack: float,
 ) -> tuple[float, float, str] | None:
     """Return a derivative, the difference that contradicts it, and where; or None.
 
     `derivative` and `function`, both (B, 2d) -> (B, n) of points and directions beside each other, are compared along
-    v (M, d) at x (M, d). Differences are taken with four steps, these powers of the rounding unit ε and half of them, to both
-    sides. Their error is estimated by the spread of the steps, by that of the two sides, which is that of a kink and
-    bounds it wherever the kink is, and by ε/h; each for the feature itself, for the features of the point and for the
-    typical point, since one of them may be small by chance. A difference counts where the steps agree within a fifth
-    of its distance from the derivative, and a twentieth of itself.
+    v (M, d) at x (M, d). Differences are taken with four steps h to both sides: these powers of the rounding unit ε and
+    half of them, times the size of the point, or some least size; where all points are smaller than that, with both
+    fours. Their error is estimated by the spread of four steps, by the difference of the two sides, which no kink
+    exceeds, and by ε/h; each for the feature itself, for the features of the point and for the typical point, since one
+    of them may be small by chance. A difference counts where four steps agree within a fifth of its distance from the
+    derivative, and a twentieth of itself, and no step agrees with the derivative.
     """
     exact, here = (g(torch.cat([x, v], dim=1)) for g in (derivative, function))
     epsilon = max(float(torch.finfo(t.dtype).eps) for t in (x, here))
-    size = x.abs().amax(dim=1, keepdim=True).double()
-    size = torch.maximum(size, 1e-3 * size.max())
-    size = torch.where(size > 0, size, 1.0)
-    fractions = [epsilon**power / halves for power in powers for halves in (1, 2)]
-    h = torch.stack([size * fraction for fraction in fractions])  # (4, M, 1)
-    moved = torch.stack([x + (sign * h).to(x) * v for sign in (1, -1)])  # (2, 4, M, d)
-    rows = torch.cat([moved.reshape(-1, x.shape[1]), v.repeat(8, 1)], dim=1)
-    forward, backward = function(rows).double().reshape(2, 4, *here.shape)
+    own = x.abs().amax(dim=1, keepdim=True).double()
+    own = torch.maximum(own, 1e-3 * own.max())
+    own = torch.where(own > 0, own, _LEAST_SIZE)
+    sizes = torch.stack([own.clamp_min(_LEAST_SIZE), own][: 2 if float(own.max()) < _LEAST_SIZE else 1])
+    fractions = own.new_tensor([epsilon**power / halves for power in powers for halves in (1, 2)])
+    h = sizes[:, None] * fractions[:, None, None]  # (1 or 2, 4, M, 1)
+    moved = torch.stack([x + (sign * h).to(x) * v for sign in (1, -1)]).reshape(-1, x.shape[1])
+    rows = torch.cat([moved, v.repeat(len(moved) // len(v), 1)], dim=1)
+    forward, backward = function(rows).double().reshape(2, *h.shape[:2], *here.shape)
     exact, here = exact.double(), here.double()
     quotients = (forward - backward) / (2 * h)
-    finite = torch.isfinite(quotients).all(dim=0) & torch.isfinite(exact) & torch.isfinite(here)
+    finite = torch.isfinite(quotients).all(dim=1).all(dim=0) & torch.isfinite(exact) & torch.isfinite(here)
     quotients, exact = torch.where(finite, quotients, 0.0), torch.where(finite, exact, 0.0)
-    sides = torch.where(finite, ((forward - here) - (here - backward)).abs() / h, 0.0).amin(dim=0)
-    error = (quotients - exact).abs().amin(dim=0)
-    spread = quotients.amax(dim=0) - quotients.amin(dim=0)
-    change = quotients.abs().amax(dim=0)
-    scale = torch.maximum(change, exact.abs()).amax(dim=0)  # (n,)
+    sides = torch.where(finite, ((forward - here) - (here - backward)).abs() / h, 0.0).amin(dim=1)
+    error = (quotients - exact).abs().amin(dim=1).amin(dim=0)
+    spread = quotients.amax(dim=1) - quotients.amin(dim=1)  # (1 or 2, M, n)
+    change = quotients.abs().amax(dim=1)
+    # over points, the largest derivative and the median of the differences: these are huge where a feature jumps
+    scale = torch.maximum(change.median(dim=1, keepdim=True).values, exact.abs().amax(dim=0))
     scale = torch.where(scale > 0, scale, 1.0)
-    largest = torch.where(finite, torch.maximum(here.abs(), forward.abs().amax(dim=0)), 0.0).amax(dim=1, keepdim=True)
-    rounding = 30 * epsilon * largest / h[-1]
+    values = torch.where(finite, torch.maximum(here.abs(), forward.abs().amax(dim=1)), 0.0)
+    rounding = 8 * epsilon / h[:, -1] * values
     doubt = (spread + sides) / scale
-    of_point = doubt.square().mean(dim=1, keepdim=True).sqrt()
-    tolerance = scale * (epsilon**0.3 + 4 * (doubt + of_point + of_point.median())) + rounding
+    of_point = doubt.square().mean(dim=2, keepdim=True).sqrt()
+    typical = of_point.median(dim=1, keepdim=True).values
+    tolerance = scale * (max(slack, epsilon**0.3) + 2 * (doubt + of_point + typical)) + rounding.amax(dim=2, keepdim=True)
     sure = (spread < 0.2 * error) & (spread < 0.05 * change + rounding)
-    wrong = torch.where(sure & (error > tolerance), error / tolerance, 0.0)
+    wrong = torch.where(sure & (error > tolerance), error / tolerance, 0.0).amax(dim=0)
     if not bool(wrong.any()):
         return None
     point, feature = divmod(int(wrong.argmax()), wrong.shape[1])
     some = ", ".join(f"{c:.6g}" for c in x[point, :6].tolist()) + (", ..." if x.shape[1] > 6 else "")
-    near = quotients[(quotients[:, point, feature] - exact[point, feature]).abs().argmin(), point, feature]
-    return float(exact[point, feature]), float(near), f"along one direction at the point ({some})"
+    said, found = exact[point, feature], quotients[:, :, point, feature].flatten()
+    return float(said), float(found[(found - said).abs().argmin()]), f"along one direction at the point ({some})"

@@ -58,6 +58,14 @@ class FeatureMap:
         """All modules behind the features."""
         return modules_behind(self.features)
 
+    @property
+    def slack(self) -> float:
+        """The relative error that derivatives may have: batches of one point are for solvers that choose their steps.
+
+        Autograd mostly does not see the choice, and gives the derivatives of the solution, to the solver's tolerance.
+        """
+        return 0.01 if self.batched and self.one_by_one else 0.0
+
     def unbatched(self, one_by_one: bool = False) -> FeatureMap:
         """Return the same map, called on single points."""
         return replace(self, batched=False, one_by_one=one_by_one)
@@ -179,6 +187,11 @@ class SlicedMap:
     def freeze(self) -> bool:
         """Whether the module is put in eval mode meanwhile."""
         return self.whole.freeze
+
+    @property
+    def slack(self) -> float:
+        """The relative error that derivatives may have."""
+        return self.whole.slack
 
     @contextmanager
     def ready(self) -> Iterator[Flat]:

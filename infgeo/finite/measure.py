@@ -122,7 +122,7 @@ def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeome
     first = concatenate(reduced(source, x, False, lambda j, _: gauss_equation(j, None, False), memory_budget))
     with source.feature_map.ready() as f:
         load_forward_mode()
-        whole, across = choose(f, x, False, source.largest), choose(f, x, True, source.largest)
+        whole, across = choose(f, x, False, source.largest, source.feature_map.slack), choose(f, x, True, source.largest, source.feature_map.slack)
         for i in range(len(x)):
             point = x[i : i + 1]
             tangent = local.frame(whole(f, point, False)[0])
@@ -157,7 +157,7 @@ def sectional(source: Source, x: torch.Tensor, u: torch.Tensor, v: torch.Tensor,
     rows = torch.cat([x, u, v], dim=1)
     with source.feature_map.ready() as f:
         load_forward_mode()
-        whole, across = choose(f, x, False, source.largest), choose(f, x, True, source.largest)
+        whole, across = choose(f, x, False, source.largest, source.feature_map.slack), choose(f, x, True, source.largest, source.feature_map.slack)
         per_point = 8 * (source.width * (2 * d + 12) + 3 * source.largest * (min(d, source.width) + 10))
 
         def block(part: torch.Tensor) -> torch.Tensor:

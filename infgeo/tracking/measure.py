@@ -212,8 +212,8 @@ class Target:
         flat = is_piecewise_linear(self.model, self.layer)
         if anew:
             with feature_map.ready() as f:
-                second = choose(f, x, True, self.largest) if self.curved and not flat else None
-                self._ways = (choose(f, x, False, self.largest), second)
+                second = choose(f, x, True, self.largest, feature_map.slack) if self.curved and not flat else None
+                self._ways = (choose(f, x, False, self.largest, feature_map.slack), second)
         return Source(feature_map, None, self.width, self.largest, flat, self._ways)
 
 
