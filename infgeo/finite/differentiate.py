@@ -193,7 +193,8 @@ def _sample(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return some points (M, d) of x (N, d), and a random direction (M, d) of length √d at each.
 
     All points where there are few; else the first one, those with the extremes of a coordinate or two and of the norm,
-    and random ones. No random state is read.
+    and random ones. Along coordinates that are a million times smaller than others, as in other units, directions are
+    as much shorter. No random state is read.
     """
     generator = torch.Generator().manual_seed(0)
     n, d = x.shape
@@ -206,7 +207,10 @@ def _sample(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         rows = torch.tensor(list(dict.fromkeys([0, *ends.tolist(), *others.tolist()]))[:count])
     directions = torch.randn(len(rows), d, dtype=torch.float64, generator=generator)
     length = torch.linalg.vector_norm(directions, dim=1, keepdim=True)
-    return x[rows.to(x.device)], (directions / length * d**0.5).to(x)
+    largest = x.abs().amax(dim=0).double().cpu()
+    relative = largest / largest.max()
+    unit = torch.where((relative > 0) & (relative < 1e-6), relative, 1.0)
+    return x[rows.to(x.device)], (directions / length * d**0.5 * unit).to(x)
 
 
 def _grouped(f: Flat) -> Flat:
