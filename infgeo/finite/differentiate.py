@@ -304,7 +304,9 @@ def _contradiction(
     doubt = (spread + sides) / scale
     of_point = doubt.square().mean(dim=2, keepdim=True).sqrt()
     typical = of_point.median(dim=1, keepdim=True).values
-    tolerance = scale * (max(slack, epsilon**0.3) + 2 * (doubt + of_point + typical)) + rounding.amax(dim=2, keepdim=True)
+    tolerance = scale * (max(slack, epsilon**0.3) + 2 * (doubt + of_point + typical)) + rounding.amax(
+        dim=2, keepdim=True
+    )
     sure = (spread < 0.2 * error) & (spread < 0.05 * change + rounding)
     wrong = torch.where(sure & (error > tolerance), error / tolerance, 0.0).amax(dim=0)
     if not bool(wrong.any()):

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -22,7 +22,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from infgeo.errors import InvalidInput
 from infgeo.finite.plain import PlainOperations
-
 
 _GRADIENT_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 # Torch counts levels of forward mode, and keeps the settings below, for all threads together.
@@ -51,9 +50,10 @@ if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
         for kind in ("conv", "rnn")
     ]
 else:
-    _PRODUCTS, _CONVOLUTIONS = [(torch.backends.cuda.matmul, "allow_tf32", False)], [
-        (torch.backends.cudnn, "allow_tf32", False)
-    ]
+    _PRODUCTS, _CONVOLUTIONS = (
+        [(torch.backends.cuda.matmul, "allow_tf32", False)],
+        [(torch.backends.cudnn, "allow_tf32", False)],
+    )
 
 
 @contextmanager
@@ -227,7 +227,7 @@ def _refuse_unusable(kind: str, name: str, tensor: torch.Tensor, dtype: torch.dt
     if kind == "parameter" and tensor.dtype not in (torch.float32, torch.float64) and dtype is None:
         raise InvalidInput(
             f"parameter {name!r} of features is {tensor.dtype}; its second derivatives would be noise: pass the module "
-            "with dtype=torch.float64, which measures in double precision and leaves it as it is, or a copy in float64, "
+            "with dtype=torch.float64, which measures in double precision and leaves it as it is, or a copy, "
             "copy.deepcopy(module).double()"
         )
     finite = torch.isfinite(tensor.detach())

@@ -158,7 +158,9 @@ def _remedy(feature_map: FeatureMap, probe: torch.Tensor) -> str:
     if feature_map.dtype is None and len(dtypes) == 1 and dtypes != {probe.dtype}:
         return f"the points are {probe.dtype} and the weights behind features {dtypes.pop()}: pass points in that dtype"
     if feature_map.dtype is None and len(dtypes) > 1:
-        return f"the weights are {' and '.join(sorted(map(str, dtypes)))}: bring the module to one dtype, module.double()"
+        return (
+            f"the weights are {' and '.join(sorted(map(str, dtypes)))}: bring the module to one dtype, module.double()"
+        )
     if feature_map.shape_given:
         return f"they must take points of the shape that was given, {feature_map.input_shape}, in {probe.dtype}"
     return "where a point has several axes, as images have, pass input_shape=(channels, height, width)"

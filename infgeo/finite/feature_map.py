@@ -31,11 +31,11 @@ class _Reached(Exception):
 class FeatureMap:
     """What is differentiated: `features` on points of `input_shape`, read at `layer` if one is named.
 
-    `batched` says how it is called: on (B, *input_shape), or with `one_by_one` on batches of one point; or where it does
-    not take that, on single points, by vmap or with `one_by_one` in a loop. `freeze` puts the module in eval mode while
-    it is called. With a `dtype`, copies of parameters and buffers in that dtype stand in for those of the module. With
-    a `precision`, the features are rounded to it: no more digits of them are known. `shape_given` says that the shape
-    of a point is no guess.
+    `batched` says how it is called: on (B, *input_shape), or with `one_by_one` on batches of one point; or where it
+    does not take that, on single points, by vmap or with `one_by_one` in a loop. `freeze` puts the module in eval mode
+    while it is called. With a `dtype`, copies of parameters and buffers in that dtype stand in for those of the module.
+    With a `precision`, the features are rounded to it: no more digits of them are known. `shape_given` says that the
+    shape of a point is no guess.
     """
 
     features: Callable[..., Any]
@@ -148,8 +148,10 @@ class FeatureMap:
 
 
 def _real_tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Yield the real tensors in tuples, dicts and dataclasses, in order: attention, recurrent modules and encoders put
-    their output first."""
+    """Yield the real tensors in tuples, dicts and dataclasses, in order.
+
+    Attention, recurrent modules and encoders put their output first.
+    """
     if isinstance(value, torch.Tensor):
         if value.is_floating_point():
             yield value
@@ -216,8 +218,8 @@ def checked_features(features: Any, layer: str | None, freeze: bool, dtype: torc
             if parameter.is_floating_point() and parameter.dtype != dtype:
                 raise InvalidInput(
                     f"dtype is {dtype}, and features is a {type(features).__name__} that calls a "
-                    f"{type(module).__name__} with parameter {name!r} in {parameter.dtype}, where no copy can stand in; "
-                    f"let it call a copy, copy.deepcopy(module).to({dtype}), or pass the module itself"
+                    f"{type(module).__name__} with parameter {name!r} in {parameter.dtype}, where no copy can stand "
+                    f"in; let it call a copy, copy.deepcopy(module).to({dtype}), or pass the module itself"
                 )
 
 

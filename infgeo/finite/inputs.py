@@ -20,11 +20,12 @@ def as_points(x: Any, input_dim: int | None = None, name: str = "x") -> torch.Te
     """Return `x` as a detached float32 or float64 tensor of shape (..., d).
 
     A tensor keeps its dtype and device; anything else becomes float64 on the CPU. Raises InvalidInput for integer,
-    boolean, complex, object, sparse and meta data, NaN and infinities, a scalar, and a last axis that is not `input_dim`.
+    boolean, complex, object, sparse and meta data, NaN and infinities, a scalar, and a last axis that is not
+    `input_dim`.
     """
     if isinstance(x, torch.Tensor):
         if x.is_meta:
-            raise InvalidInput(f"{name} is on the meta device, which holds no numbers; pass a tensor on 'cpu', 'cuda', ...")
+            raise InvalidInput(f"{name} is on the meta device, which holds no numbers; pass {name} on 'cpu', ...")
         if x.layout != torch.strided:
             raise InvalidInput(f"{name} is a sparse tensor ({x.layout}); pass {name}.to_dense()")
         if x.dtype not in (torch.float32, torch.float64):

@@ -9,7 +9,7 @@ import torch
 
 from infgeo.finite import local
 from infgeo.finite.blocks import in_blocks
-from infgeo.finite.differentiate import FORWARD, Way, choose, load_forward_mode
+from infgeo.finite.differentiate import FORWARD, Way, choose
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, SlicedMap
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
@@ -121,8 +121,8 @@ def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeome
     curvatures = []
     first = concatenate(reduced(source, x, False, lambda j, _: gauss_equation(j, None, False), memory_budget))
     with source.feature_map.ready() as f:
-        load_forward_mode()
-        whole, across = choose(f, x, False, source.largest, source.feature_map.slack), choose(f, x, True, source.largest, source.feature_map.slack)
+        options = source.largest, source.feature_map.slack
+        whole, across = choose(f, x, False, *options), choose(f, x, True, *options)
         for i in range(len(x)):
             point = x[i : i + 1]
             tangent = local.frame(whole(f, point, False)[0])
@@ -156,8 +156,8 @@ def sectional(source: Source, x: torch.Tensor, u: torch.Tensor, v: torch.Tensor,
         return torch.empty(0, dtype=torch.float64, device=x.device)
     rows = torch.cat([x, u, v], dim=1)
     with source.feature_map.ready() as f:
-        load_forward_mode()
-        whole, across = choose(f, x, False, source.largest, source.feature_map.slack), choose(f, x, True, source.largest, source.feature_map.slack)
+        options = source.largest, source.feature_map.slack
+        whole, across = choose(f, x, False, *options), choose(f, x, True, *options)
         per_point = 8 * (source.width * (2 * d + 12) + 3 * source.largest * (min(d, source.width) + 10))
 
         def block(part: torch.Tensor) -> torch.Tensor:

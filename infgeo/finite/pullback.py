@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from infgeo.arguments import flag, positive_integer
-from infgeo.finite.examine import examine
 from infgeo.finite.evaluation import plain_torch
+from infgeo.finite.examine import examine
 from infgeo.finite.feature_map import FeatureMap, checked_features
 from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, noted, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape

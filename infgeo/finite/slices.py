@@ -10,8 +10,8 @@ import torch
 
 from infgeo.arguments import flag, positive_integer
 from infgeo.errors import InvalidInput
-from infgeo.finite.examine import MOST_TOGETHER, examine
 from infgeo.finite.evaluation import plain_torch
+from infgeo.finite.examine import MOST_TOGETHER, examine
 from infgeo.finite.feature_map import FeatureMap, SlicedMap, checked_features
 from infgeo.finite.geometry import Pullback, checked_singular, noted, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape

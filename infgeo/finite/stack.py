@@ -248,9 +248,7 @@ def _as_activation(modules: list[nn.Module]) -> Elementwise:
     return ModuleActivation(tuple(modules))
 
 
-def as_stack(
-    features: Any, axes: int = 1, layer: str | None = None, dtype: torch.dtype | None = None
-) -> Stack | None:
+def as_stack(features: Any, axes: int = 1, layer: str | None = None, dtype: torch.dtype | None = None) -> Stack | None:
     """Return the stack that `features`, or the layer of this name, is on points with this number of axes, or None.
 
     Modules are taken as they are in eval mode, with weights in the `dtype` if there is one. Points of several axes must

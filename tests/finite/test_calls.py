@@ -13,7 +13,8 @@ from torch import nn
 
 from infgeo.errors import InvalidInput
 from infgeo.finite import pullback, pullback_slice
-from infgeo.tracking import GeometryTracker, points as probe
+from infgeo.tracking import GeometryTracker
+from infgeo.tracking import points as probe
 from tests.finite.twins import points
 
 DOUBLE = torch.float64
@@ -133,7 +134,7 @@ def test_layers_that_a_function_does_not_name_for_sure() -> None:
         pullback(both, x, layer="head")
     with pytest.raises(InvalidInput, match=r"layer is 'layr'.*near ones: 'layer'"):
         pullback(lambda e: model(inputs_embeds=e)["logits"], x, layer="layr")
-    with pytest.raises(InvalidInput, match="is dict.*name a layer, or wrap"):
+    with pytest.raises(InvalidInput, match=r"is dict.*name a layer, or wrap"):
         pullback(lambda e: model(inputs_embeds=e), x)
 
 
@@ -155,16 +156,17 @@ def test_a_dtype_measures_copies_of_the_weights() -> None:
     assert single.x.dtype == torch.float32
     with pytest.raises(InvalidInput, match=r"dtype is torch\.float16; use torch\.float64 or torch\.float32"):
         pullback(stack, x, dtype=torch.float16)
-    with pytest.raises(InvalidInput, match=r"features is a function that calls a Sequential with parameter '0\.weight'"):
+    with pytest.raises(InvalidInput, match=r"a function that calls a Sequential with parameter '0\.weight'"):
         pullback(lambda u: stack(u), x, dtype=DOUBLE)
     copied = copy.deepcopy(stack).to(DOUBLE)  # the remedy
     assert pullback(lambda u: copied(u), x, dtype=DOUBLE).metric.shape == (3, 2, 2)
 
 
 def test_hints_help_where_they_are_read() -> None:
+    norm = nn.LayerNorm(2)
     module = nn.Sequential(nn.Conv2d(2, 2, 2), nn.Flatten()).double()
     x = torch.zeros(2, 1, 3, 3, dtype=DOUBLE)
-    with pytest.raises(InvalidInput, match="RuntimeError.*pass input_shape=") as guessed:
+    with pytest.raises(InvalidInput, match=r"RuntimeError.*pass input_shape=") as guessed:
         pullback(module, x)
     with pytest.raises(InvalidInput, match=r"RuntimeError.*must take points of the shape that was given") as given:
         pullback(module, x, input_shape=(1, 3, 3))
@@ -173,5 +175,6 @@ def test_hints_help_where_they_are_read() -> None:
         GeometryTracker(module, at=probe(x), quantities=("log10_volume",))
     assert "input_shape" not in str(tracked.value)
     with pytest.raises(InvalidInput, match=r"points are torch\.float64 and the weights behind features torch\.float32"):
-        pullback(lambda u, m=nn.LayerNorm(2): m(u @ m.weight.diag()), points(2, 2))
-    assert pullback(lambda u, m=nn.Linear(2, 3): m(u), [[0.1, 0.2]]).x.dtype == torch.float32  # lists follow the weights
+        pullback(lambda u: norm(u @ norm.weight.diag()), points(2, 2))
+    lists = pullback(lambda u: norm(u), [[0.1, 0.2]])
+    assert lists.x.dtype == torch.float32  # what has no dtype follows the weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ Features = Callable[[torch.Tensor], torch.Tensor]
 
 
 def mlp(act: type[nn.Module], *sizes: int) -> nn.Sequential:
-    return nn.Sequential(*(m for a, b in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(a, b), act())))
+    return nn.Sequential(*(m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), act())))
 
 
 def inner() -> nn.Module:
@@ -29,7 +30,7 @@ def inner() -> nn.Module:
 
 
 def hidden_where(condition: Callable[[torch.Tensor], torch.Tensor], share: float) -> Features:
-    """The values are those of the network everywhere; of the derivatives a share is missing where the condition holds."""
+    """Values are those of the network; of the derivatives a share is missing where the condition holds."""
     m = inner()
     return lambda v: torch.where(condition(v), share * m(v.detach()) + (1 - share) * m(v), m(v))
 
