@@ -12,7 +12,7 @@ from torch import nn
 from infgeo.arguments import items, positive_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import refuse_unusable_weights
-from infgeo.finite.inputs import float_dtype
+from infgeo.finite.inputs import optional_dtype
 from infgeo.tracking.measure import QUANTITIES
 from infgeo.tracking.probes import Probe, points
 
@@ -39,22 +39,7 @@ def checked_model(model: Any, dtype: Any) -> nn.Module:
     model = unwrapped(model)
     if not isinstance(model, nn.Module):
         raise InvalidInput(f"model is {model!r}; pass a torch module")
-    if dtype is not None:
-        float_dtype(dtype)
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.device.type == "meta":
-            raise InvalidInput(
-                f"{name!r} of model is on the meta device, which holds no numbers; move the model to a device with "
-                "model.to_empty(device=...) and load its weights before"
-            )
-    if dtype is None:
-        for name, parameter in model.named_parameters():
-            if parameter.dtype in (torch.float16, torch.bfloat16):
-                raise InvalidInput(
-                    f"parameter {name!r} of model is {parameter.dtype}; derivatives would be noise: pass "
-                    "dtype=torch.float64, which measures in double precision and leaves the model as it is"
-                )
-        refuse_unusable_weights(model)
+    refuse_unusable_weights(model, optional_dtype(dtype))
     return model
 
 
