@@ -433,6 +433,7 @@ def test_holm_by_hand():
     assert statistics.holm([0.04, 0.01, 0.02], 0.05)[0] == [False, False, False]
     assert statistics.holm([0.04, 0.02, 0.02], 0.05)[0] == [True, True, True]
     assert statistics.holm([0.06, 0.01, 0.02], 0.05)[0] == [True, False, False]
+    assert statistics.holm([0.05], 0.05)[0] == [False]
     assert statistics.holm([], 0.05) == ([], None)
     assert statistics.holm([float("nan"), 0.5], 0.05)[0] == [False, True]
 

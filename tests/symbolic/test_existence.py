@@ -123,6 +123,8 @@ def test_singular_set(name):
         (["cos", "square"], BOTH),
         (["erf", RMSNorm(), "erf"], BOTH),
         (["erf", RMSNorm(1), "erf"], "False"),
+        # The branch alone keeps the features from vanishing, and with them the slope of the square.
+        (["erf", Residual("cos"), "square"], "False"),
     ],
     ids=str,
 )
@@ -203,6 +205,16 @@ def test_domain_of_layers(layers, options, boundary):
     domain = infgeo.MLP(layers, **{"weight_std": 1, "bias_std": 1, **options}).domain.subs(d, 4)
     for side in (sp.Rational(99, 100), sp.Rational(101, 100)):
         assert bool(domain.subs(s, boundary * side)) == (side < 1)
+
+
+def test_domain_of_a_growth_of_unknown_sign():
+    a = sp.Symbol("a", real=True)
+    domain = infgeo.MLP(sp.exp(a * z**2), variable=z, weight_std=1, bias_std=1).domain
+    for value, inside in ((sp.Rational(1, 8), 1), (sp.Rational(1, 16), 3)):
+        at = domain.subs(a, value)
+        assert at.subs(s, inside * sp.Rational(99, 100)) == sp.true
+        assert at.subs(s, inside * sp.Rational(101, 100)) == sp.false
+    assert domain.subs({a: -1, s: 1000}) == sp.true
 
 
 @pytest.mark.parametrize(("a", "raises"), [(0.5, False), (-0.1, False), (-0.3, True)])
