@@ -10,6 +10,10 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+LOWEST := .venv-lowest
+LOWEST_TORCH := 2.13.0
+LOWEST_SYMPY := 1.13.3
+OTHER_VENV := .venv-python
 JOBS ?= 2
 PYTEST_ARGS ?=
 
@@ -18,10 +22,25 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PYTHONNOUSERSITE := 1
 export MPLBACKEND := Agg
 
-.PHONY: help demo test lint derivations bench gallery clean environment
+# What rounds: the files that see how BLAS and the vector units do it.
+ROUNDING := tests/test_testing.py tests/numeric/test_blocks.py tests/adapters/test_sklearn.py tests/finite/test_pullback.py
+# The kernels in force, by their own names (OpenBLAS has Katmai for Prescott).
+KERNELS := import numpy, scipy.linalg, torch, threadpoolctl; \
+	print('OpenBLAS of NumPy and SciPy:', *(p['architecture'] for p in threadpoolctl.threadpool_info() if 'architecture' in p), \
+	'; torch:', torch.backends.cpu.get_cpu_capability())
+# A little of everything, for other releases of the libraries and of Python.
+SHORT := tests/test_public_api.py tests/symbolic/test_kernel.py
+
+SHORT_WITHOUT_TORCH := tests/symbolic/test_kernel.py tests/symbolic/test_network.py tests/symbolic/test_tensor.py
+WITHOUT_TORCH := mpmath numpy scipy sympy hypothesis pytest pytest-xdist
+# Old libraries call what their own successors deprecate.
+OLD_WARNINGS := -W ignore::FutureWarning -W ignore::DeprecationWarning
+
+.PHONY: help demo test test-all test-processors test-lowest test-python run-other-python lint derivations bench gallery \
+	clean environment
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
 
 environment: $(STAMP) ## create .venv and install the package with everything it needs
 
@@ -39,8 +58,45 @@ demo: $(STAMP) ## derive and validate erf and ReLU, also on real data; writes ou
 	$(RUN) -m infgeo.demo
 
 # Two processes with one thread each are faster here than one process with two threads.
-test: $(STAMP) ## run the tests and the examples in the docstrings
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+PYTEST = OMP_NUM_THREADS=1 $(1) -m pytest -n $(JOBS) --dist worksteal
+
+test: $(STAMP) ## run the tests and the examples in the docstrings, but for the slow ones
+	$(call PYTEST,$(RUN)) -m 'not slow' $(PYTEST_ARGS)
+
+test-all: $(STAMP) ## run all of them
+	$(call PYTEST,$(RUN)) $(PYTEST_ARGS)
+
+# Prescott has no AVX and no FMA, Haswell both; `default` of torch is SSE. Elsewhere than on x86-64 there is no choice.
+test-processors: $(STAMP) ## run a short selection as older processors round (x86-64)
+	@if [ "$$(uname -m)" != x86_64 ]; then echo 'no x86-64: nothing to choose'; exit; fi; \
+	for processor in Prescott:default Haswell:avx2; do \
+		export OPENBLAS_CORETYPE=$${processor%:*} ATEN_CPU_CAPABILITY=$${processor#*:}; \
+		$(RUN) -c "$(KERNELS)"; \
+		$(call PYTEST,$(RUN)) -m 'not slow' $(ROUNDING); \
+	done
+
+test-lowest: $(LOWEST)/.installed ## run a short selection with the lowest releases of the libraries
+	$(call PYTEST,$(LOWEST)/bin/python) -m 'not slow' $(OLD_WARNINGS) $(SHORT)
+
+# See CONTRIBUTING.md for what torch 2.4, the floor, takes.
+$(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet -c constraints-lowest.txt torch==$(LOWEST_TORCH) sympy==$(LOWEST_SYMPY) -e '.[test]'
+	$(LOWEST)/bin/python -m pip check
+	@touch $@
+
+# Without torch, which has wheels of gigabytes there: what is derived, and what NumPy computes.
+test-python: ## run a short selection under another Python, where there is one
+	@ours=$$($(PYTHON) -c 'import sys; print(sys.version_info[:2])'); \
+	for python in python3.13 python3.12 $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python $(HOME)/.pyenv/versions/3.12.*/bin/python); do \
+		theirs=$$($$python -c 'import ensurepip, sys; print(sys.version_info[:2])' 2>/dev/null) || continue; \
+		if [ "$$theirs" != "$$ours" ]; then $(MAKE) --no-print-directory OTHER=$$python run-other-python; exit; fi; \
+	done; echo 'no Python 3.12 or 3.13 besides $(PYTHON): nothing is run'
+
+run-other-python:
+	$(OTHER) -m venv --clear $(OTHER_VENV)
+	$(OTHER_VENV)/bin/python -m pip install --quiet -c constraints.txt $(WITHOUT_TORCH)
+	$(call PYTEST,$(OTHER_VENV)/bin/python) -m 'not slow' $(SHORT_WITHOUT_TORCH)
 
 lint: $(STAMP) ## check style, formatting, types and the direction of imports
 	$(VENV)/bin/ruff check .
@@ -58,5 +114,5 @@ gallery: $(STAMP) ## run every figure of the paper at small scale and write docs
 	$(RUN) -m infgeo.reproduce.gallery
 
 clean: ## remove the environment, the outputs and the caches
-	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(OTHER_VENV) out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find infgeo tests derivations benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

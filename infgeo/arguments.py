@@ -119,6 +119,19 @@ def seed_integer(value: Any, bits: int, name: str = "seed") -> int:
     return number
 
 
+def items(value: Any, name: str) -> tuple[Any, ...]:
+    """Return what a list, another iterable or an array with axes holds, or raise InvalidInput: text is no list."""
+    axes: Any = getattr(value, "ndim", 1)
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable) or axes == 0:
+        raise InvalidInput(f"{name} is {shown(value)}; pass a list")
+    return tuple(value)
+
+
+def positive_integers(value: Any, name: str, minimum: int = 1) -> list[int]:
+    """Return the integers of a list, each at least `minimum`, or raise InvalidInput."""
+    return [positive_integer(one, f"{name}[{i}]", minimum) for i, one in enumerate(items(value, name))]
+
+
 def checked_depth(value: Any, name: str = "depth") -> int:
     """Return a number of hidden layers as an int from 1 to MAX_DEPTH, or raise InvalidInput."""
     return positive_integer(value, name, maximum=MAX_DEPTH)
@@ -161,6 +174,8 @@ def words(value: Any, name: str, choices: Iterable[str] | None = None) -> tuple[
     remedy = "pass a word, or a list of words" if known is None else f"choose from {', '.join(known)}"
     if not isinstance(given, list | tuple | set | frozenset) or not all(isinstance(word, str) for word in given):
         raise InvalidInput(f"{name} is {shown(value)}; {remedy}")
+    if known and not given:
+        raise InvalidInput(f"{name} is empty; {remedy}")
     if known is not None and (unknown := [word for word in given if word not in known]):
         raise InvalidInput(f"{name} has {shown(unknown[0])}; {remedy}")
     return tuple(dict.fromkeys(given))

@@ -55,7 +55,6 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Dense": (layers.Dense, {"activation": "erf"}),
     "Residual": (layers.Residual, {"activation": "erf"}),
     "RMSNorm": (layers.RMSNorm, {}),
-    "as_activation": (layers.as_activation, {"activation": "erf"}),
     "get": (infgeo.activations.get, {"name": "erf"}),
     "Kernel": (infgeo.Kernel, {"expr": KERNEL.expr}),
     "Kernel.compose": (KERNEL.compose, {"inner": KERNEL}),
@@ -125,7 +124,10 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"measure": magnification.agreement, "log_volumes": {"one": VALUES}, "law": VALUES**2},
     ),
     "change": (magnification.change, {"before": AGREEMENT, "after": AGREEMENT}),
-    "decision_boundary": (magnification.decision_boundary, {"coordinates": GRID, "scores": GRID[:, 0] - 1.5, "level": 0.0}),
+    "decision_boundary": (
+        magnification.decision_boundary,
+        {"coordinates": GRID, "scores": GRID[:, 0] - 1.5, "level": 0.0},
+    ),
     "DecisionBoundary.distance": (
         magnification.decision_boundary(GRID, GRID[:, 0] - 1.5, level=0.0, shape=(4, 3)).distance,
         {"points": GRID},
@@ -144,8 +146,10 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "sign_flip_p": (magnification.sign_flip_p, {"values": VALUES[1:5]}),
     "symmetry": (magnification.symmetry, {"points": GRID, "log_volume": VALUES, "resamples": 2}),
     "reproduce": (
-        lambda **options: reproduce.reproduce(**{"name": "fig1", "device": "no such device"} | options),
-        dict.fromkeys(("name", "scale", "seeds", "device", "out", "data", "jobs", "settings", "finished")),
+        lambda name, scale, seeds, out, data: reproduce.reproduce(
+            name, scale, seeds=seeds, device="no such device", out=out, data=data
+        ),
+        {"name": "fig1", "scale": "small", "seeds": (0, 1), "out": "out", "data": None},
     ),
     "check_kernel": (
         testing.check_kernel,
@@ -153,7 +157,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "check_activation": (
         testing.check_activation,
-        {"a": "identity", "skip": ("activation", "kernel", "ntk"), "raises": False},
+        {"a": "identity", "skip": ("kernel", "ntk"), "raises": False},
     ),
     "GeometryTracker": (tracking.GeometryTracker, {"model": NET, "at": X32}),
     "GeometryTracker.record": (TRACKER.record, {"step": 3}),

@@ -16,8 +16,6 @@ from infgeo.cli import main
 from infgeo.cli.derive import TITLES
 from infgeo.cli.parser import QUANTITIES
 from infgeo.cli.points import read_points
-from infgeo.errors import InvalidInput
-from infgeo.files import check_writable, write_whole
 
 ROOT = Path(infgeo.__file__).parents[1]
 VALIDATE = ["validate", "erf", "--input-dim", "2", "--widths", "64,128,256", "--samples", "16", "--jobs", "1"]
@@ -477,35 +475,6 @@ def test_a_closed_pipe_is_no_error():
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60)
     os.close(write)
     assert done.returncode == 0 and done.stderr == ""
-
-
-# files
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    path.write_text("old")
-    path.chmod(0o640)
-    write_whole(path, b"new")
-    assert path.read_text() == "new" and path.stat().st_mode & 0o777 == 0o640
-
-    def fail(*arguments):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(InvalidInput, match="No space left"):
-        write_whole(path, b"newer")
-    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
-
-
-def test_a_link_keeps_pointing_and_a_device_is_written_to(tmp_path):
-    target, link = tmp_path / "target", tmp_path / "link"
-    target.write_text("old")
-    link.symlink_to(target)
-    write_whole(link, b"new")
-    assert link.is_symlink() and target.read_text() == "new"
-    write_whole("/dev/null", b"nothing")
-    check_writable("/dev/null")
 
 
 def test_csv_integers_are_numbers_and_one_row_is_one_point(tmp_path):

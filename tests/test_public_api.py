@@ -34,6 +34,7 @@ def test_all_is_pinned():
         "layers",
         "magnification",
         "reproduce",
+        "symbols",
         "testing",
         "tracking",
         "training",

@@ -413,9 +413,12 @@ def test_extrapolation_from_few_networks_raises_no_more_false_alarms_than_it_say
     assert abs(alarms - runs * level) < 3.5 * deviation and misfits < runs * level + 3.5 * deviation
 
 
-def test_three_widths_fit_one_correction_only():
+def test_three_widths_fit_one_correction_and_four_fit_two():
     fit = statistics.extrapolate((64, 128, 256), 1 + 5 / np.array([64.0, 128, 256]), np.full(3, 0.1), np.full(3, 9.0))
     assert fit.coefficients == pytest.approx([1.0, 5.0]) and fit.residual_df == 1
+    n = np.array([64.0, 128, 256, 512])
+    fit = statistics.extrapolate((64, 128, 256, 512), 1 + 5 / n - 40 / n**2, np.full(4, 0.1), np.full(4, 9.0))
+    assert fit.coefficients == pytest.approx([1.0, 5.0, -40.0]) and fit.residual_df == 1
 
 
 def test_exponent_of_a_power_law_with_corrections():
@@ -433,6 +436,7 @@ def test_holm_by_hand():
     assert statistics.holm([0.04, 0.01, 0.02], 0.05)[0] == [False, False, False]
     assert statistics.holm([0.04, 0.02, 0.02], 0.05)[0] == [True, True, True]
     assert statistics.holm([0.06, 0.01, 0.02], 0.05)[0] == [True, False, False]
+    assert statistics.holm([0.05], 0.05)[0] == [False]
     assert statistics.holm([], 0.05) == ([], None)
     assert statistics.holm([float("nan"), 0.5], 0.05)[0] == [False, True]
 

@@ -71,7 +71,7 @@ PLAIN: dict[str, Callable[[], Any]] = {
     "tensor": lambda: torch.tensor([0.5, 1.5]),
     "generator": lambda: (x for x in (1, 2)),
     "function": lambda: lambda *a, **k: None,
-    "class": lambda: int,
+    "module": lambda: builtins,
 }
 HOSTILE: dict[str, Callable[[], Any]] = {
     "code": lambda: CODE,
@@ -93,6 +93,6 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "expression by itself": AsExpression,
     "number shown as code": lambda: Whole(2),
     "list of what is shown as code": lambda: [[Shown()]],
-    "expression that holds code": lambda: sympy.Expr.__new__(sympy.Expr, CODE),
+    "expression that holds code": lambda: sympy.Expr.__new__(sympy.besselj, sympy.Symbol("s", nonnegative=True), CODE),
 }
 WRONG = PLAIN | HOSTILE

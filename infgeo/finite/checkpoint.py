@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 
 from infgeo.errors import InvalidInput
-from infgeo.files import check_writable, write_whole
+from infgeo.files import check_writable, file_path, write_whole
 from infgeo.finite.reduction import Reduction
 
 _MAGIC = b"infgeo checkpoint 1\n"
@@ -46,8 +46,7 @@ class Checkpoint:
         self.path, self.run = path, dict(run)
         self._written, self._last = -1, time.monotonic()
         if path is not None:
-            if not isinstance(path, str | os.PathLike):
-                raise InvalidInput(f"checkpoint is {path!r}; pass the path of a file, or None")
+            path = self.path = file_path(path, "checkpoint")
             check_writable(path)
 
     def load(self, reduction: Reduction) -> None:

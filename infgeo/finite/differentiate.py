@@ -2,7 +2,7 @@
 
 Torch's forward mode costs a pass per direction, d for J and d² for H, and is tried first. Some operations have no
 forward rule, some cannot be batched over directions, and the rules of a few are silently wrong at second order
-(pytorch issue 198017). So each way is tried on one point, and held against finite differences of what it rests on: J
+(pytorch issue 198017). So each way is tried on a few points, and held against finite differences of what it rests on: J
 against differences of Φ, H against differences of J. A way that errs where the differences are sure of themselves is
 not used; where no way is left, the features are refused.
 """
@@ -24,6 +24,11 @@ Flat = Callable[[torch.Tensor], torch.Tensor]
 Derivatives = tuple[torch.Tensor, torch.Tensor | None]
 _FIRST_ONCE: Any = (None, 0)  # of a pair only the second depends on the direction
 _GROUPS = 16  # of features, whose sums are differentiated where a way would need a pass for each feature
+_CHECKED = 8  # points, at most, at which a way is held against differences
+_LEAST = 3  # directions, also where there are fewer points
+_MOST_NUMBERS = 2**22  # of features at all steps from all of these points
+_LEAST_SIZE = 1e-3  # of a point, to which steps are in proportion: features seldom change within less
+_TOGETHER = 2**20  # numbers in the largest array of a forward pass that is made for the check
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,8 @@ def _reverse_jacobian(f: Flat, x: torch.Tensor, chunk: int | None) -> torch.Tens
     """Return J (B, n, d) by a backward pass per feature."""
     value, back = torch.func.vjp(f, x)[:2]
     rows = torch.eye(value.shape[1], dtype=value.dtype, device=value.device)
-    return torch.func.vmap(lambda c: back(c.expand_as(value))[0], chunk_size=chunk)(rows).movedim(0, 1)
+    jacobian = torch.func.vmap(lambda c: back(c.expand_as(value))[0], chunk_size=chunk)(rows).movedim(0, 1)
+    return jacobian.to(value.dtype)  # a dtype says how many digits are known
 
 
 def _reverse(f: Flat, x: torch.Tensor, second: bool, chunk: int | None) -> Derivatives:
@@ -124,7 +130,7 @@ def _reverse_one_by_one(f: Flat, x: torch.Tensor, second: bool, _chunk: int | No
             rows.append(row.detach())
             if second:
                 hessians.append(torch.stack([gradient(row[:, i].sum(), False).detach() for i in range(x.shape[1])], 1))
-    return torch.stack(rows, 1), torch.stack(hessians, 1) if second else None
+    return torch.stack(rows, 1).to(value.dtype), torch.stack(hessians, 1) if second else None
 
 
 FORWARD = Way("forward", _forward)
@@ -141,19 +147,25 @@ def load_forward_mode() -> None:
         torch.func.jacfwd(torch.sin)(torch.zeros(()))
 
 
-def choose(f: Flat, x: torch.Tensor, second: bool) -> Way:
-    """Return the first way that works at the one point x (1, d) and agrees with finite differences there."""
+def choose(f: Flat, x: torch.Tensor, second: bool, largest: int = 1, slack: float = 0.0) -> Way:
+    """Return the first way that works and agrees with finite differences at some of the points x (N, d).
+
+    `largest` is the size of the largest array of one forward pass at one point, and `slack` a relative error that is
+    not held against a way. Raises InvalidInput where no way does.
+    """
     load_forward_mode()
     with torch.no_grad():
-        n, d = f(x).shape[1], x.shape[1]
+        n, d = f(x[:1]).shape[1], x.shape[1]
     ways = (FORWARD, FORWARD_ONE_BY_ONE, REVERSE, REVERSE_ONE_BY_ONE)
     if n < d and not second:  # one pass per feature or per direction, whichever is fewer
         ways = (REVERSE, FORWARD, FORWARD_ONE_BY_ONE, REVERSE_ONE_BY_ONE)
+    together = max(_CHECKED, _TOGETHER // max(1, largest))
+    points, directions = _sample(x, max(1, min(_CHECKED, _MOST_NUMBERS // (8 * n))))
     first_error: Exception | None = None
     disagreement = ""
     for way in ways:
         try:
-            disagreement = _disagreement(f, x, way, second)
+            disagreement = _disagreement(f, points, directions, way, second, together, slack)
         except Exception as error:  # torch has no one exception for a missing rule
             if is_out_of_memory(error):
                 raise
@@ -166,6 +178,7 @@ def choose(f: Flat, x: torch.Tensor, second: bool) -> Way:
             f"torch's derivatives of features are not those of its values: {disagreement}; something in it is hidden "
             "from autograd (detach, no_grad, numpy, round) or has a wrong derivative rule: write it in "
             "differentiable torch operations"
+            + ("; of a solver that chooses its steps, tighten the tolerance" if slack else "")
         )
     assert first_error is not None
     first_line = (str(first_error).splitlines() or [""])[0]
@@ -176,10 +189,28 @@ def choose(f: Flat, x: torch.Tensor, second: bool) -> Way:
     ) from first_error
 
 
-def _direction(x: torch.Tensor) -> torch.Tensor:
-    """Return a fixed unit vector (d,) with no special relation to the axes; no random state is read."""
-    v = torch.cos(1.7 * torch.arange(1, x.shape[1] + 1, dtype=torch.float64)) + 0.1
-    return (v / torch.linalg.vector_norm(v)).to(x)
+def _sample(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return some points (M, d) of x (N, d), and a random direction (M, d) of length √d at each.
+
+    All points where there are few; else the first one, those with the extremes of a coordinate or two and of the norm,
+    and random ones. Along coordinates that are a million times smaller than others, as in other units, directions are
+    as much shorter. No random state is read.
+    """
+    generator = torch.Generator().manual_seed(0)
+    n, d = x.shape
+    if n <= count:
+        rows = torch.arange(max(n, min(count, _LEAST))) % n
+    else:
+        seen = torch.cat([x[:, :2], torch.linalg.vector_norm(x, dim=1, keepdim=True)], dim=1)
+        ends = torch.cat([seen.argmax(dim=0), seen.argmin(dim=0)]).cpu()
+        others = torch.randint(n, (count,), generator=generator)
+        rows = torch.tensor(list(dict.fromkeys([0, *ends.tolist(), *others.tolist()]))[:count])
+    directions = torch.randn(len(rows), d, dtype=torch.float64, generator=generator)
+    length = torch.linalg.vector_norm(directions, dim=1, keepdim=True)
+    largest = x.abs().amax(dim=0).double().cpu()
+    relative = largest / largest.max()
+    unit = torch.where((relative > 0) & (relative < 1e-6), relative, 1.0)
+    return x[rows.to(x.device)], (directions / length * d**0.5 * unit).to(x)
 
 
 def _grouped(f: Flat) -> Flat:
@@ -197,63 +228,90 @@ def _grouped(f: Flat) -> Flat:
     return sums
 
 
-def _disagreement(f: Flat, x: torch.Tensor, way: Way, second: bool) -> str:
-    """Return where the derivatives of `way` and finite differences contradict each other, or nothing.
+def _disagreement(
+    f: Flat, x: torch.Tensor, v: torch.Tensor, way: Way, second: bool, together: int, slack: float
+) -> str:
+    """Return where the derivatives of `way` along v (M, d) at x (M, d) and finite differences contradict, or nothing.
 
-    Both are taken along one direction, whatever d is, and in reverse mode of few sums of features, whatever n is.
-    Differences with four steps must agree with each other before they count against a way: at kinks, and in features
-    too rough for them, they say nothing.
+    One direction at each point, whatever d is, and in reverse mode few sums of features, whatever n is; `together`
+    points in one pass.
     """
     if way in (REVERSE, REVERSE_ONE_BY_ONE):
         f = _grouped(f)
-    v = _direction(x)
 
-    def along(points: torch.Tensor, second: bool) -> Derivatives:
-        return way(lambda t: f(points + t * v), points.new_zeros(len(points), 1), second)
+    def derivative(order: int) -> Flat:
+        def block(rows: torch.Tensor) -> torch.Tensor:
+            points, ways = rows.chunk(2, dim=1)
+            if order == 0:
+                with torch.no_grad():
+                    return f(points)
+            found = way(lambda t: f(points + t * ways), points.new_zeros(len(points), 1), order == 2)[order - 1]
+            assert found is not None
+            return found.flatten(1)
 
-    def values(points: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            return f(points)
+        return lambda rows: torch.cat(in_blocks(block, rows, together))
 
-    slope, curvature = along(x, second)
-    found = _contradiction(slope[0, :, 0], values, x, v, (0.3, 0.45))
-    if found:
-        return f"along one direction the derivative is {found[0]:.3g} and the values change by {found[1]:.3g}"
-    if curvature is not None:
-        found = _contradiction(curvature[0, :, 0, 0], lambda p: along(p, False)[0][..., 0], x, v, (0.25, 0.4))
+    for order, powers in ((1, (0.3, 0.45)), (2, (0.25, 0.4)))[: 2 if second else 1]:
+        found = _contradiction(derivative(order), derivative(order - 1), x, v, powers, slack)
         if found:
-            return (
-                f"along one direction the second derivative is {found[0]:.3g} and the first derivative changes by "
-                f"{found[1]:.3g}"
-            )
+            what, below = ("", "values change") if order == 1 else ("second ", "first derivative changes")
+            return f"{what}derivative {found[0]:.6g} where the {below} by {found[1]:.6g}, {found[2]}"
     return ""
 
 
 def _contradiction(
-    derivative: torch.Tensor,
+    derivative: Flat,
     function: Flat,
     x: torch.Tensor,
-    direction: torch.Tensor,
+    v: torch.Tensor,
     powers: tuple[float, float],
-) -> tuple[float, float] | None:
-    """Return the sizes of a derivative (n,) along a direction and of the differences that contradict it, or None.
+    slack: float,
+) -> tuple[float, float, str] | None:
+    """Return a derivative, the difference that contradicts it, and where; or None.
 
-    The steps are these powers of the rounding unit, and half of them: roundings of the differences stay below a
-    thousandth of the function.
+    `derivative` and `function`, both (B, 2d) -> (B, n) of points and directions beside each other, are compared along
+    v (M, d) at x (M, d). Differences are taken with four steps h to both sides: these powers of the rounding unit ε and
+    half of them, times the size of the point, or some least size; where all points are smaller than that, with both
+    fours. Their error is estimated by the spread of four steps, by the difference of the two sides, which no kink
+    exceeds, and by ε/h; each for the feature itself, for the features of the point and for the typical point, since one
+    of them may be small by chance. A difference counts where four steps agree within a fifth of its distance from the
+    derivative, and a twentieth of itself, and no step agrees with the derivative.
     """
-    epsilon = float(torch.finfo(x.dtype).eps)
-    scale = max(1e-3, float(x.abs().max()))
-    steps = [scale * epsilon**power / halves for power in powers for halves in (1, 2)]
-    h = x.new_tensor([sign * step for step in steps for sign in (1, -1)])[:, None]
-    shifted = torch.cat(in_blocks(function, x + h * direction, len(h))).double()
-    quotients = (shifted[::2] - shifted[1::2]) / (2 * h[::2].double())
-    exact = derivative.double()
-    if not torch.isfinite(quotients).all() or not torch.isfinite(exact).all():
-        return None  # beyond the domain of the features: there is nothing to compare
-    error = float((quotients - exact).abs().amax(dim=1).min())
-    spread = float((quotients - quotients[0]).abs().max())
-    change, size = float(quotients.abs().max()), float(exact.abs().max())
-    rounding = 30 * epsilon * float(shifted.abs().max()) / min(steps)
-    if error > 0.01 * max(change, size) and spread < 0.2 * error and spread < 0.05 * change + rounding:
-        return float(torch.linalg.vector_norm(exact)), float(torch.linalg.vector_norm(quotients[0]))
-    return None
+    exact, here = (g(torch.cat([x, v], dim=1)) for g in (derivative, function))
+    epsilon = max(float(torch.finfo(t.dtype).eps) for t in (x, here))
+    own = x.abs().amax(dim=1, keepdim=True).double()
+    own = torch.maximum(own, 1e-3 * own.max())
+    own = torch.where(own > 0, own, _LEAST_SIZE)
+    sizes = torch.stack([own.clamp_min(_LEAST_SIZE), own][: 2 if float(own.max()) < _LEAST_SIZE else 1])
+    fractions = own.new_tensor([epsilon**power / halves for power in powers for halves in (1, 2)])
+    h = sizes[:, None] * fractions[:, None, None]  # (1 or 2, 4, M, 1)
+    moved = torch.stack([x + (sign * h).to(x) * v for sign in (1, -1)]).reshape(-1, x.shape[1])
+    rows = torch.cat([moved, v.repeat(len(moved) // len(v), 1)], dim=1)
+    forward, backward = function(rows).double().reshape(2, *h.shape[:2], *here.shape)
+    exact, here = exact.double(), here.double()
+    quotients = (forward - backward) / (2 * h)
+    finite = torch.isfinite(quotients).all(dim=1).all(dim=0) & torch.isfinite(exact) & torch.isfinite(here)
+    quotients, exact = torch.where(finite, quotients, 0.0), torch.where(finite, exact, 0.0)
+    sides = torch.where(finite, ((forward - here) - (here - backward)).abs() / h, 0.0).amin(dim=1)
+    error = (quotients - exact).abs().amin(dim=1).amin(dim=0)
+    spread = quotients.amax(dim=1) - quotients.amin(dim=1)  # (1 or 2, M, n)
+    change = quotients.abs().amax(dim=1)
+    # over points, the largest derivative and the median of the differences: these are huge where a feature jumps
+    scale = torch.maximum(change.median(dim=1, keepdim=True).values, exact.abs().amax(dim=0))
+    scale = torch.where(scale > 0, scale, 1.0)
+    values = torch.where(finite, torch.maximum(here.abs(), forward.abs().amax(dim=1)), 0.0)
+    rounding = 8 * epsilon / h[:, -1] * values
+    doubt = (spread + sides) / scale
+    of_point = doubt.square().mean(dim=2, keepdim=True).sqrt()
+    typical = of_point.median(dim=1, keepdim=True).values
+    tolerance = scale * (max(slack, epsilon**0.3) + 2 * (doubt + of_point + typical)) + rounding.amax(
+        dim=2, keepdim=True
+    )
+    sure = (spread < 0.2 * error) & (spread < 0.05 * change + rounding)
+    wrong = torch.where(sure & (error > tolerance), error / tolerance, 0.0).amax(dim=0)
+    if not bool(wrong.any()):
+        return None
+    point, feature = divmod(int(wrong.argmax()), wrong.shape[1])
+    some = ", ".join(f"{c:.6g}" for c in x[point, :6].tolist()) + (", ..." if x.shape[1] > 6 else "")
+    said, found = exact[point, feature], quotients[:, :, point, feature].flatten()
+    return float(said), float(found[(found - said).abs().argmin()]), f"along one direction at the point ({some})"

@@ -1,96 +1,28 @@
 """Evaluate a torch module for differentiation: how torch is set meanwhile, and what is refused before.
 
-Torch has fused kernels without derivative rules (attention), and rules whose own derivative is wrong: forward over
-forward through `layer_norm` and `instance_norm` loses a term without an error (pytorch issues 196700, 198017). While
-`derivable()` is entered, attention runs by its plain formula and norms by theirs, in torch operations.
+All routes run under `plain_torch()`, so that no setting of the caller changes what they compute. While `derivable()` is
+entered, attention, norms and activations without good derivative rules run by their formulas, in torch operations.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
+import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 
+from infgeo.arguments import flag
 from infgeo.errors import InvalidInput
-
-
-def _normalised(x: torch.Tensor, axes: tuple[int, ...], eps: float) -> torch.Tensor:
-    centred = x - x.mean(dim=axes, keepdim=True)
-    return centred * torch.rsqrt(centred.square().mean(dim=axes, keepdim=True) + eps)
-
-
-def _layer_norm(
-    input: torch.Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
-) -> torch.Tensor:
-    count = len(normalized_shape) if isinstance(normalized_shape, list | tuple | torch.Size) else 1
-    y = _normalised(input, tuple(range(-count, 0)), eps)
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
-
-
-def _instance_norm(
-    input: torch.Tensor,
-    running_mean: Any = None,
-    running_var: Any = None,
-    weight: Any = None,
-    bias: Any = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> torch.Tensor:
-    shape = (1, -1) + (1,) * (input.ndim - 2)
-    if use_input_stats:
-        y = _normalised(input, tuple(range(2, input.ndim)), eps)
-    else:
-        y = (input - running_mean.reshape(shape)) * torch.rsqrt(running_var.reshape(shape) + eps)
-    y = y if weight is None else y * weight.reshape(shape)
-    return y if bias is None else y + bias.reshape(shape)
-
-
-def _batch_norm(
-    input: torch.Tensor,
-    running_mean: Any,
-    running_var: Any,
-    weight: Any = None,
-    bias: Any = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> torch.Tensor:
-    if training or running_mean is None or running_var is None:
-        return nn.functional.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    # one product and one sum with the input: torch's own derivative also sums over positions, for the parameters
-    scale = torch.rsqrt(running_var + eps)
-    scale = scale if weight is None else scale * weight
-    shift = -running_mean * scale if bias is None else bias - running_mean * scale
-    shape = (1, -1) + (1,) * (input.ndim - 2)
-    return input * scale.reshape(shape) + shift.reshape(shape)
-
-
-_PLAIN: dict[Any, Callable[..., torch.Tensor]] = {
-    nn.functional.batch_norm: _batch_norm,
-    nn.functional.layer_norm: _layer_norm,
-    torch.layer_norm: _layer_norm,
-    nn.functional.instance_norm: _instance_norm,
-}
-
-
-class _PlainNorms(TorchFunctionMode):
-    """Write norms in operations whose derivatives are right, and cheap along many directions."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _PLAIN.get(func, func)(*args, **(kwargs or {}))
-
+from infgeo.finite.plain import PlainOperations
 
 _GRADIENT_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 # Torch counts levels of forward mode, and keeps the settings below, for all threads together.
@@ -107,6 +39,62 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
+# Where torch keeps whether float32 may be computed in fewer bits (TF32, bfloat16), and the value for: it may not.
+_Place = tuple[Any, str, Any]
+_PRODUCTS: list[_Place]
+_CONVOLUTIONS: list[_Place]
+if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+    _PRODUCTS = [(library.matmul, "fp32_precision", "ieee") for library in (torch.backends.cuda, torch.backends.mkldnn)]
+    _CONVOLUTIONS = [
+        (getattr(library, kind), "fp32_precision", "ieee")
+        for library in (torch.backends.cudnn, torch.backends.mkldnn)
+        for kind in ("conv", "rnn")
+    ]
+else:
+    _PRODUCTS, _CONVOLUTIONS = (
+        [(torch.backends.cuda.matmul, "allow_tf32", False)],
+        [(torch.backends.cudnn, "allow_tf32", False)],
+    )
+
+
+@contextmanager
+def _all_bits(places: list[_Place]) -> Iterator[None]:
+    """Compute float32 in float32; other threads wait where that changes a setting."""
+    if all(getattr(owner, name) in (full, "none") for owner, name, full in places):
+        yield
+        return
+    with _ONE_THREAD_AT_A_TIME:
+        before = [getattr(owner, name) for owner, name, _ in places]
+        try:
+            for owner, name, full in places:
+                setattr(owner, name, full)
+            yield
+        finally:
+            for (owner, name, _), given in zip(places, before, strict=True):
+                setattr(owner, name, given)
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Compute as the code and the weights say: without autocast, TF32 and compiled graphs.
+
+    Raises InvalidInput inside a transform of torch.func, which would find derivatives 0 or fail half way.
+    """
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise InvalidInput(
+            "the geometry is asked for inside a transform of torch.func (grad, jvp, vmap, ...), and has no derivatives "
+            "and takes batches of points itself; call it outside, on plain tensors"
+        )
+    with ExitStack() as stack:
+        stack.enter_context(_all_bits(_PRODUCTS))
+        for device in ("cpu", "cuda", "xpu"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
 @contextmanager
 def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
     """Set torch so that features can be differentiated twice; with `freeze`, their modules are in eval mode meanwhile.
@@ -117,12 +105,14 @@ def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
     modules = modules_behind(features)
     devices = sorted({t.device.index for module in modules for t in module.parameters() if t.is_cuda})
     with (
+        plain_torch(),
         _ONE_THREAD_AT_A_TIME,
+        _all_bits(_CONVOLUTIONS),
         torch.random.fork_rng(devices=devices),
         torch.inference_mode(False),  # which enables gradients
         torch.no_grad(),
         sdpa_kernel(SDPBackend.MATH),
-        _PlainNorms(),
+        PlainOperations(),
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", message=".*performance drop because we have not yet implemented.*")
@@ -203,7 +193,7 @@ def _depends_on_mode(module: nn.Module) -> str:
 
 def refuse_training_mode(features: Any, freeze: bool) -> None:
     """Raise InvalidInput for modules in training mode whose output is then random or depends on the batch."""
-    for module in () if freeze else modules_behind(features):
+    for module in () if flag(freeze, "freeze") else modules_behind(features):
         for name, part in module.named_modules():
             if part.training and (what := _depends_on_mode(part)):
                 where = f"{name!r} ({type(part).__name__})" if name else type(part).__name__
@@ -213,24 +203,33 @@ def refuse_training_mode(features: Any, freeze: bool) -> None:
                 )
 
 
-def refuse_unusable_weights(features: Any) -> None:
-    """Raise InvalidInput for parameters or buffers that are not finite, or of a precision too low to differentiate."""
+def refuse_unusable_weights(features: Any, dtype: torch.dtype | None = None) -> None:
+    """Raise InvalidInput for weights without numbers, not finite, or too coarse to differentiate unless a dtype is set.
+
+    Weights are parameters and buffers.
+    """
     for module in modules_behind(features):
         for name, parameter in module.named_parameters():
-            _refuse_unusable("parameter", name, parameter)
+            _refuse_unusable("parameter", name, parameter, dtype)
         for name, buffer in module.named_buffers():
-            _refuse_unusable("buffer", name, buffer)
+            _refuse_unusable("buffer", name, buffer, dtype)
 
 
-def _refuse_unusable(kind: str, name: str, tensor: torch.Tensor) -> None:
+def _refuse_unusable(kind: str, name: str, tensor: torch.Tensor, dtype: torch.dtype | None) -> None:
     if nn.parameter.is_lazy(tensor):
         raise InvalidInput(f"{kind} {name!r} of features has no shape yet; call features(x) once before")
+    if tensor.is_meta:
+        raise InvalidInput(
+            f"{kind} {name!r} of features is on the meta device, which holds no numbers; move the module to a device "
+            "with module.to_empty(device=...) and load its weights before"
+        )
     if not tensor.dtype.is_floating_point:
         return
-    if kind == "parameter" and tensor.dtype not in (torch.float32, torch.float64):
+    if kind == "parameter" and tensor.dtype not in (torch.float32, torch.float64) and dtype is None:
         raise InvalidInput(
-            f"parameter {name!r} of features is {tensor.dtype}; its second derivatives would be noise: pass a copy in "
-            "float64, copy.deepcopy(features).double()"
+            f"parameter {name!r} of features is {tensor.dtype}; its second derivatives would be noise: pass the module "
+            "with dtype=torch.float64, which measures in double precision and leaves it as it is, or a copy, "
+            "copy.deepcopy(module).double()"
         )
     finite = torch.isfinite(tensor.detach())
     if not bool(finite.all()) and not (kind == "buffer" and _is_mask(tensor)):

@@ -1,9 +1,10 @@
-"""What is found out about a feature map before it is measured: its shape, and whether points can be taken together."""
+"""The gate before every route: the shape and precision of a feature map, and whether points can be taken together."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from infgeo.errors import InvalidInput
 from infgeo.finite.blocks import is_out_of_memory
-from infgeo.finite.evaluation import modules_behind
 from infgeo.finite.feature_map import FeatureMap, Flat
+from infgeo.finite.stack import Stack
 
 MOST_TOGETHER = 2**23  # numbers in the largest array of a forward pass that looks for coupling
 _ALONE = 6  # points whose features together are compared with those that they have alone
@@ -20,39 +21,94 @@ _ALONE = 6  # points whose features together are compared with those that they h
 
 @dataclass(frozen=True)
 class Examined:
-    """A feature map that may be measured, its number n of features, and the largest array per point, in numbers."""
+    """A feature map that may be measured, its number n of features, and the largest array per point, in numbers.
+
+    `stack` is one that gives what the features give. `note` says of which precision the features are, where it is not
+    that of their dtype.
+    """
 
     feature_map: FeatureMap
     width: int
     largest: int
+    stack: Stack | None = None
+    note: str = ""
+
+
+def _tensors(values: Any) -> Iterator[torch.Tensor]:
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, tuple | list):
+            yield from _tensors(value)
 
 
 class _Made(TorchDispatchMode):
-    """Note the size of the largest tensor that is made, and whether one has half precision; a view is not made."""
+    """Note the size of the largest tensor that is made, and the lowest precision on the way from a point.
 
-    def __init__(self) -> None:
+    A view is not made. What is computed from integers and truth values is exact, or constant between jumps.
+    """
+
+    def __init__(self, point: torch.Tensor) -> None:
         super().__init__()
-        self.numbers, self.half = 0, ""
+        self.numbers, self.lowest, self.where = 0, point.dtype, ""
+        self._on_the_way = [point]  # kept, so that no other tensor takes their memory
+        self._storages = {point.untyped_storage()._cdata}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        given = {a.untyped_storage().data_ptr() for a in args if isinstance(a, torch.Tensor)}
-        for value in out if isinstance(out, tuple | list) else (out,):
-            if isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() not in given:
+        kwargs = kwargs or {}
+        given = {t.untyped_storage()._cdata for t in _tensors((args, tuple(kwargs.values())))}
+        out = func(*args, **kwargs)
+        follows = not given.isdisjoint(self._storages)
+        for value in _tensors((out,)):
+            storage = value.untyped_storage()._cdata
+            if storage not in given:
                 self.numbers = max(self.numbers, value.numel())
-                self.half = str(value.dtype) if value.dtype in (torch.float16, torch.bfloat16) else self.half
+            if follows and value.is_floating_point() and storage not in self._storages:
+                self._on_the_way.append(value)
+                self._storages.add(storage)
+                if value.dtype.itemsize < self.lowest.itemsize:
+                    self.lowest, self.where = value.dtype, str(func)
         return out
 
 
-def examine(feature_map: FeatureMap, x: torch.Tensor) -> Examined:
-    """Return how `feature_map` is called at the points x (N, d), or raise InvalidInput with what is wrong with it."""
+def examine(feature_map: FeatureMap, x: torch.Tensor, stack: Stack | None = None) -> Examined:
+    """Return how `feature_map` is called at the points x (N, d), or raise InvalidInput with what is wrong with it.
+
+    A `stack` that the structure of the features shows is what they are only where it gives the same values: hooks,
+    modes and changed classes may say otherwise.
+    """
     probe = x[:1] if x.shape[0] else x.new_zeros(1, x.shape[1])
+    if stack is not None and gives_the_same(stack, feature_map, torch.cat([probe, x[-1:]])):
+        return Examined(feature_map, stack.width, stack.width, stack)
     feature_map, width = _callable_on(feature_map, probe)
-    largest = _refuse_random(feature_map, probe)
-    if feature_map.batched:
+    made = _refuse_random(feature_map, probe)
+    if feature_map.batched and not feature_map.one_by_one:
         other = x[1:2] if x.shape[0] > 1 and not torch.equal(x[0], x[1]) else _beside(probe)
-        _refuse_coupled(feature_map, torch.cat([probe, other]), x[: max(2, MOST_TOGETHER // max(1, largest))])
-    return Examined(feature_map, width, largest)
+        _refuse_coupled(feature_map, torch.cat([probe, other]), x[: max(2, MOST_TOGETHER // max(1, made.numbers))])
+    if made.lowest == probe.dtype:
+        return Examined(feature_map, width, made.numbers)
+    note = (
+        f"features compute in {made.lowest} on the way from points in {probe.dtype} ({made.where}): rank, log volume "
+        f"and curvature have the precision of {made.lowest}"
+    )
+    return Examined(replace(feature_map, precision=made.lowest), width, made.numbers, note=note)
+
+
+def gives_the_same(stack: Stack, feature_map: FeatureMap, points: torch.Tensor) -> bool:
+    """Return whether the features have the values of the stack; that they raise, the general route says."""
+    try:
+        with torch.no_grad(), torch._C.DisableTorchFunction():  # a mode of the caller acts on the features only
+            expected = stack(points)
+        with torch.no_grad(), feature_map.ready() as f:  # a stack calls modules, too: not while a layer is listened to
+            given = f(points)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+    if (given.shape, given.dtype) != (expected.shape, expected.dtype):
+        return False
+    tolerance = 1e4 * torch.finfo(given.dtype).eps * _size(expected)
+    return torch.allclose(given, expected, rtol=0.0, atol=tolerance, equal_nan=True)
 
 
 def _callable_on(feature_map: FeatureMap, probe: torch.Tensor) -> tuple[FeatureMap, int]:
@@ -91,10 +147,23 @@ def _callable_on_points(feature_map: FeatureMap, probe: torch.Tensor, error: Exc
     except Exception:
         raise InvalidInput(
             f"features failed on a batch of shape {_shape(feature_map)}, and on one point of shape "
-            f"{feature_map.input_shape} ({said}); where a point has several axes, as images have, pass "
-            "input_shape=(channels, height, width)"
+            f"{feature_map.input_shape} ({said}); {_remedy(feature_map, probe)}"
         ) from error
     raise InvalidInput(f"features work on several points and not on one ({said}): {_COUPLED}") from error
+
+
+def _remedy(feature_map: FeatureMap, probe: torch.Tensor) -> str:
+    """Return what may help where features fail on points: their dtype, or their shape where it is a guess."""
+    dtypes = {p.dtype for m in feature_map.modules for p in m.parameters() if p.is_floating_point()}
+    if feature_map.dtype is None and len(dtypes) == 1 and dtypes != {probe.dtype}:
+        return f"the points are {probe.dtype} and the weights behind features {dtypes.pop()}: pass points in that dtype"
+    if feature_map.dtype is None and len(dtypes) > 1:
+        return (
+            f"the weights are {' and '.join(sorted(map(str, dtypes)))}: bring the module to one dtype, module.double()"
+        )
+    if feature_map.shape_given:
+        return f"they must take points of the shape that was given, {feature_map.input_shape}, in {probe.dtype}"
+    return "where a point has several axes, as images have, pass input_shape=(channels, height, width)"
 
 
 def _mapped(single: FeatureMap, probe: torch.Tensor) -> FeatureMap:
@@ -132,13 +201,14 @@ def _features_of(out: Any, feature_map: FeatureMap, batch: bool) -> int:
     return int(out.numel())
 
 
-def _refuse_random(feature_map: FeatureMap, probe: torch.Tensor) -> int:
-    """Raise InvalidInput when two calls differ or change the weights; return the size of the largest array."""
-    modules = modules_behind(feature_map.features)
-    tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
+def _refuse_random(feature_map: FeatureMap, probe: torch.Tensor) -> _Made:
+    """Raise InvalidInput when calls differ, change the weights or are too coarse; return what one call makes."""
+    tensors = [t for module in feature_map.modules for t in (*module.parameters(), *module.buffers())]
     before = [0 if t.is_inference() else t._version for t in tensors]
-    with torch.no_grad(), feature_map.ready() as f, _Made() as made:
-        first, *others = [f(probe) for _ in range(4)]
+    with torch.no_grad(), feature_map.ready() as f:
+        with _Made(probe) as made:
+            first = f(probe)
+        others = [f(probe) for _ in range(3)]
     if [0 if t.is_inference() else t._version for t in tensors] != before:
         raise InvalidInput(
             "features changes its own parameters or buffers when it is called; call features.eval() first, or pass the "
@@ -152,18 +222,19 @@ def _refuse_random(feature_map: FeatureMap, probe: torch.Tensor) -> int:
             "features(x) is random: calls at the same point differ; call features.eval() first, pass freeze=True, "
             "or fix the random numbers"
         )
-    if made.half:
+    if made.lowest.itemsize < torch.float32.itemsize:
         raise InvalidInput(
-            f"features computes in {made.half}; its second derivatives would be noise: compute in float32 or float64, "
-            "and leave autocast"
+            f"features computes in {made.lowest} ({made.where}); its second derivatives would be noise: compute in "
+            "float32 or float64, and leave autocast"
         )
-    return made.numbers
+    return made
 
 
 _COUPLED = (
     "features of one point depend on the other points of the batch (as by normalisation over the batch), so that they "
     "are no function of the point; call features.eval() first or pass freeze=True, give batch norms their running "
-    "statistics, and normalise over features only"
+    "statistics, and normalise over features only; where a whole batch sets the steps of a solver, pass batched=False, "
+    "which calls features on one point at a time"
 )
 
 

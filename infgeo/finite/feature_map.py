@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.finite.evaluation import derivable, module_of, refuse_training_mode, refuse_unusable_weights
+from infgeo.finite.evaluation import (
+    derivable,
+    modules_behind,
+    refuse_training_mode,
+    refuse_unusable_weights,
+)
 
 Flat = Callable[[torch.Tensor], torch.Tensor]
 
@@ -26,9 +31,11 @@ class _Reached(Exception):
 class FeatureMap:
     """What is differentiated: `features` on points of `input_shape`, read at `layer` if one is named.
 
-    `batched` says how it is called: on (B, *input_shape), or where it does not take that, on single points; by vmap, or
-    with `one_by_one` in a loop. `freeze` puts the module in eval mode while it is called. With a `dtype`, copies of
-    parameters and buffers in that dtype stand in for those of the module.
+    `batched` says how it is called: on (B, *input_shape), or with `one_by_one` on batches of one point; or where it
+    does not take that, on single points, by vmap or with `one_by_one` in a loop. `freeze` puts the module in eval mode
+    while it is called. With a `dtype`, copies of parameters and buffers in that dtype stand in for those of the module.
+    With a `precision`, the features are rounded to it: no more digits of them are known. `shape_given` says that the
+    shape of a point is no guess.
     """
 
     features: Callable[..., Any]
@@ -38,16 +45,26 @@ class FeatureMap:
     batched: bool = True
     one_by_one: bool = False
     dtype: torch.dtype | None = None
-
-    @property
-    def module(self) -> nn.Module | None:
-        """The module behind the features, if there is one."""
-        return module_of(self.features)
+    precision: torch.dtype | None = None
+    shape_given: bool = False
 
     @property
     def input_dim(self) -> int:
         """Number d of coordinates."""
         return math.prod(self.input_shape)
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """All modules behind the features."""
+        return modules_behind(self.features)
+
+    @property
+    def slack(self) -> float:
+        """The relative error that derivatives may have: batches of one point are for solvers that choose their steps.
+
+        Autograd mostly does not see the choice, and gives the derivatives of the solution, to the solver's tolerance.
+        """
+        return 0.01 if self.batched and self.one_by_one else 0.0
 
     def unbatched(self, one_by_one: bool = False) -> FeatureMap:
         """Return the same map, called on single points."""
@@ -62,12 +79,12 @@ class FeatureMap:
                 # a copy: features that work in place must not change the points
                 points = x.reshape(x.shape[0], *self.input_shape).clone()
                 if self.batched:
-                    out = call(points)
+                    out = torch.cat([call(point) for point in points.split(1)]) if self.one_by_one else call(points)
                 elif self.one_by_one:
                     out = torch.stack([call(point) for point in points])
                 else:
                     out = torch.func.vmap(call)(points)
-                return out.flatten(1)
+                return out.flatten(1) if self.precision is None else out.flatten(1).to(self.precision)
 
             yield flat
 
@@ -105,10 +122,9 @@ class FeatureMap:
                     f"layer {self.layer!r} is {times} in one forward pass; name a module that is called once"
                 )
             value = heard.pop()
-            # attention and recurrent modules return their output first
-            return value[0] if isinstance(value, tuple | list) and value else value
+            return next(_real_tensors(value), value)
 
-        handle = submodule(self.module, self.layer).register_forward_hook(listen)
+        handle = submodule(self.modules, self.layer).register_forward_hook(listen)
         try:
             yield call_layer
         finally:
@@ -131,6 +147,26 @@ class FeatureMap:
         return lambda points: torch.func.functional_call(module, copies, (points,))
 
 
+def _real_tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Yield the real tensors in tuples, dicts and dataclasses, in order.
+
+    Attention, recurrent modules and encoders put their output first.
+    """
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point():
+            yield value
+        return
+    parts: Any = ()
+    if isinstance(value, tuple | list):
+        parts = value
+    elif isinstance(value, Mapping):
+        parts = value.values()
+    elif is_dataclass(value):
+        parts = [getattr(value, part.name) for part in fields(value)]
+    for part in parts:
+        yield from _real_tensors(part)
+
+
 @dataclass(frozen=True)
 class SlicedMap:
     """The map t (B, k) -> Φ(origin + Σ t_a direction_a) (B, n); origin (d,) and directions (k, d) are flat."""
@@ -150,14 +186,14 @@ class SlicedMap:
         return self.whole.features
 
     @property
-    def module(self) -> nn.Module | None:
-        """The module behind them, if there is one."""
-        return self.whole.module
-
-    @property
     def freeze(self) -> bool:
         """Whether the module is put in eval mode meanwhile."""
         return self.whole.freeze
+
+    @property
+    def slack(self) -> float:
+        """The relative error that derivatives may have."""
+        return self.whole.slack
 
     @contextmanager
     def ready(self) -> Iterator[Flat]:
@@ -166,28 +202,43 @@ class SlicedMap:
             yield lambda t: f(self.origin + t @ self.directions)
 
 
-def checked_module(features: Any, layer: str | None, freeze: bool) -> nn.Module | None:
-    """Return the module behind features that may be measured, None without one; raise InvalidInput for others."""
+def checked_features(features: Any, layer: str | None, freeze: bool, dtype: torch.dtype | None) -> None:
+    """Raise InvalidInput for features, or a layer of them, that cannot be measured."""
     if not callable(features):
         raise InvalidInput(f"features is {features!r}; pass a callable or module x (..., d) -> (..., n)")
-    module = module_of(features)
+    modules = modules_behind(features)
     if layer is not None:
-        submodule(module, layer)
+        submodule(modules, layer)
     refuse_training_mode(features, freeze)
-    refuse_unusable_weights(features)
-    return module
+    refuse_unusable_weights(features, dtype)
+    if dtype is None or (isinstance(features, nn.Module) and not isinstance(features, torch.jit.ScriptModule)):
+        return
+    for module in modules:
+        for name, parameter in module.named_parameters():
+            if parameter.is_floating_point() and parameter.dtype != dtype:
+                raise InvalidInput(
+                    f"dtype is {dtype}, and features is a {type(features).__name__} that calls a "
+                    f"{type(module).__name__} with parameter {name!r} in {parameter.dtype}, where no copy can stand "
+                    f"in; let it call a copy, copy.deepcopy(module).to({dtype}), or pass the module itself"
+                )
 
 
-def submodule(module: nn.Module | None, name: str) -> nn.Module:
-    """Return the submodule of this name, or raise InvalidInput with the names that are near."""
+def submodule(modules: tuple[nn.Module, ...], name: str) -> nn.Module:
+    """Return the submodule of this name in one of the modules, or raise InvalidInput with the names that are near."""
     if not isinstance(name, str):
         raise InvalidInput(f"layer is {name!r}; pass one name, and call pullback once for each of several layers")
-    if module is None:
-        raise InvalidInput(f"layer is {name!r}, but features is no torch module; pass the module, or drop layer")
-    modules = dict(module.named_modules())
-    if name in modules and name:
-        return modules[name]
-    names = [n for n in modules if n]
+    if not modules:
+        raise InvalidInput(
+            f"layer is {name!r}, but features is no torch module and shows none that it calls; pass the module, a "
+            "function that names it, or drop layer"
+        )
+    found = [m.get_submodule(name) for m in modules if name and name in dict(m.named_modules(remove_duplicate=False))]
+    if len({id(part) for part in found}) == 1:
+        return found[0]
+    if found:
+        owners = " and ".join(type(m).__name__ for m in modules)
+        raise InvalidInput(f"layer is {name!r}, which each of {owners} has; pass a function that names one of them")
+    names = [n for m in modules for n, _ in m.named_modules() if n]
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     listed = near or names[:10]
     more = "" if near or len(names) <= 10 else f", ... ({len(names)} in all)"

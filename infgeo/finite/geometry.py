@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from infgeo.arguments import one_of
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite import local
 from infgeo.finite.evaluation import modules_behind, refuse_training_mode
@@ -30,11 +31,15 @@ def weights_of(features: Any) -> tuple[tuple[torch.Tensor, int, int], ...]:
     return tuple((t, 0 if t.is_inference() else t._version, t.data_ptr()) for t in tensors)
 
 
+def noted(input_dim: int, flat: bool, precision: str) -> str:
+    """Return the note of a geometry of this dimension, with what is known of the precision of its features."""
+    why = ONE_DIMENSION if input_dim == 1 else PIECEWISE_LINEAR if flat else ""
+    return "; ".join(part for part in (why, precision) if part)
+
+
 def checked_singular(singular: str) -> str:
     """Return what to do where the metric has no full rank, or raise InvalidInput."""
-    if singular not in ("raise", "nan"):
-        raise InvalidInput(f"singular is {singular!r}; pass 'raise' or 'nan'")
-    return singular
+    return one_of(singular, "singular", ("raise", "nan"))
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Pullback:
     """The pulled-back geometry at `x` (..., *input_shape), computed when first asked for. All results are float64.
 
     Shapes below are for points (...) with d coordinates (those of a point, flattened in row-major order) and n =
-    `width` features. `note` says why R is 0 where it is so by construction, else it is empty. `weights` are the
+    `width` features. `note` says why R is 0 where it is so by construction, and which precision the features have where
+    it is not that of the points; else it is empty. `weights` are the
     parameters and buffers of a module as they were: so that no two quantities are of different weights, what has not
     been computed raises InvalidInput once they have changed. Where the metric has no full rank, quantities that need
     its inverse raise SingularMetric, or with `singular="nan"` are NaN there. Build it with `pullback`.
@@ -69,7 +75,7 @@ class Pullback:
     @property
     def is_flat_by_construction(self) -> bool:
         """Whether R = 0 exactly (off the kinks): the features are piecewise linear, or d = 1. See `note`."""
-        return bool(self.note)
+        return self.note.startswith((PIECEWISE_LINEAR, ONE_DIMENSION))
 
     @property
     def _batch(self) -> tuple[int, ...]:

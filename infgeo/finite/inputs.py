@@ -8,8 +8,9 @@ from typing import Any
 import numpy
 import torch
 
-from infgeo.arguments import positive_integer
+from infgeo.arguments import positive_integers, shown
 from infgeo.errors import InvalidInput, SingularMetric
+from infgeo.finite.evaluation import module_of, modules_behind
 
 _MEBIBYTE = 2**20
 DEFAULT_MEMORY_BUDGET = 256 * _MEBIBYTE
@@ -19,9 +20,12 @@ def as_points(x: Any, input_dim: int | None = None, name: str = "x") -> torch.Te
     """Return `x` as a detached float32 or float64 tensor of shape (..., d).
 
     A tensor keeps its dtype and device; anything else becomes float64 on the CPU. Raises InvalidInput for integer,
-    boolean, complex, object and sparse data, NaN and infinities, a scalar, and a last axis that is not `input_dim`.
+    boolean, complex, object, sparse and meta data, NaN and infinities, a scalar, and a last axis that is not
+    `input_dim`.
     """
     if isinstance(x, torch.Tensor):
+        if x.is_meta:
+            raise InvalidInput(f"{name} is on the meta device, which holds no numbers; pass {name} on 'cpu', ...")
         if x.layout != torch.strided:
             raise InvalidInput(f"{name} is a sparse tensor ({x.layout}); pass {name}.to_dense()")
         if x.dtype not in (torch.float32, torch.float64):
@@ -65,9 +69,7 @@ def point_shape(points: torch.Tensor, input_shape: Any, input_dim: int | None, n
     if input_shape is None:
         shape: tuple[int, ...] = (int(points.shape[-1]),)
     else:
-        if isinstance(input_shape, int) or not all(hasattr(n, "__index__") for n in input_shape):
-            raise InvalidInput(f"input_shape is {input_shape!r}; pass a tuple such as (3, 32, 32)")
-        shape = tuple(positive_integer(n, "input_shape") for n in input_shape)
+        shape = tuple(positive_integers(input_shape, "input_shape"))
         if not shape or (tuple(points.shape[-len(shape) :]) != shape and points.shape[-1] != math.prod(shape)):
             raise InvalidInput(
                 f"{name} has shape {tuple(points.shape)} and input_shape is {shape}; pass {name} of shape "
@@ -82,28 +84,43 @@ def point_shape(points: torch.Tensor, input_shape: Any, input_dim: int | None, n
     return shape
 
 
-def matching(module: Any, points: torch.Tensor, convert: bool, name: str = "x") -> torch.Tensor:
-    """Return `points` in the dtype and on the device of the module's parameters; only convert what was no tensor."""
-    if module is None:
+def matching(features: Any, x: Any, points: torch.Tensor, dtype: torch.dtype | None, name: str = "x") -> torch.Tensor:
+    """Return the `points` that were given as `x` in the `dtype`, if there is one, and on the device of the weights.
+
+    Without a dtype in that of the weights, which tensors must have. Of several modules that a function calls, which
+    may convert its points itself, only arrays that are no tensors follow the weights, where these agree.
+    """
+    parameters = [p for m in modules_behind(features) for p in m.parameters() if p.is_floating_point()]
+    if module_of(features) is not None:
+        parameters = parameters[:1]
+    kinds = {(dtype or p.dtype, p.device) for p in parameters}
+    if len(kinds) != 1:
+        return points if dtype is None else points.to(dtype)
+    ((kind, device),) = kinds
+    if (kind, device) == (points.dtype, points.device):
         return points
-    parameter = next((p for p in module.parameters() if p.dtype.is_floating_point), None)
-    if parameter is None or (parameter.dtype == points.dtype and parameter.device == points.device):
+    if not isinstance(x, torch.Tensor) or dtype is not None:
+        return points.to(device=device, dtype=kind)
+    if module_of(features) is None:
         return points
-    if convert:
-        return points.to(device=parameter.device, dtype=parameter.dtype)
     raise InvalidInput(
-        f"{name} is {points.dtype} on {points.device}, the module's parameters are {parameter.dtype} on "
-        f"{parameter.device}; pass {name}.to({str(parameter.device)!r}, {parameter.dtype})"
+        f"{name} is {points.dtype} on {points.device}, the module's parameters are {kind} on {device}; pass "
+        f"{name}.to({str(device)!r}, {kind})"
     )
+
+
+def optional_dtype(dtype: Any) -> torch.dtype | None:
+    """Return `dtype` when it is None, torch.float32 or torch.float64, or raise InvalidInput."""
+    return None if dtype is None else float_dtype(dtype)
 
 
 def float_dtype(dtype: Any) -> torch.dtype:
     """Return `dtype` (None means float64) when it is torch.float32 or torch.float64, or raise InvalidInput."""
     if dtype is None:
         return torch.float64
-    if dtype not in (torch.float32, torch.float64):
-        raise InvalidInput(f"dtype is {dtype!r}; use torch.float64 or torch.float32")
-    return torch.float64 if dtype == torch.float64 else torch.float32
+    if not isinstance(dtype, torch.dtype) or dtype not in (torch.float32, torch.float64):
+        raise InvalidInput(f"dtype is {shown(dtype)}; use torch.float64 or torch.float32")
+    return dtype
 
 
 def too_narrow(width: int, input_dim: int) -> SingularMetric:
@@ -138,8 +155,10 @@ def checked_device(device: Any) -> str:
     try:
         name = str(torch.device("cpu" if device is None else device))
         torch.empty(0, device=name)
-    except (RuntimeError, TypeError, AssertionError) as error:
-        raise InvalidInput(f"device is {device!r}, which torch cannot use here: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # of many kinds, AssertionError among them
+        raise InvalidInput(
+            f"device is {shown(device)}, which torch cannot use here: {str(error).splitlines()[0]}"
+        ) from None
     if name.startswith("meta"):
         raise InvalidInput(f"device is {device!r}, which holds no numbers; use 'cpu', 'cuda', ...")
     return name

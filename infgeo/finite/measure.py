@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from infgeo.finite import local
 from infgeo.finite.blocks import in_blocks
-from infgeo.finite.differentiate import FORWARD, Way, choose, load_forward_mode
+from infgeo.finite.differentiate import FORWARD, Way, choose
+from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, SlicedMap
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
 from infgeo.finite.layered import LayeredNetwork
@@ -40,11 +41,8 @@ class Source:
         """Number n of features."""
         return self.features if self.stack is None else self.stack.width
 
-    def known_flat(self) -> Source:
-        """Return the same source, known to be piecewise linear."""
-        return replace(self, flat=True)
 
-
+@plain_torch()
 def local_geometry(
     features: Any, x: torch.Tensor, ricci: bool, memory_budget: int = DEFAULT_MEMORY_BUDGET
 ) -> LocalGeometry:
@@ -77,6 +75,7 @@ def _of_stack(
         return deep_geometry(stack, x, ricci, memory_budget)
 
 
+@plain_torch()
 def measured(source: Source, x: torch.Tensor, ricci: bool, memory_budget: int) -> LocalGeometry:
     """Return metric, log determinant and (if asked for) R at x (N, d)."""
     d = x.shape[1]
@@ -91,6 +90,7 @@ def measured(source: Source, x: torch.Tensor, ricci: bool, memory_budget: int) -
     return concatenate(reduced(source, x, second, lambda j, h: gauss_equation(j, h, ricci, source.flat), memory_budget))
 
 
+@plain_torch()
 def reduced(source: Source, x: torch.Tensor, second: bool, reduction: Reduction, memory_budget: int) -> list[Any]:
     """Return `reduction` of J and (if `second`) H for consecutive blocks of x (N, d), by the route that applies."""
     if x.shape[0] == 0:
@@ -121,8 +121,8 @@ def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeome
     curvatures = []
     first = concatenate(reduced(source, x, False, lambda j, _: gauss_equation(j, None, False), memory_budget))
     with source.feature_map.ready() as f:
-        load_forward_mode()
-        whole, across = choose(f, x[:1], False), choose(f, x[:1], True)
+        options = source.largest, source.feature_map.slack
+        whole, across = choose(f, x, False, *options), choose(f, x, True, *options)
         for i in range(len(x)):
             point = x[i : i + 1]
             tangent = local.frame(whole(f, point, False)[0])
@@ -148,6 +148,7 @@ def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeome
     return LocalGeometry(first.metric, first.log_determinant, torch.stack(curvatures))
 
 
+@plain_torch()
 def sectional(source: Source, x: torch.Tensor, u: torch.Tensor, v: torch.Tensor, memory_budget: int) -> torch.Tensor:
     """Return the sectional curvature (N,) of the planes of u and v (N, d) at x (N, d)."""
     d = x.shape[1]
@@ -155,8 +156,8 @@ def sectional(source: Source, x: torch.Tensor, u: torch.Tensor, v: torch.Tensor,
         return torch.empty(0, dtype=torch.float64, device=x.device)
     rows = torch.cat([x, u, v], dim=1)
     with source.feature_map.ready() as f:
-        load_forward_mode()
-        whole, across = choose(f, x[:1], False), choose(f, x[:1], True)
+        options = source.largest, source.feature_map.slack
+        whole, across = choose(f, x, False, *options), choose(f, x, True, *options)
         per_point = 8 * (source.width * (2 * d + 12) + 3 * source.largest * (min(d, source.width) + 10))
 
         def block(part: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from infgeo.arguments import positive_integer, seed_integer
+from infgeo.arguments import flag, function, instance, positive_integer, seed_integer, words
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.checkpoint import Checkpoint, describe
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, checked_device, float_dtype, too_narrow
@@ -140,12 +140,10 @@ def estimate(
                 f"width {width} of the antithetic sampler has {(width + 1) // 2} pairs of units in opposite directions,"
                 f" fewer than {dim} coordinates: g has no inverse; use width >= {2 * dim - 1}, or sampler='iid'"
             )
-    if executor is not None and not isinstance(executor, Executor):
-        raise InvalidInput(f"executor is {executor!r}; pass a concurrent.futures.Executor or None")
-    if progress is not None and not callable(progress):
-        raise InvalidInput(f"progress is {progress!r}; pass a callable (done, total) or None")
-    if not isinstance(bias_correction, bool):
-        raise InvalidInput(f"bias_correction is {bias_correction!r}; pass True or False")
+    if executor is not None:
+        instance(executor, "executor", Executor, "a concurrent.futures.Executor or None")
+    function(progress, "progress", "a callable (done, total)")
+    bias_correction = flag(bias_correction, "bias_correction")
     real = float_dtype(dtype)
     as_points(points.to(real), name=f"x in {real}")  # 1e39 is finite in float64 only
     specification = specify(mlp, weight_std, bias_std, parameters)
@@ -230,7 +228,5 @@ def _one_thread() -> Iterator[None]:
 def _quantities(names: Sequence[str] | None) -> tuple[str, ...]:
     if names is None:
         return QUANTITIES
-    given = (names,) if isinstance(names, str) else tuple(names)
-    if not given or (unknown := [name for name in given if name not in QUANTITIES]):
-        raise InvalidInput(f"quantities is {given and unknown}; choose from {', '.join(QUANTITIES)}")
+    given = words(names, "quantities", QUANTITIES)
     return tuple(name for name in QUANTITIES if name in given)

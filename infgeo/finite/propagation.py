@@ -105,7 +105,7 @@ def reduce_general(
         chunk = chunk if size > 0 else min(chunk or passes, passes)
     with feature_map.ready() as f:
         load_forward_mode()
-        used = way or choose(f, x[:1], second)
+        used = way or choose(f, x, second, largest, feature_map.slack)
 
         def block(points: torch.Tensor) -> Any:
             jacobian, hessian = used(f, points, second, chunk)

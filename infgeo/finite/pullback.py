@@ -8,17 +8,19 @@ from typing import Any
 
 import torch
 
-from infgeo.arguments import positive_integer
+from infgeo.arguments import flag, positive_integer, positive_integers
+from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.examine import examine
-from infgeo.finite.feature_map import FeatureMap, checked_module
-from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, weights_of
-from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, point_shape
+from infgeo.finite.feature_map import FeatureMap, checked_features
+from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, noted, weights_of
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape
 from infgeo.finite.measure import Source, local_geometry
 from infgeo.finite.stack import as_stack, is_piecewise_linear
 
 __all__ = ["ONE_DIMENSION", "PIECEWISE_LINEAR", "Pullback", "local_geometry", "pullback"]
 
 
+@plain_torch()
 def pullback(
     features: Callable[[torch.Tensor], torch.Tensor],
     x: Any,
@@ -26,6 +28,8 @@ def pullback(
     layer: str | None = None,
     input_shape: Sequence[int] | None = None,
     freeze: bool = False,
+    batched: bool = True,
+    dtype: torch.dtype | None = None,
     singular: str = "raise",
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
 ) -> Pullback:
@@ -38,7 +42,9 @@ def pullback(
     Linear and elementwise activations) is a Hessian metric; stacks of such layers push value, J and H through by matrix
     products; nn.Sequential of piecewise linear modules is flat off its kinks, and `note` says so. Everything else
     (convolutions, residual blocks, attention, any callable) is differentiated by torch, forward mode first. Every
-    derivative rule of torch that is used is held against finite differences at the first point: some are wrong.
+    derivative rule of torch that is used is held against finite differences at a few points: some are wrong. All
+    routes compute in the precision of the weights, also under autocast; where the features themselves compute in
+    float32 on the way from float64 points, rank and log volume have its tolerance, and `note` says so.
 
     Batches: features are called as torch modules are, on (B, *input_shape) -> (B, *feature_shape); a callable that
     only takes single points is called on these. All feature axes are flattened, n = their product. The module, its
@@ -51,11 +57,16 @@ def pullback(
             (B, *feature_shape).
         x: points (..., d), or (..., *input_shape): a float32 or float64 tensor, or anything array-like, which becomes
             float64 (or the dtype and device of the module's parameters).
-        layer: name of a submodule, as in features.named_modules(), whose output Φ is (the first one of several); it
-            must be called once in a forward pass.
+        layer: name of a submodule, as in features.named_modules(), whose output Φ is (of a tuple, dict or dataclass the
+            first real tensor); it must be called once in a forward pass. Of a function it is a submodule of a module
+            that the function names.
         input_shape: shape of one point where it has several axes, such as (3, 32, 32) for images: x is then
             (..., 3, 32, 32), or flattened, (..., 3072). Coordinates are flattened in row-major order.
         freeze: measure a module in eval mode although it is in training mode.
+        batched: False calls the features on one point at a time, (1, *input_shape), where points of a batch would
+            depend on each other, as by the steps of an adaptive solver.
+        dtype: torch.float64 or torch.float32 measures a module with copies of its weights in that dtype, and converts
+            the points; None measures in the dtype of the weights.
         singular: "raise" SingularMetric where the metric has no full rank, or "nan" to mark those points only (the
             log volume element is −inf there). `rank` says which rank it has.
         memory_budget: bytes that intermediate arrays may take, about; by default 256 MiB. Blocks of points that do not
@@ -84,23 +95,24 @@ def pullback(
     >>> f"{pullback(sphere, [1.0, 0.5]).ricci_scalar:.12f}"
     '2.000000000000'
     """
-    module = checked_module(features, layer, freeze)
+    dtype, batched = optional_dtype(dtype), flag(batched, "batched")
+    checked_features(features, layer, freeze, dtype)
     singular = checked_singular(singular)
     budget = positive_integer(memory_budget, "memory_budget")
-    axes = 1 if input_shape is None or isinstance(input_shape, int) else len(tuple(input_shape))
-    stack = as_stack(features, axes, layer)
+    input_shape = None if input_shape is None else positive_integers(input_shape, "input_shape")
+    axes = 1 if input_shape is None else len(input_shape)
+    stack = as_stack(features, axes, layer, dtype)
     points = as_points(x)
     shape = point_shape(points, input_shape, None if stack is None else stack.input_dim)
     with torch.inference_mode(False):  # tensors of inference mode cannot be differentiated, copies of them can
-        points = matching(module, points, convert=not isinstance(x, torch.Tensor)).clone()
+        points = matching(features, x, points, dtype).clone()
     if len(shape) > 1 and tuple(points.shape[-len(shape) :]) != shape:
         points = points.reshape(*points.shape[:-1], *shape)
-    feature_map = FeatureMap(features, shape, layer, freeze)
-    source = Source(feature_map, stack)
-    if stack is None:
-        seen = examine(feature_map, points.reshape(-1, math.prod(shape)))
-        source = Source(seen.feature_map, None, seen.width, seen.largest)
-    flat = is_piecewise_linear(features, layer)
-    note = ONE_DIMENSION if math.prod(shape) == 1 else PIECEWISE_LINEAR if flat else ""
-    source = source.known_flat() if flat else source
+    feature_map = FeatureMap(
+        features, shape, layer, freeze, one_by_one=not batched, dtype=dtype, shape_given=input_shape is not None
+    )
+    seen = examine(feature_map, points.reshape(-1, math.prod(shape)), stack)
+    flat = is_piecewise_linear(features, layer) and (stack is None or seen.stack is not None)
+    note = noted(math.prod(shape), flat, seen.note)
+    source = Source(seen.feature_map, seen.stack, seen.width, seen.largest, flat)
     return Pullback(source, points, source.width, note, singular, budget, weights_of(features))

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.replicate import finish, run_blocks, run_replicates
 from infgeo.finite.statistics import RunningMean
 from infgeo.finite.task import ReplicateTask
@@ -38,6 +39,7 @@ def items_of(task: ReplicateTask, samples: int) -> list[Item]:
     return [(i, min(i + step, samples), 0, 1) for i in range(0, samples, step)]
 
 
+@plain_torch()
 def run_item(task: ReplicateTask, item: Item) -> Statistics | dict[int, UnitSums]:
     """Return what a worker hands back: statistics over replicates, or sums over blocks of one replicate by half."""
     if multiprocessing.parent_process() is not None:

@@ -13,6 +13,7 @@ import numpy
 import torch
 from scipy import special
 
+from infgeo.arguments import one_of
 from infgeo.errors import InvalidInput
 
 SAMPLERS = ("iid", "antithetic", "orthogonal", "sobol")
@@ -30,8 +31,7 @@ def block_units(sampler: str, input_dim: int) -> int:
 
 def check_sampler(sampler: str, input_dim: int) -> None:
     """Raise InvalidInput for an unknown sampler, or one that does not reach this dimension."""
-    if sampler not in SAMPLERS:
-        raise InvalidInput(f"sampler is {sampler!r}; available: {', '.join(SAMPLERS)}")
+    one_of(sampler, "sampler", SAMPLERS)
     if sampler == "sobol" and input_dim + 1 > torch.quasirandom.SobolEngine.MAXDIM:
         most = torch.quasirandom.SobolEngine.MAXDIM - 1
         raise InvalidInput(f"sampler is 'sobol', which has at most {most} input dimensions, not {input_dim}; use 'iid'")

@@ -7,18 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
-from infgeo.arguments import positive_integer
+from infgeo.arguments import flag, positive_integer
 from infgeo.errors import InvalidInput
+from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.examine import MOST_TOGETHER, examine
-from infgeo.finite.feature_map import FeatureMap, SlicedMap, checked_module
-from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, weights_of
-from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, point_shape
+from infgeo.finite.feature_map import FeatureMap, SlicedMap, checked_features
+from infgeo.finite.geometry import Pullback, checked_singular, noted, weights_of
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape
 from infgeo.finite.measure import Source
 from infgeo.finite.stack import as_stack, is_piecewise_linear
 
 
+@plain_torch()
 def pullback_slice(
     features: Callable[[torch.Tensor], torch.Tensor],
     t: Any,
@@ -28,6 +29,8 @@ def pullback_slice(
     layer: str | None = None,
     input_shape: Sequence[int] | None = None,
     freeze: bool = False,
+    batched: bool = True,
+    dtype: torch.dtype | None = None,
     singular: str = "raise",
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
 ) -> Pullback:
@@ -49,6 +52,8 @@ def pullback_slice(
         layer: name of a submodule.
         input_shape: shape of one input where it has several axes.
         freeze: measure in eval mode.
+        batched: False calls the features on one point at a time.
+        dtype: that of the weights and points that are measured.
         singular: "raise" or "nan".
         memory_budget: bytes that intermediate arrays may take, about.
 
@@ -65,42 +70,44 @@ def pullback_slice(
     >>> f"{pullback_slice(radial, [0.5, -2.0], origin, directions).gaussian_curvature:.12f}"
     '1.000000000000'
     """
-    module = checked_module(features, layer, freeze)
+    dtype, batched = optional_dtype(dtype), flag(batched, "batched")
+    checked_features(features, layer, freeze, dtype)
     singular = checked_singular(singular)
     budget = positive_integer(memory_budget, "memory_budget")
     with torch.inference_mode(False):
-        start, ways = _slice(module, origin, directions, input_shape)
+        start, ways = _slice(features, origin, directions, input_shape, dtype)
         coordinates = as_points(t, name="t").to(start).clone()
     if coordinates.shape[-1] != len(ways):
         raise InvalidInput(
             f"t has shape {tuple(coordinates.shape)}, and there are {len(ways)} directions; pass t of shape "
             f"(..., {len(ways)})"
         )
-    shape = start.shape
-    whole = FeatureMap(features, tuple(shape), layer, freeze)
+    shape = tuple(start.shape)
+    whole = FeatureMap(
+        features, shape, layer, freeze, one_by_one=not batched, dtype=dtype, shape_given=input_shape is not None
+    )
     sliced = SlicedMap(whole, start.reshape(-1), ways.reshape(len(ways), -1))
-    linear = is_piecewise_linear(features, layer)
-    note = ONE_DIMENSION if len(ways) == 1 else PIECEWISE_LINEAR if linear else ""
-    stack = as_stack(features, len(shape), layer)
-    if stack is not None and stack.input_dim == math.prod(shape):
-        source = Source(sliced, stack.sliced(sliced.origin, sliced.directions))
-    else:
-        some = coordinates.reshape(-1, len(ways))[: max(2, MOST_TOGETHER // math.prod(shape))]
-        seen = examine(whole, sliced.origin + some @ sliced.directions)
-        sliced = SlicedMap(seen.feature_map, sliced.origin, sliced.directions)
-        source = Source(sliced, None, seen.width, max(seen.largest, math.prod(shape)), linear)
+    stack = as_stack(features, len(shape), layer, dtype)
+    stack = stack if stack is not None and stack.input_dim == math.prod(shape) else None
+    some = coordinates.reshape(-1, len(ways))[: max(2, MOST_TOGETHER // math.prod(shape))]
+    seen = examine(whole, sliced.origin + some @ sliced.directions, stack)
+    linear = is_piecewise_linear(features, layer) and (stack is None or seen.stack is not None)
+    sliced = SlicedMap(seen.feature_map, sliced.origin, sliced.directions)
+    stack = None if seen.stack is None else seen.stack.sliced(sliced.origin, sliced.directions)
+    source = Source(sliced, stack, seen.width, max(seen.largest, math.prod(shape)), linear)
+    note = noted(len(ways), linear, seen.note)
     return Pullback(source, coordinates, source.width, note, singular, budget, weights_of(features))
 
 
 def _slice(
-    module: nn.Module | None, origin: Any, directions: Any, input_shape: Sequence[int] | None
+    features: Any, origin: Any, directions: Any, input_shape: Sequence[int] | None, dtype: torch.dtype | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return origin (*shape) and directions (k, *shape) in the dtype of the module, checked."""
     start = as_points(origin, name="origin")
     shape = point_shape(start, input_shape, None, "origin")
     if start.numel() != math.prod(shape):
         raise InvalidInput(f"origin has shape {tuple(start.shape)}; pass one point of shape {shape}")
-    start = matching(module, start, convert=not isinstance(origin, torch.Tensor), name="origin").reshape(shape).clone()
+    start = matching(features, origin, start, dtype, name="origin").reshape(shape).clone()
     if isinstance(directions, list | tuple) and any(isinstance(u, torch.Tensor) for u in directions):
         directions = torch.stack([as_points(u, name="a direction").to(start).reshape(-1) for u in directions])
     ways = as_points(directions, name="directions").to(start)

@@ -19,6 +19,7 @@ from infgeo.finite.activation import torch_activation
 from infgeo.finite.elementwise import ElementwiseActivation
 from infgeo.finite.layered import LayeredNetwork
 from infgeo.finite.network import SampledNetwork
+from infgeo.finite.plain import PlainOperations
 
 # Elementwise, and linear between kinks.
 _PIECEWISE_LINEAR = (
@@ -42,6 +43,7 @@ CACHE_BYTES = 2**18  # of units × points in one elementwise pass: in the cache,
 _Z = sympy.Symbol("z", real=True)
 _CLOSED: dict[type[nn.Module], Any] = {nn.Sigmoid: 1 / (1 + sympy.exp(-_Z)), nn.Tanh: sympy.tanh(_Z)}
 _ORDINARY = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_FOR_ALL = [getattr(nn.modules.module, "_global" + name) for name in _ORDINARY]  # hooks on all modules
 
 
 class Elementwise(Protocol):
@@ -86,7 +88,7 @@ class ModuleActivation:
         if not self.modules:
             return (z, torch.ones_like(z), torch.zeros_like(z))[: order + 1]
         second = order == 2 and not self.piecewise_linear
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), PlainOperations():
             u = z.detach()
             u = (u.clone() if u.is_inference() else u).requires_grad_()
             value = self(u)
@@ -167,6 +169,13 @@ class Stack:
             biases=(torch.addmv(bias, first, origin), *self.biases[1:]),
         )
 
+    @property
+    def uniform(self) -> bool:
+        """Whether all its numbers have one dtype and device."""
+        others = [m for a in self.activations if isinstance(a, ModuleActivation) for m in a.modules]
+        tensors = (*self.weights, *self.biases, *(p for m in others for p in m.parameters()))
+        return len({(t.dtype, t.device) for t in tensors}) == 1
+
     def to(self, dtype: torch.dtype) -> Stack:
         """Return the stack with weights of this dtype."""
         return replace(
@@ -176,7 +185,7 @@ class Stack:
 
 def _ordinary(module: nn.Module) -> bool:
     """Return whether a call of the module is its class's forward and nothing else."""
-    return "forward" not in vars(module) and not any(getattr(module, name) for name in _ORDINARY)
+    return "forward" not in vars(module) and not any(getattr(module, name) for name in _ORDINARY) and not any(_FOR_ALL)
 
 
 def _flattened(module: nn.Module) -> list[nn.Module] | None:
@@ -239,12 +248,19 @@ def _as_activation(modules: list[nn.Module]) -> Elementwise:
     return ModuleActivation(tuple(modules))
 
 
-def as_stack(features: Any, axes: int = 1, layer: str | None = None) -> Stack | None:
+def as_stack(features: Any, axes: int = 1, layer: str | None = None, dtype: torch.dtype | None = None) -> Stack | None:
     """Return the stack that `features`, or the layer of this name, is on points with this number of axes, or None.
 
-    Modules are taken as they are in eval mode. Points of several axes must be flattened first. A layer of an
-    nn.Sequential is the nn.Sequential up to it.
+    Modules are taken as they are in eval mode, with weights in the `dtype` if there is one. Points of several axes must
+    be flattened first. A layer of an nn.Sequential is the nn.Sequential up to it.
     """
+    stack = _structure(features, axes, layer)
+    if stack is not None and dtype is not None and stack.weights[0].dtype != dtype:
+        stack = stack.to(dtype)
+    return stack if stack is not None and stack.uniform else None
+
+
+def _structure(features: Any, axes: int, layer: str | None) -> Stack | None:
     if isinstance(features, Stack):
         return features
     if type(features) is SampledNetwork and layer is None:
@@ -271,8 +287,6 @@ def as_stack(features: Any, axes: int = 1, layer: str | None = None) -> Stack | 
     if any(a.out_features != b.in_features for a, b in pairwise(linears)):
         return None  # the general route calls it, and torch says what is wrong
     weights = tuple(m.weight.detach() for m in linears)
-    if len({(w.dtype, w.device) for w in weights}) > 1:
-        return None
     biases = tuple(m.weight.new_zeros(m.out_features) if m.bias is None else m.bias.detach() for m in linears)
     return Stack(weights, biases, tuple(_as_activation(a) for _, a in groups), 1.0)
 

@@ -156,7 +156,7 @@ def magnification(
         raise InvalidInput(f"points has {len(where)} rows for {n} values of log10_volume; pass one point for each")
     if shape is not None:
         shape = grid_shape(shape, n)
-    name, test = choose(null, where, shape, whole("permutations", permutations, 1), seed)
+    name, test = choose(null, where, shape, whole("permutations", permutations, 1, 10**7), seed)
     varies("log10_volume", volume[kept])
     near, edge = _band(far, kept, band, width)
     radius = None if where is None else radii(where)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from infgeo.arguments import LARGEST, shown
 from infgeo.errors import InvalidInput
 
 
@@ -116,8 +117,8 @@ def fraction(name: str, value: Any) -> float:
     return float(value)
 
 
-def whole(name: str, value: Any, least: int) -> int:
-    """Return a whole number >= `least`."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidInput(f"{name} = {value!r}; pass a whole number >= {least}")
+def whole(name: str, value: Any, least: int, most: int = LARGEST) -> int:
+    """Return a whole number from `least` to `most`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or not least <= value <= most:
+        raise InvalidInput(f"{name} = {shown(value)}; pass a whole number >= {least} and <= {most}")
     return int(value)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import fft
 from scipy.interpolate import RegularGridInterpolator
 
+from infgeo.arguments import one_of
 from infgeo.errors import InvalidInput
 from infgeo.magnification.checks import whole
 
@@ -151,9 +152,7 @@ def choose(
     whole("seed", seed, 0)
     if null is None:
         return "none", None
-    names = ("auto", "rotations", "shifts", "permutations")
-    if null not in names:
-        raise InvalidInput(f"null = {null!r}; pass one of {', '.join(names)}, or None for no test")
+    null = one_of(null, "null", ("auto", "rotations", "shifts", "permutations"))
     turns = rotations(points, shape) if points is not None and shape is not None else None
     if null == "auto":
         null = "permutations" if shape is None else "rotations" if turns is not None else "shifts"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from infgeo.arguments import instance, one_of, seed_integer, shown
 from infgeo.errors import InfgeoError, InvalidInput
 from infgeo.magnification.checks import fraction, vector
 from infgeo.report import align
@@ -98,7 +99,9 @@ def by_layer(measure: Callable[..., Any], log_volumes: Mapping[str, Any], **argu
         2 0.01
     """
     if not isinstance(log_volumes, Mapping) or not log_volumes:
-        raise InvalidInput(f"log_volumes = {log_volumes!r}; pass a mapping from layers to log volumes (P,)")
+        raise InvalidInput(f"log_volumes = {shown(log_volumes)}; pass a mapping from layers to log volumes (P,)")
+    if not callable(measure):
+        raise InvalidInput(f"measure is {shown(measure)}; pass a function of log volumes, such as symmetry")
     results = {}
     for layer, values in log_volumes.items():
         try:
@@ -141,8 +144,8 @@ def sign_flip_p(values: Any, alternative: str = "two-sided", seed: int = 0) -> f
         >>> sign_flip_p([0.3, -0.1, 0.4, 0.2, 0.5], "greater") == 2 / 32
         True
     """
-    if alternative not in ("greater", "less", "two-sided"):
-        raise InvalidInput(f"alternative = {alternative!r}; pass 'greater', 'less' or 'two-sided'")
+    alternative = one_of(alternative, "alternative", ("greater", "less", "two-sided"))
+    seed = seed_integer(seed, 63)
     x = vector("values", values)
     if x.size <= _ENUMERATED:
         signs = np.array(list(product((1.0, -1.0), repeat=x.size)))
@@ -192,7 +195,9 @@ def over_seeds(
     for result in results[1:]:
         sides = _sides(result) | sides
     names = list(dict.fromkeys(name for flat in flats for name in flat))
-    if unknown := sorted(set(alternatives or {}) - set(names)):
+    if alternatives is not None:
+        instance(alternatives, "alternatives", Mapping, "a mapping from statistics to 'greater', 'less' or 'two-sided'")
+    if unknown := sorted(map(str, set(alternatives or {}) - set(names))):
         raise InvalidInput(f"alternatives names {', '.join(unknown)}; the statistics are {', '.join(names)}")
     sides = sides | dict(alternatives or {})
     rows = []

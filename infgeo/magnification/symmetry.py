@@ -109,7 +109,7 @@ def symmetry(
     r, y = r[kept], y[kept]
     varies("log_volume", y)
     if knots is not None:
-        knots = whole("knots", knots, 0)
+        knots = whole("knots", knots, 0, 1000)
     fit = RadialFit(r, knots)
     n, p = y.size, fit.parameters
     if n <= p:
@@ -119,7 +119,7 @@ def symmetry(
     adjustment = (n - 1) / (n - p)
     interval: tuple[float | None, float | None] = (None, None)
     level = fraction("level", level)
-    if whole("resamples", resamples, 0):
+    if whole("resamples", resamples, 0, 10**6):
         interval = _interval(fit, y, rest, resamples, level, np.random.default_rng(whole("seed", seed, 0)))
     return Symmetry(
         share=1 - unexplained * adjustment,

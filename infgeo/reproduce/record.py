@@ -70,9 +70,9 @@ def to_json(document: Mapping[str, Any]) -> str:
 def save_seed(path: Path, result: SeedResult, key: str) -> None:
     """Write one seed's result, whole. `key` says which settings it belongs to."""
     notes = {"key": key, "seed": result.seed, "seconds": result.seconds, "statistics": plain(result.statistics)}
-    arrays = {STATISTICS: np.array(json.dumps(notes, allow_nan=False)), **result.arrays}
+    arrays: dict[str, Any] = {STATISTICS: np.array(json.dumps(notes, allow_nan=False)), **result.arrays}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    np.savez_compressed(buffer, **arrays)
     write_whole(path, buffer.getvalue())
 
 
@@ -104,10 +104,10 @@ def stacked(results: Sequence[SeedResult]) -> dict[str, np.ndarray]:
     return data
 
 
-def as_npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+def as_npz(arrays: Mapping[str, Any]) -> bytes:
     """Return the arrays as the bytes of an NPZ file."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from infgeo.arguments import shown
 from infgeo.errors import InvalidInput
 
 SCALES = ("small", "paper")
@@ -103,8 +104,8 @@ FIGURES: Mapping[str, Figure] = {
 
 def figure_called(name: str) -> Figure:
     """Return a figure by name. Raises InvalidInput that lists the names."""
-    if name not in FIGURES:
-        raise InvalidInput(f"there is no figure {name!r}; the figures are {', '.join(FIGURES)}")
+    if not isinstance(name, str) or name not in FIGURES:
+        raise InvalidInput(f"there is no figure {shown(name)}; the figures are {', '.join(FIGURES)}")
     return FIGURES[name]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infgeo.arguments import items, one_of, positive_integer, seed_integer, shown
 from infgeo.errors import InvalidInput
 from infgeo.processes import cores
 from infgeo.reproduce import style
@@ -76,8 +77,7 @@ def reproduce(
     Source: arXiv 2301.11375v4.
     """
     figure = figure_called(name)
-    if scale not in SCALES:
-        raise InvalidInput(f"there is no scale {scale!r}; pass one of {', '.join(SCALES)}")
+    scale = one_of(scale, "scale", SCALES)
     wanted = _checked_seeds(seeds) if figure.seeded else (0,)
     chosen = SETTINGS[name, scale] if settings is None else settings
     style.require_matplotlib()
@@ -119,9 +119,9 @@ def reproduce(
 
 
 def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
-    wanted = tuple(seeds)
-    if not wanted or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in wanted):
-        raise InvalidInput(f"seeds is {list(wanted)}; pass at least one integer >= 0")
+    wanted = tuple(seed_integer(seed, 32, "a seed") for seed in items(seeds, "seeds"))
+    if not wanted:
+        raise InvalidInput(f"seeds is {shown(seeds)}; pass a list of integers >= 0")
     if len(set(wanted)) < len(wanted):
         raise InvalidInput(f"seeds is {list(wanted)}; each counts once, remove the repeated ones")
     return wanted
@@ -137,8 +137,5 @@ def _checked_device(device: str) -> str:
 
 
 def _workers(jobs: int | None, device: str, seeds: int) -> int:
-    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
-        raise InvalidInput(f"jobs is {jobs!r}; pass an integer >= 1")
-    if jobs is None:
-        jobs = cores() if device == "cpu" else 1
+    jobs = (cores() if device == "cpu" else 1) if jobs is None else positive_integer(jobs, "jobs")
     return min(jobs, seeds)

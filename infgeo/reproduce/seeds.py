@@ -80,8 +80,11 @@ def run_seed(module: str, settings: Any, seed: int, place: Place) -> SeedResult:
     here = replace(place, folder=place.folder / key[:8], progress=_say if _said is not None else place.progress)
     try:
         with termination_as_interrupt():
+            check_stop()
             measured = importlib.import_module(module).measure(settings, seed, here)
     except KeyboardInterrupt:
+        if _stop is not None:
+            _stop.set()  # a worker that SIGTERM has reached before its parent begins no other seed
         raise Stopped(f"seed {seed}") from None
     finally:
         torch.set_num_threads(threads)

@@ -138,6 +138,8 @@ class RadialMetric(RadialTensor):
     def __post_init__(self) -> None:
         """Check the arguments."""
         super().__post_init__()
+        if self.A.is_number and self.A.is_negative:
+            raise InvalidInput(f"A = {shown(self.A)} is the square of a length across x: pass a function >= 0")
         instance(self.program, "program", Program, "what RadialMetric.from_functions makes of A and B")
         for name in ("domain", "at_origin"):
             value = getattr(self, name)

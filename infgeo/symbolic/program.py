@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import count
 from typing import Any
 
-from sympy import Add, Expr, Mul, Number, NumberSymbol, Pow, Symbol, latex
+from sympy import Add, Expr, Float, Mul, Number, NumberSymbol, Pow, Symbol, latex
 
 from infgeo.arguments import exact, one_of, positive_integer, words
 from infgeo.conventions import Internal, d
@@ -100,9 +100,7 @@ class Program:
     def evaluate(self, name: str, values: Mapping[Symbol, Expr], digits: int = 30) -> Expr:
         """Return an output at values of the inputs, to `digits` digits, binding by binding."""
         digits = positive_integer(digits, "digits", maximum=10_000)
-        known = {
-            symbol: value if isinstance(value, Expr) else exact(value, str(symbol)) for symbol, value in values.items()
-        }
+        known = {x: value if isinstance(value, Float) else exact(value, str(x)) for x, value in values.items()}
         for symbol, expr in self.bindings:
             known[symbol] = expr.xreplace(known).evalf(digits)
         return self._output(name).xreplace(known).evalf(digits)

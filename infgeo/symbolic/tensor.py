@@ -19,7 +19,7 @@ the quadratic ones, it is 3 times the true R.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement, product
@@ -28,7 +28,7 @@ from typing import Any
 import sympy
 from sympy import Expr, ImmutableDenseMatrix, ImmutableDenseNDimArray, Rational, Symbol
 
-from infgeo.arguments import exact, flag, instance, positive_integer, scalar, shown
+from infgeo.arguments import exact, flag, instance, items, positive_integer, scalar, shown
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.naming import check_distinct
 from infgeo.symbolic.normal_form import normal_form
@@ -317,13 +317,9 @@ def _array(entries: Mapping[Any, Any], n: int, rank: int) -> ImmutableDenseNDimA
 def _checked_coordinates(coordinates: Any) -> tuple[Symbol, ...]:
     if isinstance(coordinates, Symbol):
         coordinates = (coordinates,)
-    if isinstance(coordinates, str | bytes | Set | Mapping) or not (
-        isinstance(coordinates, Iterable) and getattr(coordinates, "ndim", 1)
-    ):
-        raise InvalidInput(
-            f"coordinates = {shown(coordinates)} must be a sequence of SymPy symbols: symbols('x y', real=True)"
-        )
-    result = tuple(coordinates)
+    if isinstance(coordinates, Set):
+        raise InvalidInput(f"coordinates = {shown(coordinates)} have no order: pass a tuple of symbols")
+    result = items(coordinates, "coordinates")
     for symbol in result:
         if not isinstance(symbol, Symbol):
             raise InvalidInput(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from infgeo.arguments import flag, positive_integer, seed_integer, words
 from infgeo.errors import ExpectationDiverges, InvalidInput, NoClosedForm
 from infgeo.symbolic.network import MLP
 from infgeo.testing.coincidence import Coincidence
@@ -64,7 +65,8 @@ def check_activation(
         >>> report["ntk"].status, report["kernel.metric"].note
         ('skipped', 'exponent of |x - y|: k has no metric, and says so')
     """
-    skip = (skip,) if isinstance(skip, str) else skip
+    skip, raises = words(skip, "skip"), flag(raises, "raises")
+    seed, input_dim = seed_integer(seed, 32), positive_integer(input_dim, "input_dim", maximum=10**6)
     mlp = a if isinstance(a, MLP) else MLP(a, depth=depth)
     if isinstance(a, MLP) and depth is not None:
         raise InvalidInput(f"depth = {depth} is given, and a is a network with its own depth {a.depth}: leave it out")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from infgeo.arguments import flag, function, one_of, positive_integer, seed_integer, shown, words
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.network import MLP
 from infgeo.testing.coincidence import Coincidence
@@ -77,13 +78,18 @@ def check_kernel(
         >>> [check.name for check in report.failures]
         ['positive_semidefinite']
     """
-    skip = (skip,) if isinstance(skip, str) else skip
-    if kind not in KINDS:
-        raise InvalidInput(f"kind = {kind!r} must be 'nngp' or 'ntk'")
-    if dtype not in ("float64", "float32", np.float64, np.float32):
-        raise InvalidInput(f"dtype = {dtype!r} must be 'float64' or 'float32'")
+    skip, kind, raises = words(skip, "skip"), one_of(kind, "kind", KINDS), flag(raises, "raises")
+    seed, input_dim = seed_integer(seed, 32), positive_integer(input_dim, "input_dim", maximum=10**6)
+    try:
+        dtype = np.dtype(dtype)
+    except Exception:  # of many kinds
+        dtype = np.dtype(object)
+    if dtype.name not in ("float64", "float32"):
+        raise InvalidInput(f"dtype is {shown(dtype)}; pass 'float64' or 'float32'")
     functions = {"diagonal": diagonal, "distance": distance, "metric": metric}
-    subject = subject_of(k, weight_std, bias_std, parameters, network, kind, input_dim, functions, np.dtype(dtype))
+    for name, value in functions.items():
+        function(value, name, "a function of an array of points")
+    subject = subject_of(k, weight_std, bias_std, parameters, network, kind, input_dim, functions, dtype)
     at = points_for(subject, points, input_dim, seed)
     checks = [make(requirement, skip) for requirement in requirements_of(subject, at, seed)]
     configuration: dict[str, Any] = {"d": at.all.shape[1], "seed": seed}

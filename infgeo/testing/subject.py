@@ -13,6 +13,7 @@ import mpmath
 import numpy as np
 from sympy import Expr, Symbol, lambdify
 
+from infgeo.arguments import real_number, values_by_name
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, d, s, s_x, s_y, xy
 from infgeo.errors import InvalidInput
 from infgeo.numeric.geometry import NumericGeometry
@@ -142,8 +143,13 @@ def subject_of(
 
 def given_values(weight_std: float | None, bias_std: float | None, parameters: Mapping[str, float]) -> dict[str, float]:
     """Return the values that were given, by the name of the symbol."""
-    scales = {"sigma_w": weight_std, "sigma_b": bias_std}
-    return {name: value for name, value in scales.items() if value is not None} | dict(parameters)
+    scales = {"sigma_w": ("weight_std", weight_std), "sigma_b": ("bias_std", bias_std)}
+    given = {
+        name: real_number(value, argument, minimum=0.0, strict=name == "sigma_w")
+        for name, (argument, value) in scales.items()
+        if value is not None
+    }
+    return given | values_by_name(parameters)
 
 
 def values_of(symbols: Any, given: Mapping[str, float]) -> dict[str, float]:

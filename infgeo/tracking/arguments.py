@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from infgeo.arguments import positive_integer
+from infgeo.arguments import items, positive_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import refuse_unusable_weights
+from infgeo.finite.inputs import optional_dtype
 from infgeo.tracking.measure import QUANTITIES
 from infgeo.tracking.probes import Probe, points
 
@@ -38,22 +39,7 @@ def checked_model(model: Any, dtype: Any) -> nn.Module:
     model = unwrapped(model)
     if not isinstance(model, nn.Module):
         raise InvalidInput(f"model is {model!r}; pass a torch module")
-    if dtype not in (None, torch.float32, torch.float64):
-        raise InvalidInput(f"dtype is {dtype!r}; pass torch.float64, torch.float32 or None")
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.device.type == "meta":
-            raise InvalidInput(
-                f"{name!r} of model is on the meta device, which holds no numbers; move the model to a device with "
-                "model.to_empty(device=...) and load its weights before"
-            )
-    if dtype is None:
-        for name, parameter in model.named_parameters():
-            if parameter.dtype in (torch.float16, torch.bfloat16):
-                raise InvalidInput(
-                    f"parameter {name!r} of model is {parameter.dtype}; derivatives would be noise: pass "
-                    "dtype=torch.float64, which measures in double precision and leaves the model as it is"
-                )
-        refuse_unusable_weights(model)
+    refuse_unusable_weights(model, optional_dtype(dtype))
     return model
 
 
@@ -113,10 +99,7 @@ def checked_every(every: Any) -> int | frozenset[int]:
     """Return the distance between records, or the steps of all of them."""
     if isinstance(every, int) or (hasattr(every, "__index__") and not getattr(every, "ndim", 0)):
         return positive_integer(every, "every")
-    try:
-        steps = list(every.tolist() if hasattr(every, "tolist") else every)
-    except TypeError:
-        raise InvalidInput(f"every is {every!r}; pass a number of steps, or a list of steps") from None
+    steps = items(every, "every")
     if not steps:
         raise InvalidInput("every is empty; pass a number of steps, or a list of steps")
     return frozenset(positive_integer(step, "every", 0) for step in steps)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy
 
+from infgeo.arguments import instance
 from infgeo.errors import InvalidInput
 from infgeo.tracking.probes import Probe
 
@@ -75,6 +76,9 @@ class History:
         Raises:
             InvalidInput: for what was not recorded; the message says what was.
         """
+        for key, value in (("name", name), ("layer", layer), ("probe", probe)):
+            if value is not None:
+                instance(value, key, str, "a word")
         derived = name in _FROM_LOGITS
         if probe is None:
             if len(self.probes) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,10 +17,10 @@ from infgeo.errors import InvalidInput
 from infgeo.finite import local
 from infgeo.finite.blocks import in_blocks
 from infgeo.finite.differentiate import Way, choose
-from infgeo.finite.examine import MOST_TOGETHER, Examined, examine
+from infgeo.finite.examine import MOST_TOGETHER, Examined, examine, gives_the_same
 from infgeo.finite.feature_map import FeatureMap, SlicedMap, submodule
 from infgeo.finite.measure import Source, measured, reduced
-from infgeo.finite.stack import ModuleActivation, Stack, as_stack, is_piecewise_linear
+from infgeo.finite.stack import Stack, as_stack, is_piecewise_linear
 from infgeo.tracking.history import Column
 from infgeo.tracking.probes import Probe
 
@@ -42,10 +42,23 @@ class Settings:
     dtype: torch.dtype | None
     memory_budget: int
     logits: Callable[[Any], torch.Tensor] | None
+    batched: bool = True
 
     def asks(self, quantity: str) -> bool:
         """Return whether a quantity is recorded where it applies."""
         return self.quantities is None or quantity in self.quantities
+
+    def feature_map(self, model: nn.Module, input_shape: tuple[int, ...], layer: str | None) -> FeatureMap:
+        """Return the map that is measured."""
+        return FeatureMap(
+            model,
+            input_shape,
+            layer,
+            freeze=True,
+            one_by_one=not self.batched,
+            dtype=self.dtype,
+            shape_given=True,
+        )
 
     def where(self, model: nn.Module) -> tuple[torch.dtype, torch.device]:
         """Return dtype and device of the points: those of the parameters as they are now, unless a dtype is set."""
@@ -106,26 +119,20 @@ class Target:
         """Examine the layer at the first points of the probe."""
         self.model, self.layer, self.inputs, self.settings = model, layer, inputs, settings
         if layer is not None:
-            submodule(model, layer)
+            submodule((model,), layer)
         probe = self.probe = inputs.probe
         self.sliced = probe.is_slice and settings.slices
         self.dimension = probe.coordinates.shape[1] if self.sliced else inputs.size
-        dtype, device = settings.where(model)
-        self._map = FeatureMap(model, probe.input_shape, layer, freeze=True, dtype=settings.dtype)
+        self._map = settings.feature_map(model, probe.input_shape, layer)
         self._ways: tuple[Way | None, Way | None] = (None, None)
-        self._seen: Examined | None = None
-        stack = self._stack(dtype)
-        if stack is None:
-            some = inputs.first(max(2, MOST_TOGETHER // inputs.size), dtype=dtype, device=device)
-            self._seen = examine(self._map, some)
-            self._map = self._seen.feature_map
-        self.width = stack.width if stack is not None else self._seen.width  # type: ignore[union-attr]
+        self._seen = self._examined(self._stack())
+        self.width = self._seen.width
         self._names = [column.quantity for column in self.columns()]
 
     @property
     def largest(self) -> int:
         """Size of the largest array of a forward pass at one point, as far as it is known."""
-        return max(self.inputs.size, self.width, 0 if self._seen is None else self._seen.largest)
+        return max(self.inputs.size, self.width, self._seen.largest)
 
     def columns(self) -> tuple[Column, ...]:
         """Return what `measure` gives, in order."""
@@ -156,12 +163,15 @@ class Target:
         blocks: Any = self.inputs.blocks(dtype=dtype, device=device)
         if self.sliced:
             blocks = [(self.probe.coordinates * self.probe.scale).to(device=device, dtype=dtype)]
-        stack = self._stack(dtype)
-        weight, bias = (None if stack is None else self._readout(stack)) or (None, None)
         parts = []
-        with nullcontext() if stack is not None else random_kept(self.model):  # a stack runs no code of a user's
+        with random_kept(self.model):
+            stack = self._stack()
+            if stack is not None or self._seen.stack is not None:  # hooks may have come or gone
+                self._seen = self._examined(stack)
+                stack = self._seen.stack
+            weight, bias = (None if stack is None else self._readout(stack)) or (None, None)
             for x in blocks:
-                source = self._source(x, dtype, stack, anew or self._ways[0] is None)
+                source = self._source(x, stack, anew or self._ways[0] is None)
                 anew = False
                 source = source if weight is None else replace(source, readout=weight)
                 parts.append(_quantities(source, x, self._names, self.settings.memory_budget))
@@ -174,39 +184,36 @@ class Target:
         wanted = self.settings.logits is None and self.inputs.logits is None and any(map(self.settings.asks, OUTPUT))
         if not wanted or stack.depth > 1:
             return None
-        whole = as_stack(self.model, len(self.probe.input_shape))
-        if whole is None or whole.weights[0].dtype != stack.weights[0].dtype:
+        whole = as_stack(self.model, len(self.probe.input_shape), None, self.settings.dtype)
+        if whole is None:
             return None
         return whole.readout_after(stack)
 
-    def _stack(self, dtype: torch.dtype) -> Stack | None:
-        stack = as_stack(self.model, len(self.probe.input_shape), self.layer)
-        if stack is None or stack.input_dim != self.inputs.size:
-            return None  # torch says what is wrong with the shape
-        if stack.weights[0].dtype == dtype:
-            return stack
-        others = [m for a in stack.activations if isinstance(a, ModuleActivation) for m in a.modules]
-        return None if any(True for m in others for _ in m.parameters()) else stack.to(dtype)
+    def _stack(self) -> Stack | None:
+        stack = as_stack(self.model, len(self.probe.input_shape), self.layer, self.settings.dtype)
+        return stack if stack is not None and stack.input_dim == self.inputs.size else None  # torch says what is wrong
 
-    def _source(self, x: torch.Tensor, dtype: torch.dtype, stack: Stack | None, anew: bool) -> Source:
-        feature_map: FeatureMap | SlicedMap = self._map
+    def _examined(self, stack: Stack | None) -> Examined:
+        dtype, device = self.settings.where(self.model)
+        count = max(2, MOST_TOGETHER // self.inputs.size) if stack is None else 2
+        return examine(self._map, self.inputs.first(count, dtype=dtype, device=device), stack)
+
+    def _source(self, x: torch.Tensor, stack: Stack | None, anew: bool) -> Source:
+        feature_map: FeatureMap | SlicedMap = self._seen.feature_map
         if self.sliced:
             probe = self.probe
             assert probe.origin is not None and probe.directions is not None
             directions = probe.directions.flatten(1) / probe.scale[:, None]
-            feature_map = SlicedMap(self._map, probe.origin.reshape(-1).to(x), directions.to(x))
+            feature_map = SlicedMap(self._seen.feature_map, probe.origin.reshape(-1).to(x), directions.to(x))
         if stack is not None:
             if isinstance(feature_map, SlicedMap):
                 stack = stack.sliced(feature_map.origin, feature_map.directions)
             return Source(feature_map, stack)
         flat = is_piecewise_linear(self.model, self.layer)
-        if self._seen is None:  # a hook has come since: no stack any more
-            self._seen = examine(self._map, self.inputs.first(2, dtype=dtype, device=x.device))
-            self._map = self._seen.feature_map
         if anew:
             with feature_map.ready() as f:
-                second = choose(f, x[:1], True) if self.curved and not flat else None
-                self._ways = (choose(f, x[:1], False), second)
+                second = choose(f, x, True, self.largest, feature_map.slack) if self.curved and not flat else None
+                self._ways = (choose(f, x, False, self.largest, feature_map.slack), second)
         return Source(feature_map, None, self.width, self.largest, flat, self._ways)
 
 
@@ -259,7 +266,7 @@ class Output:
     def __init__(self, model: nn.Module, inputs: Inputs, settings: Settings, largest: int) -> None:
         """Ask for the output at one point; `largest` is that of `Target`."""
         self.model, self.inputs, self.settings, self.largest = model, inputs, settings, largest
-        self._map = FeatureMap(model, inputs.probe.input_shape, None, freeze=True, dtype=settings.dtype)
+        self._map = settings.feature_map(model, inputs.probe.input_shape, None)
         dtype, device = settings.where(model)
         try:
             self.classes = self._logits(inputs.first(1, dtype=dtype, device=device)).shape[1]
@@ -288,6 +295,7 @@ class Output:
         if logits is None:
             dtype, device = self.settings.where(self.model)
             rows = max(1, self.settings.memory_budget // (_ARRAYS * dtype.itemsize * self.largest))
+            rows = rows if self.settings.batched else 1
             blocks = self.inputs.blocks(rows, dtype=dtype, device=device)
             logits = torch.cat([part for x in blocks for part in in_blocks(self._logits, x, len(x))])
         logits = logits.cpu()
@@ -296,13 +304,12 @@ class Output:
 
     def _logits(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits (B, C) at x (B, d)."""
-        with torch.no_grad():
-            stack = as_stack(self.model, len(self.inputs.probe.input_shape))
-            if stack is not None and stack.weights[0].dtype == x.dtype and self.settings.logits is None:
+        with torch.no_grad(), random_kept(self.model):
+            stack = as_stack(self.model, len(self.inputs.probe.input_shape), None, self.settings.dtype)
+            if stack is not None and self.settings.logits is None and gives_the_same(stack, self._map, x[:1]):
                 return stack(x)
-            with random_kept(self.model):
-                out = self._map.first_output(x)
-                out = out if self.settings.logits is None else self.settings.logits(out)
+            out = self._map.first_output(x)
+            out = out if self.settings.logits is None else self.settings.logits(out)
         ok = isinstance(out, torch.Tensor) and out.dtype.is_floating_point and 1 <= out.ndim <= 2
         if not ok or out.shape[0] != len(x):
             got = f"of shape {tuple(out.shape)}" if isinstance(out, torch.Tensor) else f"a {type(out).__name__}"

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from infgeo.arguments import positive_integer, real_number
+from infgeo.arguments import one_of, positive_integer, real_number
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import as_points
 
@@ -212,18 +212,17 @@ def plane(
     directions = torch.stack((u, rest / height))
     grid_shape: tuple[int, ...]
     corners = (flat - flat[0]) @ directions.T
+    region = one_of(region, "region", ("rectangle", "triangle"))
     if region == "rectangle":
         extra = real_number(margin, "margin", 0.0)
         low, high = corners.amin(dim=0), corners.amax(dim=0)
         low, high = low - extra * (high - low), high + extra * (high - low)
         coordinates, grid_shape = _lattice(low.tolist(), high.tolist(), points)
-    elif region == "triangle":
+    else:
         if margin:
             raise InvalidInput(f"margin is {margin!r}, which extends a rectangle; drop it, or pass region='rectangle'")
         weights = _barycentric_lattice(positive_integer(points, "points", 2))
         coordinates, grid_shape = weights @ corners, (len(weights),)
-    else:
-        raise InvalidInput(f"region is {region!r}; pass 'rectangle' or 'triangle'")
     directions = directions.reshape(2, *shape)
     return Probe(_name(name), "plane", shape, coordinates, grid_shape, anchors[0], directions, anchors)
 
@@ -256,7 +255,9 @@ def grid(bounds: Any = (-1.0, 1.0), *, points: int | tuple[int, int] = 40, name:
 
 
 def _is_pair(value: Any) -> bool:
-    return hasattr(value, "__len__") and not isinstance(value, str) and len(value) == 2
+    return (
+        hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0 and not isinstance(value, str) and len(value) == 2
+    )
 
 
 def _lattice(low: Sequence[float], high: Sequence[float], points: Any) -> tuple[torch.Tensor, tuple[int, int]]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from infgeo.arguments import positive_integer, real_number
+from infgeo.arguments import flag, function, positive_integer, real_number
 from infgeo.errors import InvalidInput
+from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
 from infgeo.tracking import store
 from infgeo.tracking.arguments import (
@@ -77,6 +76,8 @@ class GeometryTracker:
         logits: a function of the model's output that returns the logits (B, C), where it does not return them itself:
             `torch.log` for probabilities, `lambda out: out[0]` for a tuple.
         input_range: (low, high), numbers or one for each channel: points and anchors outside are refused.
+        batched: False calls the model on one point at a time, where points of a batch would depend on each other, as by
+            the steps of an adaptive solver.
 
     Raises:
         InvalidInput: for layers that do not exist (naming those that do), points of the wrong shape, dtype or range or
@@ -103,6 +104,7 @@ class GeometryTracker:
         dtype: torch.dtype | None = None,
         logits: Callable[[Any], torch.Tensor] | None = None,
         input_range: tuple[Any, Any] | None = None,
+        batched: bool = True,
     ) -> None:
         self.model = checked_model(model, dtype)
         self.probes = checked_probes(at, input_range)
@@ -112,10 +114,11 @@ class GeometryTracker:
         self.time_limit = None if time_limit is None else real_number(time_limit, "time_limit", 0.0, strict=True)
         settings = Settings(
             checked_quantities(quantities),
-            bool(slices),
+            flag(slices, "slices"),
             dtype,
             positive_integer(memory_budget, "memory_budget"),
-            logits,
+            function(logits, "logits", "a function of the model's output"),
+            flag(batched, "batched"),
         )
         self._began, self._spent = time.monotonic(), 0.0
         self._costs: list[float] = []
@@ -123,7 +126,7 @@ class GeometryTracker:
         self._pending: list[bytes] = []  # not written yet; without a path, all of them
         self._targets: list[Target] = []
         self._outputs: list[Output] = []
-        with self._eager(), random_kept(self.model):
+        with plain_torch(), random_kept(self.model):
             self._examine(settings)
         columns = [c for target in self._targets for c in target.columns()]
         columns += [c for output in self._outputs for c in output.columns()]
@@ -204,7 +207,7 @@ class GeometryTracker:
         anew = self._made & (self._made - 1) == 0  # ways of differentiation are chosen again at 0, 1, 2, 4, … records
         for output in self._outputs:
             output.inputs.logits = None  # of a record that failed half way
-        with self._eager():
+        with plain_torch():
             arrays = [a for target in self._targets for a in target.measure(anew)]
             arrays += [a for output in self._outputs for a in output.measure()]
         cost = time.monotonic() - began
@@ -268,14 +271,3 @@ class GeometryTracker:
             if any(settings.asks(q) for q in OUTPUT):
                 largest = max([t.largest for t in targets], default=inputs.size)
                 self._outputs.append(Output(self.model, inputs, settings, largest))
-
-    @contextmanager
-    def _eager(self) -> Iterator[None]:
-        """Compute in full precision and eagerly."""
-        device = next((p.device.type for p in self.model.parameters()), "cpu")
-        with ExitStack() as stack:
-            if torch.is_autocast_enabled(device):
-                stack.enter_context(torch.autocast(device, enabled=False))
-            if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-            yield

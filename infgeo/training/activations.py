@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from infgeo.arguments import real_number
+from infgeo.arguments import real_number, shown, values_by_name
 from infgeo.errors import InvalidInput
 from infgeo.finite.activation import torch_activation
 from infgeo.finite.elementwise import NATIVE, ElementwiseActivation
@@ -47,7 +47,7 @@ def activation_module(
     ElementwiseActivation(erf(sqrt(2)*z/2), factor=0.5)
     """
     entry = as_activation(activation)
-    values = {str(k): real_number(v, f"parameters[{str(k)!r}]") for k, v in (parameters or {}).items()}
+    values = values_by_name(parameters)
     free = {s.name for s in entry.expr.free_symbols if s != entry.symbol}
     if unknown := sorted(set(values) - free):
         raise InvalidInput(
@@ -79,8 +79,8 @@ def activation_factory(activation: object, parameters: Mapping[str, float] | Non
     if not callable(activation) or hasattr(activation, "free_symbols"):  # SymPy expressions can be called, too
         module = activation_module(activation, parameters=parameters)
         return lambda: copy.deepcopy(module)
-    if parameters:
-        raise InvalidInput(f"parameters are given for {activation!r}, which has its own; drop them")
+    if parameters is not None and values_by_name(parameters):
+        raise InvalidInput(f"parameters are given for {shown(activation)}, which has its own; drop them")
     if isinstance(activation, nn.Module):
         return lambda: copy.deepcopy(activation)
     return lambda: _made_by(activation)

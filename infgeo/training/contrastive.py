@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from infgeo.arguments import positive_integer, real_number, seed_integer
+from infgeo.arguments import flag, instance, positive_integer, positive_integers, real_number, seed_integer, shown
 from infgeo.errors import InvalidInput
+from infgeo.finite.inputs import float_dtype
 from infgeo.training.activations import activation_factory
 from infgeo.training.views import TwoViews
 
@@ -116,6 +117,13 @@ class ContrastiveLoss:
     objective: Objective
     views: TwoViews
 
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        if not callable(self.objective):
+            raise InvalidInput(f"objective is {shown(self.objective)}; pass a function of two embeddings (N, m)")
+        if not callable(self.views):
+            raise InvalidInput(f"views is {shown(self.views)}; pass an infgeo.training.TwoViews")
+
     def __call__(self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Return the loss of images (N, C, H, W); `labels` are not looked at. Reads torch's global random state.
 
@@ -130,6 +138,8 @@ class ContrastiveNetwork(nn.Module):
     def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
         """Hold both, as they are."""
         super().__init__()
+        for name, part in (("encoder", encoder), ("projector", projector)):
+            instance(part, name, nn.Module, "a torch module")
         self.encoder, self.projector = encoder, projector
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -166,8 +176,8 @@ def projector(
     >>> [type(part).__name__ for part in projector(64, 64, 32, norm=False)]
     ['Linear', 'ReLU', 'Linear']
     """
-    inner = (hidden,) if isinstance(hidden, int) else tuple(hidden)
-    widths = [positive_integer(width, "width"), *(positive_integer(n, "hidden") for n in inner)]
+    inner = positive_integers([hidden] if isinstance(hidden, int) else hidden, "hidden")
+    widths, norm, kind = [positive_integer(width, "width"), *inner], flag(norm, "norm"), float_dtype(dtype)
     make = activation_factory(activation)
     layers: list[nn.Module] = []
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
@@ -177,4 +187,4 @@ def projector(
             layers += [nn.BatchNorm1d(after, dtype=torch.float32)] * norm + [make()]
         last = positive_integer(embedding, "embedding")
         layers.append(nn.Linear(widths[-1], last, bias=not norm, dtype=torch.float32))
-    return nn.Sequential(*layers).to(dtype)
+    return nn.Sequential(*layers).to(kind)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 import torch
 
+from infgeo.arguments import flag
 from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.files import file_path
 from infgeo.training.image_files import (
@@ -97,6 +98,7 @@ def cifar10(
 
 def _folder(root: Any, download: bool, maker: str) -> Any:
     """Return where the files are, or are to be kept (None: scikit-learn's own folder)."""
+    download = flag(download, "download")
     place = os.environ.get(_VARIABLE) or None if root is None else root
     if place is not None:
         place = str(file_path(place, "root"))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from infgeo.arguments import seed_integer
+from infgeo.arguments import flag, function, items, seed_integer
 from infgeo.errors import InvalidInput, TrainingDiverged
 from infgeo.finite.blocks import is_out_of_memory
 from infgeo.finite.inputs import checked_device
@@ -109,7 +109,10 @@ def train(
         kinds = ", ".join(type(value).__name__ for value in (model, task, recipe))
         raise InvalidInput(f"train got ({kinds}); pass (torch.nn.Module, infgeo.training.Task, infgeo.training.Recipe)")
     seed = seed_integer(seed, 63)
-    heard = (callbacks,) if callable(callbacks) else tuple(callbacks) if isinstance(callbacks, Iterable) else (None,)
+    if progress is not None and not callable(progress):
+        progress = flag(progress, "progress")
+    function(loss, "loss", "a function (model, inputs, labels)")
+    heard = (callbacks,) if callable(callbacks) else items(callbacks, "callbacks")
     if not all(callable(callback) for callback in heard):
         raise InvalidInput(f"callbacks is {callbacks!r:.80}; pass functions (step, model), one or a list of them")
     if device is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from infgeo.arguments import positive_integer, seed_integer
+from infgeo.arguments import one_of, positive_integers, seed_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import float_dtype
 from infgeo.training.activations import activation_module
@@ -56,8 +56,7 @@ def mlp(
     -0.3871
     """
     sizes = _checked_widths(widths)
-    if parametrisation not in PARAMETRISATIONS:
-        raise InvalidInput(f"parametrisation is {parametrisation!r}; available: {', '.join(PARAMETRISATIONS)}")
+    one_of(parametrisation, "parametrisation", PARAMETRISATIONS)
     dtype = float_dtype(torch.float32 if dtype is None else dtype)
     source = torch.Generator().manual_seed(seed_integer(seed, 63))
     paper = parametrisation == "paper"
@@ -71,9 +70,7 @@ def mlp(
 
 
 def _checked_widths(widths: Any) -> list[int]:
-    if isinstance(widths, str | bytes) or not hasattr(widths, "__iter__"):
-        raise InvalidInput(f"widths is {widths!r}; pass a list such as [2, 250, 2]")
-    sizes = [positive_integer(n, f"widths[{i}]") for i, n in enumerate(widths)]
+    sizes = positive_integers(widths, "widths")
     if len(sizes) < 3:
         raise InvalidInput(
             f"widths is {sizes}; pass input dimension, at least one hidden width, and classes: [2, 250, 2]"

@@ -10,7 +10,7 @@ import numpy
 import torch
 from torch import nn
 
-from infgeo.arguments import positive_integer, real_number
+from infgeo.arguments import instance, positive_integer, real_number, shown
 from infgeo.errors import InvalidInput, MissingExtra, NotConverged
 
 _BATCH = 512
@@ -59,6 +59,9 @@ def linear_readout(
         raise MissingExtra("linear_readout", "sklearn") from None
     real_number(strength, "strength", minimum=0.0, strict=True)
     most = positive_integer(iterations, "iterations")
+    instance(encoder, "encoder", nn.Module, "a torch module")
+    if not isinstance(inputs, torch.Tensor) or inputs.ndim < 2:
+        raise InvalidInput(f"inputs is {shown(inputs)}; pass a tensor (N, ...)")
     frozen = copy.deepcopy(encoder).eval().requires_grad_(False)
     with torch.no_grad():
         features = torch.cat([frozen(part).flatten(1) for part in inputs.split(_BATCH)])

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from infgeo.arguments import positive_integer, real_number
+from infgeo.arguments import flag, function, instance, one_of, positive_integer, real_number, shown
 from infgeo.errors import InvalidInput
 
 OPTIMIZERS = ("sgd", "adam")
@@ -53,11 +53,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.optimizer not in OPTIMIZERS:
-            raise InvalidInput(f"optimizer is {self.optimizer!r}; available: {', '.join(OPTIMIZERS)}")
-        if self.loss not in LOSSES:
+        one_of(self.optimizer, "optimizer", OPTIMIZERS)
+        if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise InvalidInput(
-                f"loss is {self.loss!r}; available: {', '.join(LOSSES)}; pass others to train(..., loss=function)"
+                f"loss is {shown(self.loss)}; available: {', '.join(LOSSES)}; pass others to train(..., loss=function)"
             )
         for name, strict in (("learning_rate", True), ("momentum", False), ("weight_decay", False)):
             object.__setattr__(self, name, real_number(getattr(self, name), name, minimum=0.0, strict=strict))
@@ -68,10 +67,8 @@ class Recipe:
         if self.batch_size is not None:
             object.__setattr__(self, "batch_size", positive_integer(self.batch_size, "batch_size"))
         object.__setattr__(self, "epochs", positive_integer(self.epochs, "epochs"))
-        if not isinstance(self.drop_last, bool):
-            raise InvalidInput(f"drop_last is {self.drop_last!r}; pass True or False")
-        if self.augmentation is not None and not callable(self.augmentation):
-            raise InvalidInput(f"augmentation is {self.augmentation!r}; pass a callable batch -> batch, or None")
+        object.__setattr__(self, "drop_last", flag(self.drop_last, "drop_last"))
+        function(self.augmentation, "augmentation", "a callable batch -> batch")
 
     def record(self) -> dict[str, Any]:
         """Return the values as plain data, a callable by its name: for records and checkpoints."""
@@ -79,6 +76,7 @@ class Recipe:
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return torch's optimizer of the parameters that require gradients; InvalidInput where there are none."""
+        instance(model, "model", nn.Module, "a torch module")
         parameters = [p for p in model.parameters() if p.requires_grad]
         if not parameters:
             raise InvalidInput("the model has no parameter that requires a gradient: there is nothing to train")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from infgeo.arguments import positive_integer, seed_integer
+from infgeo.arguments import positive_integer, positive_integers, seed_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import checked_device, float_dtype
 from infgeo.training.activations import activation_factory
@@ -216,8 +216,7 @@ def resnet(
     device: Any,
 ) -> ResNet:
     """Return a residual network of any size, drawn from a seed; arguments as for `small_resnet`."""
-    counts = [positive_integer(n, f"blocks[{i}]") for i, n in enumerate(blocks)]
-    channels = [positive_integer(n, f"widths[{i}]") for i, n in enumerate(widths)]
+    counts, channels = positive_integers(blocks, "blocks"), positive_integers(widths, "widths")
     if not counts or len(counts) != len(channels):
         raise InvalidInput(f"blocks has {len(counts)} stage(s) and widths {len(channels)}; pass one of each a stage")
     factory = activation_factory(activation, parameters)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 import torch
 
-from infgeo.arguments import positive_integer, real_number, seed_integer
+from infgeo.arguments import flag, positive_integer, real_number, seed_integer
 from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.finite.inputs import checked_device, float_dtype
 from infgeo.finite.samplers import generator
@@ -91,10 +91,10 @@ class Task:
 
     def subset(self, n: int, seed: int = 0) -> Task:
         """Return the task with n of its training points, drawn without replacement; the test points stay."""
-        count = positive_integer(n, "n")
+        count, seed = positive_integer(n, "n"), seed_integer(seed, 63)
         if count > len(self.inputs):
             raise InvalidInput(f"n is {count}; {self.name} has {len(self.inputs)} training points")
-        chosen = torch.from_numpy(generator(seed_integer(seed, 63)).permutation(len(self.inputs))[:count])
+        chosen = torch.from_numpy(generator(seed).permutation(len(self.inputs))[:count])
         chosen = chosen.to(self.inputs.device)
         source = f"{self.source} ({count} of {len(self.inputs)} training points, seed {seed})"
         return replace(self, inputs=self.inputs[chosen], labels=self.labels[chosen], source=source)
@@ -166,10 +166,11 @@ def noisy_xor(
 
     Source: arXiv 2301.11375, appendix on experiments; the variance .15 is that of the authors' published script.
     """
-    spread = math.sqrt(real_number(variance, "variance", minimum=0.0))
+    seed, variance = seed_integer(seed, 63), real_number(variance, "variance", minimum=0.0)
+    spread = math.sqrt(variance)
 
     def sample(count: int, stream: int) -> tuple[numpy.ndarray, numpy.ndarray]:
-        numbers = numpy.random.default_rng([seed_integer(seed, 63), stream])
+        numbers = numpy.random.default_rng([seed, stream])
         corner = numbers.permutation(numpy.arange(count) % 4)
         return _CORNERS[corner] + spread * numbers.standard_normal((count, 2)), _CORNER_LABELS[corner]
 
@@ -192,8 +193,10 @@ def sinusoid(points: int = 400, seed: int = 0, *, test_points: int = 400, dtype:
     """
     kind = float_dtype(torch.float32 if dtype is None else dtype)
 
+    seed = seed_integer(seed, 63)
+
     def sample(count: int, stream: int) -> tuple[numpy.ndarray, numpy.ndarray]:
-        uniform = numpy.random.default_rng([seed_integer(seed, 63), stream]).uniform(-1.0, 1.0, (count, 2))
+        uniform = numpy.random.default_rng([seed, stream]).uniform(-1.0, 1.0, (count, 2))
         x = torch.from_numpy(uniform).to(kind).double().numpy()
         return x, x[:, 1] > 0.6 * numpy.sin(7.0 * x[:, 0] - 1.0)
 
@@ -253,7 +256,7 @@ def image_task(
     """
     kind = float_dtype(torch.float32 if dtype is None else dtype)
     mean = std = None
-    if normalise:
+    if flag(normalise, "normalise"):
         mean, std = _moments(parts[0][0])
     tensors = []
     for pixels, labels in parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +11,17 @@ from typing import Any
 
 import torch
 
-from infgeo.arguments import seed_integer
+from infgeo.arguments import instance, items, positive_integer, real_number, seed_integer, shown
 from infgeo.errors import InvalidInput, MissingExtra
 
 _ROUNDING = 1e-4  # of data that were normalised in float32, in units of the range
+
+
+def _numbers(value: Any, name: str, length: int | None = None, minimum: float = 0.0) -> tuple[float, ...]:
+    numbers = tuple(real_number(one, name, minimum=minimum) for one in items(value, name))
+    if length is not None and len(numbers) != length:
+        raise InvalidInput(f"{name} is {shown(value)}; pass {length} numbers")
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,18 @@ class Augmentation:
     contrast: float = 0.0
     noise: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Check the values."""
+        object.__setattr__(self, "padding", positive_integer(self.padding, "padding", minimum=0, maximum=10_000))
+        for name in ("flip", "jitter_probability", "grey", "degrees", "shift", "shear", "contrast", "noise"):
+            object.__setattr__(self, name, real_number(getattr(self, name), name, minimum=0.0))
+        for name in ("flip", "jitter_probability", "grey"):
+            if getattr(self, name) > 1:
+                raise InvalidInput(f"{name} is {getattr(self, name):g}; pass a probability, from 0 to 1")
+        for name, length in (("crop", 2), ("zoom", 2), ("jitter", 4)):
+            if getattr(self, name) is not None or name == "zoom":
+                object.__setattr__(self, name, _numbers(getattr(self, name), name, length))
+
 
 # SimCLR's (Chen et al. 2020, appendix B.9 on CIFAR-10: no blur), with crops of at least a fifth of the image.
 COLOUR_32 = Augmentation(crop=(0.2, 1.0), flip=0.5, jitter=(0.4, 0.4, 0.4, 0.1), grey=0.2)
@@ -59,6 +79,14 @@ GREY_8 = Augmentation(degrees=12.0, shift=0.1, zoom=(0.85, 1.15), shear=8.0, con
 
 # What CIFAR-10 is trained with: shifts of up to 4 pixels, and mirror images.
 CIFAR_CROPS = Augmentation(padding=4, flip=0.5)
+
+
+def _check_views(views: RandomView | TwoViews) -> None:
+    instance(views.augmentation, "augmentation", Augmentation, "an infgeo.training.Augmentation")
+    for name, least in (("mean", -math.inf), ("std", 0.0)):
+        value = getattr(views, name)
+        if value is not None:
+            object.__setattr__(views, name, _numbers(value, name, minimum=least))
 
 
 @dataclass(frozen=True)
@@ -74,6 +102,10 @@ class RandomView:
     augmentation: Augmentation
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _check_views(self)
 
     def __call__(self, images: torch.Tensor, seed: int | None = None) -> torch.Tensor:
         """Return a view of each of the images (N, C, H, W), normalised as these are.
@@ -115,6 +147,10 @@ class TwoViews:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _check_views(self)
+
     def __call__(self, images: torch.Tensor, seed: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return two views of images (N, C, H, W); random numbers and errors as for `RandomView`."""
         _refuse_shape(images)
@@ -124,6 +160,8 @@ class TwoViews:
 
 
 def _refuse_shape(images: torch.Tensor) -> None:
+    if not isinstance(images, torch.Tensor):
+        raise InvalidInput(f"images is {shown(images)}; pass a tensor (N, channels, height, width)")
     if images.ndim != 4:
         raise InvalidInput(f"images have shape {tuple(images.shape)}; pass (N, channels, height, width)")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from infgeo.arguments import positive_integer
+from infgeo.arguments import one_of, positive_integers
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.inputs import as_points
 
@@ -47,11 +47,7 @@ def default_widths(input_dim: int, depth: int) -> tuple[int, ...]:
 
 def checked_widths(widths: Iterable[Any], input_dim: int, metric: bool) -> tuple[int, ...]:
     """Return the widths in increasing order; raises for what is no width, and SingularMetric for width < d."""
-    try:
-        given = list(widths)
-    except TypeError:
-        raise InvalidInput(f"widths is {widths!r}; pass a sequence of integers, for example (128, 256, 512)") from None
-    result = tuple(sorted({positive_integer(width, "widths") for width in given}))
+    result = tuple(sorted(set(positive_integers(widths, "widths"))))
     if not result:
         raise InvalidInput("widths is empty; pass a sequence of integers, for example (128, 256, 512)")
     if metric and result[0] < input_dim:
@@ -64,9 +60,7 @@ def checked_widths(widths: Iterable[Any], input_dim: int, metric: bool) -> tuple
 
 def checked_budget(budget: Any) -> tuple[float, int]:
     """Return the factor for the number of networks, and the units of a Sobol net; raises InvalidInput."""
-    if budget not in BUDGETS:
-        raise InvalidInput(f"budget is {budget!r}; choose from {', '.join(BUDGETS)}")
-    return BUDGETS[budget]
+    return BUDGETS[one_of(budget, "budget", BUDGETS)]
 
 
 def default_samples(input_dim: int, depth: int, widths: tuple[int, ...], points: int, curvature: bool) -> int:

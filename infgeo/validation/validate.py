@@ -13,7 +13,7 @@ import numpy as np
 from sympy import latex
 
 from infgeo import __version__
-from infgeo.arguments import positive_integer, real_number, seed_integer
+from infgeo.arguments import function, instance, positive_integer, real_number, seed_integer, words
 from infgeo.errors import InvalidInput
 from infgeo.finite.network import specify
 from infgeo.interruption import termination_as_interrupt
@@ -105,7 +105,10 @@ def validate(
 
     Source: arXiv 2301.11375, section 3, for the quantities.
     """
-    d = positive_integer(input_dim, "input_dim")
+    d = positive_integer(input_dim, "input_dim", maximum=10**6)
+    if executor is not None:
+        instance(executor, "executor", Executor, "a concurrent.futures.Executor or None")
+    function(progress, "progress", "a callable (done, total)")
     seed = seed_integer(seed, 63)
     level = real_number(level, "level", minimum=0.0, strict=True)
     if level >= 1:
@@ -239,10 +242,7 @@ def _select(theory: Theory, quantities: Iterable[str] | None) -> tuple[Theory, l
     notes = [f"only the kernel is compared: {theory.missing}"] if theory.missing else []
     if quantities is None:
         return theory, notes
-    names = (quantities,) if isinstance(quantities, str) else tuple(quantities)
-    unknown = [name for name in names if name not in theory.values]
-    if unknown or not names:
-        raise InvalidInput(f"quantities is {unknown}; this network has {', '.join(theory.values)}")
+    names = words(quantities, "quantities", theory.values)
     return Theory(
         {name: value for name, value in theory.values.items() if name in names}, theory.missing, theory.metric
     ), notes

@@ -61,15 +61,17 @@ def one_by_one(work: Any, samples: int) -> list[LocalGeometry]:
 # Blocks and halves.
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_blocks_are_summed_to_whole_networks(monkeypatch: pytest.MonkeyPatch, sampler: str) -> None:
+@pytest.mark.parametrize(("sampler", "width", "blocks"), [*((name, 87, 6) for name in SAMPLERS), ("iid", 70, 5)])
+def test_blocks_are_summed_to_whole_networks(
+    monkeypatch: pytest.MonkeyPatch, sampler: str, width: int, blocks: int
+) -> None:
     """Slow twin: all weights of the same networks at once, by automatic differentiation."""
     with small_blocks(monkeypatch, 16):
-        got, work = captured(monkeypatch, width=87, samples=3, sampler=sampler)
-        assert work.blocks == 6
+        got, work = captured(monkeypatch, width=width, samples=3, sampler=sampler)
+        assert work.blocks == blocks
         twins = one_by_one(work, 3)
         networks = [whole_network(work, i) for i in range(3)]
-        assert len({float(n.weights[0].detach()[u, 0]) for n in networks for u in range(87)}) == 3 * 87
+        assert len({float(n.weights[0].detach()[u, 0]) for n in networks for u in range(width)}) == 3 * width
         features = [n(work.points()).detach() for n in networks]
     curvature = torch.stack([t.ricci_scalar for t in twins if t.ricci_scalar is not None])
     torch.testing.assert_close(fields(got)["ricci_scalar"].mean, curvature.mean(0), rtol=1e-9, atol=1e-12)

@@ -243,6 +243,19 @@ def test_running_log_mean_survives_extremes() -> None:
     torch.testing.assert_close(got.standard_error, expected.standard_error / expected.mean, rtol=1e-13, atol=0)
 
 
+def test_batches_merge_to_the_mean_and_error_of_all() -> None:
+    data = 3.0 + torch.randn(23, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    first, second = RunningMean(), RunningMean()
+    for part in data[:14].split([1, 4, 9]):
+        first.add(part)
+    second.add(data[14:])
+    first.merge(second)
+    got = first.estimate()
+    torch.testing.assert_close(got.mean, data.mean(0), rtol=1e-14, atol=0)
+    torch.testing.assert_close(got.standard_error, data.std(0) / 23**0.5, rtol=1e-13, atol=0)
+    assert got.samples == 23
+
+
 def test_progress_and_interruption() -> None:
     calls: list[tuple[int, int]] = []
     estimate(network(), along(2), 5, 4, progress=lambda done, total: calls.append((done, total)))

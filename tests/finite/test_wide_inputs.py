@@ -218,8 +218,8 @@ def test_passes_at_once_stay_below_a_size(layer: str, directions: int, monkeypat
     x, largest = image(3).float(), 2 * 64
     seen: list[tuple[int, int]] = []
 
-    def recorded(f: Any, point: torch.Tensor, second: bool) -> Way:
-        way = choose(f, point, second)
+    def recorded(f: Any, point: torch.Tensor, second: bool, *options: Any) -> Way:
+        way = choose(f, point, second, *options)
 
         def run(f: Any, points: torch.Tensor, second: bool, chunk: int | None) -> Any:
             seen.append((len(points), directions if chunk is None else chunk))

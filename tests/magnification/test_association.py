@@ -148,7 +148,7 @@ def test_permutations_are_exact_for_independent_points():
         permutation_type="pairings",
         n_resamples=2000,
         alternative="greater",
-        rng=1,
+        random_state=1,
     )
     ours = Permutations(2000, 1).p(a, b, np.ones(30, bool), 1)
     assert abs(ours - twin.pvalue) < 5 * np.sqrt(2 * ours * (1 - ours) / 2000)

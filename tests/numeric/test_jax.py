@@ -17,12 +17,15 @@ from infgeo.numeric.printing import JAX, scalar_source
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
+enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else pytest.importorskip("jax.experimental").enable_x64
 
 EPS = np.finfo(float).eps
 X = np.random.default_rng(0).normal(size=(5, 3))
 X[3] = X[1]
 POINTWISE = ["kernel_diag", "ntk_diag", "metric", "volume_element", "log_volume_element", "ricci_scalar"]
 PAIRWISE = ["kernel", "ntk", "kernel_distance"]
+# The terms of R cancel: releases of XLA and processors round them each in their own way, to 13 units for sin.
+ULP = {"ricci_scalar": 32}
 RESIDUAL = infgeo.MLP(["relu", infgeo.layers.Residual("erf", skip=1, branch=2)])
 NETWORKS = [*map(infgeo.MLP, ("erf", "relu", "gelu", "sin")), infgeo.MLP("erf", depth=3), RESIDUAL]
 # Shapes are few throughout: jax compiles every operation for each of them.
@@ -30,7 +33,7 @@ NETWORKS = [*map(infgeo.MLP, ("erf", "relu", "gelu", "sin")), infgeo.MLP("erf", 
 
 @pytest.fixture(autouse=True)
 def double_precision():
-    with jax.enable_x64(True):
+    with enable_x64(True):
         yield
 
 
@@ -44,7 +47,7 @@ def close(value, truth, ulp, dtype=float):
 def test_the_values_are_those_of_numpy(mlp):
     geo, truth = mlp.numeric(1.2, 0.5, backend="jax"), mlp.numeric(1.2, 0.5)
     for name in (*PAIRWISE, *POINTWISE):
-        assert close(getattr(geo, name)(X), getattr(truth, name)(X), 8), name
+        assert close(getattr(geo, name)(X), getattr(truth, name)(X), ULP.get(name, 8)), name
     both = geo.kernel_and_ntk(X)
     assert all((a == b).all() for a, b in zip(both, (geo.kernel(X), geo.ntk(X)), strict=True))
     assert close(geo.kernel(X, X[:2]), truth.kernel(X, X[:2]), 8)
@@ -55,7 +58,7 @@ def test_compiled_functions_agree(mlp):
     """XLA contracts a product and a sum to one operation, so the last digits differ; coincidences do not."""
     geo, truth = mlp.numeric(1.2, 0.5, backend="jax"), mlp.numeric(1.2, 0.5)
     for name in ("kernel", "ntk", "kernel_distance", "metric", "ricci_scalar"):
-        assert close(jax.jit(getattr(geo, name))(X), getattr(truth, name)(X), 8), name
+        assert close(jax.jit(getattr(geo, name))(X), getattr(truth, name)(X), ULP.get(name, 8)), name
     gram = np.asarray(jax.jit(geo.kernel)(X))
     assert (gram == gram.T).all() and gram[1, 3] == gram[1, 1]
 
@@ -65,7 +68,7 @@ def test_single_precision_is_kept_and_needs_no_switch():
     kernel = _module(mlp, "jax", "closed_form")["kernel"]
     truth = mlp.numeric(1.2, 0.5)
     for enabled in (False, True):
-        with jax.enable_x64(enabled):
+        with enable_x64(enabled):
             geo = mlp.numeric(1.2, 0.5, backend="jax")
             for name in ("ricci_scalar",) if enabled else ("kernel", "ntk", *POINTWISE):
                 assert close(getattr(geo, name)(points), getattr(truth, name)(points), 16, np.float32), name
@@ -76,7 +79,7 @@ def test_single_precision_is_kept_and_needs_no_switch():
 
 @pytest.mark.parametrize("points", [X, X.tolist(), X[0]], ids=["array", "list", "point"])
 def test_doubles_are_refused_where_jax_would_cut_them(points):
-    with jax.enable_x64(False):
+    with enable_x64(False):
         geo = infgeo.MLP("erf").numeric(1.2, 0.5, backend="jax")
         with pytest.raises(InvalidInput, match=r"float64, which jax cuts to float32.*jax_enable_x64"):
             geo.metric(points)
@@ -306,32 +309,34 @@ def _relative(value, truth):
     return float(np.max(np.abs(np.asarray(value) - truth)) / np.max(np.abs(truth)))
 
 
-@pytest.mark.parametrize("function", ["kernel", "ntk", "kernel_and_ntk", "kernel_distance"])
-@pytest.mark.parametrize("traced", ["X", "Y", "both"])
+@pytest.mark.parametrize(
+    ("function", "traced"), [("kernel", "X"), ("ntk", "Y"), ("kernel_and_ntk", "both"), ("kernel_distance", "X")]
+)
 def test_one_argument_may_be_traced_and_the_other_not(function, traced):
-    """A posterior mean has the data as constants; through every transformation, against differences."""
+    """A posterior mean has the data as constants; against differences, the kernel through every transformation."""
     geo, data = infgeo.MLP("erf").numeric(1.3, 0.6, backend="jax"), jnp.asarray(X[:2])
     x = jnp.array([0.3, -1.0, 0.5])
+    batch = jnp.stack([x, x + 1])
 
     def total(v):
         pair = {"X": (v[None], data), "Y": (data, v[None]), "both": (v[None], 2 * v[None] - 1)}[traced]
         result = getattr(geo, function)(*pair)
         return sum(part.sum() for part in result) if isinstance(result, tuple) else result.sum()
 
-    value = jax.jit(total)
+    value, by_slope = jax.jit(total), jax.jit(jax.grad(total))
     slope = np.array([float(value(x + h) - value(x - h)) / 2e-5 for h in 1e-5 * jnp.eye(3)])
     assert _relative(total(x), float(value(x))) < 1e-13
-    for transformed in (jax.grad(total), jax.jit(jax.jacfwd(total)), jax.jit(jax.jacrev(jax.checkpoint(total)))):
-        assert _relative(transformed(x), slope) < 1e-7
-    batch = jnp.stack([x, x + 1])
+    assert _relative(by_slope(x), slope) < 1e-7
+    if function != "kernel":
+        return
+    for transformed in (jax.jacfwd(total), jax.jacrev(jax.checkpoint(total))):
+        assert _relative(jax.jit(transformed)(x), slope) < 1e-7
     assert _relative(jax.jit(jax.vmap(jax.grad(total)))(batch)[0], slope) < 1e-7
     assert _relative(jax.lax.map(total, batch)[0], float(value(x))) < 1e-13
     scanned = jax.lax.scan(lambda carry, v: (carry + total(v), None), 0.0, batch)[0]
     assert _relative(scanned, float(value(x) + value(x + 1))) < 1e-13
-    if function == "kernel":
-        by_slope = jax.jit(jax.grad(total))
-        bend = np.stack([(by_slope(x + h) - by_slope(x - h)) / 2e-5 for h in 1e-5 * jnp.eye(3)])
-        assert _relative(jax.jit(jax.hessian(total))(x), bend) < 1e-6
+    bend = np.stack([(by_slope(x + h) - by_slope(x - h)) / 2e-5 for h in 1e-5 * jnp.eye(3)])
+    assert _relative(jax.jit(jax.hessian(total))(x), bend) < 1e-6
 
 
 def test_what_layers_reach_decides_in_jax_too():
@@ -343,7 +348,7 @@ def test_what_layers_reach_decides_in_jax_too():
         assert _relative(function(X.astype(np.float32)), exact) < 1e-5
     erf = infgeo.MLP("erf").numeric(1.0, 0.5, backend="jax")
     far = np.concatenate([X[:2], 1e80 * X[:1]])
-    for function in ("kernel", "kernel_distance", "kernel_diag", "metric", "ricci_scalar"):
+    for function in ("kernel", "kernel_distance", "ricci_scalar"):
         with pytest.raises(InvalidInput, match="does not keep the digits"):
             getattr(erf, function)(far)
         inside = np.asarray(jax.jit(getattr(erf, function))(far))

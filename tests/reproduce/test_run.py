@@ -97,10 +97,13 @@ class StopsAfter:
         self.left -= 1
         return self.left < 0
 
+    def set(self):
+        self.left = 0
+
 
 @pytest.mark.parametrize("steps", [3, 12])
 def test_an_interrupted_run_goes_on_to_the_same_bits(whole, tmp_path, monkeypatch, undrawn, steps):
-    monkeypatch.setattr(seeds, "_stop", StopsAfter(25 + steps))  # a seed has 25 calls: step 0 and 24 updates
+    monkeypatch.setattr(seeds, "_stop", StopsAfter(26 + steps))  # a seed has 26 calls: before it, step 0 and 24 updates
     outcome = reproduce("fig1", seeds=(0, 1), out=tmp_path, jobs=1, settings=PLANAR)
     assert outcome.partial and outcome.record["seeds"] == [0]
     assert json.loads((tmp_path / "fig1-small.json").read_text())["partial"]
@@ -112,12 +115,12 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(whole, tmp_path, monkeypatc
 
 
 def test_an_interrupt_before_any_seed_writes_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(seeds, "_stop", StopsAfter(2))
+    monkeypatch.setattr(seeds, "_stop", StopsAfter(3))
     with pytest.raises(KeyboardInterrupt):
         reproduce("fig1", seeds=(0,), out=tmp_path, jobs=1, settings=PLANAR)
     assert [p.name for p in tmp_path.iterdir()] == ["fig1-small.seeds"]
     monkeypatch.setattr(run, "SETTINGS", {("fig1", "small"): PLANAR})
-    monkeypatch.setattr(seeds, "_stop", StopsAfter(2))
+    monkeypatch.setattr(seeds, "_stop", StopsAfter(3))
     assert main(["reproduce", "fig1", "--seeds", "0", "--out", str(tmp_path / "again")]) == 130
     assert capsys.readouterr().err.splitlines() == [
         "fig1: seed 0, sinusoid: epoch 0 of 3",

@@ -15,7 +15,7 @@ from infgeo.conventions import d, s, s_x, s_y, xy
 from infgeo.errors import MetricDoesNotExist
 from infgeo.numeric.quadrature import as_function, moment
 from infgeo.symbolic.catalogue import get
-from infgeo.symbolic.existence import in_words, leading_distance
+from infgeo.symbolic.existence import in_words, leading_distance, zeros_and_poles
 
 Residual, RMSNorm = infgeo.layers.Residual, infgeo.layers.RMSNorm
 z = sp.Symbol("z", real=True)
@@ -123,6 +123,8 @@ def test_singular_set(name):
         (["cos", "square"], BOTH),
         (["erf", RMSNorm(), "erf"], BOTH),
         (["erf", RMSNorm(1), "erf"], "False"),
+        # The branch alone keeps the features from vanishing, and with them the slope of the square.
+        (["erf", Residual("cos"), "square"], "False"),
     ],
     ids=str,
 )
@@ -139,6 +141,12 @@ def test_singular_sets_of_kernels():
     metric = infgeo.RadialMetric.from_functions((s - 1) ** 2, sp.Integer(1))
     assert metric.singular_set == sp.Eq(s, 1)
     assert infgeo.Kernel(t + t**2).metric.singular_set is sp.false
+
+
+def test_zeros_of_sums_and_products():
+    a, b = sp.symbols("a b", nonnegative=True)
+    assert zeros_and_poles(a * s + b) == sp.And(sp.Eq(b, 0), sp.Or(sp.Eq(a, 0), sp.Eq(s, 0)))
+    assert zeros_and_poles(s / (s - 2)) == sp.Or(sp.Eq(s, 0), sp.Eq(s, 2))
 
 
 def test_a_parameter_can_flatten_the_origin():
@@ -203,6 +211,16 @@ def test_domain_of_layers(layers, options, boundary):
     domain = infgeo.MLP(layers, **{"weight_std": 1, "bias_std": 1, **options}).domain.subs(d, 4)
     for side in (sp.Rational(99, 100), sp.Rational(101, 100)):
         assert bool(domain.subs(s, boundary * side)) == (side < 1)
+
+
+def test_domain_of_a_growth_of_unknown_sign():
+    a = sp.Symbol("a", real=True)
+    domain = infgeo.MLP(sp.exp(a * z**2), variable=z, weight_std=1, bias_std=1).domain
+    for value, inside in ((sp.Rational(1, 8), 1), (sp.Rational(1, 16), 3)):
+        at = domain.subs(a, value)
+        assert at.subs(s, inside * sp.Rational(99, 100)) == sp.true
+        assert at.subs(s, inside * sp.Rational(101, 100)) == sp.false
+    assert domain.subs({a: -1, s: 1000}) == sp.true
 
 
 @pytest.mark.parametrize(("a", "raises"), [(0.5, False), (-0.1, False), (-0.3, True)])

@@ -464,7 +464,7 @@ MODEL = net(2, 6, 3)
         ({"input_range": ([0.0, 0.0, 0.0], [1.0, 1.0])}, "one for each channel"),
         ({"path": ""}, "path is empty"),
         ({"path": b"a"}, "path is b'a'"),
-        ({"model": nn.Linear(2, 3).half()}, "'weight' of model is torch.float16; .* pass dtype=torch.float64"),
+        ({"model": nn.Linear(2, 3).half()}, "'weight' of features is torch.float16; .* dtype=torch.float64"),
         ({"quantities": ("volume",)}, "log10_volume, spectrum"),
         ({"quantities": ()}, "quantities is"),
         ({"quantities": "ricci", "at": line([0.0, 0.0], [1.0, 1.0])}, "none applies"),
