@@ -22,6 +22,7 @@ from infgeo.errors import InvalidInput, NotConverged
 from infgeo.numeric import gaussian_rules as rules
 from infgeo.numeric.emit import PUBLIC, bound_of, own_parameters, runtime_source
 from infgeo.numeric.names import in_code, public_name
+from infgeo.numeric.piecewise import PiecewiseFunction
 from infgeo.symbolic.layers import Residual, RMSNorm
 from infgeo.symbolic.recursion import metric_program
 
@@ -45,8 +46,8 @@ def quadrature_module(mlp: MLP) -> dict[str, Any]:
     numbers = {activation: i for i, activation in enumerate(dict.fromkeys(x.activation for x in mlp.with_weights))}
 
     @lru_cache(maxsize=64)
-    def function(activation: Any, *values: float) -> rules.PiecewiseFunction:
-        return rules.PiecewiseFunction(activation, dict(zip(own, values, strict=True)))
+    def function(activation: Any, *values: float) -> PiecewiseFunction:
+        return PiecewiseFunction(activation, dict(zip(own, values, strict=True)))
 
     laws = {a: _law(lambda *values, a=a: function(a, *values)) for a in numbers}
     network = _network(mlp, laws, module)
@@ -97,7 +98,7 @@ def agreed(compute: Callable[[int], np.ndarray], scale: Callable[[np.ndarray], A
     )
 
 
-def _law(function: Callable[..., rules.PiecewiseFunction]) -> SimpleNamespace:
+def _law(function: Callable[..., PiecewiseFunction]) -> SimpleNamespace:
     """Return the law of an activation (see runtime/common.py) by quadrature; `function` takes parameter values."""
 
     def over_pairs(order: int, wanted: str) -> Callable:
@@ -156,7 +157,7 @@ def _law(function: Callable[..., rules.PiecewiseFunction]) -> SimpleNamespace:
 
 
 def _pair_value(
-    phi: rules.PiecewiseFunction, at: tuple[float, float, float, float], order: int, wanted: str, level: int
+    phi: PiecewiseFunction, at: tuple[float, float, float, float], order: int, wanted: str, level: int
 ) -> np.ndarray:
     return np.array(rules.pair(phi, *at, level, order)[wanted])
 
