@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # In an emitted file these stand above, or below.
     from infgeo.numeric.runtime.blocks_numpy import _quiet
-    from infgeo.numeric.runtime.common import InputError, _exact_layers
+    from infgeo.numeric.runtime.common import InputError
     from infgeo.numeric.runtime.for_numpy import (
         _WIDEST,
         _double,
@@ -46,6 +46,11 @@ def _examined(X: Any, layers: Sequence[Any], scalars: tuple, wanted: str, holds:
         if holds is not None:
             _refuse(_beyond(reached, holds), reached, holds)
     return single, lost
+
+
+def _exact_layers(layers: Sequence[Any]) -> list:
+    """Return the layers with their like in a wider format, where there is one."""
+    return [getattr(layer, "exact", layer) for layer in layers]
 
 
 def _reached(layers: Sequence[Any], x: Any, scalars: tuple, wanted: str) -> SimpleNamespace:
