@@ -15,9 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sympy import Symbol, symbols
-
-from infgeo.errors import InvalidInput
+from sympy import Symbol
 
 
 class Internal(Symbol):
@@ -64,20 +62,6 @@ Delta = Internal("Delta", nonnegative=True)
 # omega = p - q and delta = p + q - 2c, which are differences of points, not of p, q and c.
 omega = Internal("omega", real=True)
 delta = Internal("delta", nonnegative=True)
-
-
-def coordinates(dimension: int) -> tuple[Symbol, ...]:
-    """Return the Cartesian coordinates x_1 ... x_d, real symbols, that `RadialMetric.matrix` uses.
-
-    Raises InvalidInput unless `dimension` is an integer from 1 to 1000.
-
-    >>> coordinates(2)
-    (x_1, x_2)
-    """
-    if isinstance(dimension, bool) or not hasattr(dimension, "__index__") or not 1 <= dimension.__index__() <= 1000:
-        raise InvalidInput(f"dimension = {dimension!r} must be an integer from 1 to 1000")
-    return symbols(f"x_1:{dimension.__index__() + 1}", real=True)
-
 
 # The scales at which a network that leaves them symbolic is evaluated when nobody says otherwise:
 # the parametrisation of arXiv 2301.11375, W, b ~ N(0, 1).

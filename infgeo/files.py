@@ -7,9 +7,10 @@ import os
 import re
 import secrets
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from infgeo.errors import InvalidInput
+from infgeo.errors import InfgeoError, InvalidInput
 
 _DESCRIPTORS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTOR = re.compile(r"/dev/fd/(\d{1,9})|/proc/self/fd/(\d{1,9})")
@@ -23,6 +24,21 @@ def file_path(value: str | os.PathLike[str], name: str) -> Path:
     if not os.fspath(value) or "\0" in os.fspath(value):
         raise InvalidInput(f"{name} is {value!r}; pass a path")
     return Path(os.path.expanduser(value))
+
+
+@contextlib.contextmanager
+def taken_apart(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Raise InvalidInput for whatever goes wrong while a file's content is read: anyone may have made it."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InfgeoError) and str(path) in str(error):
+            raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:100]
+        raise InvalidInput(
+            f"{what} {path} is damaged, or was not written by infgeo ({reason}); restore it from a copy, or"
+            " name another file"
+        ) from None
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:

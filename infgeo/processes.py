@@ -67,9 +67,11 @@ def _watch(parent: Any, stop: threading.Event, orderly: bool) -> None:
     with suppress(OSError):
         parent.poll(None)  # nobody reads: all workers share this end
     stop.set()
-    asked = time.monotonic()
-    while orderly and time.monotonic() - asked < _LONGEST:
+    asked, idle = time.monotonic(), 0
+    while orderly and idle < 2 and time.monotonic() - asked < _LONGEST:
         time.sleep(_BETWEEN)
+        # Nothing runs that is to be interrupted. The pool would say so, unless SIGTERM has ended what starts processes.
+        idle = idle + 1 if signal.getsignal(signal.SIGTERM) is ignored else 0
         _thread.interrupt_main(signal.SIGTERM)
     os._exit(0)
 

@@ -19,6 +19,21 @@ takes namesakes by their name.
 -2*pi*s/sqrt(2*s + 1)
 """
 
-from infgeo.conventions import coordinates, d, r, s, s_x, s_y, sigma_b, sigma_w, xy
+from sympy import Symbol, symbols
+
+from infgeo.arguments import positive_integer
+from infgeo.conventions import d, r, s, s_x, s_y, sigma_b, sigma_w, xy
 
 __all__ = ["coordinates", "d", "r", "s", "s_x", "s_y", "sigma_b", "sigma_w", "xy"]
+
+
+def coordinates(dimension: int) -> tuple[Symbol, ...]:
+    """Return the Cartesian coordinates x_1 ... x_d, real symbols, that `RadialMetric.matrix` uses.
+
+    Raises InvalidInput unless `dimension` is an integer from 1 to 1000.
+
+    >>> coordinates(2)
+    (x_1, x_2)
+    """
+    dimension = positive_integer(dimension, "dimension", maximum=1000)
+    return symbols(f"x_1:{dimension + 1}", real=True)

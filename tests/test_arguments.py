@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from wrong_kinds import CODE, WRONG
 
 import infgeo
 from infgeo import analysis, finite, kernels, layers, magnification, reproduce, testing, tracking, training
 from infgeo.errors import InfgeoError
+from tests.wrong_kinds import CODE, WRONG
 
 Z, T = sympy.symbols("z t", real=True)
 S = infgeo.conventions.s

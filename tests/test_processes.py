@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from infgeo.interruption import termination_as_interrupt
+from infgeo import processes
+from infgeo.interruption import ignored, termination_as_interrupt
 from infgeo.processes import process_context, worker_pool
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +49,38 @@ def test_what_has_something_keeps_it(tmp_path):
         while not path.exists():
             time.sleep(0.01)
     assert path.read_text() == "kept" and time.monotonic() - began < LONG / 2
+
+
+class Exited(BaseException):
+    """Stands for the end of the process."""
+
+
+class Parent:
+    """Stands for a pipe whose other end was closed."""
+
+    def poll(self, _timeout):
+        return True
+
+
+@pytest.mark.parametrize("orderly", [False, True])
+def test_an_idle_worker_ends_without_a_word_of_its_pool(orderly, monkeypatch):
+    """What starts processes, and knows which have ended, may have got SIGTERM with them."""
+
+    def end(_status):
+        raise Exited
+
+    monkeypatch.setattr(processes.os, "_exit", end)
+    monkeypatch.setattr(processes, "_BETWEEN", 0.01)
+    before, began, stop = signal.signal(signal.SIGTERM, ignored), time.monotonic(), threading.Event()
+    try:
+        with pytest.raises(Exited):
+            processes._watch(Parent(), stop, orderly)
+        if orderly:
+            with pytest.raises(KeyboardInterrupt), termination_as_interrupt():
+                processes._watch(Parent(), stop, orderly)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stop.is_set() and time.monotonic() - began < processes._LONGEST / 2
 
 
 SCRIPT = """

@@ -11,6 +11,7 @@ import sympy
 import torch
 
 CODE = "__import__('builtins').CANARY.append(1)"
+CANARY_CALLS: list[int] = []  # for pickles
 builtins.CANARY = []  # type: ignore[attr-defined]
 
 

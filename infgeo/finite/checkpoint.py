@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 
 from infgeo.errors import InvalidInput
-from infgeo.files import check_writable, file_path, write_whole
+from infgeo.files import check_writable, file_path, taken_apart, write_whole
 from infgeo.finite.reduction import Reduction
 
 _MAGIC = b"infgeo checkpoint 1\n"
@@ -69,15 +69,16 @@ class Checkpoint:
             raise InvalidInput(
                 f"checkpoint {self.path} is damaged or truncated; restore it from a copy, or remove it to start again"
             )
-        with numpy.load(io.BytesIO(payload), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        header = json.loads(bytes(arrays.pop("header")).decode())
-        if differing := sorted(k for k in self.run if header["run"].get(k) != self.run[k]):
-            raise InvalidInput(
-                f"checkpoint {self.path} is of another run: {', '.join(differing)} differ; repeat the call that made"
-                " it, or name another file"
-            )
-        reduction.restore(header["done"], arrays)
+        with taken_apart(self.path, "checkpoint"):
+            with numpy.load(io.BytesIO(payload), allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            header = json.loads(bytes(arrays.pop("header")).decode())
+            if differing := sorted(k for k in self.run if header["run"].get(k) != self.run[k]):
+                raise InvalidInput(
+                    f"checkpoint {self.path} is of another run: {', '.join(differing)} differ; repeat the call that"
+                    " made it, or name another file"
+                )
+            reduction.restore(header["done"], arrays)
         self._written = reduction.done
 
     def save(self, reduction: Reduction, now: bool = False) -> None:

@@ -75,8 +75,9 @@ def _in_place_too(formula: Callable[..., torch.Tensor]) -> Callable[..., torch.T
     def function(input: torch.Tensor, *args: Any, inplace: bool = False, **kwargs: Any) -> torch.Tensor:
         if args and isinstance(args[-1], bool):  # by position, it stands last
             args, inplace = args[:-1], args[-1]
-        value = formula(input, *args, **kwargs)
-        return input.copy_(value) if inplace else value
+        if inplace:  # of a copy: autograd keeps what the formula is applied to
+            return input.copy_(formula(input.clone(), *args, **kwargs))
+        return formula(input, *args, **kwargs)
 
     return function
 

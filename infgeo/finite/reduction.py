@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from infgeo.arguments import positive_integer
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.replicate import finish, run_blocks, run_replicates
 from infgeo.finite.statistics import RunningMean
@@ -121,15 +122,25 @@ class Reduction:
         return arrays
 
     def restore(self, done: int, arrays: Mapping[str, Any]) -> None:
-        """Go on from a saved state after `done` items."""
+        """Go on from a saved state after `done` items; raises for a state that no run of this task has."""
         nested: dict[str, dict[str, dict[str, Any]]] = {"mean": {}, "sums": {}}
         for path, array in arrays.items():
             kind, name, key = path.split("/")
             nested[kind].setdefault(name, {})[key] = array
-        self.done = done
+        done = positive_integer(done, "the number of items done", minimum=0, maximum=len(self.items))
+        index, last, _, high = self.items[done - 1] if done else (0, 0, 0, 0)
+        complete = last if self.task.blocks == 1 or high == self.task.blocks else index
+        means: dict[str, RunningMean] = {}
         for name, state in nested["mean"].items():
-            self.statistics.means[name] = RunningMean(name == "log_mean_det_metric", state)
+            means[name] = RunningMean(name == "log_mean_det_metric", state)
+            known = name.removeprefix("corrected ") in self.task.quantities
+            if not known or means[name].count != complete or not means[name].is_whole:
+                raise ValueError(f"{name} is no mean over {complete} networks")
+        sums: dict[int, UnitSums] = {}
         for half, state in nested["sums"].items():
             parts = (state.get(key) for key in ("kernel", "packed"))
             tensors = (None if a is None else torch.from_numpy(a) for a in parts)
-            self.sums[int(half)] = UnitSums(int(state["units"]), *tensors)
+            sums[int(half)] = UnitSums(int(state["units"]), *tensors)
+        if bool(means) != bool(complete) or not set(sums) <= {0, 1}:
+            raise ValueError("the means or sums are not those of the items done")
+        self.done, self.statistics.means, self.sums = done, means, sums

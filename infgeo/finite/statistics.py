@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 import torch
 
+from infgeo.errors import InvalidInput
 from infgeo.results import Estimate
 
 _SEED_BITS = 32
@@ -43,6 +44,15 @@ class RunningMean:
             for key in ("shift", "mean", "squares")
         )
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the parts are of one kind and shape, as those of a saved state must be."""
+        parts = (self._shift, self._mean, self._squares)
+        shapes = {self._mean.shape, torch.Size()} if not self.log else {self._mean.shape}
+        return all(part.dtype == torch.float64 and part.shape in shapes for part in parts) and (
+            self._squares.shape == self._mean.shape
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by value, not as torch does between processes: shared memory goes with the process that made it."""
         return RunningMean, (self.log, self.state)
@@ -70,6 +80,11 @@ class RunningMean:
 
     def merge(self, other: RunningMean) -> None:
         """Take in all that `other` has seen, after what is here (the update of Chan, Golub and LeVeque)."""
+        if self.count and self._mean.shape != other._mean.shape:
+            raise InvalidInput(
+                f"means of shape {tuple(self._mean.shape)} do not go on with {tuple(other._mean.shape)}: remove the"
+                " checkpoint, which is not of this run"
+            )
         if self.count == 0:
             self.count, self._shift, self._mean, self._squares = other.count, other._shift, other._mean, other._squares
             return

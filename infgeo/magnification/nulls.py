@@ -17,6 +17,7 @@ from infgeo.errors import InvalidInput
 from infgeo.magnification.checks import whole
 
 ANGLES = 360
+_ROUNDING = 1e-13  # of the transform, in sums of squares
 _TIE = 1e-9  # rounding of the transform: correlations that differ by less are equal
 _BATCH = 2**22  # numbers of the permuted copies held at once
 
@@ -124,8 +125,10 @@ def correlations_under_shifts(
         return np.asarray(moved.sum(axis=others)).ravel()
 
     spread = sums(weights, b**2) - sums(weights, b) ** 2 / total
-    scale = np.sqrt((weights * a**2).sum() * np.maximum(spread, np.finfo(float).tiny))
-    return sums(weights * a, b) / scale
+    # Where the moved b is constant, only rounding is left of its spread, and there is no correlation.
+    varies = spread > _ROUNDING * total * np.square(b).max(initial=0.0)
+    scale = np.sqrt((weights * a**2).sum() * np.where(varies, spread, 1.0))
+    return np.where(varies, sums(weights * a, b) / np.where(scale > 0, scale, 1.0), 0.0)
 
 
 def rotations(points: np.ndarray, shape: tuple[int, ...]) -> Rotations | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from infgeo.errors import NotConverged
 from infgeo.numeric import gaussian_rules as rules
+from infgeo.numeric.piecewise import PiecewiseFunction
 from infgeo.symbolic import unit_moments
 from infgeo.symbolic.unit_moments import UnitMoments
 
@@ -37,7 +38,7 @@ def moments_at(
 
     Raises ExpectationDiverges where E[phi'^4] is infinite, NotConverged where two rules disagree by 1e-8.
     """
-    function = rules.PiecewiseFunction(activation, parameters)
+    function = PiecewiseFunction(activation, parameters)
     coarse, fine = (_moments(function, r, weight_std, bias_std, level) for level in _LEVELS)
     size = np.abs(fine).sum(axis=2)  # odd moments may vanish
     coarse, fine = coarse.sum(axis=2), fine.sum(axis=2)
@@ -59,7 +60,7 @@ def moments_at(
     )
 
 
-def _moments(function: rules.PiecewiseFunction, r: float, weight_std: float, bias_std: float, level: int) -> np.ndarray:
+def _moments(function: PiecewiseFunction, r: float, weight_std: float, bias_std: float, level: int) -> np.ndarray:
     """Return the terms of E[F w_1^k], (5, 7, nodes): F = a, a^2, a c, c, c^2 for a = phi'^2, c = phi' phi''; k < 7."""
     variance = bias_std**2 + (weight_std * r) ** 2
     if variance == 0:

@@ -8,97 +8,18 @@ of nodes and panels; callers compare the results of two levels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from sympy import Abs, Expr, Heaviside, Max, Min, Piecewise, Poly, Rational, Symbol, lambdify, oo, sign
-from sympy.core.relational import Relational
 
-from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, NoClosedForm
-from infgeo.symbolic.activation import Activation
+from infgeo.errors import ExpectationDiverges, InvalidInput
+from infgeo.numeric.piecewise import PiecewiseFunction
 
 _EDGES = (9.5, 19.0, 38.0)  # standard deviations; at 38 the density underflows
 _TAIL = 1e-14
-
-
-class PiecewiseFunction:
-    """An activation and its derivative as functions of arrays, smooth between `kinks`, at values of its parameters."""
-
-    def __init__(self, activation: Activation, parameters: Mapping[str, float]) -> None:
-        """Find the kinks and the smooth expression between each two of them."""
-        z = activation.symbol
-        values = {symbol: Rational(repr(float(parameters[symbol.name]))) for symbol in activation.parameters}
-        expr = activation.expr.subs(values)
-        self.name = activation.name
-        exact = sorted(_kinks(expr, z), key=float)
-        self.kinks = np.array([float(kink) for kink in exact])
-        ends = [-oo, *exact, oo]
-        pieces = [_smooth_at(expr, z, _between(a, b)) for a, b in pairwise(ends)]
-        jumps = [(b - a).subs(z, kink) for (a, b), kink in zip(pairwise(pieces), exact, strict=True)]
-        self.jumps = any(abs(jump.evalf(20)) > 1e-15 for jump in jumps)
-        self._functions = [[_as_function(part, z) for part in pieces]]
-        self._functions.append([_as_function(part.diff(z), z) for part in pieces])
-        self._functions.append([_as_function(part.diff(z, 2), z) for part in pieces])
-
-    def __call__(self, z: np.ndarray, order: int = 0) -> np.ndarray:
-        """Return phi, phi' or phi'' (order 0, 1, 2) of an array that holds no kink."""
-        functions = self._functions[order]
-        with np.errstate(all="ignore"):  # the pieces not taken may overflow
-            if len(functions) == 1:
-                return functions[0](z)
-            return np.choose(np.searchsorted(self.kinks, z), [function(z) for function in functions])
-
-
-def _kinks(expr: Expr, z: Symbol) -> set[Expr]:
-    """Return where the expression is not smooth: the real roots of what its cases are decided by."""
-    deciding: list[Expr] = []
-    for part in expr.atoms(Max, Min):
-        deciding += [a - b for i, a in enumerate(part.args) for b in part.args[:i]]
-    deciding += [part.args[0] for part in expr.atoms(Abs, sign, Heaviside)]
-    for case in expr.atoms(Piecewise):
-        deciding += [
-            relation.lhs - relation.rhs for _, condition in case.args for relation in condition.atoms(Relational)
-        ]
-    roots: set[Expr] = set()
-    for part in deciding:
-        if not part.has(z):
-            continue
-        if not part.is_polynomial(z):
-            raise NoClosedForm(
-                f"the kinks of the activation are at the roots of {part}, which are not known in advance"
-            )
-        roots |= set(Poly(part, z).real_roots())
-    return roots
-
-
-def _between(a: Expr, b: Expr) -> Expr:
-    if a == -oo:
-        return Rational(0) if b == oo else b - 1
-    return a + 1 if b == oo else (a + b) / 2
-
-
-def _smooth_at(expr: Expr, z: Symbol, point: Expr) -> Expr:
-    """Return the smooth expression that `expr` is around a point that is no kink."""
-
-    def value(part: Expr) -> float:
-        return float(part.subs(z, point))
-
-    def case(*pairs: Any) -> Expr:
-        return next(part for part, condition in pairs if bool(condition.subs(z, point)))
-
-    expr = expr.replace(Max, lambda *parts: max(parts, key=value)).replace(Min, lambda *parts: min(parts, key=value))
-    expr = expr.replace(Abs, lambda part: part if value(part) > 0 else -part)
-    expr = expr.replace(sign, lambda part: Rational(1) if value(part) > 0 else Rational(-1))
-    expr = expr.replace(Heaviside, lambda part, _=0: Rational(int(value(part) > 0)))
-    return expr.replace(Piecewise, case)
-
-
-def _as_function(expr: Expr, z: Symbol) -> Callable[[np.ndarray], np.ndarray]:
-    function = lambdify(z, expr, ["scipy", "numpy"], cse=True)
-    return lambda x: function(x) + np.zeros_like(x)
+_HALVINGS = 24  # of the distance to a place where phi is bounded, and no power series
+_AT_ONCE = 2**21  # nodes of pairs
 
 
 @lru_cache(maxsize=16)
@@ -111,6 +32,7 @@ def _panels(breaks: np.ndarray, edge: float, level: int) -> tuple[np.ndarray, np
     rows = len(breaks)
     grid = np.broadcast_to(np.linspace(-edge, edge, round(edge) + 1), (rows, round(edge) + 1))
     edges = np.sort(np.concatenate([grid, np.clip(breaks, -edge, edge)], axis=1), axis=1)
+    edges = np.unique(edges)[None, :] if rows == 1 else edges  # the nodes of an empty panel are at a break
     pieces = 2 ** (level // 2)
     fine = edges[:, :-1, None] + np.diff(edges, axis=1)[:, :, None] * np.arange(pieces + 1) / pieces
     low, high = fine[..., :-1].reshape(rows, -1), fine[..., 1:].reshape(rows, -1)
@@ -120,23 +42,31 @@ def _panels(breaks: np.ndarray, edge: float, level: int) -> tuple[np.ndarray, np
     return nodes, (half * w).reshape(rows, -1) * np.exp(-np.square(nodes) / 2) / np.sqrt(2 * np.pi)
 
 
-def _breaks(function: PiecewiseFunction, reach: float) -> np.ndarray:
-    """Return the kinks, and points at distances 1, 2, 4, ... of them and of 0, where activations vary."""
-    centres = np.concatenate([[0.0], function.kinks])
+def _breaks(function: PiecewiseFunction, reach: float, order: int) -> np.ndarray:
+    """Return the places, and points at distances 1, 2, 4, ... of finitely many and of 0, where activations vary.
+
+    Towards a singular place distances halve, until what is left of the integral of phi^2, or phi'^2, is negligible.
+    """
+    places = function.breaks(reach)
+    centres = np.concatenate([[0.0], places if len(places) <= 4 else places[:0]])
     steps = 2.0 ** np.arange(0, max(1, np.ceil(np.log2(max(reach, 1.0)))))
     around = centres[:, None] + np.concatenate([-steps, [0.0], steps])
-    return np.unique(around[np.abs(around) < reach])
+    growth = function.growth.get(order)
+    halvings = _HALVINGS if growth is None else 47 / (1 - 2 * growth)  # 2^-47 = 1e-14
+    small = min(reach, 1.0) * 2.0 ** -np.arange(1.0, halvings)
+    towards = function.breaks(reach, singular=True)[:, None] + np.concatenate([-small, small])
+    found = np.concatenate([around.ravel(), places, towards.ravel()])
+    return np.unique(found[np.abs(found) < reach])
 
 
 def moments(function: PiecewiseFunction, v: float, level: int) -> dict[str, float]:
     """Return E[F], and its first and second derivative in v, for F = phi^2 (m) and phi'^2 (m0)."""
-    if function.jumps:
-        raise MetricDoesNotExist(f"activation {function.name} has a jump: E[phi'^2] is infinite, so there is no metric")
+    function.require_metric()
     if v <= 0:
         raise InvalidInput(
             "the metric by quadrature needs preactivations of positive variance: give a bias, or drop x = 0"
         )
-    t, w = _nodes(function, v, level)
+    t, w = _nodes(function, v, level, order=1)
     z = np.sqrt(v) * t
     first, second = (t * t - 1) / (2 * v), ((t * t - 6) * t * t + 3) / (4 * v * v)
     result: dict[str, float] = {}
@@ -152,6 +82,7 @@ def _nodes(
     level: int,
     more: np.ndarray | None = None,
     integrand: Callable[[np.ndarray], np.ndarray] | None = None,
+    order: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return nodes t and weights that reach as far as the integrand in z, by default phi^2, is felt.
 
@@ -159,7 +90,7 @@ def _nodes(
     """
     scale = np.sqrt(v)
     for edge in _EDGES:
-        breaks = _breaks(function, edge * scale)
+        breaks = _breaks(function, edge * scale, order)
         breaks = breaks if more is None else np.concatenate([breaks, more])
         t, w = _panels(breaks[None, :] / scale, edge, level)
         with np.errstate(all="ignore"):
@@ -176,9 +107,10 @@ def _nodes(
 
 def diagonal(function: PiecewiseFunction, v: float, level: int, order: int = 0) -> float:
     """Return E[phi^2] or E[phi'^2]."""
+    function.require(order)
     if v <= 0:
         return float(function(np.zeros(1), order)[0] ** 2)
-    t, w = _nodes(function, v, level)
+    t, w = _nodes(function, v, level, order=order)
     return float((np.square(function(np.sqrt(v) * t, order)) * w).sum())
 
 
@@ -191,29 +123,44 @@ def pair(
         return swapped | {"fall": -swapped["fall"]}
     if p <= 0:
         return {"product": float(function(np.zeros(1), order)[0]) ** 2, "square": 0.0, "fall": 0.0}
+    function.require(order)
     along, across = c / p, np.sqrt(max(Delta, 0.0) / p)
-    t, w = _nodes(function, p, level, _crossings(function, along, across, np.sqrt(p)))
-    u = np.sqrt(p) * t
+    scale = np.sqrt(p)
+    one_variable = across <= 1e-150 * scale
+    if one_variable and along != 0:
+        crossings = _breaks(function, _EDGES[-1] * scale * abs(along), order) / along
+    else:
+        crossings = _crossings(function, along, across, scale)
+    t, w = _nodes(function, p, level, crossings, order=order)
+    u = scale * t
     f = function(u, order)
-    if across <= 1e-150 * np.sqrt(p):
-        g = function(along * u, order)
-        return _pair_sums(f, g, w)
+    if one_variable:
+        return _pair_sums(f, function(along * u, order), w)
     edge = _EDGES[0]
-    breaks = (_breaks(function, edge * (across + abs(along) * np.abs(u).max()))[None, :] - along * u[:, None]) / across
-    nodes, weights = _panels(breaks, edge, level)
-    g = function(along * u[:, None] + across * nodes, order)
-    return _pair_sums(f[:, None], g, w[:, None] * weights)
+    places = _breaks(function, edge * (across + abs(along) * np.abs(u).max()), order)
+    rows = max(1, _AT_ONCE // (40 * 2 ** (level // 2) * (len(places) + round(edge))))
+    total = {"product": 0.0, "square": 0.0, "fall": 0.0}
+    for i in range(0, len(u), rows):
+        part = slice(i, i + rows)
+        nodes, weights = _panels((places[None, :] - along * u[part, None]) / across, edge, level)
+        g = function(along * u[part, None] + across * nodes, order)
+        sums = _pair_sums(f[part, None], g, w[part, None] * weights)
+        total = {name: value + sums[name] for name, value in total.items()}
+    return total
 
 
 def _crossings(function: PiecewiseFunction, along: float, across: float, scale: float) -> np.ndarray | None:
     """Return points around those u at which the mean of v crosses a kink: the inner integral varies quickly there."""
-    if not len(function.kinks) or along == 0 or across <= 1e-150 * scale:
+    if along == 0:
+        return None
+    kinks = function.breaks(_EDGES[0] * scale * abs(along))
+    if not len(kinks):
         return None
     width = across / abs(along)
     if width > scale:
         return None
     steps = width * 2.0 ** np.arange(-1, max(1, np.ceil(np.log2(scale / width))))
-    return (function.kinks[:, None] / along + np.concatenate([-steps, [0.0], steps])).ravel()
+    return (kinks[:, None] / along + np.concatenate([-steps, [0.0], steps])).ravel()
 
 
 def _pair_sums(f: np.ndarray, g: np.ndarray, w: np.ndarray) -> dict[str, float]:

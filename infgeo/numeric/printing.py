@@ -7,6 +7,7 @@ positive one, and constant results keep the shape of the points.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from sympy import Add, Expr, Mul, Rational, Symbol
 from sympy.printing.pycode import MpmathPrinter, PythonCodePrinter
 
 from infgeo.arguments import one_of
-from infgeo.errors import NoClosedForm
+from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.numeric.schedule import dropping, shared_powers
 from infgeo.symbolic.graph import cse
 from infgeo.symbolic.primitives import PRIMITIVES
@@ -130,6 +131,11 @@ class Printer(PythonCodePrinter):
         if self.backend.exact_numbers:
             return f"({MpmathPrinter().doprint(expr)})"
         value = float(expr.evalf(30))
+        if not math.isfinite(value):
+            raise InvalidInput(
+                f"scales or parameters of this network lead to {expr.evalf(3)}, beyond the range of float64;"
+                " pass values nearer to 1, or backend='mpmath'"
+            )
         if self.backend.twofold:
             return f"_Twofold({value!r}, {float((expr - Rational(value)).evalf(30))!r})"
         if self.backend.wide and expr != Rational(value):

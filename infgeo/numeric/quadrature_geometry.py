@@ -23,6 +23,7 @@ from infgeo.errors import InvalidInput, NotConverged
 from infgeo.numeric import gaussian_rules as rules
 from infgeo.numeric.emit import PUBLIC, bound_of, own_parameters, runtime_source
 from infgeo.numeric.names import in_code, public_name
+from infgeo.numeric.piecewise import PiecewiseFunction
 from infgeo.symbolic.floats.float_radial import FloatRadial
 from infgeo.symbolic.layers import Dense, Residual, RMSNorm
 from infgeo.symbolic.networks.propagate import propagate
@@ -49,8 +50,8 @@ def quadrature_module(mlp: MLP) -> dict[str, Any]:
     numbers = {activation: i for i, activation in enumerate(dict.fromkeys(x.activation for x in mlp.with_weights))}
 
     @lru_cache(maxsize=64)
-    def function(activation: Any, *values: float) -> rules.PiecewiseFunction:
-        return rules.PiecewiseFunction(activation, dict(zip(own, values, strict=True)))
+    def function(activation: Any, *values: float) -> PiecewiseFunction:
+        return PiecewiseFunction(activation, dict(zip(own, values, strict=True)))
 
     laws = {a: _law(lambda *values, a=a: function(a, *values)) for a in numbers}
     network = _network(mlp, laws, module)
@@ -101,7 +102,7 @@ def agreed(compute: Callable[[int], np.ndarray], scale: Callable[[np.ndarray], A
     )
 
 
-def _law(function: Callable[..., rules.PiecewiseFunction]) -> SimpleNamespace:
+def _law(function: Callable[..., PiecewiseFunction]) -> SimpleNamespace:
     """Return the law of an activation (see runtime/common.py) by quadrature; `function` takes parameter values."""
 
     def over_pairs(order: int, wanted: str) -> Callable:
@@ -160,7 +161,7 @@ def _law(function: Callable[..., rules.PiecewiseFunction]) -> SimpleNamespace:
 
 
 def _pair_value(
-    phi: rules.PiecewiseFunction, at: tuple[float, float, float, float], order: int, wanted: str, level: int
+    phi: PiecewiseFunction, at: tuple[float, float, float, float], order: int, wanted: str, level: int
 ) -> np.ndarray:
     return np.array(rules.pair(phi, *at, level, order)[wanted])
 

@@ -34,6 +34,7 @@ from sympy import (
     expand_complex,
     im,
     log,
+    nan,
     oo,
     pi,
     sign,
@@ -41,6 +42,7 @@ from sympy import (
     sin,
     sinh,
     sqrt,
+    zoo,
 )
 from sympy.core.function import AppliedUndef
 from sympy.core.numbers import Integer, Rational
@@ -302,15 +304,28 @@ def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
         raise InvalidInput(f"activation {result} is complex: it must be real for real z")
     if result.has(DiracDelta):
         raise InvalidInput(f"activation {result} contains a delta function, which has no values: it is no function")
-    if result.free_symbols == {conv.z} and not result.has(AppliedUndef):
-        point = Rational(-7, 5)
-        value = result.subs(conv.z, point).evalf()
-        if value.is_number and abs(im(value)) > Rational(1, 10**9):
-            raise InvalidInput(f"activation {result} is complex, at z = {point}: it must be real for real z")
-    undefined = result.atoms(AppliedUndef)
-    if undefined:
+    if undefined := result.atoms(AppliedUndef):
         raise InvalidInput(f"activation {result} contains the undefined function {min(map(str, undefined))}")
+    if result.free_symbols == {conv.z}:
+        _require_real(result)
     return Activation(str(result), result, "user-defined")
+
+
+def _require_real(expr: Expr) -> None:
+    """Raise InvalidInput for an expression of z that is complex, or infinite or undefined at more than one of six z."""
+    undefined = []
+    for point in (Rational(n, 35) for n in (-49, 49, -5, 5, -217, 217)):
+        try:
+            value = expr.subs(conv.z, point).evalf()
+        except Exception as error:  # SymPy's comparisons of what is complex or infinite raise errors of many kinds
+            value = nan if "NaN" in str(error) else I
+        if value.is_number and value.has(I) and abs(im(value)) > Rational(1, 10**9):
+            raise InvalidInput(f"activation {expr} is complex, at z = {point}: it must be real for real z")
+        if value.has(nan, zoo, oo, -oo):
+            undefined.append(point)
+    if len(undefined) > 1:
+        at = " and ".join(map(str, undefined[:2]))
+        raise InvalidInput(f"activation {expr} is infinite or undefined, at z = {at}: it must be finite for real z")
 
 
 def parts_of(value: Expr) -> tuple[Expr, Expr]:

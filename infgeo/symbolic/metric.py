@@ -53,6 +53,7 @@ from infgeo.symbolic.naming import SCALES, by_name, check_distinct, renamed
 from infgeo.symbolic.program import Program
 from infgeo.symbolic.simplify import FACTOR_LIMIT, best, power_product, tidy
 from infgeo.symbolic.substitution import assigned
+from infgeo.symbols import coordinates
 
 if TYPE_CHECKING:
     from infgeo.numeric.geometry import NumericGeometry
@@ -87,7 +88,7 @@ class RadialTensor:
 
         Raises InvalidInput unless `dimension` is a positive integer, that of the tensor if it has one.
         """
-        x = conv.coordinates(dimension)
+        x = coordinates(dimension)
         dimension = len(x)
         if self.dimension.is_number and self.dimension != dimension:
             raise InvalidInput(f"dimension = {dimension}, but this tensor was taken at d = {self.dimension}")

@@ -12,7 +12,7 @@ from infgeo import conventions as conv
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError
-from infgeo.numeric.gaussian_rules import PiecewiseFunction
+from infgeo.numeric.piecewise import PiecewiseFunction
 from infgeo.numeric.quadrature import moment
 from infgeo.symbolic.activation import Activation
 from infgeo.symbolic.dual import Dual, dual

@@ -15,7 +15,8 @@ import numpy as np
 
 from infgeo.conventions import d
 from infgeo.errors import InfgeoError
-from infgeo.numeric.gaussian_rules import PiecewiseFunction, diagonal, pair
+from infgeo.numeric.gaussian_rules import diagonal, pair
+from infgeo.numeric.piecewise import PiecewiseFunction
 from infgeo.symbolic.layers import Residual, RMSNorm
 from infgeo.testing.outcome import NotApplicable, Requirement
 from infgeo.testing.points import Points

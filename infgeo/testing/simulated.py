@@ -15,7 +15,8 @@ import numpy as np
 from scipy import special
 
 from infgeo.errors import InfgeoError, MissingExtra
-from infgeo.numeric.gaussian_rules import PiecewiseFunction, diagonal
+from infgeo.numeric.gaussian_rules import diagonal
+from infgeo.numeric.piecewise import PiecewiseFunction
 from infgeo.symbolic.layers import Residual, RMSNorm
 from infgeo.testing.outcome import NotApplicable, Requirement
 from infgeo.testing.points import Points

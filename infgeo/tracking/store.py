@@ -27,7 +27,7 @@ import numpy
 import torch
 
 from infgeo.errors import InvalidInput
-from infgeo.files import file_path, write_whole
+from infgeo.files import file_path, taken_apart, write_whole
 from infgeo.tracking.history import Column, History
 from infgeo.tracking.probes import Probe
 
@@ -153,10 +153,8 @@ def _opened(path: Path, mode: str) -> Iterator[BinaryIO]:
 def _explain_difference(path: Path, start: bytes, header: bytes) -> None:
     """Raise InvalidInput with what differs between the file and this run."""
     here, _ = _parse(header, path)
-    try:
-        there, _ = _parse(path.read_bytes(), path)
-    except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror or error}") from None
+    with _opened(path, "rb") as file:
+        there, _ = _parse(file.read(), path)
     differing = [key for key in here if here[key] != there.get(key)] or ["the points of the probes"]
     said = "; ".join(f"{key}: there {_short(there.get(key))}, here {_short(here.get(key))}" for key in differing)
     raise InvalidInput(f"{path} is of another run ({said}); name another file, or remove it to start again")
@@ -176,7 +174,9 @@ def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
         end = _START + text + arrays
         rest = content[_START - _LENGTHS.size : end]
         if len(content) >= end and hashlib.sha256(rest).digest() == content[len(_MAGIC) : len(_MAGIC) + 32]:
-            return json.loads(content[_START : _START + text]), end
+            with taken_apart(path, "the history"):
+                described = json.loads(content[_START : _START + text])
+                return {str(key): value for key, value in described.items()}, end
     raise InvalidInput(f"{path} is damaged or truncated in its header; restore it from a copy, or remove it")
 
 
@@ -200,6 +200,12 @@ def read(path: str | os.PathLike[str], more: Sequence[bytes]) -> History:
     with _opened(path, "rb") as file:
         content = file.read()
     described, start = _parse(content, path)
+    with taken_apart(path, "the history"):
+        return _history(content, described, start, path, more)
+
+
+def _history(content: bytes, described: Mapping[str, Any], start: int, path: Path, more: Sequence[bytes]) -> History:
+    """Return the history in the content of a file whose header ends at `start`."""
     columns = tuple(Column(q, layer, probe, tuple(s), dtype) for q, layer, probe, s, dtype in described["columns"])
     text = _LENGTHS.unpack(content[_START - _LENGTHS.size : _START])[0]
     with numpy.load(io.BytesIO(content[_START + text : start]), allow_pickle=False) as archive:

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from infgeo.arguments import positive_integer
+from infgeo.arguments import positive_integer, shown
 from infgeo.errors import InvalidInput
-from infgeo.files import check_writable, file_path, write_whole
+from infgeo.files import check_writable, file_path, taken_apart, write_whole
 from infgeo.training.recipe import without_addresses
 from infgeo.training.tasks import Task
 
@@ -89,16 +89,17 @@ class Checkpoint:
         if not content:
             return None  # an empty file that someone has made for us
         saved = _unpack(content, self.path)
-        _compare(saved["architecture"], lines, self.path)
-        there = saved["run"]
-        if differing := sorted(k for k in {*there, *run} if there.get(k) != run.get(k)):
-            listed = "; ".join(f"{k} is {there.get(k)!r} there, {run.get(k)!r} here" for k in differing)
-            raise InvalidInput(
-                f"checkpoint {self.path} is of another run: {listed}; repeat the call that made it, or name another"
-                " file"
-            )
-        self._written = saved["state"]["step"]
-        return saved["state"]
+        with taken_apart(self.path, "checkpoint"):
+            _compare(saved["architecture"], lines, self.path)
+            there = saved["run"]
+            if differing := sorted(k for k in {*there, *run} if there.get(k) != run.get(k)):
+                listed = "; ".join(f"{k} is {shown(there.get(k))} there, {run.get(k)!r} here" for k in differing)
+                raise InvalidInput(
+                    f"checkpoint {self.path} is of another run: {listed}; repeat the call that made it, or name another"
+                    " file"
+                )
+            self._written = positive_integer(saved["state"]["step"], "the step", minimum=0)
+            return saved["state"]
 
 
 def _unpack(content: bytes, path: Any) -> Any:
@@ -111,7 +112,7 @@ def _unpack(content: bytes, path: Any) -> Any:
         raise InvalidInput(
             f"checkpoint {path} holds more than tensors and numbers, and is not loaded; name a checkpoint of infgeo"
         ) from None
-    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # what is in a file that anyone may have made raises errors of many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidInput(
             f"checkpoint {path} is damaged, truncated or no checkpoint ({reason}); restore it from a copy, remove it "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from infgeo.arguments import flag, function, items, seed_integer
+from infgeo.arguments import flag, function, items, positive_integer, real_number, seed_integer
 from infgeo.errors import InvalidInput, TrainingDiverged
+from infgeo.files import taken_apart
 from infgeo.finite.blocks import is_out_of_memory
 from infgeo.finite.inputs import checked_device
 from infgeo.interruption import Interruption
@@ -143,6 +144,10 @@ def train(
     return TrainingResult(run.step, run.epoch, tuple(run.losses), *scores, interrupted=stopped)
 
 
+def _shapes(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: (tuple(part.shape), part.dtype) for name, part in state.items() if torch.is_tensor(part)}
+
+
 def _where(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     """Return device and dtype of the model's parameters."""
     parameters = [p for p in model.parameters() if p.dtype.is_floating_point]
@@ -231,19 +236,31 @@ class _Run:
         state = self.checkpoint.load(*self.identity)
         if state is None:
             return
-        if (state["epoch"], state["batch"]) > (self.recipe.epochs, 0):
+        with taken_apart(self.checkpoint.path, "checkpoint"):
+            self._take_up(state)
+
+    def _take_up(self, state: dict[str, Any]) -> None:
+        """Take up a state, the model's last: it stays as it was where the state does not fit."""
+        step, epoch, batch = (positive_integer(state[name], name, minimum=0) for name in ("step", "epoch", "batch"))
+        if (epoch, batch) > (self.recipe.epochs, 0):
             raise InvalidInput(
-                f"checkpoint {self.checkpoint.path} is of epoch {state['epoch']}, and the recipe has "
+                f"checkpoint {self.checkpoint.path} is of epoch {epoch}, and the recipe has "
                 f"{self.recipe.epochs}; raise epochs, or name another file"
             )
-        self.model.load_state_dict(state["model"])
+        if _shapes(state["model"]) != _shapes(self.model.state_dict()):
+            raise ValueError("the model's state has other shapes than the model")
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.epoch, self.batch = state["step"], state["epoch"], state["batch"]
-        self.total, self.losses = state["total"], list(state["losses"])
-        self.heard = self.step > 0 and state.get("heard", True)  # files of infgeo 0.1.0 do not say
+        for parameter, moments in self.optimizer.state.items():
+            if any(torch.is_tensor(v) and v.ndim and v.shape != parameter.shape for v in moments.values()):
+                raise ValueError("the optimizer's state has other shapes than the model")
+        self.step, self.epoch, self.batch = step, epoch, batch
+        self.total = real_number(state["total"], "total")
+        self.losses = [real_number(loss, "losses") for loss in state["losses"]]
+        self.heard = step > 0 and bool(state.get("heard", True))  # files of infgeo 0.1.0 do not say
         self.order.set_state(state["order"])
         self.order_before = state["order"]
         set_random_state(state["random"], self.place)
+        self.model.load_state_dict(state["model"])
 
     def steps(self, interruption: Interruption, progress: Callable[[int, int], object] | None) -> None:
         """Make updates until all epochs are done, or until an interruption; then the state is that after a step."""

@@ -102,6 +102,19 @@ def test_correlations_under_shifts_are_those_of_rolled_fields(shape):
     assert p == np.mean(np.array(slow) <= slow[0] + 1e-12)
 
 
+@pytest.mark.parametrize("n", [16, 24, 33])
+def test_a_field_that_is_constant_after_a_shift_has_no_correlation_there(n):
+    """Rounding alone is left of its spread, and is divided by nothing."""
+    rng = np.random.default_rng(0)
+    a, b, kept = rng.standard_normal((n, n)), np.full((n, n), 0.3), np.zeros((n, n), bool)
+    b[8:11, 9:12], kept[:5, :6] = rng.standard_normal((3, 3)), True
+    slow = []
+    for shift in np.ndindex(n, n):
+        moved = np.roll(b, [-s for s in shift], (0, 1))[kept]
+        slow.append(pearsonr(a[kept], moved).statistic if np.ptp(moved) else 0.0)
+    np.testing.assert_allclose(correlations_under_shifts(a, b, kept.astype(float), (0, 1)), slow, atol=1e-12)
+
+
 @pytest.mark.parametrize("order", ["rows", "columns", "shuffled"])
 def test_rotations_are_those_of_fields_rotated_one_by_one(order):
     n, m = 21, 26

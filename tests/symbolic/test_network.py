@@ -5,12 +5,13 @@ import pytest
 import sympy as sp
 
 import infgeo
-from infgeo.conventions import coordinates, d, s, s_x, s_y, sigma_b, sigma_w, xy, z
+from infgeo.conventions import d, s, s_x, s_y, sigma_b, sigma_w, xy, z
 from infgeo.errors import MetricDoesNotExist
 from infgeo.numeric.quadrature import as_function, moment, pair_moment
 from infgeo.symbolic.kernel import metric_by_definition
 from infgeo.symbolic.metric import RadialMetric
 from infgeo.symbolic.tensor import Metric
+from infgeo.symbols import coordinates
 
 GELU = z * (1 + sp.erf(z / sp.sqrt(2))) / 2
 USER = {

@@ -163,11 +163,6 @@ def _diagonal_layers(layers: Sequence[Any], s: Any, scalars: tuple, tangent: boo
     return f + D if tangent else f
 
 
-def _exact_layers(layers: Sequence[Any]) -> list:
-    """Return the layers with their like in a wider format, where there is one."""
-    return [getattr(layer, "exact", layer) for layer in layers]
-
-
 def _by_subtraction(kernel: Callable, moment: Callable) -> Callable:
     """Return `difference` by subtraction, for activations without a cancellation-free form."""
 

@@ -13,8 +13,8 @@ from scipy import special
 if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.angle import _of_pairs
     from infgeo.numeric.runtime.blocks_numpy import _quiet
-    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _exact_layers, _pair_layers
-    from infgeo.numeric.runtime.range import _examined, _rooted
+    from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
+    from infgeo.numeric.runtime.range import _exact_layers, _examined, _rooted
 
 _xp = np  # the array library, for code that is the same for NumPy and torch
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points

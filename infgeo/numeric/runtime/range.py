@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # In an emitted file these stand above, or below.
     from infgeo.numeric.runtime.blocks_numpy import _quiet
-    from infgeo.numeric.runtime.common import InputError, _exact_layers
+    from infgeo.numeric.runtime.common import InputError
     from infgeo.numeric.runtime.for_numpy import (
         _WIDEST,
         _double,
@@ -48,6 +48,11 @@ def _examined(X: Any, layers: Sequence[Any], scalars: tuple, wanted: str, holds:
     return single, lost
 
 
+def _exact_layers(layers: Sequence[Any]) -> list:
+    """Return the layers with their like in a wider format, where there is one."""
+    return [getattr(layer, "exact", layer) for layer in layers]
+
+
 def _reached(layers: Sequence[Any], x: Any, scalars: tuple, wanted: str) -> SimpleNamespace:
     """Return the `lowest` and the `highest` of what the layers reach at each point, and the `last` of it.
 
@@ -68,7 +73,7 @@ def _reached(layers: Sequence[Any], x: Any, scalars: tuple, wanted: str) -> Simp
         v = layer.bias + layer.weight * f
         reached.append(v)
         m = layer.law.moment(v, *scalars)
-        slope = 0 * v
+        slope = 0 * v + 1  # what is missing is said elsewhere
         if wanted != "kernel" and layer.law.derivative_moment:
             slope = layer.law.derivative_moment(v, *scalars)
         learned = slope * (v + layer.weight * D)
@@ -110,7 +115,7 @@ def _refuse(lost: Any, reached: SimpleNamespace, dtype: Any) -> None:
     raise InputError(
         f"at a point with coordinates up to {size} what the layers reach goes from {low} to {high}:"
         f" {getattr(dtype, '__name__', dtype)} does not keep the digits; rescale the points, weight_std or bias_std,"
-        " pass float64 points if these are float32, or take backend='mpmath'"
+        " pass float64 points if these are float32, or take backend='mpmath' with many digits (mpmath.mp.dps)"
     )
 
 
@@ -142,7 +147,7 @@ def _rooted(squares: Any, squared: bool, dtype: Any) -> Any:
     if known is not None and bool(known.any()):
         raise InputError(
             f"a distance{' squared' * squared} of {_in_words(_known(result)[known][0])} leaves the range of {dtype}:"
-            " rescale the points, pass float64 points if these are float32, or take backend='mpmath'"
+            " rescale the points, pass float64 points if these are float32, or take backend='mpmath' with many digits (mpmath.mp.dps)"
         )
     return result
 
@@ -169,7 +174,7 @@ def _representable(result: Any, X: Any, what: str, positive: bool = False) -> An
         largest = _in_words(_xp.amax(_known(_xp.zeros_like(size) + _xp.amax(abs(X), -1))[known], 0))
         raise InputError(
             f"{what} leaves the range of {result.dtype}, at points with coordinates up to {largest}: rescale the"
-            " points, weight_std or bias_std, pass float64 points if these are float32, or take backend='mpmath'"
+            " points, weight_std or bias_std, pass float64 points if these are float32, or take backend='mpmath' with many digits (mpmath.mp.dps)"
         )
     return result
 

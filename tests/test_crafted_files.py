@@ -1,0 +1,236 @@
+"""Files that infgeo reads back, as anyone may have made them: one error of the package, and nothing in them is run."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import io
+import json
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import infgeo
+from infgeo import finite, tracking, training
+from infgeo.errors import InfgeoError
+from infgeo.finite import checkpoint
+from infgeo.reproduce import record
+from infgeo.tracking import store
+from tests.wrong_kinds import CANARY_CALLS
+
+X = np.array([[0.5, 0.2], [1.0, -0.3]])
+
+
+class Hostile:
+    """An object whose pickle runs code where it is loaded."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CANARY_CALLS.append, (1,)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_run():
+    yield
+    assert not CANARY_CALLS and not builtins.CANARY
+
+
+def estimate(path: Path, width: int = 8) -> Any:
+    return finite.estimate(
+        infgeo.MLP("erf", weight_std=1, bias_std=1), X, width, 8, quantities=["kernel"], checkpoint=path
+    )
+
+
+def seal(arrays: dict[str, Any], header: Any) -> bytes:
+    """Return a checkpoint of `finite.estimate` with a right digest."""
+    buffer = io.BytesIO()
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    np.savez(buffer, header=np.frombuffer(text, dtype=np.uint8), **arrays)
+    return sealed(buffer.getvalue())
+
+
+def sealed(payload: bytes) -> bytes:
+    return checkpoint._MAGIC + hashlib.sha256(payload).digest() + payload
+
+
+@pytest.fixture(scope="module")
+def partial_run(tmp_path_factory) -> tuple[bytes, dict[str, Any], dict[str, Any]]:
+    """The bytes of a checkpoint, its arrays and its header."""
+    path = tmp_path_factory.mktemp("run") / "checkpoint"
+    estimate(path)
+    content = path.read_bytes()
+    with np.load(io.BytesIO(content[len(checkpoint._MAGIC) + 32 :])) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    return content, arrays, json.loads(bytes(arrays.pop("header")).decode())
+
+
+def crafted_runs(arrays: dict[str, Any], header: dict[str, Any]) -> dict[str, bytes]:
+    objects = io.BytesIO()
+    np.save(objects, np.array([Hostile()], dtype=object), allow_pickle=True)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("header.npy", objects.getvalue())
+    mean = next(name for name in arrays if name.endswith("/mean"))
+    return {
+        "no archive": sealed(b"nothing"),
+        "empty archive": seal({}, header),
+        "pickle": sealed(pickle.dumps(Hostile())),
+        "objects": sealed(archive.getvalue()),
+        "header of text": seal(arrays, b"{"),
+        "header of a list": seal(arrays, []),
+        "header without the run": seal(arrays, {"done": 1}),
+        "run of a number": seal(arrays, {**header, "run": 3}),
+        "no number of items": seal(arrays, {"run": header["run"]}),
+        "items of text": seal(arrays, {**header, "done": "all"}),
+        "items less than none": seal(arrays, {**header, "done": -1}),
+        "more items than there are": seal(arrays, {**header, "done": 10**9}),
+        "fewer items than counted": seal(arrays, {**header, "done": 1}),
+        "unknown mean": seal({**arrays, "mean/other/mean": arrays[mean]}, header),
+        "name without parts": seal({**arrays, "other": arrays[mean]}, header),
+        "mean of text": seal({**arrays, mean: np.array(["code"])}, header),
+        "mean of another shape": seal({**arrays, mean: np.zeros(7)}, header),
+        "mean of integers": seal({**arrays, mean: arrays[mean].astype(int)}, header),
+        "part is missing": seal({k: v for k, v in arrays.items() if k != mean}, header),
+    }
+
+
+def test_crafted_checkpoints_of_estimates(partial_run, tmp_path):
+    content, arrays, header = partial_run
+    files = crafted_runs(arrays, header) | {f"first {n} bytes": content[:n] for n in (1, 19, 30, 60, len(content) - 1)}
+    for name, crafted in files.items():
+        path = tmp_path / "checkpoint"
+        path.write_bytes(crafted)
+        with pytest.raises(InfgeoError) as error:
+            estimate(path)
+        assert str(path) in str(error.value) and len(str(error.value)) < 500, name
+        assert path.read_bytes() == crafted, name
+
+
+def test_crafted_checkpoints_of_trainings(tmp_path):
+    task, recipe, path = training.xor(), training.Recipe("adam", epochs=2), tmp_path / "run.pt"
+    training.train(training.mlp((2, 3, 2)), task, recipe, checkpoint=path)
+    good = torch.load(path, weights_only=True)
+    state = good["state"]
+    whole = path.read_bytes()
+
+    def packed(value: Any, **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        torch.save(value, buffer, **options)
+        return buffer.getvalue()
+
+    def with_state(**parts: Any) -> bytes:
+        return packed({**good, "state": {**state, **parts}})
+
+    weights = {**state["model"], "readout.bias": torch.zeros(5)}
+    moments = {k: {**v, "exp_avg": torch.zeros(9)} for k, v in state["optimizer"]["state"].items()}
+    files = {
+        "pickle": pickle.dumps(Hostile()),
+        "pickle in an archive": packed(Hostile()),
+        "hostile state": packed({**good, "state": Hostile()}),
+        "a list": packed([]),
+        "no architecture": packed({"format": good["format"]}),
+        "architecture of a number": packed({**good, "architecture": 3}),
+        "run of a list": packed({**good, "run": []}),
+        "state of a number": packed({**good, "state": 3}),
+        "empty state": packed({**good, "state": {}}),
+        "step of text": with_state(step="1"),
+        "step below none": with_state(step=-1),
+        "epoch of text": with_state(epoch="1"),
+        "huge epoch": with_state(epoch=10**30),
+        "losses of text": with_state(losses=["a"]),
+        "total of nothing": with_state(total=None),
+        "weights of another shape": with_state(model=weights),
+        "no weights": with_state(model={}),
+        "weights of a number": with_state(model=3),
+        "moments of another shape": with_state(optimizer={**state["optimizer"], "state": moments}),
+        "optimizer of a list": with_state(optimizer=[]),
+        "order of floats": with_state(order=torch.zeros(3)),
+        "random state of a number": with_state(random=3),
+        "short random state": with_state(random={"cpu": torch.zeros(3, dtype=torch.uint8)}),
+        **{f"first {n} bytes": whole[:n] for n in (1, 50, len(whole) // 2, len(whole) - 1)},
+    }
+    for name, crafted in files.items():
+        path.write_bytes(crafted)
+        model = training.mlp((2, 3, 2), seed=7)
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        with pytest.raises(InfgeoError) as error:
+            training.train(model, task, recipe, checkpoint=path)
+        assert str(path) in str(error.value), name
+        assert all(map(torch.equal, before, model.parameters())), name
+
+
+def test_crafted_histories(tmp_path):
+    path = tmp_path / "history"
+    tracker = tracking.GeometryTracker(torch.nn.Linear(2, 2), torch.tensor(X, dtype=torch.float32), path=path)
+    tracker.record(0)
+    content = path.read_bytes()
+    described, start = store._parse(content, path)
+    text = store._LENGTHS.unpack(content[store._START - store._LENGTHS.size : store._START])[0]
+    arrays, records = content[store._START + text : start], content[start:]
+
+    def packed(description: Any, parts: bytes = arrays) -> bytes:
+        words = description if isinstance(description, bytes) else json.dumps(description).encode()
+        rest = store._LENGTHS.pack(len(words), len(parts)) + words + parts
+        return store._MAGIC + hashlib.sha256(rest).digest() + rest + records
+
+    def columns(*column: Any) -> bytes:
+        return packed({**described, "columns": [list(column)]})
+
+    files = {
+        "no description": packed(b"{"),
+        "a list": packed([]),
+        "nothing": packed({}),
+        "columns of a number": packed({**described, "columns": 3}),
+        "a column too short": columns("log10_volume"),
+        "a column of objects": columns("log10_volume", None, "points", [2], "O"),
+        "a column of no type": columns("log10_volume", None, "points", [2], "no type"),
+        "a column without end": columns("log10_volume", None, "points", [10**12], "<f8"),
+        "a column below none": columns("log10_volume", None, "points", [-1], "<f8"),
+        "probes of a number": packed({**described, "probes": 3}),
+        "a probe too short": packed({**described, "probes": [["points"]]}),
+        "no arrays": packed(described, b""),
+        "arrays of pickles": packed(described, pickle.dumps(Hostile())),
+        "lengths beyond the file": content[: store._START - 16] + struct.pack("<QQ", 2**63, 2**63),
+        **{f"first {n} bytes": content[:n] for n in (0, 1, 17, 60, start - 1)},
+    }
+    for name, crafted in files.items():
+        path.write_bytes(crafted)
+        try:
+            history = tracking.load(path)
+        except InfgeoError as error:
+            assert str(path) in str(error), name
+        else:
+            assert len(history) == 0, name
+
+
+def test_crafted_records_of_figures_are_none(tmp_path):
+    path = tmp_path / "seed.npz"
+    record.save_seed(path, record.SeedResult(0, {"a": np.zeros(2)}, {"b": 1.0}, 2.0), "key")
+    assert record.load_seed(path, "key").statistics == {"b": 1.0}
+    whole = path.read_bytes()
+
+    def packed(notes: Any) -> bytes:
+        buffer = io.BytesIO()
+        np.savez(buffer, **{record.STATISTICS: np.array(notes if isinstance(notes, str) else json.dumps(notes))})
+        return buffer.getvalue()
+
+    notes = {"key": "key", "seed": 0, "seconds": 1.0, "statistics": {}}
+    files = [
+        pickle.dumps(Hostile()),
+        packed("{"),
+        packed([]),
+        packed({}),
+        packed({**notes, "statistics": 3}),
+        packed({**notes, "seed": "a"}),
+        packed({**notes, "seed": None}),
+        packed({**notes, "seconds": []}),
+        *(whole[:n] for n in (0, 1, len(whole) // 2, len(whole) - 1)),
+    ]
+    for crafted in files:
+        path.write_bytes(crafted)
+        assert record.load_seed(path, "key") is None
