@@ -28,16 +28,21 @@ def close(x, y):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_logarithmic_quantities_and_forms_for_floats_are_the_plain_metric(name):
-    """A and B by A <- m0 A, B <- m0 B + 2 m0' f'^2 as they stand; R of both programs."""
+def test_logarithmic_quantities_are_the_plain_metric(name):
+    """A and B by A <- m0 A, B <- m0 B + 2 m0' f'^2 as they stand, against the program that people read."""
     mlp = infgeo.MLP(**NETWORKS[name])
     plain = propagate(mlp.layers, Radial())
-    programs = mlp.metric_program, float_program(mlp)
     for output, value in (("A", plain.A), ("B", plain.B)):
-        expected = value.xreplace(AT).evalf(20)
-        assert all(close(program.evaluate(output, AT, 20), expected) for program in programs), output
-    curvature, in_floats = (program.evaluate("R", AT, 30) for program in programs)
-    assert close(curvature, in_floats)
+        assert close(mlp.metric_program.evaluate(output, AT, 20), value.xreplace(AT).evalf(20)), output
+
+
+@pytest.mark.parametrize("name", ["erf", "a growing factor", "residual"])
+def test_the_program_for_floats_is_the_readable_one(name):
+    """To 18 digits, where neither is decided by the size of its terms; R was 1 % off after a growing factor."""
+    mlp = infgeo.MLP(**NETWORKS[name])
+    for output in ("A", "B", "R", "K_tan"):
+        readable, in_floats = (program.evaluate(output, AT, 25) for program in (mlp.metric_program, float_program(mlp)))
+        assert close(readable, in_floats), output
 
 
 def test_a_layer_of_a_users_own_is_one_method():
