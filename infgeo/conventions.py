@@ -17,7 +17,7 @@ from typing import Any
 
 from sympy import Symbol, symbols
 
-from infgeo.errors import InvalidInput
+from infgeo.arguments import positive_integer
 
 
 class Internal(Symbol):
@@ -74,9 +74,7 @@ def coordinates(dimension: int) -> tuple[Symbol, ...]:
     >>> coordinates(2)
     (x_1, x_2)
     """
-    if isinstance(dimension, bool) or not hasattr(dimension, "__index__") or not 1 <= dimension.__index__() <= 1000:
-        raise InvalidInput(f"dimension = {dimension!r} must be an integer from 1 to 1000")
-    return symbols(f"x_1:{dimension.__index__() + 1}", real=True)
+    return symbols(f"x_1:{positive_integer(dimension, 'dimension', maximum=1000) + 1}", real=True)
 
 
 # The scales at which a network that leaves them symbolic is evaluated when nobody says otherwise:
