@@ -50,6 +50,13 @@ GRID = np.stack(np.meshgrid(np.arange(4.0), np.arange(3.0), indexing="ij"), -1).
 AGREEMENT = magnification.agreement(VALUES, VALUES**2)
 EXPECTATIONS = [f"activation.{name}" for name in ("function", "derivative", "claims", "moments", "price")]
 
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Text is a path to some functions, and they write there."""
+    monkeypatch.chdir(tmp_path)
+
+
 # A function, and arguments with which it answers soon. Each argument of its signature is replaced by every wrong kind.
 ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "MLP": (infgeo.MLP, {"activation": "erf"}),
