@@ -7,9 +7,16 @@ from __future__ import annotations
 
 import builtins
 import inspect
+import re
+import types
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import sympy
@@ -17,6 +24,9 @@ import torch
 
 import infgeo
 from infgeo import analysis, finite, kernels, layers, magnification, reproduce, testing, tracking, training
+from infgeo.adapters.gpytorch import InfiniteWidthKernel as OfGPyTorch
+from infgeo.adapters.sklearn import InfiniteWidthKernel as OfSklearn
+from infgeo.arguments import exact
 from infgeo.errors import InfgeoError
 from tests.wrong_kinds import CODE, WRONG
 
@@ -38,6 +48,14 @@ TASK = training.xor()
 VALUES = np.linspace(0.0, 1.0, 12)
 GRID = np.stack(np.meshgrid(np.arange(4.0), np.arange(3.0), indexing="ij"), -1).reshape(-1, 2)
 AGREEMENT = magnification.agreement(VALUES, VALUES**2)
+EXPECTATIONS = [f"activation.{name}" for name in ("function", "derivative", "claims", "moments", "price")]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Text is a path to some functions, and they write there."""
+    monkeypatch.chdir(tmp_path)
+
 
 # A function, and arguments with which it answers soon. Each argument of its signature is replaced by every wrong kind.
 ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
@@ -52,6 +70,27 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "MLP.numeric of torch": (lambda one: OPEN.numeric(backend="torch", weight_std=one), {"one": 1.0}),
     "MLP.numeric of mpmath": (lambda one: OPEN.numeric(backend="mpmath", weight_std=one), {"one": 1.0}),
     "MLP.numeric by quadrature": (lambda one: OPEN.numeric(method="quadrature", weight_std=one), {"one": 1.0}),
+    "coordinates": (infgeo.symbols.coordinates, {"dimension": 2}),
+    **{
+        f"{name}.at": (partial(lambda thing, one: thing.at(sigma_w=one), thing), {"one": 1})
+        for name, thing in {"MLP": OPEN, "Kernel": OPEN.kernel, "RadialMetric": OPEN.metric}.items()
+    },
+    **{
+        f"{name}.at of a mapping": (partial(lambda thing, one: thing.at(one), thing), {"one": {"sigma_w": 1}})
+        for name, thing in {"MLP": OPEN, "Kernel": OPEN.kernel, "RadialMetric": OPEN.metric}.items()
+    },
+    "Program.at": (lambda one: PROGRAM.at(s=one), {"one": 1}),
+    "Kernel.numeric": (KERNEL.numeric, {"parameters": {"sigma_w": 1.0, "sigma_b": 1.0}}),
+    "Kernel.numeric of a scale": (lambda one: KERNEL.numeric(sigma_w=one, sigma_b=1.0), {"one": 1.0}),
+    "RadialMetric.numeric": (FLAT.numeric, {}),
+    "InfiniteWidthKernel of scikit-learn": (
+        lambda X, Y, **options: OfSklearn(**options)(X, Y),
+        {"X": X, "Y": None, **dict(OfSklearn().get_params())},
+    ),
+    "InfiniteWidthKernel of GPyTorch": (
+        OfGPyTorch,
+        {"activation": "erf"},
+    ),
     "Dense": (layers.Dense, {"activation": "erf"}),
     "Residual": (layers.Residual, {"activation": "erf"}),
     "RMSNorm": (layers.RMSNorm, {}),
@@ -157,7 +196,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "check_activation": (
         testing.check_activation,
-        {"a": "identity", "skip": ("kernel", "ntk"), "raises": False},
+        {"a": "identity", "skip": (*EXPECTATIONS, "kernel", "ntk"), "raises": False},
     ),
     "GeometryTracker": (tracking.GeometryTracker, {"model": NET, "at": X32}),
     "GeometryTracker.record": (TRACKER.record, {"step": 3}),
@@ -240,6 +279,74 @@ def test_wrong_kinds_end_in_one_error_of_the_package(name):
             except Exception as error:
                 raise AssertionError(f"{name}({argument}=<{kind}>): {type(error).__name__}: {error}") from error
             assert not builtins.CANARY, f"{name}({argument}=<{kind}>) evaluates text"
+
+
+# What is made by functions of the table, or read-only data, and what has no arguments.
+RESULTS = {
+    *("Agreement", "Association", "Check", "Column", "ConformanceReport", "CurvatureSign", "DecisionBoundary"),
+    *("EdgeOfChaos", "Expansion", "Figure", "FiniteEstimates", "FixedPoint", "History", "Magnification", "Outcome"),
+    *("Probe", "Pullback", "ResNet", "SampledNetwork", "SeedSummary", "SummaryRow", "Symmetry", "Task"),
+    *("TrainingResult", "Callback", "available", "families", "listing", "resnet34", "Certificate"),
+    *("CIFAR_CROPS", "COLOUR_32", "GREY_8"),
+}
+
+
+def test_every_public_function_is_in_the_table():
+    missing = set()
+    for name in infgeo.__all__:
+        value = getattr(infgeo, name)
+        inner = value.__all__ if isinstance(value, types.ModuleType) and name != "errors" else [name]
+        owner = value if isinstance(value, types.ModuleType) else infgeo
+        missing |= {one for one in inner if callable(getattr(owner, one, None))}
+    missing -= {name.split(" ")[0].split(".")[0] for name in ENTRIES} | RESULTS | {"errors"}
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: infgeo.MLP("erf", depth=10**8), "depth"),
+        (lambda: infgeo.MLP(["erf"] * 10**5), "at most 1000"),
+        (lambda: infgeo.MLP("erf", weight_std=None), "leave it out"),
+        (lambda: infgeo.MLP("erf", weight_std=1e155).numeric(), "range of float64"),
+        (lambda: finite.estimate(MLP, X, 8, 2, parameters=3), "parameters is 3"),
+        (lambda: finite.estimate(MLP, X, 8, 2, quantities=3), "quantities is 3"),
+        (lambda: finite.estimate(MLP, X, 8, 2, memory_budget=10**30), "memory_budget"),
+        (lambda: infgeo.validate(MLP, 2, executor=1.5), "executor is 1.5"),
+        (lambda: infgeo.finite_width("erf"), "mlp is 'erf'"),
+        (lambda: infgeo.MLP("max(sqrt(z), z)"), "is complex, at z = -7/5"),
+        (lambda: infgeo.MLP("log(relu(z))"), "infinite or undefined"),
+        (lambda: infgeo.MLP("1/relu(z)"), "infinite or undefined"),
+        (lambda: infgeo.MLP("sqrt(1 - z)"), "is complex, at z = 7/5"),
+        (lambda: testing.check_kernel(KERNEL, dtype="float16"), "dtype"),
+        (lambda: training.Augmentation(flip=2.0), "probability"),
+        (lambda: analysis.edge_of_chaos("relu").at(-1), "variance = -1"),
+        (lambda: OPEN.numeric(weight_std=b"1").kernel(X), "must be a number"),
+        (lambda: tracking.GeometryTracker(NET, X32, every=b"12"), "every is b'12'"),
+    ],
+)
+def test_one_error_that_names_argument_and_value(call, words):
+    with pytest.raises(InfgeoError, match=words):
+        call()
+
+
+def test_numbers_of_every_library_are_exact():
+    numbers = [
+        *(0.1, np.float64(0.1), np.float32(0.1), Fraction(1, 10), Decimal("0.1"), mpmath.mpf("0.1")),
+        *(sympy.Float("0.1"), sympy.Rational(1, 10), np.array(0.1)),
+    ]
+    assert {exact(number, "one") for number in numbers} == {sympy.Rational(1, 10)}
+    assert {exact(number, "two") for number in (2, np.int64(2), np.array(2), sympy.Integer(2), 2.0)} == {2}
+    assert exact(Z + 0.5, "sum") == Z + sympy.Rational(1, 2)
+
+
+def test_sympy_converts_nothing_of_a_user():
+    """`sympify` without strict=True, and what parses text, evaluate it: the package calls none of them."""
+    calls = re.compile(r"\b(sympify|sp\.S|sympy\.S|nsimplify|parse_expr)\(")
+    for path in Path(infgeo.__file__).parent.rglob("*.py"):
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            if calls.search(line) and "strict=True" not in line:
+                raise AssertionError(f"{path}:{number}: {line.strip()}")
 
 
 def test_text_that_is_evaluated_would_be_seen():

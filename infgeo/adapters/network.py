@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from infgeo.arguments import one_of
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.network import MLP
 
@@ -21,8 +22,7 @@ def network(activation: Any, depth: int, kind: str, parameters: Mapping[str, flo
         kind: "nngp" or "ntk".
         parameters: the values of the activation's parameters, by name.
     """
-    if kind not in KINDS:
-        raise InvalidInput(f"kind = {kind!r} must be 'nngp' or 'ntk'")
+    one_of(kind, "kind", KINDS)
     layers = tuple(activation) if isinstance(activation, (list, tuple)) else activation
     try:
         mlp = _network(layers, depth)

@@ -76,7 +76,8 @@ def check_activation(
     for number, activation in enumerate(distinct, start=1):
         own = {symbol.name: values[symbol.name] for symbol in activation.parameters}
         prefix = f"activation_{number}" if len(distinct) > 1 else "activation"
-        made = [make(one, skip) for one in Expectations(activation, own).requirements()]
+        left_out = {name.removeprefix(f"{prefix}.") for name in skip if name.startswith(f"{prefix}.")}
+        made = [make(one, left_out) for one in Expectations(activation, own).requirements()]
         checks += prefixed(prefix, made)
     inner = [name.partition(".") for name in skip]
     for kind, title in KINDS.items():

@@ -115,7 +115,8 @@ def _refuse(lost: Any, reached: SimpleNamespace, dtype: Any) -> None:
     raise InputError(
         f"at a point with coordinates up to {size} what the layers reach goes from {low} to {high}:"
         f" {getattr(dtype, '__name__', dtype)} does not keep the digits; rescale the points, weight_std or bias_std,"
-        " pass float64 points if these are float32, or take backend='mpmath' with many digits (mpmath.mp.dps)"
+        " pass float64 points if these are float32, or take backend='mpmath'"
+        " with many digits (mpmath.mp.dps)"
     )
 
 
@@ -147,7 +148,8 @@ def _rooted(squares: Any, squared: bool, dtype: Any) -> Any:
     if known is not None and bool(known.any()):
         raise InputError(
             f"a distance{' squared' * squared} of {_in_words(_known(result)[known][0])} leaves the range of {dtype}:"
-            " rescale the points, pass float64 points if these are float32, or take backend='mpmath' with many digits (mpmath.mp.dps)"
+            " rescale the points, pass float64 points if these are float32, or take backend='mpmath'"
+            " with many digits (mpmath.mp.dps)"
         )
     return result
 
@@ -174,7 +176,8 @@ def _representable(result: Any, X: Any, what: str, positive: bool = False) -> An
         largest = _in_words(_xp.amax(_known(_xp.zeros_like(size) + _xp.amax(abs(X), -1))[known], 0))
         raise InputError(
             f"{what} leaves the range of {result.dtype}, at points with coordinates up to {largest}: rescale the"
-            " points, weight_std or bias_std, pass float64 points if these are float32, or take backend='mpmath' with many digits (mpmath.mp.dps)"
+            " points, weight_std or bias_std, pass float64 points if these are float32, or take backend='mpmath'"
+            " with many digits (mpmath.mp.dps)"
         )
     return result
 
