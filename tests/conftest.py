@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
-
-from tests.slow import GUARDED, KEPT
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -17,44 +16,48 @@ settings.register_profile("infgeo", deadline=None, derandomize=True, database=No
 settings.load_profile("infgeo")
 
 
+def slow_tests(text: str) -> dict[str, tuple[str, list[str]]]:
+    """Return what `slow.txt` says of each test: the kind of the line, and its patterns or the guard."""
+    found, file = {}, ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            file = line.strip("[]")
+        elif line and not line.startswith("#"):
+            test, kind, rest = line.split(" ", 2)
+            found[f"{file}::{test}"] = (kind, rest.split(" | "))
+    return found
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests that `tests/slow.py` names; a name that is none any more is an error."""
-    found = defaultdict(list)
+    """Mark the slow tests."""
+    table = slow_tests(Path(__file__).with_name("slow.txt").read_text(encoding="utf-8"))
+    collected: dict[str, dict[str, pytest.Item]] = defaultdict(dict)
     for item in items:
-        found[item.nodeid.removeprefix("tests/").partition("[")[0]].append(item)
-    for name, keep in KEPT.items():
-        for item in found[name]:
-            if not any(fnmatchcase(_parameters(item), one) for one in keep):
+        name, _, parameters = item.nodeid.removeprefix("tests/").partition("[")
+        collected[name][parameters.removesuffix("]")] = item
+    for name, (kind, patterns) in table.items():
+        for parameters, item in collected.get(name, {}).items():
+            named = any(fnmatchcase(parameters, pattern) for pattern in patterns)
+            if kind == "has" or named is (kind == "leaves"):
                 item.add_marker("slow")
-    for name in GUARDED:
-        for item in found[name]:
-            item.add_marker("slow")
-    if not any("::" in argument for argument in config.args):
-        _check(found)
+    if not any("::" in argument for argument in config.args) and (wrong := stale(table, collected)):
+        raise pytest.UsageError("tests/slow.txt: " + "; ".join(wrong))
 
 
-def _parameters(item: pytest.Item) -> str:
-    return item.nodeid.partition("[")[2].removesuffix("]")
-
-
-def _check(found: dict[str, list[pytest.Item]]) -> None:
-    """Raise UsageError for names in files that were collected, where there is no such test or nothing guards it."""
-    files = {name.partition("::")[0] for name, items in found.items() if items}
-    wrong = [
-        f"{name} has no parameters {one}"
-        for name, keep in KEPT.items()
-        if name.partition("::")[0] in files
-        for one in keep
-        if not any(fnmatchcase(_parameters(item), one) for item in found[name])
-    ]
-    for name in [*GUARDED, *GUARDED.values()]:
-        if name.partition("::")[0] in files and not found[name]:
-            wrong.append(f"there is no test {name}")
-    wrong += [
-        f"{name}, which guards, is slow itself"
-        for name in GUARDED.values()
-        if found[name] and all(item.get_closest_marker("slow") for item in found[name])
-    ]
-    if wrong:
-        raise pytest.UsageError("tests/slow.py: " + "; ".join(wrong))
+def stale(table: dict[str, tuple[str, list[str]]], collected: dict[str, dict[str, pytest.Item]]) -> list[str]:
+    """Return what the table says of files that were collected, and is not so."""
+    files = {name.partition("::")[0] for name in collected}
+    wrong = []
+    for name, (kind, patterns) in table.items():
+        present = [test for test in [name, *(patterns if kind == "has" else [])] if test.partition("::")[0] in files]
+        wrong += [f"there is no test {test}" for test in present if test not in collected]
+        if kind == "has":
+            guards = collected.get(patterns[0], {}).values()
+            if guards and all(item.get_closest_marker("slow") for item in guards):
+                wrong.append(f"{patterns[0]}, which guards {name}, is slow itself")
+        elif tests := collected.get(name):
+            wrong += [f"{name} has no {p}" for p in patterns if not any(fnmatchcase(one, p) for one in tests)]
+            if all(item.get_closest_marker("slow") for item in tests.values()):
+                wrong.append(f"nothing is left of {name}")
+    return wrong
