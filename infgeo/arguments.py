@@ -119,11 +119,11 @@ def seed_integer(value: Any, bits: int, name: str = "seed") -> int:
     return number
 
 
-def items(value: Any, name: str) -> tuple[Any, ...]:
+def items(value: Any, name: str, remedy: str = "a list") -> tuple[Any, ...]:
     """Return what a list, another iterable or an array with axes holds, or raise InvalidInput: text is no list."""
     axes: Any = getattr(value, "ndim", 1)
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable) or axes == 0:
-        raise InvalidInput(f"{name} is {shown(value)}; pass a list")
+        raise InvalidInput(f"{name} is {shown(value)}; pass {remedy}")
     return tuple(value)
 
 

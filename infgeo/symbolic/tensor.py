@@ -319,7 +319,7 @@ def _checked_coordinates(coordinates: Any) -> tuple[Symbol, ...]:
         coordinates = (coordinates,)
     if isinstance(coordinates, Set):
         raise InvalidInput(f"coordinates = {shown(coordinates)} have no order: pass a tuple of symbols")
-    result = items(coordinates, "coordinates")
+    result = items(coordinates, "coordinates", "a sequence of SymPy symbols: symbols('x y', real=True)")
     for symbol in result:
         if not isinstance(symbol, Symbol):
             raise InvalidInput(

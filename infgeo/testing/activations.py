@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from infgeo.arguments import flag, positive_integer, seed_integer, words
+from infgeo.arguments import flag, positive_integer, seed_integer, shown, words
 from infgeo.errors import ExpectationDiverges, InvalidInput, NoClosedForm
 from infgeo.symbolic.network import MLP
 from infgeo.testing.coincidence import Coincidence
@@ -73,6 +73,11 @@ def check_activation(
     checks: list[Check] = []
     values, chosen = _values(mlp, weight_std, bias_std, parameters, input_dim, seed)
     distinct = list(dict.fromkeys(layer.activation for layer in mlp.with_weights))
+    heads = ("activation", *KINDS.values())
+    if strangers := [name for name in skip if not name.startswith(heads)]:
+        raise InvalidInput(
+            f"skip names {shown(strangers[0])}, which is no check here: they begin with {', '.join(heads)}"
+        )
     for number, activation in enumerate(distinct, start=1):
         own = {symbol.name: values[symbol.name] for symbol in activation.parameters}
         prefix = f"activation_{number}" if len(distinct) > 1 else "activation"
