@@ -92,7 +92,7 @@ def test_names_in_code_are_apart_and_go_back():
     assert sorted(names) == ["alpha", "own_c", "own_own_c", "sigma_b", "sigma_w"]
     assert sorted(map(public_name, names)) == ["alpha", "c", "own_c", "sigma_b", "sigma_w"]
     plain = infgeo.MLP("leaky_relu")
-    assert in_code(plain) is plain
+    assert in_code(plain) == plain
 
 
 def test_validation_with_such_names():
