@@ -230,7 +230,7 @@ def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
     scalars = [d, *mlp.parameters]
     numpy = backend.name == "numpy"
     try:
-        program = mlp.metric_program if backend.exact_numbers else float_program(mlp)
+        program = float_program(mlp, stable=not backend.exact_numbers)
         readable = mlp.metric_program if backend.differentiable else None
     except (MetricDoesNotExist, SingularMetric) as error:
         notes.append(f"No metric: {error}.")

@@ -221,7 +221,9 @@ def _deciding(part: Expr, z: Symbol, name: str) -> list[tuple[Expr, bool]]:
     if isinstance(part, (sp.Abs, sp.sign, sp.Heaviside)):
         return [(part.args[0], False)]
     if isinstance(part, sp.Piecewise):
-        relations = [relation for _, condition in part.args for relation in condition.atoms(sp.core.relational.Relational)]
+        relations = [
+            relation for _, condition in part.args for relation in condition.atoms(sp.core.relational.Relational)
+        ]
         return [(relation.lhs - relation.rhs, False) for relation in relations]
     if isinstance(part, sp.Pow):
         plain = not part.base.has(z) or (part.exp.is_Integer and part.exp.is_positive)

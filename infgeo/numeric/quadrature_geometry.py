@@ -24,10 +24,9 @@ from infgeo.numeric import gaussian_rules as rules
 from infgeo.numeric.emit import PUBLIC, bound_of, own_parameters, runtime_source
 from infgeo.numeric.names import in_code, public_name
 from infgeo.numeric.piecewise import PiecewiseFunction
-from infgeo.symbolic.floats.float_radial import FloatRadial
+from infgeo.symbolic.floats.float_radial import ReadableForms
 from infgeo.symbolic.layers import Dense, Residual, RMSNorm
 from infgeo.symbolic.networks.propagate import propagate
-from infgeo.symbolic.networks.recursion import LogRadial
 from infgeo.symbolic.program import Names
 
 if TYPE_CHECKING:
@@ -208,12 +207,6 @@ class _ByQuadrature:
         return getattr(self.layer, name)
 
 
-class _QuadratureRadial(FloatRadial):
-    """The recursion on functions that have only names: there are no other forms of them."""
-
-    _form, _first = LogRadial._form, LogRadial._first
-
-
 def _radial(mlp: MLP, numbers: dict[Any, int], function: Callable, names: Sequence[str]) -> Callable:
     """Return the function (outputs, s, scalars) that runs the recursion of the metric on quadrature moments."""
     duals = {a: SimpleNamespace(**{name: Function(f"{name}_of_{i}")(v) for name in _NAMES}) for a, i in numbers.items()}
@@ -222,7 +215,7 @@ def _radial(mlp: MLP, numbers: dict[Any, int], function: Callable, names: Sequen
     @lru_cache(maxsize=1)
     def compiled() -> tuple[list, dict[str, Any]]:
         names = Names()
-        outputs = propagate(layers, _QuadratureRadial(names)).outputs()
+        outputs = propagate(layers, ReadableForms(names)).outputs()
         known = [s, d, *mlp.parameters]
         steps = []
         for symbol, expr in names.bindings:

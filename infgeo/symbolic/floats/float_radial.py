@@ -34,17 +34,25 @@ POLES_LIMIT = 75  # operations of m and m0
 
 
 @lru_cache(maxsize=64)
-def float_program(mlp: MLP) -> Program:
+def float_program(mlp: MLP, stable: bool = True) -> Program:
     """Return the program of the metric for float arithmetic: that of `metric_program`, not made for reading.
 
     Beyond one dense layer there is R_float too, R in the form that is accurate at every s; where A may overflow, log_A.
+    Without `stable` the functions of the variance are those that are read, for numbers of any precision.
     """
+    if not stable and len(mlp.layers) == 1:
+        return mlp.metric_program
     require_metric(mlp.layers)
-    names, laws = Names(), [layer.dual for layer in mlp.with_weights]
+    names = Names()
+    outputs = propagate(mlp.layers, _start(mlp, names) if stable else ReadableForms(names)).outputs()
+    return Program(tuple(names.bindings), outputs).substituted({} if mlp.dimension == d else {d: mlp.dimension})
+
+
+def _start(mlp: MLP, names: Names) -> FloatRadial:
+    laws = [layer.dual for layer in mlp.with_weights]
     free = ScaleFree() if len(laws) == len(mlp.layers) > 1 and _scale_free(mlp.layers) else None
     far = Far() if free and stops_growing([scale_free_law(law) for law in laws]) else None
-    outputs = propagate(mlp.layers, FloatRadial(names, free=free, far=far)).outputs()
-    return Program(tuple(names.bindings), outputs).substituted({} if mlp.dimension == d else {d: mlp.dimension})
+    return FloatRadial(names, free=free, far=far)
 
 
 def _scale_free(layers: Sequence[Any]) -> bool:
@@ -153,6 +161,12 @@ class FloatRadial(LogRadial):
         m0 = stable_dual(law).m0
         psi, eta, slope = first_layer(law, self.w, bias, lambda expr: names.bind(f"k_{len(names.bindings)}", expr))
         return m0, psi, eta, slope
+
+
+class ReadableForms(FloatRadial):
+    """The same with the functions of the variance as they are read."""
+
+    _form, _first = LogRadial._form, LogRadial._first
 
 
 def _exponent_apart(expr: Expr) -> tuple[Expr, Expr]:
