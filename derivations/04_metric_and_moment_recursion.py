@@ -16,11 +16,11 @@ from types import SimpleNamespace
 
 import mpmath as mp
 import sympy as sp
-from infgeo.symbolic.networks.recursion import metric_program
 
 import infgeo
 from infgeo import conventions as conv
 from infgeo.symbolic.kernel import metric_by_definition
+from infgeo.symbolic.networks.recursion import metric_program
 
 s, v, z = conv.s, conv.variance, conv.z
 half = sp.Rational(1, 2)

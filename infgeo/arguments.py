@@ -1,9 +1,4 @@
-"""The checks of what users pass: one vocabulary for the package, and the one gate to SymPy.
-
-SymPy turns what it does not know into text, and evaluates the text as Python. So nothing of a user's reaches its
-conversions: `exact` takes numbers and finished expressions itself, and refuses all else. Every message names the
-argument, its value, and what to pass.
-"""
+"""The checks of what users pass: one vocabulary. Every message names the argument, its value, and what to pass."""
 
 from __future__ import annotations
 
@@ -13,8 +8,6 @@ import operator
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
-
-from sympy import Basic, Expr, Float, Integer, Rational, nan, oo
 
 from infgeo.errors import InvalidInput
 
@@ -50,49 +43,6 @@ def scalar(value: object) -> Any:
         return float(value)  # type: ignore[arg-type]
     except Exception:  # as above; SymPy's TypeError for what is no number
         return None
-
-
-def exact(value: object, name: str) -> Expr:
-    """Return a number or SymPy expression as an exact expression: floats become the rational of their decimal text.
-
-    Raises InvalidInput for all else, text in whatever container included.
-
-    >>> exact(0.1, "weight_std")
-    1/10
-    """
-    if isinstance(value, Expr) and not getattr(value, "is_Matrix", False):
-        floats = {part for part in _parts(value, name) if isinstance(part, Float) and part.is_finite}
-        return value.xreplace({part: Rational(str(part)) for part in floats}) if floats else value
-    number = scalar(value)
-    if number is None:
-        raise InvalidInput(f"{name} = {shown(value)} must be a number or a SymPy expression, and a scalar")
-    if isinstance(number, numbers.Integral):
-        return Integer(int(number))
-    if isinstance(number, numbers.Rational):
-        return Rational(int(number.numerator), int(number.denominator))
-    rough = float(number)
-    if not math.isfinite(rough) and not hasattr(number, "_mpf_"):
-        return nan if rough != rough else oo if rough > 0 else -oo
-    try:
-        return Rational(float.__repr__(number) if isinstance(number, float) else str(number))
-    except (TypeError, ValueError):
-        raise InvalidInput(f"{name} = {shown(value)} must be a finite number") from None
-
-
-def _parts(expr: Expr, name: str) -> set[Basic]:
-    """Return the subexpressions, each once; raise InvalidInput where one of them is no expression but, say, text."""
-    found: set[Basic] = set()
-    left: list[Basic] = [expr]
-    while left:
-        part = left.pop()
-        if part in found:
-            continue
-        found.add(part)
-        for argument in part.args:
-            if not isinstance(argument, Basic):
-                raise InvalidInput(f"{name} = {shown(expr)} holds {shown(argument)}, which is no SymPy expression")
-            left.append(argument)
-    return found
 
 
 def positive_integer(value: Any, name: str, minimum: int = 1, why: str = "", maximum: int = LARGEST) -> int:

@@ -22,7 +22,7 @@ def file_path(value: str | os.PathLike[str], name: str) -> Path:
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise InvalidInput(f"{name} is {value!r}; pass a path")
     if not os.fspath(value) or "\0" in os.fspath(value):
-        raise InvalidInput(f"{name} is {value!r}; pass a path")
+        raise InvalidInput(f"{name} is {'no path' if os.fspath(value) else 'empty'}; pass a path")
     return Path(os.path.expanduser(value))
 
 

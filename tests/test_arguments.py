@@ -26,8 +26,8 @@ import infgeo
 from infgeo import analysis, finite, kernels, layers, magnification, reproduce, testing, tracking, training
 from infgeo.adapters.gpytorch import InfiniteWidthKernel as OfGPyTorch
 from infgeo.adapters.sklearn import InfiniteWidthKernel as OfSklearn
-from infgeo.arguments import exact
 from infgeo.errors import InfgeoError
+from infgeo.expressions import exact
 from tests.wrong_kinds import CODE, WRONG
 
 Z, T = sympy.symbols("z t", real=True)

@@ -168,7 +168,7 @@ def test_another_network_fails(report):
     [
         ({"against": infgeo.MLP("erf", depth=2)}, "of another shape"),
         ({"against": infgeo.MLP(["erf", "relu"])}, "of another shape"),
-        ({"budget": "huge"}, "budget is 'huge'; choose from quick, default, thorough"),
+        ({"budget": "huge"}, "budget is 'huge'; choose from 'quick', 'default', 'thorough'"),
     ],
 )
 def test_bad_arguments(arguments, words):

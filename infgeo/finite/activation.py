@@ -15,8 +15,8 @@ from typing import Any
 import sympy
 import torch
 
-from infgeo.arguments import exact
 from infgeo.errors import InvalidInput
+from infgeo.expressions import exact
 from infgeo.finite.program import Program, compile_program
 
 

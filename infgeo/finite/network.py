@@ -11,8 +11,9 @@ import sympy
 import torch
 
 from infgeo import conventions
-from infgeo.arguments import checked_depth, exact, positive_integer, real_number, seed_integer, values_by_name
+from infgeo.arguments import checked_depth, positive_integer, real_number, seed_integer, values_by_name
 from infgeo.errors import InvalidInput
+from infgeo.expressions import exact
 from infgeo.finite.activation import TorchActivation, torch_activation
 from infgeo.finite.inputs import checked_device, float_dtype
 from infgeo.finite.layered import LayeredNetwork, NumericLayer, draw_layers

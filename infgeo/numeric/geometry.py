@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from sympy import Basic
 
-from infgeo.arguments import exact, flag, one_of, python_name
+from infgeo.arguments import flag, one_of, python_name
 from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, MissingExtra
+from infgeo.expressions import exact
 from infgeo.numeric.emit import DEFAULTS, IN_BLOCKS, functions_of, module_source
 from infgeo.numeric.of_formula import OF_METRIC, Formula, subject_of
 from infgeo.numeric.printing import backend_named

@@ -48,8 +48,9 @@ from sympy.core.function import AppliedUndef
 from sympy.core.numbers import Integer, Rational
 
 from infgeo import conventions as conv
-from infgeo.arguments import exact, shown
+from infgeo.arguments import shown
 from infgeo.errors import InvalidInput, NoClosedForm
+from infgeo.expressions import exact
 from infgeo.symbolic.naming import check_distinct, own_parameter
 
 ZERO, ONE = Integer(0), Integer(1)

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from sympy import Expr, I, Integer, Rational, Symbol, latex, limit, nan, oo, simplify, sqrt, zoo
 from sympy.core.function import AppliedUndef
 
-from infgeo.arguments import exact, positive_integer
+from infgeo.arguments import positive_integer
 from infgeo.conventions import d, delta, r, s, s_x, s_y, xy
 from infgeo.errors import InvalidInput, MetricDoesNotExist
+from infgeo.expressions import exact
 from infgeo.symbolic.coincidence import metric_along_lines
 from infgeo.symbolic.graph import substituted, symbols_of
 from infgeo.symbolic.metric import RadialMetric, assumptions_of

@@ -22,8 +22,9 @@ from typing import Any, ClassVar, TypeVar
 from sympy import Expr, Integer, Symbol
 
 from infgeo import conventions as conv
-from infgeo.arguments import MAX_DEPTH, checked_depth, exact, instance, shown
+from infgeo.arguments import MAX_DEPTH, checked_depth, instance, shown
 from infgeo.errors import InvalidInput
+from infgeo.expressions import exact
 from infgeo.symbolic.activation import Activation, from_expression
 from infgeo.symbolic.catalogue import available, get
 from infgeo.symbolic.dual import Dual, dual

@@ -45,8 +45,9 @@ from sympy import (
 from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
-from infgeo.arguments import exact, instance, shown
+from infgeo.arguments import instance, shown
 from infgeo.errors import InvalidInput
+from infgeo.expressions import exact
 from infgeo.symbolic.existence import in_words, zeros_and_poles
 from infgeo.symbolic.graph import substituted, symbols_of
 from infgeo.symbolic.naming import SCALES, by_name, check_distinct, renamed

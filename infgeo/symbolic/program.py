@@ -10,8 +10,9 @@ from typing import Any
 
 from sympy import Add, Expr, Float, Mul, Number, NumberSymbol, Pow, Symbol, latex
 
-from infgeo.arguments import exact, one_of, positive_integer, words
+from infgeo.arguments import one_of, positive_integer, words
 from infgeo.conventions import Internal, d
+from infgeo.expressions import exact
 from infgeo.symbolic.graph import distinct, substituted, symbols_of
 from infgeo.symbolic.substitution import assigned
 

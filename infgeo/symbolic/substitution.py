@@ -8,8 +8,9 @@ from typing import Any
 
 from sympy import Expr, Symbol
 
-from infgeo.arguments import exact, python_name
+from infgeo.arguments import python_name
 from infgeo.errors import InvalidInput
+from infgeo.expressions import exact
 from infgeo.symbolic.naming import MEANINGS, PUBLIC, renamed
 
 

@@ -28,8 +28,9 @@ from typing import Any
 import sympy
 from sympy import Expr, ImmutableDenseMatrix, ImmutableDenseNDimArray, Rational, Symbol
 
-from infgeo.arguments import exact, flag, instance, items, positive_integer, scalar, shown
+from infgeo.arguments import flag, instance, items, positive_integer, scalar, shown
 from infgeo.errors import InvalidInput
+from infgeo.expressions import exact
 from infgeo.symbolic.naming import check_distinct
 from infgeo.symbolic.normal_form import normal_form
 from infgeo.symbolic.substitution import called

@@ -99,7 +99,7 @@ def checked_every(every: Any) -> int | frozenset[int]:
     """Return the distance between records, or the steps of all of them."""
     if isinstance(every, int) or (hasattr(every, "__index__") and not getattr(every, "ndim", 0)):
         return positive_integer(every, "every")
-    steps = items(every, "every")
+    steps = items(every.tolist() if hasattr(every, "tolist") else every, "every")
     if not steps:
         raise InvalidInput("every is empty; pass a number of steps, or a list of steps")
     return frozenset(positive_integer(step, "every", 0) for step in steps)

@@ -113,7 +113,11 @@ def train(
     if progress is not None and not callable(progress):
         progress = flag(progress, "progress")
     function(loss, "loss", "a function (model, inputs, labels)")
-    heard = (callbacks,) if callable(callbacks) else items(callbacks, "callbacks")
+    heard = (
+        (callbacks,)
+        if callable(callbacks)
+        else items(callbacks, "callbacks", "functions (step, model), one or a list of them")
+    )
     if not all(callable(callback) for callback in heard):
         raise InvalidInput(f"callbacks is {callbacks!r:.80}; pass functions (step, model), one or a list of them")
     if device is not None:

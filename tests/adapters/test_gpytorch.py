@@ -189,7 +189,7 @@ def test_training_finds_likelier_scales():
 
 def test_bad_input_is_one_clear_error():
     for settings, message in (
-        ({"kind": "rbf"}, "kind = 'rbf'"),
+        ({"kind": "rbf"}, "kind is 'rbf'"),
         ({"weight_std": -1.0}, "weight_std = -1.0 must be finite, > 0"),
         ({"bias_std": float("inf")}, "bias_std = inf must be finite"),
         ({"weight_std": 3.0, "weight_std_constraint": gpytorch.constraints.Interval(0.5, 2.0)}, "constraint"),

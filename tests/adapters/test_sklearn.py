@@ -135,7 +135,7 @@ def test_bad_input_is_one_clear_error():
     from scipy import sparse
 
     for kernel, message in (
-        (InfiniteWidthKernel(kind="rbf"), "kind = 'rbf' must be 'nngp' or 'ntk'"),
+        (InfiniteWidthKernel(kind="rbf"), "kind is 'rbf'; choose from 'nngp', 'ntk'"),
         (InfiniteWidthKernel(depth=0), "depth"),
         (InfiniteWidthKernel(weight_std=-1.0, weight_std_bounds="fixed"), "weight_std = -1.0 must be finite and > 0"),
         (InfiniteWidthKernel(weight_std=0.0), "weight_std = 0.0 must be finite and > 0"),
@@ -145,8 +145,8 @@ def test_bad_input_is_one_clear_error():
         (InfiniteWidthKernel(weight_std_bounds=(2.0, 1.0)), "0 < low <= high"),
         (InfiniteWidthKernel(weight_std_bounds=None), "weight_std_bounds = None must be a pair"),
         (InfiniteWidthKernel(["erf", "relu"], depth=3), "activation lists 2 layers"),
-        (InfiniteWidthKernel(depth=True), "depth = True"),
-        (InfiniteWidthKernel(depth=1.0), "depth = 1.0"),
+        (InfiniteWidthKernel(depth=True), "depth is True"),
+        (InfiniteWidthKernel(depth=1.0), "depth is 1.0"),
         (InfiniteWidthKernel({}), "must be a name, text"),
         (InfiniteWidthKernel(weight_std="a"), "weight_std = 'a' must be a real number"),
         (InfiniteWidthKernel(bias_std_bounds="free"), "bias_std_bounds = 'free' must be a pair"),

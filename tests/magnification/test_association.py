@@ -293,7 +293,7 @@ V, D = np.arange(20.0), np.arange(20.0)[::-1] ** 2
         (V, D, {"band": True}, "band = True"),
         (V, D, {"width": -1.0}, "holds none"),
         (V, D, {"width": float("nan")}, "width = nan"),
-        (V, D, {"null": "iid"}, "null = 'iid'"),
+        (V, D, {"null": "iid"}, "null is 'iid'"),
         (V, D, {"permutations": 0}, "permutations = 0"),
         (V, D, {"seed": -1}, "seed = -1"),
     ],

@@ -132,7 +132,7 @@ def test_one_seed_has_no_interval_and_missing_statistics_are_counted():
         ([{"a": "x"}, {"a": 1.0}], {}, "dtype"),
         ([{"a": 1.0}], {"level": 1.0}, "level = 1.0"),
         ([{"a": 1.0}], {"alternatives": {"b": "less"}}, "alternatives names b"),
-        ([{"a": 1.0}, {"a": 2.0}], {"alternatives": {"a": "up"}}, "alternative = 'up'"),
+        ([{"a": 1.0}, {"a": 2.0}], {"alternatives": {"a": "up"}}, "alternative is 'up'"),
     ],
 )
 def test_bad_input_is_named(results, options, message):

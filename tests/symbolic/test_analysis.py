@@ -136,7 +136,7 @@ def test_what_has_no_expansion_says_so(metric_or_mlp):
         metric = infgeo.RadialMetric.from_functions(1 + sp.sqrt(s), sp.Integer(0))
         with pytest.raises(NoClosedForm, match="no power series"):
             analysis.small_norm(metric)
-    with pytest.raises(InvalidInput, match="terms = 0"):
+    with pytest.raises(InvalidInput, match="terms is 0"):
         analysis.small_norm(infgeo.MLP("erf").metric, 0)
 
 

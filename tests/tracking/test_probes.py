@@ -91,7 +91,7 @@ def test_a_grid_is_drawn_as_pictures_are() -> None:
         (lambda: plane([0.0, 0.0], [1.0, 1.0], [2.0, 2.0]), "span no plane"),
         (lambda: plane([0.0, 0.0], [0.0, 0.0], [2.0, 2.0]), "span no plane"),
         (lambda: plane([0.0, 0.0], [1.0, 0.0], [2.0, 1e-9]), "height over x0 x1"),
-        (lambda: plane([0.0, 0.0], [1.0, 0.0], [0.0, 1.0], region="disc"), "'rectangle' or 'triangle'"),
+        (lambda: plane([0.0, 0.0], [1.0, 0.0], [0.0, 1.0], region="disc"), "'rectangle', 'triangle'"),
         (lambda: plane([0.0, 0.0], [1.0, 0.0], [0.0, 1.0], region="triangle", margin=0.1), "drop it"),
         (lambda: line([0.0, 1.0], [0.0, 1.0]), "0 apart"),
         (lambda: line([1e200, 1.0], [0.0, 1.0]), "within the range"),

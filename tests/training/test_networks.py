@@ -180,7 +180,7 @@ def test_text_and_expressions_are_activations():
         (("2,3,2", "erf"), {}, "widths is '2,3,2'"),
         (([2, 0, 2], "erf"), {}, r"widths\[1\] is 0"),
         (([2, 2.5, 2], "erf"), {}, r"widths\[1\] is 2.5"),
-        (([2, 3, 2], "erf", "ntk"), {}, "parametrisation is 'ntk'; available: paper, torch"),
+        (([2, 3, 2], "erf", "ntk"), {}, "parametrisation is 'ntk'; choose from 'paper', 'torch'"),
         (([2, 3, 2], "erf"), {"seed": -1}, "seed is -1"),
         (([2, 3, 2], "erf"), {"dtype": torch.float16}, "dtype is torch.float16"),
         (([2, 3, 2], "leaky_relu"), {}, "alpha"),
