@@ -165,7 +165,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "change": (magnification.change, {"before": AGREEMENT, "after": AGREEMENT}),
     "decision_boundary": (
         magnification.decision_boundary,
-        {"coordinates": GRID, "scores": GRID[:, 0] - 1.5, "level": 0.0},
+        {"coordinates": GRID, "scores": GRID[:, 0] - 1.5, "shape": (4, 3), "level": 0.0},
     ),
     "DecisionBoundary.distance": (
         magnification.decision_boundary(GRID, GRID[:, 0] - 1.5, level=0.0, shape=(4, 3)).distance,
@@ -314,6 +314,8 @@ def test_every_public_function_is_in_the_table():
         (lambda: finite.estimate(MLP, X, 8, 2, memory_budget=10**30), "memory_budget"),
         (lambda: infgeo.validate(MLP, 2, executor=1.5), "executor is 1.5"),
         (lambda: infgeo.finite_width("erf"), "mlp is 'erf'"),
+        (lambda: infgeo.MLP("erf", weight_std=sympy.Function(CODE)(Z)), "undefined function"),
+        (lambda: infgeo.MLP("erf", weight_std=sympy.Symbol(CODE, positive=True)), "parameter name"),
         (lambda: infgeo.MLP("max(sqrt(z), z)"), "is complex, at z = -7/5"),
         (lambda: infgeo.MLP("log(relu(z))"), "infinite or undefined"),
         (lambda: infgeo.MLP("1/relu(z)"), "infinite or undefined"),

@@ -270,6 +270,8 @@ def checked_std(value: object, name: str, zero_allowed: bool) -> Expr:
     """Return a scale as an exact expression; a number must be finite and positive (or zero)."""
     result = by_name(exact(value, name), SCALES, name)
     bound = ">= 0" if zero_allowed else "> 0"
+    if undefined := result.atoms(AppliedUndef):
+        raise InvalidInput(f"{name} = {shown(value)} contains the undefined function {min(map(str, undefined))}")
     if result.is_number:
         valid = result.is_real and result.is_finite and (result.is_nonnegative if zero_allowed else result.is_positive)
         if not valid:
