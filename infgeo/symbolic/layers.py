@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar
 
 from sympy import Expr, Integer, Symbol
+from sympy.core.function import AppliedUndef
 
 from infgeo import conventions as conv
 from infgeo.arguments import MAX_DEPTH, checked_depth, instance, shown
