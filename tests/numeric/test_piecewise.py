@@ -117,7 +117,7 @@ def test_places_that_are_not_found_are_refused(expr):
 
 @pytest.mark.parametrize("expr", [sp.asin(z / 10), sp.sqrt(z**2 - 1), sp.log(z + 3)], ids=str)
 def test_functions_undefined_on_intervals_are_refused(expr):
-    with pytest.raises(InvalidInput, match="no real number at z = |is complex, at z = "):
+    with pytest.raises(InvalidInput, match=r"no real number at z = |is complex, at z = "):
         infgeo.MLP(expr).numeric(method="quadrature").kernel(RIGHT)
 
 
