@@ -277,9 +277,7 @@ def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
     undefined parts, and for two parameters of one name.
     """
     if not isinstance(expr, Expr):
-        raise InvalidInput(
-            f"activation = {shown(expr)} must be a name, text, a SymPy expression of one symbol, or a list of these"
-        )
+        raise InvalidInput(f"activation = {shown(expr)} must be a name, text, a SymPy expression, or a list of these")
     result = exact(expr, "activation")
     free = result.free_symbols
     if not free:
@@ -325,8 +323,7 @@ def _require_real(expr: Expr) -> None:
         if value.has(nan, zoo, oo, -oo):
             undefined.append(point)
     if len(undefined) > 1:
-        at = " and ".join(map(str, undefined[:2]))
-        raise InvalidInput(f"activation {expr} is infinite or undefined, at z = {at}: it must be finite for real z")
+        raise InvalidInput(f"activation {expr} is infinite or undefined, at z = {undefined[0]}: it must be finite")
 
 
 def parts_of(value: Expr) -> tuple[Expr, Expr]:
