@@ -107,7 +107,7 @@ def _nodes(
 
 def diagonal(function: PiecewiseFunction, v: float, level: int, order: int = 0) -> float:
     """Return E[phi^2] or E[phi'^2]."""
-    function.require(order)
+    function.require_metric() if order else function.require_kernel()
     if v <= 0:
         return float(function(np.zeros(1), order)[0] ** 2)
     t, w = _nodes(function, v, level, order=order)
@@ -123,14 +123,13 @@ def pair(
         return swapped | {"fall": -swapped["fall"]}
     if p <= 0:
         return {"product": float(function(np.zeros(1), order)[0]) ** 2, "square": 0.0, "fall": 0.0}
-    function.require(order)
+    function.require_metric() if order else function.require_kernel()
     along, across = c / p, np.sqrt(max(Delta, 0.0) / p)
     scale = np.sqrt(p)
     one_variable = across <= 1e-150 * scale
+    crossings = _crossings(function, along, across, scale)
     if one_variable and along != 0:
         crossings = _breaks(function, _EDGES[-1] * scale * abs(along), order) / along
-    else:
-        crossings = _crossings(function, along, across, scale)
     t, w = _nodes(function, p, level, crossings, order=order)
     u = scale * t
     f = function(u, order)
@@ -151,7 +150,7 @@ def pair(
 
 def _crossings(function: PiecewiseFunction, along: float, across: float, scale: float) -> np.ndarray | None:
     """Return points around those u at which the mean of v crosses a kink: the inner integral varies quickly there."""
-    if along == 0:
+    if along == 0 or across <= 1e-150 * scale:
         return None
     kinks = function.breaks(_EDGES[0] * scale * abs(along))
     if not len(kinks):

@@ -20,7 +20,20 @@ from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist,
 from infgeo.symbolic.activation import Activation
 
 # Functions without singularities on the real line.
-_ENTIRE = (sp.exp, sp.sin, sp.cos, sp.sinh, sp.cosh, sp.tanh, sp.sech, sp.erf, sp.erfc, sp.erfi, sp.atan, sp.asinh)
+_ENTIRE: tuple[type, ...] = (
+    sp.exp,
+    sp.sin,
+    sp.cos,
+    sp.sinh,
+    sp.cosh,
+    sp.tanh,
+    sp.sech,
+    sp.erf,
+    sp.erfc,
+    sp.erfi,
+    sp.atan,
+    sp.asinh,
+)
 _ENTIRE += (sp.sinc, sp.airyai, sp.airybi, sp.Si, sp.fresnels, sp.fresnelc)
 _CASES = (sp.Max, sp.Min, sp.Abs, sp.sign, sp.Heaviside, sp.Piecewise)
 _MOST = 400  # places within reach
@@ -92,15 +105,15 @@ class PiecewiseFunction:
         found = [place.within(reach) for place in self.places if place.singular or not singular]
         return np.unique(np.concatenate(found)) if found else np.array([])
 
-    def require(self, order: int) -> None:
-        """Raise unless the square of phi, or for order 1 of phi', has an expectation."""
-        if self.no_kernel or (order and self.no_metric):
-            raise ExpectationDiverges(self.no_kernel or self.no_metric)
+    def require_kernel(self) -> None:
+        """Raise ExpectationDiverges where E[phi^2] is infinite."""
+        if self.no_kernel:
+            raise ExpectationDiverges(self.no_kernel)
 
     def require_metric(self) -> None:
         """Raise MetricDoesNotExist where E[phi'^2] is infinite."""
-        if self.no_metric or self.no_kernel:
-            raise MetricDoesNotExist(f"{self.no_metric or self.no_kernel}, so there is no metric")
+        if self.no_metric:
+            raise MetricDoesNotExist(f"{self.no_metric}, so there is no metric")
 
     def __call__(self, z: np.ndarray, order: int = 0) -> np.ndarray:
         """Return phi, phi' or phi'' (order 0, 1, 2) of an array that holds none of the places, or 0 alone."""

@@ -71,12 +71,11 @@ def _prefixed(prefix: str, names: Mapping[str, str], **extra: str) -> dict[str, 
 _MATH = _prefixed("math", _MPMATH, sqrt="math.sqrt", erf="math.erf", expm1="math.expm1", log1p="math.log1p")
 NUMPY = Backend(
     "numpy",
-    _prefixed("np", _NUMPY, sqrt="np.sqrt", expm1="np.expm1", log1p="np.log1p", erf="special.erf"),
+    _prefixed("np", _NUMPY, sqrt="np.sqrt", expm1="np.expm1", log1p="np.log1p", erf="_erf"),
     _MATH,
 )
-# For functions of s = |x|^2 in double or long double, the format of their scalars too; SciPy's erf has no long double.
-_WIDE = {**NUMPY.functions, "erf": "_erf"}
-WIDE = Backend("numpy", _WIDE, _WIDE, wide=True)
+# For functions of s = |x|^2 in double or long double, the format of their scalars too.
+WIDE = Backend("numpy", NUMPY.functions, NUMPY.functions, wide=True)
 TORCH = Backend(
     "torch",
     _prefixed(

@@ -52,7 +52,7 @@ def quadrature_module(mlp: MLP) -> dict[str, Any]:
     def function(activation: Any, *values: float) -> PiecewiseFunction:
         return PiecewiseFunction(activation, dict(zip(own, values, strict=True)))
 
-    laws = {a: _law(lambda *values, a=a: function(a, *values)) for a in numbers}
+    laws = {a: _law(lambda *values, a=a: function(a, *values), module["DoesNotExist"]) for a in numbers}
     network = _network(mlp, laws, module)
     radial = _radial(mlp, numbers, lambda a, values: function(a, *(values[name] for name in own)), names)
     geometry = module["Geometry"](
@@ -101,12 +101,21 @@ def agreed(compute: Callable[[int], np.ndarray], scale: Callable[[np.ndarray], A
     )
 
 
-def _law(function: Callable[..., PiecewiseFunction]) -> SimpleNamespace:
-    """Return the law of an activation (see runtime/common.py) by quadrature; `function` takes parameter values."""
+def _law(function: Callable[..., PiecewiseFunction], absent: type[Exception]) -> SimpleNamespace:
+    """Return the law of an activation (see runtime/common.py) by quadrature; `function` takes parameter values.
+
+    Where E[phi'^2] is infinite, what needs it raises `absent`, as emitted modules do.
+    """
+
+    def of_order(order: int, values: tuple[float, ...]) -> PiecewiseFunction:
+        phi = function(*values)
+        if order and phi.no_metric:
+            raise absent(phi.no_metric)
+        return phi
 
     def over_pairs(order: int, wanted: str) -> Callable:
         def law(p: Any, q: Any, c: Any, Delta: Any, *values: float) -> np.ndarray:
-            phi = function(*values)
+            phi = of_order(order, values)
             p, q, c, Delta = np.broadcast_arrays(p, q, c, Delta)
             result = np.empty(p.shape)
             for i in np.ndindex(p.shape):
@@ -123,7 +132,7 @@ def _law(function: Callable[..., PiecewiseFunction]) -> SimpleNamespace:
 
     def over_points(order: int) -> Callable:
         def law(variance: Any, *values: float) -> np.ndarray:
-            phi = function(*values)
+            phi = of_order(order, values)
             flat = np.asarray(variance, float)
 
             def compute(level: int) -> np.ndarray:

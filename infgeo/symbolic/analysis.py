@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import mpmath
-from sympy import And, Dummy, Expr, Float, Integer, Poly, Pow, Rational, cancel, false, lambdify, log, solve, true
+from sympy import And, Dummy, Expr, Float, Integer, Poly, Pow, atan, cancel, cos, false, lambdify, log, sin, solve, true
 from sympy.logic.boolalg import Boolean
 
 from infgeo.arguments import instance, positive_integer
@@ -27,8 +27,9 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.asymptotics import Expansion, at_infinity, at_origin
 from infgeo.symbolic.dual import dual
+from infgeo.symbolic.graph import evaluated
 from infgeo.symbolic.infinity import leading_terms, terms_at_origin
-from infgeo.symbolic.layers import as_activation, checked_std
+from infgeo.symbolic.layers import Dense, as_activation, checked_std
 from infgeo.symbolic.metric import RadialMetric
 from infgeo.symbolic.network import MLP
 from infgeo.symbolic.simplify import tidy
@@ -59,7 +60,8 @@ def small_norm(metric: RadialMetric, terms: int = 2) -> Expansion:
         metric: any `RadialMetric` whose A and B are power series in s there.
         terms: number of terms, at least 1; a term may be 0.
 
-    Raises NoClosedForm where A or B is no power series at s = 0, InvalidInput for `terms` < 1.
+    Raises NoClosedForm where A or B is no power series at s = 0, or a coefficient of a deep network is too long to be
+    written out; InvalidInput for `terms` < 1.
 
     Example:
         >>> import infgeo
@@ -88,9 +90,10 @@ def large_norm(mlp: MLP) -> Expansion:
         sqrt(2)/(2*pi*sqrt(s))
     """
     layer = instance(mlp, "mlp", MLP, _NETWORK).layers[0]
-    if len(mlp.layers) > 1 or layer.kind != "dense":
+    # SymPy's series do not come back on waves of arcs, those of chirps.
+    if len(mlp.layers) > 1 or not isinstance(layer, Dense) or any(x.has(atan) for x in layer.dual.m0.atoms(sin, cos)):
         return leading_terms(mlp.metric_program)
-    return at_infinity(layer.dual.m0, *layer.variances)  # type: ignore[union-attr]
+    return at_infinity(layer.dual.m0, *layer.variances)
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,10 @@ def curvature_sign(metric: RadialMetric, dimension: int | None = None) -> Curvat
     program = metric.program.select([name])
 
     def value(x: mpmath.mpf) -> mpmath.mpf:
-        return mpmath.mpf(program.evaluate(name, {s: Rational(str(x)), d: Integer(dimension or 2)}, 30))
+        known = {s: x, d: mpmath.mpf(dimension or 2)}
+        for symbol, expr in program.bindings:
+            known[symbol] = evaluated(expr, known)
+        return evaluated(program.outputs[name], known)
 
     changes = _sign_changes(value, -8, 8)
     if changes:

@@ -1,9 +1,9 @@
 """Real and imaginary parts by arithmetic, where terms of a real activation are complex (sines, chirps).
 
 For real X and Y, and odd n,  (X + i Y)^(n/2) = |D|^(n/2) (cos(n t/2) + i sin(n t/2)),  |D|^2 = X^2 + Y^2,
-t = atan2(Y, X), is the power of the principal root for every D = X + i Y that is no number <= 0. Determinants of Gaussian
-integrals are none: both eigenvalues of 1 + 2 diag(a, a') Sigma have a positive real part where the integral converges,
-and so the principal root of their product is the one that continues the root of real determinants.
+t = atan2(Y, X), is the power of the principal root for every D = X + i Y that is no number <= 0. Determinants of
+Gaussian integrals are none: both eigenvalues of 1 + 2 diag(a, a') Sigma have a positive real part where the integral
+converges, and so the principal root of their product is the one that continues the root of real determinants.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ def normal_form(expression: Any) -> Expr:
 
     Domain and limits: vanishing is decided for rational functions of symbols, exponentials, circular and hyperbolic
     functions of independent arguments, and roots that are independent of each other (sqrt(x) sqrt(y) and sqrt(x y) are
-    not related, unless SymPy knows a sign). Other functions count as symbols. What SymPy's algebra cannot take comes back
-    as it is.
+    not related, unless SymPy knows a sign). Other functions count as symbols. What SymPy's algebra cannot take comes
+    back as it is.
 
     >>> from sympy import sqrt, symbols
     >>> x = symbols("x", positive=True)

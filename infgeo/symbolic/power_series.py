@@ -26,7 +26,8 @@ class _Series:
 def power_series(expr: Expr, x: Symbol, terms: int) -> tuple[int, list[Expr]]:
     """Return the exponent of the leading power of x, an integer, and the coefficients of `terms` powers from there.
 
-    Raises NoClosedForm for other functions of x, for powers, waves and arcs that are no power series, and for a sum whose first terms all cancel.
+    Raises NoClosedForm for other functions of x, for powers, waves and arcs that are no power series, and for a sum
+    whose first terms all cancel.
 
     Example:
         >>> from sympy import atan, sqrt
@@ -165,7 +166,7 @@ class _Expansion:
         return _Series(-x.lead, result)
 
     def fractional(self, x: _Series, exponent: Rational) -> _Series:
-        """Return the power y = x^exponent, from x y' = exponent x' y; x begins with a number whose power is rational."""
+        """Return y = x^exponent, from x y' = exponent x' y; x begins with a number whose power is rational."""
         x = self.stripped(x)
         lead = x.lead * exponent
         first = self.written(x.coefficients[0]) ** exponent if x.coefficients else None

@@ -48,7 +48,7 @@ from infgeo.symbolic.program import Program
 DIGITS, NEGLIGIBLE = 80, mpmath.mpf(10) ** -50
 ZERO = Integer(0)
 FACTORED = 60  # operations of a coefficient that is factored first, where results are not leading terms alone
-LARGEST = 20000  # parts of a coefficient that is written out
+LARGEST = 12000  # parts of a coefficient that is written out
 LONG = 8  # factors of a coefficient beyond which it gets a name
 
 

@@ -65,6 +65,25 @@ def test_small_norm_of_deep_networks_and_kernels():
     assert analysis.small_norm(infgeo.kernels.rbf(1).metric).R == 0
 
 
+@pytest.mark.parametrize(
+    "layers", [["gelu", "gelu"], ["erf", "gelu", "sin"], ["gaussian", "gaussian"], ["relu", "erf"]], ids=str
+)
+def test_small_norm_of_deep_networks_by_their_programs(layers):
+    """What is left after two terms falls like the square of s."""
+    metric = infgeo.MLP(layers, weight_std=1, bias_std=1).metric
+    expansion = analysis.small_norm(metric, terms=2)
+    for name, series in (("A", expansion.A), ("B", expansion.B), ("R", expansion.R)):
+        for at, bound in ((sp.Rational(1, 10**6), mp.mpf("1e-9")), (sp.Rational(1, 10**8), mp.mpf("1e-13"))):
+            exact = mp.mpf(metric.program.evaluate(name, {s: at, d: sp.Integer(3)}, 60))
+            assert abs(value(series, at) / exact - 1) < bound
+
+
+def test_coefficients_too_long_to_be_written_are_refused():
+    metric = infgeo.MLP("gelu", depth=3, weight_std=1, bias_std=1).metric
+    with pytest.raises(NoClosedForm, match="ask for fewer terms"):
+        analysis.small_norm(metric, terms=4)
+
+
 @pytest.mark.parametrize("name", FLAT)
 def test_flat_networks_have_flat_expansions(name):
     mlp = network(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sympy import (
+    Function,
     I,
     Rational,
     cos,
@@ -92,3 +93,11 @@ def test_published_shape():
 @pytest.mark.parametrize("atom", [x, pi, Rational(1, 3), 0])
 def test_atoms_are_returned(atom):
     assert normal_form(atom) == atom
+
+
+def test_what_sympy_cannot_collect_comes_back():
+    """Mixed derivatives beside hyperbolic functions, on which sympy.trigsimp raises NotImplementedError."""
+    W = Function("W")(x, y)
+    wave = (sinh(W) * W.diff(x, y) - 2 * cosh(W) ** 2 * W.diff(x) * W.diff(y)) / sinh(W)
+    assert expand(normal_form(wave) - wave).rewrite(exp).simplify() == 0
+    assert normal_form(wave * sinh(W) ** 2 - wave * (cosh(W) ** 2 - 1)) == 0

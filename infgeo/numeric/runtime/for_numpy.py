@@ -199,8 +199,9 @@ def _exp_difference(a: Any, b: Any, difference: Any) -> Any:
     )
 
 
-def _erf(x: Any) -> Any:
-    return special.erf(np.float64(x))
+def _erf(x: Any, **options: Any) -> Any:
+    """Return erf(x); SciPy has none of long double."""
+    return special.erf(np.float64(x) if np.asarray(x).dtype == np.longdouble else x, **options)
 
 
 def _exp_residual(x: Any, n: int) -> Any:
