@@ -1,6 +1,6 @@
 """Functions that straight-line programs use beyond SymPy's own; every backend of the emitted code implements them.
 
-exp_residual stands in the programs of float arithmetic alone (`floats.float_radial`): all code but mpmath's is of these.
+exp_residual stands in the programs of float arithmetic (`floats.float_radial`) alone: all code but mpmath's is theirs.
 """
 
 from __future__ import annotations
