@@ -268,7 +268,7 @@ def test_images_are_flattened_in_row_major_order() -> None:
     torch.testing.assert_close(image.sectional_curvature(u[0], u[3]), flat, rtol=1e-12, atol=0)
     with pytest.raises(InvalidInput, match=r"x has shape \(3, 4\) and input_shape is \(1, 3, 3\).*\(\.\.\., 9\)"):
         pullback(module, x, input_shape=(1, 3, 3))
-    with pytest.raises(InvalidInput, match="input_shape is 3; pass a tuple"):
+    with pytest.raises(InvalidInput, match="input_shape is 3; pass a list"):
         pullback(module, x, input_shape=3)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match=r"failed on a batch of shape \(B, 2\).*pass input_shape=\(channels"):
         pullback(module, x.reshape(3, 1, 2, 2))

@@ -160,12 +160,12 @@ def _rounded(
     rows = x.reshape(-1, x.shape[-1])
     _, lost = _examined(rows, layers, scalars, wanted)
     if wide:
-        return compute(x, np.longdouble)
+        return compute(x, np.longdouble)[()]
     result, s = compute(rows, np.float64), _sum_squares(rows.astype(float))
     extreme = lost | (s < _MODERATE**-1) | (s > _MODERATE)
     if wide is not None and extreme.any():
         result[extreme] = compute(rows[extreme], np.longdouble)
-    return result.reshape(x.shape[:-1] + result.shape[1:])
+    return result.reshape(x.shape[:-1] + result.shape[1:])[()]  # numbers as NumPy's functions return them
 
 
 def _power(x: Any, halves: int) -> Any:
