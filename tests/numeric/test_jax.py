@@ -354,5 +354,5 @@ def test_what_layers_reach_decides_in_jax_too():
         inside = np.asarray(jax.jit(getattr(erf, function))(far))
         assert np.isnan(inside[2]).all()
         assert np.isfinite(inside[:2, :2] if function in ("kernel", "kernel_distance") else inside[:2]).all()
-    with jax.enable_x64(False), pytest.raises(InvalidInput, match="float32 does not keep the digits"):
+    with enable_x64(False), pytest.raises(InvalidInput, match="float32 does not keep the digits"):
         deep.numeric(backend="jax").kernel(X.astype(np.float32))
