@@ -194,8 +194,8 @@ assert sp.simplify(e_next - (mu_ * e_ + (mu_ - 1))) == 0
 # `infgeo.symbolic.networks.recursion.metric_program` carries these quantities, and their derivatives, through the
 # layers. Here it is run on an activation of which nothing is known: $m$ and $m_0$ are undefined functions, whose
 # derivatives are further undefined functions. Its outputs for two layers are compared with the plain recursion for $A$
-# and $B$ and with derivatives taken by SymPy. The curvatures are compared with those that derivation 5 gives for any $A$
-# and $B$.
+# and $B$ and with derivatives taken by SymPy. The curvatures are compared with those that derivation 5 gives for
+# any $A$ and $B$.
 
 
 # %%
