@@ -73,6 +73,13 @@ KINKED = {
 }  # fmt: skip
 
 
+LONG = ("tanh(1/z)", "log|z|", "sqrt|z|", "|z|^(3/2)", "exp(-1/z^2)", "sin(z)/z", "(exp(z) - 1)/z")
+
+
+def of(cases):
+    return [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in cases]
+
+
 def mean(f, variance, places):
     """E[f(z)] for z ~ N(0, variance)."""
     density = lambda t: f(t) * mp.npdf(t, 0, mp.sqrt(variance))  # noqa: E731
@@ -95,7 +102,7 @@ def check_kernel(expr, phi, places):
     return geo
 
 
-@pytest.mark.parametrize("name", JUMPING)
+@pytest.mark.parametrize("name", of(JUMPING))
 def test_jumps_have_kernels_and_no_metric(name):
     geo = check_kernel(*JUMPING[name])
     for function in (geo.metric, geo.ricci_scalar):
@@ -105,7 +112,7 @@ def test_jumps_have_kernels_and_no_metric(name):
         geo.ntk(RIGHT[:2])
 
 
-@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("name", of(KINKED))
 def test_kinks_have_metrics(name):
     expr, phi, slope, places = KINKED[name]
     geo = check_kernel(expr, phi, places)

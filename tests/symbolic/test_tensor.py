@@ -299,6 +299,7 @@ def test_order_of_coordinates_does_not_matter(order):
     assert abs(Metric(matrix, [X[i] for i in order]).at(values).ricci_scalar - reference) < Rational(1, 10**45)
 
 
+@pytest.mark.slow
 def test_plane_waves_with_hyperbolic_functions_of_unknown_ones():
     """SymPy's trigsimp raises NotImplementedError on these; the twin knows the function and takes numbers."""
     W, wave = Function("W")(u, v), u * v / 3 + u**2
