@@ -339,13 +339,18 @@ def test_one_argument_may_be_traced_and_the_other_not(function, traced):
     assert _relative(jax.jit(jax.hessian(total))(x), bend) < 1e-6
 
 
-def test_what_layers_reach_decides_in_jax_too():
-    """float32 is computed in double where it must be; beyond, an error outside of transformations and NaN inside."""
+@pytest.mark.slow  # XLA compiles 8 layers; the shallow networks of the next test guard the same rule
+def test_float32_is_computed_in_double_where_layers_must_be():
     deep = infgeo.MLP("relu", depth=8, weight_std=100, bias_std=0)
     exact = deep.numeric().ntk(X)
     geo = deep.numeric(backend="jax")
     for function in (geo.ntk, jax.jit(geo.ntk)):
         assert _relative(function(X.astype(np.float32)), exact) < 1e-5
+
+
+def test_what_layers_reach_decides_in_jax_too():
+    """Beyond the format there is an error outside of transformations, and NaN inside."""
+    deep = infgeo.MLP("relu", depth=8, weight_std=100, bias_std=0)
     erf = infgeo.MLP("erf").numeric(1.0, 0.5, backend="jax")
     far = np.concatenate([X[:2], 1e80 * X[:1]])
     for function in ("kernel", "kernel_distance", "ricci_scalar"):
