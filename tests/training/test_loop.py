@@ -260,9 +260,9 @@ def test_arguments_outside_their_domain(change, said):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"optimizer": "lbfgs"}, "optimizer is 'lbfgs'; available: sgd, adam"),
+        ({"optimizer": "lbfgs"}, "optimizer is 'lbfgs'; choose from 'sgd', 'adam'"),
         ({"loss": "hinge"}, "loss is 'hinge'"),
-        ({"learning_rate": 0}, "learning_rate is 0.0"),
+        ({"learning_rate": 0}, "learning_rate is 0; pass"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"momentum": 1.0}, "momentum is 1.0"),
         ({"momentum": 0.9, "optimizer": "adam"}, "momentum is 0.9 with optimizer 'adam'"),
