@@ -39,7 +39,8 @@ def _parts(node: Basic, parts: list[_Parts]) -> _Parts:
     if node == I:
         return ZERO, ONE
     if all(y == 0 for _, y in parts):
-        return node, ZERO
+        real = tuple(x for x, _ in parts)  # arguments may be real and have I in them, as (1 + i)(1 - i)
+        return node if real == node.args else node.func(*real), ZERO
     if isinstance(node, Add):
         return Add(*(x for x, _ in parts)), Add(*(y for _, y in parts))
     if isinstance(node, Mul):

@@ -119,7 +119,7 @@ def test_refused_bias_scales(std):
 
 def test_a_parameter_called_z_is_not_the_variable():
     mlp = infgeo.MLP(sp.erf(x * sp.Symbol("z")), variable=x, weight_std=1, bias_std=0)
-    assert str(mlp.activation) == "phi(z) = erf(z*z_phi)"
+    assert str(mlp.activation) == "phi(z) = erf(z_phi*z)"
     assert mlp.at(z=2).metric.A == infgeo.MLP("erf(2*z)", weight_std=1, bias_std=0).metric.A
 
 
