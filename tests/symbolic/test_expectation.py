@@ -4,9 +4,11 @@ import pytest
 import sympy as sp
 
 from infgeo.conventions import Delta, c, p, q, z
+from infgeo.conventions import variance as v
 from infgeo.errors import NoClosedForm
 from infgeo.numeric.quadrature import as_function, pair_moment
 from infgeo.symbolic.activation import differentiate, from_expression
+from infgeo.symbolic.complex_parts import real_part_of
 from infgeo.symbolic.expectation import expectation
 
 erf, exp, sqrt = sp.erf, sp.exp, sp.sqrt
@@ -74,3 +76,11 @@ def test_outside_the_class_is_said_with_the_term(expr, named):
     with pytest.raises(NoClosedForm) as caught:
         from_expression(expr).terms  # noqa: B018
     assert named in str(caught.value)
+
+
+def test_real_parts_have_no_imaginary_unit_left():
+    """Also where complex numbers multiply to a real one inside of a real product."""
+    product = sp.Mul(3 - 3 * sp.I / 2, 3 + 3 * sp.I / 2, evaluate=False)
+    expr = v * (1 + product) + sp.I * v
+    assert not real_part_of(expr).has(sp.I)
+    assert sp.expand(real_part_of(expr) - v * sp.Rational(49, 4)) == 0
