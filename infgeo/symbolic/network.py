@@ -173,9 +173,9 @@ class MLP:
               where p_1 = s_x*sigma_w**2
                     q_1 = s_y*sigma_w**2
                     c_1 = sigma_w**2*xy
-                    c_2 = sigma_w**2*(2*c_1**2 + p_1*q_1)
                     p_2 = 3*p_1**2*sigma_w**2
                     q_2 = 3*q_1**2*sigma_w**2
+                    c_2 = sigma_w**2*(2*c_1**2 + p_1*q_1)
         """
         return kernel_program(self.layers, tangent=False).substituted(self._dimension)
 
