@@ -11,7 +11,7 @@ from typing import Any
 
 import mpmath
 import numpy as np
-from sympy import Expr, Symbol, lambdify
+from sympy import Expr, Max, Min, Piecewise, Symbol, lambdify
 
 _EDGE = 9.5  # standard deviations that float64 can see
 _PANELS, _NODES = 6, 24
@@ -19,6 +19,8 @@ _PANELS, _NODES = 6, 24
 
 def as_function(expr: Expr, symbol: Symbol, library: str = "scipy") -> Callable[[Any], Any]:
     """Return an activation as a function of arrays ("scipy") or of mpf ("mpmath")."""
+    if library == "scipy" and expr.has(Max, Min):  # SymPy 1.13 prints maxima of arrays that NumPy does not take
+        expr = expr.rewrite([Max, Min], Piecewise)
     return lambdify(symbol, expr, library)
 
 
