@@ -6,7 +6,7 @@ import math
 import numbers
 import operator
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from infgeo.errors import InvalidInput
@@ -118,9 +118,9 @@ def one_of(value: Any, name: str, choices: Iterable[str]) -> str:
 
 
 def words(value: Any, name: str, choices: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Return a word, or several in a list, tuple or set, as a tuple without repetitions, or raise InvalidInput."""
+    """Return a word, or several in a list, tuple, set or iterator, as a tuple without repetitions; or InvalidInput."""
     known = None if choices is None else tuple(choices)
-    given = (value,) if isinstance(value, str) else value
+    given = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterator) else value
     remedy = "pass a word, or a list of words" if known is None else f"choose from {', '.join(known)}"
     if not isinstance(given, list | tuple | set | frozenset) or not all(isinstance(word, str) for word in given):
         raise InvalidInput(f"{name} is {shown(value)}; {remedy}")
