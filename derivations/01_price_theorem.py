@@ -14,7 +14,7 @@
 # 3. **Tilting** absorbs Gaussian factors $e^{-a u^2}$ into a new covariance.
 #
 # This script proves the three, combines them by hand for GELU, and compares the outcome with
-# `infgeo.symbolic.expectation`, which is made of nothing else.
+# `infgeo.symbolic.expectations.expectation`, which is made of nothing else.
 #
 # Sources: R. Price, *A useful theorem for nonlinear devices having Gaussian inputs*, IRE Trans. Inf. Theory 4 (1958)
 # 69; C. Stein, *Estimation of the mean of a multivariate normal distribution*, Ann. Statist. 9 (1981) 1135.
@@ -226,8 +226,8 @@ assert losses[-1][0] > 0.1 and max(error for _, error in losses) < 1e-14
 # %%
 import infgeo
 from infgeo import conventions as conv
-from infgeo.symbolic.activation import from_expression
-from infgeo.symbolic.expectation import expectation
+from infgeo.symbolic.activations.activation import from_expression
+from infgeo.symbolic.expectations.expectation import expectation
 
 z = conv.z
 gelu = z * (1 + sp.erf(z / sp.sqrt(2))) / 2
@@ -254,9 +254,9 @@ assert sp.simplify((k_package.subs(c, 0) / (mean_gelu * mean_gelu.subs(p, q))) *
 # %% [markdown]
 # ## 1.7 The engine of the package
 #
-# `infgeo.symbolic.expectation` writes each activation as a sum of terms $C z^m e^{-a z^2 + b z} F(z)$, with $F$ one of
-# $1$, $\mathrm{erf}(\lambda z)$, $\mathrm{sign}$, $\delta$, a class that contains the derivatives of its members
-# (but not $\delta'$), and applies to a product of two terms
+# `infgeo.symbolic.expectations.expectation` writes each activation as a sum of terms $C z^m e^{-a z^2 + b z} F(z)$,
+# with $F$ one of $1$, $\mathrm{erf}(\lambda z)$, $\mathrm{sign}$, $\delta$, a class that contains the derivatives of
+# its members (but not $\delta'$), and applies to a product of two terms
 #
 # 1. tilting, which removes the exponentials;
 # 2. Stein's lemma, which trades a power of $u$ for a lower power, or for a derivative of $F$, which is Gaussian: each

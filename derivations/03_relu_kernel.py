@@ -104,7 +104,7 @@ assert sp.simplify(in_x - k.subs(c, sp.sqrt(p * q) * x)) == 0
 import infgeo
 from infgeo import conventions as conv
 from infgeo.errors import MetricDoesNotExist
-from infgeo.symbolic.kernel import metric_by_definition
+from infgeo.symbolic.kernels.kernel import metric_by_definition
 
 relu = infgeo.MLP("relu")
 print("dual kernel:           ", relu.dual.kernel)

@@ -19,7 +19,7 @@ import sympy as sp
 
 import infgeo
 from infgeo import conventions as conv
-from infgeo.symbolic.kernel import metric_by_definition
+from infgeo.symbolic.kernels.kernel import metric_by_definition
 from infgeo.symbolic.networks.recursion import metric_program
 
 s, v, z = conv.s, conv.variance, conv.z

@@ -138,7 +138,7 @@ def curvatures(A, B):
 
 
 def logarithmic(A, B):
-    """The same in the logarithmic quantities, as infgeo.symbolic.metric computes them."""
+    """The same in the logarithmic quantities, as infgeo.symbolic.geometry.metric computes them."""
     a, delta = A.diff(s) / A, (B - 2 * A.diff(s)) / A
     alpha, beta = s * a, s * delta
     eta = 1 + 2 * alpha + beta

@@ -19,8 +19,8 @@ import sympy as sp
 
 import infgeo
 from infgeo import conventions as conv
-from infgeo.symbolic import unit_moments
-from infgeo.symbolic.finite_width import finite_width
+from infgeo.symbolic.analysis import unit_moments
+from infgeo.symbolic.analysis.finite_width import finite_width
 
 s, d, v = conv.s, conv.d, conv.variance
 sw, sb = conv.sigma_w, conv.sigma_b

@@ -12,11 +12,11 @@ from infgeo import testing as testing
 from infgeo import tracking as tracking
 from infgeo import training as training
 from infgeo.numeric.emit import emit as emit
-from infgeo.symbolic.finite_width import finite_width as finite_width
-from infgeo.symbolic.kernel import Kernel as Kernel
-from infgeo.symbolic.metric import RadialMetric as RadialMetric
-from infgeo.symbolic.network import MLP as MLP
-from infgeo.symbolic.tensor import Metric as Metric
+from infgeo.symbolic.analysis.finite_width import finite_width as finite_width
+from infgeo.symbolic.geometry.any_metric import Metric as Metric
+from infgeo.symbolic.geometry.metric import RadialMetric as RadialMetric
+from infgeo.symbolic.kernels.kernel import Kernel as Kernel
+from infgeo.symbolic.networks.network import MLP as MLP
 from infgeo.tracking.tracker import GeometryTracker as GeometryTracker
 from infgeo.validation.validate import validate as validate
 

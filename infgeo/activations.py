@@ -1,6 +1,6 @@
 """The catalogue of activations: what `infgeo.MLP` takes by name."""
 
-from infgeo.symbolic.catalogue import (
+from infgeo.symbolic.activations.catalogue import (
     available,
     families,
     get,

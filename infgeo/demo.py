@@ -23,7 +23,7 @@ from infgeo.files import check_writable, write_whole
 from infgeo.interruption import termination_as_interrupt
 from infgeo.progress import progress_bar
 from infgeo.results import ValidationReport
-from infgeo.symbolic.network import MLP
+from infgeo.symbolic.networks.network import MLP
 from infgeo.validation.theory import METRIC_QUANTITIES
 
 ACTIVATIONS = ("erf", "relu")
@@ -122,8 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def demonstrate(out: Path, seed: int, samples: int | None, jobs: int | None) -> int:
     """Derive, validate, print and write; see `main`."""
-    from infgeo.plot import check_format
     from infgeo.validation import validate
+    from infgeo.validation.picture import check_format
     from infgeo.validation.simulation import simulation_pool
 
     start = time.perf_counter()

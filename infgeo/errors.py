@@ -21,7 +21,7 @@ class MetricDoesNotExist(InfgeoError, ArithmeticError):
     """The kernel is not twice differentiable at coincident inputs, so that it induces no Riemannian metric.
 
     For networks `divergence` is the leading order of |Phi(x) - Phi(y)|^2: its exponent, and its coefficient across and
-    along x (see `infgeo.symbolic.existence.Divergence`); elsewhere it is None.
+    along x (see `infgeo.symbolic.networks.existence.Divergence`); elsewhere it is None.
     """
 
     def __init__(self, message: str, divergence: object = None) -> None:

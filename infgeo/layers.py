@@ -1,6 +1,6 @@
 """The layers that `infgeo.MLP` is made of: Dense, Residual and RMSNorm."""
 
-from infgeo.symbolic.layers import (
+from infgeo.symbolic.networks.layers import (
     Dense,
     Residual,
     RMSNorm,

@@ -132,7 +132,7 @@ class ValidationReport:
 
     def table(self, every_row: bool = False) -> str:
         """Return the report as text: the worst comparison of each quantity, or every row."""
-        from infgeo.report import table
+        from infgeo.validation.table import table
 
         return table(self, every_row)
 
@@ -146,7 +146,7 @@ class ValidationReport:
 
         Raises MissingExtra without matplotlib (`pip install 'infgeo[plot]'`).
         """
-        from infgeo.plot import draw
+        from infgeo.validation.picture import draw
 
         draw(self, path)
 

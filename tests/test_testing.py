@@ -18,7 +18,7 @@ import torch
 import infgeo
 from infgeo import kernels
 from infgeo.errors import ConformanceError, InvalidInput
-from infgeo.symbolic.layers import Residual, RMSNorm
+from infgeo.symbolic.networks.layers import Residual, RMSNorm
 from infgeo.testing import check_activation, check_kernel, simulated
 from infgeo.testing.oracle import expectation
 from infgeo.testing.simulated import LEVEL, _deviations, _verdict, tangent_gram
@@ -325,7 +325,7 @@ def test_quadrature_against_williams():
 
 def test_a_wrong_derivation_is_caught(monkeypatch):
     """Moments, kernels and metrics of the wrong function: of 1.0001 erf."""
-    from infgeo.symbolic.catalogue import get
+    from infgeo.symbolic.activations.catalogue import get
     from infgeo.testing import expectations
 
     wrong = replace(get("erf"), expr=sympy.Rational(10001, 10000) * get("erf").expr)

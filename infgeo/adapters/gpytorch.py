@@ -19,7 +19,7 @@ from gpytorch.priors import Prior
 from torch.autograd import forward_ad
 
 from infgeo.numeric.runtime.for_torch import _transformed as transformed
-from infgeo.numeric.scale_gradient import scale_gradient
+from infgeo.numeric.source.scale_gradient import scale_gradient
 
 _SCALES = ("weight_std", "bias_std")
 _SYMBOLS = dict(zip(_SCALES, ("sigma_w", "sigma_b"), strict=True))

@@ -8,7 +8,7 @@ from typing import Any
 
 from infgeo.arguments import one_of
 from infgeo.errors import InvalidInput
-from infgeo.symbolic.network import MLP
+from infgeo.symbolic.networks.network import MLP
 
 KINDS = ("nngp", "ntk")
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from infgeo.adapters.network import method_name, network
 from infgeo.errors import InvalidInput, MissingExtra
-from infgeo.numeric.scale_gradient import scale_gradient
+from infgeo.numeric.source.scale_gradient import scale_gradient
 
 try:
     from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
@@ -40,7 +40,7 @@ class InfiniteWidthKernel(Kernel):
         parameters: values of the activation's own parameters, which stay as they are.
 
     Points are rows (N, d), float32 or float64; whole numbers are taken as float64. Gradients are derivatives of the
-    closed form, forward through the layers (see `infgeo.numeric.scale_gradient`).
+    closed form, forward through the layers (see `infgeo.numeric.source.scale_gradient`).
 
     Raises InvalidInput, a ValueError, for arguments outside these domains.
 

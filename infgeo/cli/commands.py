@@ -11,7 +11,7 @@ from infgeo.errors import InvalidInput
 
 def activations(arguments: Namespace) -> int:
     """List the catalogue: name, formula, source."""
-    from infgeo.symbolic.catalogue import available, get
+    from infgeo.symbolic.activations.catalogue import available, get
 
     names = available()
     width = max(map(len, names))
@@ -54,7 +54,7 @@ def validate(arguments: Namespace) -> int:
     """Compare with simulation; print the table, write JSON and picture."""
     from infgeo.cli.points import read_points
     from infgeo.files import check_writable, write_whole
-    from infgeo.symbolic.network import MLP
+    from infgeo.symbolic.networks.network import MLP
 
     mlp = MLP(arguments.activation, depth=arguments.depth)
     points = None if arguments.points is None else read_points(arguments.points)
@@ -70,7 +70,7 @@ def validate(arguments: Namespace) -> int:
         if os.path.realpath(arguments.json) == os.path.realpath(arguments.plot):
             raise InvalidInput(f"--json and --plot both name {arguments.json}; give each a file of its own")
     if arguments.plot is not None:
-        from infgeo.plot import check_format
+        from infgeo.validation.picture import check_format
 
         check_format(arguments.plot)
 

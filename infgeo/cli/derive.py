@@ -10,11 +10,11 @@ from sympy.utilities.iterables import numbered_symbols
 from infgeo import conventions as conv
 from infgeo.cli.parser import QUANTITIES
 from infgeo.errors import MetricDoesNotExist, NoClosedForm
-from infgeo.symbolic.existence import in_words
-from infgeo.symbolic.metric import RadialMetric, RadialTensor, assumptions_of
-from infgeo.symbolic.network import MLP
-from infgeo.symbolic.program import Program
-from infgeo.symbolic.simplify import power_product
+from infgeo.symbolic.algebra.program import Program
+from infgeo.symbolic.algebra.simplify import power_product
+from infgeo.symbolic.geometry.metric import RadialMetric, RadialTensor, assumptions_of
+from infgeo.symbolic.networks.existence import in_words
+from infgeo.symbolic.networks.network import MLP
 
 TITLES = {
     "kernel": "NNGP kernel",

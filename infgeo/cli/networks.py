@@ -7,8 +7,8 @@ from argparse import Namespace
 from sympy import Expr
 
 from infgeo.errors import InvalidInput
-from infgeo.symbolic.network import MLP
-from infgeo.symbolic.parsing import parse
+from infgeo.symbolic.activations.parsing import parse
+from infgeo.symbolic.networks.network import MLP
 
 
 def network_of(arguments: Namespace) -> MLP:

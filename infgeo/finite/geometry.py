@@ -12,11 +12,11 @@ import torch
 
 from infgeo.arguments import one_of
 from infgeo.errors import InvalidInput, SingularMetric
-from infgeo.finite import local
+from infgeo.finite import gauss_equation
 from infgeo.finite.evaluation import modules_behind, refuse_training_mode
+from infgeo.finite.gauss_equation import LocalGeometry, Spectrum
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, rank_deficient, too_narrow
-from infgeo.finite.local import LocalGeometry, Spectrum
-from infgeo.finite.measure import Source, measured, reduced, sectional
+from infgeo.finite.routes import Source, measured, reduced, sectional
 
 PIECEWISE_LINEAR = "the activation is piecewise linear: the network is locally linear, so R = 0 exactly off the kinks"
 ONE_DIMENSION = "a one-dimensional metric has no intrinsic curvature: R = 0 exactly"
@@ -108,7 +108,7 @@ class Pullback:
     @cached_property
     def _spectrum(self) -> Spectrum:
         self._refuse_changes()
-        parts = reduced(self.source, self._points, False, lambda j, _: local.spectrum(j), self.memory_budget)
+        parts = reduced(self.source, self._points, False, lambda j, _: gauss_equation.spectrum(j), self.memory_budget)
         fields = ("singular_values", "rank", "log_pseudo_volume")
         return Spectrum(*(torch.cat([getattr(p, name) for p in parts]) for name in fields))
 
@@ -166,7 +166,9 @@ class Pullback:
             value, wild = torch.where(rank < self.input_dim, -torch.inf, value), rank < 0
         else:  # without the metric, which is large, and without singular values, which cost more than all the rest
             self._refuse_changes()
-            parts = reduced(self.source, self._points, False, lambda j, _: local.log_volume(j), self.memory_budget)
+            parts = reduced(
+                self.source, self._points, False, lambda j, _: gauss_equation.log_volume(j), self.memory_budget
+            )
             value = torch.cat(parts)
             wild = torch.isnan(value)
         self._require_regular(torch.isinf(value) | wild)
@@ -216,7 +218,7 @@ class Pullback:
 
         Raises SingularMetric where g has no full rank.
         """
-        return self._tensor(local.ricci_tensor, (self.input_dim,) * 2)
+        return self._tensor(gauss_equation.ricci_tensor, (self.input_dim,) * 2)
 
     @cached_property
     def christoffel(self) -> torch.Tensor:
@@ -224,7 +226,7 @@ class Pullback:
 
         Raises SingularMetric where g has no full rank.
         """
-        return self._tensor(local.christoffel, (self.input_dim,) * 3)
+        return self._tensor(gauss_equation.christoffel, (self.input_dim,) * 3)
 
     @cached_property
     def second_fundamental_form(self) -> torch.Tensor:
@@ -232,7 +234,7 @@ class Pullback:
 
         Raises SingularMetric where g has no full rank. Its memory is n d² numbers a point.
         """
-        return self._tensor(local.second_fundamental_form, (self.width, self.input_dim, self.input_dim))
+        return self._tensor(gauss_equation.second_fundamental_form, (self.width, self.input_dim, self.input_dim))
 
     def sectional_curvature(self, u: Any, v: Any) -> torch.Tensor:
         """Return the sectional curvature of the plane spanned by u and v at each point, of shape (...).
@@ -299,7 +301,11 @@ class Pullback:
         if self.singular == "raise" and bool(singular.any()):
             first = int(singular.nonzero()[0])
             spectrum = reduced(
-                self.source, self._points[first : first + 1], False, lambda j, _: local.spectrum(j), self.memory_budget
+                self.source,
+                self._points[first : first + 1],
+                False,
+                lambda j, _: gauss_equation.spectrum(j),
+                self.memory_budget,
             )[0]
             raise rank_deficient(
                 int(singular.sum()), self._index(first), self._points[first], self.width, int(spectrum.rank[0])

@@ -19,8 +19,8 @@ from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, checked_devic
 from infgeo.finite.network import specify
 from infgeo.finite.pullback import ONE_DIMENSION, PIECEWISE_LINEAR
 from infgeo.finite.reduction import Reduction, items_of, run_item
+from infgeo.finite.replicate_task import CORRECTED, QUANTITIES, ReplicateTask
 from infgeo.finite.samplers import check_sampler
-from infgeo.finite.task import CORRECTED, QUANTITIES, ReplicateTask
 from infgeo.finite.workers import Workers
 from infgeo.interruption import termination_as_interrupt
 from infgeo.results import Estimate

@@ -9,11 +9,11 @@ import torch
 
 from infgeo.finite.blocks import in_blocks
 from infgeo.finite.differentiate import Way, choose, load_forward_mode
-from infgeo.finite.examine import examine
 from infgeo.finite.feature_map import FeatureMap, SlicedMap
+from infgeo.finite.gauss_equation import LocalGeometry, by_gauss_equation, concatenate
 from infgeo.finite.linear_algebra import pair_gather, pair_indices
-from infgeo.finite.local import LocalGeometry, concatenate, gauss_equation
 from infgeo.finite.network import SampledNetwork
+from infgeo.finite.preflight import examine
 from infgeo.finite.stack import Stack, as_stack
 
 _FASTEST_ARRAY = 2**23  # bytes of the largest array of the passes that are made at once, on a CPU
@@ -27,7 +27,9 @@ def deep_geometry(network: Stack | SampledNetwork, x: torch.Tensor, ricci: bool,
     assert stack is not None
     is_flat = stack.piecewise_linear
     second = ricci and stack.input_dim > 1 and not is_flat
-    return concatenate(reduce_stack(stack, x, second, lambda j, h: gauss_equation(j, h, ricci, is_flat), memory_budget))
+    return concatenate(
+        reduce_stack(stack, x, second, lambda j, h: by_gauss_equation(j, h, ricci, is_flat), memory_budget)
+    )
 
 
 def reduce_stack(stack: Stack, x: torch.Tensor, second: bool, reduction: Reduction, memory_budget: int) -> list[Any]:
@@ -127,7 +129,7 @@ def general_geometry(features: Any, x: torch.Tensor, ricci: bool, memory_budget:
             seen.feature_map,
             x,
             second,
-            lambda j, h: gauss_equation(j, h, ricci),
+            lambda j, h: by_gauss_equation(j, h, ricci),
             memory_budget,
             width=seen.width,
             largest=seen.largest,

@@ -10,11 +10,11 @@ import torch
 
 from infgeo.arguments import flag, positive_integer, positive_integers
 from infgeo.finite.evaluation import plain_torch
-from infgeo.finite.examine import examine
 from infgeo.finite.feature_map import FeatureMap, checked_features
 from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, noted, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape
-from infgeo.finite.measure import Source, local_geometry
+from infgeo.finite.preflight import examine
+from infgeo.finite.routes import Source, local_geometry
 from infgeo.finite.stack import as_stack, is_piecewise_linear
 
 __all__ = ["ONE_DIMENSION", "PIECEWISE_LINEAR", "Pullback", "local_geometry", "pullback"]

@@ -15,8 +15,8 @@ import torch
 from infgeo.arguments import positive_integer
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.replicate import finish, run_blocks, run_replicates
+from infgeo.finite.replicate_task import ReplicateTask
 from infgeo.finite.statistics import RunningMean
-from infgeo.finite.task import ReplicateTask
 from infgeo.finite.unit_sums import UnitSums, total
 
 _ITEM_WORK = 2**22  # units × points (and their pairs in deep networks): some 20 ms

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 
 from infgeo.errors import SingularMetric
+from infgeo.finite.gauss_equation import LocalGeometry
 from infgeo.finite.inputs import rank_deficient
 from infgeo.finite.layered import LayeredNetwork
-from infgeo.finite.local import LocalGeometry
 from infgeo.finite.network import SampledNetwork, draw
 from infgeo.finite.propagation import deep_geometry
 from infgeo.finite.pullback import local_geometry
+from infgeo.finite.replicate_task import ReplicateTask
 from infgeo.finite.statistics import replicate_seed
-from infgeo.finite.task import ReplicateTask
 from infgeo.finite.unit_sums import UNITS_AT_ONCE, UnitSums, geometry_of, sum_units, total
 
 # Undefined where the metric has no full rank; det g and √det g are 0 there, and the metric itself is what it is.

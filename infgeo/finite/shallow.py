@@ -16,6 +16,7 @@ from __future__ import annotations
 import torch
 
 from infgeo.finite.blocks import in_blocks
+from infgeo.finite.gauss_equation import LocalGeometry, concatenate, flat
 from infgeo.finite.linear_algebra import (
     Factor,
     cholesky,
@@ -25,7 +26,6 @@ from infgeo.finite.linear_algebra import (
     triple_indices,
     unpack,
 )
-from infgeo.finite.local import LocalGeometry, concatenate, flat
 from infgeo.finite.network import SampledNetwork
 from infgeo.finite.propagation import deep_geometry
 from infgeo.finite.stack import CACHE_BYTES, Elementwise, Stack, as_stack

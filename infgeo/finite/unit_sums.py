@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from infgeo.finite.activation import TorchActivation
+from infgeo.finite.gauss_equation import LocalGeometry, concatenate, flat
 from infgeo.finite.linear_algebra import cholesky, pair_gather, pair_indices, triple_gather, unpack
-from infgeo.finite.local import LocalGeometry, concatenate, flat
 from infgeo.finite.shallow import _ricci_from_tensor
 
 # Units, and units × points, in one pass: they stay in the cache, and the sums of a pass may be float32.

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from infgeo.errors import InvalidInput
 from infgeo.magnification.checks import fraction, grid_shape, log_values, number, points_array, varies, vector, whole
-from infgeo.magnification.nulls import Null, Rotations, choose
+from infgeo.magnification.null_models import Null, Rotations, choose
 from infgeo.magnification.radial import RadialFit, radii
 from infgeo.results import json_safe
 

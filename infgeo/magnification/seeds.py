@@ -14,8 +14,8 @@ from scipy import special
 from infgeo.arguments import instance, one_of, seed_integer, shown
 from infgeo.errors import InfgeoError, InvalidInput
 from infgeo.magnification.checks import fraction, vector
-from infgeo.report import align
 from infgeo.results import json_safe
+from infgeo.validation.table import align
 
 _ENUMERATED = 16  # seeds up to which all sign flips are tried
 _RANDOM_FLIPS = 99_999

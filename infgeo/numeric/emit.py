@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from infgeo import __version__
 from infgeo.arguments import one_of
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD
-from infgeo.numeric.formulas import (
+from infgeo.numeric.certificates.reference_values import closed_forms, self_test_data
+from infgeo.numeric.source.formulas import (
     IN_BLOCKS,
     bound_of,
     domain_source,
@@ -22,16 +23,15 @@ from infgeo.numeric.formulas import (
     radial,
     vanishing_source,
 )
-from infgeo.numeric.names import in_code, public_name
-from infgeo.numeric.of_formula import Formula, subject_of
-from infgeo.numeric.printing import Backend, backend_named
-from infgeo.numeric.self_test import closed_forms, self_test_data
+from infgeo.numeric.source.names import in_code, public_name
+from infgeo.numeric.source.of_formula import Formula, subject_of
+from infgeo.numeric.source.printing import Backend, backend_named
 
 if TYPE_CHECKING:
-    from infgeo.numeric.certificate import Certificate
-    from infgeo.symbolic.kernel import Kernel
-    from infgeo.symbolic.metric import RadialMetric
-    from infgeo.symbolic.network import MLP
+    from infgeo.numeric.certificates.certificate import Certificate
+    from infgeo.symbolic.geometry.metric import RadialMetric
+    from infgeo.symbolic.kernels.kernel import Kernel
+    from infgeo.symbolic.networks.network import MLP
 
 # Public function -> (points it takes, what it returns).
 PUBLIC = {
@@ -117,10 +117,10 @@ def emit(mlp: MLP | Kernel | RadialMetric, backend: str = "numpy", certificate: 
             kernel, kernel_diag, kernel_distance, and the four of the metric.
         backend: "numpy" (also imports scipy.special where it needs erf), "torch", "jax" or "mpmath".
         certificate: "required" measures every function and refuses one that misses its bound (see
-            `infgeo.numeric.certificate.certify`), "stated" emits it all the same with its errors, "none" measures
-            nothing. By default "required" for networks in NumPy, "stated" for kernels and metrics there, and for torch,
-            whose widest format is double precision, and "none" for jax, which has to compile; mpmath is what is
-            measured against.
+            `infgeo.numeric.certificates.certificate.certify`), "stated" emits it all the same with its errors, "none"
+            measures nothing. By default "required" for networks in NumPy, "stated" for kernels and metrics there, and
+            for torch, whose widest format is double precision, and "none" for jax, which has to compile; mpmath is what
+            is measured against.
 
     Raises:
         NoClosedForm: the activation's kernel has no closed form.
@@ -137,7 +137,7 @@ def emit(mlp: MLP | Kernel | RadialMetric, backend: str = "numpy", certificate: 
 
 
 def _measured(mlp: MLP | Formula, backend_name: str, required: bool) -> tuple[Certificate, ...]:
-    from infgeo.numeric.certificate import certify, require
+    from infgeo.numeric.certificates.certificate import certify, require
 
     certificates = tuple(part for dtype in ("float64", "float32") for part in certify(mlp, backend_name, dtype))
     if required:

@@ -14,14 +14,14 @@ from infgeo.arguments import flag, one_of, python_name
 from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, MissingExtra
 from infgeo.expressions import exact
 from infgeo.numeric.emit import DEFAULTS, IN_BLOCKS, functions_of, module_source
-from infgeo.numeric.of_formula import OF_METRIC, Formula, subject_of
-from infgeo.numeric.printing import backend_named
+from infgeo.numeric.source.of_formula import OF_METRIC, Formula, subject_of
+from infgeo.numeric.source.printing import backend_named
 
 if TYPE_CHECKING:
-    from infgeo.numeric.certificate import Certificate
-    from infgeo.symbolic.kernel import Kernel
-    from infgeo.symbolic.metric import RadialMetric
-    from infgeo.symbolic.network import MLP
+    from infgeo.numeric.certificates.certificate import Certificate
+    from infgeo.symbolic.geometry.metric import RadialMetric
+    from infgeo.symbolic.kernels.kernel import Kernel
+    from infgeo.symbolic.networks.network import MLP
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class NumericGeometry:
         """The relative tolerance that method "quadrature" verifies at each evaluation; None for closed forms."""
         if self.method == "closed_form":
             return None
-        from infgeo.numeric.quadrature_geometry import TOLERANCE
+        from infgeo.numeric.quadrature.quadrature_geometry import TOLERANCE
 
         return TOLERANCE
 
@@ -134,7 +134,7 @@ class NumericGeometry:
     @property
     def certificate(self) -> Mapping[str, tuple[Certificate, ...]]:
         """Function -> what is measured of it against 50 digits, in float64 and float32; takes some seconds at first."""
-        from infgeo.numeric.certificate import certify
+        from infgeo.numeric.certificates.certificate import certify
 
         if self.method != "closed_form" or self.backend == "mpmath":
             raise InvalidInput(
@@ -169,7 +169,7 @@ class NumericGeometry:
 @lru_cache(maxsize=64)
 def _module(mlp: MLP, backend: str, method: str) -> dict[str, Any]:
     if method == "quadrature":
-        from infgeo.numeric.quadrature_geometry import quadrature_module
+        from infgeo.numeric.quadrature.quadrature_geometry import quadrature_module
 
         return quadrature_module(mlp)
     namespace: dict[str, Any] = {"__name__": f"infgeo_emitted_{backend}"}
@@ -227,7 +227,7 @@ def numeric(
     method = one_of(method, "method", ("closed_form", "quadrature"))
     backend = backend_named(backend).name
     if method == "quadrature":
-        from infgeo.numeric.quadrature_geometry import check_backend
+        from infgeo.numeric.quadrature.quadrature_geometry import check_backend
 
         check_backend(backend)
     mlp = subject_of(what, "numeric")

@@ -11,7 +11,7 @@ import numpy as np
 
 from infgeo.arguments import flag, positive_integer, seed_integer, shown, words
 from infgeo.errors import ExpectationDiverges, InvalidInput, NoClosedForm
-from infgeo.symbolic.network import MLP
+from infgeo.symbolic.networks.network import MLP
 from infgeo.testing.coincidence import Coincidence
 from infgeo.testing.expectations import Expectations
 from infgeo.testing.kernels import requirements_of

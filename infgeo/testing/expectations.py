@@ -12,10 +12,10 @@ from infgeo import conventions as conv
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError
-from infgeo.numeric.piecewise import PiecewiseFunction
-from infgeo.numeric.quadrature import moment
-from infgeo.symbolic.activation import Activation
-from infgeo.symbolic.dual import Dual, dual
+from infgeo.numeric.quadrature.oracle import moment
+from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
+from infgeo.symbolic.activations.activation import Activation
+from infgeo.symbolic.expectations.dual import Dual, dual
 from infgeo.testing.outcome import NotApplicable, Requirement
 
 DIGITS = 30

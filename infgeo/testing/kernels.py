@@ -10,7 +10,7 @@ import numpy as np
 
 from infgeo.arguments import flag, function, one_of, positive_integer, seed_integer, shown, words
 from infgeo.errors import InvalidInput
-from infgeo.symbolic.network import MLP
+from infgeo.symbolic.networks.network import MLP
 from infgeo.testing.coincidence import Coincidence
 from infgeo.testing.oracle import quadrature
 from infgeo.testing.outcome import ConformanceReport, Requirement, conclude, make

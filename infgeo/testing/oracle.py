@@ -15,9 +15,9 @@ import numpy as np
 
 from infgeo.conventions import d
 from infgeo.errors import InfgeoError
-from infgeo.numeric.gaussian_rules import diagonal, pair
-from infgeo.numeric.piecewise import PiecewiseFunction
-from infgeo.symbolic.layers import Residual, RMSNorm
+from infgeo.numeric.quadrature.gaussian_rules import diagonal, pair
+from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
+from infgeo.symbolic.networks.layers import Residual, RMSNorm
 from infgeo.testing.outcome import NotApplicable, Requirement
 from infgeo.testing.points import Points
 from infgeo.testing.structure import VALUES, _text

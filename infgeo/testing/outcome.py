@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from infgeo.errors import ConformanceError, InvalidInput
-from infgeo.report import align
 from infgeo.results import json_safe
+from infgeo.validation.table import align
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from infgeo.arguments import real_number, values_by_name
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, d, s, s_x, s_y, xy
 from infgeo.errors import InvalidInput
 from infgeo.numeric.geometry import NumericGeometry
-from infgeo.numeric.of_formula import Formula
-from infgeo.symbolic.kernel import Kernel
-from infgeo.symbolic.network import MLP, NetworkKernel, TangentKernel
+from infgeo.numeric.source.of_formula import Formula
+from infgeo.symbolic.kernels.kernel import Kernel
+from infgeo.symbolic.networks.network import MLP, NetworkKernel, TangentKernel
 
 KINDS = {"nngp": "kernel", "ntk": "ntk"}
 DIGITS = 60  # of formulas

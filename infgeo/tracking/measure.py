@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.finite import local
+from infgeo.finite import gauss_equation
 from infgeo.finite.blocks import in_blocks
 from infgeo.finite.differentiate import Way, choose
-from infgeo.finite.examine import MOST_TOGETHER, Examined, examine, gives_the_same
 from infgeo.finite.feature_map import FeatureMap, SlicedMap, submodule
-from infgeo.finite.measure import Source, measured, reduced
+from infgeo.finite.preflight import MOST_TOGETHER, Examined, examine, gives_the_same
+from infgeo.finite.routes import Source, measured, reduced
 from infgeo.finite.stack import Stack, as_stack, is_piecewise_linear
 from infgeo.tracking.history import Column
 from infgeo.tracking.probes import Probe
@@ -222,14 +222,14 @@ def _quantities(source: Source, x: torch.Tensor, names: Sequence[str], budget: i
     found: dict[str, torch.Tensor] = {}
     k, ricci = x.shape[1], "ricci" in names
     if source.width < k or (k > 2 and "spectrum" in names):
-        parts = reduced(source, x, False, lambda j, _: local.spectrum(j), budget)
+        parts = reduced(source, x, False, lambda j, _: gauss_equation.spectrum(j), budget)
         found["spectrum"] = torch.cat([p.singular_values for p in parts])
         rank = found["rank"] = torch.cat([p.rank for p in parts])
         volume = torch.cat([p.log_pseudo_volume for p in parts])
         if source.width >= k:
             volume = torch.where((0 <= rank) & (rank < k), -torch.inf, volume)
     elif k > _MOST_FOR_A_METRIC and not ricci:
-        volume = torch.cat(reduced(source, x, False, lambda j, _: local.log_volume(j), budget))
+        volume = torch.cat(reduced(source, x, False, lambda j, _: gauss_equation.log_volume(j), budget))
     else:
         geometry = measured(source, x, ricci, budget)
         ricci, metric = False, geometry.metric

@@ -11,8 +11,8 @@ from infgeo.arguments import real_number, shown, values_by_name
 from infgeo.errors import InvalidInput
 from infgeo.finite.activation import torch_activation
 from infgeo.finite.elementwise import NATIVE, ElementwiseActivation
-from infgeo.symbolic.catalogue import get
-from infgeo.symbolic.layers import as_activation
+from infgeo.symbolic.activations.catalogue import get
+from infgeo.symbolic.networks.layers import as_activation
 
 # The modules of torch whose forward is the catalogue's expression. (nn.Softplus is the identity above 20.)
 _MODULES: dict[str, type[nn.Module]] = {

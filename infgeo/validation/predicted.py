@@ -10,9 +10,9 @@ import numpy as np
 from scipy import special
 
 from infgeo.errors import InfgeoError
-from infgeo.numeric.finite_width import metric_chi_square, moments_at, predictions
+from infgeo.numeric.quadrature.one_layer import metric_chi_square, moments_at, predictions
 from infgeo.results import Measurement, Trend
-from infgeo.symbolic.unit_moments import UnitMoments
+from infgeo.symbolic.analysis.unit_moments import UnitMoments
 from infgeo.validation.comparison import LINEAR_STATISTICS, Series, usable
 from infgeo.validation.simulation import Pooled
 from infgeo.validation.statistics import extrapolate, student_p

@@ -19,10 +19,10 @@ from infgeo.finite.network import specify
 from infgeo.interruption import termination_as_interrupt
 from infgeo.results import Comparison, Trend, ValidationReport
 from infgeo.validation import comparison, design
-from infgeo.validation.nets import MOST_DIMENSIONS, NETS, QUANTITIES, compare_nets
-from infgeo.validation.power import power_of
+from infgeo.validation.detectable_error import power_of
 from infgeo.validation.predicted import Predicted, error_trend, measured, metric_trends, slope_trend
 from infgeo.validation.simulation import Pooled, Simulation, run_width
+from infgeo.validation.sobol_nets import MOST_DIMENSIONS, NETS, QUANTITIES, compare_nets
 from infgeo.validation.theory import Theory, radial_curve, theory_at
 
 LEVEL = 1e-3
@@ -65,10 +65,11 @@ def validate(
     without the points where it falls as 1/n on the whole ladder) and, where it is resolved, in the bias (-1). p-values
     are two-sided, Student's t.
 
-    For one layer theory also predicts what finite width does (`infgeo.numeric.finite_width`): the measured b of b/n is
-    compared with the prediction, the spread between networks with the exact one, and the metric as a whole, by chi^2
-    with the known covariance of its entries. With the default widths and samples, what is biased is also compared with
-    means over Sobol nets, which are nearly of infinite width. `report.power` says how small an error of a formula
+    For one layer theory also predicts what finite width does (`infgeo.numeric.quadrature.one_layer`): the measured b
+    of b/n is compared with the prediction, the spread between networks with the exact one, and the metric as a whole,
+    by chi^2 with the known covariance of its entries. With the default widths and samples, what is biased is also
+    compared with means over Sobol nets, which are nearly of infinite width. `report.power` says how small an error of a
+    formula
     would have been seen. The verdict is Holm's: the probability that a correct theory fails any check is at most
     `level`, as far as the means are normal; with 8 networks at each width, where the degrees of freedom of the
     extrapolation (Welch and Satterthwaite) are too rough for the tails, at most about 3 times that.

@@ -16,15 +16,24 @@ import pytest
 import torch
 
 from infgeo.errors import InvalidInput, SingularMetric
-from infgeo.finite import FiniteEstimates, checkpoint, estimate, montecarlo, reduction, sample_network, task, unit_sums
-from infgeo.finite.local import LocalGeometry
+from infgeo.finite import (
+    FiniteEstimates,
+    checkpoint,
+    estimate,
+    montecarlo,
+    reduction,
+    replicate_task,
+    sample_network,
+    unit_sums,
+)
+from infgeo.finite.gauss_equation import LocalGeometry
 from infgeo.finite.propagation import general_geometry
 from infgeo.finite.replicate import sub_network, whole_network
 from infgeo.finite.samplers import SAMPLERS
 from infgeo.finite.statistics import replicate_seed
 from infgeo.finite.workers import Workers
-from infgeo.symbolic.layers import Residual, RMSNorm
-from infgeo.symbolic.network import MLP
+from infgeo.symbolic.networks.layers import Residual, RMSNorm
+from infgeo.symbolic.networks.network import MLP
 from tests.finite.test_montecarlo import along, assert_same_bits, fields
 from tests.finite.twins import ERF, Z, network, points
 
@@ -41,7 +50,7 @@ def run(
 @contextmanager
 def small_blocks(monkeypatch: pytest.MonkeyPatch, units: int) -> Iterator[None]:
     with monkeypatch.context() as patch:
-        patch.setattr(task, "block_units", lambda sampler, d: units)
+        patch.setattr(replicate_task, "block_units", lambda sampler, d: units)
         patch.setattr(reduction, "_ITEM_WORK", 2 * units * 3)  # two blocks an item
         yield
 

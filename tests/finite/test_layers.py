@@ -8,7 +8,7 @@ import torch
 
 import infgeo
 from infgeo.errors import InvalidInput
-from infgeo.symbolic.layers import Dense, Residual, RMSNorm
+from infgeo.symbolic.networks.layers import Dense, Residual, RMSNorm
 
 X = np.array([[0.4, -0.9], [1.1, 0.3], [-0.2, 0.7]])
 NETWORKS = {

@@ -8,9 +8,9 @@ import mpmath
 import pytest
 import torch
 
-from infgeo.finite import local, pullback, shallow, unit_sums
+from infgeo.finite import gauss_equation, pullback, shallow, unit_sums
+from infgeo.finite.gauss_equation import frame, log_volume
 from infgeo.finite.linear_algebra import cholesky, pair_indices
-from infgeo.finite.local import frame, log_volume
 from infgeo.finite.stack import as_stack
 
 SIDES = [0.8, 1.25]  # of a threshold
@@ -48,7 +48,7 @@ def test_a_singular_value_below_16_root_d_epsilon_is_none(dtype, side):
     assert pullback(linear, torch.zeros(1, 2, dtype=dtype)).rank.tolist() == [1 if side < 1 else 2]
     assert frame(jacobian[None]).singular.tolist() == [side < 1]
     assert bool(torch.isneginf(log_volume(jacobian[None]))) is (side < 1)
-    assert local._rank_tolerance(torch.finfo(dtype).eps, 2) == pytest.approx(value / side)
+    assert gauss_equation._rank_tolerance(torch.finfo(dtype).eps, 2) == pytest.approx(value / side)
 
 
 @pytest.mark.parametrize("side", SIDES)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.finite import local, propagation, pullback, pullback_slice
+from infgeo.finite import gauss_equation, propagation, pullback, pullback_slice
 from infgeo.finite.differentiate import FORWARD, REVERSE, REVERSE_ONE_BY_ONE, Way, choose
 from infgeo.training import small_resnet
 from tests.finite.twins import double_backward, points
@@ -53,10 +53,10 @@ def test_gram_matrices_only_where_they_are_safe(n: int, d: int, scale: float, de
     spectra.append(torch.cat([spectra[0][:14], torch.zeros(4, dtype=torch.float64)]))
     exact = torch.stack([matrix(n, d, s, seed) for seed, s in enumerate(spectra)]) * scale
     j = exact.float()
-    result = local.spectrum(j)
+    result = gauss_equation.spectrum(j)
     assert decompositions.matrices >= 2  # of the last two
     before = decompositions.matrices
-    local.spectrum(j[:3])
+    gauss_equation.spectrum(j[:3])
     assert decompositions.matrices == before
     for k, got in enumerate(result.singular_values):
         with mpmath.workdps(40):
@@ -73,7 +73,7 @@ def test_gram_matrices_only_where_they_are_safe(n: int, d: int, scale: float, de
 
 def test_double_precision_is_never_squared(decompositions: Counted) -> None:
     j = torch.stack([matrix(24, 60, torch.logspace(0, -9, 24, dtype=torch.float64)), torch.zeros(24, 60).double()])
-    result = local.spectrum(j)
+    result = gauss_equation.spectrum(j)
     assert decompositions.matrices >= 2
     torch.testing.assert_close(
         result.singular_values[0], torch.logspace(0, -9, 24, dtype=torch.float64), rtol=1e-5, atol=0
@@ -88,10 +88,10 @@ def test_rank_of_wide_matrices_does_not_depend_on_the_scale_of_a_coordinate() ->
     for scale in (1.0, 1e-30, 1e25):
         scaled = torch.stack([j, low])
         scaled[..., 4] *= scale
-        assert local.spectrum(scaled).rank.tolist() == [3, 2]
+        assert gauss_equation.spectrum(scaled).rank.tolist() == [3, 2]
     wild = torch.stack([j, j])
     wild[1, 0, 0] = torch.nan
-    result = local.spectrum(wild.float())
+    result = gauss_equation.spectrum(wild.float())
     assert result.rank.tolist() == [3, -1] and bool(torch.isnan(result.singular_values[1]).all())
 
 

@@ -11,7 +11,7 @@ from scipy.stats import pearsonr, rankdata, spearmanr
 
 from infgeo.errors import InvalidInput
 from infgeo.magnification import decision_boundary, magnification
-from infgeo.magnification.nulls import Permutations, Shifts, correlations_under_shifts, rotations
+from infgeo.magnification.null_models import Permutations, Shifts, correlations_under_shifts, rotations
 from tests.magnification.fields import grid, waves
 
 POINTS, SHAPE = grid(24)

@@ -16,7 +16,7 @@ import sympy as sp
 
 import infgeo
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, NotConverged
-from infgeo.symbolic.catalogue import get
+from infgeo.symbolic.activations.catalogue import get
 
 z = sp.Symbol("z", real=True)
 R = sp.Rational

@@ -13,7 +13,7 @@ import sympy as sp
 import infgeo
 from infgeo.conventions import Delta, c, p, q, s_x, s_y, xy, z
 from infgeo.conventions import variance as v
-from infgeo.symbolic.catalogue import get
+from infgeo.symbolic.activations.catalogue import get
 
 DIGITS, WORKING = 25, 45
 NUMERIC_ONLY = ("elu", "sigmoid", "silu", "softplus", "tanh")

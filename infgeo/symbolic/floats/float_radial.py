@@ -17,17 +17,17 @@ from sympy import log as log_of
 
 from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
-from infgeo.symbolic.dual import Dual
-from infgeo.symbolic.existence import require_metric
-from infgeo.symbolic.far import Far, Power, stops_growing
-from infgeo.symbolic.float_curvature import FloatCurvature
-from infgeo.symbolic.network import MLP
+from infgeo.symbolic.algebra.program import Names, Program
+from infgeo.symbolic.expectations.dual import Dual
+from infgeo.symbolic.floats.far import Far, Power, stops_growing
+from infgeo.symbolic.floats.float_curvature import FloatCurvature
+from infgeo.symbolic.floats.scale_free import Layer, Preactivations, ScaleFree
+from infgeo.symbolic.floats.scale_free_laws import NoTail, scale_free_law
+from infgeo.symbolic.floats.stable import first_layer, stable_dual
+from infgeo.symbolic.networks.existence import require_metric
+from infgeo.symbolic.networks.network import MLP
 from infgeo.symbolic.networks.propagate import propagate
 from infgeo.symbolic.networks.recursion import LogRadial
-from infgeo.symbolic.program import Names, Program
-from infgeo.symbolic.scale_free import Layer, Preactivations, ScaleFree
-from infgeo.symbolic.scale_free_laws import NoTail, scale_free_law
-from infgeo.symbolic.stable import first_layer, stable_dual
 
 ZERO, ONE = Integer(0), Integer(1)
 POLES_LIMIT = 75  # operations of m and m0

@@ -19,11 +19,11 @@ from sympy import Expr, Integer, sqrt
 
 from infgeo.conventions import Delta, c, p, q, s_x, s_y, xy
 from infgeo.conventions import variance as v
-from infgeo.symbolic.dual import Dual
-from infgeo.symbolic.graph import substituted
+from infgeo.symbolic.algebra.graph import substituted
+from infgeo.symbolic.algebra.program import Names, Program
+from infgeo.symbolic.algebra.simplify import arcs_as_arcsine, tidy
+from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.networks.propagate import Layer, propagate
-from infgeo.symbolic.program import Names, Program
-from infgeo.symbolic.simplify import arcs_as_arcsine, tidy
 
 ZERO = Integer(0)
 

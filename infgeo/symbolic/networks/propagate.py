@@ -1,7 +1,7 @@
 """A network is a fold: its layers act one after the other on a *state* of the features.
 
 What is asked of a network (its kernel, its metric, whether a metric exists) differs in the state alone. A state knows
-four operations, and each layer of `infgeo.symbolic.layers` is written in them:
+four operations, and each layer of `infgeo.symbolic.networks.layers` is written in them:
 
     affine(weight, bias)        h <- W h + b with E[W_ij^2] = weight / width of h, E[b_i^2] = bias
     activate(law)               h <- phi(h) for the activation with the dual `law`
@@ -19,7 +19,7 @@ from typing import Protocol, Self, TypeVar
 
 from sympy import Expr
 
-from infgeo.symbolic.dual import Dual
+from infgeo.symbolic.expectations.dual import Dual
 
 
 class State(Protocol):

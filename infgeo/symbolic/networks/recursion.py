@@ -29,11 +29,11 @@ from sympy import Dummy, Expr, Integer, Rational, count_ops
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
 from infgeo.errors import SingularMetric
-from infgeo.symbolic.dual import Dual
-from infgeo.symbolic.metric import curvature_outputs
+from infgeo.symbolic.algebra.program import Names, Program
+from infgeo.symbolic.algebra.simplify import FACTOR_LIMIT, best, tidy
+from infgeo.symbolic.expectations.dual import Dual
+from infgeo.symbolic.geometry.metric import curvature_outputs
 from infgeo.symbolic.networks.propagate import propagate
-from infgeo.symbolic.program import Names, Program
-from infgeo.symbolic.simplify import FACTOR_LIMIT, best, tidy
 
 ZERO, ONE, HALF = Integer(0), Integer(1), Rational(1, 2)
 
@@ -42,7 +42,7 @@ def metric_program(layers: Sequence[Any]) -> Program:
     """Return the program of the metric, with outputs A, B, shear = s B/A, eta = h/A, h, K_rad, K_tan, R in s = |x|^2.
 
     Args:
-        layers: the layers of a network (see `infgeo.symbolic.layers`), or what acts on states as they do.
+        layers: the layers of a network (see `infgeo.symbolic.networks.layers`), or what acts on states as they do.
 
     Raises SingularMetric for features that do not depend on |x| at all.
     """

@@ -17,8 +17,8 @@ from sympy import Expr, Integer, pi, sqrt
 
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
-from infgeo.symbolic.dual import Dual
-from infgeo.symbolic.simplify import tidy
+from infgeo.symbolic.algebra.simplify import tidy
+from infgeo.symbolic.expectations.dual import Dual
 
 ZERO, ONE, TWO = Integer(0), Integer(1), Integer(2)
 

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from sympy import Expr
 
-from infgeo.symbolic.dual import Dual
+from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.networks.radial import ZERO, Radial
 from infgeo.symbolic.networks.separation import Separation
 

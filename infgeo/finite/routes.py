@@ -1,0 +1,176 @@
+"""From a feature map to numbers at points: the fastest route that applies, in blocks that fit the budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from infgeo.finite import gauss_equation
+from infgeo.finite.blocks import in_blocks
+from infgeo.finite.differentiate import FORWARD, Way, choose
+from infgeo.finite.evaluation import plain_torch
+from infgeo.finite.feature_map import FeatureMap, SlicedMap
+from infgeo.finite.gauss_equation import LocalGeometry, by_gauss_equation, concatenate
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
+from infgeo.finite.layered import LayeredNetwork
+from infgeo.finite.propagation import Reduction, deep_geometry, general_geometry, reduce_general, reduce_stack
+from infgeo.finite.shallow import shallow_geometry
+from infgeo.finite.stack import Stack, as_stack
+
+
+@dataclass(frozen=True)
+class Source:
+    """A feature map with what is known about it: the stack that it is, n, the largest array of a pass, flatness.
+
+    `ways` are those that have been chosen for J, and for J with H, where it is measured many times. Where the stack has
+    one layer, `measured` also applies `readout` (C, n) to the features.
+    """
+
+    feature_map: FeatureMap | SlicedMap
+    stack: Stack | None = None
+    features: int = 0
+    largest: int = 0
+    flat: bool = False
+    ways: tuple[Way | None, Way | None] = (None, None)
+    readout: torch.Tensor | None = None
+
+    @property
+    def width(self) -> int:
+        """Number n of features."""
+        return self.features if self.stack is None else self.stack.width
+
+
+@plain_torch()
+def local_geometry(
+    features: Any, x: torch.Tensor, ricci: bool, memory_budget: int = DEFAULT_MEMORY_BUDGET
+) -> LocalGeometry:
+    """Return metric, log determinant and (if asked for) R of a network of our own at x (N, d), by the fastest route."""
+    stack = as_stack(features)
+    if stack is not None:
+        return _of_stack(stack, x, ricci, memory_budget)
+    if isinstance(features, LayeredNetwork):
+        second = ricci and x.shape[1] > 1 and features.width >= x.shape[1]
+        parts = reduce_general(
+            FeatureMap(features, (x.shape[1],)),
+            x,
+            second,
+            lambda j, h: by_gauss_equation(j, h, ricci),
+            memory_budget,
+            width=features.width,
+            largest=features.width,
+            way=FORWARD,
+        )
+        return concatenate(parts)
+    return general_geometry(features, x, ricci, memory_budget)
+
+
+def _of_stack(
+    stack: Stack, x: torch.Tensor, ricci: bool, memory_budget: int, readout: torch.Tensor | None = None
+) -> LocalGeometry:
+    with torch.no_grad():
+        if stack.depth == 1:
+            return shallow_geometry(stack, x, ricci, memory_budget, readout=readout)
+        return deep_geometry(stack, x, ricci, memory_budget)
+
+
+@plain_torch()
+def measured(source: Source, x: torch.Tensor, ricci: bool, memory_budget: int) -> LocalGeometry:
+    """Return metric, log determinant and (if asked for) R at x (N, d)."""
+    d = x.shape[1]
+    if x.shape[0] == 0:
+        empty = torch.empty(0, dtype=torch.float64, device=x.device)
+        return LocalGeometry(empty.reshape(0, d, d), empty, empty if ricci else None)
+    second = ricci and d > 1 and source.width >= d and not source.flat
+    if second and 4 * 8 * source.width * d * d > memory_budget and (source.stack is None or source.stack.depth > 1):
+        return _by_pairs(source, x, memory_budget)
+    if source.stack is not None:
+        return _of_stack(source.stack, x, ricci, memory_budget, source.readout)
+    return concatenate(
+        reduced(source, x, second, lambda j, h: by_gauss_equation(j, h, ricci, source.flat), memory_budget)
+    )
+
+
+@plain_torch()
+def reduced(source: Source, x: torch.Tensor, second: bool, reduction: Reduction, memory_budget: int) -> list[Any]:
+    """Return `reduction` of J and (if `second`) H for consecutive blocks of x (N, d), by the route that applies."""
+    if x.shape[0] == 0:
+        jacobian = x.new_empty(0, source.width, x.shape[1])
+        return [reduction(jacobian, jacobian.new_empty(*jacobian.shape, x.shape[1]) if second else None)]
+    if source.stack is not None:
+        return reduce_stack(source.stack, x, second, reduction, memory_budget)
+    return reduce_general(
+        source.feature_map,
+        x,
+        second,
+        reduction,
+        memory_budget,
+        width=source.width,
+        largest=source.largest,
+        way=source.ways[second],
+    )
+
+
+def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeometry:
+    """Return the geometry with R, without ever holding H, of n d² numbers a point: pair by pair of frame vectors.
+
+    R = |Σ_a II_aa|² − Σ_ab |II_ab|² in an orthonormal frame, with II_ab from second derivatives along e_a and e_b.
+    """
+    n, d = source.width, x.shape[1]
+    pairs = torch.triu_indices(d, d, 1, device=x.device).T
+    size = memory_budget // (8 * (12 * n + 30 * max(source.largest, d)))
+    curvatures = []
+    first = concatenate(reduced(source, x, False, lambda j, _: by_gauss_equation(j, None, False), memory_budget))
+    with source.feature_map.ready() as f:
+        options = source.largest, source.feature_map.slack
+        whole, across = choose(f, x, False, *options), choose(f, x, True, *options)
+        for i in range(len(x)):
+            point = x[i : i + 1]
+            tangent = gauss_equation.frame(whole(f, point, False)[0])
+            vectors = tangent.inverse[0].T.to(x.dtype)  # row a is e_a
+
+            def bend(rows: torch.Tensor, p: torch.Tensor = point, e: torch.Tensor = vectors) -> torch.Tensor:
+                k = rows.shape[1]
+                _, h = across(lambda t: f(p + (t[..., None] * e[rows]).sum(dim=1)), p.new_zeros(len(rows), k), True)
+                assert h is not None
+                return h[:, :, 0, k - 1].to(torch.float64)
+
+            def normal(h: torch.Tensor, q: torch.Tensor = tangent.q[0]) -> torch.Tensor:
+                return h - (h @ q) @ q.T
+
+            def squares(rows: torch.Tensor) -> torch.Tensor:
+                return normal(bend(rows)).square().sum()
+
+            own = [normal(bend(rows)) for rows in torch.arange(d, device=x.device)[:, None].split(max(1, size))]
+            trace = torch.cat(own).sum(dim=0)
+            mixed = sum(in_blocks(squares, pairs, size))
+            value = trace.square().sum() - torch.cat(own).square().sum() - 2 * mixed
+            curvatures.append(torch.where(tangent.singular[0], torch.nan, value))
+    return LocalGeometry(first.metric, first.log_determinant, torch.stack(curvatures))
+
+
+@plain_torch()
+def sectional(source: Source, x: torch.Tensor, u: torch.Tensor, v: torch.Tensor, memory_budget: int) -> torch.Tensor:
+    """Return the sectional curvature (N,) of the planes of u and v (N, d) at x (N, d)."""
+    d = x.shape[1]
+    if x.shape[0] == 0:
+        return torch.empty(0, dtype=torch.float64, device=x.device)
+    rows = torch.cat([x, u, v], dim=1)
+    with source.feature_map.ready() as f:
+        options = source.largest, source.feature_map.slack
+        whole, across = choose(f, x, False, *options), choose(f, x, True, *options)
+        per_point = 8 * (source.width * (2 * d + 12) + 3 * source.largest * (min(d, source.width) + 10))
+
+        def block(part: torch.Tensor) -> torch.Tensor:
+            at, first, second = part.split(d, dim=1)
+
+            def plane(t: torch.Tensor) -> torch.Tensor:
+                return f(at + t[:, :1] * first + t[:, 1:] * second)
+
+            jacobian, _ = whole(f, at, False)
+            along, bend = across(plane, at.new_zeros(len(at), 2), True)
+            assert bend is not None
+            return gauss_equation.sectional_curvature(jacobian, along, bend)
+
+        return torch.cat(in_blocks(block, rows, memory_budget // per_point))

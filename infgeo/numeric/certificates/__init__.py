@@ -1,0 +1,1 @@
+"""How accurate emitted functions are, measured against mpmath."""

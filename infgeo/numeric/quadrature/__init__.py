@@ -1,0 +1,1 @@
+"""Gaussian expectations by numerical integration, and geometries made of them."""

@@ -1,0 +1,1 @@
+"""From SymPy to source text: the formulas of a network as functions of arrays."""

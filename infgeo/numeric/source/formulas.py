@@ -1,0 +1,331 @@
+"""The formulas of a network as source text: laws of activations, functions of |x|, layers, conditions."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from sympy import Eq, Expr, Symbol, atan, atan2, exp, false, pi
+from sympy.logic.boolalg import Boolean
+from sympy.printing.pycode import PythonCodePrinter
+
+from infgeo.conventions import Delta, c, d, delta, omega, p, q, s, z
+from infgeo.conventions import variance as v
+from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, SingularMetric
+from infgeo.numeric.source.cosine_form import cosine_form
+from infgeo.numeric.source.in_place import block_source
+from infgeo.numeric.source.of_formula import Formula, laws_of, radial_of
+from infgeo.numeric.source.printing import TWOFOLD, WIDE, Backend, function_source, scalar_source
+from infgeo.symbolic.algebra.graph import distinct
+from infgeo.symbolic.algebra.program import Program
+from infgeo.symbolic.algebra.simplify import tidy
+from infgeo.symbolic.expectations.dual import Dual
+from infgeo.symbolic.expectations.dual import dual as dual_of
+from infgeo.symbolic.floats.difference import difference_program
+from infgeo.symbolic.floats.exponentials import far, large, near, of_squares, paired
+from infgeo.symbolic.floats.float_radial import float_program
+from infgeo.symbolic.networks.existence import degenerate_at_origin
+from infgeo.symbolic.networks.layers import Residual, RMSNorm, parameters_of
+
+if TYPE_CHECKING:
+    from infgeo.symbolic.activations.activation import Activation
+    from infgeo.symbolic.networks.network import MLP
+
+# Backends whose Gram matrices are computed in blocks.
+IN_BLOCKS = ("numpy", "torch")
+
+
+def laws(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
+    """Return the formulas of the activations, a law for each."""
+    if isinstance(mlp, Formula):
+        return laws_of(mlp, backend, notes)
+    own = own_parameters(mlp)
+    numbers, felt = _law_names(mlp), _with_felt_angles(mlp)
+    sections = []
+    for activation, suffix in numbers.items():
+        sections += _law(activation, own, suffix, backend, notes, felt=activation in felt)
+    names = ", ".join(f"_LAW{suffix}" for suffix in numbers.values())
+    return [*sections, f"_LAWS = [{names}]"]
+
+
+def _law_names(mlp: MLP) -> dict[Activation, str]:
+    """Return the suffix of the names of each activation's formulas: none where there is one activation."""
+    distinct = list(dict.fromkeys(layer.activation for layer in mlp.with_weights))
+    return {activation: f"_{i}" if len(distinct) > 1 else "" for i, activation in enumerate(distinct, start=1)}
+
+
+def _with_felt_angles(mlp: MLP) -> set[Activation]:
+    """Return the activations after which kinks, jumps or normalisations feel the angle between features.
+
+    So does what looks like a kink or a jump from afar, as erf and GELU do: their kernels have arcs.
+    """
+    found: set[Activation] = set()
+    felt = False
+    for layer in reversed(mlp.layers):
+        if isinstance(layer, RMSNorm):
+            felt = True
+            continue
+        if felt:
+            found.add(layer.activation)
+        felt = felt or layer.activation.smoothness <= 0 or _has_arcs(layer.activation)
+    return found
+
+
+def _has_arcs(activation: Activation) -> bool:
+    return any(isinstance(part, atan | atan2) for part in distinct(dual_of(activation).kernel))
+
+
+def _law(
+    activation: Activation, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str], felt: bool
+) -> list[str]:
+    """Return the formulas of one activation, and the law that holds them; `felt` as `_with_felt_angles` says."""
+    dual, pair = dual_of(activation), [p, q, c, Delta]
+    plain = backend.name == "mpmath"  # what the others are measured against takes the plain way
+
+    def formula(name: str, expr: Expr, arguments: list[Symbol], doc: str) -> str:
+        expr = expr if plain else paired(expr)
+        return function_source(f"_{name}{suffix}", Program((), {"value": expr}), arguments, own, backend, doc)
+
+    def on_diagonal(kernel: Expr, moment: Expr) -> Expr:
+        """Return a moment; of exponentials as its kernel's, in pairs, which do not cancel at small variances."""
+        if plain or not moment.has(exp):
+            return moment
+        return paired(kernel).subs({p: v, q: v, c: v, Delta: 0}, simultaneous=True)
+
+    def of_squared_sums(name: str, expr: Expr, doc: str) -> None:
+        """Add a formula with |u - v|^2 and |u + v|^2 in its exponents, or None."""
+        written = of_squares(paired(expr)) if expr.has(exp) and not plain else expr
+        known = written.has(near, far)
+        if known:
+            formulas.append(formula(name, written, [*pair, near, far], doc))
+        members.append(f"{name}={f'_{name}{suffix}' if known else None}")
+
+    formulas = [
+        formula("kernel", dual.kernel, pair, "E[phi(u) phi(v)]"),
+        formula("moment", on_diagonal(dual.kernel, dual.m), [v], "E[phi(u)^2]"),
+        _difference(dual, own, suffix, backend, notes),
+    ]
+    members = [f"{name}=_{name}{suffix}" for name in ("kernel", "moment", "difference")]
+    of_squared_sums("kernel_of_squares", dual.kernel, "E[phi(u) phi(v)], of squared sums too")
+    # The kernel of phi' only where its diagonal m0 is finite (m0 raises elsewhere).
+    optional = {
+        "derivative_kernel": ("E[phi'(u) phi'(v)]", pair, lambda: dual.m0 is not None and dual.derivative_kernel),
+        "derivative_moment": ("E[phi'(u)^2]", [v], lambda: dual.m0 and on_diagonal(dual.derivative_kernel, dual.m0)),
+    }
+    if backend.differentiable:
+        # For its derivatives at coincident points.
+        optional |= {
+            "derivative_slope": ("The derivative of E[phi'(u)^2]", [v], lambda: tidy(dual.m0.diff(v))),
+            "second_moment": ("E[phi''(u)^2]", [v], lambda: dual.derivative.m0),
+            "second_slope": ("The derivative of E[phi''(u)^2]", [v], lambda: tidy(dual.derivative.m0.diff(v))),
+        }
+    for name, (doc, arguments, derive) in optional.items():
+        try:
+            expr = derive()
+        except InfgeoError as error:
+            members.append(f"{name}=None")
+            if name == "derivative_moment":
+                notes.append(f"No tangent kernel: {error}.")
+            continue
+        formulas.append(formula(name, expr, arguments, doc))
+        members.append(f"{name}=_{name}{suffix}")
+        if name == "derivative_kernel":
+            of_squared_sums("derivative_of_squares", expr, f"{doc}, of squared sums too")
+    members.append(f"homogeneous={not plain and activation.homogeneity is not None}")
+    members.append(f"odd={not plain and activation.parity == 'odd'}")
+    steep = activation.smoothness < 0 or (activation.homogeneity is None and _has_arcs(activation))
+    members.append(f"steep={not plain and bool(steep)}")
+    determinant = _determinant(dual, own, suffix) if felt and backend.name in IN_BLOCKS else None
+    if determinant and activation.homogeneity is None:
+        formulas += determinant
+        members.append(f"determinant=_determinant{suffix}")
+    else:
+        members.append("determinant=None")
+    if not plain:
+        members += [f"grows={large(dual.kernel)}", f"exponential={dual.kernel.has(exp)}"]
+    if dual.growth is None:
+        members.append("growth=None")
+    else:
+        names = ", ".join(symbol.name for symbol in own)
+        members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")
+    if backend.name in IN_BLOCKS:
+        tangent = "derivative_kernel=None" not in members
+        members.append(f"bend={_bend_source(activation, own, backend)}")
+        formulas += _block_formulas(dual, own, suffix, tangent, backend, members)
+    law = "\n".join(f"    {member}," for member in members)
+    return [*formulas, f"_LAW{suffix} = SimpleNamespace(\n{law}\n)"]
+
+
+def _bend_source(activation: Activation, own: tuple[Symbol, ...], backend: Backend) -> str:
+    """Return 2 b^2 / (pi (a^2 + b^2)) of an activation a z + b |z| as the source of a function, see `runtime.bent`."""
+    if activation.homogeneity != 1:
+        return "None"
+    left, right = (side.diff(z) for side in activation.sides)
+    bend = tidy((right - left) ** 2 / (pi * (right**2 + left**2)))
+    return f"lambda {', '.join(symbol.name for symbol in own)}: {scalar_source(bend, backend)}"
+
+
+def _block_formulas(
+    dual: Dual, own: tuple[Symbol, ...], suffix: str, tangent: bool, backend: Backend, members: list[str]
+) -> list[str]:
+    """Return the kernel, and with the derivative's where there is one, in place on blocks; adds to `members`."""
+    outputs = [dual.kernel]
+    if tangent:
+        outputs += [dual.derivative_kernel, dual.derivative_kernel * c]
+    outputs = [paired(output) for output in outputs]
+    extra, outputs = cosine_form(outputs) or (None, outputs)
+    names = ", ".join(symbol.name for symbol in own)
+    members.append("extra=None" if extra is None else f"extra=lambda {names}: {scalar_source(extra, backend)}")
+    wanted = {"kernel": (outputs[:1], "E[phi(u) phi(v)], in place")}
+    if tangent:
+        wanted["pair"] = (outputs[:2], "E[phi(u) phi(v)] and E[phi'(u) phi'(v)], in place")
+        wanted["first"] = (outputs[::2], "E[phi(u) phi(v)] and E[phi'(u) phi'(v)] Cov(u, v), in place")
+    sources = []
+    for name, (exprs, doc) in wanted.items():
+        source, count = block_source(f"_{name}_block{suffix}", exprs, own, backend, doc)
+        sources.append(source)
+        needs_sine = any(expr.has(Delta) for expr in exprs)
+        members += [
+            f"{name}_block=_{name}_block{suffix}",
+            f"{name}_buffers={count}",
+            f"{name}_has_sine={needs_sine}",
+        ]
+    return sources
+
+
+def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> str:
+    """Return the source of `_difference`: free of cancellation where the kernel's form allows it."""
+    by_subtraction = f"_difference{suffix} = _by_subtraction(_kernel{suffix}, _moment{suffix})"
+    if backend.name == "mpmath":
+        return by_subtraction
+    try:
+        program = difference_program(dual.kernel)
+    except NoClosedForm as error:
+        notes.append(f"kernel_distance subtracts kernels and loses digits for neighbouring points ({error}).")
+        return by_subtraction
+    arguments = [p, q, omega, delta, c, Delta]
+    doc = "E[(phi(u) - phi(v))^2] and E[phi(u)^2 - phi(v)^2], free of cancellation"
+    return function_source(f"_difference{suffix}", program, arguments, own, backend, doc)
+
+
+def _determinant(dual: Dual, own: tuple[Symbol, ...], suffix: str) -> list[str] | None:
+    """Return the formulas of m(p) m(q) - k^2 with twice the digits; None where a function has no such form."""
+    try:
+        sources = [
+            function_source(name, Program((), {"value": paired(expr)}), arguments, own, TWOFOLD, doc)
+            for name, expr, arguments, doc in (
+                (f"_twofold_kernel{suffix}", dual.kernel, [p, q, c, Delta], "E[phi(u) phi(v)] with twice the digits"),
+                (f"_twofold_moment{suffix}", dual.m, [v], "E[phi(u)^2] with twice the digits"),
+            )
+        ]
+    except NoClosedForm:
+        return None
+    return [*sources, f"_determinant{suffix} = _determinant_by(_twofold_kernel{suffix}, _twofold_moment{suffix})"]
+
+
+def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
+    """Return the formulas of the metric in s = |x|^2; without a metric, functions that say so."""
+    if isinstance(mlp, Formula):
+        return radial_of(mlp, WIDE if backend.name == "numpy" else backend, notes)
+    scalars = [d, *mlp.parameters]
+    numpy = backend.name == "numpy"
+    try:
+        program = float_program(mlp, stable=not backend.exact_numbers)
+        readable = mlp.metric_program if backend.differentiable else None
+    except (MetricDoesNotExist, SingularMetric) as error:
+        notes.append(f"No metric: {error}.")
+        message = f"raise DoesNotExist({str(error)!r})"
+        return [
+            f"def {name}(s, *scalars):\n    {message}"
+            for name in ("_metric_parts", "_log_metric", "_metric_coefficient", "_ricci_scalar")
+        ]
+    backend = WIDE if numpy else backend
+    deep = len(mlp.layers) > 1
+
+    def formula(name: str, outputs: list[str], doc: str) -> str:
+        # Without a wider format, squares of s that a form for floats takes overflow where nothing else does.
+        if readable and readable.outputs.keys() >= set(outputs) and readable.select(outputs).adds_up:
+            chosen = readable.select(outputs)
+        else:
+            floats = {name: f"{name}_float" for name in outputs if f"{name}_float" in program.outputs}
+            chosen = program.select([floats.get(name, name) for name in outputs])
+        return function_source(name, chosen, [s], scalars, backend, doc, deep)
+
+    formulas = [
+        formula("_metric_parts", ["A", "shear", "eta"], "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
+        formula("_ricci_scalar", ["R"], "The Ricci scalar"),
+        formula("_log_metric", ["log_A"], "log A, also where A overflows")
+        if "log_A" in program.outputs
+        else "_log_metric = None",
+    ]
+    if backend.differentiable:
+        # For its derivatives at x = 0; elsewhere s B/A and x/|x| do.
+        formulas.append(formula("_metric_coefficient", ["B"], "B of g = A I + B x x^T"))
+    return formulas
+
+
+def network_source(mlp: MLP | Formula, backend: Backend) -> str:
+    """Return the source of `_network`, which makes the layers from d and the values of the parameters."""
+    if isinstance(mlp, Formula):
+        inner = "" if mlp.kernel is None else "_dense(_LAWS[0], 1.0, 0.0)"
+        return f"def _network(*_):\n    return [{inner}]"
+    names, lines = _law_names(mlp), []
+    for layer in mlp.layers:
+        if isinstance(layer, RMSNorm):
+            arguments, name = [layer.width * layer.epsilon, layer.width], "_rms_norm("
+        else:
+            arguments, name = [*layer.variances], f"_dense(_LAW{names[layer.activation]}, "
+        if isinstance(layer, Residual):
+            name = name.replace("_dense", "_residual")
+            arguments += [layer.skip**2, layer.branch**2]
+        lines.append(name + ", ".join(scalar_source(part, backend) for part in arguments) + ")")
+    runs = [(line, len(list(group))) for line, group in groupby(lines)]
+    parts = [f"[{line}]" + (f" * {count}" if count > 1 else "") for line, count in runs]
+    arguments_ = ", ".join(["d", *(symbol.name for symbol in mlp.parameters)])
+    body = "\n        + ".join(parts)
+    return (
+        f'def _network({arguments_}):\n    """The layers, with their variances."""\n    return (\n        {body}\n    )'
+    )
+
+
+def vanishing_source(mlp: MLP | Formula) -> str:
+    """Return the source of the condition under which the metric vanishes at x = 0: that some scales are 0."""
+    if isinstance(mlp, Formula):
+        return "None"
+    own = set(own_parameters(mlp))
+    condition = degenerate_at_origin(mlp.layers)
+    # That an expression of the activation's own parameters is 0 is not a question for floats.
+    condition = condition.xreplace({part: false for part in condition.atoms(Eq) if part.free_symbols & own})
+    if condition == false:
+        return "None"
+    return f"lambda {', '.join(['d', *(symbol.name for symbol in mlp.parameters)])}: {_Conditions().doprint(condition)}"
+
+
+def domain_source(mlp: MLP | Formula) -> str:
+    """Return the source of the condition under which a metric that is a formula is finite, a function of s too."""
+    if not isinstance(mlp, Formula) or mlp.program is None:
+        return "None"
+    names = ", ".join(["s", "d", *(symbol.name for symbol in mlp.parameters)])
+    return f"lambda {names}: {_Conditions().doprint(mlp.domain)}"
+
+
+class _Conditions(PythonCodePrinter):
+    """Prints conditions on scalars that may be arrays without dimension."""
+
+    def _print_And(self, expr: Boolean) -> str:
+        return " & ".join(f"({self._print(part)})" for part in expr.args)
+
+    def _print_Or(self, expr: Boolean) -> str:
+        return " | ".join(f"({self._print(part)})" for part in expr.args)
+
+
+def bound_of(symbol: Symbol) -> str:
+    """Return the bound on a parameter that its assumptions state."""
+    return "> 0" if symbol.is_positive else ">= 0" if symbol.is_nonnegative else ""
+
+
+def own_parameters(mlp: MLP | Formula) -> tuple[Symbol, ...]:
+    """Return the parameters of the activations; all those of a formula."""
+    if isinstance(mlp, Formula):
+        return mlp.parameters
+    return parameters_of(mlp.layers)[1]

@@ -1,0 +1,257 @@
+"""Kernels and metrics that are formulas, as what functions are emitted of: their laws, and their functions of |x|.
+
+A kernel k(x, y) passes for the last layer of a network, that of variances p = |x|^2, q = |y|^2 and c = x.y, so that
+points are checked, Gram matrices and distances computed as for networks. To second order in y - x the squared distance
+of features is A |x - y|^2 + B (|x|^2 - |y|^2)^2 / 4, which stands for E[phi'^2] and its derivative there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sympy import Add, Expr, Pow, Symbol, acos, asin, atan2, exp, expand, fraction, pi, sqrt, together, true
+from sympy.codegen.cfunctions import log1p
+from sympy.logic.boolalg import Boolean
+
+from infgeo.conventions import Delta, c, d, delta, omega, p, q, s, s_x, s_y, xy
+from infgeo.conventions import variance as v
+from infgeo.errors import InfgeoError, InvalidInput, NoClosedForm
+from infgeo.numeric.source.printing import Backend, function_source
+from infgeo.symbolic.algebra.graph import rebuilt, substituted, symbols_of
+from infgeo.symbolic.algebra.program import Program
+from infgeo.symbolic.algebra.simplify import tidy
+from infgeo.symbolic.floats.difference import difference_program
+from infgeo.symbolic.floats.exponentials import far, large, near, paired
+from infgeo.symbolic.floats.kernel_forms import reduced
+from infgeo.symbolic.geometry.metric import RadialMetric
+from infgeo.symbolic.kernels.kernel import Kernel
+from infgeo.symbolic.networks.network import MLP, NetworkKernel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_OF_KERNEL = ("kernel", "kernel_diag", "kernel_distance")
+OF_METRIC = ("metric", "volume_element", "log_volume_element", "ricci_scalar")
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A kernel, a metric, or a kernel with the metric that it induces.
+
+    It has what a network has where functions are emitted: `parameters`, `depth` 1, and no layers with weights.
+
+    Arguments:
+        text: what it is, for the head of files.
+        kernel: k in s_x, s_y and xy, or None.
+        diagonal: k(x, x) in s.
+        program: that of the metric, or None.
+        domain: where the metric is finite.
+        missing: why a kernel has no metric.
+        dimension: the input dimension, d where it is any.
+    """
+
+    text: str
+    kernel: Expr | None
+    diagonal: Expr | None
+    program: Program | None
+    domain: Boolean = true
+    missing: str = ""
+    dimension: Expr = d
+    layers: tuple = ()
+    with_weights: tuple = ()
+    depth: int = 1
+    input_scale: str | None = None
+
+    def __hash__(self) -> int:
+        """Hash by the formulas; a program holds a dictionary."""
+        return hash((self.text, self.kernel, self.domain, self.dimension, self.missing))
+
+    @property
+    def parameters(self) -> tuple[Symbol, ...]:
+        """The symbols that need values, sorted by name."""
+        exprs = [part for part in (self.kernel, self.domain) if part is not None]
+        free = symbols_of(*exprs) | set(self.program.inputs if self.program else ())
+        return tuple(sorted(free - {s, s_x, s_y, xy, d}, key=lambda symbol: symbol.name))
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The names of the functions that there are."""
+        return (_OF_KERNEL if self.kernel is not None else ()) + (OF_METRIC if self.program is not None else ())
+
+    def renamed(self, new: Mapping[Symbol, Symbol]) -> Formula:
+        """Return the formulas in other symbols, at any dimension."""
+        kernel, diagonal = (None if part is None else substituted(part, new) for part in (self.kernel, self.diagonal))
+        program = None if self.program is None else self.program.substituted(new)
+        return replace(
+            self, kernel=kernel, diagonal=diagonal, program=program, domain=substituted(self.domain, new), dimension=d
+        )
+
+    def __str__(self) -> str:
+        """Return what it is."""
+        return self.text
+
+
+def subject_of(what: Any, verb: str) -> MLP | Formula:
+    """Return the network or the formulas that numeric functions are asked of; raises InvalidInput for others."""
+    if isinstance(what, MLP | Formula):
+        return what
+    if isinstance(what, NetworkKernel):
+        return what.network
+    if isinstance(what, RadialMetric):
+        text = f"Metric A I + B x x^T with A = {what.A}, B = {what.B}, s = |x|^2."
+        return Formula(text, None, None, what.program, what.domain, dimension=what.dimension)
+    if not isinstance(what, Kernel):
+        raise InvalidInput(
+            f"{verb} takes a network, a kernel or a metric, not {what!r}: pass infgeo.MLP(...), infgeo.Kernel(...) or"
+            " a RadialMetric"
+        )
+    if d in symbols_of(what.expr):
+        raise InvalidInput(f"the kernel {what.expr} depends on d, the input dimension: take kernel.at(d=...) first")
+    text = f"Kernel k(x, y) = {what.expr}, s_x = |x|^2, s_y = |y|^2, xy = x.y."
+    try:
+        metric = what.metric
+    except InfgeoError as error:
+        return Formula(text, what.expr, what.diagonal, None, missing=str(error))
+    return Formula(text, what.expr, what.diagonal, metric.program, metric.domain, dimension=metric.dimension)
+
+
+def laws_of(formula: Formula, backend: Backend, notes: list[str]) -> list[str]:
+    """Return the formulas of a kernel as those of one activation, for `formulas.laws`; none for a metric alone."""
+    if formula.kernel is None:
+        return ["_LAWS = []"]
+    own, pair, plain = formula.parameters, [p, q, c, Delta], backend.name == "mpmath"
+    kernel = _with_determinant(formula.kernel.xreplace({s_x: p, s_y: q, xy: c}))
+    moment = formula.diagonal.xreplace({s: v})  # type: ignore[union-attr]
+    of_squares = _with_distance(kernel)
+
+    def formula_source(name: str, expr: Expr, arguments: list[Symbol], doc: str) -> str:
+        expr = expr if plain else paired(expr)
+        return function_source(name, Program((), {"value": expr}), arguments, own, backend, doc)
+
+    sections = [
+        formula_source("_kernel", kernel, pair, "k(x, y)"),
+        formula_source("_moment", moment, [v], "k(x, x)"),
+    ]
+    absent = ("derivative_kernel", "derivative_of_squares", "derivative_moment", "derivative_slope", "second_moment")
+    unused = ("second_slope", "kernel_of_squares", "determinant", "growth", "bend", "kernel_block", "extra")
+    members = dict.fromkeys((*absent, *unused), "None")
+    members |= {"kernel": "_kernel", "moment": "_moment", "difference": "_difference"}
+    members |= dict.fromkeys(("homogeneous", "odd", "steep"), "False")
+    members |= {"grows": str(large(kernel)), "exponential": str(kernel.has(exp))}
+    if of_squares.has(near):
+        sections.append(
+            formula_source("_kernel_of_squares", of_squares, [*pair, near, far], "k(x, y), of |x - y|^2 too")
+        )
+        members["kernel_of_squares"] = "_kernel_of_squares"
+    if formula.program is not None and backend.differentiable:
+        outputs = formula.program.select(["A", "B"]).substituted({s: v})
+        A, B = (outputs.explicit(name) for name in ("A", "B"))
+        if not symbols_of(A, B) & {d}:
+            sections.append(formula_source("_derivative_moment", A, [v], "A"))
+            sections.append(formula_source("_derivative_slope", B / 2, [v], "B/2"))
+            members |= {name: f"_{name}" for name in ("derivative_moment", "derivative_slope")}
+    sections.append(_difference(kernel, of_squares, moment, own, backend, notes))
+    law = "\n".join(f"    {name}={value}," for name, value in members.items())
+    return [*sections, f"_LAWS = [SimpleNamespace(\n{law}\n)]"]
+
+
+def _difference(
+    kernel: Expr, of_squares: Expr, moment: Expr, own: tuple[Symbol, ...], backend: Backend, notes: list[str]
+) -> str:
+    """Return the source of the squared distance of features, and of k(x, x) - k(y, y).
+
+    The squared distance is linear in the kernel: what has |x - y|^2 in it is subtracted, in pairs of exponentials, and
+    the rest follows the rules of `difference_program`.
+    """
+    by_subtraction = "_difference = _by_subtraction(_kernel, _moment)"
+    if backend.name == "mpmath":
+        return by_subtraction
+    terms = Add.make_args(expand(of_squares, deep=False))
+    stationary = Add(*[_as_exponentials(term) for term in terms if term.has(near)])
+    rest = Add(*[term for term in terms if not term.has(near)])
+    first, second = (stationary.xreplace({near: 0, c: part, p: part, q: part, Delta: 0}) for part in (p, q))
+    try:
+        program = difference_program(rest)
+    except NoClosedForm as error:
+        notes.append(f"kernel_distance subtracts kernels and loses digits for neighbouring points ({error}).")
+        return by_subtraction
+    squared = _subtracted(first + second - 2 * stationary.xreplace({near: delta}))
+    outputs = dict(zip(program.outputs, (squared, _subtracted(first - second)), strict=True))
+    sums = {name: value + outputs[name] for name, value in program.outputs.items()}
+    arguments = [p, q, omega, delta, c, Delta]
+    doc = "|Phi(x) - Phi(y)|^2 and k(x, x) - k(y, y)"
+    return function_source("_difference", Program(program.bindings, sums), arguments, own, backend, doc)
+
+
+def _as_exponentials(term: Expr) -> Expr:
+    """Return a kernel with powers of 1 + u, u a multiple of |x - y|^2, as exponentials of log1p(u), if not rational."""
+
+    def rule(part: Expr) -> Expr:
+        if isinstance(part, Pow) and part.has(near) and not part.exp.is_integer and not part.exp.has(near):
+            scale = part.base.subs(near, 0)
+            if scale != 0:
+                return scale**part.exp * exp(part.exp * log1p(expand(part.base / scale) - 1))
+        return part
+
+    return rebuilt(term, rule)
+
+
+def _subtracted(difference: Expr) -> Expr:
+    """Return a difference of kernels with what cancels brought together: over one denominator, or in exponentials."""
+    return paired(expand(difference)) if difference.has(exp) else tidy(difference)
+
+
+def _with_determinant(kernel: Expr) -> Expr:
+    """Return a kernel with Delta = p q - c^2 in roots, and arcs as atan2 of it: both keep digits at small angles."""
+
+    def rule(part: Expr) -> Expr:
+        if isinstance(part, acos):
+            return pi / 2 - rule(asin(*part.args))
+        if isinstance(part, asin):
+            y, x = fraction(together(part.args[0]))
+            if x.is_nonnegative:
+                return atan2(y, sqrt(reduced(expand(x**2 - y**2))))
+        if isinstance(part, Pow) and not part.exp.is_integer:
+            return Pow(reduced(part.base), part.exp)
+        return part
+
+    return rebuilt(kernel, rule)
+
+
+def _with_distance(kernel: Expr) -> Expr:
+    """Return a kernel with `near` for |x - y|^2 in the place of p + q - 2c, which loses its digits."""
+
+    def rule(part: Expr) -> Expr:
+        if not isinstance(part, Add) or not part.has(p):
+            return part
+        a = part.coeff(p)
+        if a == 0 or a.has(p, q, c, Delta) or part.coeff(q) != a or expand(part.coeff(c) + 2 * a) != 0:
+            return part
+        rest = expand(part - a * (p + q - 2 * c))
+        return part if rest.has(p, q, c) else a * near + rest
+
+    return rebuilt(kernel, rule)
+
+
+def radial_of(formula: Formula, backend: Backend, notes: list[str]) -> list[str]:
+    """Return the functions of s = |x|^2 of a metric, for `formulas.radial`, and where it is one."""
+    names = ("_metric_parts", "_log_metric", "_metric_coefficient", "_ricci_scalar")
+    if formula.program is None:
+        notes += [f"No metric: {formula.missing}."] if formula.missing else []
+        return [f"def {name}(s, *scalars):\n    raise DoesNotExist({formula.missing!r})" for name in names]
+    program, scalars = formula.program, [d, *formula.parameters]
+    # Written out, R has d in sums with s, which cancel at d = 2.
+    K_rad, K_tan = (program.outputs[name] for name in ("K_rad", "K_tan"))
+    R = (d - 1) * (2 * K_rad + (d - 2) * K_tan)
+    program = Program(program.bindings, {**program.outputs, "R": R})
+
+    def source(name: str, outputs: list[str], doc: str) -> str:
+        return function_source(name, program.select(outputs), [s], scalars, backend, doc)
+
+    return [
+        source("_metric_parts", ["A", "shear", "eta"], "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
+        source("_ricci_scalar", ["R"], "The Ricci scalar"),
+        source("_metric_coefficient", ["B"], "B of g = A I + B x x^T"),
+        "_log_metric = None",
+    ]

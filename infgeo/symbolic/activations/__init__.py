@@ -1,0 +1,1 @@
+"""Activations: their catalogue, how text is read, and their terms."""

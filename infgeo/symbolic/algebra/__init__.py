@@ -1,0 +1,1 @@
+"""What is done with expressions and programs, whatever they mean."""

@@ -1,0 +1,106 @@
+"""Symbols by their names: namesakes of the public symbols, and parameters of activations.
+
+To SymPy `Symbol("s")` is not `Symbol("s", nonnegative=True)`: a metric written with the first would be constant. Every
+expression of a user passes `by_name`.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable, Mapping
+
+from sympy import Expr, Symbol
+
+from infgeo import conventions as conv
+from infgeo.arguments import python_name
+from infgeo.errors import InvalidInput
+from infgeo.symbolic.algebra.graph import substituted, symbols_of
+
+SCALES = (conv.sigma_w, conv.sigma_b)
+PUBLIC = {
+    conv.d: "the input dimension",
+    conv.r: "|x|",
+    conv.s: "|x|^2",
+    conv.sigma_w: "the scale of the weights",
+    conv.sigma_b: "the scale of the biases",
+    conv.s_x: "|x|^2",
+    conv.s_y: "|y|^2",
+    conv.xy: "x.y",
+}
+MEANINGS = {symbol.name: meaning for symbol, meaning in PUBLIC.items()}
+_COORDINATE = re.compile(r"x_[0-9]+")
+
+
+def by_name(expr: Expr, known: Iterable[Symbol], owner: str) -> Expr:
+    """Return an expression of a user in which namesakes of the `known` public symbols are these symbols.
+
+    Its other symbols are parameters. Raises InvalidInput for a public symbol that is not known here, a name that is no
+    name in Python, and two symbols of one name.
+    """
+    table = {symbol.name: symbol for symbol in known}
+    expr = renamed(expr, table)
+    normalised = {
+        x: Symbol(python_name(x.name), **x._assumptions_orig) for x in symbols_of(expr) if x.name != python_name(x.name)
+    }
+    expr = substituted(expr, normalised) if normalised else expr
+    free = {symbol for symbol in symbols_of(expr) if not isinstance(symbol, conv.Parameter)} - set(table.values())
+    for name in sorted(symbol.name for symbol in free):
+        if meaning := "a coordinate" if _COORDINATE.fullmatch(name) else MEANINGS.get(name):
+            allowed = f"only {', '.join(table)} have a meaning here, and" if table else ""
+            raise InvalidInput(
+                f"{owner} = {expr} contains {name}, which stands for {meaning}: {allowed} other names are parameters;"
+                " rename it, for example to alpha"
+            )
+        check_name(name, f"{owner} = {expr}")
+    check_distinct(free, f"{owner} = {expr}")
+    return expr
+
+
+def renamed(expr: Expr, table: Mapping[str, Symbol]) -> Expr:
+    """Return an expression with the symbols of a table in the place of their namesakes."""
+    free = (symbol for symbol in symbols_of(expr) if not isinstance(symbol, conv.Parameter))
+    namesakes = {symbol: table[symbol.name] for symbol in free if table.get(symbol.name, symbol) != symbol}
+    return substituted(expr, namesakes) if namesakes else expr
+
+
+def check_name(name: str, owner: str) -> None:
+    """Raise InvalidInput for the name of a parameter that is no name in Python: its values are passed by name."""
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise InvalidInput(
+            f"{owner}: the parameter name {name!r} is no name in Python; rename the parameter, for example to alpha"
+        )
+
+
+def check_distinct(free: Iterable[Symbol], owner: str) -> None:
+    """Raise InvalidInput where two symbols look alike, but are two to SymPy: their assumptions differ."""
+    seen: dict[str, Symbol] = {}
+    for symbol in sorted(free, key=str):
+        other = seen.setdefault(str(symbol), symbol)
+        if other != symbol:
+            raise InvalidInput(
+                f"{owner} contains two symbols called {symbol} whose assumptions differ ({_assumed(other)} and"
+                f" {_assumed(symbol)}): make one symbol and use it throughout, or rename one"
+            )
+
+
+def _assumed(symbol: Symbol) -> str:
+    return ", ".join(f"{key}={value}" for key, value in symbol._assumptions_orig.items()) or "none"
+
+
+def own_parameter(symbol: Symbol, owner: str) -> Symbol:
+    """Return a parameter of an activation as it stands in formulas, under the name that Python gives it.
+
+    Namesakes of public symbols become `conventions.Parameter`, so that
+    they are printed and kept apart; only the scales, which an activation does not know, are refused.
+    """
+    name = python_name(symbol.name)
+    check_name(name, owner)
+    if name in {scale.name for scale in SCALES}:
+        raise InvalidInput(
+            f"{owner} contains {name}, which stands for {MEANINGS[name]}: rename the parameter, for example to"
+            " alpha; the scales are weight_std and bias_std of the network"
+        )
+    clashes = name in MEANINGS or name == conv.z.name or _COORDINATE.fullmatch(name)
+    kind = conv.Parameter if clashes else type(symbol)
+    return symbol if (kind, name) == (type(symbol), symbol.name) else kind(name, **symbol._assumptions_orig)

@@ -1,0 +1,1 @@
+"""What the formulas mean: regimes, limits, and networks of finite width."""

@@ -1,0 +1,1 @@
+"""Gaussian expectations in closed form."""

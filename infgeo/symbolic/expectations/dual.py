@@ -1,0 +1,145 @@
+"""The dual of an activation: k = E[phi(u) phi(v)] and k' = E[phi'(u) phi'(v)], and what they are at coincidence.
+
+At coincidence, p = q = c = v and Delta = 0, one-dimensional functions of the variance v remain:
+
+    m  = E[phi^2],  m0 = E[phi'^2],  psi = m0'/m0,  mu = m'/m0,  nu = mu - 1 = E[phi phi'']/m0.
+
+They are all that the metric of a network of any depth needs (see `metric`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from sympy import Expr, Integer, Max, Pow, count_ops, expand, nan, oo, zoo
+
+from infgeo.conventions import Delta, c, p, q
+from infgeo.conventions import variance as v
+from infgeo.errors import MetricDoesNotExist
+from infgeo.symbolic.activations.activation import FACTOR_SIGN, Activation, Term, differentiate, real_part, squared
+from infgeo.symbolic.algebra.graph import distinct, is_long, substituted
+from infgeo.symbolic.algebra.simplify import FACTOR_LIMIT, tidy
+from infgeo.symbolic.expectations.expectation import expectation
+from infgeo.symbolic.expectations.one_variance import gathered
+
+EXPAND_LIMIT = 1000  # operations
+_COINCIDENCE = {p: v, q: v, c: v, Delta: 0}
+
+
+@dataclass(frozen=True)
+class Dual:
+    """The dual activation, in p = Var u, q = Var v, c = Cov(u, v), Delta = p q - c^2 (symbols of `conventions`)."""
+
+    name: str
+    terms: tuple[Term, ...]
+
+    @cached_property
+    def derivative(self) -> Dual:
+        """The dual of phi'."""
+        return Dual(f"the derivative of {self.name}", differentiate(self.terms))
+
+    @cached_property
+    def growth(self) -> Expr | None:
+        """The a of activations that grow like exp(a z^2), or may: E[phi^2] is finite where 4 a v < 1; else None."""
+        # sin(z^2) is made of terms whose decay is imaginary.
+        decays = [real_part(term.decay) for term in self.terms]
+        growth = [-decay for decay in decays if not decay.is_nonnegative]
+        return Max(*growth) if growth else None
+
+    @cached_property
+    def jump(self) -> Expr:
+        """phi(0+) - phi(0-); jumps elsewhere are outside the class of terms."""
+        return tidy(
+            2 * sum((t.coefficient for t in self.terms if t.factor == FACTOR_SIGN and t.power == 0), Integer(0))
+        )
+
+    @cached_property
+    def value(self) -> Expr:
+        """E[phi(u) phi(v)], as the expectation was built."""
+        return expectation(self.terms, self.terms)
+
+    @cached_property
+    def kernel(self) -> Expr:
+        """E[phi(u) phi(v)]."""
+        # Products of high powers of sums, as those of (z + 1)^30 exp(-z^2), stay as they are, and so do quotients
+        # that are longer written out.
+        quotients = any(isinstance(part, Pow) and part.exp.is_negative for part in distinct(self.value))
+        if quotients and is_long(self.value):
+            return self.value
+        size = count_ops(self.value, visual=False)
+        if size > (FACTOR_LIMIT if quotients else EXPAND_LIMIT):
+            return self.value
+        written = tidy(expand(self.value))
+        return self.value if quotients and count_ops(written, visual=False) > 4 * size else written
+
+    @cached_property
+    def derivative_kernel(self) -> Expr:
+        """E[phi'(u) phi'(v)], by Price's theorem d(kernel)/dc."""
+        return self.derivative.kernel
+
+    @cached_property
+    def m(self) -> Expr:
+        """E[phi^2] at variance v."""
+        return tidy(_diagonal(self))
+
+    @cached_property
+    def m0(self) -> Expr:
+        """E[phi'^2] at variance v; raises MetricDoesNotExist where it is infinite."""
+        value = _diagonal(self.derivative)
+        if value.has(zoo, oo, nan):
+            raise MetricDoesNotExist(
+                f"{self.name} has a jump: E[phi'(u) phi'(v)] = {self.derivative_kernel} diverges"
+                " as the inputs come together, so its kernel induces no Riemannian metric"
+            )
+        return tidy(value)
+
+    @cached_property
+    def m_prime(self) -> Expr:
+        """dm/dv = E[phi'^2 + phi phi'']."""
+        return tidy(self.m.diff(v))
+
+    @cached_property
+    def m_second(self) -> Expr:
+        """d2m/dv2."""
+        return tidy(self.m_prime.diff(v))
+
+    @cached_property
+    def psi(self) -> Expr:
+        """The logarithmic derivative m0'/m0."""
+        return tidy(tidy(self.m0.diff(v)) / self.m0)
+
+    @cached_property
+    def psi_prime(self) -> Expr:
+        """d(psi)/dv."""
+        return tidy(self.psi.diff(v))
+
+    @cached_property
+    def mu(self) -> Expr:
+        """m'/m0: dv/ds of the next layer relative to its metric."""
+        return tidy(self.m_prime / self.m0)
+
+    @cached_property
+    def nu(self) -> Expr:
+        """Mu - 1 = E[phi phi'']/m0, without cancellation."""
+        return tidy(tidy(self.m_prime - self.m0) / self.m0)
+
+    @cached_property
+    def nu_prime(self) -> Expr:
+        """d(nu)/dv = d(mu)/dv."""
+        return tidy(self.nu.diff(v))
+
+
+def _diagonal(law: Dual) -> Expr:
+    """Return the expectation of the square of a sum of terms: over one variable, where the square is one again."""
+    squares = squared(law.terms)
+    if squares is None:
+        # Not of the kernel in its printed form, which may be expanded.
+        return gathered(substituted(law.value, _COINCIDENCE))
+    return gathered(expectation(squares, (Term(Integer(1)),)).subs(_COINCIDENCE))
+
+
+@lru_cache(maxsize=256)
+def dual(activation: Activation) -> Dual:
+    """Return the dual of an activation, derived once."""
+    return Dual(f"activation {activation.name}", activation.terms)

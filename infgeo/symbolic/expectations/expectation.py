@@ -1,0 +1,215 @@
+"""E[f(u) g(v)] in closed form for a Gaussian pair (u, v), with Var u = p, Var v = q, Cov(u, v) = c, Delta = pq - c^2.
+
+Three steps, all exact, lower any product of two terms (see `activation`) to nothing:
+
+1. *Tilting.* Gaussian factors exp(-a u^2 + b u) exp(-a' v^2 + b' v) change the measure to another Gaussian one: with
+   D = diag(a, a') the covariance becomes Sigma (1 + 2 D Sigma)^(-1), with weight det(1 + 2 D Sigma)^(-1/2).
+2. *Stein's lemma* (Gaussian integration by parts) lowers powers: E[u F] = mu E[F] + p E[dF/du] + c E[dF/dv].
+3. *Price's theorem*, dE[f g]/dc = E[f' g'], removes what is left, a product of two error functions or steps: the right
+   side is a Gaussian integral, C / sqrt(P - Q c^2), and its integral from c = 0 is an arc, written as
+   atan2(sine, cosine) with the cosine in terms of Delta, which stays accurate for nearly parallel inputs.
+
+Source: Price, IRE Trans. Inf. Theory 4 (1958) 69; Williams, Computing with infinite networks (NIPS 1997).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from sympy import (
+    Add,
+    Expr,
+    I,
+    Integer,
+    Rational,
+    atan2,
+    binomial,
+    erf,
+    exp,
+    expand,
+    factorial,
+    factorial2,
+    oo,
+    pi,
+    sqrt,
+)
+
+from infgeo.conventions import Delta, c, p, q
+from infgeo.errors import NoClosedForm
+from infgeo.symbolic.activations.activation import FACTOR_DELTA, FACTOR_ONE, Factor, Term, derivative_of_factor
+from infgeo.symbolic.expectations.complex_parts import real_part_of
+from infgeo.symbolic.expectations.exponential_terms import Waves
+
+HALF = Rational(1, 2)
+NESTED_POWERS = 8
+
+
+@dataclass(frozen=True)
+class _Product:
+    """The integrand u^m v^n exp(-a u^2 + b u - a' v^2 + b' v) F(u) G(v), every pair in the order (u, v)."""
+
+    powers: tuple[int, int]
+    decays: tuple[Expr, Expr]
+    slopes: tuple[Expr, Expr]
+    factors: tuple[Factor, Factor]
+
+    def swapped(self) -> _Product:
+        return _Product(self.powers[::-1], self.decays[::-1], self.slopes[::-1], self.factors[::-1])
+
+    def lowered(self, index: int) -> _Product:
+        return replace(self, powers=_set(self.powers, index, self.powers[index] - 1))
+
+    def with_derivative(self, index: int) -> tuple[Expr, _Product]:
+        """Return (weight, product) in which the factor at `index` is replaced by its derivative."""
+        weight, decay, factor = derivative_of_factor(self.factors[index])
+        decays = _set(self.decays, index, self.decays[index] + decay)
+        return weight, replace(self, decays=decays, factors=_set(self.factors, index, factor))
+
+
+def _set(pair: tuple, index: int, value: object) -> tuple:
+    return (value, pair[1]) if index == 0 else (pair[0], value)
+
+
+def expectation(left: Sequence[Term], right: Sequence[Term]) -> Expr:
+    """Return E[f(u) g(v)] for sums of terms f and g, as an expression of p, q, c, Delta.
+
+    Raises NoClosedForm where a pair of terms leads outside the elementary functions.
+    """
+    parts: list[Expr] = []
+    waves = Waves()
+    for f in left:
+        for g in right:
+            product = _Product((f.power, g.power), (f.decay, g.decay), (f.slope, g.slope), (f.factor, g.factor))
+            if waves.take(f, g):
+                continue
+            try:
+                parts.append(f.coefficient * g.coefficient * _integral(product))
+            except NoClosedForm as error:
+                raise NoClosedForm(
+                    f"the expectation of the terms {f.expr} of u and {g.expr} of v: {error};"
+                    " numeric(..., method='quadrature') integrates it numerically"
+                ) from None
+    total = Add(*parts)
+    return (real_part_of(total) if total.has(I) else total) + waves.total()
+
+
+@lru_cache(maxsize=4096)
+def _integral(product: _Product) -> Expr:
+    """Return the expectation of a product of terms."""
+    if product.factors[1] == FACTOR_DELTA and product.factors[0] != FACTOR_DELTA:
+        swap = {p: q, q: p}
+        return _integral(product.swapped()).xreplace(swap)
+    if product.factors[0] == FACTOR_DELTA:
+        return _integral_with_delta(product)
+    (m, n), (b, b_) = product.powers, product.slopes
+    if _is_odd(product):
+        return Integer(0)
+    var_u, var_v, cov, weight = _tilt(*product.decays)
+    mean = (var_u * b + cov * b_, cov * b + var_v * b_)
+    centred = product.slopes == (0, 0) and product.factors == (FACTOR_ONE, FACTOR_ONE)
+    if m == n == 0 or centred:
+        boost = exp(HALF * (b**2 * var_u + 2 * b * b_ * cov + b_**2 * var_v))
+        return weight * boost * _moment(m, n, (var_u, var_v), cov) * _base(product, mean, var_u, var_v)
+    index = 0 if m > 0 else 1
+    variances = (var_u, cov) if index == 0 else (cov, var_v)
+    rest = product.lowered(index)
+    total = mean[index] * _integral(rest) if mean[index] != 0 else Integer(0)
+    for other, covariance in enumerate(variances):
+        if rest.powers[other] > 0:
+            total += covariance * rest.powers[other] * _integral(rest.lowered(other))
+        factor_weight, differentiated = rest.with_derivative(other)
+        if factor_weight != 0:
+            total += covariance * factor_weight * _integral(differentiated)
+    # Nested, high powers share parts, and every walk over the tree visits them again and again; polynomials collect.
+    polynomial = product.decays == (0, 0) and all(factor.scale in (0, oo) for factor in product.factors)
+    return expand(total) if polynomial and m + n > NESTED_POWERS else total
+
+
+def _moment(m: int, n: int, variances: tuple[Expr, Expr], cov: Expr) -> Expr:
+    """Return E[u^m v^n] of centred variables by Isserlis' theorem: k of the factors u are paired with factors v."""
+    terms = []
+    for k in range(m % 2, min(m, n) + 1, 2) if (m + n) % 2 == 0 else ():
+        pairs = factorial2(m - k - 1) * factorial2(n - k - 1) * binomial(m, k) * binomial(n, k) * factorial(k)
+        terms.append(pairs * cov**k * variances[0] ** ((m - k) // 2) * variances[1] ** ((n - k) // 2))
+    return Add(*terms)
+
+
+def _is_odd(product: _Product) -> bool:
+    """Whether (u, v) -> (-u, -v) changes the sign of the integrand."""
+    parity = sum(product.powers) + sum(factor.kind == "erf" for factor in product.factors)
+    return product.slopes == (0, 0) and parity % 2 == 1
+
+
+def _determinant(a: Expr, a_: Expr) -> Expr:
+    """Return det(1 + 2 diag(a, a_) Sigma)."""
+    return 1 + 2 * a * p + 2 * a_ * q + 4 * a * a_ * Delta
+
+
+def _tilt(a: Expr, a_: Expr) -> tuple[Expr, Expr, Expr, Expr]:
+    """Return the tilted Var u, Var v, Cov(u, v) and the weight of the measure exp(-a u^2 - a_ v^2)."""
+    det = _determinant(a, a_)
+    return (p + 2 * a_ * Delta) / det, (q + 2 * a * Delta) / det, c / det, 1 / sqrt(det)
+
+
+def _base(product: _Product, mean: tuple[Expr, Expr], var_u: Expr, var_v: Expr) -> Expr:
+    """Return E[F(u) G(v)] under the tilted measure (without its weight)."""
+    f, g = product.factors
+    if f == g == FACTOR_ONE:
+        return Integer(1)
+    if FACTOR_ONE in (f, g):
+        scale, mu, variance = (f.scale, mean[0], var_u) if g == FACTOR_ONE else (g.scale, mean[1], var_v)
+        if mu.has(I):
+            raise NoClosedForm("the product of a trigonometric function with an error function or a step is outside")
+        return erf(mu / sqrt(2 * variance) if scale is oo else scale * mu / sqrt(1 + 2 * scale**2 * variance))
+    if product.slopes != (0, 0):
+        raise NoClosedForm(
+            "two error functions or steps away from 0 need the bivariate normal distribution function, which is not"
+            " elementary"
+        )
+    return 2 / pi * _price_arc(f.scale, g.scale, *product.decays)
+
+
+def _price_arc(scale: Expr, scale_: Expr, a: Expr, a_: Expr) -> Expr:
+    """Return (pi/2) E[erf(scale u) erf(scale_ v)] by Price's theorem, at decays a, a_.
+
+    The derivative in the covariance is E[erf' erf'] = (4/pi) scale scale_ / sqrt(det) with det the determinant at the
+    decays raised by scale^2 and scale_^2, which is P - Q c^2 with Q = 4 scale^2 scale_^2; the integral from c = 0
+    is the arc whose sine is to its cosine as sqrt(Q) c is to sqrt(det).
+    """
+    weight: Expr = sqrt(_determinant(a, a_))
+    if scale is oo and scale_ is oo:
+        return atan2(c, sqrt(Delta) * weight)
+    if scale is oo:
+        return atan2(sqrt(2) * scale_ * c, sqrt(p + 2 * (a_ + scale_**2) * Delta) * weight)
+    if scale_ is oo:
+        return atan2(sqrt(2) * scale * c, sqrt(q + 2 * (a + scale**2) * Delta) * weight)
+    return atan2(2 * scale * scale_ * c, sqrt(_determinant(a + scale**2, a_ + scale_**2)) * weight)
+
+
+def _integral_with_delta(product: _Product) -> Expr:
+    """Return the expectation where F(u) = delta(u): v is then a centred Gaussian of variance Delta / p."""
+    (m, n), (_, a_), (_, b_), (_, g) = product.powers, product.decays, product.slopes, product.factors
+    if m > 0:
+        return Integer(0)
+    if g == FACTOR_DELTA:
+        return 1 / (2 * pi * sqrt(Delta)) if n == 0 else Integer(0)
+    if b_ != 0:
+        raise NoClosedForm("a step times the exponential of a linear function is outside the elementary class")
+    if (n + (g.kind == "erf")) % 2 == 1:
+        return Integer(0)
+    if g.kind == "erf":
+        # n is odd: Stein's lemma in one variable, E[v^n G] = var ((n - 1) E[v^(n-2) G] + E[v^(n-1) G']).
+        variance = Delta / (p + 2 * a_ * Delta)
+        lowered = replace(product, powers=(0, n - 1))
+        weight, differentiated = lowered.with_derivative(1)
+        total = weight * _integral_with_delta(differentiated)
+        if n > 1:
+            total += (n - 1) * _integral_with_delta(replace(product, powers=(0, n - 2)))
+        return variance * total
+    moment = Integer(1)
+    for k in range(1, n, 2):
+        moment *= k
+    precision = p + 2 * a_ * Delta
+    return moment * (Delta / precision) ** (n // 2) / sqrt(2 * pi * precision)

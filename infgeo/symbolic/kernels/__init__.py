@@ -1,0 +1,1 @@
+"""Kernels as expressions, and the metrics they induce."""

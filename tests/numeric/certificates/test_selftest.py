@@ -1,0 +1,253 @@
+"""Emitted files check themselves: every backend passes, every corrupted formula is caught, imports stay cheap."""
+
+import ast
+import importlib.util
+import math
+import os
+import subprocess
+import sys
+from decimal import Decimal
+
+import mpmath
+import numpy as np
+import pytest
+import sympy as sp
+
+import infgeo
+from infgeo.conventions import z
+from infgeo.numeric.certificates.certificate import Certificate
+from infgeo.numeric.certificates.reference_values import LONGEST, closed_forms
+from infgeo.numeric.emit import _certificate_source, module_source
+
+RESIDUAL = infgeo.MLP([infgeo.layers.RMSNorm(1), "relu", infgeo.layers.Residual("erf", skip=1, branch=2)])
+NETWORKS = [
+    infgeo.MLP("erf", depth=2),
+    infgeo.MLP("relu"),
+    infgeo.MLP("gelu"),
+    infgeo.MLP("leaky_relu"),
+    infgeo.MLP("sign"),
+    infgeo.MLP(sp.exp(z**2 / 4)),
+    RESIDUAL,
+]
+
+
+def load(source, name="emitted"):
+    namespace = {"__name__": name}
+    exec(compile(source, "<emitted>", "exec"), namespace)
+    return namespace
+
+
+@pytest.mark.parametrize("backend", ["numpy", "mpmath"])
+@pytest.mark.parametrize("mlp", NETWORKS, ids=str)
+def test_a_file_passes_its_own_test(mlp, backend, capsys):
+    dps = mpmath.mp.dps
+    try:
+        assert load(infgeo.emit(mlp, backend, certificate="none"))["_self_test"]() == 0
+    finally:
+        mpmath.mp.dps = dps
+    lines = capsys.readouterr().out.splitlines()
+    checks = [line for line in lines[:-1] if " certified " not in line]
+    assert lines[-1].startswith("passed: ") and all(line.endswith("passed") for line in checks)
+    assert any("kernel against 50 digits" in line for line in lines)
+    if mlp is NETWORKS[4]:
+        assert any("metric does not exist, and says so" in line for line in lines)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax", "mpmath"])
+def test_running_a_file_prints_checks_and_a_verdict(backend, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    path = tmp_path / "geometry.py"
+    path.write_text(infgeo.emit(infgeo.MLP("relu"), backend))
+    program = f"import sys, runpy; sys.modules['infgeo'] = None; runpy.run_path({str(path)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert ("certified |x|" in lines[0]) == (backend in ("numpy", "torch"))
+    assert lines[-1].startswith("passed: ") and len(lines) > 10
+
+
+def test_a_wrong_file_ends_with_status_one(tmp_path):
+    path = tmp_path / "geometry.py"
+    source = infgeo.emit(infgeo.MLP("relu"), "mpmath")
+    path.write_text(ast.unparse(ast.fix_missing_locations(Corrupt("_moment", 0).visit(ast.parse(source)))))
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].startswith("FAILED: ") and "FAILED" in done.stdout.splitlines()[0]
+
+
+class Corrupt(ast.NodeTransformer):
+    """Changes what one function returns (of several values, one) by a relative 1e-9."""
+
+    def __init__(self, name, index):
+        self.name, self.index, self.inside, self.done = name, index, False, False
+
+    def visit_FunctionDef(self, node):
+        if node.name == self.name:
+            self.inside = True
+            node = self.generic_visit(node)
+            self.inside = False
+        return node
+
+    def visit_Return(self, node):
+        if self.inside:
+            value = node.value.elts[self.index] if isinstance(node.value, ast.Tuple) else node.value
+            changed = ast.BinOp(value, ast.Mult(), ast.Constant(1 + 1e-9))
+            if isinstance(node.value, ast.Tuple):
+                node.value.elts[self.index] = changed
+            else:
+                node.value = changed
+            self.done = True
+        return node
+
+
+FORMULAS = {
+    "_kernel": 1,
+    "_moment": 1,
+    "_difference": 2,
+    "_derivative_kernel": 1,
+    "_derivative_moment": 1,
+    "_metric_parts": 3,
+    "_ricci_scalar": 1,
+}
+BLOCKS = {"_kernel_block": 1, "_pair_block": 2}
+# In double precision; differences of moments are felt by later layers alone.
+CORRUPTIONS = [
+    (backend, name, index)
+    for backend, formulas in (
+        ("numpy", FORMULAS | BLOCKS),
+        ("torch", FORMULAS | {"_derivative_slope": 1, "_metric_coefficient": 1}),
+        ("mpmath", {name: count for name, count in FORMULAS.items() if name != "_difference"}),
+    )
+    for name, count in formulas.items()
+    for index in range(count)
+]
+
+
+@pytest.mark.parametrize(("backend", "name", "index"), CORRUPTIONS)
+def test_corrupted_formulas_are_caught(backend, name, index, capsys):
+    source = infgeo.emit(infgeo.MLP("erf", depth=2), backend, certificate="none")
+    corrupt = Corrupt(name, index)
+    tree = ast.fix_missing_locations(corrupt.visit(ast.parse(source)))
+    assert corrupt.done
+    dps = mpmath.mp.dps
+    namespace = {"__name__": "emitted"}
+    exec(compile(tree, "<corrupted>", "exec"), namespace)
+    formats = namespace["_formats"]
+    namespace["_formats"] = lambda: formats()[:1]
+    try:
+        assert namespace["_self_test"]() == 1
+    finally:
+        mpmath.mp.dps = dps
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_a_function_that_raises_fails_without_a_traceback(capsys):
+    namespace = load(infgeo.emit(infgeo.MLP("relu"), "mpmath"))
+    namespace["metric"] = namespace["kernel"]
+    namespace["ricci_scalar"] = lambda X, **parameters: 1 / 0
+    dps = mpmath.mp.dps
+    try:
+        assert namespace["_self_test"]() == 1
+    finally:
+        mpmath.mp.dps = dps
+    assert "ricci_scalar: ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_the_reference_is_what_quadrature_gives():
+    """The reference comes from the closed forms; here it meets a route that knows nothing of them."""
+    namespace = load(infgeo.emit(infgeo.MLP("gelu")))
+    reference = {name: values for name, _, values, _ in namespace["_REFERENCE"]}
+    values = {name: float(value) for name, value in namespace["_VALUES"].items()}
+    assert values == {"sigma_w": 1.25, "sigma_b": 0.5}
+    X = np.array(namespace["_INPUTS"], float)
+    assert (X == X.astype(np.float32)).all()
+    geo = infgeo.MLP("gelu").numeric(values["sigma_w"], values["sigma_b"], method="quadrature")
+    for name in ("kernel", "metric", "ricci_scalar"):
+        assert np.allclose(np.ravel(getattr(geo, name)(X)), np.array(reference[name], float), rtol=1e-7), name
+    assert all(len(Decimal(value).as_tuple().digits) >= 20 for value in reference["kernel"])
+
+
+def test_numeric_functions_do_not_pay_for_the_self_test():
+    source = module_source(infgeo.MLP("erf"), "numpy")
+    assert "_REFERENCE" not in source and "_self_test" not in source and "Closed forms" not in source
+    assert infgeo.emit(infgeo.MLP("erf")).startswith(source[:100])
+
+
+def test_the_header_says_where_a_file_comes_from():
+    text = ast.get_docstring(ast.parse(infgeo.emit(infgeo.MLP("erf"), "jax")))
+    for part in (
+        infgeo.__version__,
+        "for jax",
+        "erf(sqrt(2)*z/2)",
+        "R = -pi*s*sigma_w**2*(d - 1)*(d + 2)",
+        "Conventions",
+    ):
+        assert part in text
+    assert all(len(line) < LONGEST + 20 for line in text.splitlines())
+    assert closed_forms(infgeo.MLP("erf", depth=2)) == ""
+
+
+def test_importing_a_file_loads_nothing_more_than_its_library(tmp_path):
+    (tmp_path / "geometry.py").write_text(infgeo.emit(infgeo.MLP("erf"), "numpy"))
+    program = (
+        "import sys, numpy, concurrent.futures, os, types, typing; before = set(sys.modules)\n"
+        "import geometry; print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "geometry" in loaded
+    assert not loaded & {"decimal", "fractions", "infgeo", "mpmath", "scipy", "sympy", "torch"}
+
+
+def test_values_beyond_the_format_leave_a_file_that_runs(capsys):
+    """Towers of exponentials overflow at the usual points."""
+    assert load(infgeo.emit(infgeo.MLP("exp(z/2)", depth=2), certificate="none"))["_self_test"]() == 0
+    assert "volume_element against 50 digits" in capsys.readouterr().out
+
+
+def test_a_certificate_may_hold_an_infinite_error():
+    worst = Certificate("metric", "torch", "float64", math.inf, 8.0, (1.0, 2.0), (), 3)
+    source = _certificate_source([worst]).replace(": dict[str, Any]", "")
+    entry = load(source)["CERTIFICATE"]["metric"]["float64"]
+    assert entry["largest_error_in_ulp"] == entry["largest_relative_error"] == math.inf
+
+
+def test_a_changed_default_is_caught(capsys):
+    source = infgeo.emit(infgeo.MLP("relu"), certificate="none")
+    before = "def ricci_scalar(X, *, sigma_w=1.0"
+    assert source.count(before) == 1
+    assert load(source.replace(before, before + "1"))["_self_test"]() == 1
+    assert "scales are 1 where they are not given" in capsys.readouterr().out
+
+
+def test_kernels_that_come_together_are_checked(capsys):
+    namespace = load(infgeo.emit(infgeo.MLP("relu"), certificate="none"))
+    both = namespace["kernel_and_ntk"]
+    namespace["kernel_and_ntk"] = lambda X, **scales: (both(X, **scales)[0] * (1 + 1e-6), both(X, **scales)[1])
+    namespace["kernel_and_ntk"].__kwdefaults__ = both.__kwdefaults__
+    assert namespace["_self_test"]() == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.endswith("FAILED")]
+    assert failed and all("kernel is that of kernel_and_ntk" in line for line in failed)
+
+
+def test_sources_are_the_same_in_every_process():
+    """The powers of a formula are a set, whose order depends on the seed of hashes."""
+    program = (
+        "from infgeo.numeric.source.schedule import shared_powers\n"
+        "from infgeo.symbolic.algebra.program import Program; import sympy;"
+        "v = sympy.Symbol('v', positive=True);"
+        "print(shared_powers(Program((), {'y': sum((k + v) ** -p for k in range(1, 9) for p in (1, 2))})))"
+    )
+    sources = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(sources) == 1
