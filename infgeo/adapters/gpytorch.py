@@ -18,7 +18,7 @@ from gpytorch.constraints import Interval, Positive
 from gpytorch.priors import Prior
 from torch.autograd import forward_ad
 
-from infgeo.numeric.runtime.for_torch import _transformed as transformed
+from infgeo.numeric.runtime.arrays.of_torch import transformed
 from infgeo.numeric.source.scale_gradient import scale_gradient
 
 _SCALES = ("weight_std", "bias_std")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,11 @@ from sympy import Basic
 from infgeo.arguments import flag, one_of, python_name
 from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, MissingExtra
 from infgeo.expressions import exact
-from infgeo.numeric.emit import DEFAULTS, IN_BLOCKS, functions_of, module_source
+from infgeo.numeric.runtime.errors import DoesNotExist, InputError
+from infgeo.numeric.runtime.geometry import Geometry
+from infgeo.numeric.source.module import DEFAULTS, functions_of, module_source, standalone
 from infgeo.numeric.source.of_formula import OF_METRIC, Formula, subject_of
+from infgeo.numeric.source.pair import FAST, fast_gram
 from infgeo.numeric.source.printing import backend_named
 
 if TYPE_CHECKING:
@@ -89,7 +92,7 @@ class NumericGeometry:
         return self._gram("kernel_and_ntk", X, Y, out, threads)
 
     def _gram(self, name: str, X: Any, Y: Any, out: Any, threads: int | None) -> Any:
-        if self.backend in IN_BLOCKS and self.method == "closed_form":
+        if self.backend in FAST and self.method == "closed_form":
             return self._call(name, X, Y, (out, threads))
         for option, value in (("out", out), ("threads", threads)):
             if value is not None:
@@ -146,32 +149,34 @@ class NumericGeometry:
     @property
     def source(self) -> str:
         """The source of the functions, that of `infgeo.emit` without its self-test; raises NoClosedForm without one."""
-        return module_source(self.mlp, self.backend)
+        return standalone(self.mlp, self.backend)
 
     def _call(self, name: str, *arguments: Any) -> Any:
         if name not in functions_of(self.mlp):
             if name in OF_METRIC:
                 raise MetricDoesNotExist(self.mlp.missing)  # type: ignore[union-attr]
             raise InvalidInput(f"{name} is not among the functions that there are: {', '.join(functions_of(self.mlp))}")
-        module = _module(self.mlp, self.backend, self.method)
+        geometry = _geometry(self.mlp, self.backend, self.method)
         try:
-            if self.mlp.dimension.is_number and (found := module["_dimension"](module["_points"](arguments[0]))):
+            if self.mlp.dimension.is_number:
+                found = geometry.xp.dimension(geometry.xp.points(arguments[0]))
                 if self.mlp.dimension != found:
                     raise InvalidInput(f"X has points of dimension {found}, but this network is {self.mlp.dimension}")
-            return getattr(module["_GEOMETRY"], name)(self.parameters, *arguments)
-        except module["InputError"] as error:
+            return getattr(geometry, name)(self.parameters, *arguments)
+        except InputError as error:
             raise InvalidInput(str(error)) from None
-        except module["DoesNotExist"] as error:
+        except DoesNotExist as error:
             diverges = name in ("ntk", "ntk_diag", "kernel_and_ntk") or str(error).startswith("E[phi(z)^2]")
             raise (ExpectationDiverges if diverges else MetricDoesNotExist)(str(error)) from None
 
 
 @lru_cache(maxsize=64)
-def _module(mlp: MLP, backend: str, method: str) -> dict[str, Any]:
+def _geometry(mlp: MLP | Formula, backend: str, method: str) -> Geometry:
+    """Return what computes: the runtime with the formulas of a network, which alone are generated code."""
     if method == "quadrature":
-        from infgeo.numeric.quadrature.quadrature_geometry import quadrature_module
+        from infgeo.numeric.quadrature.quadrature_geometry import quadrature_geometry
 
-        return quadrature_module(mlp)
+        return quadrature_geometry(mlp)
     namespace: dict[str, Any] = {"__name__": f"infgeo_emitted_{backend}"}
     try:
         exec(compile(module_source(mlp, backend), f"<emitted for {backend}>", "exec"), namespace)
@@ -179,7 +184,8 @@ def _module(mlp: MLP, backend: str, method: str) -> dict[str, Any]:
         if backend == "jax":
             raise MissingExtra("backend = 'jax'", "jax") from error
         raise
-    return namespace
+    geometry: Geometry = namespace["_GEOMETRY"]
+    return replace(geometry, fast=fast_gram(mlp, geometry.laws)) if backend in FAST else geometry
 
 
 def sorted_out(
@@ -253,10 +259,8 @@ def numeric(
     missing = sorted(names - set(values))
     if missing:
         raise InvalidInput(f"the parameter {missing[0]!r} needs a value: pass {missing[0]}=...")
-    module = _module(mlp, backend, method)
-    check: Callable[[dict[str, Any]], dict[str, Any]] = module["_GEOMETRY"].values
     try:
-        check(values)
-    except module["InputError"] as error:
+        _geometry(mlp, backend, method).values(values)
+    except InputError as error:
         raise InvalidInput(str(error)) from None
     return NumericGeometry(mlp, backend, values, method)

@@ -20,13 +20,18 @@ from sympy import Expr, Function, lambdify
 from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput, NotConverged
-from infgeo.numeric.emit import PUBLIC, bound_of, own_parameters, runtime_source
 from infgeo.numeric.quadrature import gaussian_rules as rules
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
+from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
+from infgeo.numeric.runtime.errors import DoesNotExist
+from infgeo.numeric.runtime.geometry import Geometry
+from infgeo.numeric.runtime.layers import Dense, Residual, RMSNorm
+from infgeo.numeric.runtime.records import Law
+from infgeo.numeric.source.formulas import bound_of, own_parameters
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.symbolic.algebra.program import Names
 from infgeo.symbolic.floats.float_radial import ReadableForms
-from infgeo.symbolic.networks.layers import Dense, Residual, RMSNorm
+from infgeo.symbolic.networks import layers as symbolic
 from infgeo.symbolic.networks.propagate import propagate
 
 if TYPE_CHECKING:
@@ -38,51 +43,28 @@ ROUNDING = 1e-15  # of h/A = 1 + ..., whose terms are of order 1; two rules may 
 _NAMES = ("m", "m_prime", "m_second", "m0", "psi", "psi_prime", "mu", "nu", "nu_prime")
 
 
-def quadrature_module(mlp: MLP) -> dict[str, Any]:
-    """Return what an emitted module for NumPy holds: its errors and `_GEOMETRY`, which has the public functions."""
+def quadrature_geometry(mlp: MLP) -> Geometry:
+    """Return what computes the geometry of a network in NumPy, its expectations by quadrature."""
     mlp = in_code(mlp)
-    module: dict[str, Any] = {"__name__": "infgeo_quadrature"}
-    exec(compile(runtime_source("numpy"), "<runtime for numpy>", "exec"), module)
     names = [symbol.name for symbol in mlp.parameters]
     own = tuple(symbol.name for symbol in own_parameters(mlp))
-    bounds = {public_name(symbol.name): bound_of(symbol) for symbol in mlp.parameters}
     numbers = {activation: i for i, activation in enumerate(dict.fromkeys(x.activation for x in mlp.with_weights))}
 
     @lru_cache(maxsize=64)
     def function(activation: Any, *values: float) -> PiecewiseFunction:
         return PiecewiseFunction(activation, dict(zip(own, values, strict=True)))
 
-    laws = {a: _law(lambda *values, a=a: function(a, *values), module["DoesNotExist"]) for a in numbers}
-    network = _network(mlp, laws, module)
+    laws = {a: _law(lambda *values, a=a: function(a, *values)) for a in numbers}
     radial = _radial(mlp, numbers, lambda a, values: function(a, *(values[name] for name in own)), names)
-    geometry = module["Geometry"](
+    return Geometry(
+        NumpyArrays(),
         list(laws.values()),
-        lambda s, *scalars: tuple(radial(("A", "shear", "eta"), s, scalars)),
-        None,
-        None,
-        lambda s, *scalars: radial(("R",), s, scalars)[0],
-        network,
-        bounds,
+        _network(mlp, laws),
+        {public_name(symbol.name): bound_of(symbol) for symbol in mlp.parameters},
         tuple(map(public_name, own)),
+        parts=lambda s, *scalars: tuple(radial(("A", "shear", "eta"), s, scalars)),
+        ricci=lambda s, *scalars: radial(("R",), s, scalars)[0],
     )
-    module["_GEOMETRY"] = geometry
-    for name in PUBLIC:
-        setattr(geometry, name, _in_double(getattr(geometry, name)))
-    return module
-
-
-def _in_double(function: Callable) -> Callable:
-    """Return the function for float32 points too: computed in float64, returned as float32."""
-
-    def public(parameters: dict[str, Any], X: Any, *others: Any) -> Any:
-        single = getattr(X, "dtype", None) == np.float32
-        if not single:
-            return function(parameters, X, *others)
-        doubles = [np.asarray(part, np.float64) if hasattr(part, "dtype") else part for part in (X, *others)]
-        result = function(parameters, *doubles)
-        return tuple(x.astype(np.float32) for x in result) if isinstance(result, tuple) else result.astype(np.float32)
-
-    return public
 
 
 def agreed(compute: Callable[[int], np.ndarray], scale: Callable[[np.ndarray], Any], what: str) -> np.ndarray:
@@ -101,16 +83,13 @@ def agreed(compute: Callable[[int], np.ndarray], scale: Callable[[np.ndarray], A
     )
 
 
-def _law(function: Callable[..., PiecewiseFunction], absent: type[Exception]) -> SimpleNamespace:
-    """Return the law of an activation (see runtime/common.py) by quadrature; `function` takes parameter values.
-
-    Where E[phi'^2] is infinite, what needs it raises `absent`, as emitted modules do.
-    """
+def _law(function: Callable[..., PiecewiseFunction]) -> Law:
+    """Return the law of an activation by quadrature; `function` takes parameter values."""
 
     def of_order(order: int, values: tuple[float, ...]) -> PiecewiseFunction:
         phi = function(*values)
         if order and phi.no_metric:
-            raise absent(phi.no_metric)
+            raise DoesNotExist(phi.no_metric)
         return phi
 
     def over_pairs(order: int, wanted: str) -> Callable:
@@ -149,23 +128,7 @@ def _law(function: Callable[..., PiecewiseFunction], absent: type[Exception]) ->
         apart = np.where(delta == 0, 0.0, squared(p, q, c, Delta, *values))  # 0 at coincidence, without rounding
         return apart, fall(p, q, c, Delta, *values)
 
-    return SimpleNamespace(
-        kernel=kernel,
-        moment=moment,
-        difference=difference,
-        derivative_kernel=over_pairs(1, "product"),
-        derivative_moment=over_points(1),
-        homogeneous=False,
-        odd=False,
-        steep=False,
-        kernel_of_squares=None,
-        derivative_of_squares=None,
-        determinant=None,
-        growth=None,
-        grows=False,
-        exponential=False,
-        kernel_block=None,
-    )
+    return Law(kernel, moment, difference, over_pairs(1, "product"), over_points(1))
 
 
 def _pair_value(
@@ -178,7 +141,7 @@ def _constant(norm: float, _: np.ndarray) -> float:
     return norm
 
 
-def _network(mlp: MLP, laws: dict[Any, SimpleNamespace], module: dict[str, Any]) -> Callable:
+def _network(mlp: MLP, laws: dict[Any, Law]) -> Callable:
     """Return the function of d and the parameters' values that makes the layers."""
     arguments = [d, *mlp.parameters]
 
@@ -188,15 +151,18 @@ def _network(mlp: MLP, laws: dict[Any, SimpleNamespace], module: dict[str, Any])
         def number(expr: Expr) -> float:
             return float(expr.subs(at))
 
-        layers = []
+        layers: list[Any] = []
         for layer in mlp.layers:
-            if isinstance(layer, RMSNorm):
-                layers.append(module["_rms_norm"](number(layer.width * layer.epsilon), number(layer.width)))
+            if isinstance(layer, symbolic.RMSNorm):
+                layers.append(RMSNorm(number(layer.width * layer.epsilon), number(layer.width)))
                 continue
             variances = [number(part) for part in layer.variances]
-            if isinstance(layer, Residual):
-                variances += [number(layer.skip**2), number(layer.branch**2)]
-            layers.append(module[f"_{layer.kind}"](laws[layer.activation], *variances))
+            if isinstance(layer, symbolic.Residual):
+                layers.append(
+                    Residual(laws[layer.activation], *variances, number(layer.skip**2), number(layer.branch**2))
+                )
+            else:
+                layers.append(Dense(laws[layer.activation], *variances))
         return layers
 
     return network
@@ -206,7 +172,7 @@ def _network(mlp: MLP, laws: dict[Any, SimpleNamespace], module: dict[str, Any])
 class _ByQuadrature:
     """A layer whose dual is made of functions that have only names."""
 
-    layer: Dense | Residual
+    layer: symbolic.Dense | symbolic.Residual
     dual: SimpleNamespace
 
     def apply(self, state: Any) -> Any:
@@ -219,7 +185,7 @@ class _ByQuadrature:
 def _radial(mlp: MLP, numbers: dict[Any, int], function: Callable, names: Sequence[str]) -> Callable:
     """Return the function (outputs, s, scalars) that runs the recursion of the metric on quadrature moments."""
     duals = {a: SimpleNamespace(**{name: Function(f"{name}_of_{i}")(v) for name in _NAMES}) for a, i in numbers.items()}
-    layers = [x if isinstance(x, RMSNorm) else _ByQuadrature(x, duals[x.activation]) for x in mlp.layers]
+    layers = [x if isinstance(x, symbolic.RMSNorm) else _ByQuadrature(x, duals[x.activation]) for x in mlp.layers]
 
     @lru_cache(maxsize=1)
     def compiled() -> tuple[list, dict[str, Any]]:

@@ -1,1 +1,4 @@
-"""The array code that emitted files consist of besides their formulas; these modules are copied, not imported."""
+"""What computes: the functions of a network from its formulas, for NumPy, torch, jax and mpmath.
+
+`mlp.numeric()` imports these modules; `infgeo.emit` writes those that a file needs into it, by following their imports.
+"""

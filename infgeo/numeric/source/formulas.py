@@ -5,24 +5,22 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sympy import Eq, Expr, Symbol, atan, atan2, exp, false, pi
+from sympy import Eq, Expr, Symbol, atan, atan2, exp, false
 from sympy.logic.boolalg import Boolean
 from sympy.printing.pycode import PythonCodePrinter
 
-from infgeo.conventions import Delta, c, d, delta, omega, p, q, s, z
+from infgeo.conventions import Delta, c, d, delta, omega, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, SingularMetric
-from infgeo.numeric.source.cosine_form import cosine_form
-from infgeo.numeric.source.in_place import block_source
 from infgeo.numeric.source.of_formula import Formula, laws_of, radial_of
-from infgeo.numeric.source.printing import TWOFOLD, WIDE, Backend, function_source, scalar_source
+from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, function_source, scalar_source
 from infgeo.symbolic.algebra.graph import distinct
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.expectations.dual import dual as dual_of
 from infgeo.symbolic.floats.difference import difference_program
-from infgeo.symbolic.floats.exponentials import far, large, near, of_squares, paired
+from infgeo.symbolic.floats.exponentials import far, near, of_squares, paired
 from infgeo.symbolic.floats.float_radial import float_program
 from infgeo.symbolic.networks.existence import degenerate_at_origin
 from infgeo.symbolic.networks.layers import Residual, RMSNorm, parameters_of
@@ -40,45 +38,46 @@ def laws(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
     if isinstance(mlp, Formula):
         return laws_of(mlp, backend, notes)
     own = own_parameters(mlp)
-    numbers, felt = _law_names(mlp), _with_felt_angles(mlp)
     sections = []
+    numbers, sensitive = law_names(mlp), _before_sharp_layers(mlp)
     for activation, suffix in numbers.items():
-        sections += _law(activation, own, suffix, backend, notes, felt=activation in felt)
+        sections += _law(activation, own, suffix, backend, notes, sensitive=activation in sensitive)
     names = ", ".join(f"_LAW{suffix}" for suffix in numbers.values())
     return [*sections, f"_LAWS = [{names}]"]
 
 
-def _law_names(mlp: MLP) -> dict[Activation, str]:
+def law_names(mlp: MLP) -> dict[Activation, str]:
     """Return the suffix of the names of each activation's formulas: none where there is one activation."""
     distinct = list(dict.fromkeys(layer.activation for layer in mlp.with_weights))
     return {activation: f"_{i}" if len(distinct) > 1 else "" for i, activation in enumerate(distinct, start=1)}
 
 
-def _with_felt_angles(mlp: MLP) -> set[Activation]:
-    """Return the activations after which kinks, jumps or normalisations feel the angle between features.
+def _before_sharp_layers(mlp: MLP) -> set[Activation]:
+    """Return the activations before kinks, jumps or normalisations, whose results depend on the angle of features.
 
-    So does what looks like a kink or a jump from afar, as erf and GELU do: their kernels have arcs.
+    So do those of what looks like a kink or a jump from afar, as erf and GELU do: their kernels have arcs.
     """
     found: set[Activation] = set()
-    felt = False
+    sharp = False
     for layer in reversed(mlp.layers):
         if isinstance(layer, RMSNorm):
-            felt = True
+            sharp = True
             continue
-        if felt:
+        if sharp:
             found.add(layer.activation)
-        felt = felt or layer.activation.smoothness <= 0 or _has_arcs(layer.activation)
+        sharp = sharp or layer.activation.smoothness <= 0 or has_arcs(layer.activation)
     return found
 
 
-def _has_arcs(activation: Activation) -> bool:
+def has_arcs(activation: Activation) -> bool:
+    """Return whether the kernel of an activation has inverse tangents: of erf and what has kinks or jumps."""
     return any(isinstance(part, atan | atan2) for part in distinct(dual_of(activation).kernel))
 
 
 def _law(
-    activation: Activation, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str], felt: bool
+    activation: Activation, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str], sensitive: bool
 ) -> list[str]:
-    """Return the formulas of one activation, and the law that holds them; `felt` as `_with_felt_angles` says."""
+    """Return the formulas of one activation, and the law that holds them; `sensitive` as in `_before_sharp_layers`."""
     dual, pair = dual_of(activation), [p, q, c, Delta]
     plain = backend.name == "mpmath"  # what the others are measured against takes the plain way
 
@@ -98,7 +97,7 @@ def _law(
         known = written.has(near, far)
         if known:
             formulas.append(formula(name, written, [*pair, near, far], doc))
-        members.append(f"{name}={f'_{name}{suffix}' if known else None}")
+            members.append(f"{name}=_{name}{suffix}")
 
     formulas = [
         formula("kernel", dual.kernel, pair, "E[phi(u) phi(v)]"),
@@ -123,7 +122,6 @@ def _law(
         try:
             expr = derive()
         except InfgeoError as error:
-            members.append(f"{name}=None")
             if name == "derivative_moment":
                 notes.append(f"No tangent kernel: {error}.")
             continue
@@ -131,71 +129,25 @@ def _law(
         members.append(f"{name}=_{name}{suffix}")
         if name == "derivative_kernel":
             of_squared_sums("derivative_of_squares", expr, f"{doc}, of squared sums too")
-    members.append(f"homogeneous={not plain and activation.homogeneity is not None}")
-    members.append(f"odd={not plain and activation.parity == 'odd'}")
-    steep = activation.smoothness < 0 or (activation.homogeneity is None and _has_arcs(activation))
-    members.append(f"steep={not plain and bool(steep)}")
-    determinant = _determinant(dual, own, suffix) if felt and backend.name in IN_BLOCKS else None
-    if determinant and activation.homogeneity is None:
-        formulas += determinant
-        members.append(f"determinant=_determinant{suffix}")
-    else:
-        members.append("determinant=None")
-    if not plain:
-        members += [f"grows={large(dual.kernel)}", f"exponential={dual.kernel.has(exp)}"]
-    if dual.growth is None:
-        members.append("growth=None")
-    else:
+    if sensitive and backend.name in IN_BLOCKS and activation.homogeneity is None:
+        formulas += _determinant(dual, own, suffix, members)
+    steep = activation.smoothness < 0 or (activation.homogeneity is None and has_arcs(activation))
+    kinds = {"homogeneous": activation.homogeneity is not None, "odd": activation.parity == "odd", "steep": steep}
+    members += [f"{name}=True" for name, holds in kinds.items() if holds and not plain]
+    if dual.growth is not None:
         names = ", ".join(symbol.name for symbol in own)
         members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")
-    if backend.name in IN_BLOCKS:
-        tangent = "derivative_kernel=None" not in members
-        members.append(f"bend={_bend_source(activation, own, backend)}")
-        formulas += _block_formulas(dual, own, suffix, tangent, backend, members)
-    law = "\n".join(f"    {member}," for member in members)
-    return [*formulas, f"_LAW{suffix} = SimpleNamespace(\n{law}\n)"]
+    return [*formulas, law_source(f"_LAW{suffix}", members)]
 
 
-def _bend_source(activation: Activation, own: tuple[Symbol, ...], backend: Backend) -> str:
-    """Return 2 b^2 / (pi (a^2 + b^2)) of an activation a z + b |z| as the source of a function, see `runtime.bent`."""
-    if activation.homogeneity != 1:
-        return "None"
-    left, right = (side.diff(z) for side in activation.sides)
-    bend = tidy((right - left) ** 2 / (pi * (right**2 + left**2)))
-    return f"lambda {', '.join(symbol.name for symbol in own)}: {scalar_source(bend, backend)}"
-
-
-def _block_formulas(
-    dual: Dual, own: tuple[Symbol, ...], suffix: str, tangent: bool, backend: Backend, members: list[str]
-) -> list[str]:
-    """Return the kernel, and with the derivative's where there is one, in place on blocks; adds to `members`."""
-    outputs = [dual.kernel]
-    if tangent:
-        outputs += [dual.derivative_kernel, dual.derivative_kernel * c]
-    outputs = [paired(output) for output in outputs]
-    extra, outputs = cosine_form(outputs) or (None, outputs)
-    names = ", ".join(symbol.name for symbol in own)
-    members.append("extra=None" if extra is None else f"extra=lambda {names}: {scalar_source(extra, backend)}")
-    wanted = {"kernel": (outputs[:1], "E[phi(u) phi(v)], in place")}
-    if tangent:
-        wanted["pair"] = (outputs[:2], "E[phi(u) phi(v)] and E[phi'(u) phi'(v)], in place")
-        wanted["first"] = (outputs[::2], "E[phi(u) phi(v)] and E[phi'(u) phi'(v)] Cov(u, v), in place")
-    sources = []
-    for name, (exprs, doc) in wanted.items():
-        source, count = block_source(f"_{name}_block{suffix}", exprs, own, backend, doc)
-        sources.append(source)
-        needs_sine = any(expr.has(Delta) for expr in exprs)
-        members += [
-            f"{name}_block=_{name}_block{suffix}",
-            f"{name}_buffers={count}",
-            f"{name}_has_sine={needs_sine}",
-        ]
-    return sources
+def law_source(name: str, members: list[str]) -> str:
+    """Return the source of a law."""
+    return "\n".join([f"{name} = Law(", *(f"    {member}," for member in members), ")"])
 
 
 def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> str:
     """Return the source of `_difference`: free of cancellation where the kernel's form allows it."""
-    by_subtraction = f"_difference{suffix} = _by_subtraction(_kernel{suffix}, _moment{suffix})"
+    by_subtraction = f"_difference{suffix} = by_subtraction(_kernel{suffix}, _moment{suffix})"
     if backend.name == "mpmath":
         return by_subtraction
     try:
@@ -208,27 +160,28 @@ def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backe
     return function_source(f"_difference{suffix}", program, arguments, own, backend, doc)
 
 
-def _determinant(dual: Dual, own: tuple[Symbol, ...], suffix: str) -> list[str] | None:
-    """Return the formulas of m(p) m(q) - k^2 with twice the digits; None where a function has no such form."""
+def _determinant(dual: Dual, own: tuple[Symbol, ...], suffix: str, members: list[str]) -> list[str]:
+    """Return the formulas of m(p) m(q) - k^2 with twice the digits; none where a function has no such form."""
+    names = f"_precise_kernel{suffix}", f"_precise_moment{suffix}"
     try:
         sources = [
-            function_source(name, Program((), {"value": paired(expr)}), arguments, own, TWOFOLD, doc)
+            function_source(name, Program((), {"value": paired(expr)}), arguments, own, DOUBLE_DOUBLE, doc)
             for name, expr, arguments, doc in (
-                (f"_twofold_kernel{suffix}", dual.kernel, [p, q, c, Delta], "E[phi(u) phi(v)] with twice the digits"),
-                (f"_twofold_moment{suffix}", dual.m, [v], "E[phi(u)^2] with twice the digits"),
+                (names[0], dual.kernel, [p, q, c, Delta], "E[phi(u) phi(v)] with twice the digits"),
+                (names[1], dual.m, [v], "E[phi(u)^2] with twice the digits"),
             )
         ]
     except NoClosedForm:
-        return None
-    return [*sources, f"_determinant{suffix} = _determinant_by(_twofold_kernel{suffix}, _twofold_moment{suffix})"]
+        return []
+    members.append(f"determinant=determinant_by({', '.join(names)})")
+    return sources
 
 
 def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
     """Return the formulas of the metric in s = |x|^2; without a metric, functions that say so."""
     if isinstance(mlp, Formula):
-        return radial_of(mlp, WIDE if backend.name == "numpy" else backend, notes)
+        return radial_of(mlp, backend, notes)
     scalars = [d, *mlp.parameters]
-    numpy = backend.name == "numpy"
     try:
         program = float_program(mlp, stable=not backend.exact_numbers)
         readable = mlp.metric_program if backend.differentiable else None
@@ -239,7 +192,6 @@ def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
             f"def {name}(s, *scalars):\n    {message}"
             for name in ("_metric_parts", "_log_metric", "_metric_coefficient", "_ricci_scalar")
         ]
-    backend = WIDE if numpy else backend
     deep = len(mlp.layers) > 1
 
     def formula(name: str, outputs: list[str], doc: str) -> str:
@@ -267,24 +219,21 @@ def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
 def network_source(mlp: MLP | Formula, backend: Backend) -> str:
     """Return the source of `_network`, which makes the layers from d and the values of the parameters."""
     if isinstance(mlp, Formula):
-        inner = "" if mlp.kernel is None else "_dense(_LAWS[0], 1.0, 0.0)"
+        inner = "" if mlp.kernel is None else "Dense(_LAW, 1.0, 0.0)"
         return f"def _network(*_):\n    return [{inner}]"
-    names, lines = _law_names(mlp), []
+    names, lines = law_names(mlp), []
     for layer in mlp.layers:
         if isinstance(layer, RMSNorm):
-            arguments, name = [layer.width * layer.epsilon, layer.width], "_rms_norm("
+            parts = [layer.width * layer.epsilon, layer.width]
         else:
-            arguments, name = [*layer.variances], f"_dense(_LAW{names[layer.activation]}, "
-        if isinstance(layer, Residual):
-            name = name.replace("_dense", "_residual")
-            arguments += [layer.skip**2, layer.branch**2]
-        lines.append(name + ", ".join(scalar_source(part, backend) for part in arguments) + ")")
+            parts = [*layer.variances, *([layer.skip**2, layer.branch**2] if isinstance(layer, Residual) else [])]
+        law = [] if isinstance(layer, RMSNorm) else [f"_LAW{names[layer.activation]}"]
+        lines.append(f"{type(layer).__name__}({', '.join([*law, *(scalar_source(part, backend) for part in parts)])})")
     runs = [(line, len(list(group))) for line, group in groupby(lines)]
-    parts = [f"[{line}]" + (f" * {count}" if count > 1 else "") for line, count in runs]
-    arguments_ = ", ".join(["d", *(symbol.name for symbol in mlp.parameters)])
-    body = "\n        + ".join(parts)
+    body = "\n        + ".join(f"[{line}]" + (f" * {count}" if count > 1 else "") for line, count in runs)
+    arguments = ", ".join(["d", *(symbol.name for symbol in mlp.parameters)])
     return (
-        f'def _network({arguments_}):\n    """The layers, with their variances."""\n    return (\n        {body}\n    )'
+        f'def _network({arguments}):\n    """The layers, with their variances."""\n    return (\n        {body}\n    )'
     )
 
 

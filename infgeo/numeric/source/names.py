@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Words that formulas, or the functions around them, use. All their other names are shorter or have a digit or _.
 _OURS = {
     *("Delta", "omega", "delta", "near", "far", "special", "like", "self"),
-    *("math", "torch", "jax", "jnp", "mpmath"),
+    *("math", "torch", "jax", "jnp", "mpmath", "scalars"),
     *dir(builtins),
 }
 _WORD = re.compile(r"[A-Za-z]{3,}")

@@ -22,7 +22,7 @@ from infgeo.symbolic.algebra.graph import rebuilt, substituted, symbols_of
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.floats.difference import difference_program
-from infgeo.symbolic.floats.exponentials import far, large, near, paired
+from infgeo.symbolic.floats.exponentials import far, near, paired
 from infgeo.symbolic.floats.kernel_forms import reduced
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.kernels.kernel import Kernel
@@ -133,27 +133,22 @@ def laws_of(formula: Formula, backend: Backend, notes: list[str]) -> list[str]:
         formula_source("_kernel", kernel, pair, "k(x, y)"),
         formula_source("_moment", moment, [v], "k(x, x)"),
     ]
-    absent = ("derivative_kernel", "derivative_of_squares", "derivative_moment", "derivative_slope", "second_moment")
-    unused = ("second_slope", "kernel_of_squares", "determinant", "growth", "bend", "kernel_block", "extra")
-    members = dict.fromkeys((*absent, *unused), "None")
-    members |= {"kernel": "_kernel", "moment": "_moment", "difference": "_difference"}
-    members |= dict.fromkeys(("homogeneous", "odd", "steep"), "False")
-    members |= {"grows": str(large(kernel)), "exponential": str(kernel.has(exp))}
+    members = ["kernel=_kernel", "moment=_moment", "difference=_difference"]
     if of_squares.has(near):
         sections.append(
             formula_source("_kernel_of_squares", of_squares, [*pair, near, far], "k(x, y), of |x - y|^2 too")
         )
-        members["kernel_of_squares"] = "_kernel_of_squares"
+        members.append("kernel_of_squares=_kernel_of_squares")
     if formula.program is not None and backend.differentiable:
         outputs = formula.program.select(["A", "B"]).substituted({s: v})
         A, B = (outputs.explicit(name) for name in ("A", "B"))
         if not symbols_of(A, B) & {d}:
             sections.append(formula_source("_derivative_moment", A, [v], "A"))
             sections.append(formula_source("_derivative_slope", B / 2, [v], "B/2"))
-            members |= {name: f"_{name}" for name in ("derivative_moment", "derivative_slope")}
+            members += [f"{name}=_{name}" for name in ("derivative_moment", "derivative_slope")]
     sections.append(_difference(kernel, of_squares, moment, own, backend, notes))
-    law = "\n".join(f"    {name}={value}," for name, value in members.items())
-    return [*sections, f"_LAWS = [SimpleNamespace(\n{law}\n)]"]
+    law = "\n".join(["_LAW = Law(", *(f"    {member}," for member in members), ")"])
+    return [*sections, law, "_LAWS = [_LAW]"]
 
 
 def _difference(
@@ -164,7 +159,7 @@ def _difference(
     The squared distance is linear in the kernel: what has |x - y|^2 in it is subtracted, in pairs of exponentials, and
     the rest follows the rules of `difference_program`.
     """
-    by_subtraction = "_difference = _by_subtraction(_kernel, _moment)"
+    by_subtraction = "_difference = by_subtraction(_kernel, _moment)"
     if backend.name == "mpmath":
         return by_subtraction
     terms = Add.make_args(expand(of_squares, deep=False))

@@ -8,7 +8,6 @@ positive one, and constant results keep the shape of the points.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from sympy.printing.pycode import MpmathPrinter, PythonCodePrinter
 
 from infgeo.arguments import one_of
 from infgeo.errors import InvalidInput, NoClosedForm
-from infgeo.numeric.source.schedule import dropping, shared_powers
+from infgeo.numeric.source.powers import shared_powers
 from infgeo.symbolic.algebra.graph import cse
 from infgeo.symbolic.algebra.primitives import PRIMITIVES
 from infgeo.symbolic.algebra.program import Program
@@ -38,8 +37,6 @@ _NUMPY = {
 _TORCH = {**_COMMON, "atan": "atan", "atan2": "atan2", "asin": "asin", "acos": "acos", "Abs": "abs", "sign": "sign"}
 _MPMATH = {**_COMMON, "atan": "atan", "atan2": "atan2", "asin": "asin", "acos": "acos", "Abs": "fabs", "sign": "sign"}
 
-LONG = 20  # lines beyond which temporaries are dropped: they would leave the cache
-
 
 @dataclass(frozen=True)
 class Backend:
@@ -50,8 +47,7 @@ class Backend:
         functions: SymPy function name -> source text of the function on arrays.
         scalar_functions: the same on scalars, the parameters.
         exact_numbers: whether constants are printed as exact expressions rather than as literals.
-        wide: whether formulas are for long doubles too: constants of more digits, powers by products.
-        twofold: whether numbers are twofold, constants too, and powers by products.
+        double_double: whether numbers are double-double, constants too, and powers by products.
         differentiable: whether results have derivatives, so that those at coincident points need formulas of their own.
     """
 
@@ -59,8 +55,7 @@ class Backend:
     functions: Mapping[str, str]
     scalar_functions: Mapping[str, str]
     exact_numbers: bool = False
-    wide: bool = False
-    twofold: bool = False
+    double_double: bool = False
     differentiable: bool = False
 
 
@@ -68,33 +63,39 @@ def _prefixed(prefix: str, names: Mapping[str, str], **extra: str) -> dict[str, 
     return {key: f"{prefix}.{value}" for key, value in names.items()} | extra
 
 
-_MATH = _prefixed("math", _MPMATH, sqrt="math.sqrt", erf="math.erf", expm1="math.expm1", log1p="math.log1p")
+MATH = _prefixed("math", _MPMATH, sqrt="math.sqrt", erf="math.erf", expm1="math.expm1", log1p="math.log1p")
 NUMPY = Backend(
     "numpy",
-    _prefixed("np", _NUMPY, sqrt="np.sqrt", expm1="np.expm1", log1p="np.log1p", erf="_erf"),
-    _MATH,
+    _prefixed("np", _NUMPY, sqrt="np.sqrt", expm1="np.expm1", log1p="np.log1p", erf="_xp.erf"),
+    MATH,
 )
-# For functions of s = |x|^2 in double or long double, the format of their scalars too.
-WIDE = Backend("numpy", NUMPY.functions, NUMPY.functions, wide=True)
 TORCH = Backend(
     "torch",
     _prefixed(
-        "torch", _TORCH, sqrt="_sqrt", atan2="_atan2", expm1="torch.expm1", log1p="torch.log1p", erf="torch.special.erf"
+        "torch",
+        _TORCH,
+        sqrt="_xp.sqrt",
+        atan2="_xp.atan2",
+        expm1="torch.expm1",
+        log1p="torch.log1p",
+        erf="torch.special.erf",
     ),
     _prefixed("torch", _TORCH, sqrt="torch.sqrt", expm1="torch.expm1", log1p="torch.log1p", erf="torch.special.erf"),
     differentiable=True,
 )
 JAX = Backend(
     "jax",
-    _prefixed("jnp", _NUMPY, sqrt="_sqrt", atan2="_atan2", expm1="jnp.expm1", log1p="jnp.log1p", erf="jax.lax.erf"),
-    {name: f"_scalars.{name}" for name in (*_NUMPY, "sqrt", "expm1", "log1p", "erf")},
+    _prefixed(
+        "jnp", _NUMPY, sqrt="_xp.sqrt", atan2="_xp.atan2", expm1="jnp.expm1", log1p="jnp.log1p", erf="jax.lax.erf"
+    ),
+    {name: f"scalars.{name}" for name in (*_NUMPY, "sqrt", "expm1", "log1p", "erf")},
     differentiable=True,
 )
-# Both scalars and arrays are twofold numbers, see `runtime.twofold`.
-_TWOFOLD = {
-    name: f"_twofold_{name}" for name in ("exp", "exp_difference", "sin", "cos", "atan", "atan2", "sqrt", "power")
+# Both scalars and arrays are double-double numbers, see `runtime.double_double`.
+_DOUBLE_DOUBLE = {
+    name: f"dd_{name}" for name in ("exp", "exp_difference", "sin", "cos", "atan", "atan2", "sqrt", "power")
 }
-TWOFOLD = Backend("twofold", _TWOFOLD, _TWOFOLD, twofold=True)
+DOUBLE_DOUBLE = Backend("double-double", _DOUBLE_DOUBLE, _DOUBLE_DOUBLE, double_double=True)
 _MP = _prefixed("mpmath", _MPMATH, sqrt="mpmath.sqrt", expm1="mpmath.expm1", log1p="mpmath.log1p", erf="mpmath.erf")
 MPMATH = Backend("mpmath", _MP, _MP, exact_numbers=True)
 BACKENDS = {backend.name: backend for backend in (NUMPY, TORCH, JAX, MPMATH)}
@@ -119,8 +120,8 @@ class Printer(PythonCodePrinter):
         arguments = ", ".join(self._print(argument) for argument in expr.args)
         if name in self.names:
             return f"{self.names[name]}({arguments})"
-        if isinstance(expr, PRIMITIVES) and not self.backend.twofold:
-            return f"_{name}({arguments})"
+        if isinstance(expr, PRIMITIVES) and not self.backend.double_double:
+            return f"_xp.{name}({arguments})"
         raise NoClosedForm(f"the function {name} in {expr} has no {self.backend.name} form: it cannot be emitted")
 
     def _constant(self, expr: Expr) -> str:
@@ -135,18 +136,16 @@ class Printer(PythonCodePrinter):
                 f"scales or parameters of this network lead to {expr.evalf(3)}, beyond the range of float64;"
                 " pass values nearer to 1, or backend='mpmath'"
             )
-        if self.backend.twofold:
-            return f"_Twofold({value!r}, {float((expr - Rational(value)).evalf(30))!r})"
-        if self.backend.wide and expr != Rational(value):
-            return f"s.dtype.type('{expr.evalf(30)}')"
+        if self.backend.double_double:
+            return f"DoubleDouble({value!r}, {float((expr - Rational(value)).evalf(30))!r})"
         return repr(value)
 
     def _print_Pow(self, expr: Expr, rational: bool = False) -> str:
         base, exponent = expr.as_base_exp()
-        by_products = self.backend.wide or self.backend.twofold
-        if by_products and exponent.is_Rational and exponent.q <= 2 and exponent != Rational(1, 2):
-            name = self.names.get("power", "_power")
-            power = self._factor(base) if abs(exponent) == 1 else f"{name}({self._print(base)}, {2 * abs(exponent)})"
+        if self.backend.double_double and exponent.is_Rational and exponent.q <= 2 and exponent != Rational(1, 2):
+            power = self._factor(base)
+            if abs(exponent) != 1:
+                power = f"{self.names['power']}({self._print(base)}, {2 * abs(exponent)})"
             return f"1/{power}" if exponent.is_negative else power
         if exponent == Rational(1, 2):
             return f"{self.names['sqrt']}({self._print(base)})"
@@ -266,13 +265,11 @@ def function_source(
         expr = expr.xreplace(constants)
         expr = hoisted.split(expr, body, scalar)
         text = (array if _depends(expr, array_names) else scalar).doprint(expr)
-        texts.append(text if _depends(expr, array_names) else f"_constant({arrays[0].name}, {text})")
-    if len(body) > LONG and backend.name == "numpy":
-        body = dropping(body, set(re.findall(r"\w+", " ".join(texts))))
+        texts.append(text if _depends(expr, array_names) else f"_xp.constant({arrays[0].name}, {text})")
     arguments = ", ".join(symbol.name for symbol in (*arrays, *scalars))
     lines = [f"def {name}({arguments}):", f'    """{doc}"""', *(f"    {line}" for line in body)]
     # In many digits evaluations are expensive, and one point's functions share them.
-    head = ["@_remembered"] if backend.exact_numbers else []
+    head = ["@remembered"] if backend.exact_numbers else []
     return "\n".join([*head, *lines, f"    return {', '.join(texts)}"])
 
 

@@ -12,6 +12,7 @@ many as the angle is small, half of them at most.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from sympy import Expr, Symbol, expand_mul
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
-from infgeo.numeric.emit import runtime_source
+from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
 from infgeo.numeric.source.formulas import own_parameters
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.numeric.source.printing import NUMPY, function_source, scalar_source
@@ -73,8 +74,10 @@ def scale_gradient(
     if Y is None:
         index = np.arange(len(X))
         result[:, index, index] = rows.diagonal
-    for first, second in module["_coincident"](X, Y):
-        result[:, first[:, None], second[None, :]] = rows.diagonal[:, first[:1], None]
+    for i in range(0, len(X), _SIDE):
+        same = (X[i : i + _SIDE, None] == (X if Y is None else Y)[None]).all(-1)
+        first, second = np.nonzero(same)
+        result[:, first + i, second] = rows.diagonal[:, first + i]
     return result
 
 
@@ -176,10 +179,10 @@ def _module(mlp: MLP, names: tuple[str, ...], tangent: bool) -> dict[str, Any]:
     """Return the functions of a network: of each law its slopes and moments, and the layers."""
     laws = {activation: str(i) for i, activation in enumerate(dict.fromkeys(x.activation for x in mlp.with_weights))}
     own = own_parameters(mlp)
-    sections = [runtime_source("numpy")]
+    sections = []
     for activation, law in laws.items():
         sections += _law_sources(activation, law, own, tangent)
-    namespace: dict[str, Any] = {"__name__": "infgeo_scale_gradient", "np": np, "SimpleNamespace": SimpleNamespace}
+    namespace: dict[str, Any] = {"math": math, "np": np, "SimpleNamespace": SimpleNamespace, "_xp": NumpyArrays()}
     exec(compile("\n\n\n".join([*sections, _layers_source(mlp, names, laws)]), "<scale gradient>", "exec"), namespace)
     return namespace
 

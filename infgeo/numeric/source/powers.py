@@ -1,19 +1,14 @@
-"""How long straight-line programs run fast on arrays: powers share their work, values go after their last use.
+"""Powers of the same base that share their work: NumPy's powers cost ten products each.
 
-NumPy's powers cost ten products each, and temporaries that are kept leave the cache. So the powers b^(-k/2) of a base
-become products of its reciprocal and the root of that, neither of which overflows where the power does not.
+The powers b^(-k/2) of a base become products of its reciprocal and the root of that, neither of which overflows where
+the power does not.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-
 from sympy import Expr, Integer, Pow, Rational, Symbol, default_sort_key, sqrt
 
 from infgeo.symbolic.algebra.program import Program
-
-_NAME = re.compile(r"\b[A-Za-z_][A-Za-z_0-9]*\b")
 
 
 def shared_powers(program: Program) -> Program:
@@ -74,23 +69,3 @@ def _divides(expr: Expr) -> bool:
         and expr.exp.is_negative
         and expr.exp.q <= 2
     )
-
-
-def dropping(lines: Sequence[str], kept: Iterable[str]) -> list[str]:
-    """Return assignments "name = text" with a `del` after the last use of each name, those in `kept` apart.
-
-    Example:
-        >>> dropping(["a = x + 1", "b = 2*a", "c = b*b"], ["c"])
-        ['a = x + 1', 'b = 2*a', 'del a', 'c = b*b', 'del b']
-    """
-    assigned = {line.split(" = ", 1)[0] for line in lines} - set(kept)
-    last = {name: i for i, line in enumerate(lines) for name in _NAME.findall(line) if name in assigned}
-    dead: dict[int, list[str]] = {}
-    for name, i in last.items():
-        dead.setdefault(i, []).append(name)
-    dropped: list[str] = []
-    for i, line in enumerate(lines):
-        dropped.append(line)
-        if i in dead:
-            dropped.append(f"del {', '.join(sorted(dead[i]))}")
-    return dropped

@@ -1,0 +1,1 @@
+"""Array libraries by one interface, `protocol.Arrays`: a backend is one file that implements it."""

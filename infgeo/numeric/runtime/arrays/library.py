@@ -1,0 +1,135 @@
+"""What NumPy, torch and jax do alike: `lib` is the module, whose functions have the same names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from infgeo.numeric.runtime.errors import InputError
+from infgeo.numeric.runtime.records import Pairs
+
+# sin t - t cos t = sum_n (-1)^(n+1) 2n t^(2n+1) / (2n+1)!, used below t = 1.
+SINE_SERIES = [1 / 3, -1 / 30, 1 / 840, -1 / 45360, 1 / 3991680, -1 / 518918400, 1 / 93405312000, -1 / 22230464256000]
+
+
+def in_words(x: Any) -> str:
+    """Return a positive number roughly."""
+    power = math.log10(x) if 0 < x < math.inf else -math.inf if x == 0 else math.inf
+    return f"1e{round(power)}" if math.isfinite(power) else "0" if power < 0 else "infinity"
+
+
+class ArrayLibrary:
+    """An array library with NumPy's names."""
+
+    lib: Any
+    largest_scale = 1e38  # the fourth power of a larger one overflows
+
+    def shaped(self, array: Any, name: str, rows: bool) -> Any:
+        """Return points (..., d), checked to have d >= 1; raises InputError."""
+        if array.ndim == 0 or array.shape[-1] == 0 or (rows and array.ndim != 2):
+            expected = "(N, d)" if rows else "(..., d)"
+            raise InputError(
+                f"{name} has shape {tuple(array.shape)}, expected {expected} with d >= 1: reshape it to rows of points"
+            )
+        return array
+
+    def known(self, x: Any) -> Any:
+        """Return values, or None inside a transformation, where they may not be looked at."""
+        return x
+
+    def dimension(self, X: Any) -> int:
+        """Return d of points (..., d)."""
+        return X.shape[-1]
+
+    def where_nonnegative(self, x: Any, yes: Any, no: Any) -> Any:
+        """Return `yes` where x >= 0, else `no`."""
+        return self.lib.where(x >= 0, yes, no)
+
+    def ratio(self, a: Any, b: Any) -> Any:
+        """Return a/b, and 0 where b is 0."""
+        zero = b == 0
+        return self.lib.where(zero, 0, a / self.lib.where(zero, 1, b))
+
+    def sum_squares(self, X: Any) -> Any:
+        """Return |x|^2 of points (..., d)."""
+        return (X * X).sum(-1)
+
+    def exp_difference(self, a: Any, b: Any, difference: Any) -> Any:
+        """Return e^a - e^b from a, b and a - b."""
+        falls = difference >= 0
+        fall = self.lib.expm1(-self.lib.where(falls, difference, 0))
+        rise = self.lib.expm1(self.lib.where(falls, 0, difference))
+        first, second = (self.lib.exp(x + 0 * difference) for x in (a, b))
+        return self.lib.where(falls, -first * fall, second * rise)
+
+    def exp_residual(self, x: Any, n: int) -> Any:
+        """Return e^x - sum_{k<n} x^k/k!, by its series where |x| < 1."""
+        if n == 1:
+            return self.lib.expm1(x)
+        near = abs(x) < 1
+        small, series, taylor, power = self.lib.where(near, x, 1), 0 * x, 0 * x, 1 + 0 * x
+        for k in range(n + 18, n - 1, -1):
+            series = (series + 1) * small / k
+        for k in range(n):
+            taylor, power = taylor + power, power * x / (k + 1)
+        return self.lib.where(near, series * small ** (n - 1) / math.factorial(n - 1), self.lib.exp(x) - taylor)
+
+    def sin_minus_theta_cos(self, t: Any) -> Any:
+        """Return sin t - t cos t."""
+        square = self.lib.where(t < 1, t, 1) ** 2
+        series = 0 * square
+        for coefficient in reversed(SINE_SERIES):
+            series = series * square + coefficient
+        return self.lib.where(t < 1, t * square * series, self.lib.sin(t) - t * self.lib.cos(t))
+
+    def leading_half(self, a: Any) -> Any:
+        """Return `a` rounded to half its digits (Dekker's splitting)."""
+        shifted = a * (4097.0 if self.lib.finfo(a.dtype).bits == 32 else 134217729.0)
+        return shifted - (shifted - a)
+
+    def close_pairs(self, x: Any, y: Any) -> tuple[Any, Any, Any]:
+        """Return |x - y|^2, |x|^2 - |y|^2 and |x|^2 |y|^2 - (x.y)^2 for nearly parallel points.
+
+        The last is |x|^2 |y - t x|^2 with t = x.y/|x|^2; products of halves of the digits make the residual exact.
+        """
+        difference = y - x
+        s = self.sum_squares(x)
+        divisor = self.lib.where(s == 0, 1.0, s)
+        t = ((x * y).sum(-1) / divisor)[..., None]
+        coarse, leading, product = self.leading_half(t), self.leading_half(x), t * x
+        fine, trailing = t - coarse, x - leading
+        rounding = ((coarse * leading - product) + coarse * trailing + fine * leading) + fine * trailing
+        residual = (y - product) - rounding
+        residual = residual - ((x * residual).sum(-1) / divisor)[..., None] * x  # t is rounded
+        return self.sum_squares(difference), -(difference * (x + y)).sum(-1), s * self.sum_squares(residual)
+
+    def pairs_of(self, x: Any, y: Any) -> Pairs:
+        """Return the pairs of points (..., d), one by one."""
+        delta, omega, Delta = self.close_pairs(x, y)
+        return Pairs(self.sum_squares(x), self.sum_squares(y), (x * y).sum(-1), omega, delta, Delta)
+
+    def representable(self, result: Any, X: Any, what: str, positive: bool = False) -> Any:
+        """Return a result at points, checked to be a finite number of the format, `positive` ones a normal one.
+
+        At x = 0 it is what it is: there metrics may vanish. Raises InputError; not a number inside transformations.
+        """
+        size = result.diagonal(0, -2, -1).sum(-1) if result.ndim == X.ndim + 1 else result
+        least = float(self.lib.finfo(size.dtype).tiny) * positive
+        bad = ~(self.lib.isfinite(size) & (abs(size) >= least)) & (abs(X).sum(-1) > 0)
+        known = self.known(bad)
+        if known is None:
+            return self.lib.where(bad.reshape(bad.shape + (1,) * (result.ndim - bad.ndim)), math.nan, result)
+        if bool(known.any()):
+            largest = float(self.known(abs(X).sum(-1))[known].max())
+            raise InputError(
+                f"{what} leaves the range of {result.dtype}, at points with coordinates up to {in_words(largest)}:"
+                " rescale the points, weight_std or bias_std, pass float64 points if these are float32, or take"
+                " backend='mpmath' with many digits (mpmath.mp.dps)"
+            )
+        return result
+
+
+def taken(pairs: Pairs, at: Any) -> Sequence[Any]:
+    """Return p, q, c and Delta of the pairs where `at` holds."""
+    return [(part + 0 * pairs.Delta)[at] for part in (pairs.p, pairs.q, pairs.c, pairs.Delta)]

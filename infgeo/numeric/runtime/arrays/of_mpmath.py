@@ -1,0 +1,216 @@
+"""mpmath: any precision (`mpmath.mp.dps`), point by point. Arrays are numbers, points are lists of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mpmath
+
+from infgeo.numeric.runtime.errors import InputError
+from infgeo.numeric.runtime.layers import pairs_after, point_after
+from infgeo.numeric.runtime.nearly_parallel import of_pairs
+from infgeo.numeric.runtime.records import Law, Pairs
+
+
+def converted(nested: Any) -> Any:
+    """Return nested lists of mpf."""
+    if isinstance(nested, (list, tuple)):
+        return [converted(item) for item in nested]
+    value = mpmath.mpf(nested)
+    if not mpmath.isfinite(value):
+        raise ValueError(f"{value} is not finite")
+    return value
+
+
+def shape_of(nested: Any, name: str) -> tuple[int, ...]:
+    """Return the shape of nested lists; raises InputError where they are ragged."""
+    if not isinstance(nested, list):
+        return ()
+    shapes = {shape_of(item, name) for item in nested}
+    if len(shapes) > 1:
+        raise InputError(f"{name} is ragged: every point needs the same number of coordinates")
+    return (len(nested), *(shapes.pop() if shapes else ()))
+
+
+def remembered(function: Callable) -> Callable:
+    """Return a function of numbers that keeps its last values, at the precision they were asked for."""
+    known: dict[tuple, Any] = {}
+
+    def with_memory(*arguments: Any) -> Any:
+        key = (mpmath.mp.prec, *arguments)
+        if key not in known:
+            if len(known) >= 4096:
+                known.clear()
+            known[key] = function(*arguments)
+        return known[key]
+
+    with_memory.__doc__ = function.__doc__
+    return with_memory
+
+
+def lost_digits(x: Sequence[Any], y: Sequence[Any]) -> int:
+    """Return how many digits differences of features of x and y may cancel."""
+    distance = mpmath.fsum((a - b) ** 2 for a, b in zip(x, y, strict=True))
+    size = 1 + mpmath.fsum(x, squared=True) + mpmath.fsum(y, squared=True)
+    return 10 + (int(2 * mpmath.log10(size / distance)) if distance else 0)
+
+
+class MpmathArrays:
+    """mpmath, see `protocol.Arrays`."""
+
+    lib = None
+    largest_scale = mpmath.inf
+    sqrt = staticmethod(mpmath.sqrt)
+
+    def points(self, X: Any, name: str = "X", rows: bool = False) -> list:
+        """Return `X` as nested lists of mpf: one point, or lists of points of equal length; with `rows`, N points."""
+        try:
+            points = converted(X.tolist() if hasattr(X, "tolist") else X)
+        except (TypeError, ValueError, RuntimeError) as error:  # tensors without values raise the last
+            raise InputError(
+                f"{name} = {X!r} is not an array of real numbers: pass lists of floats, strings or mpf"
+            ) from error
+        shape = shape_of(points, name)
+        if not shape or shape[-1] == 0 or (rows and len(shape) != 2):
+            expected = "(N, d)" if rows else "(..., d)"
+            raise InputError(f"{name} has shape {shape}, expected {expected} with d >= 1: reshape it to rows of points")
+        return points
+
+    def scalar(self, name: str, value: Any) -> Any:
+        """Return the value of a parameter as a mpf; raises InputError."""
+        try:
+            return mpmath.mpf(None if isinstance(value, bool) else value)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name} = {value!r} must be a number") from error
+
+    def dimension(self, X: list) -> Any:
+        """Return d; 1/d of an int would be a float."""
+        while isinstance(X[0], list):
+            X = X[0]
+        return mpmath.mpf(len(X))
+
+    def all(self, condition: Any) -> bool:
+        """Return a condition."""
+        return bool(condition)
+
+    def known(self, x: Any) -> Any:
+        """Return a value."""
+        return x
+
+    def largest(self, v: Any) -> Any:
+        """Return a number."""
+        return v
+
+    def double(self, X: Any) -> Any:
+        """Return what it is given: every format is at hand."""
+        return X
+
+    def cast(self, result: Any, like: Any) -> Any:
+        """Return a result."""
+        return result
+
+    def at_points(self, function: Callable, X: list) -> Any:
+        """Return the function of every point of nested lists."""
+        return [self.at_points(function, item) for item in X] if isinstance(X[0], list) else function(X)
+
+    def constant(self, like: Any, value: Any) -> Any:
+        """Return a number."""
+        return mpmath.mpf(value)
+
+    def log(self, x: Any) -> Any:
+        """Return the logarithm."""
+        return mpmath.log(x)
+
+    def positive(self, x: Any) -> Any:
+        """Return max(x, 0)."""
+        return max(x, mpmath.mpf(0))
+
+    def ratio(self, a: Any, b: Any) -> Any:
+        """Return a/b, and 0 where b is 0."""
+        return a / b if b else mpmath.mpf(0)
+
+    def where_nonnegative(self, x: Any, yes: Any, no: Any) -> Any:
+        """Return `yes` where x >= 0, else `no`."""
+        return yes if x >= 0 else no
+
+    def sum_squares(self, X: Sequence[Any]) -> Any:
+        """Return |x|^2."""
+        return mpmath.fsum(X, squared=True)
+
+    def metric_matrix(self, X: Sequence[Any], A: Any, shear: Any, eta: Any, B: Any = None) -> Any:
+        """Return A (I + shear x^ x^T), a mpmath.matrix."""
+        s, d = self.sum_squares(X), len(X)
+        g = mpmath.matrix(d, d)
+        for i in range(d):
+            for j in range(d):
+                if i != j:
+                    g[i, j] = A * shear * X[i] * X[j] / s if s else mpmath.mpf(0)
+            part = X[i] ** 2 / s if s else mpmath.mpf(0)
+            rest = mpmath.fsum(x**2 for j, x in enumerate(X) if j != i) / s if s else mpmath.mpf(1)
+            g[i, i] = A * (rest + eta * part)
+        return g
+
+    def pairs_of(self, x: Sequence[Any], y: Sequence[Any]) -> Pairs:
+        """Return one pair of points."""
+        differences = [a - b for a, b in zip(x, y, strict=True)]
+        p, q, distance = self.sum_squares(x), self.sum_squares(y), self.sum_squares(differences)
+        along = mpmath.fdot(x if p <= q else y, differences)  # of the longer one both terms of Delta may be much larger
+        omega = mpmath.fdot(differences, [a + b for a, b in zip(x, y, strict=True)])
+        return Pairs(p, q, mpmath.fdot(x, y), omega, distance, self.positive(min(p, q) * distance - along**2))
+
+    def kernel(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> Any:
+        """Return E[phi(u) phi(v)]."""
+        return of_pairs(self, law.kernel, law.kernel_of_squares, pairs, scalars)
+
+    def derivative_kernel(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> Any:
+        """Return E[phi'(u) phi'(v)]."""
+        return of_pairs(self, law.derivative_kernel, law.derivative_of_squares, pairs, scalars)
+
+    def differences(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tuple[Any, Any]:
+        """Return E[(phi(u) - phi(v))^2] and E[phi(u)^2] - E[phi(v)^2], by subtraction at a raised precision."""
+        first, second = law.moment(pairs.p, *scalars), law.moment(pairs.q, *scalars)
+        return first + second - 2 * self.kernel(law, pairs, scalars), first - second
+
+    def gram(self, X: list, Y: list | None, layers: Sequence[Any], scalars: Sequence[Any], wanted: str) -> tuple:
+        """Return the Gram matrices of all pairs, each a mpmath.matrix (N, M)."""
+        if wanted == "both":
+            return tuple(self.gram(X, Y, layers, scalars, kind)[0] for kind in ("kernel", "ntk"))
+        other, result = X if Y is None else Y, mpmath.matrix(len(X), len(X if Y is None else Y))
+        for i, x in enumerate(X):
+            for j, y in enumerate(other):
+                if other is X and j < i:
+                    result[i, j] = result[j, i]
+                elif x == y:
+                    h = point_after(self, layers, self.sum_squares(x), scalars, wanted == "ntk")
+                    result[i, j] = h.f + h.D if wanted == "ntk" else h.f
+                else:
+                    with mpmath.workdps(mpmath.mp.dps + lost_digits(x, y)):
+                        after = pairs_after(self, layers, self.pairs_of(x, y), scalars, wanted)
+                        value = after.c + after.D
+                    result[i, j] = +value
+        return (result,)
+
+    def distance(self, X: list, Y: list, layers: Sequence[Any], scalars: Sequence[Any], squared: bool) -> Any:
+        """Return |Phi(x) - Phi(y)|, or its square, for every pair of points, a mpmath.matrix (N, M)."""
+        result = mpmath.matrix(len(X), len(Y))
+        for i, x in enumerate(X):
+            for j, y in enumerate(Y):
+                if Y is X and j < i:
+                    result[i, j] = result[j, i]
+                if x == y or (Y is X and j < i):
+                    continue
+                with mpmath.workdps(mpmath.mp.dps + lost_digits(x, y)):
+                    square = self.positive(pairs_after(self, layers, self.pairs_of(x, y), scalars, "distance").delta)
+                    distance = square if squared else mpmath.sqrt(square)
+                result[i, j] = +distance
+        return result
+
+    def representable(self, result: Any, X: Any, what: str, positive: bool = False) -> Any:
+        """Return a result: every number is one of this format."""
+        return result
+
+    def formats(self) -> list[tuple[str, int, Callable]]:
+        """Return the format of the self-test: name, bits that are compared, what makes points."""
+        mpmath.mp.dps = 40
+        return [("mpmath", 80, list)]

@@ -1,0 +1,1 @@
+"""Gram matrices and distances of all pairs of points."""

@@ -1,0 +1,104 @@
+"""Gram matrices one pair after another, in loops that Numba compiles: a strip of rows against all columns.
+
+The text of this module is compiled for each network, with `T` for the format of the arithmetic, `jit` for Numba's
+decorator, and behind it the functions of its activations, which `apply` calls by number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+TILE = 512  # pairs at a time whose values stay in the nearest cache
+SIDE = 64  # of blocks that are transposed within the cache
+
+
+def mark_parallel(f: Any, weight: Any, bias: Any, scale: Any, scales: Any, near: Any, bad: Any) -> None:
+    """Mark pairs whose cosine rho has 1 - rho^2 < near, from the features' kernel f."""
+    for j in range(f.shape[0]):
+        rho = (weight * f[j] + bias) * scale * scales[j]
+        bad[j] |= (T(1) - rho) * (T(1) + rho) < near
+
+
+def mark_exponents(f: Any, weight: Any, bias: Any, v: Any, w: Any, rate: Any, bad: Any) -> None:
+    """Mark pairs with exponents, `rate` times sums of variances and covariance, that are large and cancel."""
+    for j in range(f.shape[0]):
+        total, c = v + w[j], abs(weight * f[j] + bias)
+        bad[j] |= (rate * total > T(LARGEST_EXPONENT)) & (rate * (total - T(2) * c) < T(80))
+
+
+def normalise(f: Any, D: Any, unit: Any, scale: Any, scales: Any) -> None:
+    """Divide features by their norms, from `scale` = sqrt(unit) / norm."""
+    for j in range(f.shape[0]):
+        both = scale * scales[j]
+        f[j] *= both
+        D[j] *= both / unit
+
+
+def mirror(out: Any, first: int, last: int) -> None:
+    """Copy the rows `first` to `last` of a matrix, right of its diagonal, to their mirror images."""
+    for start in range(first, out.shape[0], SIDE):
+        for j in range(start, min(start + SIDE, out.shape[0])):
+            for i in range(first, min(last, j)):
+                out[j, i] = out[i, j]
+
+
+def strip(
+    products: Any,  # (n, m), x.y of rows and columns; overwritten
+    first: int,  # the number of the first row
+    left: int,  # the number of the first column
+    symmetric: bool,
+    kinds: Any,  # of each layer: the number of its law, -1 for a normalisation
+    numbers: Any,  # (layers, 7): weight, bias, skip, branch, whether a residual block, near, rate
+    rows: Any,  # (layers, 2, N): sizes and scales of the rows' preactivations, see `fast`
+    columns: Any,  # (layers, 2, M)
+    own: Any,  # the activations' parameters
+    kernel: Any,  # (N, M), or (0, 0) where it is not wanted
+    ntk: Any,
+    bad_rows: Any,  # (n m), takes the pairs that must be computed one by one
+    bad_columns: Any,
+) -> int:
+    """Write rows of the matrices, and of symmetric ones their mirror images; return how many pairs are left over."""
+    count = 0
+    rest = np.zeros(TILE, products.dtype)
+    bad = np.zeros(TILE, np.bool_)
+    for n in range(products.shape[0]):
+        i = first + n
+        for start in range(0, products.shape[1], TILE):
+            f = products[n, start : start + TILE]
+            size = f.shape[0]
+            D = rest[:size]
+            D[:] = T(0)
+            bad[:] = False
+            here = left + start
+            for layer in range(kinds.shape[0]):
+                weight, bias, near, rate = numbers[layer, 0], numbers[layer, 1], numbers[layer, 5], numbers[layer, 6]
+                v, w = rows[layer, 0, i], columns[layer, 0, here : here + size]
+                scale, scales = rows[layer, 1, i], columns[layer, 1, here : here + size]
+                if kinds[layer] < 0:
+                    normalise(f, D, weight, scale, scales)
+                    continue
+                if near > 0:
+                    mark_parallel(f, weight, bias, scale, scales, near, bad)
+                if rate > 0:
+                    mark_exponents(f, weight, bias, v, w, rate, bad)
+                apply(kinds[layer], f, D, numbers[layer], v, scale, w, scales, own)
+            if kernel.shape[0]:
+                kernel[i, here : here + size] = f
+            if ntk.shape[0]:
+                for j in range(size):
+                    ntk[i, here + j] = f[j] + D[j]
+            found = 0
+            for j in range(size):
+                found += bad[j]
+            if found:
+                for j in range(size):
+                    if bad[j] and (here + j > i or not symmetric):
+                        bad_rows[count], bad_columns[count] = i, here + j
+                        count += 1
+    if symmetric and kernel.shape[0]:
+        mirror(kernel, first, first + products.shape[0])
+    if symmetric and ntk.shape[0]:
+        mirror(ntk, first, first + products.shape[0])
+    return count

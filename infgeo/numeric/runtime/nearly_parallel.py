@@ -1,0 +1,99 @@
+"""How nearly parallel features are: Delta = m(p) m(q) - k^2 after a layer, for pairs computed one by one.
+
+A tangent kernel of kinked activations depends on the angle t of preactivations like 1 - t/pi, so sqrt(Delta) must keep
+an error of one rounding of sqrt(p q). Of the features' distances alone it does not where these are nearly parallel and
+of different lengths: Delta = (delta (2 (p + q) - delta) - omega^2)/4 then cancels. But
+
+- the angle after a homogeneous activation depends on the angle before it alone: with u and v of variance 1,
+  E[(phi(u) - phi(v))^2] = 2 m(1) (1 - rho'), and Delta = m(p) m(q) (1 - rho') (1 + rho');
+- after an odd one the angle to -phi(v) is that of u to -v: what is nearly opposite is as good as parallel;
+- of sums of independent features (biases, residual blocks) Delta is a sum of terms that are not negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from infgeo.numeric.runtime.records import Law, Pairs
+
+CANCELLED = 8  # determinants of less than this part of their terms are computed with twice the digits
+
+
+def apart_after(xp: Any, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tuple[Any, Any, Any]:
+    """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]; also |phi(u) + phi(v)|^2 where an odd law has c < 0."""
+    if not law.odd:
+        squared, moments = xp.differences(law, pairs, scalars)
+        if law.kernel_of_squares:  # differences of exponentials may overflow at large angles
+            sums = law.moment(pairs.p, *scalars) + law.moment(pairs.q, *scalars)
+            direct = sums - 2 * xp.kernel(law, pairs, scalars)
+            squared = xp.where_nonnegative(2 * direct - sums, direct, squared)
+        return squared, moments, squared
+    delta = xp.where_nonnegative(pairs.c, pairs.delta, to_opposite(xp, pairs))
+    mirrored = replace(pairs, c=abs(pairs.c), delta=delta)
+    apart, moments = xp.differences(law, mirrored, scalars)
+    sums = law.moment(pairs.p, *scalars) + law.moment(pairs.q, *scalars)
+    return xp.where_nonnegative(pairs.c, apart, 2 * sums - apart), moments, apart
+
+
+def of_pairs(xp: Any, kernel: Callable, of_squares: Callable | None, pairs: Pairs, scalars: Sequence[Any]) -> Any:
+    """Return a kernel; one of exponentials takes |u - v|^2 and |u + v|^2 as well, not to lose their digits."""
+    pair = pairs.p, pairs.q, pairs.c, pairs.Delta
+    if not of_squares:
+        return kernel(*pair, *scalars)
+    total = pairs.p + pairs.q
+    near = xp.where_nonnegative(pairs.c, pairs.delta, total - 2 * pairs.c)
+    far = xp.where_nonnegative(pairs.c, total + 2 * pairs.c, to_opposite(xp, pairs))
+    return of_squares(*pair, near, far, *scalars)
+
+
+def to_opposite(xp: Any, pairs: Pairs) -> Any:
+    """Return p + q + 2c, the squared distance of u to -v; 0 where u and v are the same."""
+    return xp.ratio(4 * pairs.Delta + pairs.omega * pairs.omega, pairs.delta)
+
+
+def determinant_after(
+    xp: Any, law: Law, pairs: Pairs, after: Pairs, apart: Any, scalars: Sequence[Any], plain: bool
+) -> Any:
+    """Return Delta of the features `after` a law, from the pairs of its preactivations and the third of `apart_after`.
+
+    `plain` says that the features' distances will do, with an error of one rounding of p q.
+    """
+    p, q = after.p, after.q
+    if plain or not law.homogeneous:
+        c = abs(after.c) if law.odd else after.c
+        area, by_areas = apart * (2 * (p + q) - apart) / 4, p * q - apart * (p + q)
+        Delta = xp.where_nonnegative(by_areas, area - after.omega * after.omega / 4, p * q - c * c)
+        if plain or not law.determinant:
+            return xp.positive(Delta)
+        # Where nearly all of it cancels, with twice the digits.
+        cancelled = xp.where_nonnegative(by_areas, area, p * q) - CANCELLED * Delta
+        return law.determinant(xp, cancelled, pairs, scalars, xp.positive(Delta))
+    lengths = xp.sqrt(pairs.p) * xp.sqrt(pairs.q)
+    rho, square_of_sine = xp.ratio(pairs.c, lengths), xp.ratio(pairs.Delta, lengths * lengths)
+    # Between 0 and x the angle is a right one, which jumps feel.
+    square_of_sine = xp.where_nonnegative(-lengths, xp.ratio(pairs.delta, pairs.delta), square_of_sine)
+    if law.odd:
+        rho = abs(rho)
+    delta = xp.where_nonnegative(rho, 2 * square_of_sine / (1 + abs(rho)), 2 * (1 - rho))
+    one = 0 * rho + 1
+    unit = Pairs(p=one, q=one, c=rho, omega=0 * rho, delta=delta, Delta=square_of_sine)
+    versine = xp.differences(law, unit, scalars)[0] / (2 * law.moment(one, *scalars))
+    return p * versine * (q * (2 - versine))
+
+
+def determinant_of_sum(xp: Any, pairs: Pairs, Delta: Any, after: Pairs, skip: Any, branch: Any) -> Any:
+    """Return Delta of sqrt(skip) h + sqrt(branch) phi from those of the features h (`pairs`) and phi (`after`, Delta).
+
+    The mixed term p m(q) + q m(p) - 2 c k is the square of the difference of its roots, and twice that of the angles.
+    """
+    p, q, c = pairs.p, pairs.q, pairs.c
+    first, second = xp.sqrt(p) * xp.sqrt(after.q), xp.sqrt(q) * xp.sqrt(after.p)
+    across = pairs.omega * (after.p + after.q) - after.omega * (p + q)
+    # Of close lengths from their differences.
+    lengths = xp.where_nonnegative(p + q - 4 * abs(pairs.omega), xp.ratio(across / 2, first + second), first - second)
+    both, product = first * second, c * after.c
+    close = xp.ratio(pairs.Delta * after.p * after.q + c * c * Delta, both + abs(product))
+    mixed = lengths * lengths + 2 * xp.where_nonnegative(product, close, both - product)
+    return skip * skip * pairs.Delta + branch * branch * Delta + skip * branch * mixed

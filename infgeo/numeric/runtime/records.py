@@ -1,0 +1,86 @@
+"""What is known of an activation, and the states that layers act on: single points, and pairs of points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Law:
+    """The formulas of one activation phi, functions of arrays that end in the activation's parameters.
+
+    Args:
+        kernel: E[phi(u) phi(v)] of (p, q, c, Delta).
+        moment: E[phi(u)^2] of the variance.
+        difference: E[(phi(u) - phi(v))^2] and E[phi(u)^2] - E[phi(v)^2] of (p, q, omega, delta, c, Delta).
+        derivative_kernel: E[phi'(u) phi'(v)]; None where it is infinite at u = v, as are those below.
+        derivative_moment: E[phi'(u)^2].
+        kernel_of_squares: the kernel of (p, q, c, Delta, |u - v|^2, |u + v|^2), where exponents need them; or None.
+        derivative_of_squares: the same of the derivative.
+        derivative_slope: the derivative of E[phi'(u)^2], for derivatives at coincident points.
+        second_moment: E[phi''(u)^2].
+        second_slope: its derivative.
+        determinant: what makes Delta of features with twice the digits, see `double_double`; or None.
+        growth: a, of the parameters, where phi grows like exp(a z^2); or None.
+        homogeneous: whether phi(a z) = a^n phi(z) for a > 0.
+        odd: whether phi is odd.
+        steep: whether it jumps, or looks as if it did from afar, as erf does.
+    """
+
+    kernel: Callable
+    moment: Callable
+    difference: Callable
+    derivative_kernel: Callable | None = None
+    derivative_moment: Callable | None = None
+    kernel_of_squares: Callable | None = None
+    derivative_of_squares: Callable | None = None
+    derivative_slope: Callable | None = None
+    second_moment: Callable | None = None
+    second_slope: Callable | None = None
+    determinant: Callable | None = None
+    growth: Callable | None = None
+    homogeneous: bool = False
+    odd: bool = False
+    steep: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """Features h of single points: f = |h|^2, D their tangent kernel, A of their metric A I + B x x^T.
+
+    `reached` holds the variances and norms on the way, by which digits are lost where they leave the format.
+    """
+
+    f: Any
+    D: Any
+    A: Any
+    reached: tuple = ()
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs (u, v): p = Var u, q = Var v, c = Cov(u, v), omega = p - q, delta = p + q - 2c, Delta = p q - c^2.
+
+    The last three come from differences of inputs, so that nothing cancels. D is the tangent kernel. None is what a
+    later layer does not ask for.
+    """
+
+    p: Any
+    q: Any
+    c: Any
+    omega: Any
+    delta: Any
+    Delta: Any
+    D: Any = 0.0
+
+
+def by_subtraction(kernel: Callable, moment: Callable) -> Callable:
+    """Return `difference` of a law by subtraction, for activations without a form in which nothing cancels."""
+
+    def difference(p: Any, q: Any, omega: Any, delta: Any, c: Any, Delta: Any, *scalars: Any) -> tuple:
+        first, second = moment(p, *scalars), moment(q, *scalars)
+        return first + second - 2 * kernel(p, q, c, Delta, *scalars), first - second
+
+    return difference

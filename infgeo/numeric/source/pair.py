@@ -1,0 +1,276 @@
+"""The formula of a pair as source that Numba compiles: the kernel and the tangent kernel of each activation.
+
+The functions of the activations stand behind the loops of `runtime.gram.compiled`. Inverse sines are a polynomial, so
+that compilers make vectors of them; the rest is what the C library has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sympy import Add, Expr, Pow, Symbol, exp
+
+from infgeo.conventions import Delta, c, p, q
+from infgeo.errors import NoClosedForm
+from infgeo.numeric.runtime.gram.fast import FastGram, PairLaw
+from infgeo.numeric.source.cosine_form import cosine_form
+from infgeo.numeric.source.formulas import has_arcs, law_names, own_parameters
+from infgeo.numeric.source.names import in_code
+from infgeo.numeric.source.of_formula import Formula
+from infgeo.numeric.source.printing import MATH, Backend, Printer, scalar_source
+from infgeo.symbolic.activations.activation import Activation
+from infgeo.symbolic.algebra.graph import cse, distinct
+from infgeo.symbolic.algebra.simplify import longer
+from infgeo.symbolic.expectations.dual import dual as dual_of
+from infgeo.symbolic.floats.exponentials import paired
+from infgeo.symbolic.networks.network import MLP
+
+FAST = ("numpy", "torch")  # the backends whose arrays compiled code can read
+LONGEST = 300  # operations of a kernel that is compiled
+LARGEST_EXPONENT = {"float64": 512.0, "float32": 8.0}  # up to which one rounding of it is within the tolerance
+# asin x = x + x^3 P(x^2) for |x| <= 1/2, highest power first: mpmath.chebyfit, errors 1.5e-17 and 4.2e-9.
+ARCSINE = {
+    "float64": (
+        0.028757851367421566, -0.014851887071247204, 0.01740087944269402, 0.005457506718640358, 0.01032281435018578,
+        0.011479177415184906, 0.013971212973552933, 0.017352392720869973, 0.02237217294214989, 0.030381944138531247,
+        0.04464285714635543, 0.07499999999998433, 0.16666666666666669,
+    ),
+    "float32": (
+        0.03369084720283012, 0.017149238357677253, 0.03110066273549457, 0.04459940152851218, 0.07500094543497424,
+        0.16666666337430908,
+    ),
+}  # fmt: skip
+_HEAD = """import math
+
+import numba
+import numpy as np
+
+from infgeo.numeric.runtime.gram.fast import PairLaw
+
+T = np.{format}
+LARGEST_EXPONENT = {largest}
+jit = numba.njit(nogil=True, error_model="numpy", cache={cache})
+
+
+@jit
+def asin(x):
+    a = abs(x)
+    large = a > T(0.5)
+    t = (T(1) - a) * T(0.5) if large else x * x
+    r = math.sqrt(t)
+    y = T({first})
+{horner}
+    y = r + r * t * y
+    y = T(math.pi / 2) - T(2) * y if large else y
+    return y if x >= T(0) else -y
+
+
+@jit
+def exp_difference(a, b, difference):
+    return -math.exp(a) * math.expm1(-difference) if difference >= T(0) else math.exp(b) * math.expm1(difference)
+"""
+_LAW = """
+@jit
+def law_{n}(f, D, numbers, size, scale, sizes, scales, own):
+    weight, bias, skip, branch, learned = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+{scalars}    p = size
+    for j in range(f.shape[0]):
+        cov, q = weight * f[j] + bias, sizes[j]
+{pair}
+{lines}
+"""
+_KERNEL = """        f[j] = skip * f[j] + branch * k"""
+_BOTH = """        D[j] = skip * D[j] + branch * (learned * k + slope * (cov + weight * D[j]))
+        f[j] = skip * f[j] + branch * k"""
+_COSINE = """        c = cov * scale * scales[j]
+        c = max(min(c, T(1)), T(-1))
+        Delta = (T(1) - c) * (T(1) + c)"""
+_DETERMINANT = """        c = cov
+        Delta = max(p * q - c * c, T(0))"""
+# Names of scalars in a loop; inverse sines have a function of their own.
+_COMPILED = Backend(
+    "compiled",
+    MATH | {"asin": "asin", "exp_difference": "exp_difference", "Max": "max", "Min": "min"},
+    MATH,
+)
+
+
+class _Typed(Printer):
+    """Prints numbers in the format of the arithmetic, whole powers as products."""
+
+    def _constant(self, expr: Expr) -> str:
+        return f"T({super()._constant(expr)})"
+
+    def _print_Function(self, expr: Expr) -> str:
+        name = type(expr).__name__
+        if name not in self.names:
+            raise NoClosedForm(f"the function {name} is not compiled")
+        return f"{self.names[name]}({', '.join(self._print(argument) for argument in expr.args)})"
+
+    def _print_Pow(self, expr: Expr, rational: bool = False) -> str:
+        base, exponent = expr.as_base_exp()
+        if exponent.is_Integer and abs(exponent) <= 32:
+            power = "*".join([self._factor(base)] * abs(int(exponent)))
+            return f"({power})" if exponent > 0 else f"(T(1)/({power}))"
+        halves = 2 * exponent
+        if halves.is_Integer and abs(halves) <= 32:
+            root = f"math.sqrt({self._print(base)})"
+            power = "*".join([root, *[self._factor(base)] * (abs(int(halves)) // 2)])
+            return f"({power})" if halves > 0 else f"(T(1)/({power}))"
+        return f"({self._factor(base)})**({self._print(exponent)})"
+
+
+def _lines(outputs: dict[str, Expr]) -> str:
+    """Return assignments of the outputs."""
+    counter = (Symbol(f"t{i}") for i in range(10**6))
+    shared, reduced = cse(list(outputs.values()), counter)
+    printer = _Typed(_COMPILED, scalar=False)
+    pairs = [*shared, *zip((Symbol(name) for name in outputs), reduced, strict=True)]
+    return "\n".join(f"        {symbol.name} = {printer.doprint(expr)}" for symbol, expr in pairs)
+
+
+def _order(kernel: Expr, law_is_sharp: bool) -> float:
+    """Return how a kernel depends on a small p q - c^2: 1 as its inverse does, 1/2 as its root, or 0."""
+    for part in distinct(kernel):
+        if isinstance(part, Pow) and part.exp.is_negative and part.base.has(Delta):
+            return 1
+    return 0.5 if law_is_sharp else 0
+
+
+def _rate(kernel: Expr) -> Expr | None:
+    """Return the largest factor of a variance in the exponents of a kernel; None without any."""
+    rates: list[Expr] = []
+    for part in distinct(kernel):
+        if isinstance(part, exp):
+            terms = Add.make_args(part.args[0].expand())
+            if not all(term.as_independent(p, q, c, Delta)[1] in (1, p, q, c) for term in terms):
+                raise NoClosedForm("the exponents of this kernel are not linear in the variances")
+            rates += [abs(term.as_independent(p, q, c)[0]) for term in terms if term.has(p, q, c)]
+    return Add(*dict.fromkeys(rates)) if rates else None
+
+
+def _law(activation: Activation, own: tuple[Symbol, ...], n: int, tangent: bool) -> tuple[str, str]:
+    """Return the compiled functions of an activation, and the source of its PairLaw; raises where there are none."""
+    dual = dual_of(activation)
+    names = {"k": dual.kernel}
+    if tangent:
+        names["slope"] = dual.derivative_kernel
+    if any(longer(expr, LONGEST) for expr in names.values()):
+        raise NoClosedForm("this kernel is too long to be compiled")
+    arcs = has_arcs(activation)
+    steep = activation.smoothness < 0 or (activation.homogeneity is None and arcs)
+    order = _order(dual.kernel, bool(steep))
+    if tangent:
+        order = max(order, _order(names["slope"], bool(activation.smoothness <= 0 or arcs)))
+    rate = _rate(dual.kernel)
+    outputs = [paired(expr) for expr in names.values()]
+    extra, outputs = cosine_form(outputs) or (None, outputs)
+    forms = dict(zip(names, outputs, strict=True))
+    text = _LAW.format(
+        n=n,
+        scalars="".join(f"    {symbol.name} = own[{i}]\n" for i, symbol in enumerate(own)),
+        pair=_COSINE if extra is not None else _DETERMINANT,
+        lines=_lines(forms) + "\n" + (_BOTH if tangent else _KERNEL),
+    )
+    arguments = ", ".join(symbol.name for symbol in own)
+    fields = {"order": repr(order)} if order else {}
+    if extra is not None:
+        fields["extra"] = f"lambda {arguments}: {scalar_source(extra, _COMPILED)}"
+    if rate is not None:
+        fields["rate"] = f"lambda {arguments}: {scalar_source(rate, _COMPILED)}"
+    return text, f"PairLaw({', '.join(f'{name}={value}' for name, value in fields.items())})"
+
+
+@lru_cache(maxsize=64)
+def _sources(mlp: MLP | Formula, tangent: bool) -> tuple[str, str] | None:
+    """Return the compiled functions of a network, and the list of its pair laws; None where one is not compiled."""
+    if isinstance(mlp, Formula):
+        return None
+    texts, records = [], []
+    try:
+        for n, activation in enumerate(law_names(mlp)):
+            text, record = _law(activation, own_parameters(mlp), n, tangent)
+            texts.append(text)
+            records.append(record)
+    except NoClosedForm:
+        return None
+    cases = "".join(
+        f"    {'if' if n == 0 else 'elif'} law == {n}:\n"
+        f"        law_{n}(f, D, numbers, size, scale, sizes, scales, own)\n"
+        for n in range(len(records))
+    )
+    texts.append(f"\n@jit\ndef apply(law, f, D, numbers, size, scale, sizes, scales, own):\n{cases}")
+    return "\n".join(texts), f"[{', '.join(records)}]"
+
+
+def _loops() -> str:
+    """Return the functions of `runtime.gram.compiled`, without its head, each to be compiled."""
+    text = resources.files("infgeo.numeric.runtime.gram").joinpath("compiled.py").read_text(encoding="utf-8")
+    body = text[text.index("\nTILE") :]
+    return body.replace("\ndef ", "\n@jit\ndef ").replace(": Any", "").replace(") -> None:", "):")
+
+
+def compiled_source(mlp: MLP | Formula, tangent: bool, dtype: str, cache: bool = True) -> str:
+    """Return the source of a module with `strip`, for the format of the arithmetic; empty where there is none."""
+    found = _sources(in_code(mlp), tangent)
+    if found is None:
+        return ""
+    first, *others = ARCSINE[dtype]
+    horner = "\n".join(f"    y = y * t + T({value!r})" for value in others)
+    head = _HEAD.format(format=dtype, largest=LARGEST_EXPONENT[dtype], cache=cache, first=repr(first), horner=horner)
+    records = f"PAIR_LAWS = {found[1]}\n\n\n"
+    return "\n".join([head, found[0], _loops(), records])
+
+
+def fast_gram(mlp: MLP | Formula, laws: Sequence[Any]) -> FastGram:
+    """Return what computes Gram matrices of a network without derivatives."""
+
+    def compiled(tangent: bool, dtype: str) -> tuple[Callable, Sequence[PairLaw]] | None:
+        source = compiled_source(mlp, tangent, dtype)
+        module = _compiled(source) if source else None
+        return None if module is None else (module.strip, module.PAIR_LAWS)
+
+    return FastGram(laws, compiled)
+
+
+@lru_cache(maxsize=64)
+def _compiled(source: str) -> ModuleType | None:
+    """Return the module of a source, from a folder where Numba keeps what it has compiled; None without Numba."""
+    if importlib.util.find_spec("numba") is None:
+        return None
+    name = f"infgeo_gram_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+    for folder in (Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "infgeo", None):
+        module = ModuleType(name)
+        try:
+            if folder is None:  # nothing can be kept
+                exec(compile(source.replace("cache=True", "cache=False"), name, "exec"), module.__dict__)
+                return module
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path = folder / f"{name}.py"
+            if not path.exists() or path.read_text(encoding="utf-8") != source:
+                part = path.with_suffix(f".{os.getpid()}")
+                part.write_text(source, encoding="utf-8")
+                part.replace(path)
+            spec = importlib.util.spec_from_file_location(name, path)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module  # Numba looks it up
+            spec.loader.exec_module(module)
+            return module
+        except OSError:
+            continue
+    return None
+
+
+def fast_source(mlp: MLP | Formula) -> str:
+    """Return the source that defines `_FAST` in an emitted file."""
+    return ""
