@@ -43,8 +43,9 @@ def emit(
 
     The module has kernel(X, Y=None), ntk(X, Y=None), kernel_and_ntk(X, Y=None), kernel_diag(X), kernel_distance(X, Y),
     metric(X), volume_element(X), log_volume_element(X) and ricci_scalar(X). Scales and parameters that the network
-    leaves symbolic are keyword arguments; sigma_w and sigma_b default to 1. In style "fast" the first three also take `out` and `threads`. Where a parameter is called like one of these arguments, the argument is called X_, out_,
-    ... instead.
+    leaves symbolic are keyword arguments; sigma_w and sigma_b default to 1. In style "fast" the first three also take
+    `out` and `threads`. Where a parameter is called like one of these arguments, the argument is called X_, out_, ...
+    instead.
 
     Each function carries what was measured of it in its attribute `certificate` (all of them are in CERTIFICATE): the
     largest error over a stated sample against 50 digits, in float64 and float32. Run as a program, the file tests

@@ -173,7 +173,7 @@ class NumericGeometry:
 @lru_cache(maxsize=64)
 def _geometry(mlp: MLP | Formula, backend: str, method: str) -> Geometry:
     """Return what computes: the runtime with the formulas of a network, which alone are generated code."""
-    if method == "quadrature":
+    if method == "quadrature" and not isinstance(mlp, Formula):
         from infgeo.numeric.quadrature.quadrature_geometry import quadrature_geometry
 
         return quadrature_geometry(mlp)

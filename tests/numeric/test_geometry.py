@@ -15,6 +15,7 @@ import torch
 import infgeo
 from infgeo.conventions import z
 from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist
+from infgeo.numeric.source.module import PUBLIC
 
 X = np.random.default_rng(0).normal(size=(5, 3))
 POINTWISE = {"metric": (3, 3), "volume_element": (), "log_volume_element": (), "ricci_scalar": (), "kernel_diag": ()}
@@ -163,7 +164,7 @@ def test_sources_hold_nothing_that_is_not_used(mlp, backend):
     """Every import and top-level definition of an emitted module is used in it, and every name it uses is there."""
     tree = ast.parse(infgeo.emit(mlp, backend, certificate="none"))
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    defined = set(infgeo.emit.__globals__["PUBLIC"])
+    defined = set(PUBLIC)
     for node in tree.body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = {(alias.asname or alias.name).split(".")[0] for alias in node.names} - {"annotations"}
@@ -171,7 +172,7 @@ def test_sources_hold_nothing_that_is_not_used(mlp, backend):
             targets = getattr(node, "targets", [node.target] if isinstance(node, ast.AnnAssign) else [])
             names = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
             names |= {node.name} if hasattr(node, "name") else set()
-        assert names <= used | set(infgeo.emit.__globals__["PUBLIC"]) | {"__all__"}, names - used
+        assert names <= used | set(PUBLIC) | {"__all__"}, names - used
         defined |= names
     local = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     local |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}

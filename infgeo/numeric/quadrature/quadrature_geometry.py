@@ -159,7 +159,13 @@ def _network(mlp: MLP, laws: dict[Any, Law]) -> Callable:
             variances = [number(part) for part in layer.variances]
             if isinstance(layer, symbolic.Residual):
                 layers.append(
-                    Residual(laws[layer.activation], *variances, number(layer.skip**2), number(layer.branch**2))
+                    Residual(
+                        laws[layer.activation],
+                        variances[0],
+                        variances[1],
+                        number(layer.skip**2),
+                        number(layer.branch**2),
+                    )
                 )
             else:
                 layers.append(Dense(laws[layer.activation], *variances))

@@ -76,27 +76,27 @@ def double_double(x: Any) -> DoubleDouble:
     return x if isinstance(x, DoubleDouble) else DoubleDouble(float(x) if isinstance(x, int) else x)
 
 
-def two_sum(a: Any, b: Any) -> tuple:
+def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
     """Return a + b rounded, and its error."""
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
 
 
-def normal(a: Any, b: Any) -> tuple:
+def normal(a: Any, b: Any) -> tuple[Any, Any]:
     """Return a + b rounded, and its error, for |a| >= |b|."""
     total = a + b
     return total, b - (total - a)
 
 
-def two_product(a: Any, b: Any) -> tuple:
+def two_product(a: Any, b: Any) -> tuple[Any, Any]:
     """Return a b rounded, and its error."""
     product = a * b
     (a_high, a_low), (b_high, b_low) = halves(a), halves(b)
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
-def halves(a: Any) -> tuple:
+def halves(a: Any) -> tuple[Any, Any]:
     """Return the leading half of the digits of a double, and the rest (Dekker's splitting)."""
     shifted = a * 134217729.0
     leading = shifted - (shifted - a)
@@ -164,8 +164,8 @@ def dd_exp_difference(a: Any, b: Any, difference: DoubleDouble) -> DoubleDouble:
 def choice(sign: Any, yes: DoubleDouble, no: DoubleDouble) -> DoubleDouble:
     """Return `yes` where the sign is not negative, else `no`."""
     xp = yes.xp or no.xp
-    parts = (xp.where_nonnegative(sign, getattr(yes, name), getattr(no, name)) for name in ("high", "low"))
-    return DoubleDouble(*parts, xp)
+    high, low = xp.where_nonnegative(sign, yes.high, no.high), xp.where_nonnegative(sign, yes.low, no.low)
+    return DoubleDouble(high, low, xp)
 
 
 def sine_and_cosine(x: DoubleDouble) -> tuple[DoubleDouble, DoubleDouble]:

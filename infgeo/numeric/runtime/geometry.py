@@ -58,7 +58,7 @@ class Geometry:
         return values
 
     def layers(self, X: Any, parameters: Mapping[str, Any]) -> tuple[Sequence[Any], tuple]:
-        """Return the layers and the activations' own parameters; raises DoesNotExist if a variance is too large at X."""
+        """Return the layers and the activations' parameters; raises DoesNotExist if a variance is too large at X."""
         values = self.values(parameters)
         layers, own = self.network(self.xp.dimension(X), *values.values()), tuple(values[name] for name in self.own)
         if any(law.growth for law in self.laws):

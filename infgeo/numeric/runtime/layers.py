@@ -39,7 +39,7 @@ class Dense:
             c = xp.kernel(law, u, scalars)
         after = Pairs(p, q, c, omega, delta, Delta)
         if not is_last:
-            # Only after a normalisation, or what looks like a jump from afar, do distances depend on Delta's last digits.
+            # Distances depend on Delta's last digits only after a normalisation, or what looks like a jump from afar.
             plain = distance and all(layer.law and not layer.law.steep for layer in rest)
             after = replace(after, Delta=determinant_after(xp, law, u, after, apart, scalars, plain))
         if wanted == "ntk":
@@ -63,8 +63,11 @@ class Residual(Dense):
     def point(self, xp: Any, h: Point, scalars: Sequence[Any], slope: bool) -> Point:
         """Return the features of single points; V is learned too."""
         inner = super().point(xp, h, scalars, slope)
-        f, D, A = ((h.f, inner.f), (h.D, inner.f + inner.D), (h.A, inner.A))
-        return Point(*(self.skip * old + self.branch * new for old, new in (f, D, A)), inner.reached)
+        f, D, A = (
+            self.skip * old + self.branch * new
+            for old, new in ((h.f, inner.f), (h.D, inner.f + inner.D), (h.A, inner.A))
+        )
+        return Point(f, D, A, inner.reached)
 
     def pairs(self, xp: Any, h: Pairs, scalars: Sequence[Any], wanted: str, rest: Sequence[Any]) -> Pairs:
         """Return the features of pairs."""

@@ -37,9 +37,12 @@ def apart_after(xp: Any, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tupl
     return xp.where_nonnegative(pairs.c, apart, 2 * sums - apart), moments, apart
 
 
-def of_pairs(xp: Any, kernel: Callable, of_squares: Callable | None, pairs: Pairs, scalars: Sequence[Any]) -> Any:
+def of_pairs(
+    xp: Any, kernel: Callable | None, of_squares: Callable | None, pairs: Pairs, scalars: Sequence[Any]
+) -> Any:
     """Return a kernel; one of exponentials takes |u - v|^2 and |u + v|^2 as well, not to lose their digits."""
     pair = pairs.p, pairs.q, pairs.c, pairs.Delta
+    assert kernel is not None
     if not of_squares:
         return kernel(*pair, *scalars)
     total = pairs.p + pairs.q

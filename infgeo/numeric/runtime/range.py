@@ -39,7 +39,7 @@ def out_of_range(xp: Any, layers: Sequence[Any], X: Any, scalars: Sequence[Any],
         h = point_after(xp, layers, xp.sum_squares(x), scalars, wanted in ("ntk", "metric"))
         last = {"kernel": h.f, "ntk": h.f + h.D, "metric": h.A, "variances": 1.0}[wanted] + 0 * h.f
         work, given = xp.lib.finfo(x.dtype), xp.lib.finfo(X.dtype)
-        low, high = last, last
+        low, high = 0 * last + math.inf, 0 * last
         for part in (*h.reached, last):
             part = xp.lib.where((abs(X).sum(-1) == 0) & (part == 0), 1.0, xp.lib.where(part == part, part, math.inf))
             low, high = xp.lib.minimum(low, part), xp.lib.maximum(high, part)

@@ -23,14 +23,13 @@ def inlined(source: str, roots: Iterable[str]) -> tuple[list[str], str]:
         tree = ast.parse(text)
         lines = text.splitlines()
         for i, node in enumerate(tree.body):
-            is_docstring = i == 0 and isinstance(node, ast.Expr)
-            if not (is_docstring or isinstance(node, ast.Import | ast.ImportFrom)):
-                continue
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_RUNTIME):
                 if node.module not in bodies:
                     visit(str(node.module), _text_of(str(node.module)))
-            elif not is_docstring:
+            elif isinstance(node, ast.Import | ast.ImportFrom):
                 imports.update(dict.fromkeys(_one_by_one(node)))
+            elif i > 0 or not isinstance(node, ast.Expr):  # but for the docstring
+                continue
             for number in range(node.lineno - 1, node.end_lineno or node.lineno):
                 lines[number] = ""
         bodies[name] = "\n".join(lines).strip("\n")

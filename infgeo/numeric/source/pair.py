@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -78,23 +79,23 @@ def asin(x):
 def exp_difference(a, b, difference):
     return -math.exp(a) * math.expm1(-difference) if difference >= T(0) else math.exp(b) * math.expm1(difference)
 """
+# No parameter is called like these names: they end in a line or have a digit, or are short.
 _LAW = """
 @jit
-def law_{n}(f, D, numbers, size, scale, sizes, scales, own):
-    weight, bias, skip, branch, learned = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-{scalars}    p = size
+def law_{n}(f, D, numbers_, size_1, scale_1, sizes_2, scales_2, own_):
+    weight_, bias_, skip_, branch_, learned_ = numbers_[0], numbers_[1], numbers_[2], numbers_[3], numbers_[4]
+{scalars}    p = size_1
     for j in range(f.shape[0]):
-        cov, q = weight * f[j] + bias, sizes[j]
+        c_, q = weight_ * f[j] + bias_, sizes_2[j]
 {pair}
 {lines}
 """
-_KERNEL = """        f[j] = skip * f[j] + branch * k"""
-_BOTH = """        D[j] = skip * D[j] + branch * (learned * k + slope * (cov + weight * D[j]))
-        f[j] = skip * f[j] + branch * k"""
-_COSINE = """        c = cov * scale * scales[j]
-        c = max(min(c, T(1)), T(-1))
+_KERNEL = """        f[j] = skip_ * f[j] + branch_ * k_"""
+_BOTH = """        D[j] = skip_ * D[j] + branch_ * (learned_ * k_ + slope_ * (c_ + weight_ * D[j]))
+        f[j] = skip_ * f[j] + branch_ * k_"""
+_COSINE = """        c = max(min(c_ * scale_1 * scales_2[j], T(1)), T(-1))
         Delta = (T(1) - c) * (T(1) + c)"""
-_DETERMINANT = """        c = cov
+_DETERMINANT = """        c = c_
         Delta = max(p * q - c * c, T(0))"""
 # Names of scalars in a loop; inverse sines have a function of their own.
 _COMPILED = Backend(
@@ -161,23 +162,23 @@ def _rate(kernel: Expr) -> Expr | None:
 def _law(activation: Activation, own: tuple[Symbol, ...], n: int, tangent: bool) -> tuple[str, str]:
     """Return the compiled functions of an activation, and the source of its PairLaw; raises where there are none."""
     dual = dual_of(activation)
-    names = {"k": dual.kernel}
+    names = {"k_": dual.kernel}
     if tangent:
-        names["slope"] = dual.derivative_kernel
+        names["slope_"] = dual.derivative_kernel
     if any(longer(expr, LONGEST) for expr in names.values()):
         raise NoClosedForm("this kernel is too long to be compiled")
     arcs = has_arcs(activation)
     steep = activation.smoothness < 0 or (activation.homogeneity is None and arcs)
     order = _order(dual.kernel, bool(steep))
     if tangent:
-        order = max(order, _order(names["slope"], bool(activation.smoothness <= 0 or arcs)))
+        order = max(order, _order(names["slope_"], bool(activation.smoothness <= 0 or arcs)))
     rate = _rate(dual.kernel)
     outputs = [paired(expr) for expr in names.values()]
     extra, outputs = cosine_form(outputs) or (None, outputs)
     forms = dict(zip(names, outputs, strict=True))
     text = _LAW.format(
         n=n,
-        scalars="".join(f"    {symbol.name} = own[{i}]\n" for i, symbol in enumerate(own)),
+        scalars="".join(f"    {symbol.name} = own_[{i}]\n" for i, symbol in enumerate(own)),
         pair=_COSINE if extra is not None else _DETERMINANT,
         lines=_lines(forms) + "\n" + (_BOTH if tangent else _KERNEL),
     )
@@ -272,5 +273,27 @@ def _compiled(source: str) -> ModuleType | None:
 
 
 def fast_source(mlp: MLP | Formula) -> str:
-    """Return the source that defines `_FAST` in an emitted file."""
-    return ""
+    """Return the source that defines `_FAST` in an emitted file, in double precision; needs Numba when it runs."""
+    kinds = {tangent: _sources(in_code(mlp), tangent) for tangent in (False, True)}
+    if kinds[False] is None:
+        return "_FAST = FastGram(_LAWS, lambda tangent, dtype: None)"
+    head = compiled_source(mlp, False, "float64").partition("\n@jit\ndef law_0")[0]
+    loops = _loops()
+    shared, start, strip = loops.partition("\n@jit\ndef strip")
+    parts = [
+        "T = np.float64\njit = compiler('__file__' in globals()) or (lambda function: function)",
+        f"LARGEST_EXPONENT = {LARGEST_EXPONENT['float64']}",
+        head[head.index("@jit\ndef asin") :],
+        shared,
+    ]
+    records = {}
+    for tangent, found in kinds.items():
+        if found is not None:
+            suffix = "_ntk" if tangent else "_kernel"
+            text = found[0] + start + strip
+            parts.append(re.sub(r"\b(law_\d+|apply|strip)\(", rf"\1{suffix}(", text))
+            records[tangent] = f"(strip{suffix}, {found[1]})"
+    table = ", ".join(f"{tangent}: {record}" for tangent, record in records.items())
+    parts.append(f"_STRIPS = {{{table}}}")
+    parts.append("_FAST = FastGram(_LAWS, lambda tangent, dtype: _STRIPS.get(tangent) if compiler(False) else None)")
+    return "\n\n\n".join(part.strip("\n") for part in parts)

@@ -69,6 +69,8 @@ NUMPY = Backend(
     _prefixed("np", _NUMPY, sqrt="np.sqrt", expm1="np.expm1", log1p="np.log1p", erf="_xp.erf"),
     MATH,
 )
+_MORE = {"expm1": "expm1", "log1p": "log1p"}
+_SCALARS_OF_TORCH = _prefixed("torch", {**_TORCH, **_MORE, "sqrt": "sqrt"}, erf="torch.special.erf")
 TORCH = Backend(
     "torch",
     _prefixed(
@@ -153,8 +155,8 @@ class Printer(PythonCodePrinter):
             return f"1/{self.names['sqrt']}({self._print(base)})"
         if exponent == -1:
             return f"1/{self._factor(base)}"
-        if self.products and base.is_Symbol and exponent in (3, 4):
-            return f"{base.name}*{base.name}**2" if exponent == 3 else f"({base.name}**2)**2"
+        if self.products and base.is_Symbol and exponent.is_Integer and 3 <= exponent <= 32:
+            return _by_squares(base.name, int(exponent))
         return f"{self._factor(base)}**{self._factor(exponent)}"
 
     def _factor(self, expr: Expr) -> str:
@@ -216,6 +218,13 @@ class Printer(PythonCodePrinter):
     def doprint(self, expr: Expr, assign_to: object = None) -> str:
         """Return the source text of `expr`."""
         return self._print(expr)
+
+
+def _by_squares(name: str, n: int) -> str:
+    """Return the n-th power of a name by squares and products."""
+    if n <= 2:
+        return name if n == 1 else f"{name}**2"
+    return f"{name}*{_by_squares(name, n - 1)}" if n % 2 else f"({_by_squares(name, n // 2)})**2"
 
 
 def function_source(

@@ -104,9 +104,9 @@ def test_accepted(case, geo):
     points, dtype = ACCEPTED[case]
     plain = np.array(points, dtype, order="C")
     functions = FUNCTIONS
-    if geo is TORCH and case == "tiny":
+    if case == "tiny":
         functions = [function for function in FUNCTIONS if function != "kernel_distance"]
-        with pytest.raises(InvalidInput, match=r"the square vanishes in torch\.float64"):
+        with pytest.raises(InvalidInput, match="the square vanishes in"):
             geo.kernel_distance(points)
     for function in functions:
         result = np.asarray(getattr(geo, function)(points))
@@ -154,9 +154,7 @@ def test_a_node_of_a_graph_is_no_scale_of_numpy():
         MLP.numeric(torch.tensor(1.0, requires_grad=True))
 
 
-FAR = np.array(
-    [[1e100, 2e100], [1e100, 2e100 * (1 + 1e-9)], [3e80, 1e80], [1.0, -2.0], [1e-90, 3e-90], [2e-150, 1e-150]]
-)
+FAR = np.array([[1e36, 2e36], [1e36, 2e36 * (1 + 1e-9)], [3e20, 1e20], [1.0, -2.0], [1e-30, 3e-30], [2e-37, 1e-37]])
 FAR32 = np.array([[1e18, 2e18], [1e18, 2.1e18], [1.0, -2.0], [1e-25, 3e-25]], np.float32)
 
 

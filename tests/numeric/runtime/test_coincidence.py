@@ -47,7 +47,7 @@ def test_derivatives_are_the_metric(name, place):
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-@pytest.mark.parametrize(("size", "dtype"), [(1e-150, float), (1e-100, float), (1e-12, float), (1e-15, np.float32)])
+@pytest.mark.parametrize(("size", "dtype"), [(1e-100, float), (1e-30, float), (1e-12, float), (1e-15, np.float32)])
 @pytest.mark.parametrize("name", ["erf", "relu", "gelu", "residual"])
 def test_distance_of_close_points_is_that_of_the_metric(name, size, dtype, backend):
     """|Phi(x) - Phi(y)| = sqrt(h.g.h) for y = x + h, to the order of |h|, near the origin."""

@@ -45,7 +45,7 @@ def test_deep_networks_against_the_recursion_by_hand(scales, dtype, backend):
         found = geo.kernel_and_ntk(ARRAYS[backend](x))
     except InvalidInput as error:
         assert "does not keep the digits" in str(error)
-        assert abs(size) > (36 if dtype == np.float32 else 70 if backend == "torch" else 300)
+        assert abs(size) > (36 if dtype == np.float32 else 70)
         return
     for gram, value in zip(found, truth, strict=True):
         assert np.asarray(gram).dtype == dtype
@@ -95,19 +95,16 @@ def test_kernels_and_distances_are_right_or_refused(name, backend):
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-def test_one_extreme_point_changes_no_other(backend):
-    """In blocks, too: what leaves the format is computed in a wider one (NumPy) or named (torch)."""
+def test_one_extreme_point_is_named(backend):
+    """Nor is it passed over: its length is named."""
     points = np.random.default_rng(0).normal(size=(90, 3))
     points[3], points[5] = 0, points[4]
-    far = np.concatenate([points, [[1e80, -2e80, 0]]])
+    far = ARRAYS[backend](np.concatenate([points, [[1e80, -2e80, 0]]]))
     geo = infgeo.MLP("erf", depth=2).numeric(1.3, 0.5, backend=backend)
-    if backend == "torch":
-        for function in ("kernel", "ntk", "kernel_distance", "kernel_diag", "metric", "ricci_scalar"):
-            with pytest.raises(InvalidInput, match=r"up to 1e80 .* torch\.float64 does not keep the digits"):
-                getattr(geo, function)(torch.tensor(far))
-        return
-    for function in ("kernel", "ntk", "kernel_distance"):
-        np.testing.assert_allclose(getattr(geo, function)(far)[:90, :90], getattr(geo, function)(points), rtol=1e-13)
+    for function in ("kernel", "ntk", "kernel_distance", "kernel_diag", "metric", "ricci_scalar"):
+        with pytest.raises(InvalidInput, match=r"up to 1e80 .*float64 does not keep the digits"):
+            getattr(geo, function)(far)
+    assert np.isfinite(np.asarray(geo.kernel(far[:90]))).all()
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
@@ -130,12 +127,11 @@ def test_functions_of_the_length_say_where_they_leave_the_format(backend, dtype)
         wide.volume_element(ARRAYS[backend](np.ones((1, 784), dtype)))
 
 
-def test_differences_whose_squares_vanish_are_named_by_torch():
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_differences_whose_squares_vanish_are_named(backend):
     points = np.array([[1.0, 1e-170], [1.0, 2e-170]])
-    truth = 1e-170 * np.sqrt(infgeo.MLP("erf").numeric().metric(points[0])[1, 1])
-    assert abs(infgeo.MLP("erf").numeric().kernel_distance(points)[0, 1] / truth - 1) < 1e-12
     with pytest.raises(InvalidInput, match="differ by so little"):
-        infgeo.MLP("erf").numeric(backend="torch").kernel_distance(torch.tensor(points))
+        infgeo.MLP("erf").numeric(backend=backend).kernel_distance(ARRAYS[backend](points))
 
 
 def test_transforms_of_torch_see_what_layers_reach():

@@ -19,6 +19,14 @@ HARMLESS = {"p": 1.0, "q": 1.0, "c": 0.0, "omega": 0.0, "delta": 2.0, "Delta": 1
 class DifferentiableArrays(ArrayLibrary):
     """An array library with derivatives."""
 
+    def fixed(self, x: Any) -> Any:
+        """Return an array as a constant."""
+        raise NotImplementedError
+
+    def identity(self, X: Any) -> Any:
+        """Return the matrix I of the points' dimension."""
+        raise NotImplementedError
+
     def sqrt(self, x: Any) -> Any:
         """Return the square root, with derivative 0 at 0: what it multiplies vanishes or cancels there."""
         zero = x == 0

@@ -25,6 +25,18 @@ class ArrayLibrary:
     lib: Any
     largest_scale = 1e38  # the fourth power of a larger one overflows
 
+    def masked(self, name: str) -> InputError:
+        """Return the error for masked arrays."""
+        return InputError(f"{name} is a masked array, masks are not kept: pass {name}.filled(...) or the rows in use")
+
+    def no_array(self, name: str, error: Exception) -> InputError:
+        """Return the error for what is no array of numbers."""
+        return InputError(f"{name} cannot be made an array ({error}): pass rows of floats of equal length")
+
+    def of_wrong_dtype(self, name: str, dtype: Any) -> InputError:
+        """Return the error for arrays of other numbers."""
+        return InputError(f"{name} has dtype {dtype}: pass float64 or float32, for example {name}.astype(float)")
+
     def shaped(self, array: Any, name: str, rows: bool) -> Any:
         """Return points (..., d), checked to have d >= 1; raises InputError."""
         if array.ndim == 0 or array.shape[-1] == 0 or (rows and array.ndim != 2):

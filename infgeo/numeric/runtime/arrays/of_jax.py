@@ -42,9 +42,7 @@ class JaxArrays(DifferentiableArrays):
                 # NumPy does not cut doubles to single precision, whatever jax is told.
                 array = jnp.asarray(X) if inside else np.asarray(X)
             except (TypeError, ValueError, RuntimeError) as error:
-                raise InputError(
-                    f"{name} cannot be made an array ({error}): pass rows of floats of equal length"
-                ) from error
+                raise self.no_array(name, error) from error
             if array.dtype.kind in "iu" and not hasattr(X, "dtype"):
                 array = array.astype(float)
         if array.dtype not in (np.float32, np.float64):
@@ -106,7 +104,7 @@ class JaxArrays(DifferentiableArrays):
         return jnp.full_like(like, value)
 
     def atan2(self, y: Any, x: Any) -> jax.Array:
-        """Return atan2(y, x), with a finite derivative where both vanish."""
+        """Return the angle of (x, y), with a finite derivative where both vanish."""
         return jnp.arctan2(y, jnp.where((x == 0) & (y == 0), 1, x))
 
     def fixed(self, x: jax.Array) -> jax.Array:
@@ -128,8 +126,7 @@ class JaxArrays(DifferentiableArrays):
 
     def pairs(self, X: jax.Array, Y: jax.Array) -> Pairs:
         """Return the pairs of all rows, a row at a time: all differences together never stand in memory."""
-        rows = jax.jit(lambda X, Y: jax.lax.map(lambda x: self.close_pairs(x[None], Y), X))
-        delta, omega, Delta = rows(X, Y)
+        delta, omega, Delta = differences_of_pairs(X, Y)
         sx, sy = self.sum_squares(X)[:, None], self.sum_squares(Y)[None, :]
         return self.with_coincident(Pairs(sx, sy, jnp.matmul(X, Y.T, precision="highest"), omega, delta, Delta))
 
@@ -140,6 +137,12 @@ class JaxArrays(DifferentiableArrays):
             (name, bits, lambda rows, name=name: np.array(rows, name))
             for name, bits in (("float64", 53), ("float32", 24))
         ]
+
+
+@jax.jit
+def differences_of_pairs(X: jax.Array, Y: jax.Array) -> Any:
+    """Return `close_pairs` of every pair of rows."""
+    return jax.lax.map(lambda x: JaxArrays().close_pairs(x[None], Y), X)
 
 
 def of_scalars(plain: Callable, array: Callable) -> Callable:

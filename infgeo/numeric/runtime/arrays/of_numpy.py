@@ -33,9 +33,7 @@ class NumpyArrays(ArrayLibrary):
         except ValueError as error:
             raise InputError(f"{name} is ragged: every point needs the same number of coordinates") from error
         except (TypeError, RuntimeError) as error:
-            raise InputError(
-                f"{name} cannot be made an array ({error}): pass rows of floats of equal length"
-            ) from error
+            raise self.no_array(name, error) from error
         if isinstance(X, np.ma.MaskedArray):
             raise InputError(
                 f"{name} is a masked array, masks are not kept: pass {name}.filled(...) or the rows in use"
@@ -96,7 +94,7 @@ class NumpyArrays(ArrayLibrary):
         return np.full_like(like, value)
 
     def erf(self, x: Any) -> Any:
-        """Return erf(x)."""
+        """Return the error function."""
         return special.erf(x)
 
     def at_points(self, function: Callable, X: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ class TorchArrays(DifferentiableArrays):
         return tensor
 
     def scalar(self, name: str, value: Any) -> torch.Tensor:
-        """Return the value of a parameter: a tensor without dimension promotes no float32 points, and keeps its graph."""
+        """Return the value of a parameter: without dimension it promotes no float32 points, and it keeps its graph."""
         try:
             kind = str(getattr(value, "dtype", ""))
             proper = not (isinstance(value, (str, bytes, bool)) or "bool" in kind or "complex" in kind)
@@ -107,7 +107,7 @@ class TorchArrays(DifferentiableArrays):
         return 0 * torch.clamp(like, max=1) + value
 
     def atan2(self, y: Any, x: Any) -> torch.Tensor:
-        """Return atan2(y, x), with a finite derivative where both vanish."""
+        """Return the angle of (x, y), with a finite derivative where both vanish."""
         y, x = torch.broadcast_tensors(y, x)
         return torch.atan2(y, torch.where((x == 0) & (y == 0), torch.ones_like(x), x))
 

@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 
+T: Any = np.float64
+LARGEST_EXPONENT = 512.0
+apply: Any = None
+
 TILE = 512  # pairs at a time whose values stay in the nearest cache
 SIDE = 64  # of blocks that are transposed within the cache
 

@@ -99,7 +99,8 @@ class Task:
         """Hold the points, what the layers need of single ones, and the compiled function."""
         self.xp, self.X, self.Y, self.layers, self.own, self.wanted, self.outs = xp, X, Y, layers, own, wanted, outs
         self.tangent = wanted != "kernel"
-        given, self.strip = np.asarray(X[:0]).dtype, None
+        given = np.asarray(X[:0]).dtype
+        self.strip: Any = None
         found = fast.compiled(self.tangent, "float64")
         if found is None:
             return
@@ -108,9 +109,9 @@ class Task:
         sharp = [law is not None and law.order > 0 for law in laws]
         single = given == np.float32 and sum(sharp) <= 1 and self.fits_single(X if Y is None else Y)
         self.dtype = np.dtype(np.float32 if single else np.float64)
-        self.strip = fast.compiled(self.tangent, self.dtype.name)[0]
+        self.strip, _ = fast.compiled(self.tangent, self.dtype.name)
         scalars = [float(value) for value in own]
-        rounding = 16 * float(np.finfo(self.dtype).eps) / 2 / TOLERANCE[given]
+        rounding = 16 * float(np.finfo(self.dtype.type).eps) / 2 / TOLERANCE[given]
         numbers = np.zeros((len(layers), 7))
         for i, (layer, law) in enumerate(zip(layers, laws, strict=True)):
             if law is None:
@@ -213,6 +214,16 @@ class Task:
                 np.asarray(out)[columns, rows] = values
 
 
+def compiler(cache: bool) -> Callable | None:
+    """Return the decorator that compiles a function, with what it has compiled kept beside its file; None without."""
+    try:
+        import numba
+    except ImportError:
+        return None
+    decorator: Callable = numba.njit(nogil=True, error_model="numpy", cache=cache)
+    return decorator
+
+
 def number_of(laws: Sequence[Any], law: Any) -> int:
     """Return the place of a law."""
     return next(i for i, other in enumerate(laws) if other is law)
@@ -256,6 +267,6 @@ def outputs(xp: Any, out: Any, X: Any, Y: Any, count: int) -> tuple:
                 raise InputError("out is read-only or expanded: pass an array of its own memory that can be written to")
             if any(np.may_share_memory(view, np.asarray(points)) for points in (X, Y)):
                 raise InputError("out shares memory with the points: pass another array")
-    if count == 2 and xp.on_host(X) and np.shares_memory(*map(np.asarray, outs)):
+    if count == 2 and xp.on_host(X) and np.shares_memory(np.asarray(outs[0]), np.asarray(outs[1])):
         raise InputError("both arrays of out share memory: pass two")
     return outs

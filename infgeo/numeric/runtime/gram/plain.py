@@ -1,4 +1,4 @@
-"""Gram matrices by broadcasting: in operations that torch and jax can differentiate, and for NumPy some rows at a time."""
+"""Gram matrices by broadcasting: with derivatives all pairs at once, without them some rows at a time."""
 
 from __future__ import annotations
 

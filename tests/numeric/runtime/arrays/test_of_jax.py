@@ -12,7 +12,7 @@ import infgeo
 from infgeo.conventions import s, z
 from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist
 from infgeo.numeric.certificates.accuracy import measure
-from infgeo.numeric.geometry import _module
+from infgeo.numeric.source.module import module_source
 from infgeo.numeric.source.printing import JAX, scalar_source
 
 jax = pytest.importorskip("jax")
@@ -20,6 +20,15 @@ jnp = jax.numpy
 enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else pytest.importorskip("jax.experimental").enable_x64
 
 EPS = np.finfo(float).eps
+
+
+def functions_of(mlp):
+    """Return the public functions of a network, which take its scales as arguments."""
+    namespace = {"__name__": "functions"}
+    exec(module_source(mlp, "jax"), namespace)
+    return namespace
+
+
 X = np.random.default_rng(0).normal(size=(5, 3))
 X[3] = X[1]
 POINTWISE = ["kernel_diag", "ntk_diag", "metric", "volume_element", "log_volume_element", "ricci_scalar"]
@@ -65,7 +74,7 @@ def test_compiled_functions_agree(mlp):
 
 def test_single_precision_is_kept_and_needs_no_switch():
     mlp, points = infgeo.MLP("erf", depth=3), X.astype(np.float32)
-    kernel = _module(mlp, "jax", "closed_form")["kernel"]
+    kernel = functions_of(mlp)["kernel"]
     truth = mlp.numeric(1.2, 0.5)
     for enabled in (False, True):
         with enable_x64(enabled):
@@ -179,7 +188,7 @@ def test_gradients_are_finite_at_the_origin_and_on_the_diagonal():
 
 def test_derivatives_with_respect_to_scales_and_through_vmap():
     mlp = infgeo.MLP("relu", depth=2)
-    functions = _module(mlp, "jax", "closed_form")
+    functions = functions_of(mlp)
 
     def total(scales, points):
         return functions["ntk"](points, sigma_w=scales[0], sigma_b=scales[1]).sum()
@@ -202,7 +211,7 @@ def test_derivatives_with_respect_to_scales_and_through_vmap():
 def test_a_vanishing_metric_whether_the_scales_are_known_or_traced(bias_std):
     mlp = infgeo.MLP("square", depth=2)
     points = np.array([[0.0, 0.0], [0.5, 0.1]])
-    geo, functions = mlp.numeric(1.0, 0.0), _module(mlp, "jax", "closed_form")
+    geo, functions = mlp.numeric(1.0, 0.0), functions_of(mlp)
     for name in ("metric", "volume_element", "log_volume_element", "ricci_scalar"):
         truth = getattr(geo if bias_std == 0 else mlp.numeric(1.0, bias_std), name)(points)
         known = functions[name](points, sigma_w=1.0, sigma_b=bias_std)
@@ -273,16 +282,17 @@ def test_bad_scales_and_shapes():
 
 
 def test_the_differences_of_all_pairs_never_stand_in_memory():
-    close_pairs = _module(NETWORKS[0], "jax", "closed_form")["_differences_of_pairs"]
+    from infgeo.numeric.runtime.arrays.of_jax import differences_of_pairs as close_pairs
+
     shapes = [jax.ShapeDtypeStruct((300, 50), np.float64)] * 2
     used = close_pairs.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
     assert used < 4 * 300 * 300 * 8 < 300 * 300 * 50 * 8
 
 
 def test_functions_of_scalars_are_right_for_known_and_for_traced_values():
-    module = _module(NETWORKS[0], "jax", "closed_form") | {"jax": jax, "jnp": jnp}
-    source = (infgeo.numeric.emit.resources.files("infgeo.numeric.runtime") / "for_jax.py").read_text()
-    exec(compile(source, "for_jax", "exec"), module)
+    from infgeo.numeric.runtime.arrays.of_jax import scalars
+
+    module = {"scalars": scalars, "jax": jax, "jnp": jnp}
     a = sp.Symbol("a", real=True)
     functions = [sp.exp, sp.log, sp.sin, sp.cos, sp.sinh, sp.cosh, sp.tanh, sp.atan, sp.asin, sp.acos, sp.sqrt, sp.erf]
     for function in (*functions, lambda x: sp.atan2(x, 2), lambda x: sp.Max(x, sp.Rational(1, 3)), sp.sign, sp.Abs):
