@@ -11,8 +11,8 @@ from infgeo.conventions import s
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import tidy
+from infgeo.symbolic.algebra.truncated_series import DIGITS, Evaluator, Lost
 from infgeo.symbolic.analysis.asymptotics import ZERO, Expansion
-from infgeo.symbolic.analysis.truncated_series import DIGITS, Evaluator, Lost
 from infgeo.symbolic.geometry.metric import RadialMetric
 
 PRECISIONS = (1, 2, 4, 7)  # relative orders in 1/s that are tried until no leading term is lost to cancellation

@@ -45,19 +45,20 @@ from sympy import (
 from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
+from infgeo import shorthand
 from infgeo.arguments import instance, shown
 from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
+from infgeo.symbolic.algebra.conditions import in_words, zeros_and_poles
 from infgeo.symbolic.algebra.graph import substituted, symbols_of
 from infgeo.symbolic.algebra.naming import SCALES, by_name, check_distinct, renamed
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import FACTOR_LIMIT, best, power_product, tidy
 from infgeo.symbolic.algebra.substitution import assigned
-from infgeo.symbolic.networks.existence import in_words, zeros_and_poles
 from infgeo.symbols import coordinates
 
 if TYPE_CHECKING:
-    from infgeo.numeric.geometry import NumericGeometry
+    from infgeo import NumericGeometry
 
 s, d = conv.s, conv.d
 HALF = Rational(1, 2)
@@ -214,9 +215,7 @@ class RadialMetric(RadialTensor):
         >>> sphere.numeric().ricci_scalar(np.array([0.3, 0.4]))
         np.float64(2.0)
         """
-        from infgeo.numeric.geometry import numeric, sorted_out
-
-        return numeric(self, **sorted_out(self, {"backend": backend}, parameters, named))
+        return shorthand.numeric(self, {"backend": backend}, parameters, named)
 
     @cached_property
     def singular_set(self) -> Boolean:

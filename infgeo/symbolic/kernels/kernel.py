@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from sympy import Expr, I, Integer, Rational, Symbol, latex, limit, nan, oo, simplify, sqrt, zoo
 from sympy.core.function import AppliedUndef
 
+from infgeo import shorthand
 from infgeo.arguments import positive_integer
 from infgeo.conventions import d, delta, r, s, s_x, s_y, xy
 from infgeo.errors import InvalidInput, MetricDoesNotExist
@@ -32,7 +33,7 @@ from infgeo.symbolic.geometry.metric import RadialMetric, assumptions_of
 from infgeo.symbolic.kernels.metric_along_lines import metric_along_lines
 
 if TYPE_CHECKING:
-    from infgeo.numeric.geometry import NumericGeometry
+    from infgeo import NumericGeometry
 
 _COINCIDENCE = {s_x: s, s_y: s, xy: s}
 _ARGUMENTS = dict.fromkeys((s_x, s_y, xy), "substitute into kernel.expr, for the symbols of infgeo.symbols")
@@ -95,9 +96,7 @@ class Kernel:
         array([[1.      , 0.606531],
                [0.606531, 1.      ]])
         """
-        from infgeo.numeric.geometry import numeric, sorted_out
-
-        return numeric(self, **sorted_out(self, {"backend": backend}, parameters, named))
+        return shorthand.numeric(self, {"backend": backend}, parameters, named)
 
     def _parameters(self) -> set[Symbol]:
         return symbols_of(self.expr) - set(_ARGUMENTS)

@@ -29,7 +29,7 @@ from sympy import (
 from infgeo.conventions import s, s_x, s_y, xy
 from infgeo.errors import MetricDoesNotExist, NoClosedForm
 from infgeo.symbolic.algebra.simplify import tidy
-from infgeo.symbolic.analysis.truncated_series import DIGITS, NEGLIGIBLE, Coefficient, Evaluator, Lost, Series
+from infgeo.symbolic.algebra.truncated_series import DIGITS, NEGLIGIBLE, Coefficient, Evaluator, Lost, Series
 
 PRECISIONS = (5, 9)  # relative orders in t that are tried
 TIDIED = 500  # operations of a result whose roots are brought together

@@ -11,10 +11,12 @@ from sympy import Expr, Symbol, latex, true
 from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
+from infgeo import shorthand
 from infgeo.arguments import one_of
 from infgeo.conventions import s_x
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.activations.activation import Activation
+from infgeo.symbolic.algebra.conditions import in_words
 from infgeo.symbolic.algebra.graph import substituted
 from infgeo.symbolic.algebra.naming import check_distinct
 from infgeo.symbolic.algebra.program import Program
@@ -22,14 +24,14 @@ from infgeo.symbolic.algebra.substitution import assigned
 from infgeo.symbolic.expectations.dual import Dual, dual
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.kernels.kernel import Kernel
-from infgeo.symbolic.networks.existence import degenerate_at_origin, domain_of, in_words, require_metric
+from infgeo.symbolic.networks.existence import degenerate_at_origin, domain_of, require_metric
 from infgeo.symbolic.networks.layers import Dense, Layer, Residual, RMSNorm, build_layers, parameters_of
 from infgeo.symbolic.networks.ntk import tangent_metric
 from infgeo.symbolic.networks.pair import kernel_program
 from infgeo.symbolic.networks.recursion import metric_program
 
 if TYPE_CHECKING:
-    from infgeo.numeric.geometry import NumericGeometry
+    from infgeo import NumericGeometry
 
 
 @dataclass(frozen=True, init=False)
@@ -230,7 +232,7 @@ class MLP:
         parameters: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> NumericGeometry:
-        """Return numeric functions of the geometry: `infgeo.numeric.geometry.NumericGeometry`.
+        """Return numeric functions of the geometry: `infgeo.NumericGeometry`.
 
         Arguments:
             weight_std, bias_std: values for scales left symbolic; by default those of arXiv 2301.11375, 1 and 1.
@@ -240,10 +242,8 @@ class MLP:
             parameters: values of the activation's own parameters, by name.
             named: the same, as keywords.
         """
-        from infgeo.numeric.geometry import numeric, sorted_out
-
         options = {"weight_std": weight_std, "bias_std": bias_std, "backend": backend, "method": method}
-        return numeric(self, **sorted_out(self, options, parameters, named))
+        return shorthand.numeric(self, options, parameters, named)
 
     def __str__(self) -> str:
         """Return the architecture in one line."""
