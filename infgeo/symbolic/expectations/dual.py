@@ -84,6 +84,11 @@ class Dual:
         return tidy(_diagonal(self))
 
     @cached_property
+    def mean(self) -> Expr:
+        """E[phi] at variance v."""
+        return tidy(gathered(expectation(self.terms, (Term(Integer(1)),)).subs(_COINCIDENCE)))
+
+    @cached_property
     def m0(self) -> Expr:
         """E[phi'^2] at variance v; raises MetricDoesNotExist where it is infinite."""
         value = _diagonal(self.derivative)
@@ -95,38 +100,43 @@ class Dual:
         return tidy(value)
 
     @cached_property
+    def m0_prime(self) -> Expr:
+        """The derivative of m0 by v."""
+        return tidy(self.m0.diff(v))
+
+    @cached_property
     def m_prime(self) -> Expr:
-        """dm/dv = E[phi'^2 + phi phi'']."""
+        """The derivative of m by v, E[phi'^2 + phi phi'']."""
         return tidy(self.m.diff(v))
 
     @cached_property
     def m_second(self) -> Expr:
-        """d2m/dv2."""
+        """The second derivative of m by v."""
         return tidy(self.m_prime.diff(v))
 
     @cached_property
     def psi(self) -> Expr:
         """The logarithmic derivative m0'/m0."""
-        return tidy(tidy(self.m0.diff(v)) / self.m0)
+        return tidy(self.m0_prime / self.m0)
 
     @cached_property
     def psi_prime(self) -> Expr:
-        """d(psi)/dv."""
+        """The derivative of psi by v."""
         return tidy(self.psi.diff(v))
 
     @cached_property
     def mu(self) -> Expr:
-        """m'/m0: dv/ds of the next layer relative to its metric."""
+        """The quotient m'/m0: dv/ds of the next layer relative to its metric."""
         return tidy(self.m_prime / self.m0)
 
     @cached_property
     def nu(self) -> Expr:
-        """Mu - 1 = E[phi phi'']/m0, without cancellation."""
+        """The difference mu - 1 = E[phi phi'']/m0, without cancellation."""
         return tidy(tidy(self.m_prime - self.m0) / self.m0)
 
     @cached_property
     def nu_prime(self) -> Expr:
-        """d(nu)/dv = d(mu)/dv."""
+        """The derivative of nu by v, which is that of mu."""
         return tidy(self.nu.diff(v))
 
 

@@ -1,7 +1,7 @@
 """Where a metric exists, where it degenerates, and how features separate where there is none.
 
 The tangent kernel contains E[phi' phi'], to which a kink of phi is a jump. What a layer does to distances stands in
-`networks.separation`.
+`networks.radial`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from infgeo.symbolic.activations.activation import real_part
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.networks.propagate import propagate
-from infgeo.symbolic.networks.separation import ZERO, Separation
+from infgeo.symbolic.networks.radial import ZERO, Radial
 from infgeo.symbolic.networks.tangent import Tangent
 
 PRINTED = 60  # operations: longer coefficients are left to the attributes of the exception
@@ -57,9 +57,8 @@ def leading_distance(layers: Sequence[Any], tangent: bool = False) -> Divergence
     Where there is a metric, the exponent is 2 and the coefficients are A and A + s B. Raises MetricDoesNotExist where
     the tangent kernel itself is infinite.
     """
-    start = Separation()
-    total = propagate(layers, Tangent(start, Separation.none())).total if tangent else propagate(layers, start)
-    return Divergence(total.exponent, tidy(total.across), tidy(total.along))
+    total = propagate(layers, Tangent()).total if tangent else propagate(layers, Radial())
+    return Divergence(total.exponent, tidy(total.A), tidy(total.along))
 
 
 def require_metric(layers: Sequence[Any], tangent: bool = False) -> None:

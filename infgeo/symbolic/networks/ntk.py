@@ -14,7 +14,6 @@ from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.networks.existence import degenerate_at_origin, domain_of, require_metric
 from infgeo.symbolic.networks.layers import Layer
 from infgeo.symbolic.networks.propagate import propagate
-from infgeo.symbolic.networks.radial import Radial
 from infgeo.symbolic.networks.tangent import Tangent
 
 
@@ -24,6 +23,6 @@ def tangent_metric(layers: Sequence[Layer]) -> RadialMetric:
     Raises MetricDoesNotExist where E[phi'^2] (a jump) or E[phi''^2] (a kink) is infinite.
     """
     require_metric(layers, tangent=True)
-    total = propagate(layers, Tangent(Radial(), Radial.none())).total
+    total = propagate(layers, Tangent()).total
     # E[phi'^2] vanishes at x = 0 with both metrics.
     return RadialMetric.from_functions(tidy(total.A), tidy(total.B), domain_of(layers), degenerate_at_origin(layers))
