@@ -25,7 +25,7 @@ from infgeo.symbolic.expectations.dual import Dual, dual
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.kernels.kernel import Kernel
 from infgeo.symbolic.networks.existence import degenerate_at_origin, domain_of, require_metric
-from infgeo.symbolic.networks.layers import Dense, Layer, Residual, RMSNorm, build_layers, parameters_of
+from infgeo.symbolic.networks.layers import Layer, Weighted, build_layers, parameters_of
 from infgeo.symbolic.networks.ntk import tangent_metric
 from infgeo.symbolic.networks.pair import kernel_program
 from infgeo.symbolic.networks.recursion import metric_program
@@ -112,9 +112,9 @@ class MLP:
         return {} if self.dimension == conv.d else {conv.d: self.dimension}
 
     @property
-    def with_weights(self) -> tuple[Dense | Residual, ...]:
+    def with_weights(self) -> tuple[Weighted, ...]:
         """The layers that have weights."""
-        return tuple(layer for layer in self.layers if not isinstance(layer, RMSNorm))
+        return tuple(layer for layer in self.layers if isinstance(layer, Weighted))
 
     @property
     def depth(self) -> int:
