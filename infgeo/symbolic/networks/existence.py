@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from sympy import (
     And,
@@ -29,6 +28,7 @@ from infgeo.errors import MetricDoesNotExist
 from infgeo.symbolic.activations.activation import real_part
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.dual import Dual
+from infgeo.symbolic.networks.layers import Layer, Weighted
 from infgeo.symbolic.networks.propagate import propagate
 from infgeo.symbolic.networks.radial import ZERO, Radial
 from infgeo.symbolic.networks.tangent import Tangent
@@ -51,7 +51,7 @@ class Divergence:
     along: Expr
 
 
-def leading_distance(layers: Sequence[Any], tangent: bool = False) -> Divergence:
+def leading_distance(layers: Sequence[Layer], tangent: bool = False) -> Divergence:
     """Return the leading order of the squared distance of the features, or of those of the tangent kernel.
 
     Where there is a metric, the exponent is 2 and the coefficients are A and A + s B. Raises MetricDoesNotExist where
@@ -61,9 +61,9 @@ def leading_distance(layers: Sequence[Any], tangent: bool = False) -> Divergence
     return Divergence(total.exponent, tidy(total.A), tidy(total.along))
 
 
-def require_metric(layers: Sequence[Any], tangent: bool = False) -> None:
+def require_metric(layers: Sequence[Layer], tangent: bool = False) -> None:
     """Raise MetricDoesNotExist, with the leading order of the distance, unless the features have a metric."""
-    laws = [layer.dual for layer in layers if layer.kind != "rms_norm"]
+    laws = [layer.dual for layer in layers if isinstance(layer, Weighted)]
     jumps = next((law for law in laws if law.jump != 0), None)
     if jumps is not None and tangent:
         raise MetricDoesNotExist(
@@ -100,52 +100,64 @@ class _Domain:
 
     f: Expr
     conditions: tuple[Boolean, ...] = ()
+    mean: Expr = ZERO
 
     def affine(self, weight: Expr, bias: Expr) -> _Domain:
-        return replace(self, f=bias + weight * self.f)
+        return replace(self, f=bias + weight * self.f, mean=ZERO)
 
     def activate(self, law: Dual) -> _Domain:
-        after, growth = law.m.xreplace({v: self.f}), law.growth
-        if growth is None:
-            return replace(self, f=after)
+        m, mean = law.m.xreplace({v: self.f}), law.mean.xreplace({v: self.f})
+        if law.growth is None:
+            return _Domain(m, self.conditions, mean)
+        growth = law.growth
         condition = self.f < 1 / (4 * growth) if growth.is_positive else 4 * growth * self.f < 1
-        return _Domain(after, (*self.conditions, condition))
+        return _Domain(m, (*self.conditions, condition), mean)
 
     def over_norm(self, epsilon: Expr, width: Expr) -> _Domain:
-        return replace(self, f=width * self.f / (self.f + width * epsilon))
+        norm = (self.f + width * epsilon) / width
+        return replace(self, f=self.f / norm, mean=self.mean / sqrt(norm))
+
+    def centred(self) -> _Domain:
+        return replace(self, f=self.f - self.mean**2, mean=ZERO)
 
     def add(self, branch: _Domain, skip: Expr) -> _Domain:
-        return _Domain(skip * self.f + branch.f, branch.conditions)
+        return _Domain(skip * self.f + branch.f, branch.conditions, sqrt(skip) * self.mean + branch.mean)
 
 
-def domain_of(layers: Sequence[Any], squared_norm: Expr = s) -> Boolean:
+def domain_of(layers: Sequence[Layer], squared_norm: Expr = s) -> Boolean:
     """Return the condition on |x|^2 and the scales under which every expectation is finite; true without one."""
-    growing = [i for i, layer in enumerate(layers) if layer.kind != "rms_norm" and layer.dual.growth is not None]
+    growing = [i for i, layer in enumerate(layers) if isinstance(layer, Weighted) and layer.dual.growth is not None]
     return And(*propagate(layers[: growing[-1] + 1], _Domain(squared_norm)).conditions) if growing else true
 
 
 @dataclass(frozen=True)
 class _Origin:
-    """A state of the fold at x = 0: whether the features vanish there, and whether their metric does."""
+    """A state of the fold at x = 0: whether the features vanish there, their metric does, and all units are equal."""
 
     silent: Boolean = true
     flat: Boolean = false
+    equal: Boolean = true
 
     def affine(self, weight: Expr, bias: Expr) -> _Origin:
-        return _Origin(And(self.silent, Eq(sqrt(bias), 0)), self.flat)
+        silent = And(self.silent, Eq(sqrt(bias), 0))
+        return _Origin(silent, self.flat, silent)
 
     def activate(self, law: Dual) -> _Origin:
         flat = Or(self.flat, And(self.silent, _vanishes_at_origin(law.derivative)))
-        return _Origin(And(self.silent, _vanishes_at_origin(law)), flat)
+        return _Origin(And(self.silent, _vanishes_at_origin(law)), flat, self.equal)
 
     def over_norm(self, epsilon: Expr, width: Expr) -> _Origin:
-        return _Origin(self.silent, Or(self.flat, And(self.silent, Eq(epsilon, 0))))
+        return replace(self, flat=Or(self.flat, And(self.silent, Eq(epsilon, 0))))
+
+    def centred(self) -> _Origin:
+        return replace(self, silent=self.equal)
 
     def add(self, branch: _Origin, skip: Expr) -> _Origin:
-        return _Origin(And(self.silent, branch.silent), And(self.flat, branch.flat))
+        parts = zip((self.silent, self.flat, self.equal), (branch.silent, branch.flat, branch.equal), strict=True)
+        return _Origin(*(And(*pair) for pair in parts))
 
 
-def degenerate_at_origin(layers: Sequence[Any]) -> Boolean:
+def degenerate_at_origin(layers: Sequence[Layer]) -> Boolean:
     """Return the condition on the scales and parameters under which the metric of a network vanishes at x = 0.
 
     A preactivation of positive variance has E[phi'^2] > 0, so that a network's metric is degenerate only where a

@@ -5,6 +5,7 @@ Features h of width n, with kernel k(x, y) = h(x).h(y)/n, pass through
     Dense     h <- phi(W h + b)
     Residual  h <- skip h + branch V phi(W h + b)     (Yang & Schoenholz 2017, full residual network)
     RMSNorm   h <- h / sqrt(mean_j h_j^2 + epsilon)   (Zhang & Sennrich 2019; torch.nn.RMSNorm without gain)
+    LayerNorm h <- RMSNorm of h - mean_j h_j          (Ba, Kiros & Hinton 2016; torch.nn.LayerNorm without gain)
 
 with W ~ N(0, weight_std^2 / n), b ~ N(0, bias_std^2) and V ~ N(0, 1/n). Each maps a kernel that depends on |x|^2, |y|^2
 and x.y alone to another, so that the metric stays spherically symmetric. A layer acts on a state of the features (see
@@ -160,6 +161,25 @@ class RMSNorm(_Layer):
         return state.over_norm(self.epsilon, self.width)
 
 
+@dataclass(frozen=True)
+class LayerNorm(RMSNorm):
+    """Layer normalisation h <- (h - mean_j h_j) / sqrt(var_j h_j + epsilon), without a learned gain and bias.
+
+    The mean over many units is E[phi], a function of |x| alone: the kernel k(x, y) - E[phi(u)] E[phi(v)], which is then
+    normalised, is rotation-invariant. The mean of the d coordinates of the input is not, so that a layer with weights
+    must stand before it.
+
+    Args:
+        epsilon: >= 0, by default 0.
+    """
+
+    kind: ClassVar[str] = "layer_norm"
+
+    def apply(self, state: S) -> S:
+        """Return the state after the normalisation (see `infgeo.symbolic.networks.propagate`)."""
+        return state.centred().over_norm(self.epsilon, self.width)
+
+
 Layer = Dense | Residual | RMSNorm
 
 
@@ -211,6 +231,11 @@ def build_layers(
         raise InvalidInput(
             f"the layers {', '.join(map(str, layers)) or '()'} have no Dense layer before the first residual block:"
             " begin with an activation, for example 'identity', which maps the d inputs to n features"
+        )
+    if any(isinstance(layer, LayerNorm) for layer in layers[: layers.index(with_weights[0])]):
+        raise InvalidInput(
+            "LayerNorm of the input subtracts the mean of its d coordinates, so that the kernel would not be"
+            " rotation-invariant: begin with a layer with weights, or take RMSNorm there"
         )
     scales = zip(_per_layer(weight_std, "weight_std", count), _per_layer(bias_std, "bias_std", count), strict=True)
     filled: list[Layer] = []

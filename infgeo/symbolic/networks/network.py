@@ -25,10 +25,10 @@ from infgeo.symbolic.expectations.dual import Dual, dual
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.kernels.kernel import Kernel
 from infgeo.symbolic.networks.existence import degenerate_at_origin, domain_of, require_metric
-from infgeo.symbolic.networks.layers import Layer, Weighted, build_layers, parameters_of
-from infgeo.symbolic.networks.ntk import tangent_metric
+from infgeo.symbolic.networks.layers import Layer, LayerNorm, Weighted, build_layers, parameters_of
 from infgeo.symbolic.networks.pair import kernel_program
 from infgeo.symbolic.networks.recursion import metric_program
+from infgeo.symbolic.networks.written_out import written_out
 
 if TYPE_CHECKING:
     from infgeo import NumericGeometry
@@ -41,7 +41,7 @@ class MLP:
     Arguments:
         activation: a name of `infgeo.activations.available()`, text such as "erf(3*z) + z/5" in the variable z (see
             `infgeo.symbolic.activations.parsing.parse`), a SymPy expression of one symbol, or a list of them, one for
-            each layer, in which `infgeo.layers.Residual` and `infgeo.layers.RMSNorm` may stand too.
+            each layer, in which `infgeo.layers.Residual`, `RMSNorm` and `LayerNorm` may stand too.
         depth: number of hidden layers with weights, at least 1; a list has its own. The feature map is the last one,
             phi(z_j) / sqrt(n).
         weight_std, bias_std: sigma_w > 0 and sigma_b >= 0: symbols (the default), or exact or floating numbers
@@ -196,8 +196,13 @@ class MLP:
 
     @cached_property
     def metric_program(self) -> Program:
-        """The program of `metric`, as long as the network is deep, where A and B written out double with each layer."""
+        """The program of `metric`, as long as the network is deep, where A and B written out double with each layer.
+
+        Networks with a LayerNorm have them written out.
+        """
         require_metric(self.layers)
+        if any(isinstance(layer, LayerNorm) for layer in self.layers):
+            return written_out(self.layers).program.substituted(self._dimension)
         return metric_program(self.layers).substituted(self._dimension)
 
     @cached_property
@@ -300,7 +305,7 @@ class TangentKernel(_OfNetwork):
     @cached_property
     def metric(self) -> RadialMetric:
         """The metric induced by the tangent kernel; raises MetricDoesNotExist for activations with a kink."""
-        return tangent_metric(self.network.layers).at(self.network._dimension)
+        return written_out(self.network.layers, tangent=True).at(self.network._dimension)
 
 
 def _with_domain(assumptions: str, network: MLP) -> str:

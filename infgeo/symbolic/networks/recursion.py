@@ -192,6 +192,10 @@ class LogRadial:
         )
         return replace(normed, affine_map=(width, ZERO)).features
 
+    def centred(self) -> Self:
+        """Not known of these quantities: `networks.written_out` has the metric of what is centred."""
+        raise NotImplementedError
+
     def add(self, branch: Self, skip: Expr) -> Self:
         """See the module."""
         left, right = replace(self.features, affine_map=(skip, ZERO)).features, branch.features
