@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import mpmath
-from sympy import And, Dummy, Expr, Float, Integer, Poly, Pow, atan, cancel, cos, false, lambdify, log, sin, solve, true
+from sympy import And, Dummy, Expr, Float, Integer, Poly, Pow, cancel, false, lambdify, log, solve, true
 from sympy.logic.boolalg import Boolean
 
 from infgeo.arguments import instance, positive_integer
@@ -27,8 +27,7 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.algebra.graph import evaluated
 from infgeo.symbolic.algebra.simplify import tidy
-from infgeo.symbolic.analysis.asymptotics import Expansion, at_infinity, at_origin
-from infgeo.symbolic.analysis.large_norm import leading_terms, terms_at_origin
+from infgeo.symbolic.analysis.expansions import Expansion, leading_of_layer, leading_terms, terms_at_origin
 from infgeo.symbolic.expectations.dual import dual
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.networks.layers import Dense, as_activation, checked_std
@@ -69,9 +68,7 @@ def small_norm(metric: RadialMetric, terms: int = 2) -> Expansion:
         pi*s**2*(d - 1)*(d + 2)/2 - pi*s*(d - 1)*(d + 2)/2
     """
     instance(metric, "metric", RadialMetric, _METRIC)
-    count = positive_integer(terms, "terms", maximum=100)
-    # Written out, A and B of several layers have no derivatives in any time.
-    return terms_at_origin(metric, count) if metric.program.bindings else at_origin(metric, count)
+    return terms_at_origin(metric, positive_integer(terms, "terms", maximum=100))
 
 
 def large_norm(mlp: MLP) -> Expansion:
@@ -90,10 +87,9 @@ def large_norm(mlp: MLP) -> Expansion:
         sqrt(2)/(2*pi*sqrt(s))
     """
     layer = instance(mlp, "mlp", MLP, _NETWORK).layers[0]
-    # SymPy's series do not come back on waves of arcs, those of chirps.
-    if len(mlp.layers) > 1 or not isinstance(layer, Dense) or any(x.has(atan) for x in layer.dual.m0.atoms(sin, cos)):
-        return leading_terms(mlp.metric_program)
-    return at_infinity(layer.dual.m0, *layer.variances)
+    if len(mlp.layers) == 1 and isinstance(layer, Dense):
+        return leading_of_layer(layer.dual.m0, *layer.variances)
+    return leading_terms(mlp.metric_program)
 
 
 @dataclass(frozen=True)
