@@ -336,6 +336,12 @@ def parts_of(value: Expr) -> tuple[Expr, Expr]:
     return real.xreplace(back), imaginary.xreplace(back)
 
 
+def conjugated(value: Expr) -> Expr:
+    """Return the complex conjugate, where symbols without assumptions stand for real numbers."""
+    real, imaginary = parts_of(value)
+    return real - I * imaginary
+
+
 def real_part(value: Expr) -> Expr:
     """Return the real part, where symbols without assumptions stand for real numbers."""
     return parts_of(value)[0]
