@@ -20,6 +20,7 @@ from sympy import Add, Expr, Integer, Mul, Pow, exp, expand, factor, oo, powsimp
 from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import NoClosedForm
+from infgeo.symbolic.algebra.limits import COEFFICIENT_LIMIT, NUMBERS_LIMIT
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.algebra.truncated_series import DIGITS, Evaluator, Lost
@@ -27,8 +28,6 @@ from infgeo.symbolic.geometry.metric import RadialMetric
 
 ZERO = Integer(0)
 PRECISIONS = (1, 2, 4, 7)  # relative orders in 1/s that are tried until no leading term is lost to cancellation
-TIDIED = 300  # operations of a result that is put in order
-NUMBERS_TIDIED = 60  # the same where roots of numbers are in it, over which factoring takes long
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def _leading_term(program: Program, name: str, evaluators: Sequence[Evaluator]) 
         except Lost:
             continue
         if found.terms:
-            return tidy(evaluator.written_out(found.terms[found.lead].expr), TIDIED) * s ** (-found.lead)
+            return tidy(evaluator.written_out(found.terms[found.lead].expr), COEFFICIENT_LIMIT) * s ** (-found.lead)
         if found.order is oo and not evaluator.small:
             return ZERO
     reason = "it decays faster than every power of |x|" if evaluators[-1].small else "its leading terms cancel"
@@ -95,7 +94,7 @@ def _first_terms(program: Program, name: str, terms: int, evaluators: Sequence[E
 def _short(coefficient: Expr) -> Expr:
     """Return a coefficient in a short form."""
     roots = any(part.base.is_number and not part.exp.is_Integer for part in coefficient.atoms(Pow))
-    return tidy(coefficient, NUMBERS_TIDIED if roots else TIDIED)
+    return tidy(coefficient, NUMBERS_LIMIT if roots else COEFFICIENT_LIMIT)
 
 
 def leading_of_layer(m0: Expr, weight: Expr, bias: Expr) -> Expansion:

@@ -19,11 +19,11 @@ from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
 from infgeo.symbolic.activations.activation import FACTOR_SIGN, Activation, Term, differentiate, real_part, squared
 from infgeo.symbolic.algebra.graph import distinct, is_long, substituted
-from infgeo.symbolic.algebra.simplify import FACTOR_LIMIT, tidy
+from infgeo.symbolic.algebra.limits import EXPAND_LIMIT, FACTOR_LIMIT
+from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.expectation import expectation
 from infgeo.symbolic.expectations.one_variance import gathered
 
-EXPAND_LIMIT = 1000  # operations
 _COINCIDENCE = {p: v, q: v, c: v, Delta: 0}
 
 
@@ -49,19 +49,19 @@ class Dual:
 
     @cached_property
     def jump(self) -> Expr:
-        """phi(0+) - phi(0-); jumps elsewhere are outside the class of terms."""
+        """The jump phi(0+) - phi(0-) at 0; jumps elsewhere are outside the class of terms."""
         return tidy(
             2 * sum((t.coefficient for t in self.terms if t.factor == FACTOR_SIGN and t.power == 0), Integer(0))
         )
 
     @cached_property
     def value(self) -> Expr:
-        """E[phi(u) phi(v)], as the expectation was built."""
+        """The expectation E[phi(u) phi(v)], as the expectation was built."""
         return expectation(self.terms, self.terms)
 
     @cached_property
     def kernel(self) -> Expr:
-        """E[phi(u) phi(v)]."""
+        """The kernel E[phi(u) phi(v)]."""
         # Products of high powers of sums, as those of (z + 1)^30 exp(-z^2), stay as they are, and so do quotients
         # that are longer written out.
         quotients = any(isinstance(part, Pow) and part.exp.is_negative for part in distinct(self.value))
@@ -75,22 +75,22 @@ class Dual:
 
     @cached_property
     def derivative_kernel(self) -> Expr:
-        """E[phi'(u) phi'(v)], by Price's theorem d(kernel)/dc."""
+        """The kernel of phi', E[phi'(u) phi'(v)], by Price's theorem d(kernel)/dc."""
         return self.derivative.kernel
 
     @cached_property
     def m(self) -> Expr:
-        """E[phi^2] at variance v."""
+        """The second moment E[phi^2] at variance v."""
         return tidy(_diagonal(self))
 
     @cached_property
     def mean(self) -> Expr:
-        """E[phi] at variance v."""
+        """The mean E[phi] at variance v."""
         return tidy(gathered(expectation(self.terms, (Term(Integer(1)),)).subs(_COINCIDENCE)))
 
     @cached_property
     def m0(self) -> Expr:
-        """E[phi'^2] at variance v; raises MetricDoesNotExist where it is infinite."""
+        """The second moment E[phi'^2] of the slope at variance v; raises MetricDoesNotExist where it is infinite."""
         value = _diagonal(self.derivative)
         if value.has(zoo, oo, nan):
             raise MetricDoesNotExist(

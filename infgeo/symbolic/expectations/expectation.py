@@ -1,4 +1,6 @@
-"""E[f(u) g(v)] in closed form for a Gaussian pair (u, v), with Var u = p, Var v = q, Cov(u, v) = c, Delta = pq - c^2.
+"""The expectation E[f(u) g(v)] of a Gaussian pair (u, v) in closed form.
+
+Var u = p, Var v = q, Cov(u, v) = c and Delta = p q - c^2.
 
 Three steps, all exact, lower any product of two terms (see `activation`) to nothing:
 
@@ -47,10 +49,10 @@ from infgeo.symbolic.activations.activation import (
     conjugated,
     derivative_of_factor,
 )
+from infgeo.symbolic.algebra.limits import NESTED_POWERS
 from infgeo.symbolic.expectations.complex_parts import real_part_of
 
 HALF = Rational(1, 2)
-NESTED_POWERS = 8
 
 
 @dataclass(frozen=True)

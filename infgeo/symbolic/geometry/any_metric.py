@@ -50,12 +50,12 @@ class _Curvature:
 
     @property
     def _first(self) -> Sequence[Any]:
-        """d_a g as a sequence over a."""
+        """The derivatives d_a g as a sequence over a."""
         raise NotImplementedError
 
     @property
     def _second(self) -> Sequence[Sequence[Any]]:
-        """d_a d_b g as a sequence of sequences over a and b."""
+        """The derivatives d_a d_b g as a sequence of sequences over a and b."""
         raise NotImplementedError
 
     def _clean(self, expression: Any) -> Any:
@@ -102,7 +102,7 @@ class _Curvature:
 
     @cached_property
     def _christoffel_first_kind(self) -> list[list[list[Any]]]:
-        """Gamma_{k,ij}, indexed [k][i][j]."""
+        """The symbols Gamma_{k,ij}, indexed [k][i][j]."""
         n, dg = self.dimension, self._first
 
         def block(k: int) -> list[list[Any]]:

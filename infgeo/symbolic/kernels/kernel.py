@@ -43,7 +43,7 @@ _ARGUMENTS = dict.fromkeys((s_x, s_y, xy), "substitute into kernel.expr, for the
 class Kernel:
     """A kernel k(x, y) = expr, an expression of |x|^2, |y|^2 and x.y; kernels add, multiply, scale and compose.
 
-    Arguments:
+    Args:
         expr: a SymPy expression of symbols called s_x, s_y and xy; d, sigma_w and sigma_b are those of
             `infgeo.symbols`, and its other symbols are parameters.
 
@@ -85,7 +85,7 @@ class Kernel:
     ) -> NumericGeometry:
         """Return numeric functions: kernel, kernel_diag, kernel_distance, and those of the metric, where it exists.
 
-        Arguments:
+        Args:
             backend: "numpy", "torch", "jax" or "mpmath".
             parameters: values of the symbols, by name; sigma_w and sigma_b are 1 unless given.
             named: the same, as keywords.
@@ -116,7 +116,7 @@ class Kernel:
 
     @cached_property
     def diagonal(self) -> Expr:
-        """k(x, x), an expression of s = |x|^2."""
+        """The value k(x, x), an expression of s = |x|^2."""
         return tidy(self.expr.subs(_COINCIDENCE))
 
     @cached_property
@@ -247,8 +247,8 @@ def metric_by_definition(expr: Expr) -> RadialMetric:
     along lines. Raises MetricDoesNotExist where it diverges, NoClosedForm where that expansion is not found.
     """
     slope = expr.diff(xy)
-    bend = slope.diff(xy) + 2 * slope.diff(s_x) + 2 * slope.diff(s_y) + 4 * expr.diff(s_x, s_y)
-    A, B = (part.subs(_COINCIDENCE) for part in (slope, bend))
+    second = slope.diff(xy) + 2 * slope.diff(s_x) + 2 * slope.diff(s_y) + 4 * expr.diff(s_x, s_y)
+    A, B = (part.subs(_COINCIDENCE) for part in (slope, second))
     if not any(part.has(zoo, oo, nan) for part in (A, B)):
         return RadialMetric.from_functions(tidy(A), tidy(B))
     stationary = simplify(expr.subs(xy, (s_x + s_y - delta) / 2))

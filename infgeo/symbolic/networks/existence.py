@@ -26,6 +26,7 @@ from infgeo.conventions import s
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
 from infgeo.symbolic.activations.activation import real_part
+from infgeo.symbolic.algebra.limits import PRINTED_LIMIT
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.networks.layers import Layer, Weighted
@@ -33,14 +34,12 @@ from infgeo.symbolic.networks.propagate import propagate
 from infgeo.symbolic.networks.radial import ZERO, Radial
 from infgeo.symbolic.networks.tangent import Tangent
 
-PRINTED = 60  # operations: longer coefficients are left to the attributes of the exception
-
 
 @dataclass(frozen=True)
 class Divergence:
     """The leading order |Phi(x) - Phi(y)|^2 = coefficient |x - y|^exponent of features that have no metric.
 
-    Arguments:
+    Args:
         exponent: 1, 1/2, 1/4, ...; 2 would be a metric.
         across, along: the coefficient, in s = |x|^2, for y - x orthogonal and parallel to x; where `along` is 0, as for
             homogeneous activations without bias, features change at a higher order in that direction.
@@ -75,7 +74,7 @@ def require_metric(layers: Sequence[Layer], tangent: bool = False) -> None:
         return
     leading = leading_distance(layers, tangent)
     power = "" if leading.exponent == 1 else f"^({leading.exponent})"
-    known = count_ops(leading.across) <= PRINTED
+    known = count_ops(leading.across) <= PRINTED_LIMIT  # longer ones are left to the attributes of the exception
     coefficient = str(leading.across) if known else "C"
     if tangent:
         reason = (

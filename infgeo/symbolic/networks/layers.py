@@ -88,7 +88,7 @@ class Weighted(_Layer):
 
     @property
     def variances(self) -> tuple[Expr, Expr]:
-        """E[W_ij^2] times the width of the input, and E[b_i^2]."""
+        """The variances E[W_ij^2], times the width of the input, and E[b_i^2]."""
         return self.weight_std**2 / self.width, self.bias_std**2
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 class MLP:
     """A fully connected network of infinite width with `depth` hidden layers.
 
-    Arguments:
+    Args:
         activation: a name of `infgeo.activations.available()`, text such as "erf(3*z) + z/5" in the variable z (see
             `infgeo.symbolic.activations.parsing.parse`), a SymPy expression of one symbol, or a list of them, one for
             each layer, in which `infgeo.layers.Residual`, `RMSNorm` and `LayerNorm` may stand too.
@@ -87,7 +87,7 @@ class MLP:
     def at(self, values: Mapping[Any, Any] | None = None, /, **named: Any) -> MLP:
         """Return the network at values of its scales, of its activations' parameters and of the input dimension.
 
-        Arguments:
+        Args:
             values: symbols, or names, -> values, for what cannot be written as a keyword.
             named: names -> values: exact numbers, floats (0.1 is taken as 1/10) or expressions.
 
@@ -239,7 +239,7 @@ class MLP:
     ) -> NumericGeometry:
         """Return numeric functions of the geometry: `infgeo.NumericGeometry`.
 
-        Arguments:
+        Args:
             weight_std, bias_std: values for scales left symbolic; by default those of arXiv 2301.11375, 1 and 1.
             backend: "numpy", "torch", "jax" or "mpmath".
             method: "closed_form", which raises NoClosedForm where there is none, or "quadrature", for any activation:

@@ -65,9 +65,9 @@ class Radial:
         m, m_prime, mean = (part.xreplace({v: self.f}) for part in (law.m, law.m_prime, law.mean))
         if law.jump == 0:
             m0, m0_prime = law.m0.xreplace({v: self.f}), law.m0_prime.xreplace({v: self.f})
-            after = replace(self, A=m0 * self.A, B=m0 * self.B).bent(2 * m0_prime * self.slope**2)
+            after = replace(self, A=m0 * self.A, B=m0 * self.B).with_radial(2 * m0_prime * self.slope**2)
         else:
-            delta = replace(self, A=self.f * self.A, B=self.f * self.B).bent(-(self.slope**2))
+            delta = replace(self, A=self.f * self.A, B=self.f * self.B).with_radial(-(self.slope**2))
             across, along = (law.jump**2 * sqrt(tidy(part)) / (pi * self.f) for part in (delta.A, delta.along))
             after = replace(self, A=across, B=(along - across) / s, exponent=self.exponent / 2)
         return replace(after, f=m, slope=m_prime * self.slope, mean=mean)
@@ -79,7 +79,7 @@ class Radial:
     def centred(self) -> Radial:
         """See the module."""
         slope = self.mean.diff(s)
-        after = self.bent(-4 * slope**2)
+        after = self.with_radial(-4 * slope**2)
         return replace(after, f=self.f - self.mean**2, slope=self.slope - 2 * self.mean * slope, mean=ZERO)
 
     def add(self, branch: Radial, skip: Expr = ONE) -> Radial:
@@ -91,19 +91,19 @@ class Radial:
         )
         return Radial(old.f + branch.f, old.slope + branch.slope, A, B, lowest, old.mean + branch.mean)
 
-    def bent(self, term: Expr) -> Radial:
-        """Return the state with a second order of the distance along x added to B, which counts where gamma is 2."""
+    def with_radial(self, term: Expr) -> Radial:
+        """Return the state with `term` added to B where gamma is 2; beside a jump the second order does not count."""
         return replace(self, B=self.B + term) if self.exponent == 2 else self
 
     def divided(self, norm: Expr, norm_slope: Expr) -> Radial:
         """Return the state of k(x, y) / sqrt(F(x) F(y)) for F = `norm` with derivative `norm_slope`."""
         g = norm_slope / norm
-        after = self.bent(self.f * g**2 - 2 * self.slope * g).scaled(1 / norm)
+        after = self.with_radial(self.f * g**2 - 2 * self.slope * g).scaled(1 / norm)
         return replace(after, slope=(self.slope - self.f * g) / norm)
 
     def times(self, other: Radial) -> Radial:
         """Return the state of the product of the kernels, of metric f1 g2 + f2 g1 + 2 f1' f2' x x^T."""
-        total = self.scaled(other.f).add(other.scaled(self.f)).bent(2 * self.slope * other.slope)
+        total = self.scaled(other.f).add(other.scaled(self.f)).with_radial(2 * self.slope * other.slope)
         return replace(total, f=self.f * other.f, slope=self.slope * other.f + self.f * other.slope)
 
     @classmethod

@@ -29,8 +29,9 @@ from sympy import Dummy, Expr, Integer, Rational, count_ops
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
 from infgeo.errors import SingularMetric
+from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
 from infgeo.symbolic.algebra.program import Names, Program
-from infgeo.symbolic.algebra.simplify import FACTOR_LIMIT, best, tidy
+from infgeo.symbolic.algebra.simplify import best, tidy
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.geometry.metric import curvature_outputs
 from infgeo.symbolic.networks.propagate import propagate
