@@ -1,18 +1,13 @@
 """Rotation-invariant kernels as expressions of |x|^2, |y|^2 and x.y, their algebra, and the metric they induce.
 
 Sums, products, nonnegative multiples and compositions of kernels are kernels, and their metrics follow from those of
-the parts alone. With f = k(x, x), a prime for d/ds, and the gradient of k in one argument at y = x equal to f' x:
-
-    k1 + k2     A = A1 + A2,          B = B1 + B2
-    k1 k2       A = f1 A2 + f2 A1,    B = f1 B2 + f2 B1 + 2 f1' f2'
-    k1 o k2     A = A1(f2) A2,        B = A1(f2) B2 + B1(f2) f2'^2,   k1 a kernel on the feature space of k2.
-
-Nothing is differentiated across a kink, so that the parts may be kernels of ReLU networks.
+the parts alone (see `kernels.radial`). Nothing is differentiated across a kink, so that the parts may be kernels of
+ReLU networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,6 +26,7 @@ from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.algebra.substitution import assigned
 from infgeo.symbolic.geometry.metric import RadialMetric, assumptions_of
 from infgeo.symbolic.kernels.metric_along_lines import metric_along_lines
+from infgeo.symbolic.kernels.radial import Radial
 
 if TYPE_CHECKING:
     from infgeo import NumericGeometry
@@ -119,6 +115,12 @@ class Kernel:
         """The value k(x, x), an expression of s = |x|^2."""
         return tidy(self.expr.subs(_COINCIDENCE))
 
+    @property
+    def radial(self) -> Radial:
+        """What sums, products and compositions take of a kernel."""
+        f = self.diagonal
+        return Radial(f, f.diff(s), self.metric.A, self.metric.B)
+
     @cached_property
     def metric(self) -> RadialMetric:
         """The induced metric g = d^2 k / dx dy at y = x (Burges 1999)."""
@@ -127,8 +129,8 @@ class Kernel:
     def __add__(self, other: object) -> Kernel:
         """Return the sum with a kernel, or with a constant >= 0."""
         if not isinstance(other, Kernel):
-            return _Combined(self.expr + _nonnegative(other), _of_multiple, (self, Integer(1)))
-        return _Combined(self.expr + other.expr, _of_sum, (self, other))
+            return _Combined(self.expr + _nonnegative(other), "scaled", (self, Integer(1)))
+        return _Combined(self.expr + other.expr, "add", (self, other))
 
     __radd__ = __add__
 
@@ -136,8 +138,8 @@ class Kernel:
         """Return the product with a kernel, or with a constant >= 0."""
         if not isinstance(other, Kernel):
             constant = _nonnegative(other)
-            return _Combined(constant * self.expr, _of_multiple, (self, constant))
-        return _Combined(self.expr * other.expr, _of_product, (self, other))
+            return _Combined(constant * self.expr, "scaled", (self, constant))
+        return _Combined(self.expr * other.expr, "times", (self, other))
 
     __rmul__ = __mul__
 
@@ -155,7 +157,7 @@ class Kernel:
             raise InvalidInput(f"compose takes a kernel, not {inner!r}")
         f = inner.diagonal
         into = {s_x: f.subs(s, s_x), s_y: f.subs(s, s_y), xy: inner.expr}
-        return _Combined(self.expr.subs(into, simultaneous=True), _of_composition, (self, inner))
+        return _Combined(self.expr.subs(into, simultaneous=True), "after", (self, inner))
 
     def __str__(self) -> str:
         """Return the formula and what its symbols stand for."""
@@ -167,47 +169,24 @@ class Kernel:
 
 @dataclass(frozen=True)
 class _Combined(Kernel):
-    """A kernel made of others, with the rule for the A and B of its metric from the parts."""
+    """A kernel made of others by a method of `Radial`, the first of `parts` its object and the others its arguments."""
 
-    rule: Callable[..., tuple[Expr, Expr]] = field(compare=False, repr=False)
-    parts: tuple = field(compare=False, repr=False)
+    method: str = field(compare=False, repr=False)
+    parts: tuple[Kernel | Expr | dict[Symbol, Expr], ...] = field(compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse parts whose parameters are called alike, but differ."""
         check_distinct(symbols_of(self.expr), "a kernel made of others")
 
     def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
-        return _Combined(substituted(self.expr, found), _of_substituted, (self, found))
+        return _Combined(substituted(self.expr, found), "substituted", (self, found))
 
     @cached_property
     def metric(self) -> RadialMetric:
         """The induced metric, from those of the parts."""
-        A, B = self.rule(*self.parts)
-        return RadialMetric.from_functions(tidy(A), tidy(B))
-
-
-def _of_substituted(kernel: Kernel, found: dict[Symbol, Expr]) -> tuple[Expr, Expr]:
-    metric = kernel.metric.at({symbol: found[symbol] for symbol in kernel.metric.parameters if symbol in found})
-    return metric.A, metric.B
-
-
-def _of_sum(one: Kernel, two: Kernel) -> tuple[Expr, Expr]:
-    return one.metric.A + two.metric.A, one.metric.B + two.metric.B
-
-
-def _of_multiple(kernel: Kernel, factor: Expr) -> tuple[Expr, Expr]:
-    return factor * kernel.metric.A, factor * kernel.metric.B
-
-
-def _of_product(one: Kernel, two: Kernel) -> tuple[Expr, Expr]:
-    g1, g2, f1, f2 = one.metric, two.metric, one.diagonal, two.diagonal
-    return f1 * g2.A + f2 * g1.A, f1 * g2.B + f2 * g1.B + 2 * f1.diff(s) * f2.diff(s)
-
-
-def _of_composition(outer: Kernel, inner: Kernel) -> tuple[Expr, Expr]:
-    f = inner.diagonal
-    A, B = (part.subs(s, f) for part in (outer.metric.A, outer.metric.B))
-    return A * inner.metric.A, A * inner.metric.B + B * f.diff(s) ** 2
+        first, *others = (part.radial if isinstance(part, Kernel) else part for part in self.parts)
+        found: Radial = getattr(first, self.method)(*others)
+        return RadialMetric.from_functions(tidy(found.A), tidy(found.B))
 
 
 def _checked(expr: object) -> Expr:

@@ -1,7 +1,7 @@
 """Where a metric exists, where it degenerates, and how features separate where there is none.
 
 The tangent kernel contains E[phi' phi'], to which a kink of phi is a jump. What a layer does to distances stands in
-`networks.radial`.
+`kernels.radial`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from infgeo.symbolic.activations.activation import real_part
 from infgeo.symbolic.algebra.limits import PRINTED_LIMIT
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.dual import Dual
+from infgeo.symbolic.kernels.radial import ZERO, Radial
 from infgeo.symbolic.networks.layers import Layer, Weighted
 from infgeo.symbolic.networks.propagate import propagate
-from infgeo.symbolic.networks.radial import ZERO, Radial
 from infgeo.symbolic.networks.tangent import Tangent
 
 

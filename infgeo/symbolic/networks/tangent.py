@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sympy import Expr
 
 from infgeo.symbolic.expectations.dual import Dual
-from infgeo.symbolic.networks.radial import ZERO, Radial
+from infgeo.symbolic.kernels.radial import ZERO, Radial
 
 
 @dataclass(frozen=True)

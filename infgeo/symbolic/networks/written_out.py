@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from infgeo.errors import SingularMetric
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.geometry.metric import RadialMetric
+from infgeo.symbolic.kernels.radial import Radial
 from infgeo.symbolic.networks.existence import degenerate_at_origin, domain_of, require_metric
 from infgeo.symbolic.networks.layers import Layer
 from infgeo.symbolic.networks.propagate import propagate
-from infgeo.symbolic.networks.radial import Radial
 from infgeo.symbolic.networks.tangent import Tangent
 
 

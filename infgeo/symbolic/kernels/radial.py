@@ -23,12 +23,14 @@ so that gamma halves, and a second jump halves it again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sympy import Expr, Integer, pi, sqrt
+from sympy import Expr, Integer, Symbol, pi, sqrt
 
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
+from infgeo.symbolic.algebra.graph import substituted
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.dual import Dual
 
@@ -105,6 +107,15 @@ class Radial:
         """Return the state of the product of the kernels, of metric f1 g2 + f2 g1 + 2 f1' f2' x x^T."""
         total = self.scaled(other.f).add(other.scaled(self.f)).with_radial(2 * self.slope * other.slope)
         return replace(total, f=self.f * other.f, slope=self.slope * other.f + self.f * other.slope)
+
+    def after(self, inner: Radial) -> Radial:
+        """Return the state of the kernel k1 o k2 for this k1 on the feature space of k2, where |x|^2 is f2."""
+        f, slope, A, B = (part.xreplace({s: inner.f}) for part in (self.f, self.slope, self.A, self.B))
+        return Radial(f, slope * inner.slope, A * inner.A, A * inner.B + B * inner.slope**2)
+
+    def substituted(self, values: Mapping[Symbol, Expr]) -> Radial:
+        """Return the state with expressions in the place of symbols."""
+        return Radial(*(substituted(part, values) for part in (self.f, self.slope, self.A, self.B)))
 
     @classmethod
     def none(cls) -> Radial:
