@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sympy import Expr, I, Integer, Rational, Symbol, latex, limit, nan, oo, simplify, sqrt, zoo
+from sympy import Expr, I, Integer, Rational, Symbol, latex, nan, oo, zoo
 from sympy.core.function import AppliedUndef
 
 from infgeo import shorthand
 from infgeo.arguments import positive_integer
-from infgeo.conventions import d, delta, r, s, s_x, s_y, xy
-from infgeo.errors import InvalidInput, MetricDoesNotExist
+from infgeo.conventions import d, r, s, s_x, s_y, xy
+from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
 from infgeo.symbolic.algebra.graph import substituted, symbols_of
 from infgeo.symbolic.algebra.naming import PUBLIC, SCALES, by_name, check_distinct
@@ -220,22 +220,15 @@ def _nonnegative(value: object) -> Expr:
 def metric_by_definition(expr: Expr) -> RadialMetric:
     r"""Return the metric \partial_x \partial_y k at y = x of a kernel that is smooth at coincidence.
 
-    With k a function of |x|^2, |y|^2 and t = x.y:  A = k_t  and  B = k_tt + 2 k_xt + 2 k_yt + 4 k_xy. For a function of
-    |x - y|^2 alone, k = F(|x - y|^2), A = -2 F'(0) is a limit.
-    Where the derivatives are 0/0 or their divergences cancel (arc-cosine kernels), the distance of features is expanded
-    along lines. Raises MetricDoesNotExist where it diverges, NoClosedForm where that expansion is not found.
+    With k a function of |x|^2, |y|^2 and t = x.y:  A = k_t  and  B = k_tt + 2 k_xt + 2 k_yt + 4 k_xy.
+    Where the derivatives are 0/0 or their divergences cancel (arc-cosine and Matern kernels), the distance of features
+    is expanded along lines.
+
+    Raises MetricDoesNotExist where it diverges, NoClosedForm where that expansion is not found.
     """
     slope = expr.diff(xy)
     second = slope.diff(xy) + 2 * slope.diff(s_x) + 2 * slope.diff(s_y) + 4 * expr.diff(s_x, s_y)
     A, B = (part.subs(_COINCIDENCE) for part in (slope, second))
     if not any(part.has(zoo, oo, nan) for part in (A, B)):
         return RadialMetric.from_functions(tidy(A), tidy(B))
-    stationary = simplify(expr.subs(xy, (s_x + s_y - delta) / 2))
-    if stationary.free_symbols & {s_x, s_y}:
-        return RadialMetric.from_functions(*metric_along_lines(expr))
-    A = -2 * limit(stationary.diff(delta), delta, 0, "+")
-    if A.has(oo, zoo, nan):
-        cusp = limit((stationary.subs(delta, 0) - stationary) / sqrt(delta), delta, 0, "+")
-        leading = f": k(x, y) = k(x, x) - ({cusp}) |x - y| + ..." if cusp.is_finite and cusp != 0 else ""
-        raise MetricDoesNotExist(f"the kernel {expr} has no second derivatives at y = x{leading}")
-    return RadialMetric.from_functions(tidy(A), 0 * A)
+    return RadialMetric.from_functions(*metric_along_lines(expr))

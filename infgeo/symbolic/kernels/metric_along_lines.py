@@ -90,9 +90,10 @@ def _second_order(kernel: Expr, line: tuple[Expr, Expr], radius: Symbol, precisi
         raise Lost(f"the distance of features of {kernel}")
     if distance.lead < 2:
         leading = evaluator.written_out(distance.terms[distance.lead].expr).xreplace({radius: s})
+        power = "" if distance.lead == 1 else f"^({distance.lead})"
         raise MetricDoesNotExist(
-            f"the kernel {kernel} induces no metric: |Phi(x) - Phi(y)|^2 = ({tidy(leading)})"
-            f" |x - y|^{distance.lead} + ... across x"
+            f"the kernel {kernel} induces no metric: |Phi(x) - Phi(y)|^2 = ({tidy(leading)}) |x - y|{power} + ..."
+            " for y - x orthogonal to x"
         )
     found = distance.terms.get(Integer(2), Coefficient(Integer(0), (mpmath.mpf(0),) * 2))
     return Coefficient(evaluator.written_out(found.expr), found.values)
