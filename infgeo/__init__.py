@@ -5,10 +5,10 @@ Names are loaded on first use, so that `import infgeo` is cheap and loads neithe
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from infgeo import errors
+from infgeo.shorthand import loaded
 
 __version__ = "0.1.0"
 
@@ -18,6 +18,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "Kernel": ("infgeo.symbolic.kernels.kernel", "Kernel"),
     "MLP": ("infgeo.symbolic.networks.network", "MLP"),
     "Metric": ("infgeo.symbolic.geometry.any_metric", "Metric"),
+    "NumericGeometry": ("infgeo.numeric.geometry", "NumericGeometry"),
     "RadialMetric": ("infgeo.symbolic.geometry.metric", "RadialMetric"),
     "activations": ("infgeo.activations", None),
     "analysis": ("infgeo.analysis", None),
@@ -41,11 +42,7 @@ __all__ = ["__version__", "errors", *_PUBLIC]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'infgeo' has no attribute {name!r}; it has {', '.join(__all__)}")
-    module, attribute = _PUBLIC[name]
-    value = import_module(module)
-    if attribute is not None:
-        value = getattr(value, attribute)
-    globals()[name] = value
+    globals()[name] = value = loaded(*_PUBLIC[name])
     return value
 
 

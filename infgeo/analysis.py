@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import mpmath
-from sympy import And, Dummy, Expr, Float, Integer, Poly, Pow, atan, cancel, cos, false, lambdify, log, sin, solve, true
+from sympy import And, Dummy, Expr, Float, Integer, Poly, Pow, cancel, false, lambdify, log, solve, true
 from sympy.logic.boolalg import Boolean
 
 from infgeo.arguments import instance, positive_integer
@@ -27,8 +27,7 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.algebra.graph import evaluated
 from infgeo.symbolic.algebra.simplify import tidy
-from infgeo.symbolic.analysis.asymptotics import Expansion, at_infinity, at_origin
-from infgeo.symbolic.analysis.large_norm import leading_terms, terms_at_origin
+from infgeo.symbolic.analysis.expansions import Expansion, leading_of_layer, leading_terms, terms_at_origin
 from infgeo.symbolic.expectations.dual import dual
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.networks.layers import Dense, as_activation, checked_std
@@ -56,7 +55,7 @@ def small_norm(metric: RadialMetric, terms: int = 2) -> Expansion:
     R(0) = d (d - 1) (B(0) - 2 A'(0)) / A(0)^2, which is 0 for one layer. Where the metric vanishes at x = 0, R begins
     with a negative power.
 
-    Arguments:
+    Args:
         metric: any `RadialMetric` whose A and B are power series in s there.
         terms: number of terms, at least 1; a term may be 0.
 
@@ -69,9 +68,7 @@ def small_norm(metric: RadialMetric, terms: int = 2) -> Expansion:
         pi*s**2*(d - 1)*(d + 2)/2 - pi*s*(d - 1)*(d + 2)/2
     """
     instance(metric, "metric", RadialMetric, _METRIC)
-    count = positive_integer(terms, "terms", maximum=100)
-    # Written out, A and B of several layers have no derivatives in any time.
-    return terms_at_origin(metric, count) if metric.program.bindings else at_origin(metric, count)
+    return terms_at_origin(metric, positive_integer(terms, "terms", maximum=100))
 
 
 def large_norm(mlp: MLP) -> Expansion:
@@ -90,17 +87,16 @@ def large_norm(mlp: MLP) -> Expansion:
         sqrt(2)/(2*pi*sqrt(s))
     """
     layer = instance(mlp, "mlp", MLP, _NETWORK).layers[0]
-    # SymPy's series do not come back on waves of arcs, those of chirps.
-    if len(mlp.layers) > 1 or not isinstance(layer, Dense) or any(x.has(atan) for x in layer.dual.m0.atoms(sin, cos)):
-        return leading_terms(mlp.metric_program)
-    return at_infinity(layer.dual.m0, *layer.variances)
+    if len(mlp.layers) == 1 and isinstance(layer, Dense):
+        return leading_of_layer(layer.dual.m0, *layer.variances)
+    return leading_terms(mlp.metric_program)
 
 
 @dataclass(frozen=True)
 class CurvatureSign:
     """The sign of the Ricci scalar over s = |x|^2 > 0, at d >= 2.
 
-    Arguments:
+    Args:
         sign: "zero", "negative" or "positive" (0 at isolated points included), "mixed", or "undecided".
         proved: whether it follows from the formula; otherwise it was read off at 400 values of s from 1e-8 to 1e8.
         changes: the values of s at which R changes sign, to 15 digits.
@@ -116,7 +112,7 @@ def curvature_sign(metric: RadialMetric, dimension: int | None = None) -> Curvat
 
     Symbols take every value of their domain; where that does not decide it and s is the only one left, R is evaluated.
 
-    Arguments:
+    Args:
         metric: the metric.
         dimension: the input dimension, at least 2; None stands for every d >= 2.
 
@@ -160,7 +156,7 @@ def curvature_sign(metric: RadialMetric, dimension: int | None = None) -> Curvat
 class FixedPoint:
     """A fixed point v* = sigma_b^2 + sigma_w^2 m(v*) of the variance, and what depth does to the metric there.
 
-    Arguments:
+    Args:
         variance: v*.
         slope: sigma_w^2 m'(v*), the factor of deviations from v* per layer: it attracts where this is below 1.
         chi: sigma_w^2 m0(v*), the factor of A per layer (chi_1 of Poole et al. 2016).
@@ -225,7 +221,7 @@ def fixed_points(mlp: MLP) -> tuple[FixedPoint, ...]:
 class EdgeOfChaos:
     """The scales at which chi = 1, as a curve with the fixed point v as its parameter.
 
-    Arguments:
+    Args:
         weight_variance: sigma_w^2 = 1/m0(v).
         bias_variance: sigma_b^2 = v - m(v)/m0(v); a point of the curve exists where this is >= 0.
     """

@@ -1,13 +1,15 @@
-"""The layers that `infgeo.MLP` is made of: Dense, Residual and RMSNorm."""
+"""The layers that `infgeo.MLP` is made of: Dense, Residual, RMSNorm and LayerNorm."""
 
 from infgeo.symbolic.networks.layers import (
     Dense,
+    LayerNorm,
     Residual,
     RMSNorm,
 )
 
 __all__ = [
     "Dense",
+    "LayerNorm",
     "RMSNorm",
     "Residual",
 ]

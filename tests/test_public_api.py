@@ -22,6 +22,7 @@ def test_all_is_pinned():
         "Kernel",
         "MLP",
         "Metric",
+        "NumericGeometry",
         "RadialMetric",
         "__version__",
         "activations",

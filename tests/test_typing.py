@@ -55,7 +55,7 @@ SEEN = {
     "pulled.metric": "torch._tensor.Tensor",
     "infgeo.symbols.coordinates": "def *",
     "kernels.rbf()": "infgeo.symbolic.kernels.kernel.Kernel",
-    "analysis.small_norm": "def * -> infgeo.symbolic.analysis.asymptotics.Expansion",
+    "analysis.small_norm": "def * -> infgeo.symbolic.analysis.expansions.Expansion",
     "activations.available()": "tuple?str, ...?",
     "infgeo.__version__": "str",
 }

@@ -10,10 +10,10 @@ from sympy.utilities.iterables import numbered_symbols
 from infgeo import conventions as conv
 from infgeo.cli.parser import QUANTITIES
 from infgeo.errors import MetricDoesNotExist, NoClosedForm
+from infgeo.symbolic.algebra.conditions import in_words
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import power_product
 from infgeo.symbolic.geometry.metric import RadialMetric, RadialTensor, assumptions_of
-from infgeo.symbolic.networks.existence import in_words
 from infgeo.symbolic.networks.network import MLP
 
 TITLES = {

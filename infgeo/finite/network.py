@@ -108,6 +108,8 @@ def _specify_layers(
     given = values_by_name(parameters)
     free: set[str] = set()
     for layer in layers:
+        if layer.kind not in _SCALES:
+            raise InvalidInput(f"{layer} is not simulated yet: networks are sampled of Dense, Residual and RMSNorm")
         free |= {s.name for name in _SCALES[layer.kind] for s in getattr(layer, name).free_symbols}
         if layer.kind != "rms_norm":
             free |= {s.name for s in layer.activation.expr.free_symbols if s != layer.activation.symbol}

@@ -19,6 +19,7 @@ from infgeo.errors import InvalidInput
 from infgeo.numeric.geometry import NumericGeometry
 from infgeo.numeric.source.of_formula import Formula
 from infgeo.symbolic.kernels.kernel import Kernel
+from infgeo.symbolic.networks.layers import LayerNorm
 from infgeo.symbolic.networks.network import MLP, NetworkKernel, TangentKernel
 
 KINDS = {"nngp": "kernel", "ntk": "ntk"}
@@ -116,6 +117,8 @@ def subject_of(
     given = given_values(weight_std, bias_std, parameters)
     if isinstance(k, MLP):
         k = k.kernel if kind == "nngp" else k.ntk
+    if any(isinstance(layer, LayerNorm) for layer in getattr(getattr(k, "network", network), "layers", ())):
+        raise InvalidInput("check_kernel does not know LayerNorm yet: pass infgeo.Kernel(mlp.kernel.expr)")
     if isinstance(k, Kernel):
         subject = _of_formula(k, given, input_dim)
     elif isinstance(getattr(k, "__self__", None), NumericGeometry) and k.__name__ in KINDS.values():

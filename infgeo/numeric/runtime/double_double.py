@@ -24,20 +24,20 @@ class DoubleDouble:
         """Hold high + low."""
         self.high, self.low, self.xp = high, low, xp
 
-    def __add__(self, other: Any) -> DoubleDouble:
+    def __add__(self, other: Any) -> Any:
         other = double_double(other)
         high, low = two_sum(self.high, other.high)
         rest, least = two_sum(self.low, other.low)
         high, low = normal(high, low + rest)
         return DoubleDouble(*normal(high, low + least), self.xp or other.xp)
 
-    def __mul__(self, other: Any) -> DoubleDouble:
+    def __mul__(self, other: Any) -> Any:
         other = double_double(other)
         high, low = two_product(self.high, other.high)
         low = low + (self.high * other.low + self.low * other.high)
         return DoubleDouble(*normal(high, low), self.xp or other.xp)
 
-    def __truediv__(self, other: Any) -> DoubleDouble:
+    def __truediv__(self, other: Any) -> Any:
         other = double_double(other)
         first = self.high / other.high
         rest = self - other * first
@@ -45,27 +45,27 @@ class DoubleDouble:
         third = (rest - other * second).high / other.high
         return DoubleDouble(*normal(*normal(first, second)), self.xp or other.xp) + third
 
-    def __pow__(self, n: int) -> DoubleDouble:
+    def __pow__(self, n: int) -> Any:
         result = self
         for bit in bin(n)[3:]:
             result = result * result
             result = result * self if bit == "1" else result
         return result
 
-    def __neg__(self) -> DoubleDouble:
+    def __neg__(self) -> Any:
         return self.scaled(-1)
 
-    def scaled(self, power: Any) -> DoubleDouble:
+    def scaled(self, power: Any) -> Any:
         """Return this times a power of two."""
         return DoubleDouble(self.high * power, self.low * power, self.xp)
 
-    def __sub__(self, other: Any) -> DoubleDouble:
+    def __sub__(self, other: Any) -> Any:
         return self + -double_double(other)
 
-    def __rsub__(self, other: Any) -> DoubleDouble:
+    def __rsub__(self, other: Any) -> Any:
         return double_double(other) - self
 
-    def __rtruediv__(self, other: Any) -> DoubleDouble:
+    def __rtruediv__(self, other: Any) -> Any:
         return double_double(other) / self
 
     __radd__, __rmul__ = __add__, __mul__

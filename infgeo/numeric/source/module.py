@@ -147,13 +147,13 @@ def standalone(
         fan_in=" / d" if mlp.input_scale else "",
         notes="".join(f"{note}\n" for note in _formulas(coded, backend_name)[1]),
     )
-    future = [line for line in imports if "__future__" in line]
-    lines = [line for line in imports if line not in future]
+    # Without it annotations are values: dataclasses look up strings in a module, which `exec` of a file does not make.
+    lines = [line for line in imports if "__future__" not in line]
     standard = sorted(
         line for line in lines if line.split()[1].split(".")[0] not in ("numpy", "scipy", *_LIBRARY, "mpmath")
     )
     others = sorted(line for line in lines if line not in standard)
-    parts = [*future, "", *standard, "", *others, "", f"__all__ = {list(functions_of(mlp))}"]
+    parts = [*standard, "", *others, "", f"__all__ = {list(functions_of(mlp))}"]
     ending = f"\n\n\n{main}" if main else ""
     return header + "\n" + "\n".join(parts) + f"\n\n\n{body}{ending}\n"
 

@@ -26,6 +26,7 @@ from infgeo.symbolic.floats.exponentials import far, near, paired
 from infgeo.symbolic.floats.kernel_forms import reduced
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.kernels.kernel import Kernel
+from infgeo.symbolic.networks.layers import LayerNorm
 from infgeo.symbolic.networks.network import MLP, NetworkKernel
 
 if TYPE_CHECKING:
@@ -94,10 +95,15 @@ class Formula:
 
 def subject_of(what: Any, verb: str) -> MLP | Formula:
     """Return the network or the formulas that numeric functions are asked of; raises InvalidInput for others."""
+    if isinstance(what, NetworkKernel):
+        what = what.network
+    if isinstance(what, MLP) and any(isinstance(layer, LayerNorm) for layer in what.layers):
+        raise InvalidInput(
+            f"{verb} does not know LayerNorm yet, which {what} has: take infgeo.Kernel(mlp.kernel.expr) and mlp.metric,"
+            " which have numeric functions of their own"
+        )
     if isinstance(what, MLP | Formula):
         return what
-    if isinstance(what, NetworkKernel):
-        return what.network
     if isinstance(what, RadialMetric):
         text = f"Metric A I + B x x^T with A = {what.A}, B = {what.B}, s = |x|^2."
         return Formula(text, None, None, what.program, what.domain, dimension=what.dimension)

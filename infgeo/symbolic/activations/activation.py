@@ -51,10 +51,10 @@ from infgeo import conventions as conv
 from infgeo.arguments import shown
 from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.expressions import exact
+from infgeo.symbolic.algebra.limits import SMOOTH_ORDER
 from infgeo.symbolic.algebra.naming import check_distinct, own_parameter
 
 ZERO, ONE = Integer(0), Integer(1)
-LARGEST_ORDER = 24  # of a derivative that is looked at for a jump; beyond, an activation counts as smooth
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ FACTOR_DELTA = Factor("delta")
 
 @dataclass(frozen=True)
 class Term:
-    """coefficient * z^power * exp(-decay z^2 + slope z) * factor(z)."""
+    """The product coefficient * z^power * exp(-decay z^2 + slope z) * factor(z)."""
 
     coefficient: Expr
     power: int = 0
@@ -154,7 +154,7 @@ def squared(terms: Iterable[Term]) -> tuple[Term, ...] | None:
 class Activation:
     """An activation function: a SymPy expression of `symbol`, where it is from, and what follows from the expression.
 
-    Arguments:
+    Args:
         name: its name in the catalogue, or the text of a user's expression.
         expr: the expression, in `conventions.z`; other free symbols are parameters.
         source: paper or page the definition is from.
@@ -212,7 +212,7 @@ class Activation:
         Kinks and jumps elsewhere are outside the class of terms and not looked for.
         """
         left, right = self.sides
-        for order in range(-1, LARGEST_ORDER):
+        for order in range(-1, SMOOTH_ORDER):
             if simplify(right - left) == 0:
                 return oo
             if simplify(right.subs(conv.z, 0) - left.subs(conv.z, 0)) != 0:
@@ -334,6 +334,12 @@ def parts_of(value: Expr) -> tuple[Expr, Expr]:
         return value, ZERO
     real, imaginary = expand_complex(value.xreplace(plain)).as_real_imag()
     return real.xreplace(back), imaginary.xreplace(back)
+
+
+def conjugated(value: Expr) -> Expr:
+    """Return the complex conjugate, where symbols without assumptions stand for real numbers."""
+    real, imaginary = parts_of(value)
+    return real - I * imaginary
 
 
 def real_part(value: Expr) -> Expr:

@@ -56,7 +56,7 @@ def parse(text: str) -> Expr:
     The expression is the one that SymPy builds from the same formula, with `conventions.z` for z, exact rationals for
     decimal numbers, and real symbols for all other names. `ALLOWED` says what may stand in the text.
 
-    Arguments:
+    Args:
         text: up to 500 ASCII characters. Numbers have up to 50 characters, exponents are within -100 and 100, at most
             20 parentheses, calls and powers are nested, and constants are real and within the range of float64.
 

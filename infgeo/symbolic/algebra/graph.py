@@ -16,13 +16,14 @@ from sympy import Abs, Add, Basic, Dummy, Expr, Mul, Pow, Symbol
 from sympy import cse as sympy_cse
 from sympy.simplify.cse_main import tree_cse
 
+from infgeo.symbolic.algebra.limits import DISTINCT_LIMIT
+
 _OPERATIONS: dict[type, Callable[..., Any]] = {
     Add: lambda *parts: mpmath.fsum(parts),
     Mul: lambda *parts: mpmath.fprod(parts),
     Pow: mpmath.power,
     Abs: abs,
 }
-LONG = 400  # distinct subexpressions; what has fewer is short enough for SymPy's own walks
 
 
 def distinct(*exprs: Basic) -> list[Basic]:
@@ -54,8 +55,8 @@ def symbols_of(*exprs: Basic) -> set[Symbol]:
 
 @lru_cache(maxsize=1024)
 def is_long(expr: Basic) -> bool:
-    """Return whether an expression has more than LONG distinct subexpressions."""
-    return len(distinct(expr)) > LONG
+    """Return whether an expression has more than DISTINCT_LIMIT distinct subexpressions."""
+    return len(distinct(expr)) > DISTINCT_LIMIT
 
 
 def rebuilt(expr: Basic, rule: Callable[[Basic], Basic]) -> Any:
@@ -122,7 +123,7 @@ def cse(exprs: Sequence[Expr], symbols: Iterator[Symbol]) -> tuple[list[tuple[Sy
 
 
 def _cse(exprs: Sequence[Expr], symbols: Iterator[Symbol]) -> tuple[list[tuple[Symbol, Expr]], list[Expr]]:
-    if len(exprs) > LONG:
+    if len(exprs) > DISTINCT_LIMIT:
         return tree_cse(exprs, symbols, order="none")  # without the search for common parts of sums, which is quadratic
     return sympy_cse(exprs, symbols=symbols, order="none", list=True)
 

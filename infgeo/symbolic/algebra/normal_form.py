@@ -19,9 +19,9 @@ from sympy.core.function import AppliedUndef
 from sympy.polys.polyerrors import BasePolynomialError, NotInvertible
 from sympy.simplify.fu import TR6
 
+from infgeo.symbolic.algebra.limits import HYPERBOLIC_LIMIT
 from infgeo.symbolic.algebra.simplify import longer
 
-HYPERBOLIC_LIMIT = 40  # operations
 _CIRCULAR = (sympy.sin, sympy.cos, sympy.tan, sympy.cot, sympy.sec, sympy.csc)
 _HYPERBOLIC = (sympy.sinh, sympy.cosh, sympy.tanh, sympy.coth, sympy.sech, sympy.csch)
 

@@ -16,25 +16,28 @@ class _RealFunction(sp.Function):
 
 
 class sin_minus_theta_cos(_RealFunction):
-    """sin t - t cos t, t in [0, pi]; below 1 by sum_{n>=1} (-1)^(n+1) 2n t^(2n+1)/(2n+1)!, relatively accurate."""
+    """The function sin t - t cos t, t in [0, pi], relatively accurate.
+
+    Below t = 1 it is the sum over n >= 1 of (-1)^(n+1) 2n t^(2n+1)/(2n+1)!.
+    """
 
     nargs = 1
 
 
 class where_nonnegative(_RealFunction):
-    """where_nonnegative(x, a, b) = a where x >= 0, else b; the branch not taken may be any number, or not a number."""
+    """The choice where_nonnegative(x, a, b) = a where x >= 0, else b; what is not taken may be NaN."""
 
     nargs = 3
 
 
 class ratio(_RealFunction):
-    """ratio(a, b) = a/b, and 0 where b = 0 (all uses have a = 0 there, or are multiplied by 0)."""
+    """The quotient ratio(a, b) = a/b, and 0 where b = 0 (all uses have a = 0 there, or are multiplied by 0)."""
 
     nargs = 2
 
 
 class exp_difference(_RealFunction):
-    """exp_difference(a, b, d) = e^a - e^b with d = a - b given accurately.
+    """The difference exp_difference(a, b, d) = e^a - e^b with d = a - b given accurately.
 
     Evaluate e^b expm1(d) where d <= 0 and -e^a expm1(-d) where d > 0: no overflow unless the result overflows.
     """
@@ -43,7 +46,7 @@ class exp_difference(_RealFunction):
 
 
 class exp_residual(_RealFunction):
-    """exp_residual(x, n) = e^x - sum_{k<n} x^k/k!, relatively accurate at small x."""
+    """The rest exp_residual(x, n) = e^x - sum_{k<n} x^k/k!, relatively accurate at small x."""
 
     nargs = 2
 

@@ -49,7 +49,7 @@ class Names:
 class Program:
     """A straight-line program.
 
-    Arguments:
+    Args:
         bindings: pairs (symbol, expression) in order; an expression may use the inputs and the symbols before it. A
             bound symbol that is called like an input gets another name.
         outputs: name -> expression of the inputs and the bound symbols.

@@ -32,12 +32,7 @@ from sympy import (
 from sympy.core.numbers import Integer, Rational
 
 from infgeo.symbolic.algebra.graph import rebuilt
-
-# Expressions of more operations than this are left as they were built: factoring them takes seconds and helps nobody.
-FACTOR_LIMIT = 120
-# Sums of exponentials whose exponents are larger multiples of a common one (cos(z)^8) do not factor in time.
-LARGEST_DEGREE = 32
-PLAIN_CONTENT = 16  # exponents whose common rational factor is made of smaller numbers are left as they are
+from infgeo.symbolic.algebra.limits import FACTOR_LIMIT, LARGEST_DEGREE, PLAIN_CONTENT
 
 
 def best(*candidates: Expr) -> Expr:

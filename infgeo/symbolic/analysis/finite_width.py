@@ -58,7 +58,7 @@ class FiniteWidth:
         return unit_moments.ricci_bias(self.moments, d)
 
     def determinant_moments(self, n: int, dimension: int) -> tuple[Expr, Expr]:
-        """E[det g] and E[(det g)^2] over the infinite-width det g and its square: exact at width n."""
+        """The moments E[det g] and E[(det g)^2] over the infinite-width det g and its square: exact at width n."""
         first, second = unit_moments.determinant_moments(self.moments, Integer(n), dimension)
         return first, second.subs(d, dimension)
 

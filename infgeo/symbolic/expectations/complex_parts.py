@@ -8,7 +8,7 @@ converges, and so the principal root of their product is the one that continues 
 
 from __future__ import annotations
 
-from sympy import Add, Basic, Expr, I, Integer, Mul, Pow, atan2, cos, exp, sin
+from sympy import Add, Basic, Expr, I, Integer, Mul, Pow, atan2, binomial, cos, exp, sin
 
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.algebra.graph import distinct
@@ -72,10 +72,10 @@ def _power(base: _Parts, exponent: int) -> _Parts:
     if exponent < 0:
         (x, y), square = base, _square(*base)
         return _power((x / square, -y / square), -exponent)
-    result: _Parts = ONE, ZERO
-    for _ in range(exponent):
-        result = _product(result, base)
-    return result
+    x, y = base
+    terms = [binomial(exponent, k) * x ** (exponent - k) * y**k for k in range(exponent + 1)]  # times i^k
+    real = Add(*((-1) ** (k // 2) * term for k, term in enumerate(terms) if k % 2 == 0))
+    return real, Add(*((-1) ** (k // 2) * term for k, term in enumerate(terms) if k % 2))
 
 
 def _square(x: Expr, y: Expr) -> Expr:

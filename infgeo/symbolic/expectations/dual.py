@@ -19,11 +19,11 @@ from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
 from infgeo.symbolic.activations.activation import FACTOR_SIGN, Activation, Term, differentiate, real_part, squared
 from infgeo.symbolic.algebra.graph import distinct, is_long, substituted
-from infgeo.symbolic.algebra.simplify import FACTOR_LIMIT, tidy
+from infgeo.symbolic.algebra.limits import EXPAND_LIMIT, FACTOR_LIMIT
+from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.expectation import expectation
 from infgeo.symbolic.expectations.one_variance import gathered
 
-EXPAND_LIMIT = 1000  # operations
 _COINCIDENCE = {p: v, q: v, c: v, Delta: 0}
 
 
@@ -49,19 +49,19 @@ class Dual:
 
     @cached_property
     def jump(self) -> Expr:
-        """phi(0+) - phi(0-); jumps elsewhere are outside the class of terms."""
+        """The jump phi(0+) - phi(0-) at 0; jumps elsewhere are outside the class of terms."""
         return tidy(
             2 * sum((t.coefficient for t in self.terms if t.factor == FACTOR_SIGN and t.power == 0), Integer(0))
         )
 
     @cached_property
     def value(self) -> Expr:
-        """E[phi(u) phi(v)], as the expectation was built."""
+        """The expectation E[phi(u) phi(v)], as the expectation was built."""
         return expectation(self.terms, self.terms)
 
     @cached_property
     def kernel(self) -> Expr:
-        """E[phi(u) phi(v)]."""
+        """The kernel E[phi(u) phi(v)]."""
         # Products of high powers of sums, as those of (z + 1)^30 exp(-z^2), stay as they are, and so do quotients
         # that are longer written out.
         quotients = any(isinstance(part, Pow) and part.exp.is_negative for part in distinct(self.value))
@@ -75,17 +75,22 @@ class Dual:
 
     @cached_property
     def derivative_kernel(self) -> Expr:
-        """E[phi'(u) phi'(v)], by Price's theorem d(kernel)/dc."""
+        """The kernel of phi', E[phi'(u) phi'(v)], by Price's theorem d(kernel)/dc."""
         return self.derivative.kernel
 
     @cached_property
     def m(self) -> Expr:
-        """E[phi^2] at variance v."""
+        """The second moment E[phi^2] at variance v."""
         return tidy(_diagonal(self))
 
     @cached_property
+    def mean(self) -> Expr:
+        """The mean E[phi] at variance v."""
+        return tidy(gathered(expectation(self.terms, (Term(Integer(1)),)).subs(_COINCIDENCE)))
+
+    @cached_property
     def m0(self) -> Expr:
-        """E[phi'^2] at variance v; raises MetricDoesNotExist where it is infinite."""
+        """The second moment E[phi'^2] of the slope at variance v; raises MetricDoesNotExist where it is infinite."""
         value = _diagonal(self.derivative)
         if value.has(zoo, oo, nan):
             raise MetricDoesNotExist(
@@ -95,38 +100,43 @@ class Dual:
         return tidy(value)
 
     @cached_property
+    def m0_prime(self) -> Expr:
+        """The derivative of m0 by v."""
+        return tidy(self.m0.diff(v))
+
+    @cached_property
     def m_prime(self) -> Expr:
-        """dm/dv = E[phi'^2 + phi phi'']."""
+        """The derivative of m by v, E[phi'^2 + phi phi'']."""
         return tidy(self.m.diff(v))
 
     @cached_property
     def m_second(self) -> Expr:
-        """d2m/dv2."""
+        """The second derivative of m by v."""
         return tidy(self.m_prime.diff(v))
 
     @cached_property
     def psi(self) -> Expr:
         """The logarithmic derivative m0'/m0."""
-        return tidy(tidy(self.m0.diff(v)) / self.m0)
+        return tidy(self.m0_prime / self.m0)
 
     @cached_property
     def psi_prime(self) -> Expr:
-        """d(psi)/dv."""
+        """The derivative of psi by v."""
         return tidy(self.psi.diff(v))
 
     @cached_property
     def mu(self) -> Expr:
-        """m'/m0: dv/ds of the next layer relative to its metric."""
+        """The quotient m'/m0: dv/ds of the next layer relative to its metric."""
         return tidy(self.m_prime / self.m0)
 
     @cached_property
     def nu(self) -> Expr:
-        """Mu - 1 = E[phi phi'']/m0, without cancellation."""
+        """The difference mu - 1 = E[phi phi'']/m0, without cancellation."""
         return tidy(tidy(self.m_prime - self.m0) / self.m0)
 
     @cached_property
     def nu_prime(self) -> Expr:
-        """d(nu)/dv = d(mu)/dv."""
+        """The derivative of nu by v, which is that of mu."""
         return tidy(self.nu.diff(v))
 
 

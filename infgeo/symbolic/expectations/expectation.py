@@ -1,4 +1,6 @@
-"""E[f(u) g(v)] in closed form for a Gaussian pair (u, v), with Var u = p, Var v = q, Cov(u, v) = c, Delta = pq - c^2.
+"""The expectation E[f(u) g(v)] of a Gaussian pair (u, v) in closed form.
+
+Var u = p, Var v = q, Cov(u, v) = c and Delta = p q - c^2.
 
 Three steps, all exact, lower any product of two terms (see `activation`) to nothing:
 
@@ -14,9 +16,10 @@ Source: Price, IRE Trans. Inf. Theory 4 (1958) 69; Williams, Computing with infi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product as product_of
 
 from sympy import (
     Add,
@@ -38,12 +41,18 @@ from sympy import (
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.errors import NoClosedForm
-from infgeo.symbolic.activations.activation import FACTOR_DELTA, FACTOR_ONE, Factor, Term, derivative_of_factor
+from infgeo.symbolic.activations.activation import (
+    FACTOR_DELTA,
+    FACTOR_ONE,
+    Factor,
+    Term,
+    conjugated,
+    derivative_of_factor,
+)
+from infgeo.symbolic.algebra.limits import NESTED_POWERS
 from infgeo.symbolic.expectations.complex_parts import real_part_of
-from infgeo.symbolic.expectations.exponential_terms import Waves
 
 HALF = Rational(1, 2)
-NESTED_POWERS = 8
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,11 @@ class _Product:
 
     def swapped(self) -> _Product:
         return _Product(self.powers[::-1], self.decays[::-1], self.slopes[::-1], self.factors[::-1])
+
+    def conjugate(self) -> _Product:
+        """Return the conjugate of the wave, without its powers."""
+        decays, slopes = (tuple(map(conjugated, pair)) for pair in (self.decays, self.slopes))
+        return replace(self, powers=(0, 0), decays=decays, slopes=slopes)
 
     def lowered(self, index: int) -> _Product:
         return replace(self, powers=_set(self.powers, index, self.powers[index] - 1))
@@ -78,21 +92,43 @@ def expectation(left: Sequence[Term], right: Sequence[Term]) -> Expr:
     Raises NoClosedForm where a pair of terms leads outside the elementary functions.
     """
     parts: list[Expr] = []
-    waves = Waves()
+    waves: dict[_Product, dict[tuple[int, int], Expr]] = {}
     for f in left:
         for g in right:
             product = _Product((f.power, g.power), (f.decay, g.decay), (f.slope, g.slope), (f.factor, g.factor))
-            if waves.take(f, g):
+            coefficient = f.coefficient * g.coefficient
+            if product.factors == (FACTOR_ONE, FACTOR_ONE) and product.slopes != (0, 0):
+                # Of a wave and its conjugate the real parts are equal: they are added before anything is written out.
+                wave, conjugate = replace(product, powers=(0, 0)), product.conjugate()
+                if conjugate in waves:
+                    wave, coefficient = conjugate, conjugated(coefficient)
+                powers = waves.setdefault(wave, {})
+                powers[product.powers] = powers.get(product.powers, Integer(0)) + coefficient
                 continue
             try:
-                parts.append(f.coefficient * g.coefficient * _integral(product))
+                parts.append(coefficient * _integral(product))
             except NoClosedForm as error:
                 raise NoClosedForm(
                     f"the expectation of the terms {f.expr} of u and {g.expr} of v: {error};"
                     " numeric(..., method='quadrature') integrates it numerically"
                 ) from None
-    total = Add(*parts)
-    return (real_part_of(total) if total.has(I) else total) + waves.total()
+    total = Add(*parts, *(_of_wave(wave, powers) for wave, powers in waves.items()))
+    return real_part_of(total) if total.has(I) else total
+
+
+def _of_wave(wave: _Product, powers: Mapping[tuple[int, int], Expr]) -> Expr:
+    """Return E of a sum of coefficient u^m v^n times a wave: moments about the means that its slopes make."""
+    (a, a_), (b, b_), det = wave.decays, wave.slopes, _determinant(*wave.decays)
+    V, V_ = p + 2 * a_ * Delta, q + 2 * a * Delta  # variances times det, as the means are
+    mean, mean_ = V * b + c * b_, c * b + V_ * b_
+    sums: dict[int, list[Expr]] = {}
+    for (m, n), coefficient in powers.items():
+        for i, j in product_of(range(m + 1), range(n + 1)):
+            if (m + n - i - j) % 2 == 0:
+                moment = binomial(m, i) * binomial(n, j) * _moment(m - i, n - j, (V, V_), c)
+                sums.setdefault((m + n + i + j) // 2, []).append(coefficient * mean**i * mean_**j * moment)
+    boost = exp((b**2 * V + 2 * b * b_ * c + b_**2 * V_) / (2 * det))
+    return boost / sqrt(det) * Add(*(Add(*terms) / det**k for k, terms in sums.items()))
 
 
 @lru_cache(maxsize=4096)

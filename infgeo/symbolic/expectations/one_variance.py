@@ -13,8 +13,7 @@ from sympy.core.numbers import Integer
 
 from infgeo.conventions import variance as v
 from infgeo.symbolic.algebra.graph import distinct, is_long, symbols_of
-
-LONG = 120  # operations; shorter sums are tidied by factoring alone
+from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
 
 # The bases of the inverse square roots, and the product of all other irrational quantities.
 _Part = tuple[frozenset[Expr], Expr]
@@ -27,7 +26,7 @@ def gathered(expr: Expr) -> Expr:
 
     It is returned as it is where it is short, or divides by a sum of irrational parts.
     """
-    if (not is_long(expr) and count_ops(expr, visual=False) <= LONG) or I in distinct(expr):
+    if (not is_long(expr) and count_ops(expr, visual=False) <= FACTOR_LIMIT) or I in distinct(expr):
         return expr
     try:
         gathering = _Gathering(expr)

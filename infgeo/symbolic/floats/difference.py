@@ -11,9 +11,10 @@ from infgeo.conventions import p as P
 from infgeo.conventions import q as Q
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.algebra.graph import distinct, evaluated, symbols_of
+from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
 from infgeo.symbolic.algebra.primitives import where_nonnegative
 from infgeo.symbolic.algebra.program import Program
-from infgeo.symbolic.algebra.simplify import FACTOR_LIMIT, longer
+from infgeo.symbolic.algebra.simplify import longer
 from infgeo.symbolic.floats.kernel_forms import Angle, in_waves, multiplies_c, normalise, partial_fractions, split_angle
 from infgeo.symbolic.floats.second_difference import Builder
 

@@ -8,8 +8,9 @@ from sympy import Add, Expr, Integer, Mul, exp, expand, factor, together
 
 from infgeo.conventions import Delta, Internal, c, p, q
 from infgeo.symbolic.algebra.graph import distinct, rebuilt
+from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
 from infgeo.symbolic.algebra.primitives import exp_difference
-from infgeo.symbolic.algebra.simplify import FACTOR_LIMIT, longer
+from infgeo.symbolic.algebra.simplify import longer
 
 # E[(u - v)^2] = p + q - 2c and E[(u + v)^2] = p + q + 2c, without cancellation.
 near, far = Internal("near", nonnegative=True), Internal("far", nonnegative=True)

@@ -53,8 +53,9 @@ from infgeo.conventions import p as P
 from infgeo.conventions import q as Q
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.algebra.graph import distinct
+from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
 from infgeo.symbolic.algebra.primitives import exp_difference, ratio, sin_minus_theta_cos, where_nonnegative
-from infgeo.symbolic.algebra.simplify import FACTOR_LIMIT, longer
+from infgeo.symbolic.algebra.simplify import longer
 from infgeo.symbolic.floats.kernel_forms import Angle, Arctangent, Bulge, Psi, reduced
 
 _APART = 32  # a plain difference of angles is used where it loses less than a factor of 32

@@ -45,19 +45,21 @@ from sympy import (
 from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
+from infgeo import shorthand
 from infgeo.arguments import instance, shown
 from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
+from infgeo.symbolic.algebra.conditions import in_words, zeros_and_poles
 from infgeo.symbolic.algebra.graph import substituted, symbols_of
+from infgeo.symbolic.algebra.limits import ALGEBRAIC_LIMIT, FACTOR_LIMIT
 from infgeo.symbolic.algebra.naming import SCALES, by_name, check_distinct, renamed
 from infgeo.symbolic.algebra.program import Program
-from infgeo.symbolic.algebra.simplify import FACTOR_LIMIT, best, power_product, tidy
+from infgeo.symbolic.algebra.simplify import best, power_product, tidy
 from infgeo.symbolic.algebra.substitution import assigned
-from infgeo.symbolic.networks.existence import in_words, zeros_and_poles
 from infgeo.symbols import coordinates
 
 if TYPE_CHECKING:
-    from infgeo.numeric.geometry import NumericGeometry
+    from infgeo import NumericGeometry
 
 s, d = conv.s, conv.d
 HALF = Rational(1, 2)
@@ -174,7 +176,7 @@ class RadialMetric(RadialTensor):
     def at(self, values: Mapping[Any, Any] | None = None, /, **named: Any) -> RadialMetric:
         """Return the metric at values of the dimension, the scales and the parameters, by name.
 
-        Arguments:
+        Args:
             values: symbols, or names, -> values, for what cannot be written as a keyword.
             named: names -> values: exact numbers, floats (0.1 is taken as 1/10) or expressions.
 
@@ -203,7 +205,7 @@ class RadialMetric(RadialTensor):
     ) -> NumericGeometry:
         """Return numeric functions: metric, volume_element, log_volume_element and ricci_scalar.
 
-        Arguments:
+        Args:
             backend: "numpy", "torch", "jax" or "mpmath".
             parameters: values of the symbols, by name; sigma_w and sigma_b are 1 unless given.
             named: the same, as keywords.
@@ -214,9 +216,7 @@ class RadialMetric(RadialTensor):
         >>> sphere.numeric().ricci_scalar(np.array([0.3, 0.4]))
         np.float64(2.0)
         """
-        from infgeo.numeric.geometry import numeric, sorted_out
-
-        return numeric(self, **sorted_out(self, {"backend": backend}, parameters, named))
+        return shorthand.numeric(self, {"backend": backend}, parameters, named)
 
     @cached_property
     def singular_set(self) -> Boolean:
@@ -258,19 +258,19 @@ class RadialMetric(RadialTensor):
 
     @cached_property
     def volume_element(self) -> Expr:
-        """sqrt(det g) = A^((d-1)/2) h^(1/2)."""
+        """The volume element sqrt(det g) = A^((d-1)/2) h^(1/2)."""
         if self.h == self.A:
             return power_product((self.A, self.dimension * HALF))
         return power_product((self.A, (self.dimension - 1) * HALF), (self.h, HALF))
 
     @cached_property
     def ricci_scalar(self) -> Expr:
-        """R = (d - 1) (2 K_rad + (d - 2) K_tan), positive on spheres."""
+        """The Ricci scalar R = (d - 1) (2 K_rad + (d - 2) K_tan), positive on spheres."""
         return self._publish("R")
 
     @cached_property
     def sectional_curvature(self) -> tuple[Expr, Expr]:
-        """(K_rad, K_tan): of planes that contain the radial direction, and of planes orthogonal to it.
+        """The curvatures (K_rad, K_tan) of planes that contain the radial direction, and of planes orthogonal to it.
 
         K_rad needs d >= 2, K_tan needs d >= 3.
         """
@@ -311,10 +311,6 @@ class RadialMetric(RadialTensor):
     def _publish(self, name: str) -> Expr:
         expr = self.program.explicit(name)
         return tidy(expr, limit=FACTOR_LIMIT if expr.has(atan, atan2) else ALGEBRAIC_LIMIT)
-
-
-# Formulas without arcs are factored up to this many operations: a second at most.
-ALGEBRAIC_LIMIT = 400
 
 
 def _small(expr: Expr) -> bool:

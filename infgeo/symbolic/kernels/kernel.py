@@ -1,28 +1,24 @@
 """Rotation-invariant kernels as expressions of |x|^2, |y|^2 and x.y, their algebra, and the metric they induce.
 
 Sums, products, nonnegative multiples and compositions of kernels are kernels, and their metrics follow from those of
-the parts alone. With f = k(x, x), a prime for d/ds, and the gradient of k in one argument at y = x equal to f' x:
-
-    k1 + k2     A = A1 + A2,          B = B1 + B2
-    k1 k2       A = f1 A2 + f2 A1,    B = f1 B2 + f2 B1 + 2 f1' f2'
-    k1 o k2     A = A1(f2) A2,        B = A1(f2) B2 + B1(f2) f2'^2,   k1 a kernel on the feature space of k2.
-
-Nothing is differentiated across a kink, so that the parts may be kernels of ReLU networks.
+the parts alone (see `kernels.radial`). Nothing is differentiated across a kink, so that the parts may be kernels of
+ReLU networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sympy import Expr, I, Integer, Rational, Symbol, latex, limit, nan, oo, simplify, sqrt, zoo
+from sympy import Expr, I, Integer, Rational, Symbol, latex, nan, oo, zoo
 from sympy.core.function import AppliedUndef
 
+from infgeo import shorthand
 from infgeo.arguments import positive_integer
-from infgeo.conventions import d, delta, r, s, s_x, s_y, xy
-from infgeo.errors import InvalidInput, MetricDoesNotExist
+from infgeo.conventions import d, r, s, s_x, s_y, xy
+from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
 from infgeo.symbolic.algebra.graph import substituted, symbols_of
 from infgeo.symbolic.algebra.naming import PUBLIC, SCALES, by_name, check_distinct
@@ -30,9 +26,10 @@ from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.algebra.substitution import assigned
 from infgeo.symbolic.geometry.metric import RadialMetric, assumptions_of
 from infgeo.symbolic.kernels.metric_along_lines import metric_along_lines
+from infgeo.symbolic.kernels.radial import Radial
 
 if TYPE_CHECKING:
-    from infgeo.numeric.geometry import NumericGeometry
+    from infgeo import NumericGeometry
 
 _COINCIDENCE = {s_x: s, s_y: s, xy: s}
 _ARGUMENTS = dict.fromkeys((s_x, s_y, xy), "substitute into kernel.expr, for the symbols of infgeo.symbols")
@@ -42,7 +39,7 @@ _ARGUMENTS = dict.fromkeys((s_x, s_y, xy), "substitute into kernel.expr, for the
 class Kernel:
     """A kernel k(x, y) = expr, an expression of |x|^2, |y|^2 and x.y; kernels add, multiply, scale and compose.
 
-    Arguments:
+    Args:
         expr: a SymPy expression of symbols called s_x, s_y and xy; d, sigma_w and sigma_b are those of
             `infgeo.symbols`, and its other symbols are parameters.
 
@@ -84,7 +81,7 @@ class Kernel:
     ) -> NumericGeometry:
         """Return numeric functions: kernel, kernel_diag, kernel_distance, and those of the metric, where it exists.
 
-        Arguments:
+        Args:
             backend: "numpy", "torch", "jax" or "mpmath".
             parameters: values of the symbols, by name; sigma_w and sigma_b are 1 unless given.
             named: the same, as keywords.
@@ -95,9 +92,7 @@ class Kernel:
         array([[1.      , 0.606531],
                [0.606531, 1.      ]])
         """
-        from infgeo.numeric.geometry import numeric, sorted_out
-
-        return numeric(self, **sorted_out(self, {"backend": backend}, parameters, named))
+        return shorthand.numeric(self, {"backend": backend}, parameters, named)
 
     def _parameters(self) -> set[Symbol]:
         return symbols_of(self.expr) - set(_ARGUMENTS)
@@ -117,8 +112,14 @@ class Kernel:
 
     @cached_property
     def diagonal(self) -> Expr:
-        """k(x, x), an expression of s = |x|^2."""
+        """The value k(x, x), an expression of s = |x|^2."""
         return tidy(self.expr.subs(_COINCIDENCE))
+
+    @property
+    def radial(self) -> Radial:
+        """What sums, products and compositions take of a kernel."""
+        f = self.diagonal
+        return Radial(f, f.diff(s), self.metric.A, self.metric.B)
 
     @cached_property
     def metric(self) -> RadialMetric:
@@ -128,8 +129,8 @@ class Kernel:
     def __add__(self, other: object) -> Kernel:
         """Return the sum with a kernel, or with a constant >= 0."""
         if not isinstance(other, Kernel):
-            return _Combined(self.expr + _nonnegative(other), _of_multiple, (self, Integer(1)))
-        return _Combined(self.expr + other.expr, _of_sum, (self, other))
+            return _Combined(self.expr + _nonnegative(other), "scaled", (self, Integer(1)))
+        return _Combined(self.expr + other.expr, "add", (self, other))
 
     __radd__ = __add__
 
@@ -137,8 +138,8 @@ class Kernel:
         """Return the product with a kernel, or with a constant >= 0."""
         if not isinstance(other, Kernel):
             constant = _nonnegative(other)
-            return _Combined(constant * self.expr, _of_multiple, (self, constant))
-        return _Combined(self.expr * other.expr, _of_product, (self, other))
+            return _Combined(constant * self.expr, "scaled", (self, constant))
+        return _Combined(self.expr * other.expr, "times", (self, other))
 
     __rmul__ = __mul__
 
@@ -156,7 +157,7 @@ class Kernel:
             raise InvalidInput(f"compose takes a kernel, not {inner!r}")
         f = inner.diagonal
         into = {s_x: f.subs(s, s_x), s_y: f.subs(s, s_y), xy: inner.expr}
-        return _Combined(self.expr.subs(into, simultaneous=True), _of_composition, (self, inner))
+        return _Combined(self.expr.subs(into, simultaneous=True), "after", (self, inner))
 
     def __str__(self) -> str:
         """Return the formula and what its symbols stand for."""
@@ -168,47 +169,24 @@ class Kernel:
 
 @dataclass(frozen=True)
 class _Combined(Kernel):
-    """A kernel made of others, with the rule for the A and B of its metric from the parts."""
+    """A kernel made of others by a method of `Radial`, the first of `parts` its object and the others its arguments."""
 
-    rule: Callable[..., tuple[Expr, Expr]] = field(compare=False, repr=False)
-    parts: tuple = field(compare=False, repr=False)
+    method: str = field(compare=False, repr=False)
+    parts: tuple[Kernel | Expr | dict[Symbol, Expr], ...] = field(compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse parts whose parameters are called alike, but differ."""
         check_distinct(symbols_of(self.expr), "a kernel made of others")
 
     def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
-        return _Combined(substituted(self.expr, found), _of_substituted, (self, found))
+        return _Combined(substituted(self.expr, found), "substituted", (self, found))
 
     @cached_property
     def metric(self) -> RadialMetric:
         """The induced metric, from those of the parts."""
-        A, B = self.rule(*self.parts)
-        return RadialMetric.from_functions(tidy(A), tidy(B))
-
-
-def _of_substituted(kernel: Kernel, found: dict[Symbol, Expr]) -> tuple[Expr, Expr]:
-    metric = kernel.metric.at({symbol: found[symbol] for symbol in kernel.metric.parameters if symbol in found})
-    return metric.A, metric.B
-
-
-def _of_sum(one: Kernel, two: Kernel) -> tuple[Expr, Expr]:
-    return one.metric.A + two.metric.A, one.metric.B + two.metric.B
-
-
-def _of_multiple(kernel: Kernel, factor: Expr) -> tuple[Expr, Expr]:
-    return factor * kernel.metric.A, factor * kernel.metric.B
-
-
-def _of_product(one: Kernel, two: Kernel) -> tuple[Expr, Expr]:
-    g1, g2, f1, f2 = one.metric, two.metric, one.diagonal, two.diagonal
-    return f1 * g2.A + f2 * g1.A, f1 * g2.B + f2 * g1.B + 2 * f1.diff(s) * f2.diff(s)
-
-
-def _of_composition(outer: Kernel, inner: Kernel) -> tuple[Expr, Expr]:
-    f = inner.diagonal
-    A, B = (part.subs(s, f) for part in (outer.metric.A, outer.metric.B))
-    return A * inner.metric.A, A * inner.metric.B + B * f.diff(s) ** 2
+        first, *others = (part.radial if isinstance(part, Kernel) else part for part in self.parts)
+        found: Radial = getattr(first, self.method)(*others)
+        return RadialMetric.from_functions(tidy(found.A), tidy(found.B))
 
 
 def _checked(expr: object) -> Expr:
@@ -242,22 +220,15 @@ def _nonnegative(value: object) -> Expr:
 def metric_by_definition(expr: Expr) -> RadialMetric:
     r"""Return the metric \partial_x \partial_y k at y = x of a kernel that is smooth at coincidence.
 
-    With k a function of |x|^2, |y|^2 and t = x.y:  A = k_t  and  B = k_tt + 2 k_xt + 2 k_yt + 4 k_xy. For a function of
-    |x - y|^2 alone, k = F(|x - y|^2), A = -2 F'(0) is a limit.
-    Where the derivatives are 0/0 or their divergences cancel (arc-cosine kernels), the distance of features is expanded
-    along lines. Raises MetricDoesNotExist where it diverges, NoClosedForm where that expansion is not found.
+    With k a function of |x|^2, |y|^2 and t = x.y:  A = k_t  and  B = k_tt + 2 k_xt + 2 k_yt + 4 k_xy.
+    Where the derivatives are 0/0 or their divergences cancel (arc-cosine and Matern kernels), the distance of features
+    is expanded along lines.
+
+    Raises MetricDoesNotExist where it diverges, NoClosedForm where that expansion is not found.
     """
     slope = expr.diff(xy)
-    bend = slope.diff(xy) + 2 * slope.diff(s_x) + 2 * slope.diff(s_y) + 4 * expr.diff(s_x, s_y)
-    A, B = (part.subs(_COINCIDENCE) for part in (slope, bend))
+    second = slope.diff(xy) + 2 * slope.diff(s_x) + 2 * slope.diff(s_y) + 4 * expr.diff(s_x, s_y)
+    A, B = (part.subs(_COINCIDENCE) for part in (slope, second))
     if not any(part.has(zoo, oo, nan) for part in (A, B)):
         return RadialMetric.from_functions(tidy(A), tidy(B))
-    stationary = simplify(expr.subs(xy, (s_x + s_y - delta) / 2))
-    if stationary.free_symbols & {s_x, s_y}:
-        return RadialMetric.from_functions(*metric_along_lines(expr))
-    A = -2 * limit(stationary.diff(delta), delta, 0, "+")
-    if A.has(oo, zoo, nan):
-        cusp = limit((stationary.subs(delta, 0) - stationary) / sqrt(delta), delta, 0, "+")
-        leading = f": k(x, y) = k(x, x) - ({cusp}) |x - y| + ..." if cusp.is_finite and cusp != 0 else ""
-        raise MetricDoesNotExist(f"the kernel {expr} has no second derivatives at y = x{leading}")
-    return RadialMetric.from_functions(tidy(A), 0 * A)
+    return RadialMetric.from_functions(*metric_along_lines(expr))

@@ -28,11 +28,11 @@ from sympy import (
 
 from infgeo.conventions import s, s_x, s_y, xy
 from infgeo.errors import MetricDoesNotExist, NoClosedForm
+from infgeo.symbolic.algebra.limits import RADICALS_LIMIT
 from infgeo.symbolic.algebra.simplify import tidy
-from infgeo.symbolic.analysis.truncated_series import DIGITS, NEGLIGIBLE, Coefficient, Evaluator, Lost, Series
+from infgeo.symbolic.algebra.truncated_series import DIGITS, NEGLIGIBLE, Coefficient, Evaluator, Lost, Series
 
 PRECISIONS = (5, 9)  # relative orders in t that are tried
-TIDIED = 500  # operations of a result whose roots are brought together
 # Across x; and two directions that differ in the sign of the radial part, where the values must agree.
 ACROSS, ALONG = (Integer(0), Integer(1)), [(Rational(3 * sign, 5), Rational(4, 5)) for sign in (1, -1)]
 
@@ -68,7 +68,7 @@ def _found(kernel: Expr, precision: int) -> tuple[Expr, Expr]:
 
 def _short(expr: Expr) -> Expr:
     """Return a result without roots in denominators, which cancel but for the lines they come from."""
-    plain = count_ops(expr, visual=False) < TIDIED and not expr.has(atan, atan2, acos, asin)
+    plain = count_ops(expr, visual=False) < RADICALS_LIMIT and not expr.has(atan, atan2, acos, asin)
     return factor(radsimp(factor(expr))) if plain else tidy(expr)
 
 
@@ -90,9 +90,10 @@ def _second_order(kernel: Expr, line: tuple[Expr, Expr], radius: Symbol, precisi
         raise Lost(f"the distance of features of {kernel}")
     if distance.lead < 2:
         leading = evaluator.written_out(distance.terms[distance.lead].expr).xreplace({radius: s})
+        power = "" if distance.lead == 1 else f"^({distance.lead})"
         raise MetricDoesNotExist(
-            f"the kernel {kernel} induces no metric: |Phi(x) - Phi(y)|^2 = ({tidy(leading)})"
-            f" |x - y|^{distance.lead} + ... across x"
+            f"the kernel {kernel} induces no metric: |Phi(x) - Phi(y)|^2 = ({tidy(leading)}) |x - y|{power} + ..."
+            " for y - x orthogonal to x"
         )
     found = distance.terms.get(Integer(2), Coefficient(Integer(0), (mpmath.mpf(0),) * 2))
     return Coefficient(evaluator.written_out(found.expr), found.values)

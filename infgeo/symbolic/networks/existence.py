@@ -1,54 +1,45 @@
 """Where a metric exists, where it degenerates, and how features separate where there is none.
 
 The tangent kernel contains E[phi' phi'], to which a kink of phi is a jump. What a layer does to distances stands in
-`networks.separation`.
+`kernels.radial`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from sympy import (
-    Add,
     And,
     Eq,
     Expr,
-    Mul,
     Or,
-    Poly,
     count_ops,
-    exp,
     factor,
     false,
-    fraction,
-    real_roots,
     sqrt,
-    together,
     true,
 )
-from sympy.core.relational import Relational
-from sympy.logic.boolalg import Boolean, BooleanFunction
+from sympy.logic.boolalg import Boolean
 
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
 from infgeo.symbolic.activations.activation import real_part
+from infgeo.symbolic.algebra.limits import PRINTED_LIMIT
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.dual import Dual
+from infgeo.symbolic.kernels.radial import ZERO, Radial
+from infgeo.symbolic.networks.layers import Layer, Weighted
 from infgeo.symbolic.networks.propagate import propagate
-from infgeo.symbolic.networks.separation import ZERO, Separation
 from infgeo.symbolic.networks.tangent import Tangent
-
-PRINTED = 60  # operations: longer coefficients are left to the attributes of the exception
 
 
 @dataclass(frozen=True)
 class Divergence:
     """The leading order |Phi(x) - Phi(y)|^2 = coefficient |x - y|^exponent of features that have no metric.
 
-    Arguments:
+    Args:
         exponent: 1, 1/2, 1/4, ...; 2 would be a metric.
         across, along: the coefficient, in s = |x|^2, for y - x orthogonal and parallel to x; where `along` is 0, as for
             homogeneous activations without bias, features change at a higher order in that direction.
@@ -59,20 +50,19 @@ class Divergence:
     along: Expr
 
 
-def leading_distance(layers: Sequence[Any], tangent: bool = False) -> Divergence:
+def leading_distance(layers: Sequence[Layer], tangent: bool = False) -> Divergence:
     """Return the leading order of the squared distance of the features, or of those of the tangent kernel.
 
     Where there is a metric, the exponent is 2 and the coefficients are A and A + s B. Raises MetricDoesNotExist where
     the tangent kernel itself is infinite.
     """
-    start = Separation()
-    total = propagate(layers, Tangent(start, Separation.none())).total if tangent else propagate(layers, start)
-    return Divergence(total.exponent, tidy(total.across), tidy(total.along))
+    total = propagate(layers, Tangent()).total if tangent else propagate(layers, Radial())
+    return Divergence(total.exponent, tidy(total.A), tidy(total.along))
 
 
-def require_metric(layers: Sequence[Any], tangent: bool = False) -> None:
+def require_metric(layers: Sequence[Layer], tangent: bool = False) -> None:
     """Raise MetricDoesNotExist, with the leading order of the distance, unless the features have a metric."""
-    laws = [layer.dual for layer in layers if layer.kind != "rms_norm"]
+    laws = [layer.dual for layer in layers if isinstance(layer, Weighted)]
     jumps = next((law for law in laws if law.jump != 0), None)
     if jumps is not None and tangent:
         raise MetricDoesNotExist(
@@ -84,7 +74,7 @@ def require_metric(layers: Sequence[Any], tangent: bool = False) -> None:
         return
     leading = leading_distance(layers, tangent)
     power = "" if leading.exponent == 1 else f"^({leading.exponent})"
-    known = count_ops(leading.across) <= PRINTED
+    known = count_ops(leading.across) <= PRINTED_LIMIT  # longer ones are left to the attributes of the exception
     coefficient = str(leading.across) if known else "C"
     if tangent:
         reason = (
@@ -109,52 +99,64 @@ class _Domain:
 
     f: Expr
     conditions: tuple[Boolean, ...] = ()
+    mean: Expr = ZERO
 
     def affine(self, weight: Expr, bias: Expr) -> _Domain:
-        return replace(self, f=bias + weight * self.f)
+        return replace(self, f=bias + weight * self.f, mean=ZERO)
 
     def activate(self, law: Dual) -> _Domain:
-        after, growth = law.m.xreplace({v: self.f}), law.growth
-        if growth is None:
-            return replace(self, f=after)
+        m, mean = law.m.xreplace({v: self.f}), law.mean.xreplace({v: self.f})
+        if law.growth is None:
+            return _Domain(m, self.conditions, mean)
+        growth = law.growth
         condition = self.f < 1 / (4 * growth) if growth.is_positive else 4 * growth * self.f < 1
-        return _Domain(after, (*self.conditions, condition))
+        return _Domain(m, (*self.conditions, condition), mean)
 
     def over_norm(self, epsilon: Expr, width: Expr) -> _Domain:
-        return replace(self, f=width * self.f / (self.f + width * epsilon))
+        norm = (self.f + width * epsilon) / width
+        return replace(self, f=self.f / norm, mean=self.mean / sqrt(norm))
+
+    def centred(self) -> _Domain:
+        return replace(self, f=self.f - self.mean**2, mean=ZERO)
 
     def add(self, branch: _Domain, skip: Expr) -> _Domain:
-        return _Domain(skip * self.f + branch.f, branch.conditions)
+        return _Domain(skip * self.f + branch.f, branch.conditions, sqrt(skip) * self.mean + branch.mean)
 
 
-def domain_of(layers: Sequence[Any], squared_norm: Expr = s) -> Boolean:
+def domain_of(layers: Sequence[Layer], squared_norm: Expr = s) -> Boolean:
     """Return the condition on |x|^2 and the scales under which every expectation is finite; true without one."""
-    growing = [i for i, layer in enumerate(layers) if layer.kind != "rms_norm" and layer.dual.growth is not None]
+    growing = [i for i, layer in enumerate(layers) if isinstance(layer, Weighted) and layer.dual.growth is not None]
     return And(*propagate(layers[: growing[-1] + 1], _Domain(squared_norm)).conditions) if growing else true
 
 
 @dataclass(frozen=True)
 class _Origin:
-    """A state of the fold at x = 0: whether the features vanish there, and whether their metric does."""
+    """A state of the fold at x = 0: whether the features vanish there, their metric does, and all units are equal."""
 
     silent: Boolean = true
     flat: Boolean = false
+    equal: Boolean = true
 
     def affine(self, weight: Expr, bias: Expr) -> _Origin:
-        return _Origin(And(self.silent, Eq(sqrt(bias), 0)), self.flat)
+        silent = And(self.silent, Eq(sqrt(bias), 0))
+        return _Origin(silent, self.flat, silent)
 
     def activate(self, law: Dual) -> _Origin:
         flat = Or(self.flat, And(self.silent, _vanishes_at_origin(law.derivative)))
-        return _Origin(And(self.silent, _vanishes_at_origin(law)), flat)
+        return _Origin(And(self.silent, _vanishes_at_origin(law)), flat, self.equal)
 
     def over_norm(self, epsilon: Expr, width: Expr) -> _Origin:
-        return _Origin(self.silent, Or(self.flat, And(self.silent, Eq(epsilon, 0))))
+        return replace(self, flat=Or(self.flat, And(self.silent, Eq(epsilon, 0))))
+
+    def centred(self) -> _Origin:
+        return replace(self, silent=self.equal)
 
     def add(self, branch: _Origin, skip: Expr) -> _Origin:
-        return _Origin(And(self.silent, branch.silent), And(self.flat, branch.flat))
+        parts = zip((self.silent, self.flat, self.equal), (branch.silent, branch.flat, branch.equal), strict=True)
+        return _Origin(*(And(*pair) for pair in parts))
 
 
-def degenerate_at_origin(layers: Sequence[Any]) -> Boolean:
+def degenerate_at_origin(layers: Sequence[Layer]) -> Boolean:
     """Return the condition on the scales and parameters under which the metric of a network vanishes at x = 0.
 
     A preactivation of positive variance has E[phi'^2] > 0, so that a network's metric is degenerate only where a
@@ -168,45 +170,3 @@ def _vanishes_at_origin(law: Dual) -> Boolean:
     plain = sum((t.coefficient for t in law.terms if t.power == 0 and t.factor.kind == "one"), ZERO)
     # Sines are terms with complex coefficients.
     return And(Eq(factor(real_part(plain)), 0), Eq(law.jump, 0))
-
-
-def zeros_and_poles(expr: Expr) -> Boolean:
-    """Return where in s >= 0 an expression that is not negative vanishes or diverges.
-
-    Factors that are known to be positive, or that do not depend on s, are left out; what is not decided stays as an
-    equation.
-    """
-    conditions = []
-    for side in fraction(together(expr)):
-        for part in Mul.make_args(factor(side)):
-            base, degree = part.as_base_exp()
-            if part.has(s) and not isinstance(base, exp) and degree != 0:
-                conditions.append(_zeros(base))
-    return Or(*conditions)
-
-
-def _zeros(expr: Expr) -> Boolean:
-    if not expr.has(s):
-        return Eq(expr, 0) if expr.is_zero is None else (true if expr.is_zero else false)
-    if expr.is_positive:
-        return false
-    if expr == s:
-        return Eq(s, 0)
-    if isinstance(expr, Add) and all(term.is_nonnegative for term in expr.args):
-        return And(*[_zeros(term) for term in expr.args])
-    if isinstance(expr, Mul):
-        return Or(*[_zeros(part.as_base_exp()[0]) for part in expr.args if not part.is_number])
-    if expr.free_symbols == {s} and expr.is_polynomial(s) and Poly(expr, s).domain.is_Exact:
-        return Or(*[Eq(s, root) for root in set(real_roots(Poly(expr, s))) if root >= 0])
-    return Eq(expr, 0)
-
-
-def in_words(condition: Boolean) -> str:
-    """Return a condition as text, for example "s = 0 and sigma_b = 0"."""
-    if isinstance(condition, BooleanFunction) and isinstance(condition, (And, Or)):
-        word = " and " if isinstance(condition, And) else " or "
-        parts = sorted((in_words(part) for part in condition.args), key=lambda text: ("s = 0" not in text[:5], text))
-        return word.join(f"({part})" if " or " in part and word == " and " else part for part in parts)
-    if isinstance(condition, Relational):
-        return f"{condition.lhs} {'=' if condition.rel_op == '==' else condition.rel_op} {condition.rhs}"
-    return str(condition)

@@ -5,6 +5,7 @@ Features h of width n, with kernel k(x, y) = h(x).h(y)/n, pass through
     Dense     h <- phi(W h + b)
     Residual  h <- skip h + branch V phi(W h + b)     (Yang & Schoenholz 2017, full residual network)
     RMSNorm   h <- h / sqrt(mean_j h_j^2 + epsilon)   (Zhang & Sennrich 2019; torch.nn.RMSNorm without gain)
+    LayerNorm h <- RMSNorm of h - mean_j h_j          (Ba, Kiros & Hinton 2016; torch.nn.LayerNorm without gain)
 
 with W ~ N(0, weight_std^2 / n), b ~ N(0, bias_std^2) and V ~ N(0, 1/n). Each maps a kernel that depends on |x|^2, |y|^2
 and x.y alone to another, so that the metric stays spherically symmetric. A layer acts on a state of the features (see
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self
 
 from sympy import Expr, Integer, Symbol
 from sympy.core.function import AppliedUndef
@@ -37,25 +38,48 @@ ONE = Integer(1)
 
 
 @dataclass(frozen=True)
-class Dense:
-    """A fully connected layer, h <- phi(W h + b), with W ~ N(0, weight_std^2 / n) and b ~ N(0, bias_std^2).
+class _Layer:
+    """What all layers have: their `width`, which the network fills in, and values for symbols."""
 
-    Arguments:
-        activation: a name of `infgeo.activations.available()`, text such as "erf(3*z) + z/5", or a SymPy expression of
-            one symbol.
-        weight_std, bias_std: None for the scales of the network.
-    """
+    kind: ClassVar[str]
+    width: Expr = field(default=ONE, compare=False, repr=False, kw_only=True)
 
-    kind: ClassVar[str] = "dense"
+    @property
+    def scales(self) -> dict[str, Expr]:
+        """The expressions of the layer by the names of its arguments, its width left out."""
+        found = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "width"}
+        return {name: value for name, value in found.items() if isinstance(value, Expr)}
+
+    def substituted(self, values: Mapping[Symbol, Expr]) -> Self:
+        """Return the layer with expressions in the place of symbols."""
+        new: dict[str, Any] = {name: value.xreplace(values) for name, value in self.scales.items()}
+        activation = getattr(self, "activation", None)
+        if activation is not None and set(values) & set(activation.parameters):
+            new["activation"] = from_expression(activation.expr.xreplace(values), conv.z)
+        return replace(self, **new, width=self.width.xreplace(values))
+
+    def __str__(self) -> str:
+        """Return the layer as it is written."""
+        arguments = [f"{name}={value}" for name, value in self.scales.items()]
+        activation = [str(self.activation.expr)] if isinstance(self, Weighted) else []
+        return f"{type(self).__name__}({', '.join([*activation, *arguments])})"
+
+
+@dataclass(frozen=True)
+class Weighted(_Layer):
+    """A layer with weights W ~ N(0, weight_std^2 / n), biases b ~ N(0, bias_std^2) and an activation."""
+
     activation: Any
     weight_std: Any = None
     bias_std: Any = None
-    width: Expr = field(default=ONE, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the arguments and make them exact."""
         object.__setattr__(self, "activation", as_activation(self.activation))
-        _check_scales(self)
+        for name, zero_allowed in (("weight_std", False), ("bias_std", True)):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, checked_std(value, name, zero_allowed))
 
     @property
     def dual(self) -> Dual:
@@ -64,91 +88,69 @@ class Dense:
 
     @property
     def variances(self) -> tuple[Expr, Expr]:
-        """E[W_ij^2] times the width of the input, and E[b_i^2]."""
+        """The variances E[W_ij^2], times the width of the input, and E[b_i^2]."""
         return self.weight_std**2 / self.width, self.bias_std**2
+
+
+@dataclass(frozen=True)
+class Dense(Weighted):
+    """A fully connected layer, h <- phi(W h + b), with W ~ N(0, weight_std^2 / n) and b ~ N(0, bias_std^2).
+
+    Args:
+        activation: a name of `infgeo.activations.available()`, text such as "erf(3*z) + z/5", or a SymPy expression of
+            one symbol.
+        weight_std, bias_std: None for the scales of the network.
+    """
+
+    kind: ClassVar[str] = "dense"
 
     def apply(self, state: S) -> S:
         """Return the state after the layer (see `infgeo.symbolic.networks.propagate`)."""
         return state.affine(*self.variances).activate(self.dual)
 
-    def __str__(self) -> str:
-        """Return the layer as it is written."""
-        return f"Dense({self.activation.expr}, weight_std={self.weight_std}, bias_std={self.bias_std})"
-
-    def substituted(self, values: Mapping[Symbol, Expr]) -> Dense:
-        """Return the layer with expressions in the place of symbols."""
-        return _substituted(self, values)
-
 
 @dataclass(frozen=True)
-class Residual:
+class Residual(Weighted):
     """A residual block, h <- skip h + branch V phi(W h + b), with V ~ N(0, 1/n) and W, b as for `Dense`.
 
     The kernel is k <- skip^2 k + branch^2 E[phi(u) phi(v)]: V is drawn anew, so that the two summands are uncorrelated.
     A layer with weights must stand before it: the input has d coordinates, the block n.
 
-    Arguments:
+    Args:
         activation, weight_std, bias_std: as for `Dense`.
         skip, branch: factors >= 0 of the identity and of the branch, by default 1.
     """
 
     kind: ClassVar[str] = "residual"
-    activation: Any
-    weight_std: Any = None
-    bias_std: Any = None
     skip: Any = 1
     branch: Any = 1
-    width: Expr = field(default=ONE, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the arguments and make them exact."""
-        object.__setattr__(self, "activation", as_activation(self.activation))
-        _check_scales(self)
+        super().__post_init__()
         for name in ("skip", "branch"):
             object.__setattr__(self, name, checked_std(getattr(self, name), name, zero_allowed=True))
-
-    @property
-    def dual(self) -> Dual:
-        """The dual of the activation of the branch."""
-        return dual(self.activation)
-
-    @property
-    def variances(self) -> tuple[Expr, Expr]:
-        """E[W_ij^2] times the width of the input, and E[b_i^2]."""
-        return self.weight_std**2 / self.width, self.bias_std**2
 
     def apply(self, state: S) -> S:
         """Return the state after the block (see `infgeo.symbolic.networks.propagate`)."""
         branch = state.affine(*self.variances).activate(self.dual).affine(self.branch**2, Integer(0))
         return state.add(branch, self.skip**2)
 
-    def __str__(self) -> str:
-        """Return the layer as it is written."""
-        return (
-            f"Residual({self.activation.expr}, weight_std={self.weight_std}, bias_std={self.bias_std},"
-            f" skip={self.skip}, branch={self.branch})"
-        )
-
-    def substituted(self, values: Mapping[Symbol, Expr]) -> Residual:
-        """Return the layer with expressions in the place of symbols."""
-        return _substituted(self, values)
-
 
 @dataclass(frozen=True)
-class RMSNorm:
+class RMSNorm(_Layer):
     """The root mean square normalisation h <- h / sqrt(mean_j h_j^2 + epsilon), without a learned gain.
 
     On features k(x, y) <- k(x, y) / sqrt((k(x, x) + epsilon) (k(y, y) + epsilon)). As the first layer it acts on the
     input, whose mean square is |x|^2 / d. With epsilon = 0 there nothing depends on |x| any more: the metric of such a
     network is degenerate, and asking for it raises SingularMetric.
 
-    Arguments:
+    Args:
         epsilon: >= 0, by default 0.
     """
 
     kind: ClassVar[str] = "rms_norm"
     epsilon: Any = 0
-    width: Expr = field(default=ONE, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the argument and make it exact."""
@@ -158,26 +160,27 @@ class RMSNorm:
         """Return the state after the normalisation (see `infgeo.symbolic.networks.propagate`)."""
         return state.over_norm(self.epsilon, self.width)
 
-    def __str__(self) -> str:
-        """Return the layer as it is written."""
-        return f"RMSNorm(epsilon={self.epsilon})"
 
-    def substituted(self, values: Mapping[Symbol, Expr]) -> RMSNorm:
-        """Return the layer with expressions in the place of symbols."""
-        return _substituted(self, values)
+@dataclass(frozen=True)
+class LayerNorm(RMSNorm):
+    """Layer normalisation h <- (h - mean_j h_j) / sqrt(var_j h_j + epsilon), without a learned gain and bias.
+
+    The mean over many units is E[phi], a function of |x| alone: the kernel k(x, y) - E[phi(u)] E[phi(v)], which is then
+    normalised, is rotation-invariant. The mean of the d coordinates of the input is not, so that a layer with weights
+    must stand before it.
+
+    Args:
+        epsilon: >= 0, by default 0.
+    """
+
+    kind: ClassVar[str] = "layer_norm"
+
+    def apply(self, state: S) -> S:
+        """Return the state after the normalisation (see `infgeo.symbolic.networks.propagate`)."""
+        return state.centred().over_norm(self.epsilon, self.width)
 
 
 Layer = Dense | Residual | RMSNorm
-_Layer = TypeVar("_Layer", bound=Layer)
-
-
-def _substituted(layer: _Layer, values: Mapping[Symbol, Expr]) -> _Layer:
-    parts = {part.name: getattr(layer, part.name) for part in fields(layer)}
-    new = {name: part.xreplace(values) for name, part in parts.items() if isinstance(part, Expr)}
-    activation = parts.get("activation")
-    if activation is not None and set(values) & set(activation.parameters):
-        new["activation"] = from_expression(activation.expr.xreplace(values), conv.z)
-    return replace(layer, **new)
 
 
 def as_activation(activation: object, variable: Symbol | None = None) -> Activation:
@@ -215,7 +218,7 @@ def build_layers(
         if len(activation) > 2 * MAX_DEPTH:
             raise InvalidInput(f"activation lists {len(activation)} layers: a network has at most {MAX_DEPTH} of them")
         layers = [item if isinstance(item, Layer) else Dense(as_activation(item, variable)) for item in activation]
-        count = sum(not isinstance(layer, RMSNorm) for layer in layers)
+        count = sum(isinstance(layer, Weighted) for layer in layers)
         if depth is not None and checked_depth(depth) != count:
             raise InvalidInput(
                 f"depth = {depth} with {count} layers that have weights: drop depth, or give one activation"
@@ -223,17 +226,22 @@ def build_layers(
     else:
         count = checked_depth(1 if depth is None else depth)
         layers = [activation if isinstance(activation, Layer) else Dense(as_activation(activation, variable))] * count
-    with_weights = [layer for layer in layers if not isinstance(layer, RMSNorm)]
+    with_weights = [layer for layer in layers if isinstance(layer, Weighted)]
     if not with_weights or not isinstance(with_weights[0], Dense):
         raise InvalidInput(
             f"the layers {', '.join(map(str, layers)) or '()'} have no Dense layer before the first residual block:"
             " begin with an activation, for example 'identity', which maps the d inputs to n features"
         )
+    if any(isinstance(layer, LayerNorm) for layer in layers[: layers.index(with_weights[0])]):
+        raise InvalidInput(
+            "LayerNorm of the input subtracts the mean of its d coordinates, so that the kernel would not be"
+            " rotation-invariant: begin with a layer with weights, or take RMSNorm there"
+        )
     scales = zip(_per_layer(weight_std, "weight_std", count), _per_layer(bias_std, "bias_std", count), strict=True)
     filled: list[Layer] = []
     weighted = False
     for layer in layers:
-        if not isinstance(layer, RMSNorm):
+        if isinstance(layer, Weighted):
             weight, bias = next(scales)
             layer = replace(
                 layer,
@@ -260,13 +268,6 @@ def _per_layer(value: object, name: str, count: int) -> list[object]:
     return list(value)
 
 
-def _check_scales(layer: Dense | Residual) -> None:
-    for name, zero_allowed in (("weight_std", False), ("bias_std", True)):
-        value = getattr(layer, name)
-        if value is not None:
-            object.__setattr__(layer, name, checked_std(value, name, zero_allowed))
-
-
 def checked_std(value: object, name: str, zero_allowed: bool) -> Expr:
     """Return a scale as an exact expression; a number must be finite and positive (or zero)."""
     result = by_name(exact(value, name), SCALES, name)
@@ -284,15 +285,7 @@ def checked_std(value: object, name: str, zero_allowed: bool) -> Expr:
 
 def parameters_of(layers: Sequence[Layer]) -> tuple[tuple[Symbol, ...], tuple[Symbol, ...]]:
     """Return the free symbols of the scales (sigma_w first) and those of the activations, each sorted by name."""
-    scales: set[Symbol] = set()
-    own: set[Symbol] = set()
-    for layer in layers:
-        if isinstance(layer, RMSNorm):
-            scales |= layer.epsilon.free_symbols
-            continue
-        scales |= layer.weight_std.free_symbols | layer.bias_std.free_symbols
-        if isinstance(layer, Residual):
-            scales |= layer.skip.free_symbols | layer.branch.free_symbols
-        own |= set(layer.activation.parameters)
+    scales = {symbol for layer in layers for value in layer.scales.values() for symbol in value.free_symbols}
+    own = {symbol for layer in layers if isinstance(layer, Weighted) for symbol in layer.activation.parameters}
     ordered = tuple(sorted(scales - own, key=lambda symbol: symbol.name, reverse=True))
     return ordered, tuple(sorted(own, key=lambda symbol: symbol.name))

@@ -11,10 +11,12 @@ from sympy import Expr, Symbol, latex, true
 from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
+from infgeo import shorthand
 from infgeo.arguments import one_of
 from infgeo.conventions import s_x
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.activations.activation import Activation
+from infgeo.symbolic.algebra.conditions import in_words
 from infgeo.symbolic.algebra.graph import substituted
 from infgeo.symbolic.algebra.naming import check_distinct
 from infgeo.symbolic.algebra.program import Program
@@ -22,24 +24,24 @@ from infgeo.symbolic.algebra.substitution import assigned
 from infgeo.symbolic.expectations.dual import Dual, dual
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.kernels.kernel import Kernel
-from infgeo.symbolic.networks.existence import degenerate_at_origin, domain_of, in_words, require_metric
-from infgeo.symbolic.networks.layers import Dense, Layer, Residual, RMSNorm, build_layers, parameters_of
-from infgeo.symbolic.networks.ntk import tangent_metric
+from infgeo.symbolic.networks.existence import degenerate_at_origin, domain_of, require_metric
+from infgeo.symbolic.networks.layers import Layer, LayerNorm, Weighted, build_layers, parameters_of
 from infgeo.symbolic.networks.pair import kernel_program
 from infgeo.symbolic.networks.recursion import metric_program
+from infgeo.symbolic.networks.written_out import written_out
 
 if TYPE_CHECKING:
-    from infgeo.numeric.geometry import NumericGeometry
+    from infgeo import NumericGeometry
 
 
 @dataclass(frozen=True, init=False)
 class MLP:
     """A fully connected network of infinite width with `depth` hidden layers.
 
-    Arguments:
+    Args:
         activation: a name of `infgeo.activations.available()`, text such as "erf(3*z) + z/5" in the variable z (see
             `infgeo.symbolic.activations.parsing.parse`), a SymPy expression of one symbol, or a list of them, one for
-            each layer, in which `infgeo.layers.Residual` and `infgeo.layers.RMSNorm` may stand too.
+            each layer, in which `infgeo.layers.Residual`, `RMSNorm` and `LayerNorm` may stand too.
         depth: number of hidden layers with weights, at least 1; a list has its own. The feature map is the last one,
             phi(z_j) / sqrt(n).
         weight_std, bias_std: sigma_w > 0 and sigma_b >= 0: symbols (the default), or exact or floating numbers
@@ -85,7 +87,7 @@ class MLP:
     def at(self, values: Mapping[Any, Any] | None = None, /, **named: Any) -> MLP:
         """Return the network at values of its scales, of its activations' parameters and of the input dimension.
 
-        Arguments:
+        Args:
             values: symbols, or names, -> values, for what cannot be written as a keyword.
             named: names -> values: exact numbers, floats (0.1 is taken as 1/10) or expressions.
 
@@ -110,9 +112,9 @@ class MLP:
         return {} if self.dimension == conv.d else {conv.d: self.dimension}
 
     @property
-    def with_weights(self) -> tuple[Dense | Residual, ...]:
+    def with_weights(self) -> tuple[Weighted, ...]:
         """The layers that have weights."""
-        return tuple(layer for layer in self.layers if not isinstance(layer, RMSNorm))
+        return tuple(layer for layer in self.layers if isinstance(layer, Weighted))
 
     @property
     def depth(self) -> int:
@@ -194,8 +196,13 @@ class MLP:
 
     @cached_property
     def metric_program(self) -> Program:
-        """The program of `metric`, as long as the network is deep, where A and B written out double with each layer."""
+        """The program of `metric`, as long as the network is deep, where A and B written out double with each layer.
+
+        Networks with a LayerNorm have them written out.
+        """
         require_metric(self.layers)
+        if any(isinstance(layer, LayerNorm) for layer in self.layers):
+            return written_out(self.layers).program.substituted(self._dimension)
         return metric_program(self.layers).substituted(self._dimension)
 
     @cached_property
@@ -230,9 +237,9 @@ class MLP:
         parameters: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> NumericGeometry:
-        """Return numeric functions of the geometry: `infgeo.numeric.geometry.NumericGeometry`.
+        """Return numeric functions of the geometry: `infgeo.NumericGeometry`.
 
-        Arguments:
+        Args:
             weight_std, bias_std: values for scales left symbolic; by default those of arXiv 2301.11375, 1 and 1.
             backend: "numpy", "torch", "jax" or "mpmath".
             method: "closed_form", which raises NoClosedForm where there is none, or "quadrature", for any activation:
@@ -240,10 +247,8 @@ class MLP:
             parameters: values of the activation's own parameters, by name.
             named: the same, as keywords.
         """
-        from infgeo.numeric.geometry import numeric, sorted_out
-
         options = {"weight_std": weight_std, "bias_std": bias_std, "backend": backend, "method": method}
-        return numeric(self, **sorted_out(self, options, parameters, named))
+        return shorthand.numeric(self, options, parameters, named)
 
     def __str__(self) -> str:
         """Return the architecture in one line."""
@@ -300,7 +305,7 @@ class TangentKernel(_OfNetwork):
     @cached_property
     def metric(self) -> RadialMetric:
         """The metric induced by the tangent kernel; raises MetricDoesNotExist for activations with a kink."""
-        return tangent_metric(self.network.layers).at(self.network._dimension)
+        return written_out(self.network.layers, tangent=True).at(self.network._dimension)
 
 
 def _with_domain(assumptions: str, network: MLP) -> str:

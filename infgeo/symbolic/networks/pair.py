@@ -5,6 +5,7 @@ With p, q and c the kernel of the features at (x, x), (y, y) and (x, y), and the
     affine      p, q, c <- bias + weight (p, q, c),  theta <- weight theta
     activate    c <- E[phi(u) phi(v)],  theta <- E[phi'(u) phi'(v)] (c + theta),  p, q <- m(p), m(q)
     over_norm   p, q, c over F_x, F_y, sqrt(F_x F_y), theta as c,  F_x = p / width + epsilon
+    centred     k(x, y) <- k(x, y) - mean(x) mean(y),  the means of the units at x and y
     add         p, q and c add,  theta <- skip theta + theta_branch + c_branch
 
 An affine map is trained: after one, its own part in the tangent kernel is c, and the tangent kernel is c + theta.
@@ -42,6 +43,7 @@ class Pair:
     c: Expr = xy
     theta: Expr | None = None
     law: Dual | None = None
+    means: tuple[Expr, Expr] = (ZERO, ZERO)
 
     def affine(self, weight: Expr, bias: Expr) -> Pair:
         """See the module."""
@@ -64,24 +66,37 @@ class Pair:
 
     def over_norm(self, epsilon: Expr, width: Expr) -> Pair:
         """See the module."""
-        at_x, at_y = self.norms()
+        (at_x, at_y), means = self.norms(), self.unit_means()
         F_x, F_y = (norm + width * epsilon for norm in (at_x, at_y))
-        both = sqrt(F_x * F_y)
+        both = sqrt(F_x) * sqrt(F_y)  # not of the product: the root of a square would be its modulus
         theta = None if self.theta is None else width * self.theta / both
-        return Pair(self.names, width * at_x / F_x, width * at_y / F_y, width * self.c / both, theta)
+        means = sqrt(width / F_x) * means[0], sqrt(width / F_y) * means[1]
+        return Pair(self.names, width * at_x / F_x, width * at_y / F_y, width * self.c / both, theta, means=means)
+
+    def centred(self) -> Pair:
+        """See the module; the tangent kernel stays, see `networks.tangent`."""
+        (at_x, at_y), (x, y) = self.norms(), self.unit_means()
+        return Pair(self.names, at_x - x**2, at_y - y**2, self.c - x * y, self.theta)
 
     def add(self, branch: Pair, skip: Expr) -> Pair:
         """See the module."""
-        old, new = self.norms(), branch.norms()
+        old, new, means = self.norms(), branch.norms(), self.unit_means()
         p, q, c = (skip * part + other for part, other in zip((*old, self.c), (*new, branch.c), strict=True))
         known = self.theta is not None and branch.theta is not None
-        return Pair(self.names, p, q, c, skip * self.theta + branch.theta + branch.c if known else None)
+        theta = skip * self.theta + branch.theta + branch.c if known else None
+        return Pair(self.names, p, q, c, theta, means=(sqrt(skip) * means[0], sqrt(skip) * means[1]))
 
     def norms(self) -> tuple[Expr, Expr]:
         """Return the kernel of the features at (x, x) and (y, y)."""
         if self.law is None:
             return self.p, self.q
         return self.law.m.xreplace({v: self.p}), self.law.m.xreplace({v: self.q})
+
+    def unit_means(self) -> tuple[Expr, Expr]:
+        """Return the mean of the units at x and y; a branch, which ends with an affine map, has none."""
+        if self.law is None:
+            return self.means
+        return self.law.mean.xreplace({v: self.p}), self.law.mean.xreplace({v: self.q})
 
 
 def kernel_program(layers: Sequence[Layer], tangent: bool) -> Program:

@@ -1,11 +1,12 @@
 """A network is a fold: its layers act one after the other on a *state* of the features.
 
 What is asked of a network (its kernel, its metric, whether a metric exists) differs in the state alone. A state knows
-four operations, and each layer of `infgeo.symbolic.networks.layers` is written in them:
+five operations, and each layer of `infgeo.symbolic.networks.layers` is written in them:
 
     affine(weight, bias)        h <- W h + b with E[W_ij^2] = weight / width of h, E[b_i^2] = bias
     activate(law)               h <- phi(h) for the activation with the dual `law`
     over_norm(epsilon, width)   h <- h / sqrt(|h|^2 / width + epsilon), |h|^2 the squared norm that states carry
+    centred()                   h <- h - mean of the units of h
     add(branch, skip)           h <- sqrt(skip) h + h', h' an independent branch
 
 Squared norms are means over the n units of hidden features and the sum over the d coordinates of the input, so that
@@ -33,6 +34,9 @@ class State(Protocol):
 
     def over_norm(self, epsilon: Expr, width: Expr) -> Self:
         """Return the state of h / sqrt(|h|^2 / width + epsilon)."""
+
+    def centred(self) -> Self:
+        """Return the state of h - mean_j h_j."""
 
     def add(self, branch: Self, skip: Expr) -> Self:
         """Return the state of sqrt(skip) h + h', `branch` being that of h'."""

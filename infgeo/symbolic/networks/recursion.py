@@ -29,8 +29,9 @@ from sympy import Dummy, Expr, Integer, Rational, count_ops
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
 from infgeo.errors import SingularMetric
+from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
 from infgeo.symbolic.algebra.program import Names, Program
-from infgeo.symbolic.algebra.simplify import FACTOR_LIMIT, best, tidy
+from infgeo.symbolic.algebra.simplify import best, tidy
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.geometry.metric import curvature_outputs
 from infgeo.symbolic.networks.propagate import propagate
@@ -191,6 +192,10 @@ class LogRadial:
             de=let("de", rest * (h.de - g * h.zeta)),
         )
         return replace(normed, affine_map=(width, ZERO)).features
+
+    def centred(self) -> Self:
+        """Not known of these quantities: `networks.written_out` has the metric of what is centred."""
+        raise NotImplementedError
 
     def add(self, branch: Self, skip: Expr) -> Self:
         """See the module."""

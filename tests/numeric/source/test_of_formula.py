@@ -117,7 +117,7 @@ def test_certificates_are_stated():
         (lambda: kernels.rbf().numeric(length_scale=-1.0), InvalidInput, "> 0"),
         (lambda: kernels.rbf(1).numeric(backend="cupy"), InvalidInput, "backend"),
         (lambda: kernels.rbf(1).numeric().ntk(X), InvalidInput, "ntk is not among the functions"),
-        (lambda: kernels.matern(Rational(1, 2), 1).numeric().metric(X), MetricDoesNotExist, "no second derivatives"),
+        (lambda: kernels.matern(Rational(1, 2), 1).numeric().metric(X), MetricDoesNotExist, "induces no metric"),
         (
             lambda: infgeo.RadialMetric.from_functions(1 - s, 0).numeric().volume_element(X),
             MetricDoesNotExist,

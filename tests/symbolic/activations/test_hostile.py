@@ -10,7 +10,7 @@ import sympy as sp
 
 import infgeo
 from infgeo.errors import InvalidInput, NoClosedForm, SingularMetric
-from infgeo.symbolic.algebra import simplify
+from infgeo.symbolic.algebra import limits, simplify
 from infgeo.symbolic.expectations import one_variance as diagonal
 from infgeo.symbolic.floats import difference
 from infgeo.symbolic.floats.float_radial import float_program
@@ -220,7 +220,7 @@ def test_long_kernels_keep_their_parity(shift, even):
     p, q, c, det = (getattr(infgeo.conventions, name) for name in ("p", "q", "c", "Delta"))
     expr = z**2 * sp.exp(-(z**2)) * sp.cos(z + shift)
     kernel = infgeo.MLP(expr).dual.kernel
-    assert simplify.longer(kernel, simplify.FACTOR_LIMIT)
+    assert simplify.longer(kernel, limits.FACTOR_LIMIT)
     assert difference._even_at_a_point(kernel) == even
     geometry = infgeo.MLP(expr).numeric(weight_std=1.0, bias_std=0.0)
     step = sp.Rational(1, 2**17)

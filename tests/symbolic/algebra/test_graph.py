@@ -10,7 +10,7 @@ import infgeo
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import NoClosedForm
-from infgeo.symbolic.algebra import graph
+from infgeo.symbolic.algebra import graph, limits
 from infgeo.symbolic.algebra.primitives import exp_difference
 from infgeo.symbolic.floats.exponentials import paired
 from infgeo.symbolic.floats.power_series import power_series
@@ -49,7 +49,7 @@ def test_named_pieces_have_the_same_value():
 
 
 def test_a_wide_sum_without_repeated_parts_is_cut_into_pieces_too():
-    expr = sp.Add(*[sp.Symbol(f"x{i}") ** 2 for i in range(graph.LONG + 1)])
+    expr = sp.Add(*[sp.Symbol(f"x{i}") ** 2 for i in range(limits.DISTINCT_LIMIT + 1)])
     assert graph.cse([expr], sp.numbered_symbols("t")) == ([], [expr])
 
 

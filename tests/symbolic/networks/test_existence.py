@@ -15,7 +15,8 @@ from infgeo.conventions import d, s, s_x, s_y, xy
 from infgeo.errors import MetricDoesNotExist
 from infgeo.numeric.quadrature.oracle import as_function, moment
 from infgeo.symbolic.activations.catalogue import get
-from infgeo.symbolic.networks.existence import in_words, leading_distance, zeros_and_poles
+from infgeo.symbolic.algebra.conditions import in_words
+from infgeo.symbolic.networks.existence import leading_distance
 
 Residual, RMSNorm = infgeo.layers.Residual, infgeo.layers.RMSNorm
 z = sp.Symbol("z", real=True)
@@ -141,12 +142,6 @@ def test_singular_sets_of_kernels():
     metric = infgeo.RadialMetric.from_functions((s - 1) ** 2, sp.Integer(1))
     assert metric.singular_set == sp.Eq(s, 1)
     assert infgeo.Kernel(t + t**2).metric.singular_set is sp.false
-
-
-def test_zeros_of_sums_and_products():
-    a, b = sp.symbols("a b", nonnegative=True)
-    assert zeros_and_poles(a * s + b) == sp.And(sp.Eq(b, 0), sp.Or(sp.Eq(a, 0), sp.Eq(s, 0)))
-    assert zeros_and_poles(s / (s - 2)) == sp.Or(sp.Eq(s, 0), sp.Eq(s, 2))
 
 
 def test_a_parameter_can_flatten_the_origin():

@@ -9,8 +9,8 @@ import infgeo
 from infgeo.conventions import d, s, sigma_b, sigma_w
 from infgeo.layers import Residual, RMSNorm
 from infgeo.symbolic.floats.float_radial import float_program
+from infgeo.symbolic.kernels.radial import Radial
 from infgeo.symbolic.networks.propagate import propagate
-from infgeo.symbolic.networks.radial import Radial
 
 AT = {s: Rational(7, 3), d: 5, sigma_w: Rational(5, 4), sigma_b: Rational(1, 2)}
 NETWORKS = {

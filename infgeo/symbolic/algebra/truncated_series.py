@@ -43,13 +43,11 @@ from sympy import (
 )
 
 from infgeo.errors import NoClosedForm
+from infgeo.symbolic.algebra.limits import FACTORS_LIMIT, NAMED_LIMIT, WRITTEN_LIMIT
 from infgeo.symbolic.algebra.program import Program
 
 DIGITS, NEGLIGIBLE = 80, mpmath.mpf(10) ** -50
 ZERO = Integer(0)
-FACTORED = 60  # operations of a coefficient that is factored first, where results are not leading terms alone
-LARGEST = 12000  # parts of a coefficient that is written out
-LONG = 8  # factors of a coefficient beyond which it gets a name
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Series:
 class Evaluator:
     """Evaluates expressions on series, to a relative order of `precision` in t.
 
-    Arguments:
+    Args:
         precision: the relative order.
         variable: a symbol that stands for t^power.
         power: its exponent.
@@ -122,10 +120,10 @@ class Evaluator:
 
     def named(self, x: Coefficient) -> Coefficient:
         """Return a coefficient, under a name where it is a sum or long."""
-        if not isinstance(x.expr, Add) and len(x.expr.args) <= LONG:
+        if not isinstance(x.expr, Add) and len(x.expr.args) <= FACTORS_LIMIT:
             return x
         name = Dummy("k", real=True)
-        short = self.by_values and count_ops(x.expr, visual=False) < FACTORED
+        short = self.by_values and count_ops(x.expr, visual=False) < NAMED_LIMIT
         self.names[name] = Coefficient(factor(x.expr), x.values) if short else x
         return Coefficient(name, x.values)
 
@@ -135,10 +133,10 @@ class Evaluator:
         for name, x in self.names.items():
             sizes[name] = sum(sizes.get(node, 1) for node in preorder_traversal(x.expr))
         size = sum(sizes.get(node, 1) for node in preorder_traversal(expr))
-        if size > LARGEST:
+        if size > WRITTEN_LIMIT:
             raise NoClosedForm(
-                f"a coefficient of this expansion, written out, has {size} parts, more than {LARGEST}: ask for fewer"
-                " terms or a network of fewer layers, or evaluate the numeric functions at small and large |x|"
+                f"a coefficient of this expansion, written out, has {size} parts, more than {WRITTEN_LIMIT}: ask for"
+                " fewer terms or a network of fewer layers, or evaluate the numeric functions at small and large |x|"
             )
         found: dict[Symbol, Expr] = {}
         for name, x in self.names.items():
