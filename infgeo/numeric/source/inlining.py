@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from importlib import resources
 
 _RUNTIME = "infgeo.numeric.runtime"
+_GONE = "\0"
 
 
 def inlined(source: str, roots: Iterable[str]) -> tuple[list[str], str]:
@@ -32,6 +33,15 @@ def inlined(source: str, roots: Iterable[str]) -> tuple[list[str], str]:
                 continue
             for number in range(node.lineno - 1, node.end_lineno or node.lineno):
                 lines[number] = ""
+        if name:  # of the runtime's docstrings the first lines will do here
+            for part in ast.walk(tree):
+                if isinstance(part, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(part):
+                    doc = part.body[0]
+                    last = doc.end_lineno or doc.lineno
+                    if last > doc.lineno:
+                        lines[doc.lineno - 1] += '"""'
+                        lines[doc.lineno : last] = [_GONE] * (last - doc.lineno)
+            lines = [line for line in lines if line is not _GONE]
         bodies[name] = "\n".join(lines).strip("\n")
 
     visit("", source)

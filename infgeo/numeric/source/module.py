@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from infgeo import __version__
@@ -149,13 +149,21 @@ def standalone(
     )
     # Without it annotations are values: dataclasses look up strings in a module, which `exec` of a file does not make.
     lines = [line for line in imports if "__future__" not in line]
-    standard = sorted(
-        line for line in lines if line.split()[1].split(".")[0] not in ("numpy", "scipy", *_LIBRARY, "mpmath")
-    )
-    others = sorted(line for line in lines if line not in standard)
-    parts = [*standard, "", *others, "", f"__all__ = {list(functions_of(mlp))}"]
+    known = ("numpy", "scipy", "numba", "torch", "jax", "mpmath")
+    standard = [line for line in lines if line.split()[1].split(".")[0] not in known]
+    parts = [*_grouped(standard), "", *_grouped(line for line in lines if line not in standard)]
+    parts += ["", f"__all__ = {list(functions_of(mlp))}"]
     ending = f"\n\n\n{main}" if main else ""
     return header + "\n" + "\n".join(parts) + f"\n\n\n{body}{ending}\n"
+
+
+def _grouped(lines: Iterable[str]) -> list[str]:
+    """Return lines of imports sorted, one for each module."""
+    names: dict[str, list[str]] = {}
+    for line in sorted(lines):
+        head, _, name = line.partition(" import ")
+        names.setdefault(head if name else line, []).append(name)
+    return [f"{head} import {', '.join(found)}" if found[0] else head for head, found in sorted(names.items())]
 
 
 @lru_cache(maxsize=64)
