@@ -54,8 +54,6 @@ PUBLIC = {
 OPTIONS = ("out", "threads")
 _WITH_OPTIONS = ("kernel", "ntk", "kernel_and_ntk")
 CERTIFICATE_CHOICES = ("required", "stated", "none")
-# More layers are computed in double precision at points of moderate length, at a fifth of the cost.
-WIDE_LAYERS = 3
 DEFAULTS = {"sigma_w": DEFAULT_WEIGHT_STD, "sigma_b": DEFAULT_BIAS_STD}
 _IMPORTS = {
     "numpy": "import numpy as np",
@@ -259,9 +257,9 @@ def runtime_source(backend: str) -> str:
 def _runtimes(backend: str) -> str:
     names = [f"for_{backend}", "common", "angle"]
     if backend != "mpmath":
-        names.append("range")
+        names += ["range", "twofold"]
     if backend in IN_BLOCKS:
-        names += ["twofold", "blocks", "bent", "felt", f"blocks_{backend}"]
+        names += ["blocks", "bent", "felt", f"blocks_{backend}"]
     return "\n\n\n".join(map(_runtime, names))
 
 
@@ -290,7 +288,7 @@ def _public(mlp: MLP | Formula, backend: Backend) -> list[str]:
     sections = [
         network_source(mlp, backend),
         f"_GEOMETRY = Geometry(\n    _LAWS, _metric_parts, _log_metric, {coefficient}, _ricci_scalar, _network,"
-        f" {bounds}, {own}, {vanishing_source(mlp)}, {mlp.depth <= WIDE_LAYERS}, {domain_source(mlp)}\n)",
+        f" {bounds}, {own}, {vanishing_source(mlp)}, _VARIANCES, {domain_source(mlp)}\n)",
     ]
     values = "{" + ", ".join(f"{name!r}: {name}" for name in names) + "}"
     for name in functions_of(mlp):

@@ -190,19 +190,19 @@ class Geometry:
         parameters: dict[str, str],
         own: Sequence[str],
         vanishes: Callable | None = None,
-        wide: bool | None = None,
+        variances: tuple | None = None,
         domain: Callable | None = None,
     ) -> None:
         """Hold the formulas; `network` returns the layers from d and the values of `parameters`.
 
-        `logarithm` is that of A, where A may overflow; `wide` says whether functions of |x| are computed in the widest
-        format there is at all points.
+        `logarithm` is that of A, where A may overflow; `variances` are the numbers between which the variances must
+        lie for the metric and for R to keep their digits.
         `parameters` are the names of all parameters with their bounds ("> 0", ">= 0" or none), `own` those of the
         activations; `vanishes` says from d and the values of all whether the metric is 0 at x = 0; `domain`, of a
         metric that is a user's formula, from |x|^2 besides where it is finite.
         """
         self.domain = domain
-        self.vanishes, self.logarithm, self.wide = vanishes, logarithm, wide
+        self.vanishes, self.logarithm, self.variances = vanishes, logarithm, variances
         self.laws, self.parts, self.coefficient, self.ricci = laws, parts, coefficient, ricci
         self.network, self.parameters, self.own = network, parameters, own
 
@@ -319,12 +319,14 @@ class Geometry:
         arguments = (_dimension(X), *self.values(parameters).values())
         wanted = "variances" if function.__name__ == "log_volume" and self.logarithm else "metric"
 
+        variances = self.variances and self.variances[function.__name__ == "ricci"]
+
         def checked(x: Any, s: Any, arguments: tuple) -> Any:
             if self.domain is not None:
                 self._require_metric(s, arguments)
             return function(x, s, arguments)
 
-        result = _at_points(lambda x: _rounded(checked, x, arguments, self.wide, wanted, *layers), X)
+        result = _at_points(lambda x: _rounded(checked, x, arguments, variances, wanted, *layers), X)
         return _representable(result, X, *what)
 
     def _require_metric(self, s: Any, arguments: tuple) -> None:

@@ -153,11 +153,26 @@ _scalars = SimpleNamespace(
 
 
 def _rounded(
-    function: Callable, x: Any, arguments: tuple, _: bool | None, wanted: str, layers: Sequence[Any], scalars: tuple
+    function: Callable,
+    x: Any,
+    arguments: tuple,
+    variances: tuple | None,
+    wanted: str,
+    layers: Sequence[Any],
+    scalars: tuple,
 ) -> Any:
     """Return function(x, |x|^2, arguments), computed in double precision where jax keeps it, and rounded."""
-    _, lost = _examined(x, layers, scalars, wanted)
+    _, lost = _examined(x, layers, scalars, wanted, variances=variances)
     return _unknown_as_nan(function(x, _sum_squares(_double(x)), arguments).astype(x.dtype), lost)
+
+
+def _settled(x: Any) -> Any:
+    """Return a number, of which the compiler makes no part of a fused product and sum: that is rounded once."""
+    return jnp.where(abs(x) < jnp.inf, x, jnp.nan)
+
+
+def _power_of_two(n: Any) -> Any:
+    return jnp.ldexp(jnp.ones_like(n), jnp.clip(n, -20000, 20000).astype(int))
 
 
 def _with_exact(layers: Sequence[Any], network: Callable) -> None:

@@ -14,12 +14,11 @@ if TYPE_CHECKING:  # In an emitted file these stand below.
     from infgeo.numeric.runtime.angle import _of_pairs
     from infgeo.numeric.runtime.blocks_numpy import _quiet
     from infgeo.numeric.runtime.common import InputError, _diagonal_layers, _pair_layers
-    from infgeo.numeric.runtime.range import _exact_layers, _examined, _rooted
+    from infgeo.numeric.runtime.range import _exact_layers, _examined, _reached, _refuse, _rooted
 
 _xp = np  # the array library, for code that is the same for NumPy and torch
 _PARALLEL = 2.0**-4  # pairs with sin^2 of the angle below this are computed from the difference of the points
 _POINTS = 2**12  # points at a time where each is computed by itself
-_MODERATE = 1e8  # squared lengths from its inverse to it keep enough digits in double precision
 _CHUNK = 2**20  # numbers held at a time for such differences
 _WIDEST = np.longdouble  # wider than double on x86 alone
 _LARGEST_SCALE = 1e38  # the fourth power of a larger one overflows
@@ -142,30 +141,16 @@ def _rounded(
     function: Callable,
     x: np.ndarray,
     arguments: tuple,
-    wide: bool | None,
+    variances: tuple | None,
     wanted: str,
     layers: Sequence[Any],
     scalars: tuple,
 ) -> np.ndarray:
-    """Return function(x, |x|^2, arguments), computed in long double and rounded.
-
-    For `wide` False in double where that does, for None in double alone. Long double is wider than double on x86 alone;
-    NumPy has it everywhere.
-    """
-
-    def compute(points: np.ndarray, number: Any) -> np.ndarray:
-        dimension, *parameters = arguments
-        return function(points, _sum_squares(number(points)), (dimension, *map(number, parameters))).astype(x.dtype)
-
-    rows = x.reshape(-1, x.shape[-1])
-    _, lost = _examined(rows, layers, scalars, wanted)
-    if wide:
-        return compute(x, np.longdouble)[()]
-    result, s = compute(rows, np.float64), _sum_squares(rows.astype(float))
-    extreme = lost | (s < _MODERATE**-1) | (s > _MODERATE)
-    if wide is not None and extreme.any():
-        result[extreme] = compute(rows[extreme], np.longdouble)
-    return result.reshape(x.shape[:-1] + result.shape[1:])[()]  # numbers as NumPy's functions return them
+    """Return function(x, |x|^2, arguments), computed in double precision and rounded."""
+    _, lost = _examined(x, layers, scalars, wanted, variances=variances)
+    if lost.any():
+        _refuse(lost, _reached(layers, _double(x), scalars, wanted), np.float64)
+    return function(x, _sum_squares(_double(x)), arguments).astype(x.dtype)[()]
 
 
 def _power(x: Any, halves: int) -> Any:
@@ -348,6 +333,10 @@ def _refined(function: Callable, sign: Any, state: SimpleNamespace, scalars: tup
         found = function(*parts, *scalars)
     values[where] = np.where(np.isfinite(found), found, values[where])
     return values
+
+
+def _settled(x: Any) -> Any:
+    return x
 
 
 def _power_of_two(n: Any) -> Any:

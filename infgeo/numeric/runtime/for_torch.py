@@ -114,13 +114,13 @@ def _rounded(
     function: Callable,
     x: torch.Tensor,
     arguments: tuple,
-    _: bool | None,
+    variances: tuple | None,
     wanted: str,
     layers: Sequence[Any],
     scalars: tuple,
 ) -> torch.Tensor:
     """Return function(x, |x|^2, arguments), computed in double precision and rounded."""
-    _, lost = _examined(x, layers, scalars, wanted)
+    _, lost = _examined(x, layers, scalars, wanted, variances=variances)
     return _unknown_as_nan(function(x, _sum_squares(x.double()), arguments).to(x.dtype), lost)
 
 
@@ -373,6 +373,10 @@ def _refined(
         return values
     step = found - values.detach()
     return values + torch.where(where & torch.isfinite(step), step, 0.0)
+
+
+def _settled(x: Any) -> Any:
+    return x
 
 
 def _power_of_two(n: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:  # In an emitted file these stand above, or below.
     )
 
 
-def _examined(X: Any, layers: Sequence[Any], scalars: tuple, wanted: str, holds: Any = None) -> tuple[Any, Any]:
+def _examined(
+    X: Any, layers: Sequence[Any], scalars: tuple, wanted: str, holds: Any = None, variances: tuple | None = None
+) -> tuple[Any, Any]:
     """Return at which points float32 loses digits of what is `wanted` (see `_reached`), and at which double does.
 
     Raises InputError where the widest format does, or where results are no normal numbers of the format `holds`.
@@ -36,6 +38,11 @@ def _examined(X: Any, layers: Sequence[Any], scalars: tuple, wanted: str, holds:
         reached = _reached(layers, _double(X), scalars, wanted)
         lost = _lost(reached, reached.last.dtype)
         single = _lost(reached, _xp.float32)
+        if variances:
+            least, most = variances
+            beyond = (reached.least < least) | (reached.most > most)
+            _refuse(beyond, reached, reached.last.dtype)
+            lost = lost | beyond
         known = _known(lost)
         if known is not None and bool(known.any()):
             if _WIDEST is None:
@@ -84,10 +91,14 @@ def _reached(layers: Sequence[Any], x: Any, scalars: tuple, wanted: str) -> Simp
             A = (layer.skip + layer.branch * layer.weight * slope) * A
     last = {"kernel": f, "ntk": f + D, "metric": A, "variances": 0 * f + 1}[wanted]
     low, high = _xp.full_like(last, math.inf), _xp.zeros_like(last)
+    least, most = low, high
     for part in (*reached, last):
+        least, most = low, high  # without the last
         part = _xp.where((size == 0) & (part == 0), 1.0, _xp.where(part == part, part, math.inf))
         low, high = _xp.minimum(low, part), _xp.maximum(high, part)
-    return SimpleNamespace(lowest=low, highest=high, last=last, size=_xp.zeros_like(last) + size)
+    return SimpleNamespace(
+        lowest=low, highest=high, least=least, most=most, last=last, size=_xp.zeros_like(last) + size
+    )
 
 
 def _lost(reached: SimpleNamespace, dtype: Any) -> Any:

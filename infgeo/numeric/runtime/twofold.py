@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # In an emitted file these stand above, or below.
         _power_of_two,
         _ratio,
         _refined,
+        _settled,
         _sqrt,
         _where_nonnegative,
         _xp,
@@ -96,7 +97,7 @@ def _normal(a: Any, b: Any) -> tuple:
 
 def _product(a: Any, b: Any) -> tuple:
     """Return a b rounded, and its error."""
-    product = a * b
+    product = _settled(a * b)
     a_high, b_high = _half(a), _half(b)
     a_low, b_low = a - a_high, b - b_high
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
@@ -208,6 +209,18 @@ def _twofold_atan2(y: Any, x: Any) -> _Twofold:
 def _twofold_atan(x: Any) -> _Twofold:
     x = _twofold(x)
     return _twofold_atan2(x, _Twofold(0 * x.high + 1, 0 * x.high))
+
+
+def _as_doubles(function: Callable) -> Callable:
+    """Return a function of twofold numbers as one of doubles."""
+
+    def rounded(s: Any, *scalars: Any) -> Any:
+        results = function(_Twofold(s), *(_Twofold(1.0 * x) for x in scalars))
+        several = isinstance(results, tuple)
+        values = [part.high + part.low + 0 * s for part in map(_twofold, results if several else (results,))]
+        return tuple(values) if several else values[0]
+
+    return rounded
 
 
 def _determinant_by(kernel: Callable, moment: Callable) -> Callable:

@@ -50,7 +50,6 @@ class Backend:
         functions: SymPy function name -> source text of the function on arrays.
         scalar_functions: the same on scalars, the parameters.
         exact_numbers: whether constants are printed as exact expressions rather than as literals.
-        wide: whether formulas are for long doubles too: constants of more digits, powers by products.
         twofold: whether numbers are twofold, constants too, and powers by products.
         differentiable: whether results have derivatives, so that those at coincident points need formulas of their own.
     """
@@ -59,7 +58,6 @@ class Backend:
     functions: Mapping[str, str]
     scalar_functions: Mapping[str, str]
     exact_numbers: bool = False
-    wide: bool = False
     twofold: bool = False
     differentiable: bool = False
 
@@ -74,8 +72,6 @@ NUMPY = Backend(
     _prefixed("np", _NUMPY, sqrt="np.sqrt", expm1="np.expm1", log1p="np.log1p", erf="_erf"),
     _MATH,
 )
-# For functions of s = |x|^2 in double or long double, the format of their scalars too.
-WIDE = Backend("numpy", NUMPY.functions, NUMPY.functions, wide=True)
 TORCH = Backend(
     "torch",
     _prefixed(
@@ -137,14 +133,11 @@ class Printer(PythonCodePrinter):
             )
         if self.backend.twofold:
             return f"_Twofold({value!r}, {float((expr - Rational(value)).evalf(30))!r})"
-        if self.backend.wide and expr != Rational(value):
-            return f"s.dtype.type('{expr.evalf(30)}')"
         return repr(value)
 
     def _print_Pow(self, expr: Expr, rational: bool = False) -> str:
         base, exponent = expr.as_base_exp()
-        by_products = self.backend.wide or self.backend.twofold
-        if by_products and exponent.is_Rational and exponent.q <= 2 and exponent != Rational(1, 2):
+        if self.backend.twofold and exponent.is_Rational and exponent.q <= 2 and exponent != Rational(1, 2):
             name = self.names.get("power", "_power")
             power = self._factor(base) if abs(exponent) == 1 else f"{name}({self._print(base)}, {2 * abs(exponent)})"
             return f"1/{power}" if exponent.is_negative else power
@@ -266,7 +259,8 @@ def function_source(
         expr = expr.xreplace(constants)
         expr = hoisted.split(expr, body, scalar)
         text = (array if _depends(expr, array_names) else scalar).doprint(expr)
-        texts.append(text if _depends(expr, array_names) else f"_constant({arrays[0].name}, {text})")
+        constant = not _depends(expr, array_names) and not backend.twofold
+        texts.append(f"_constant({arrays[0].name}, {text})" if constant else text)
     if len(body) > LONG and backend.name == "numpy":
         body = dropping(body, set(re.findall(r"\w+", " ".join(texts))))
     arguments = ", ".join(symbol.name for symbol in (*arrays, *scalars))
