@@ -30,9 +30,9 @@ from infgeo.numeric.runtime.records import Law
 from infgeo.numeric.source.formulas import bound_of, own_parameters
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.symbolic.algebra.program import Names
-from infgeo.symbolic.floats.float_radial import ReadableForms
 from infgeo.symbolic.networks import layers as symbolic
 from infgeo.symbolic.networks.propagate import propagate
+from infgeo.symbolic.networks.recursion import LogRadial
 
 if TYPE_CHECKING:
     from infgeo.symbolic.networks.network import MLP
@@ -196,7 +196,7 @@ def _radial(mlp: MLP, numbers: dict[Any, int], function: Callable, names: Sequen
     @lru_cache(maxsize=1)
     def compiled() -> tuple[list, dict[str, Any]]:
         names = Names()
-        outputs = propagate(layers, ReadableForms(names)).outputs()
+        outputs = propagate(layers, LogRadial(names)).outputs()
         known = [s, d, *mlp.parameters]
         steps = []
         for symbol, expr in names.bindings:

@@ -33,7 +33,7 @@ class DoubleDouble:
 
     def __mul__(self, other: Any) -> Any:
         other = double_double(other)
-        high, low = two_product(self.high, other.high)
+        high, low = two_product(self.high, other.high, self.xp or other.xp)
         low = low + (self.high * other.low + self.low * other.high)
         return DoubleDouble(*normal(high, low), self.xp or other.xp)
 
@@ -89,9 +89,9 @@ def normal(a: Any, b: Any) -> tuple[Any, Any]:
     return total, b - (total - a)
 
 
-def two_product(a: Any, b: Any) -> tuple[Any, Any]:
+def two_product(a: Any, b: Any, xp: Any) -> tuple[Any, Any]:
     """Return a b rounded, and its error."""
-    product = a * b
+    product = xp.settled(a * b) if xp else a * b
     (a_high, a_low), (b_high, b_low) = halves(a), halves(b)
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
@@ -106,7 +106,7 @@ def halves(a: Any) -> tuple[Any, Any]:
 def dd_sqrt(x: DoubleDouble) -> DoubleDouble:
     """Return the square root."""
     root = x.xp.sqrt(x.high)
-    rest = x - DoubleDouble(*two_product(root, root))
+    rest = x - DoubleDouble(*two_product(root, root, x.xp))
     return DoubleDouble(*normal(root, x.xp.ratio(rest.high, 2 * root)), x.xp)
 
 
@@ -234,3 +234,15 @@ def determinant_by(kernel: Callable, moment: Callable) -> Callable:
         return xp.refined(exact, cancelled, pairs, scalars, values)
 
     return determinant
+
+
+def as_doubles(xp: Any, function: Callable) -> Callable:
+    """Return a function of double-double numbers as one of doubles."""
+
+    def rounded(s: Any, *scalars: Any) -> Any:
+        results = function(DoubleDouble(s, 0.0, xp), *(DoubleDouble(1.0 * x, 0.0, xp) for x in scalars))
+        several = isinstance(results, tuple)
+        values = [part.high + part.low + 0 * s for part in map(double_double, results if several else (results,))]
+        return tuple(values) if several else values[0]
+
+    return rounded

@@ -26,6 +26,7 @@ class Geometry:
         ricci: the Ricci scalar, and so on.
         logarithm: log A, where A may overflow.
         coefficient: B, for derivatives at x = 0.
+        variances: between which numbers all variances must lie for the metric, and for R, to keep their digits.
         vanishes: whether the metric is 0 at x = 0, a function of d and all parameters.
         domain: of a metric that is a user's formula, where it is finite, a function of s, d and all parameters.
         fast: what computes Gram matrices without derivatives, see `gram.fast`.
@@ -40,6 +41,7 @@ class Geometry:
     ricci: Callable
     logarithm: Callable | None = None
     coefficient: Callable | None = None
+    variances: tuple | None = None
     vanishes: Callable | None = None
     domain: Callable | None = None
     fast: Callable | None = None
@@ -153,10 +155,11 @@ class Geometry:
         layers, own = self.layers(X, parameters) if self.domain is None else ([], ())
         arguments = (xp.dimension(X), *self.values(parameters).values())
         wanted = "variances" if function == self._log_volume and self.logarithm else "metric"
+        variances = self.variances and self.variances[function == self._ricci]
 
         def at(x: Any) -> Any:
             s = xp.sum_squares(xp.double(x))
-            lost = out_of_range(xp, layers, x, own, wanted)
+            lost = out_of_range(xp, layers, x, own, wanted, variances)
             if self.domain is not None:
                 self._require_metric(s, arguments)
             return marked(xp, xp.cast(function(xp.double(x), s, arguments), x), lost)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sympy import Eq, Expr, Symbol, atan, atan2, exp, false
+from sympy import Add, Eq, Expr, Mul, Symbol, atan, atan2, exp, false, log
 from sympy.logic.boolalg import Boolean
 from sympy.printing.pycode import PythonCodePrinter
 
@@ -13,6 +14,8 @@ from infgeo.conventions import Delta, c, d, delta, omega, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, SingularMetric
 from infgeo.numeric.source.of_formula import Formula, laws_of, radial_of
+from infgeo.numeric.source.precision import DOUBLE_DOUBLE as PRECISE
+from infgeo.numeric.source.precision import Precision, parts_of, ricci_of
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, function_source, scalar_source
 from infgeo.symbolic.algebra.graph import distinct
 from infgeo.symbolic.algebra.program import Program
@@ -21,7 +24,6 @@ from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.expectations.dual import dual as dual_of
 from infgeo.symbolic.floats.difference import difference_program
 from infgeo.symbolic.floats.exponentials import far, near, of_squares, paired
-from infgeo.symbolic.floats.float_radial import float_program
 from infgeo.symbolic.networks.existence import degenerate_at_origin
 from infgeo.symbolic.networks.layers import Residual, RMSNorm, parameters_of
 
@@ -181,39 +183,61 @@ def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
     """Return the formulas of the metric in s = |x|^2; without a metric, functions that say so."""
     if isinstance(mlp, Formula):
         return radial_of(mlp, backend, notes)
-    scalars = [d, *mlp.parameters]
     try:
-        program = float_program(mlp, stable=not backend.exact_numbers)
-        readable = mlp.metric_program if backend.differentiable else None
+        program = mlp.metric_program
     except (MetricDoesNotExist, SingularMetric) as error:
         notes.append(f"No metric: {error}.")
         message = f"raise DoesNotExist({str(error)!r})"
         return [
-            f"def {name}(s, *scalars):\n    {message}"
-            for name in ("_metric_parts", "_log_metric", "_metric_coefficient", "_ricci_scalar")
+            *(f"def {name}(s, *scalars):\n    {message}" for name in ("_metric_parts", "_ricci_scalar")),
+            "_log_metric = _metric_coefficient = _VARIANCES = None",
         ]
-    deep = len(mlp.layers) > 1
+    parts: tuple[Program, Precision | None] = (program, None)
+    ricci = parts
+    if not backend.exact_numbers:
+        parts, ricci = parts_of(mlp), ricci_of(mlp)
 
-    def formula(name: str, outputs: list[str], doc: str) -> str:
-        # Without a wider format, squares of s that a form for floats takes overflow where nothing else does.
-        if readable and readable.outputs.keys() >= set(outputs) and readable.select(outputs).adds_up:
-            chosen = readable.select(outputs)
-        else:
-            floats = {name: f"{name}_float" for name in outputs if f"{name}_float" in program.outputs}
-            chosen = program.select([floats.get(name, name) for name in outputs])
-        return function_source(name, chosen, [s], scalars, backend, doc, deep)
+    def formula(name: str, outputs: list[str], form: tuple[Program, Precision | None], doc: str) -> str:
+        chosen, precise = form[0].select(outputs), form[1] and form[1].bits == PRECISE
+        arguments = [s], [d, *mlp.parameters]
+        if not precise:
+            return function_source(name, chosen, *arguments, backend, doc, len(mlp.layers) > 1)
+        source = function_source(
+            f"{name}_precise", chosen, *arguments, DOUBLE_DOUBLE, f"{doc}: in doubles digits are lost"
+        )
+        return f"{source}\n\n\n{name} = as_doubles(_xp, {name}_precise)"
 
     formulas = [
-        formula("_metric_parts", ["A", "shear", "eta"], "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
-        formula("_ricci_scalar", ["R"], "The Ricci scalar"),
-        formula("_log_metric", ["log_A"], "log A, also where A overflows")
-        if "log_A" in program.outputs
-        else "_log_metric = None",
+        formula("_metric_parts", ["A", "shear", "eta"], parts, "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
+        formula("_ricci_scalar", ["R"], ricci, "The Ricci scalar"),
+        _log_metric(mlp, program, backend),
+        variances_source(parts[1], ricci[1]),
     ]
     if backend.differentiable:
         # For its derivatives at x = 0; elsewhere s B/A and x/|x| do.
-        formulas.append(formula("_metric_coefficient", ["B"], "B of g = A I + B x x^T"))
+        formulas.append(formula("_metric_coefficient", ["B"], parts, "B of g = A I + B x x^T"))
     return formulas
+
+
+def _log_metric(mlp: MLP, program: Program, backend: Backend) -> str:
+    """Return the source of log A where A may overflow: where it has a growing exponential, with one layer."""
+    factors = Mul.make_args(program.outputs["A"])
+    exponent = Add(*[factor.args[0] for factor in factors if isinstance(factor, exp)])
+    if exponent == 0:
+        return "_log_metric = None"
+    log_A = exponent + log(Mul(*[factor for factor in factors if not isinstance(factor, exp)]))
+    program = Program(program.bindings, {"log_A": log_A}).select(["log_A"])
+    return function_source("_log_metric", program, [s], [d, *mlp.parameters], backend, "log A, also where A overflows")
+
+
+def variances_source(*precisions: Precision | None) -> str:
+    """Return the source of the ranges of variances within which the metric, and R, keep their digits; mostly None."""
+    pairs = [(part.lowest, part.highest) if part else (0.0, math.inf) for part in precisions]
+    if all(pair == (0.0, math.inf) for pair in pairs):
+        return "_VARIANCES = None"
+    texts = (f"({low:.3g}, {'math.inf' if high == math.inf else format(high, '.3g')})" for low, high in pairs)
+    comment = "# Between these numbers all variances must lie for the metric, and for R, to keep their digits."
+    return f"{comment}\n_VARIANCES = ({', '.join(texts)})"
 
 
 def network_source(mlp: MLP | Formula, backend: Backend) -> str:

@@ -55,6 +55,7 @@ from typing import Any
 from infgeo.numeric.runtime.arrays.of_{backend} import {arrays}
 from infgeo.numeric.runtime.double_double import (
     DoubleDouble,
+    as_doubles,
     dd_atan,
     dd_atan2,
     dd_cos,
@@ -188,6 +189,7 @@ def _public(mlp: MLP | Formula, backend: Backend, fast: bool) -> list[str]:
         "ricci": "_ricci_scalar",
         "logarithm": "_log_metric",
         "coefficient": "_metric_coefficient" if backend.differentiable else "None",
+        "variances": "_VARIANCES",
         "vanishes": vanishing_source(mlp),
         "domain": domain_source(mlp),
         "fast": "_FAST" if fast else "None",

@@ -240,7 +240,8 @@ def radial_of(formula: Formula, backend: Backend, notes: list[str]) -> list[str]
     names = ("_metric_parts", "_log_metric", "_metric_coefficient", "_ricci_scalar")
     if formula.program is None:
         notes += [f"No metric: {formula.missing}."] if formula.missing else []
-        return [f"def {name}(s, *scalars):\n    raise DoesNotExist({formula.missing!r})" for name in names]
+        missing = [f"def {name}(s, *scalars):\n    raise DoesNotExist({formula.missing!r})" for name in names]
+        return [*missing, "_VARIANCES = None"]
     program, scalars = formula.program, [d, *formula.parameters]
     # Written out, R has d in sums with s, which cancel at d = 2.
     K_rad, K_tan = (program.outputs[name] for name in ("K_rad", "K_tan"))
@@ -254,5 +255,5 @@ def radial_of(formula: Formula, backend: Backend, notes: list[str]) -> list[str]
         source("_metric_parts", ["A", "shear", "eta"], "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
         source("_ricci_scalar", ["R"], "The Ricci scalar"),
         source("_metric_coefficient", ["B"], "B of g = A I + B x x^T"),
-        "_log_metric = None",
+        "_log_metric = _VARIANCES = None",
     ]

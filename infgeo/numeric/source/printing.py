@@ -274,7 +274,8 @@ def function_source(
         expr = expr.xreplace(constants)
         expr = hoisted.split(expr, body, scalar)
         text = (array if _depends(expr, array_names) else scalar).doprint(expr)
-        texts.append(text if _depends(expr, array_names) else f"_xp.constant({arrays[0].name}, {text})")
+        constant = not _depends(expr, array_names) and not backend.double_double
+        texts.append(f"_xp.constant({arrays[0].name}, {text})" if constant else text)
     arguments = ", ".join(symbol.name for symbol in (*arrays, *scalars))
     lines = [f"def {name}({arguments}):", f'    """{doc}"""', *(f"    {line}" for line in body)]
     # In many digits evaluations are expensive, and one point's functions share them.

@@ -1,9 +1,16 @@
-"""The metric of a deep network as a straight-line program whose length is linear in the depth.
+"""The metric of a deep network, layer by layer, as a straight-line program whose length is linear in the depth.
 
-The state of the fold holds the squared norm f of the features and their metric A I + B x x^T in the logarithmic
-quantities of `metric`: a layer adds where A, B, A', A'', B' would multiply. With psi = m0'/m0, mu = m'/m0 and
-nu = mu - 1 at the variance v of the preactivations (see `dual`), w = s f', a prime for d/ds, zeta = f'/A and
-e = zeta - 1:
+Of the features two things are carried: their squared norm f, a function of s = |x|^2, and their metric A I + B x x^T.
+With m = E[phi^2] and m0 = E[phi'^2] at the variance of the preactivations (see `dual`), and a prime for d/ds, a layer
+phi(W h + b) makes of them
+
+    affine      f <- bias + weight f,   f', A, B <- weight f', weight A, weight B
+    activate    B <- m0 B + 2 m0' f'^2,   A <- m0 A,   f' <- m' f',   f <- m
+
+(see `radial`, where this stands as it is). Curvature is made of logarithmic derivatives, a = A'/A, alpha = s a,
+delta = (B - 2 A')/A, beta = s delta and eta = (A + s B)/A (see `metric`). A layer adds to them, where A and B, their
+derivatives and second derivatives would multiply, so the program carries them instead. With psi = m0'/m0, mu = m'/m0,
+nu = mu - 1, w = s f', zeta = f'/A and e = zeta - 1 the same rules are
 
     affine      f <- bias + weight f,  w <- weight w,  A <- weight A
     activate    kappa = 2 w psi,  2 alpha += kappa,  delta += 2 f' psi e,  eta += kappa zeta,  A <- m0 A,
@@ -12,9 +19,8 @@ e = zeta - 1:
                 eta -= (1 + epsilon/F) (w/F) zeta,  zeta <- (epsilon/F) zeta,  f <- f/F   (for features, width 1)
     add         f, w and A add; a, delta, eta and zeta are means, weighted by A
 
-The second is A <- m0 A, B <- m0 B + 2 m0' f'^2, the third the metric of h / sqrt(|h|^2 + epsilon), each written for
-a = A'/A, alpha = s a, delta = (B - 2 A')/A, beta = s delta and eta = (A + s B)/A. Weights enter through the constants
-of the functions of v, and m'' = m0 (nu' + mu psi), so that a layer costs few operations on arrays.
+Here over_norm is the metric of h / sqrt(|h|^2 + epsilon). Weights enter through the constants of the functions of the
+variance, and m'' = m0 (nu' + mu psi).
 """
 
 from __future__ import annotations
@@ -24,14 +30,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
-from sympy import Dummy, Expr, Integer, Rational, count_ops
+from sympy import Dummy, Expr, Integer, Rational
 
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
 from infgeo.errors import SingularMetric
 from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
 from infgeo.symbolic.algebra.program import Names, Program
-from infgeo.symbolic.algebra.simplify import best, tidy
+from infgeo.symbolic.algebra.simplify import best, longer, tidy
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.geometry.metric import curvature_outputs
 from infgeo.symbolic.networks.propagate import propagate
@@ -59,7 +65,7 @@ class Activated:
     `m0` and `twice_psi` are E[phi'^2] and 2 psi as functions of f, times the variance of the weights.
     """
 
-    law: Any
+    law: Dual
     weight: Expr
     m0: Expr
     twice_psi: Expr
@@ -104,20 +110,19 @@ class LogRadial:
         inner, weight, bias = self._preactivations()
         names = inner.names
         let, at = names.numbered, {v: inner.f}
-        form = self._form(law)
-        m0, psi, eta, slope = inner._first(law, bias) if on_input else (form.m0, form.psi, ONE, ZERO)
-        twice_psi = let("psi", 2 * weight * psi.xreplace(at))
+        twice_psi = let("psi", 2 * weight * law.psi.xreplace(at))
         kappa = let("kappa", inner.w * twice_psi)
         x = let("x", inner.rate * twice_psi)
         if on_input:
+            eta, slope = inner._of_one_layer(law, bias)
             eta, dkappa = let("eta", eta.xreplace(at)), let("dkappa", 2 * inner.dw * slope.xreplace(at))
             deta = dkappa
         else:
-            steep = inner.w * inner.rate * (2 * weight**2 * form.psi_prime.xreplace(at))
+            steep = inner.w * inner.rate * (2 * weight**2 * law.psi_prime.xreplace(at))
             eta = let("eta", inner.eta + kappa * inner.zeta)
             dkappa = let("dkappa", inner.dw * twice_psi + steep)
             deta = let("deta", inner.deta + dkappa * inner.zeta + kappa * inner.de)
-        m0 = let("m", weight * m0.xreplace(at))
+        m0 = let("m", weight * law.m0.xreplace(at))
         return replace(
             inner,
             A=let("A", inner.A * m0, "m"),
@@ -129,7 +134,7 @@ class LogRadial:
             dbeta=let("dbeta", inner.dbeta + dkappa * inner.e + kappa * inner.de),
             eta=eta,
             deta=deta,
-            activated=Activated(form, weight, m0, twice_psi),
+            activated=Activated(law, weight, m0, twice_psi),
         )
 
     @cached_property
@@ -227,10 +232,7 @@ class LogRadial:
 
     def outputs(self) -> dict[str, Expr]:
         """Return what `metric_program` returns, of the features."""
-        return self.outputs_of(self.logarithmic)
-
-    def outputs_of(self, log: dict[str, Expr]) -> dict[str, Expr]:
-        """Return the outputs, given `logarithmic`."""
+        log = self.logarithmic
         A = log["A"]
         outputs: dict[str, Expr] = {
             "A": A,
@@ -279,30 +281,22 @@ class LogRadial:
         if self.f != s:
             u = weight * self.f
             return replace(self, f=names.numbered("v", bias + u, positive=True), affine_map=None), weight, bias
-        # u is a variable of its own: u = v - sigma_b^2 would cancel.
         u = names.bind("u", weight * s, nonnegative=True)
         variance = names.bind("v" if names.inline else f"v_{names.layer}", bias + u, positive=True)
         return replace(self, f=variance, rate=weight, w=u, dw=weight, A=weight, affine_map=None), ONE, bias
 
-    def _form(self, law: Dual) -> Any:
-        """Return the functions of the variance that are used of an activation."""
-        return law
+    def _of_one_layer(self, law: Dual, bias: Expr) -> tuple[Expr, Expr]:
+        """Return eta = 1 + 2 u psi and d(u psi)/du at v = sigma_b^2 + u, each in its shortest form.
 
-    def _first(self, law: Dual, bias: Expr) -> tuple[Expr, Expr, Expr, Expr]:
-        """Return m0, psi, eta = 1 + 2 u psi and d(u psi)/du for v = sigma_b^2 + u of the first layer.
-
-        The last two are factored where that removes a cancellation: for erf, 1 + 2 u psi = (1 + 2 sigma_b^2)/(1 + 2 v),
-        a sum that loses all digits at large u against a quotient.
+        For erf, for example, 1 + 2 u psi = (1 + 2 sigma_b^2)/(1 + 2 v).
         """
         u = self.w
 
-        def factored(direct: Expr) -> Expr:
+        def shortest(direct: Expr) -> Expr:
             # A symbol stands for sigma_b^2 so that numbers and symbols take the same path.
             b = Dummy(nonnegative=True)
             forms = (direct, tidy(direct.xreplace({u: v - b})), tidy(direct.xreplace({v: b + u})))
             return best(*forms).xreplace({b: bias})
 
         eta, slope = 1 + 2 * u * law.psi, law.psi + u * law.psi_prime
-        if count_ops(law.psi_prime, visual=False) <= FACTOR_LIMIT:
-            eta, slope = factored(eta), factored(slope)
-        return law.m0, law.psi, eta, slope
+        return (eta, slope) if longer(law.psi_prime, FACTOR_LIMIT) else (shortest(eta), shortest(slope))

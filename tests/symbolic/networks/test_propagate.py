@@ -1,4 +1,4 @@
-"""The states of the fold against each other: plain, logarithmic and in the forms for floats."""
+"""The states of the fold against each other: plain and logarithmic."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from sympy import Rational
 import infgeo
 from infgeo.conventions import d, s, sigma_b, sigma_w
 from infgeo.layers import Residual, RMSNorm
-from infgeo.symbolic.floats.float_radial import float_program
 from infgeo.symbolic.kernels.radial import Radial
 from infgeo.symbolic.networks.propagate import propagate
 
@@ -34,15 +33,6 @@ def test_logarithmic_quantities_are_the_plain_metric(name):
     plain = propagate(mlp.layers, Radial())
     for output, value in (("A", plain.A), ("B", plain.B)):
         assert close(mlp.metric_program.evaluate(output, AT, 20), value.xreplace(AT).evalf(20)), output
-
-
-@pytest.mark.parametrize("name", ["erf", "a growing factor", "residual"])
-def test_the_program_for_floats_is_the_readable_one(name):
-    """To 18 digits, where neither is decided by the size of its terms; R was 1 % off after a growing factor."""
-    mlp = infgeo.MLP(**NETWORKS[name])
-    for output in ("A", "B", "R", "K_tan"):
-        readable, in_floats = (program.evaluate(output, AT, 25) for program in (mlp.metric_program, float_program(mlp)))
-        assert close(readable, in_floats), output
 
 
 def test_a_layer_of_a_users_own_is_one_method():

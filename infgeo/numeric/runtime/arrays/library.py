@@ -50,6 +50,10 @@ class ArrayLibrary:
         """Return values, or None inside a transformation, where they may not be looked at."""
         return x
 
+    def settled(self, x: Any) -> Any:
+        """Return a number that a compiler makes no part of a fused product and sum, which is rounded once."""
+        return x
+
     def dimension(self, X: Any) -> int:
         """Return d of points (..., d)."""
         return X.shape[-1]

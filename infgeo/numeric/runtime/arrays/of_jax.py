@@ -119,6 +119,14 @@ class JaxArrays(DifferentiableArrays):
         """Return the function of points."""
         return function(X)
 
+    def settled(self, x: jax.Array) -> jax.Array:
+        """Return a number that XLA makes no part of a fused product and sum, which is rounded once."""
+        return jnp.where(abs(x) < jnp.inf, x, jnp.nan)
+
+    def power_of_two(self, n: Any) -> jax.Array:
+        """Return 2^n."""
+        return jnp.ldexp(jnp.ones_like(n), jnp.clip(n, -20000, 20000).astype(int))
+
     def leading_half(self, a: jax.Array) -> jax.Array:
         """Return `a` cut to half its digits, as a constant: what is made of it depends on it by rounding alone."""
         exponent, mantissa = (8, 11) if a.dtype == jnp.float32 else (11, 25)
