@@ -190,7 +190,7 @@ def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
         message = f"raise DoesNotExist({str(error)!r})"
         return [
             *(f"def {name}(s, *scalars):\n    {message}" for name in ("_metric_parts", "_ricci_scalar")),
-            "_log_metric = _metric_coefficient = _VARIANCES = None",
+            f"_log_metric = {'_metric_coefficient = ' * backend.differentiable}_VARIANCES = None",
         ]
     parts: tuple[Program, Precision | None] = (program, None)
     ricci = parts

@@ -66,15 +66,15 @@ def used(source: str, roots: Iterable[str]) -> str:
     defined = {name: node for node in nodes for name in _targets(node)}
     kept: set[ast.stmt] = set()
     methods: list[ast.FunctionDef] = []
-    names, pending = set[str](), [defined[root] for root in roots]
+    names, attributes, pending = set[str](), set[str](), [defined[root] for root in roots]
 
     def take(node: ast.AST) -> None:
         for part in ast.walk(node):
-            name = part.id if isinstance(part, ast.Name) else part.attr if isinstance(part, ast.Attribute) else None
-            if name and name not in names:
-                names.add(name)
-                if name in defined:
-                    pending.append(defined[name])
+            if isinstance(part, ast.Attribute):
+                attributes.add(part.attr)
+            elif isinstance(part, ast.Name) and part.id not in names:
+                names.add(part.id)
+                pending.extend([defined[part.id]] if part.id in defined else [])
 
     while True:
         while pending:
@@ -89,7 +89,7 @@ def used(source: str, roots: Iterable[str]) -> str:
             methods += own
             for part in [*node.bases, *node.decorator_list, *(part for part in node.body if part not in own)]:
                 take(part)
-        wanted = [node for node in methods if node.name in names or node.name.startswith("__")]
+        wanted = [node for node in methods if node.name in attributes or node.name.startswith("__")]
         if not wanted:
             break
         methods = [node for node in methods if node not in wanted]

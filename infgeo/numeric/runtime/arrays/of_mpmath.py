@@ -112,7 +112,11 @@ class MpmathArrays:
 
     def at_points(self, function: Callable, X: list) -> Any:
         """Return the function of every point of nested lists."""
-        return [self.at_points(function, item) for item in X] if isinstance(X[0], list) else function(X)
+        if isinstance(X[0], list):
+            return [self.at_points(function, item) for item in X]
+        with mpmath.workdps(2 * mpmath.mp.dps + 10):  # as many as cancel where terms of deep networks meet
+            result = function(X)
+        return result.apply(mpmath.mpf.__pos__) if isinstance(result, mpmath.matrix) else +result
 
     def constant(self, like: Any, value: Any) -> Any:
         """Return a number."""
