@@ -25,10 +25,8 @@ CERTIFICATE_CHOICES = ("required", "stated", "none")
 STYLES = ("plain", "fast")
 _MAIN = """def _main() -> int:
     functions = {{{functions}}}
-    return self_test(functions, _VALUES, _INPUTS, _REFERENCE, _xp.formats())
-
-
-for _function in ({names},):
+    return self_test(functions, _VALUES, _INPUTS, _REFERENCE, _xp.formats())"""
+_END = """for _function in ({names},):
     _function.certificate = CERTIFICATE.get(_function.__name__, {{}})
 
 
@@ -127,7 +125,7 @@ def _certificate_source(certificates: Sequence[Certificate]) -> str:
 def _emit(mlp: MLP | Formula, backend: str, style: str, certificates: tuple[Certificate, ...]) -> str:
     names = functions_of(mlp)
     pairs = ", ".join(f"{name!r}: {name}" for name in names)
-    more = [_certificate_source(certificates), self_test_data(mlp)]
-    main = _MAIN.format(functions=pairs, names=", ".join(names))
+    more = [_certificate_source(certificates), self_test_data(mlp), _MAIN.format(functions=pairs)]
+    end = _END.format(names=", ".join(names))
     fast = fast_source(mlp) if style == "fast" else ""
-    return standalone(mlp, backend, closed_forms(mlp), fast, "\n\n\n".join(more), main)
+    return standalone(mlp, backend, closed_forms(mlp), fast, "\n\n\n".join(more), end)

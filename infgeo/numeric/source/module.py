@@ -134,7 +134,7 @@ def standalone(
         more: definitions that `main` uses.
         main: its end, what runs when it is imported or called as a program.
     """
-    names = [*functions_of(mlp), *(("_VALUES", "_INPUTS", "_REFERENCE", "CERTIFICATE", "self_test") if main else ())]
+    names = [*functions_of(mlp), *(("_main", "CERTIFICATE") if main else ())]
     coded = in_code(mlp)
     imports, body = inlined(module_source(mlp, backend_name, fast, more), names)
     header = _HEADER.format(
