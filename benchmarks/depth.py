@@ -3,9 +3,7 @@
 Medians of processor time in NumPy, of runs that alternate between the depths; "over" marks what exceeds the claim.
 Pairwise functions take 400 points, the others 20000; `--points` sets another number for the latter.
 
-Functions of |x| of up to three layers are computed in long double, of more in double precision where |x| is moderate,
-so that ten layers cost little more than one; a layer of the curvature of erf takes some 50 array operations, counted
-from the emitted source and printed.
+A layer of the curvature of erf takes some 50 array operations, counted from the emitted source and printed.
 """
 
 from __future__ import annotations

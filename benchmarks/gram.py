@@ -1,13 +1,11 @@
 """Claim: Gram matrices of 4000 points run at a small multiple of the memory traffic they need.
 
-On one thread, against np.copyto of the result in the same run: erf at most 8 times in float64 and 7 in float32, ReLU at
-most 10, NNGP and tangent kernel of ReLU together at most 13; three layers at most 3 times one layer, ten at most 12;
-extra memory under 64 MiB. Also against two floors, one inverse sine for each pair of half the matrix, written to both
-halves: erf takes less than that with torch's inverse sine, and some 1.3 times that with NumPy's, which is three times
-as fast. And against torch on the same points. Two threads are at least 1.8 times as fast as one: against two processes
-that compute the matrix each, and two threads that compute inverse sines of their own, since a busy machine gives
-neither twice the speed (on loaded cores it has been 1.5). Times alternate, and medians of their ratios are printed.
-`--large` computes the matrix of 20000 points in float32 within 8 GiB.
+On one thread, against np.copyto of the result in the same run: erf at most 3.5 times in float64 and in float32, ReLU 4,
+NNGP and tangent kernel of ReLU together 5. Also against a floor, one inverse sine for each pair of half the matrix, and
+against torch on the same points. Two threads are at least 1.8 times as fast as one: against two processes that compute
+the matrix each, and two threads that compute inverse sines of their own, since a busy machine gives neither twice the
+speed. Times alternate, and medians of their ratios are printed. `--large` computes the matrix of 20000 points in float32
+within 8 GiB.
 """
 
 from __future__ import annotations

@@ -60,6 +60,7 @@ from infgeo.numeric.runtime.gram.fast import PairLaw
 T = np.{format}
 LARGEST_EXPONENT = {largest}
 jit = numba.njit(nogil=True, error_model="numpy", cache={cache})
+jit_of_sums = numba.njit(nogil=True, error_model="numpy", cache={cache}, fastmath={{"nnan", "nsz", "reassoc"}})
 
 
 @jit
@@ -217,7 +218,13 @@ def _loops() -> str:
     """Return the functions of `runtime.gram.compiled`, without its head, each to be compiled."""
     text = resources.files("infgeo.numeric.runtime.gram").joinpath("compiled.py").read_text(encoding="utf-8")
     body = text[text.index("\nTILE") :]
-    return body.replace("\ndef ", "\n@jit\ndef ").replace(": Any", "").replace(") -> None:", "):")
+    body = body.replace("\ndef largest_cosine", "\n@jit_of_sums\ndef largest_cosine")
+    return (
+        body.replace("\n\ndef ", "\n\n@jit\ndef ")
+        .replace(": Any", "")
+        .replace(") -> None:", "):")
+        .replace(") -> Any:", "):")
+    )
 
 
 def compiled_source(mlp: MLP | Formula, tangent: bool, dtype: str, cache: bool = True) -> str:
@@ -281,7 +288,7 @@ def fast_source(mlp: MLP | Formula) -> str:
     loops = _loops()
     shared, start, strip = loops.partition("\n@jit\ndef strip")
     parts = [
-        "T = np.float64\njit = compiler('__file__' in globals()) or (lambda function: function)",
+        "T = np.float64\njit = jit_of_sums = compiler('__file__' in globals()) or (lambda function: function)",
         f"LARGEST_EXPONENT = {LARGEST_EXPONENT['float64']}",
         head[head.index("@jit\ndef asin") :],
         shared,

@@ -18,18 +18,34 @@ TILE = 512  # pairs at a time whose values stay in the nearest cache
 SIDE = 64  # of blocks that are transposed within the cache
 
 
-def mark_parallel(f: Any, weight: Any, bias: Any, scale: Any, scales: Any, near: Any, bad: Any) -> None:
-    """Mark pairs whose cosine rho has 1 - rho^2 < near, from the features' kernel f."""
+def largest_cosine(f: Any, weight: Any, bias: Any, scale: Any, scales: Any) -> Any:
+    """Return the largest |rho| of pairs, from the features' kernel f."""
+    largest = T(0)
+    for j in range(f.shape[0]):
+        largest = max(largest, abs((weight * f[j] + bias) * scale * scales[j]))
+    return largest
+
+
+def mark_parallel(f: Any, weight: Any, bias: Any, scale: Any, scales: Any, near: Any, bad: Any) -> bool:
+    """Mark pairs whose cosine rho has 1 - rho^2 < near; return whether there are any."""
+    largest = largest_cosine(f, weight, bias, scale, scales)
+    if (T(1) - largest) * (T(1) + largest) >= near:
+        return False
     for j in range(f.shape[0]):
         rho = (weight * f[j] + bias) * scale * scales[j]
         bad[j] |= (T(1) - rho) * (T(1) + rho) < near
+    return True
 
 
-def mark_exponents(f: Any, weight: Any, bias: Any, v: Any, w: Any, rate: Any, bad: Any) -> None:
+def mark_exponents(f: Any, weight: Any, bias: Any, v: Any, w: Any, rate: Any, bad: Any) -> bool:
     """Mark pairs with exponents, `rate` times sums of variances and covariance, that are large and cancel."""
+    some = False
     for j in range(f.shape[0]):
         total, c = v + w[j], abs(weight * f[j] + bias)
-        bad[j] |= (rate * total > T(LARGEST_EXPONENT)) & (rate * (total - T(2) * c) < T(80))
+        large = (rate * total > T(LARGEST_EXPONENT)) & (rate * (total - T(2) * c) < T(80))
+        bad[j] |= large
+        some |= large
+    return some
 
 
 def normalise(f: Any, D: Any, unit: Any, scale: Any, scales: Any) -> None:
@@ -74,7 +90,7 @@ def strip(
             size = f.shape[0]
             D = rest[:size]
             D[:] = T(0)
-            bad[:] = False
+            some = False
             here = left + start
             for layer in range(kinds.shape[0]):
                 weight, bias, near, rate = numbers[layer, 0], numbers[layer, 1], numbers[layer, 5], numbers[layer, 6]
@@ -84,23 +100,21 @@ def strip(
                     normalise(f, D, weight, scale, scales)
                     continue
                 if near > 0:
-                    mark_parallel(f, weight, bias, scale, scales, near, bad)
+                    some |= mark_parallel(f, weight, bias, scale, scales, near, bad)
                 if rate > 0:
-                    mark_exponents(f, weight, bias, v, w, rate, bad)
+                    some |= mark_exponents(f, weight, bias, v, w, rate, bad)
                 apply(kinds[layer], f, D, numbers[layer], v, scale, w, scales, own)
             if kernel.shape[0]:
                 kernel[i, here : here + size] = f
             if ntk.shape[0]:
                 for j in range(size):
                     ntk[i, here + j] = f[j] + D[j]
-            found = 0
-            for j in range(size):
-                found += bad[j]
-            if found:
+            if some:
                 for j in range(size):
                     if bad[j] and (here + j > i or not symmetric):
                         bad_rows[count], bad_columns[count] = i, here + j
                         count += 1
+                    bad[j] = False
     if symmetric and kernel.shape[0]:
         mirror(kernel, first, first + products.shape[0])
     if symmetric and ntk.shape[0]:

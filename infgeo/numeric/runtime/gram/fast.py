@@ -23,7 +23,7 @@ from infgeo.numeric.runtime.range import out_of_range
 FEW = 2**20  # pairs below which nothing is compiled
 STRIP = 2**17  # pairs of a strip
 ONE_BY_ONE = 2**13  # pairs at a time that are computed from the difference of their points
-TOLERANCE = {np.dtype(np.float64): 2.5e-13, np.dtype(np.float32): 2.5e-6}
+TOLERANCE = {np.dtype(np.float64): 2.5e-13, np.dtype(np.float32): 5e-6}
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Task:
         self.dtype = np.dtype(np.float32 if single else np.float64)
         self.strip, _ = fast.compiled(self.tangent, self.dtype.name)
         scalars = [float(value) for value in own]
-        rounding = 16 * float(np.finfo(self.dtype.type).eps) / 2 / TOLERANCE[given]
+        rounding = 8 * float(np.finfo(self.dtype.type).eps) / 2 / TOLERANCE[given]
         numbers = np.zeros((len(layers), 7))
         for i, (layer, law) in enumerate(zip(layers, laws, strict=True)):
             if law is None:
