@@ -317,7 +317,6 @@ class Geometry:
         # Of a user's formulas nothing else is known than what they give.
         layers = self._layers(X, parameters) if self.domain is None else ([], ())
         arguments = (_dimension(X), *self.values(parameters).values())
-        wanted = "variances" if function.__name__ == "log_volume" and self.logarithm else "metric"
 
         variances = self.variances and self.variances[function.__name__ == "ricci"]
 
@@ -326,7 +325,7 @@ class Geometry:
                 self._require_metric(s, arguments)
             return function(x, s, arguments)
 
-        result = _at_points(lambda x: _rounded(checked, x, arguments, variances, wanted, *layers), X)
+        result = _at_points(lambda x: _rounded(checked, x, arguments, variances, *layers), X)
         return _representable(result, X, *what)
 
     def _require_metric(self, s: Any, arguments: tuple) -> None:

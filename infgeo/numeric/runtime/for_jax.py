@@ -157,12 +157,11 @@ def _rounded(
     x: Any,
     arguments: tuple,
     variances: tuple | None,
-    wanted: str,
     layers: Sequence[Any],
     scalars: tuple,
 ) -> Any:
     """Return function(x, |x|^2, arguments), computed in double precision where jax keeps it, and rounded."""
-    _, lost = _examined(x, layers, scalars, wanted, variances=variances)
+    _, lost = _examined(x, layers, scalars, "metric", variances=variances)
     return _unknown_as_nan(function(x, _sum_squares(_double(x)), arguments).astype(x.dtype), lost)
 
 

@@ -83,7 +83,10 @@ def _remembered(function: Callable) -> Callable:
 
 
 def _rounded(function: Callable, x: Sequence[Any], arguments: tuple, *_: Any) -> Any:
-    return function(x, _sum_squares(x), arguments)
+    """Return function(x, |x|^2, arguments), computed with twice the digits."""
+    with mpmath.workprec(2 * mpmath.mp.prec):
+        result = function(x, _sum_squares(x), arguments)
+    return result.apply(mpmath.mpf) if isinstance(result, mpmath.matrix) else +result
 
 
 def _representable(result: Any, X: Any, *_: Any) -> Any:

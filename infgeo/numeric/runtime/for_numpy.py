@@ -142,14 +142,13 @@ def _rounded(
     x: np.ndarray,
     arguments: tuple,
     variances: tuple | None,
-    wanted: str,
     layers: Sequence[Any],
     scalars: tuple,
 ) -> np.ndarray:
     """Return function(x, |x|^2, arguments), computed in double precision and rounded."""
-    _, lost = _examined(x, layers, scalars, wanted, variances=variances)
+    _, lost = _examined(x, layers, scalars, "metric", variances=variances)
     if lost.any():
-        _refuse(lost, _reached(layers, _double(x), scalars, wanted), np.float64)
+        _refuse(lost, _reached(layers, _double(x), scalars, "metric"), np.float64)
     return function(x, _sum_squares(_double(x)), arguments).astype(x.dtype)[()]
 
 

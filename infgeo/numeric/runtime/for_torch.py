@@ -115,12 +115,11 @@ def _rounded(
     x: torch.Tensor,
     arguments: tuple,
     variances: tuple | None,
-    wanted: str,
     layers: Sequence[Any],
     scalars: tuple,
 ) -> torch.Tensor:
     """Return function(x, |x|^2, arguments), computed in double precision and rounded."""
-    _, lost = _examined(x, layers, scalars, wanted, variances=variances)
+    _, lost = _examined(x, layers, scalars, "metric", variances=variances)
     return _unknown_as_nan(function(x, _sum_squares(x.double()), arguments).to(x.dtype), lost)
 
 

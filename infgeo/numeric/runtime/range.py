@@ -40,7 +40,7 @@ def _examined(
         single = _lost(reached, _xp.float32)
         if variances:
             least, most = variances
-            beyond = (reached.least < least) | (reached.most > most)
+            beyond = (reached.lowest < least) | (reached.highest > most)
             _refuse(beyond, reached, reached.last.dtype)
             lost = lost | beyond
         known = _known(lost)
@@ -64,41 +64,37 @@ def _reached(layers: Sequence[Any], x: Any, scalars: tuple, wanted: str) -> Simp
     """Return the `lowest` and the `highest` of what the layers reach at each point, and the `last` of it.
 
     These are the variances of preactivations, the squared norms that are divided by, and for `wanted` the features'
-    "kernel", with the tangent kernel ("ntk"), or A of g = A I + B x x^T ("metric"); nothing for "variances". 0 is exact
-    at x = 0; elsewhere it is what has become too small.
+    "kernel", with the tangent kernel ("ntk"); nothing for "metric". 0 is exact at x = 0; elsewhere it is what has
+    become too small.
     """
     f = _sum_squares(x)
     size = _xp.amax(abs(x), -1)
-    A, D = 0 * f + 1, 0 * f
+    D = 0 * f
     reached = []
     for layer in layers:
         if layer.law is None:
             norm = f + layer.epsilon
             reached.append(norm)
-            f, A, D = (_ratio(part, norm) for part in (layer.unit * f, layer.unit * A, D))
+            f, D = (_ratio(part, norm) for part in (layer.unit * f, D))
             continue
         v = layer.bias + layer.weight * f
         reached.append(v)
         m = layer.law.moment(v, *scalars)
         slope = 0 * v + 1  # what is missing is said elsewhere
-        if wanted != "kernel" and layer.law.derivative_moment:
+        if wanted == "ntk" and layer.law.derivative_moment:
             slope = layer.law.derivative_moment(v, *scalars)
         learned = slope * (v + layer.weight * D)
         if layer.skip is None:
-            f, A, D = m, layer.weight * slope * A, learned
+            f, D = m, learned
         else:
             f, D = layer.skip * f + layer.branch * m, layer.skip * D + layer.branch * (m + learned)
-            A = (layer.skip + layer.branch * layer.weight * slope) * A
-    last = {"kernel": f, "ntk": f + D, "metric": A, "variances": 0 * f + 1}[wanted]
+        # A need not keep its fourth power: results are looked at themselves.
+    last = {"kernel": f, "ntk": f + D}.get(wanted, _sum_squares(0 * x) + 1)
     low, high = _xp.full_like(last, math.inf), _xp.zeros_like(last)
-    least, most = low, high
     for part in (*reached, last):
-        least, most = low, high  # without the last
         part = _xp.where((size == 0) & (part == 0), 1.0, _xp.where(part == part, part, math.inf))
         low, high = _xp.minimum(low, part), _xp.maximum(high, part)
-    return SimpleNamespace(
-        lowest=low, highest=high, least=least, most=most, last=last, size=_xp.zeros_like(last) + size
-    )
+    return SimpleNamespace(lowest=low, highest=high, last=last, size=_xp.zeros_like(last) + size)
 
 
 def _lost(reached: SimpleNamespace, dtype: Any) -> Any:

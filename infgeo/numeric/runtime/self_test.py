@@ -21,8 +21,8 @@ def _self_test() -> int:
     """Check the functions of this file, print a line for each check and a verdict; return the exit status."""
     for name, formats in CERTIFICATE.items():
         for dtype, entry in formats.items():
-            error, bound, (low, high) = entry["largest_error_in_ulp"], entry["bound_in_ulp"], entry["lengths"]
-            print(f"{dtype}  {name:33} certified |x| {low:.0e} to {high:.0e}: {error:.3g} of {bound:g} ulp")
+            error, bound, (low, high) = entry["largest_relative_error"], entry["bound"], entry["lengths"]
+            print(f"{dtype}  {name:33} certified |x| {low:.0e} to {high:.0e}: error {error:.3g}, bound {bound:g}")
     passed = count = 0
     for name, bits, array, many in _formats():
         for title, error, bound in _checks(bits, array, many):
