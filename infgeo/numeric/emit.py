@@ -101,15 +101,12 @@ def _certificate_source(certificates: Sequence[Certificate]) -> str:
     entries: dict[str, dict[str, dict[str, Any]]] = {}
     for part in certificates:
         entry = {
-            "largest_error_in_ulp": _Literal(f"{part.worst:.3g}"),
-            "largest_relative_error": _Literal(f"{part.relative_error:.3g}"),
-            "bound_in_ulp": part.bound,
+            "largest_relative_error": _Literal(f"{part.error:.3g}"),
+            "bound": part.bound,
             "lengths": tuple(float(f"{length:.4g}") for length in part.lengths),
             "parameters": [dict(values) for values in part.parameters],
             "values": part.count,
         }
-        if part.conditioned:
-            entry["values_in_units_of_their_condition"] = part.conditioned
         entries.setdefault(part.quantity, {})[part.dtype] = entry
     lines = []
     for name, formats in entries.items():

@@ -1,43 +1,28 @@
-"""How far the emitted functions are from the truth: units in the last place against mpmath at 50 digits."""
+"""How far emitted functions are from the truth: relative errors against mpmath."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import mpmath
 import numpy as np
 
-from infgeo.errors import InvalidInput
-from infgeo.numeric.geometry import numeric
+from infgeo.errors import ExpectationDiverges, InvalidInput
+from infgeo.numeric.certificates.reference_values import flat, sphere
+from infgeo.numeric.geometry import NumericGeometry, numeric
 
 if TYPE_CHECKING:
+    from infgeo.numeric.source.of_formula import Formula
     from infgeo.symbolic.networks.network import MLP
 
-DIGITS = 50
-# A result of this many digits of cancellation at most is still exact to DIGITS digits, and of this power of |x|.
-_GUARD_DIGITS, _GUARD_ORDER = 50, 12
-# A logarithm is as accurate as the relative error of its argument: its ulps are those of values of at least 1.
-_FLOOR = {"log_volume_element": 1.0}
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """The error of one function over a sample of points.
-
-    Arguments:
-        quantity: name of the method, for example "ricci_scalar".
-        worst: the largest error, in units in the last place of the exact value.
-        point: the point where it is reached.
-        count: number of values compared; those that the format cannot represent (overflow, subnormal) are left out.
-    """
-
-    quantity: str
-    worst: float
-    point: tuple[float, ...]
-    count: int
+DIGITS = 60  # of results; mpmath's functions of |x| carry twice as many on the way
+STEP = mpmath.mpf(2) ** -80  # of a numerical derivative in numbers of so many digits
+SUSPECT = 1e-14  # an error that may be due to a zero nearby
+ZERO = mpmath.mpf(10) ** -30  # curvatures below this, of a sphere's, are those of flat metrics
+REFUSED = -1.0  # in the place of an error
+SAME_FEATURES = 1e-20  # distances below this are those of points with the same features, as a step has, and rounding
 
 
 def measure(
@@ -48,10 +33,10 @@ def measure(
     bias_std: float | None = None,
     parameters: Mapping[str, Any] = MappingProxyType({}),
     backend: str = "numpy",
-) -> Accuracy:
-    """Compare `quantity` in float arithmetic with the same formula at 50 digits (and guard digits), point by point.
+) -> float:
+    """Return the largest relative error of a function of single points, of those that it does not refuse.
 
-    Arguments:
+    Args:
         mlp: the network.
         quantity: "metric", "volume_element", "log_volume_element", "ricci_scalar" or "kernel_diag".
         points: (N, d) of float32 or float64; the dtype is that of the arithmetic.
@@ -62,74 +47,91 @@ def measure(
         raise InvalidInput(
             f"backend = {backend!r} must be 'numpy', 'torch' or 'jax': mpmath is what they are compared with"
         )
-    tested = numeric(mlp, weight_std, bias_std, backend, parameters)
-    argument: Any = points
+    scales = {"sigma_w": weight_std, "sigma_b": bias_std}
+    values = {name: value for name, value in scales.items() if value is not None} | dict(parameters)
+    errors = [point_error(mlp, quantity, backend, values, point[None]) for point in points]
+    found = [error for error in errors if error is not None and error != REFUSED]
+    if not found:
+        raise InvalidInput(f"{quantity} of {backend} has no value at these points: pass others")
+    return max(found)
+
+
+def point_error(
+    mlp: MLP | Formula, quantity: str, backend: str, values: Mapping[str, Any], point: np.ndarray
+) -> float | None:
+    """Return the relative error of a function at a point (1, d); REFUSED, or None for no number of the format.
+
+    Near a zero it is one of the size there: by how much the value changes as |x| or a parameter changes by a factor e,
+    to first order. A curvature of 0 has the size of that of the sphere through the point, and a logarithm one of at
+    least 1.
+    """
+    tested = getattr(numeric(mlp, backend=backend, parameters=values), quantity)
+
+    def truth(x: list, parameters: Mapping[str, Any]) -> list:
+        return flat(getattr(_reference(mlp, parameters), quantity)(x))
+
+    with mpmath.workdps(DIGITS):
+        x = [mpmath.mpf(float(part)) for part in point[0]]
+        numbers = {name: mpmath.mpf(value) for name, value in values.items()}
+        try:
+            exact = truth(x, numbers)
+        except ExpectationDiverges:
+            return None
+        if not all(_representable(value, point.dtype) for value in exact):
+            return None
+        try:
+            found = np.ravel(np.asarray(tested(converted(point, backend))))
+        except InvalidInput:
+            return REFUSED
+        if not np.isfinite(found).all():
+            return float("inf")
+        errors = [abs(mpmath.mpf(float(value)) - right) for value, right in zip(found, exact, strict=True)]
+        sizes = [max(abs(right), mpmath.mpf(quantity == "log_volume_element")) for right in exact]
+        if any(error > SUSPECT * size for error, size in zip(errors, sizes, strict=True)):
+            moved = [truth([part * (1 + STEP) for part in x], numbers)]
+            moved += [truth(x, numbers | {name: value * (1 + STEP)}) for name, value in numbers.items()]
+            for changed in moved:
+                sizes = [size + abs(a - b) / STEP for size, a, b in zip(sizes, changed, exact, strict=True)]
+            if quantity == "ricci_scalar":
+                curved = sphere(_reference(mlp, numbers).metric(x), x)
+                sizes = [curved if size < ZERO * curved else size for size in sizes]
+        return max(float(error / size) if error else 0.0 for error, size in zip(errors, sizes, strict=True))
+
+
+def pair_errors(
+    mlp: MLP | Formula, quantity: str, backend: str, values: Mapping[str, Any], points: np.ndarray
+) -> list[float]:
+    """Return the errors of a kernel at all pairs of points, relative to the norms; of a distance, to itself."""
+    result = np.asarray(getattr(numeric(mlp, backend=backend, parameters=values), quantity)(converted(points, backend)))
+    rows = [[mpmath.mpf(float(part)) for part in point] for point in points]
+    reference = _reference(mlp, values)
+    with mpmath.workdps(DIGITS):
+        exact = getattr(reference, quantity)(rows)
+        sizes = exact.apply(lambda size: size if size > SAME_FEATURES else mpmath.mpf(0))
+        if quantity != "kernel_distance":
+            norms = [mpmath.sqrt(part) for part in getattr(reference, f"{quantity}_diag")(rows)]
+            sizes = mpmath.matrix([[a * b for b in norms] for a in norms])
+        places = [(i, j) for i in range(len(rows)) for j in range(i) if sizes[i, j]]
+        return [
+            float(abs(mpmath.mpf(float(result[i, j])) - exact[i, j]) / sizes[i, j])
+            for i, j in places
+            if _representable(sizes[i, j], result.dtype)
+        ]
+
+
+def converted(points: np.ndarray, backend: str) -> Any:
+    """Return points as the backend takes them."""
     if backend == "torch":
         import torch
 
-        argument = torch.as_tensor(points)
-    points, values = answered(getattr(tested, quantity), points, argument)
-    reference = numeric(mlp, weight_std, bias_std, "mpmath", parameters)
-    smallest, largest = np.finfo(points.dtype).tiny, np.finfo(points.dtype).max
-    worst, count = 0.0, 0
-    place: tuple[float, ...] = ()
-    function = getattr(reference, quantity)
-    for point, row in zip(points, values, strict=True):
-        exact = exact_values(function, [mpmath.mpf(float(x)) for x in point])
-        for value, truth in zip(np.ravel(row), exact, strict=True):
-            if truth != 0 and not smallest <= abs(truth) <= largest:
-                continue
-            count += 1
-            error = ulps(value, truth, _FLOOR.get(quantity, 0.0))
-            if not error <= worst:
-                worst, place = error, tuple(float(x) for x in point)
-    return Accuracy(quantity, worst, place, count)
+        return torch.as_tensor(points)
+    return points
 
 
-def answered(function: Callable, points: np.ndarray, argument: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points at which a function of single points has values in its format, and these; one at least."""
-    try:
-        return points, np.asarray(function(argument))
-    except InvalidInput as error:
-        found: list = []
-        for i in range(len(points)):
-            try:
-                found.append((i, np.asarray(function(argument[i]))))
-            except InvalidInput:
-                continue
-        if not found:
-            raise error
-        return points[[i for i, _ in found]], np.stack([value for _, value in found])
+def _reference(mlp: MLP | Formula, values: Mapping[str, Any]) -> NumericGeometry:
+    return numeric(mlp, backend="mpmath", parameters=values)
 
 
-def exact_values(function: Callable, point: list) -> list:
-    """Return the entries of a function of the mpmath backend at a point, exact to DIGITS digits.
-
-    Formulas cancel like powers of |x| at small and at large points: so many more digits are carried. Values that vanish
-    with the digits carried are 0.
-    """
-    length = mpmath.norm(point)
-    lost = abs(int(mpmath.log10(length))) if length else 0
-    found: list[list] = []
-    for more in (0, _GUARD_DIGITS):
-        with mpmath.workdps(DIGITS + _GUARD_DIGITS + _GUARD_ORDER * lost + more):
-            exact = function(point)
-        found.append(list(exact) if isinstance(exact, mpmath.matrix) else [exact])
-        if not any(found[0]):
-            return found[0]
-    noise = mpmath.mpf(10) ** -(_GUARD_DIGITS // 2)
-    return [mpmath.mpf(0) if abs(more) < noise * abs(value) else more for value, more in zip(*found, strict=True)]
-
-
-def ulps(value: Any, truth: Any, floor: float = 0.0) -> float:
-    """Return |value - truth| in units in the last place of max(|truth|, floor); what is not finite counts as infinite.
-
-    >>> ulps(np.float64(1) + 2 * np.finfo(float).eps, mpmath.mpf(1))
-    2.0
-    """
-    if not np.isfinite(value):
-        return float("inf")
-    if truth == 0 and floor == 0:
-        return 0.0 if value == 0 else float("inf")
-    spacing = float(np.spacing(value.dtype.type(max(abs(float(truth)), floor))))
-    return float(abs(mpmath.mpf(float(value)) - truth) / spacing)
+def _representable(exact: Any, dtype: Any) -> bool:
+    limits = np.finfo(dtype)
+    return bool(exact == 0 or limits.tiny <= abs(exact) <= limits.max)

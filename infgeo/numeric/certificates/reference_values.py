@@ -122,7 +122,7 @@ def _reference(
     results: list[tuple[str, int, list[str] | None, list[float]]] = []
     for name in _functions(mlp):
         try:
-            exact = _flat(getattr(geo, name)(X))
+            exact = flat(getattr(geo, name)(X))
         except (MetricDoesNotExist, ExpectationDiverges):
             results.append((name, 0, None, []))
             continue
@@ -134,7 +134,7 @@ def _reference(
         elif name == "log_volume_element":
             sizes = [max(size, mpmath.mpf(1)) for size in sizes]
         elif name == "ricci_scalar":
-            spheres = [_sphere(geo.metric(x), x) for x in X]
+            spheres = [sphere(geo.metric(x), x) for x in X]
             sizes = [max(pair) for pair in zip(sizes, spheres, strict=True)]
         if not all(math.isfinite(float(value)) for value in (*exact, *sizes)):
             continue
@@ -160,7 +160,7 @@ def _bound(mlp: MLP | Formula, name: str) -> int:
     return factor * (8 if depth <= 1 else max(16, 8 * depth))
 
 
-def _sphere(g: mpmath.matrix, x: list[Any]) -> Any:
+def sphere(g: mpmath.matrix, x: list[Any]) -> Any:
     """Return d (d - 1)/(A |x|^2), the curvature of the sphere through x around the origin, embedded with factor A."""
     # A is what every vector orthogonal to x is stretched by.
     d = len(x)
@@ -172,10 +172,11 @@ def _quadratic(g: mpmath.matrix, x: list[Any]) -> Any:
     return mpmath.fsum(x[i] * g[i, j] * x[j] for i in range(len(x)) for j in range(len(x)))
 
 
-def _flat(values: Any) -> list[Any]:
+def flat(values: Any) -> list[Any]:
+    """Return the numbers of nested lists, or of a matrix of mpmath."""
     nested = values.tolist() if hasattr(values, "tolist") else values
     if isinstance(nested, list):
-        return [number for value in nested for number in _flat(value)]
+        return [number for value in nested for number in flat(value)]
     return [nested]
 
 

@@ -154,12 +154,11 @@ class Geometry:
         # Of a user's formulas nothing else is known than what they give.
         layers, own = self.layers(X, parameters) if self.domain is None else ([], ())
         arguments = (xp.dimension(X), *self.values(parameters).values())
-        wanted = "variances" if function == self._log_volume and self.logarithm else "metric"
         variances = self.variances and self.variances[function == self._ricci]
 
         def at(x: Any) -> Any:
             s = xp.sum_squares(xp.double(x))
-            lost = out_of_range(xp, layers, x, own, wanted, variances)
+            lost = out_of_range(xp, layers, x, own, "metric", variances)
             if self.domain is not None:
                 self._require_metric(s, arguments)
             return marked(xp, xp.cast(function(xp.double(x), s, arguments), x), lost)

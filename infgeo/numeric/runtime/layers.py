@@ -19,12 +19,12 @@ class Dense:
     bias: Any
 
     def point(self, xp: Any, h: Point, scalars: Sequence[Any], slope: bool) -> Point:
-        """Return the features of single points; `slope` says whether the tangent kernel or the metric is asked for."""
+        """Return the features of single points; `slope` says whether the tangent kernel is asked for."""
         v, m0 = self.bias + self.weight * h.f, 1.0
         if slope and self.law.derivative_moment:  # where it is infinite, somebody else says so
             m0 = self.law.derivative_moment(v, *scalars)
         reached = (*h.reached, v)
-        return Point(self.law.moment(v, *scalars), m0 * (v + self.weight * h.D), self.weight * m0 * h.A, reached)
+        return Point(self.law.moment(v, *scalars), m0 * (v + self.weight * h.D), reached)
 
     def pairs(self, xp: Any, h: Pairs, scalars: Sequence[Any], wanted: str, rest: Sequence[Any]) -> Pairs:
         """Return the features of pairs; `wanted` as for `pairs_after`, `rest` are the layers that follow."""
@@ -63,11 +63,8 @@ class Residual(Dense):
     def point(self, xp: Any, h: Point, scalars: Sequence[Any], slope: bool) -> Point:
         """Return the features of single points; V is learned too."""
         inner = super().point(xp, h, scalars, slope)
-        f, D, A = (
-            self.skip * old + self.branch * new
-            for old, new in ((h.f, inner.f), (h.D, inner.f + inner.D), (h.A, inner.A))
-        )
-        return Point(f, D, A, inner.reached)
+        f = self.skip * h.f + self.branch * inner.f
+        return Point(f, self.skip * h.D + self.branch * (inner.f + inner.D), inner.reached)
 
     def pairs(self, xp: Any, h: Pairs, scalars: Sequence[Any], wanted: str, rest: Sequence[Any]) -> Pairs:
         """Return the features of pairs."""
@@ -93,8 +90,7 @@ class RMSNorm:
     def point(self, xp: Any, h: Point, scalars: Sequence[Any], slope: bool) -> Point:
         """Return the features of single points."""
         norm = h.f + self.epsilon
-        f, D, A = self.unit * xp.ratio(h.f, norm), xp.ratio(h.D + 0 * norm, norm), xp.ratio(self.unit * h.A, norm)
-        return Point(f, D, A, (*h.reached, norm))
+        return Point(self.unit * xp.ratio(h.f, norm), xp.ratio(h.D + 0 * norm, norm), (*h.reached, norm))
 
     def pairs(self, xp: Any, h: Pairs, scalars: Sequence[Any], wanted: str, rest: Sequence[Any]) -> Pairs:
         """Return the features of pairs; |x - y|^2 from lengths and angle, without cancellation."""
@@ -116,8 +112,8 @@ class RMSNorm:
 
 
 def point_after(xp: Any, layers: Sequence[Any], s: Any, scalars: Sequence[Any], slope: bool = False) -> Point:
-    """Return the features of single points with |x|^2 = s; `slope` says whether D or A is asked for."""
-    h = Point(s, 0.0, 1.0)
+    """Return the features of single points with |x|^2 = s; `slope` says whether D is asked for."""
+    h = Point(s, 0.0)
     for layer in layers:
         h = layer.point(xp, h, scalars, slope)
     return h

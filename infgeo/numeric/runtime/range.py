@@ -31,26 +31,24 @@ def out_of_range(
         layers: those of the network.
         X: points (..., d).
         scalars: the activations' parameters.
-        wanted: what must be a number of the points' format: the features' "kernel", with the tangent kernel ("ntk"), A
-            of g = A I + B x x^T ("metric"), or nothing ("variances").
+        wanted: what must be a number of the points' format: the features' "kernel", with the tangent kernel ("ntk"),
+            or nothing ("metric"): results of single points are looked at themselves.
         variances: between which numbers all variances must lie for formulas to keep their digits, where it is narrower.
     """
     if xp.lib is None:  # every number is one of mpmath's
         return None
     x = xp.double(X)
     with xp.quiet():
-        h = point_after(xp, layers, xp.sum_squares(x), scalars, wanted in ("ntk", "metric"))
-        last = {"kernel": h.f, "ntk": h.f + h.D, "metric": h.A, "variances": 1.0}[wanted] + 0 * h.f
+        h = point_after(xp, layers, xp.sum_squares(x), scalars, wanted == "ntk")
+        last = {"kernel": h.f, "ntk": h.f + h.D, "metric": 1.0}[wanted] + 0 * h.f
         work, given = xp.lib.finfo(x.dtype), xp.lib.finfo(X.dtype)
         low, high = 0 * last + math.inf, 0 * last
-        least, most = low, high  # without the last
         for part in (*h.reached, last):
-            least, most = low, high
             part = xp.lib.where((abs(X).sum(-1) == 0) & (part == 0), 1.0, xp.lib.where(part == part, part, math.inf))
             low, high = xp.lib.minimum(low, part), xp.lib.maximum(high, part)
         lost = ~((low >= float(work.tiny) ** 0.25) & (high <= float(work.max) ** 0.25))
         if variances:
-            lost = lost | (least < variances[0]) | (most > variances[1])
+            lost = lost | (low < variances[0]) | (high > variances[1])
         if wanted in ("kernel", "ntk"):  # other results are looked at themselves
             held = (last >= float(given.tiny)) & (last <= float(given.max))
             lost = lost | ~(held | ((abs(X).sum(-1) == 0) & (last == 0)))

@@ -48,14 +48,13 @@ class Law:
 
 @dataclass(frozen=True)
 class Point:
-    """Features h of single points: f = |h|^2, D their tangent kernel, A of their metric A I + B x x^T.
+    """Features h of single points: f = |h|^2 and D their tangent kernel.
 
     `reached` holds the variances and norms on the way, by which digits are lost where they leave the format.
     """
 
     f: Any
     D: Any
-    A: Any
     reached: tuple = ()
 
 

@@ -6,7 +6,7 @@ import math
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sympy import Add, Eq, Expr, Mul, Symbol, atan, atan2, exp, false, log
+from sympy import Abs, Add, Eq, Expr, Mul, Symbol, atan, atan2, exp, false, log
 from sympy.logic.boolalg import Boolean
 from sympy.printing.pycode import PythonCodePrinter
 
@@ -190,17 +190,19 @@ def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
         message = f"raise DoesNotExist({str(error)!r})"
         return [
             *(f"def {name}(s, *scalars):\n    {message}" for name in ("_metric_parts", "_ricci_scalar")),
-            f"_log_metric = {'_metric_coefficient = ' * backend.differentiable}_VARIANCES = None",
+            *(f"{name} = None" for name in ("_log_metric", "_metric_coefficient", "_VARIANCES")),
         ]
     parts: tuple[Program, Precision | None] = (program, None)
     ricci = parts
     if not backend.exact_numbers:
         parts, ricci = parts_of(mlp), ricci_of(mlp)
 
+    def precise(form: tuple[Program, Precision | None]) -> bool:
+        return form[1] is not None and form[1].bits == PRECISE
+
     def formula(name: str, outputs: list[str], form: tuple[Program, Precision | None], doc: str) -> str:
-        chosen, precise = form[0].select(outputs), form[1] and form[1].bits == PRECISE
-        arguments = [s], [d, *mlp.parameters]
-        if not precise:
+        chosen, arguments = form[0].select(outputs), ([s], [d, *mlp.parameters])
+        if not precise(form):
             return function_source(name, chosen, *arguments, backend, doc, len(mlp.layers) > 1)
         source = function_source(
             f"{name}_precise", chosen, *arguments, DOUBLE_DOUBLE, f"{doc}: in doubles digits are lost"
@@ -210,7 +212,7 @@ def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
     formulas = [
         formula("_metric_parts", ["A", "shear", "eta"], parts, "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
         formula("_ricci_scalar", ["R"], ricci, "The Ricci scalar"),
-        _log_metric(mlp, program, backend),
+        "_log_metric = None" if precise(parts) else _log_metric(mlp, program, backend),
         variances_source(parts[1], ricci[1]),
     ]
     if backend.differentiable:
@@ -220,12 +222,25 @@ def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
 
 
 def _log_metric(mlp: MLP, program: Program, backend: Backend) -> str:
-    """Return the source of log A where A may overflow: where it has a growing exponential, with one layer."""
-    factors = Mul.make_args(program.outputs["A"])
-    exponent = Add(*[factor.args[0] for factor in factors if isinstance(factor, exp)])
-    if exponent == 0:
+    """Return the source of log A where A has exponentials as factors, which may overflow."""
+    bound, exponents = dict(program.bindings), list[Expr]()
+
+    def logarithm(product: Expr) -> Expr:
+        terms = []
+        for factor in Mul.make_args(product):
+            base, power = (factor, 1) if isinstance(factor, exp) else factor.as_base_exp()
+            if isinstance(base, exp):
+                exponents.append(base.args[0])
+                terms.append(base.args[0])
+            elif isinstance(bound.get(base), Mul | exp):
+                terms.append(power * logarithm(bound[base]))
+            else:
+                terms.append(power * log(base if base.is_positive else Abs(base)))
+        return Add(*terms)
+
+    log_A = logarithm(program.outputs["A"])
+    if not exponents:
         return "_log_metric = None"
-    log_A = exponent + log(Mul(*[factor for factor in factors if not isinstance(factor, exp)]))
     program = Program(program.bindings, {"log_A": log_A}).select(["log_A"])
     return function_source("_log_metric", program, [s], [d, *mlp.parameters], backend, "log A, also where A overflows")
 

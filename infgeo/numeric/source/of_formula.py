@@ -255,5 +255,6 @@ def radial_of(formula: Formula, backend: Backend, notes: list[str]) -> list[str]
         source("_metric_parts", ["A", "shear", "eta"], "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
         source("_ricci_scalar", ["R"], "The Ricci scalar"),
         source("_metric_coefficient", ["B"], "B of g = A I + B x x^T"),
-        "_log_metric = _VARIANCES = None",
+        "_log_metric = None",
+        "_VARIANCES = None",
     ]

@@ -7,7 +7,7 @@ lose too many, the same formulas are computed in double-double numbers. Both are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from sympy import Expr, lambdify
 from infgeo.conventions import Internal, d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import NoClosedForm
+from infgeo.numeric.source.of_formula import Formula
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE as DOUBLE_DOUBLE_NUMBERS
 from infgeo.numeric.source.printing import function_source
 from infgeo.symbolic.algebra.graph import cse
@@ -35,11 +36,13 @@ DOUBLE, DOUBLE_DOUBLE, DIGITS = 53, 106, 120  # the first two in bits
 # Lengths of points. No round numbers: zeros of A', B and R like to be there.
 LENGTHS = (*(f"1.0123e{k}" for k in (-12, -10, -8, -6, -5, -4, -3, -2, -1, 0)), "0.3217", "3.217")
 LENGTHS += tuple(f"9.877e{k}" for k in (0, 1, 2, 3, 4, 5, 7, 9, 11))
-# sigma_w, sigma_b, the activations' own parameters, d.
-CASES = (("1", "0", "0.75", 3), ("1.25", "0.5", "1.5", 2), ("0.02", "1", "0.75", 3), ("30", "0.1", "0.4", 5))
+# sigma_w, sigma_b, the activations' own parameters.
+CASES = (("1", "0", "0.75"), ("1.25", "0.5", "1.5"), ("0.02", "1", "0.75"), ("30", "0.1", "0.4"))
+DIMENSION = 2  # in input scales and norms, where it is open
 STEP = mpmath.mpf(2) ** -130  # of a numerical derivative in numbers of DIGITS digits
 BEYOND = 1e70  # variances that doubles are not asked for
 LARGEST_EXPONENT = 1e6
+FLAT = 1e-50  # of the curvature of a sphere: what mpmath leaves of 0
 SMALLEST = 1e-290  # of a value, or of its inverse, that doubles are asked for
 
 
@@ -94,10 +97,11 @@ class Variances:
 
 @dataclass(frozen=True)
 class Point:
-    """The arguments of functions at a point, the exact values there, and between which numbers the variances lie."""
+    """The arguments of functions at a point, the exact values, their least sizes, and the range of the variances."""
 
     arguments: tuple[Any, ...]
     exact: tuple[Any, ...]
+    least: tuple[Any, ...]
     lowest: float
     highest: float
 
@@ -111,40 +115,39 @@ class Point:
 @lru_cache(maxsize=256)
 def parts_of(mlp: MLP) -> tuple[Program, Precision]:
     """Return the program of A, s B/A, (A + s B)/A and B, and the precision that it needs."""
-    return _chosen(mlp, mlp.metric_program.select(["A", "shear", "eta", "B"]))
+    program = mlp.metric_program.select(["A", "shear", "eta", "B"])
+    return program, _needed(program, mlp)
 
 
 @lru_cache(maxsize=256)
 def ricci_of(mlp: MLP) -> tuple[Program, Precision]:
     """Return the program of R, and the precision that it needs.
 
-    Of one layer R is written out, which has d in sums with s; they cancel at d = 2, where K_tan does not count.
+    R is written as the sum of K_rad and K_tan, which have the precision, unless nothing cancels in R written out: there
+    d stands in sums with s, which cancel at d = 2, where K_tan does not count.
     """
     program, n = mlp.metric_program, mlp.dimension
+    if program.select(["R"]).adds_up:
+        return program.select(["R"]), Precision(DOUBLE, 0.0, float("inf"), 0.0)
     K_rad, K_tan = (program.outputs[name] for name in ("K_rad", "K_tan"))
-    apart = Program(program.bindings, {"R": (n - 1) * (2 * K_rad + (n - 2) * K_tan)})
-    return _chosen(mlp, program.select(["R"]), apart.select(["R"]))
+    written = Program(program.bindings, {"R": (n - 1) * (2 * K_rad + (n - 2) * K_tan)}).select(["R"])
+    return written, _needed(program.select(["A", "K_rad", "K_tan"]), mlp)
 
 
-def _chosen(mlp: MLP, *programs: Program) -> tuple[Program, Precision]:
-    """Return the first of equal programs that doubles are enough for, or the first with the precision it needs.
+def _needed(program: Program, mlp: MLP) -> Precision:
+    """Return the precision that a program needs: double if its error is small, or if there is no better one.
 
     An error is relative to the value or, near its zeros, to its size there: by how much it changes as |x| or a
-    parameter changes by a factor e, to first order.
+    parameter changes by a factor e, to first order. Curvatures that are 0 have the size 1/(A s) of spheres.
     """
-    found = []
-    for program in programs:
-        if program.adds_up:
-            return program, Precision(DOUBLE, 0.0, float("inf"), 0.0)
-        function = compiled_for_mpmath(program, mlp)
-        points = list(_points(function, mlp))
-        found.append((program, _measured(DOUBLE, function, points)))
-        if found[-1][1].error <= MEASURED:
-            return found[-1]
-    if not _in_double_double(program):
-        return min(found, key=lambda pair: pair[1].error)
-    precise = _measured(DOUBLE_DOUBLE, function, points)
-    return min([*found, (programs[-1], precise)], key=lambda pair: pair[1].error)
+    if program.adds_up:
+        return Precision(DOUBLE, 0.0, float("inf"), 0.0)
+    function = _for_mpmath(program, mlp)
+    points = list(_points(function, mlp, "K_rad" in program.outputs))
+    double = _measured(DOUBLE, function, points)
+    if double.error <= MEASURED or not _in_double_double(program):
+        return double
+    return min(double, _measured(DOUBLE_DOUBLE, function, points), key=lambda precision: precision.error)
 
 
 def _in_double_double(program: Program) -> bool:
@@ -156,7 +159,7 @@ def _in_double_double(program: Program) -> bool:
     return True
 
 
-def compiled_for_mpmath(program: Program, mlp: MLP) -> Callable:
+def _for_mpmath(program: Program, mlp: MLP) -> Callable:
     """Return a program as a function of s, d and the parameters, in numbers of mpmath."""
 
     def where_nonnegative(x: Any, yes: Any, no: Any) -> Any:
@@ -182,25 +185,56 @@ def compiled_for_mpmath(program: Program, mlp: MLP) -> Callable:
     )
 
 
-def _points(function: Callable, mlp: MLP) -> Iterator[Point]:
+@lru_cache(maxsize=256)
+def _variances(mlp: MLP) -> Callable:
     names = Names()
     state = propagate(mlp.layers, Variances(names))
     reached = {str(i): part for i, part in enumerate(state.reached)}
-    variances = compiled_for_mpmath(Program(tuple(names.bindings), reached), mlp)
-    for weight_std, bias_std, own, dimension in CASES:
+    return _for_mpmath(Program(tuple(names.bindings), reached), mlp)
+
+
+def _reached(mlp: MLP, arguments: Sequence[Any]) -> tuple[float, float] | None:
+    """Return the smallest and the largest variance of the layers; None where they are infinite or beyond doubles."""
+    with mpmath.workprec(DOUBLE):
+        sizes = _values(_variances(mlp), arguments)
+    if sizes is None or not all(1 / BEYOND < size < BEYOND for size in sizes):
+        return None
+    return float(min(sizes)), float(max(sizes))
+
+
+def variances_at(mlp: MLP | Formula, values: Mapping[str, float], length: float) -> tuple[float, float] | None:
+    """Return the smallest and the largest variance of the layers at |x| = `length`; None where they are infinite.
+
+    Of a user's formulas there are none; nothing is promised of them.
+    """
+    if isinstance(mlp, Formula):
+        return 0.0, float("inf")
+    parameters = (values[symbol.name] for symbol in mlp.parameters)
+    return _reached(mlp, [mpmath.mpf(x) for x in (length**2, _dimension(mlp), *parameters)])
+
+
+def _dimension(mlp: MLP) -> Any:
+    return mpmath.mpf(int(mlp.dimension) if mlp.dimension.is_number else DIMENSION)
+
+
+def _points(function: Callable, mlp: MLP, curvatures: bool) -> Iterator[Point]:
+    for weight_std, bias_std, own in CASES:
         scales = {"sigma_w": weight_std, "sigma_b": bias_std}
         texts = ["2" if part.is_integer else scales.get(part.name, own) for part in mlp.parameters]
         for length in LENGTHS:
             with mpmath.workprec(DOUBLE):  # all arguments are doubles
-                d_value = mpmath.mpf(int(mlp.dimension) if mlp.dimension.is_number else dimension)
-                arguments = (mpmath.mpf(length) ** 2, d_value, *map(mpmath.mpf, texts))
-                sizes = _values(variances, arguments)
-            if sizes is None or not all(1 / BEYOND < size < BEYOND for size in sizes):
+                arguments = (mpmath.mpf(length) ** 2, _dimension(mlp), *map(mpmath.mpf, texts))
+            reached = _reached(mlp, arguments)
+            if reached is None:
                 continue
             with mpmath.workdps(DIGITS):
                 exact = _values(function, arguments)
+                least = [mpmath.mpf(SMALLEST)] * len(exact or ())
+                if exact is not None and curvatures:
+                    round_ = 1 / (exact[0] * arguments[0])
+                    least = [round_ if abs(part) < FLAT * round_ else least[0] for part in exact]
             if exact is not None:
-                yield Point(arguments, exact, float(min(sizes)), float(max(sizes)))
+                yield Point(arguments, exact, tuple(least), *reached)
 
 
 def _values(function: Callable, arguments: Sequence[Any]) -> tuple[Any, ...] | None:
@@ -223,26 +257,25 @@ def _measured(bits: int, function: Callable, points: Sequence[Point]) -> Precisi
     pairs = [(point.lowest, point.highest) for error, point in zip(errors, points, strict=True) if error > MEASURED]
     low = max((low for low, high in pairs if low * high < 1), default=0.0)
     high = min((high for low, high in pairs if low * high >= 1), default=float("inf"))
-    # Between a point that misses and the next one nothing is known.
+    # Between a point that misses and the next one nothing is known, but that errors are promised in RANGE.
     lowest = min((point.lowest for point in points if point.lowest > low), default=RANGE[0]) if low else low
     highest = max((point.highest for point in points if point.highest < high), default=RANGE[1])
-    highest = high if high == float("inf") else highest
+    lowest, highest = min(lowest, RANGE[0]), high if high == float("inf") else max(highest, RANGE[1])
     return Precision(bits, lowest, highest, max(promised, default=0.0))
 
 
 def _error(values: Sequence[Any], function: Callable, point: Point) -> float:
     """Return the largest error of the values that doubles hold, relative to their sizes."""
-    held = [i for i, exact in enumerate(point.exact) if not exact or SMALLEST < abs(exact) < 1 / SMALLEST]
+    held = [
+        SMALLEST < max(abs(exact), least) < 1 / SMALLEST for exact, least in zip(point.exact, point.least, strict=True)
+    ]
     with mpmath.workdps(DIGITS):
-        errors = [abs(values[i] - point.exact[i]) for i in held]
-        sizes = [abs(point.exact[i]) for i in held]
+        errors = [abs(value - exact) * on for value, exact, on in zip(values, point.exact, held, strict=True)]
+        sizes = [max(abs(exact), least) for exact, least in zip(point.exact, point.least, strict=True)]
         if any(error > MEASURED * size for error, size in zip(errors, sizes, strict=True)):
             for place, argument in enumerate(point.arguments):
                 if place == 1 or not argument:  # the dimension is a whole number
                     continue
-                moved = list(point.arguments)
-                moved[place] *= 1 + STEP
-                changed = function(*moved)
-                sizes = [size + abs(changed[i] - point.exact[i]) / STEP for i, size in zip(held, sizes, strict=True)]
-        tiny = mpmath.mpf(SMALLEST)
-        return max((float(error / max(size, tiny)) for error, size in zip(errors, sizes, strict=True)), default=0.0)
+                moved = function(*point.arguments[:place], argument * (1 + STEP), *point.arguments[place + 1 :])
+                sizes = [size + abs(a - b) / STEP for size, a, b in zip(sizes, moved, point.exact, strict=True)]
+        return max(float(error / size) for error, size in zip(errors, sizes, strict=True))
