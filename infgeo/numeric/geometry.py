@@ -19,6 +19,7 @@ from infgeo.numeric.source.module import DEFAULTS, functions_of, module_source, 
 from infgeo.numeric.source.of_formula import OF_METRIC, Formula, subject_of
 from infgeo.numeric.source.pair import FAST, fast_gram
 from infgeo.numeric.source.printing import backend_named
+from infgeo.shorthand import loaded
 
 if TYPE_CHECKING:
     from infgeo.numeric.certificates.certificate import Certificate
@@ -137,12 +138,11 @@ class NumericGeometry:
     @property
     def certificate(self) -> Mapping[str, tuple[Certificate, ...]]:
         """Function -> what is measured of it against 50 digits, in float64 and float32; takes some seconds at first."""
-        from infgeo.numeric.certificates.certificate import certify
-
         if self.method != "closed_form" or self.backend == "mpmath":
             raise InvalidInput(
                 f"certificates are for closed forms in floating point, this is {self.method} for {self.backend}"
             )
+        certify = loaded("infgeo.numeric.certificates.certificate", "certify")
         found = [part for dtype in ("float64", "float32") for part in certify(self.mlp, self.backend, dtype)]
         return {name: tuple(part for part in found if part.quantity == name) for name in {p.quantity for p in found}}
 
