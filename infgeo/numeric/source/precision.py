@@ -252,10 +252,10 @@ def _measured(bits: int, function: Callable, points: Sequence[Point]) -> Precisi
     pairs = [(point.lowest, point.highest) for error, point in zip(errors, points, strict=True) if error > MEASURED]
     low = max((low for low, high in pairs if low * high < 1), default=0.0)
     high = min((high for low, high in pairs if low * high >= 1), default=float("inf"))
-    # Between a point that misses and the next one nothing is known.
+    # Between a point that misses and the next one nothing is known, but that errors are promised in RANGE.
     lowest = min((point.lowest for point in points if point.lowest > low), default=RANGE[0]) if low else low
     highest = max((point.highest for point in points if point.highest < high), default=RANGE[1])
-    highest = high if high == float("inf") else highest
+    lowest, highest = min(lowest, RANGE[0]), high if high == float("inf") else max(highest, RANGE[1])
     return Precision(bits, lowest, highest, max(promised, default=0.0))
 
 

@@ -120,13 +120,11 @@ def compare(kernel, distance, truth, left, right, depth):
 
 
 @pytest.mark.parametrize("quantity", ["metric", "log_volume_element", "ricci_scalar"])
-@pytest.mark.parametrize(("name", "depth", "bound"), [("erf", 1, 8), ("erf", 3, 128)])
-def test_pointwise_functions_against_fifty_digits(name, depth, bound, quantity):
+@pytest.mark.parametrize(("name", "depth"), [("erf", 1), ("erf", 3)])
+def test_pointwise_functions_against_mpmath(name, depth, quantity):
     rng = np.random.default_rng(1)
-    decades = (-150, 145) if depth == 1 else (-8, 8)
-    points = rng.normal(size=(30, 3)) * np.geomspace(10.0 ** decades[0], 10.0 ** decades[1], 30)[:, None]
-    result = measure(infgeo.MLP(name, depth=depth), quantity, points, 1.3, 0.7, backend="jax")
-    assert result.worst <= (bound if quantity == "ricci_scalar" else min(bound, 16)), result
+    points = rng.normal(size=(30, 3)) * np.geomspace(1e-6, 1e6, 30)[:, None]
+    assert measure(infgeo.MLP(name, depth=depth), quantity, points, 1.3, 0.7, backend="jax") <= 1e-12
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
