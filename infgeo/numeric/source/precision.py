@@ -2,7 +2,7 @@
 
 The formulas that are read are also those that are computed. Where their terms cancel, doubles lose digits; where they
 lose too many, the same formulas are computed in double-double numbers. Both are measured here by numbers of 53 and of
-106 bits against numbers of 120 digits, at points and scales that are fixed: the same on every machine.
+100 bits against numbers of 120 digits, at points and scales that are fixed: the same on every machine.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 PROMISED = 1e-12  # the largest relative error, for |x| and variances within RANGE
 MEASURED = 2e-13  # what must be measured for that: libraries round exponentials and roots a little worse
 RANGE = (1e-6, 1e6)
-DOUBLE, DOUBLE_DOUBLE, DIGITS = 53, 106, 120  # the first two in bits
+# In bits, and in digits. Of 106 bits that double-double numbers have, their operations lose some to rounding.
+DOUBLE, DOUBLE_DOUBLE, DIGITS = 53, 100, 120
 # Lengths of points. No round numbers: zeros of A', B and R like to be there.
 LENGTHS = (*(f"1.0123e{k}" for k in (-12, -10, -8, -6, -5, -4, -3, -2, -1, 0)), "0.3217", "3.217")
 LENGTHS += tuple(f"9.877e{k}" for k in (0, 1, 2, 3, 4, 5, 7, 9, 11))
