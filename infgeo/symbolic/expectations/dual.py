@@ -17,7 +17,8 @@ from sympy import Expr, Integer, Max, Pow, count_ops, expand, nan, oo, zoo
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
-from infgeo.symbolic.activations.activation import FACTOR_SIGN, Activation, Term, differentiate, real_part, squared
+from infgeo.symbolic.activations.activation import Activation
+from infgeo.symbolic.activations.terms import FACTOR_SIGN, Term, differentiate, real_part, squared
 from infgeo.symbolic.algebra.graph import distinct, is_long, substituted
 from infgeo.symbolic.algebra.limits import EXPAND_LIMIT, FACTOR_LIMIT
 from infgeo.symbolic.algebra.simplify import tidy

@@ -173,7 +173,7 @@ class RadialMetric(RadialTensor):
             domain = renamed(domain, {symbol.name: symbol for symbol in known})
         return cls(A, B, program_of(A, B), domain, at_origin)
 
-    def at(self, values: Mapping[Any, Any] | None = None, /, **named: Any) -> RadialMetric:
+    def at(self, values: Mapping[Any, Any] | None = None, /, **named: object) -> RadialMetric:
         """Return the metric at values of the dimension, the scales and the parameters, by name.
 
         Args:
@@ -201,7 +201,7 @@ class RadialMetric(RadialTensor):
         return RadialMetric(A, B, self.program.substituted(found), domain, at_origin, dimension=dimension)
 
     def numeric(
-        self, /, backend: str = "numpy", parameters: Mapping[str, Any] | None = None, **named: Any
+        self, /, backend: str = "numpy", parameters: Mapping[str, object] | None = None, **named: object
     ) -> NumericGeometry:
         """Return numeric functions: metric, volume_element, log_volume_element and ricci_scalar.
 

@@ -66,7 +66,7 @@ class Kernel:
         if type(self) is Kernel:
             object.__setattr__(self, "expr", _checked(self.expr))
 
-    def at(self, values: Mapping[Any, Any] | None = None, /, **named: Any) -> Kernel:
+    def at(self, values: Mapping[Any, Any] | None = None, /, **named: object) -> Kernel:
         """Return the kernel at values of its scales and parameters, by name; see `RadialMetric.at`.
 
         >>> from infgeo.kernels import rbf
@@ -77,7 +77,7 @@ class Kernel:
         return self._substituted(found) if found else self
 
     def numeric(
-        self, /, backend: str = "numpy", parameters: Mapping[str, Any] | None = None, **named: Any
+        self, /, backend: str = "numpy", parameters: Mapping[str, object] | None = None, **named: object
     ) -> NumericGeometry:
         """Return numeric functions: kernel, kernel_diag, kernel_distance, and those of the metric, where it exists.
 
