@@ -4,7 +4,7 @@ At coincidence, p = q = c = v and Delta = 0, one-dimensional functions of the va
 
     m  = E[phi^2],  m0 = E[phi'^2],  psi = m0'/m0,  mu = m'/m0,  nu = mu - 1 = E[phi phi'']/m0.
 
-They are all that the metric of a network of any depth needs (see `metric`).
+The metric of a network of any depth needs nothing else (see `networks.recursion`).
 """
 
 from __future__ import annotations
