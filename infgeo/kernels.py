@@ -12,6 +12,17 @@ from infgeo.symbolic.kernels.kernel import Kernel
 from infgeo.symbolic.networks.layers import checked_std
 from infgeo.symbolic.networks.network import MLP
 
+__all__ = [
+    "Kernel",
+    "arc_cosine",
+    "exponential_dot_product",
+    "linear",
+    "matern",
+    "polynomial",
+    "rational_quadratic",
+    "rbf",
+]
+
 LENGTH_SCALE = Symbol("length_scale", positive=True)
 SHAPE = Symbol("alpha", positive=True)
 OFFSET = Symbol("offset", nonnegative=True)
