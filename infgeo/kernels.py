@@ -13,7 +13,6 @@ from infgeo.symbolic.networks.layers import checked_std
 from infgeo.symbolic.networks.network import MLP
 
 __all__ = [
-    "Kernel",
     "arc_cosine",
     "exponential_dot_product",
     "linear",
