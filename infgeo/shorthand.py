@@ -18,7 +18,7 @@ def loaded(module: str, attribute: str | None = None) -> Any:
 
 
 def numeric(
-    subject: object, options: Mapping[str, Any], parameters: Mapping[str, Any] | None, named: Mapping[str, Any]
+    subject: object, options: Mapping[str, object], parameters: Mapping[str, object] | None, named: Mapping[str, object]
 ) -> Any:
     """Return the numeric functions of a network, a kernel or a metric: its method `numeric`.
 

@@ -94,6 +94,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Dense": (layers.Dense, {"activation": "erf"}),
     "Residual": (layers.Residual, {"activation": "erf"}),
     "RMSNorm": (layers.RMSNorm, {}),
+    "LayerNorm": (layers.LayerNorm, {}),
     "get": (infgeo.activations.get, {"name": "erf"}),
     "Kernel": (infgeo.Kernel, {"expr": KERNEL.expr}),
     "Kernel.compose": (KERNEL.compose, {"inner": KERNEL}),
@@ -287,7 +288,7 @@ RESULTS = {
     *("EdgeOfChaos", "Expansion", "Figure", "FiniteEstimates", "FixedPoint", "History", "Magnification", "Outcome"),
     *("Probe", "Pullback", "ResNet", "SampledNetwork", "SeedSummary", "SummaryRow", "Symmetry", "Task"),
     *("TrainingResult", "Callback", "available", "families", "listing", "resnet34", "Certificate"),
-    *("CIFAR_CROPS", "COLOUR_32", "GREY_8"),
+    *("CIFAR_CROPS", "COLOUR_32", "GREY_8", "NumericGeometry"),
 }
 
 

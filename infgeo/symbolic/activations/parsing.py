@@ -1,7 +1,7 @@
 """An activation from text such as "z*exp(-z**2/2)". The text is untrusted: it is read, never evaluated as Python.
 
 Python's own grammar gives the tree, and a node that is not on the list below ends the reading.
-What it means is then computed within bounds of time and size (see `bounded`): 9**9**9 is refused.
+What it means is then computed within bounds of time and size (see `algebra.bounded_sympy`): 9**9**9 is refused.
 """
 
 from __future__ import annotations

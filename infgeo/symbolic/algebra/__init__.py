@@ -1,1 +1,1 @@
-"""What is done with expressions and programs, whatever they mean."""
+"""Work on SymPy expressions and straight-line programs, whatever they mean."""

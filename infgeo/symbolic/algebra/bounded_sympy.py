@@ -1,9 +1,8 @@
-"""SymPy's operations on operands that nobody has looked at, in bounded time: what would take long is refused before.
+"""SymPy's operations in bounded time, on operands that come from a user's text: what would take long is refused.
 
-SymPy computes powers of numbers as it builds them, exp(n log(a)) and (a^m)^n among them, compares constants by their
-digits, and expands expressions to see whether they are real (now and then those that are: its questions come in random
-order). So exponents are checked before a power is built, the operands of functions for the length of their expansion,
-and each result before the next operation takes it.
+SymPy computes powers of numbers as it builds them, exp(n log(a)) and (a^m)^n among them. It compares constants by their
+digits, and expands expressions to see whether they are real. So exponents are checked before a power is built, operands
+of functions for the length of their expansion, and each result before the next operation takes it.
 """
 
 from __future__ import annotations

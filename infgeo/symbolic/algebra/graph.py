@@ -1,7 +1,7 @@
 """Expressions as graphs: walks that visit each distinct subexpression once.
 
-Reduction by parts builds kernels in which the same few hundred subexpressions stand in each other over and over:
-that of z^9 erf(z) exp(-z^2/2) has 460 distinct ones and, written out, 80000 operations, which SymPy's own walks visit.
+Integration by parts builds kernels in which the same few hundred subexpressions occur again and again: that of
+z^9 erf(z) exp(-z^2/2) has 460 distinct ones and, written out, 80000 operations, which SymPy's own walks visit.
 """
 
 from __future__ import annotations

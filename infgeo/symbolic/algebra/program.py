@@ -73,7 +73,7 @@ class Program:
         object.__setattr__(self, "bindings", pairs)
         object.__setattr__(self, "outputs", {name: substituted(expr, new) for name, expr in self.outputs.items()})
 
-    def at(self, values: Mapping[Any, Any] | None = None, /, **named: Any) -> Program:
+    def at(self, values: Mapping[Any, Any] | None = None, /, **named: object) -> Program:
         """Return the program at values of some inputs, by name: `.at(d=2, s=1)`; see `MLP.at`."""
         return self.substituted(assigned(values, named, self.inputs, "this program"))
 

@@ -1,4 +1,4 @@
-"""Forms that a person would publish and that survive floating point: factored, arcs in one place, no growth."""
+"""Short forms of expressions: factored, one term for each arc, and without exponentials that overflow."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from infgeo.symbolic.algebra.naming import MEANINGS, PUBLIC, renamed
 
 def assigned(
     values: Mapping[Any, Any] | None,
-    named: Mapping[str, Any],
+    named: Mapping[str, object],
     known: Iterable[Symbol],
     owner: str,
     variables: Mapping[Symbol, str] = MappingProxyType({}),
@@ -46,7 +46,7 @@ def assigned(
     return result
 
 
-def called(key: Any, symbols: list[Symbol], owner: str, variables: Iterable[Symbol] = ()) -> Symbol:
+def called(key: object, symbols: list[Symbol], owner: str, variables: Iterable[Symbol] = ()) -> Symbol:
     """Return the symbol that is meant by itself, by a namesake or by its name."""
     if isinstance(key, Symbol) and key in symbols:
         return key
@@ -65,7 +65,7 @@ def called(key: Any, symbols: list[Symbol], owner: str, variables: Iterable[Symb
     return found[0]
 
 
-def _valid(symbol: Symbol, value: Any) -> Expr:
+def _valid(symbol: Symbol, value: object) -> Expr:
     """Return the value of a symbol, exact, if it may have it."""
     result = renamed(exact(value, symbol.name), {public.name: public for public in PUBLIC})
     kinds = (

@@ -1,1 +1,1 @@
-"""What the formulas mean: regimes, limits, and networks of finite width."""
+"""Expansions at small and large |x|, and networks of finite width."""

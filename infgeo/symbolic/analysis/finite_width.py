@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from sympy import Dummy, Expr, Integer, sqrt
 
@@ -12,7 +11,7 @@ from infgeo.arguments import instance
 from infgeo.conventions import Delta, c, d, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput, NoClosedForm
-from infgeo.symbolic.activations.activation import Term, differentiate, squared
+from infgeo.symbolic.activations.terms import Term, differentiate, squared
 from infgeo.symbolic.algebra.simplify import best, tidy
 from infgeo.symbolic.analysis import unit_moments
 from infgeo.symbolic.analysis.unit_moments import UnitMoments
@@ -63,7 +62,7 @@ class FiniteWidth:
         return first, second.subs(d, dimension)
 
 
-def finite_width(mlp: Any) -> FiniteWidth:
+def finite_width(mlp: MLP) -> FiniteWidth:
     """Return the corrections of finite width of a network of one layer.
 
     Args:
@@ -83,7 +82,7 @@ def finite_width(mlp: Any) -> FiniteWidth:
         raise InvalidInput(
             f"mlp is {mlp}; finite-width corrections in closed form are those of one layer without norms"
         )
-    layer = mlp.layers[0]
+    (layer,) = mlp.with_weights
     slope = Dual("phi'", differentiate(layer.activation.terms))
     squares = squared(slope.terms)
     fourth = None if squares is None else squared(squares)

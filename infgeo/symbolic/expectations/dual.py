@@ -4,7 +4,7 @@ At coincidence, p = q = c = v and Delta = 0, one-dimensional functions of the va
 
     m  = E[phi^2],  m0 = E[phi'^2],  psi = m0'/m0,  mu = m'/m0,  nu = mu - 1 = E[phi phi'']/m0.
 
-They are all that the metric of a network of any depth needs (see `metric`).
+The metric of a network of any depth needs nothing else (see `networks.recursion`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from sympy import Expr, Integer, Max, Pow, count_ops, expand, nan, oo, zoo
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
-from infgeo.symbolic.activations.activation import FACTOR_SIGN, Activation, Term, differentiate, real_part, squared
+from infgeo.symbolic.activations.activation import Activation
+from infgeo.symbolic.activations.terms import FACTOR_SIGN, Term, differentiate, real_part, squared
 from infgeo.symbolic.algebra.graph import distinct, is_long, substituted
 from infgeo.symbolic.algebra.limits import EXPAND_LIMIT, FACTOR_LIMIT
 from infgeo.symbolic.algebra.simplify import tidy

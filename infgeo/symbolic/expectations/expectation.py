@@ -2,7 +2,7 @@
 
 Var u = p, Var v = q, Cov(u, v) = c and Delta = p q - c^2.
 
-Three steps, all exact, lower any product of two terms (see `activation`) to nothing:
+Three exact steps reduce the product of any two terms (see `activations.terms`):
 
 1. *Tilting.* Gaussian factors exp(-a u^2 + b u) exp(-a' v^2 + b' v) change the measure to another Gaussian one: with
    D = diag(a, a') the covariance becomes Sigma (1 + 2 D Sigma)^(-1), with weight det(1 + 2 D Sigma)^(-1/2).
@@ -41,7 +41,7 @@ from sympy import (
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.errors import NoClosedForm
-from infgeo.symbolic.activations.activation import (
+from infgeo.symbolic.activations.terms import (
     FACTOR_DELTA,
     FACTOR_ONE,
     Factor,

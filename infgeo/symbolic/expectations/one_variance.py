@@ -1,6 +1,6 @@
 """Functions of one variance as sums over arcs, roots and exponentials, each with one reduced quotient in v.
 
-Reduction by parts leaves sums of hundreds of terms with different powers of the same determinants 1 + 2 a v; as one
+Integration by parts leaves sums of hundreds of terms with different powers of the same determinants 1 + 2 a v; as one
 quotient for each irrational quantity they are short, and so are their derivatives.
 """
 

@@ -158,7 +158,7 @@ class MetricAtPoint(CurvatureTensors):
         return self.second_derivatives
 
 
-def _checked_coordinates(coordinates: Any) -> tuple[Symbol, ...]:
+def _checked_coordinates(coordinates: object) -> tuple[Symbol, ...]:
     if isinstance(coordinates, Symbol):
         coordinates = (coordinates,)
     if isinstance(coordinates, Set):
@@ -176,7 +176,7 @@ def _checked_coordinates(coordinates: Any) -> tuple[Symbol, ...]:
     return result
 
 
-def _checked_matrix(matrix: Any, coordinates: tuple[Symbol, ...]) -> ImmutableDenseMatrix:
+def _checked_matrix(matrix: object, coordinates: tuple[Symbol, ...]) -> ImmutableDenseMatrix:
     result = _matrix(matrix)
     if result.rows != result.cols:
         raise InvalidInput(f"the matrix has shape {result.shape}, but a metric is square: d x d for d coordinates")
@@ -237,7 +237,7 @@ def _matrix(matrix: Any) -> ImmutableDenseMatrix:
     raise InvalidInput(f"matrix = {shown(matrix)} is not a matrix of expressions: pass a SymPy Matrix or nested lists")
 
 
-def _scalar(value: Any, name: str) -> Expr:
+def _scalar(value: object, name: str) -> Expr:
     """Return an expression, or a number that is no float."""
     result = exact(value, name)
     rough = value.has(sympy.Float) if isinstance(value, Expr) else not isinstance(scalar(value), numbers.Rational)
@@ -248,7 +248,7 @@ def _scalar(value: Any, name: str) -> Expr:
     return result
 
 
-def _checked_value(symbol: Any, value: Any) -> Expr:
+def _checked_value(symbol: object, value: object) -> Expr:
     result = _scalar(value, str(symbol))
     if not result.is_number or not result.is_real or not result.is_finite:
         raise InvalidInput(f"{symbol} = {shown(value)} is not a finite real number: pass an integer or a Rational")

@@ -65,6 +65,34 @@ s, d = conv.s, conv.d
 HALF = Rational(1, 2)
 
 
+class WithNumbers:
+    """A kernel or a metric as a formula, of which numeric functions are made."""
+
+    def numeric(
+        self, /, backend: str = "numpy", parameters: Mapping[str, object] | None = None, **named: object
+    ) -> NumericGeometry:
+        """Return numeric functions: of a metric metric, volume_element, log_volume_element and ricci_scalar.
+
+        A kernel has kernel, kernel_diag and kernel_distance, and those of its metric, where that exists.
+
+        Args:
+            backend: "numpy", "torch", "jax" or "mpmath".
+            parameters: values of the symbols, by name; sigma_w and sigma_b are 1 unless given.
+            named: the same, as keywords.
+
+        >>> import numpy as np
+        >>> from infgeo.kernels import rbf
+        >>> rbf().numeric(length_scale=2.0).kernel(np.array([[0.0, 0.0], [2.0, 0.0]])).round(6)
+        array([[1.      , 0.606531],
+               [0.606531, 1.      ]])
+        >>> from infgeo.symbols import s
+        >>> RadialMetric.from_functions(4 / (1 + s) ** 2, 0).numeric().ricci_scalar(np.array([0.3, 0.4]))
+        np.float64(2.0)
+        """
+        geometry: NumericGeometry = shorthand.numeric(self, {"backend": backend}, parameters, named)
+        return geometry
+
+
 @dataclass(frozen=True)
 class RadialTensor:
     """A rotation-invariant symmetric tensor A(s) I + B(s) x x^T with s = |x|^2."""
@@ -124,7 +152,7 @@ def assumptions_of(free: set[Symbol]) -> str:
 
 
 @dataclass(frozen=True)
-class RadialMetric(RadialTensor):
+class RadialMetric(RadialTensor, WithNumbers):
     """The metric A(s) I + B(s) x x^T of a kernel, with its volume element and curvatures.
 
     `A` and `B` are closed forms in s = |x|^2. `program` is the same metric as a straight-line program with outputs
@@ -173,7 +201,7 @@ class RadialMetric(RadialTensor):
             domain = renamed(domain, {symbol.name: symbol for symbol in known})
         return cls(A, B, program_of(A, B), domain, at_origin)
 
-    def at(self, values: Mapping[Any, Any] | None = None, /, **named: Any) -> RadialMetric:
+    def at(self, values: Mapping[Any, Any] | None = None, /, **named: object) -> RadialMetric:
         """Return the metric at values of the dimension, the scales and the parameters, by name.
 
         Args:
@@ -199,24 +227,6 @@ class RadialMetric(RadialTensor):
         at_origin = None if self.at_origin is None else self.at_origin.subs(found)
         dimension = substituted(self.dimension, found)
         return RadialMetric(A, B, self.program.substituted(found), domain, at_origin, dimension=dimension)
-
-    def numeric(
-        self, /, backend: str = "numpy", parameters: Mapping[str, Any] | None = None, **named: Any
-    ) -> NumericGeometry:
-        """Return numeric functions: metric, volume_element, log_volume_element and ricci_scalar.
-
-        Args:
-            backend: "numpy", "torch", "jax" or "mpmath".
-            parameters: values of the symbols, by name; sigma_w and sigma_b are 1 unless given.
-            named: the same, as keywords.
-
-        >>> import numpy as np
-        >>> from infgeo.symbols import s
-        >>> sphere = RadialMetric.from_functions(4 / (1 + s) ** 2, 0)
-        >>> sphere.numeric().ricci_scalar(np.array([0.3, 0.4]))
-        np.float64(2.0)
-        """
-        return shorthand.numeric(self, {"backend": backend}, parameters, named)
 
     @cached_property
     def singular_set(self) -> Boolean:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sympy import Expr, I, Integer, Rational, Symbol, latex, nan, oo, zoo
 from sympy.core.function import AppliedUndef
 
-from infgeo import shorthand
 from infgeo.arguments import positive_integer
 from infgeo.conventions import d, r, s, s_x, s_y, xy
 from infgeo.errors import InvalidInput
@@ -24,19 +23,16 @@ from infgeo.symbolic.algebra.graph import substituted, symbols_of
 from infgeo.symbolic.algebra.naming import PUBLIC, SCALES, by_name, check_distinct
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.algebra.substitution import assigned
-from infgeo.symbolic.geometry.metric import RadialMetric, assumptions_of
+from infgeo.symbolic.geometry.metric import RadialMetric, WithNumbers, assumptions_of
 from infgeo.symbolic.kernels.metric_along_lines import metric_along_lines
 from infgeo.symbolic.kernels.radial import Radial
-
-if TYPE_CHECKING:
-    from infgeo import NumericGeometry
 
 _COINCIDENCE = {s_x: s, s_y: s, xy: s}
 _ARGUMENTS = dict.fromkeys((s_x, s_y, xy), "substitute into kernel.expr, for the symbols of infgeo.symbols")
 
 
 @dataclass(frozen=True)
-class Kernel:
+class Kernel(WithNumbers):
     """A kernel k(x, y) = expr, an expression of |x|^2, |y|^2 and x.y; kernels add, multiply, scale and compose.
 
     Args:
@@ -66,7 +62,7 @@ class Kernel:
         if type(self) is Kernel:
             object.__setattr__(self, "expr", _checked(self.expr))
 
-    def at(self, values: Mapping[Any, Any] | None = None, /, **named: Any) -> Kernel:
+    def at(self, values: Mapping[Any, Any] | None = None, /, **named: object) -> Kernel:
         """Return the kernel at values of its scales and parameters, by name; see `RadialMetric.at`.
 
         >>> from infgeo.kernels import rbf
@@ -75,24 +71,6 @@ class Kernel:
         """
         found = assigned(values, named, self._parameters(), "this kernel", _ARGUMENTS)
         return self._substituted(found) if found else self
-
-    def numeric(
-        self, /, backend: str = "numpy", parameters: Mapping[str, Any] | None = None, **named: Any
-    ) -> NumericGeometry:
-        """Return numeric functions: kernel, kernel_diag, kernel_distance, and those of the metric, where it exists.
-
-        Args:
-            backend: "numpy", "torch", "jax" or "mpmath".
-            parameters: values of the symbols, by name; sigma_w and sigma_b are 1 unless given.
-            named: the same, as keywords.
-
-        >>> import numpy as np
-        >>> from infgeo.kernels import rbf
-        >>> rbf().numeric(length_scale=2.0).kernel(np.array([[0.0, 0.0], [2.0, 0.0]])).round(6)
-        array([[1.      , 0.606531],
-               [0.606531, 1.      ]])
-        """
-        return shorthand.numeric(self, {"backend": backend}, parameters, named)
 
     def _parameters(self) -> set[Symbol]:
         return symbols_of(self.expr) - set(_ARGUMENTS)

@@ -4,7 +4,8 @@ With y = x + t (a x^ + b n), n a unit vector across x, the squared distance k(x,
 
     t^2 (A (a^2 + b^2) + B s a^2) + o(t^2)
 
-if the kernel has a metric; its expansion in t along three lines gives A and B and shows whether they are one.
+if the kernel has a metric. The expansion in t along one line gives A, along another B; a third, opposite one, shows
+whether the distance is that of a metric.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from sympy.logic.boolalg import Boolean
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
-from infgeo.symbolic.activations.activation import real_part
+from infgeo.symbolic.activations.terms import real_part
 from infgeo.symbolic.algebra.limits import PRINTED_LIMIT
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.dual import Dual

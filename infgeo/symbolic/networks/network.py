@@ -84,7 +84,7 @@ class MLP:
         object.__setattr__(self, "dimension", conv.d)
         check_distinct(self.parameters, "this network")
 
-    def at(self, values: Mapping[Any, Any] | None = None, /, **named: Any) -> MLP:
+    def at(self, values: Mapping[Any, Any] | None = None, /, **named: object) -> MLP:
         """Return the network at values of its scales, of its activations' parameters and of the input dimension.
 
         Args:
@@ -230,12 +230,12 @@ class MLP:
     def numeric(
         self,
         /,
-        weight_std: Any = None,
-        bias_std: Any = None,
+        weight_std: object = None,
+        bias_std: object = None,
         backend: str = "numpy",
         method: str = "closed_form",
-        parameters: Mapping[str, Any] | None = None,
-        **named: Any,
+        parameters: Mapping[str, object] | None = None,
+        **named: object,
     ) -> NumericGeometry:
         """Return numeric functions of the geometry: `infgeo.NumericGeometry`.
 
