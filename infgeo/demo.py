@@ -22,8 +22,8 @@ from infgeo.errors import InfgeoError, MissingExtra
 from infgeo.files import check_writable, write_whole
 from infgeo.interruption import termination_as_interrupt
 from infgeo.progress import progress_bar
-from infgeo.results import ValidationReport
 from infgeo.symbolic.networks.network import MLP
+from infgeo.validation.report import ValidationReport
 from infgeo.validation.theory import METRIC_QUANTITIES
 
 ACTIVATIONS = ("erf", "relu")

@@ -1,4 +1,4 @@
-"""What the commands do. Each takes the parsed arguments and returns the exit status."""
+"""What the commands do. Each takes the parsed arguments, imports what is heavy, and returns the exit status."""
 
 from __future__ import annotations
 

@@ -1,18 +1,12 @@
-"""Arguments and exit statuses of the command line. Everything heavy is imported by the command that needs it."""
+"""Arguments and exit statuses of the command line."""
 
 from __future__ import annotations
 
 import argparse
 import math
-import os
-import sys
-from collections.abc import Sequence
 from typing import NoReturn
 
 from infgeo import __version__
-from infgeo.cli.wording import in_options
-from infgeo.errors import InfgeoError
-from infgeo.interruption import termination_as_interrupt
 
 PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 DEEPEST = 100  # layers: formulas grow with each, and so does the time to derive them
@@ -197,36 +191,3 @@ def build() -> Parser:
 
     command("activations", "list the catalogue of activations; derive, emit and validate take any expression of z too")
     return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status; see the help for their meaning."""
-    try:
-        arguments = build().parse_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    if sys.stdout is None and getattr(arguments, "output", None) is None:
-        print("infgeo: standard output is closed; open it, for example > /dev/null", file=sys.stderr)
-        return BAD_INPUT
-    try:
-        from infgeo.cli import commands
-
-        with termination_as_interrupt():
-            status: int = getattr(commands, arguments.command)(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return status
-    except InfgeoError as error:
-        print(f"infgeo: {in_options(str(error))}", file=sys.stderr)
-        return BAD_INPUT
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Python flushes stdout once more at exit: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PASSED
-    except OSError as error:
-        print(f"infgeo: cannot write the output: {error.strerror or error}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("infgeo: interrupted", file=sys.stderr)
-        return INTERRUPTED

@@ -20,10 +20,10 @@ from infgeo.finite.network import specify
 from infgeo.finite.pullback import ONE_DIMENSION, PIECEWISE_LINEAR
 from infgeo.finite.reduction import Reduction, items_of, run_item
 from infgeo.finite.replicate_task import CORRECTED, QUANTITIES, ReplicateTask
+from infgeo.finite.running_mean import Estimate
 from infgeo.finite.samplers import check_sampler
 from infgeo.finite.workers import Workers
 from infgeo.interruption import termination_as_interrupt
-from infgeo.results import Estimate
 
 
 @dataclass(frozen=True)

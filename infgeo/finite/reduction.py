@@ -16,7 +16,7 @@ from infgeo.arguments import positive_integer
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.replicate import finish, run_blocks, run_replicates
 from infgeo.finite.replicate_task import ReplicateTask
-from infgeo.finite.statistics import RunningMean
+from infgeo.finite.running_mean import RunningMean
 from infgeo.finite.unit_sums import UnitSums, total
 
 _ITEM_WORK = 2**22  # units × points (and their pairs in deep networks): some 20 ms

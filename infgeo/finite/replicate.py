@@ -20,7 +20,7 @@ from infgeo.finite.network import SampledNetwork, draw
 from infgeo.finite.propagation import deep_geometry
 from infgeo.finite.pullback import local_geometry
 from infgeo.finite.replicate_task import ReplicateTask
-from infgeo.finite.statistics import replicate_seed
+from infgeo.finite.running_mean import replicate_seed
 from infgeo.finite.unit_sums import UNITS_AT_ONCE, UnitSums, geometry_of, sum_units, total
 
 # Undefined where the metric has no full rank; det g and √det g are 0 there, and the metric itself is what it is.

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from infgeo.finite.network import NetworkSpecification
+from infgeo.finite.running_mean import replicate_seed
 from infgeo.finite.samplers import block_units, first_layer, principal_axes
 from infgeo.finite.shallow import prefers_gram
-from infgeo.finite.statistics import replicate_seed
 
 QUANTITIES = (
     "kernel",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from infgeo.errors import InvalidInput
 from infgeo.magnification.checks import fraction, grid_shape, log_values, number, points_array, varies, vector, whole
 from infgeo.magnification.null_models import Null, Rotations, choose
 from infgeo.magnification.radial import RadialFit, radii
-from infgeo.results import json_safe
+from infgeo.report_text import json_safe
 
 _LEAST_OWN, _LEAST_OTHER = 1e-4, 1e-2  # the shares of variance that |x| must leave for a comparison at equal |x|
 _ROUNDING = 1e-9
@@ -70,7 +70,7 @@ class Magnification:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as values that JSON can carry."""
-        return json_safe(asdict(self))
+        return json_safe(self)
 
     def _measures(self) -> dict[str, Association]:
         named = {"distance": self.distance, "band": self.band, "entropy": self.entropy}

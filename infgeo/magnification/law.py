@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from infgeo.magnification.checks import log_values, varies
-from infgeo.results import json_safe
+from infgeo.report_text import json_safe
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Agreement:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as values that JSON can carry."""
-        return json_safe(asdict(self))
+        return json_safe(self)
 
 
 def agreement(log_volume: Any, law: Any) -> Agreement:

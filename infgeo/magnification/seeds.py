@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -14,8 +13,7 @@ from scipy import special
 from infgeo.arguments import instance, one_of, seed_integer, shown
 from infgeo.errors import InfgeoError, InvalidInput
 from infgeo.magnification.checks import fraction, vector
-from infgeo.results import json_safe
-from infgeo.validation.table import align
+from infgeo.report_text import align, json_safe, strict_json
 
 _ENUMERATED = 16  # seeds up to which all sign flips are tried
 _RANDOM_FLIPS = 99_999
@@ -68,11 +66,11 @@ class SeedSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as values that JSON can carry."""
-        return json_safe(asdict(self))
+        return json_safe(self)
 
     def to_json(self) -> str:
         """Return the summary as a strict JSON document."""
-        return json.dumps(self.to_dict(), allow_nan=False, indent=1)
+        return strict_json(self)
 
     def __str__(self) -> str:
         return self.table()

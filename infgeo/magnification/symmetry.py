@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from infgeo.errors import InvalidInput
 from infgeo.magnification.checks import fraction, log_values, number, points_array, varies, whole
 from infgeo.magnification.radial import RadialFit, radii
-from infgeo.results import json_safe
+from infgeo.report_text import json_safe
 
 _BLOCK = 64  # resamples whose moments are held at once
 
@@ -41,7 +41,7 @@ class Symmetry:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as values that JSON can carry."""
-        return json_safe(asdict(self))
+        return json_safe(self)
 
 
 def symmetry(

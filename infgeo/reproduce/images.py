@@ -31,7 +31,8 @@ from torch import nn
 from infgeo.errors import InvalidInput
 from infgeo.magnification import decision_boundary, magnification
 from infgeo.reproduce.claims import Claim, measured
-from infgeo.reproduce.near_boundary import MEASURES, magnification_claims, numbers_of
+from infgeo.reproduce.image_picture import picture as picture
+from infgeo.reproduce.near_boundary import MEASURES, entropy_of, magnification_claims, numbers_of
 from infgeo.reproduce.record import SeedResult
 from infgeo.reproduce.seeds import Place
 from infgeo.reproduce.settings import ImageRows, Images
@@ -221,14 +222,6 @@ def logits_of(model: nn.Module, inputs: torch.Tensor) -> np.ndarray:
     return torch.cat([model(x.to(like)).cpu() for x in inputs.split(512)]).numpy()
 
 
-def entropy_of(logits: np.ndarray) -> np.ndarray:
-    """Return the entropy of softmax(logits) (..., classes), in nats."""
-    shifted = logits.astype(float) - logits.max(axis=-1, keepdims=True)
-    weights = np.exp(shifted)
-    total = weights.sum(axis=-1)
-    return np.maximum(np.log(total) - (weights * shifted).sum(axis=-1) / total, 0.0)
-
-
 def grid_shape(probe: Probe) -> tuple[int, ...] | None:
     """Return (rows, columns) of a plane, None of a line."""
     return probe.shape if probe.kind == "plane" else None
@@ -294,10 +287,3 @@ def notes(settings: ImageRows) -> list[str]:
     if any(row.objective != "labels" for row in settings.rows):
         said.append("Self-supervised encoders have no boundary: it is that of a linear readout of the frozen features.")
     return said
-
-
-def picture(settings: ImageRows, results: Sequence[SeedResult], made: Sequence[Claim]) -> Any:
-    """Draw the figure; see `image_picture`."""
-    from infgeo.reproduce import image_picture
-
-    return image_picture.picture(settings, results, made)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
+
 from infgeo.magnification import Magnification
 from infgeo.reproduce.claims import Claim, measured
+from infgeo.tracking.measure import entropy
 
 MEASURES = (
     ("band", "log₁₀ √det g near the boundary less that of the rest", 1),
@@ -59,3 +63,9 @@ def p_of(seed: Mapping[str, Any], when: str, key: str) -> float | None:
     if measure is None:
         return None
     return measure["p"] if measure["at_equal_radius"] is None else measure["p_at_equal_radius"]
+
+
+def entropy_of(logits: np.ndarray) -> np.ndarray:
+    """Return the entropy (P,) of softmax(logits) (P, classes), in nats."""
+    found: np.ndarray = entropy(torch.from_numpy(logits.astype(float))).numpy()
+    return found

@@ -26,6 +26,7 @@ from infgeo.errors import NoClosedForm
 from infgeo.magnification import agreement, decision_boundary, magnification, symmetry
 from infgeo.reproduce.claims import Claim, measured
 from infgeo.reproduce.near_boundary import magnification_claims, numbers_of
+from infgeo.reproduce.planar_picture import picture as picture
 from infgeo.reproduce.record import SeedResult
 from infgeo.reproduce.seeds import Place
 from infgeo.reproduce.settings import Panels, Planar
@@ -39,11 +40,6 @@ def task_of(settings: Planar, seed: int) -> Task:
     if settings.task == "xor":
         return xor()
     return {"noisy_xor": noisy_xor, "sinusoid": sinusoid}[settings.task](seed=seed)
-
-
-def layers_of(settings: Planar) -> tuple[str, ...]:
-    """Return the names of the hidden layers' features."""
-    return tuple(f"activation{i + 1}" for i in range(len(settings.widths) - 2))
 
 
 def grid_of(settings: Planar) -> Probe:
@@ -77,24 +73,17 @@ def measure(settings: Panels, seed: int, place: Place) -> SeedResult:
     start = time.perf_counter()
     arrays: dict[str, np.ndarray] = {}
     statistics: dict[str, Any] = {}
-    for number, row in enumerate(settings.rows):
-        name = row_name(settings, number)
+    for name, row in zip(settings.names, settings.rows, strict=True):
         made, numbers = _measure_row(row, seed, place, name)
         arrays |= {f"{name}.{key}": value for key, value in made.items()}
         statistics[name] = numbers
     return SeedResult(seed, arrays, statistics, time.perf_counter() - start)
 
 
-def row_name(settings: Panels, number: int) -> str:
-    """Return the name of a row: its task, numbered where tasks repeat."""
-    name = settings.rows[number].task
-    return name if [row.task for row in settings.rows].count(name) == 1 else f"{name}{number + 1}"
-
-
 def _measure_row(row: Planar, seed: int, place: Place, label: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     task = task_of(row, seed)
     model = mlp(row.widths, row.activation, seed=seed)
-    layers, probe = layers_of(row), grid_of(row)
+    layers, probe = row.layers, grid_of(row)
     result, history = trained(model, task, row.recipe, seed, place, label, probe, layers, row.shown)
     volume = {layer: history.quantity("log10_volume", layer) for layer in layers}
     logits, entropy = history.quantity("logits"), history.quantity("entropy")
@@ -153,15 +142,14 @@ def statistics_of(
 def claims(settings: Panels, results: Sequence[SeedResult]) -> list[Claim]:
     """Return both parts of the claim for each row and layer."""
     made: list[Claim] = []
-    for number, row in enumerate(settings.rows):
-        name = row_name(settings, number)
+    for name, row in zip(settings.names, settings.rows, strict=True):
         seeds = [r.statistics[name] for r in results]
         prefix = f"{name}, " if len(settings.rows) > 1 else ""
         accuracy = "test_accuracy" if seeds[0]["test_accuracy"] is not None else "accuracy"
         made.append(
             measured(f"{prefix}{accuracy}", f"{prefix}{accuracy.replace('_', ' ')}", [s[accuracy] for s in seeds])
         )
-        for layer in layers_of(row):
+        for layer in row.layers:
             where = f"{prefix}layer {layer.removeprefix('activation')}, " if len(row.widths) > 3 else prefix
             made += layer_claims(where, [s["layers"][layer] for s in seeds])
     return made
@@ -198,10 +186,3 @@ def notes(settings: Panels) -> list[str]:
         "Measures of magnification are at equal |x|; the boundary is that of the trained network, also for the numbers "
         "before training. The band holds the tenth of the grid that is nearest to the boundary.",
     ]
-
-
-def picture(settings: Panels, results: Sequence[SeedResult], made: Sequence[Claim]) -> Any:
-    """Draw the figure; see `planar_picture`."""
-    from infgeo.reproduce import planar_picture
-
-    return planar_picture.picture(settings, results, made)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infgeo import figure_style as style
 from infgeo.arguments import items, one_of, positive_integer, seed_integer, shown
 from infgeo.errors import InvalidInput
 from infgeo.processes import cores
-from infgeo.reproduce import style
+from infgeo.report_text import json_safe, strict_json
 from infgeo.reproduce.claims import Claim
-from infgeo.reproduce.record import SeedResult, as_npz, make_folder, plain, stacked, to_json, versions, write_all
+from infgeo.reproduce.record import SeedResult, as_npz, make_folder, stacked, versions, write_all
 from infgeo.reproduce.registry import SCALES, Figure, figure_called
 from infgeo.reproduce.seeds import Place, Progress, run_seeds
 from infgeo.reproduce.settings import SETTINGS
@@ -114,8 +115,9 @@ def reproduce(
         "statistics": [{"seed": r.seed, **r.statistics} for r in results],
     }
     pictures = style.rendered(module.picture(chosen, results, claims))
-    files = write_all(folder, stem, {"json": to_json(record).encode(), "npz": as_npz(stacked(results)), **pictures})
-    return Outcome(figure, tuple(claims), plain(record), tuple(files), not complete)
+    text = strict_json(record, ensure_ascii=False) + "\n"
+    files = write_all(folder, stem, {"json": text.encode(), "npz": as_npz(stacked(results)), **pictures})
+    return Outcome(figure, tuple(claims), json_safe(record), tuple(files), not complete)
 
 
 def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:

@@ -16,7 +16,8 @@ from infgeo import __version__
 from infgeo.errors import InfgeoError
 from infgeo.interruption import termination_as_interrupt
 from infgeo.processes import process_context, worker_pool
-from infgeo.reproduce.record import SeedResult, load_seed, plain, save_seed
+from infgeo.report_text import json_safe
+from infgeo.reproduce.record import SeedResult, load_seed, save_seed
 
 _POLLED = 0.2  # seconds between two looks at what the workers say
 
@@ -62,7 +63,8 @@ def check_stop(*_: Any) -> None:
 
 def key_of(settings: Any, place: Place) -> str:
     """Return what a kept seed must agree in: the settings, the device and infgeo's version."""
-    text = json.dumps([type(settings).__name__, plain(settings), place.device, place.data, __version__], sort_keys=True)
+    parts = [type(settings).__name__, json_safe(settings), place.device, place.data, __version__]
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

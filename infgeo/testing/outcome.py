@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from infgeo.errors import ConformanceError, InvalidInput
-from infgeo.results import json_safe
-from infgeo.validation.table import align
+from infgeo.report_text import align, json_safe, strict_json
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class ConformanceReport:
 
     def to_json(self) -> str:
         """Return the report as a strict JSON document."""
-        return json.dumps(json_safe({"passed": self.passed, **asdict(self)}), allow_nan=False, indent=1)
+        return strict_json({"passed": self.passed, **json_safe(self)})
 
     def _verdict(self) -> str:
         made = len(self.checks) - len(self.skipped)

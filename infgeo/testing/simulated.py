@@ -67,7 +67,7 @@ def _verdict(
     theory: np.ndarray, means: np.ndarray, errors: np.ndarray, widths: tuple[int, ...], samples: int
 ) -> tuple[float, float, str]:
     """Return 1 - adjusted p, its bound, and the largest z; means and errors are (widths, N, N)."""
-    from infgeo.validation.statistics import extrapolate, student_p  # the package around it loads torch
+    from infgeo.validation.inference import extrapolate, student_p  # the package around it loads torch
 
     p_values, largest, where = [], 0.0, (0, 0)
     for at in combinations_with_replacement(range(len(theory)), 2):

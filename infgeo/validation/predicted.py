@@ -11,11 +11,11 @@ from scipy import special
 
 from infgeo.errors import InfgeoError
 from infgeo.numeric.quadrature.one_layer import metric_chi_square, moments_at, predictions
-from infgeo.results import Measurement, Trend
 from infgeo.symbolic.analysis.unit_moments import UnitMoments
-from infgeo.validation.comparison import LINEAR_STATISTICS, Series, usable
+from infgeo.validation.comparison import LINEAR_STATISTICS, WidthSeries, usable
+from infgeo.validation.findings import Measurement, Trend
+from infgeo.validation.inference import extrapolate, student_p
 from infgeo.validation.simulation import Pooled
-from infgeo.validation.statistics import extrapolate, student_p
 
 # Their variance at width n is known exactly; of all others to leading order in 1/n.
 EXACT_SPREAD = (*LINEAR_STATISTICS, "log_mean_det_metric")
@@ -70,7 +70,7 @@ def measured(measurements: Sequence[Measurement], predicted: Predicted) -> tuple
     return tuple(result)
 
 
-def slope_trend(series: Series, predicted: Predicted) -> Trend | None:
+def slope_trend(series: WidthSeries, predicted: Predicted) -> Trend | None:
     """Return the coefficient b of b/n that the extrapolation finds, against the prediction."""
     known = predicted.at(series.point, series.widths[-1]) if predicted else {}
     if series.quantity not in known or len(series.widths) < 4 or not series.is_random:

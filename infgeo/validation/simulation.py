@@ -33,7 +33,13 @@ class Simulation:
 
     @classmethod
     def of(
-        cls, mlp: Any, points: np.ndarray, samples: int, seed: int, quantities: tuple[str, ...], **scales: Any
+        cls,
+        mlp: Any,
+        points: np.ndarray,
+        samples: int,
+        seed: int,
+        quantities: tuple[str, ...],
+        scales: Mapping[str, Any],
     ) -> Simulation:
         """Take from `mlp` what is simulated."""
         layers = getattr(mlp, "layers", ())
@@ -91,7 +97,7 @@ class Pooled:
     `mean` and `standard_error` have the quantity's shape. `log_spread` is the mean over the entries of log sd, and
     `log_spread_error` its standard error from the batches, which makes no assumption about tails. `relative` says that
     spread and standard error are in units of the mean, which is then itself given by its log. `exact` and `note` as in
-    `results.Estimate`.
+    `finite.Estimate`.
     """
 
     mean: np.ndarray

@@ -29,8 +29,8 @@ from infgeo.finite import (
 from infgeo.finite.gauss_equation import LocalGeometry
 from infgeo.finite.propagation import general_geometry
 from infgeo.finite.replicate import sub_network, whole_network
+from infgeo.finite.running_mean import replicate_seed
 from infgeo.finite.samplers import SAMPLERS
-from infgeo.finite.statistics import replicate_seed
 from infgeo.finite.workers import Workers
 from infgeo.symbolic.networks.layers import Residual, RMSNorm
 from infgeo.symbolic.networks.network import MLP

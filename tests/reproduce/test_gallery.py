@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from infgeo.errors import InvalidInput
+from infgeo.report_text import json_safe
 from infgeo.reproduce import FIGURES, gallery, reproduce
-from infgeo.reproduce.record import plain
 from infgeo.reproduce.settings import SETTINGS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -23,7 +23,7 @@ def test_every_figure_is_there_with_its_picture_and_its_settings():
     assert set(RECORDS) == set(FIGURES)
     for name, record in RECORDS.items():
         assert (DOCS / "gallery" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-        assert record["settings"] == json.loads(json.dumps(plain(SETTINGS[name, "small"]))), name
+        assert record["settings"] == json.loads(json.dumps(json_safe(SETTINGS[name, "small"]))), name
         assert not record["partial"] and record["scale"] == "small"
         assert len(record["seeds"]) >= 5 or not FIGURES[name].seeded
     assert sum(path.stat().st_size for path in (DOCS / "gallery").iterdir()) < 3_000_000
@@ -36,7 +36,7 @@ def test_links_lead_somewhere():
 
 
 def test_figure_d1_is_what_the_record_says(tmp_path, monkeypatch):
-    monkeypatch.setattr("infgeo.reproduce.style.rendered", lambda figure: {})
+    monkeypatch.setattr("infgeo.figure_style.rendered", lambda figure: {})
     record = reproduce("figD1", out=tmp_path).record
     kept = RECORDS["figD1"]
     assert [c["verdict"] for c in record["claims"]] == [c["verdict"] for c in kept["claims"]]
@@ -56,7 +56,7 @@ def test_verdicts_follow_from_the_numbers_of_the_seeds():
         results = [SeedResult(s["seed"], {}, {k: v for k, v in s.items() if k != "seed"}, 0.0)
                    for s in record["statistics"]]  # fmt: skip
         module = import_module(FIGURES[name].module)
-        again = plain(module.claims(SETTINGS[name, "small"], results))
+        again = json_safe(module.claims(SETTINGS[name, "small"], results))
         assert [c["verdict"] for c in again] == [c["verdict"] for c in record["claims"]], name
         for new, old in zip(again, record["claims"], strict=True):
             assert new["estimate"] == pytest.approx(old["estimate"], rel=1e-9, abs=1e-12), (name, old["name"])

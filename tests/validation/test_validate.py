@@ -9,8 +9,8 @@ from sympy import Rational, Symbol, sign
 
 import infgeo
 from infgeo.errors import InfgeoError, InvalidInput, SingularMetric
-from infgeo.results import Estimate
-from infgeo.validation import comparison, design, simulation, statistics, theory
+from infgeo.finite.running_mean import Estimate
+from infgeo.validation import comparison, design, inference, ladder, simulation, theory
 from infgeo.validation.theory import log_determinant_factor
 
 WIDTHS = (64, 128, 256, 512, 1024)
@@ -29,7 +29,7 @@ def erf_report():
 @pytest.fixture
 def remembered(monkeypatch):
     """Simulate once for all tests that change the theory only."""
-    module = __import__("infgeo.validation.validate", fromlist=["run_width"])
+    module = __import__("infgeo.validation.simulate", fromlist=["run_width"])
     original = module.run_width
 
     def run_width(run, width, executor, advance):
@@ -232,7 +232,7 @@ def test_a_curvature_that_is_not_zero_fails_for_relu():
 
 
 def test_a_spread_that_does_not_fall_fails(monkeypatch):
-    module = __import__("infgeo.validation.validate", fromlist=["run_width"])
+    module = __import__("infgeo.validation.simulate", fromlist=["run_width"])
     original = module.run_width
     monkeypatch.setattr(module, "run_width", lambda run, width, *rest: original(run, 64, *rest))
     report = quick(samples=200)
@@ -338,16 +338,16 @@ def test_too_few_widths_for_what_must_be_extrapolated_are_bad_input(mlp, quantit
 def test_default_designs():
     for d in (1, 2, 3, 10, 64, 784):
         for depth in (1, 2, 3):
-            widths = design.default_widths(d, depth)
+            widths = ladder.default_widths(d, depth)
             assert len(widths) >= 4 and widths[0] >= 4 * d and sorted(widths) == list(widths)
-            assert design.default_samples(d, depth, widths, 8, True) >= 24
+            assert ladder.default_samples(d, depth, widths, 8, True) >= 24
     points = design.default_points(3, 0)
     assert np.linalg.norm(points, axis=1) == pytest.approx(np.geomspace(0.3, 4, 8))
     assert (design.default_points(3, 1) != points).any()
 
 
 def test_curvature_is_left_out_where_the_default_widths_cannot_resolve_it(monkeypatch):
-    monkeypatch.setattr(design, "default_widths", lambda d, depth: (32, 64, 128))
+    monkeypatch.setattr(ladder, "default_widths", lambda d, depth: (32, 64, 128))
     report = infgeo.validate(ERF, 10, samples=16)
     assert "ricci_scalar" not in {row.quantity for row in report.rows}
     assert any("Ricci scalar is left out" in note for note in report.notes)
@@ -361,7 +361,7 @@ def test_curvature_asked_for_where_the_default_widths_cannot_resolve_it_names_th
 
 def test_default_widths_that_are_too_narrow_for_the_curvature():
     def narrow(d, depth):
-        return design.default_widths(d, depth)[0] < 4 * d**2
+        return ladder.default_widths(d, depth)[0] < 4 * d**2
 
     assert next(d for d in range(2, 30) if narrow(d, 1)) == 23
     assert next(d for d in range(2, 30) if narrow(d, 2)) == 12
@@ -386,11 +386,11 @@ def test_extrapolation_recovers_the_coefficients_and_its_errors_are_those_of_the
     exact = 2.0 - 3.0 / n + 50.0 / n**2
     errors = 0.05 / np.sqrt(n)
     dofs = np.full(5, 500.0)
-    fit = statistics.extrapolate(n, exact, errors, dofs)
+    fit = inference.extrapolate(n, exact, errors, dofs)
     assert fit.coefficients == pytest.approx([2.0, -3.0, 50.0], rel=1e-8)
     assert fit.chi2 < 1e-12 and fit.residual_df == 2
     rng = np.random.default_rng(0)
-    fits = [statistics.extrapolate(n, exact + errors * rng.standard_normal(5), errors, dofs) for _ in range(2000)]
+    fits = [inference.extrapolate(n, exact + errors * rng.standard_normal(5), errors, dofs) for _ in range(2000)]
     spread = np.std([f.coefficients for f in fits], axis=0)
     assert spread == pytest.approx(fit.errors, rel=0.06)
     assert np.mean([f.chi2 for f in fits]) == pytest.approx(2.0, abs=0.15)
@@ -406,45 +406,45 @@ def test_extrapolation_from_few_networks_raises_no_more_false_alarms_than_it_say
     errors = scale * np.sqrt(rng.chisquare(samples - 1, y.shape) / (samples - 1))
     alarms = misfits = 0
     for mean, error in zip(y, errors, strict=True):
-        fit = statistics.extrapolate(widths, mean, error, dofs)
-        alarms += statistics.student_p(fit.coefficients[0] / fit.errors[0], fit.degrees_of_freedom[0]) < level
-        misfits += statistics.fit_p(fit, dofs) < level
+        fit = inference.extrapolate(widths, mean, error, dofs)
+        alarms += inference.student_p(fit.coefficients[0] / fit.errors[0], fit.degrees_of_freedom[0]) < level
+        misfits += inference.fit_p(fit, dofs) < level
     deviation = np.sqrt(runs * level)
     assert abs(alarms - runs * level) < 3.5 * deviation and misfits < runs * level + 3.5 * deviation
 
 
 def test_three_widths_fit_one_correction_and_four_fit_two():
-    fit = statistics.extrapolate((64, 128, 256), 1 + 5 / np.array([64.0, 128, 256]), np.full(3, 0.1), np.full(3, 9.0))
+    fit = inference.extrapolate((64, 128, 256), 1 + 5 / np.array([64.0, 128, 256]), np.full(3, 0.1), np.full(3, 9.0))
     assert fit.coefficients == pytest.approx([1.0, 5.0]) and fit.residual_df == 1
     n = np.array([64.0, 128, 256, 512])
-    fit = statistics.extrapolate((64, 128, 256, 512), 1 + 5 / n - 40 / n**2, np.full(4, 0.1), np.full(4, 9.0))
+    fit = inference.extrapolate((64, 128, 256, 512), 1 + 5 / n - 40 / n**2, np.full(4, 0.1), np.full(4, 9.0))
     assert fit.coefficients == pytest.approx([1.0, 5.0, -40.0]) and fit.residual_df == 1
 
 
 def test_exponent_of_a_power_law_with_corrections():
     n = np.array([64.0, 128, 256, 512, 1024])
     logs = np.log(7 * n**-0.5) + 3 / n - 40 / n**2
-    value, _, _ = statistics.exponent(n, logs, np.full(5, 0.01), np.full(5, 15.0), 2)
+    value, _, _ = inference.exponent(n, logs, np.full(5, 0.01), np.full(5, 15.0), 2)
     assert value == pytest.approx(-0.5, abs=1e-9)
 
 
 def test_holm_by_hand():
-    stands, adjusted = statistics.holm([0.01, 0.04, 0.005, 0.9], 0.05)
+    stands, adjusted = inference.holm([0.01, 0.04, 0.005, 0.9], 0.05)
     assert stands == [False, True, False, True]  # 0.005 <= 0.05/4, 0.01 <= 0.05/3, 0.04 > 0.05/2
     assert adjusted == pytest.approx(0.02)
     # 0.02 is above level / 3 and below level / 2, 0.04 above level / 2 and below level; 0.02 alone is above level / 3.
-    assert statistics.holm([0.04, 0.01, 0.02], 0.05)[0] == [False, False, False]
-    assert statistics.holm([0.04, 0.02, 0.02], 0.05)[0] == [True, True, True]
-    assert statistics.holm([0.06, 0.01, 0.02], 0.05)[0] == [True, False, False]
-    assert statistics.holm([0.05], 0.05)[0] == [False]
-    assert statistics.holm([], 0.05) == ([], None)
-    assert statistics.holm([float("nan"), 0.5], 0.05)[0] == [False, True]
+    assert inference.holm([0.04, 0.01, 0.02], 0.05)[0] == [False, False, False]
+    assert inference.holm([0.04, 0.02, 0.02], 0.05)[0] == [True, True, True]
+    assert inference.holm([0.06, 0.01, 0.02], 0.05)[0] == [True, False, False]
+    assert inference.holm([0.05], 0.05)[0] == [False]
+    assert inference.holm([], 0.05) == ([], None)
+    assert inference.holm([float("nan"), 0.5], 0.05)[0] == [False, True]
 
 
 def test_student_and_fisher_p_values():
-    assert statistics.student_p(2.5, 7) == pytest.approx(2 * stats.t.sf(2.5, 7))
-    fit = statistics.LinearFit(np.zeros(2), np.ones(2), np.ones(2), 9.0, 3)
-    assert statistics.fit_p(fit, np.array([40.0, 50.0])) == pytest.approx(stats.f.sf(3.0, 3, 40))
+    assert inference.student_p(2.5, 7) == pytest.approx(2 * stats.t.sf(2.5, 7))
+    fit = inference.LinearFit(np.zeros(2), np.ones(2), np.ones(2), 9.0, 3)
+    assert inference.fit_p(fit, np.array([40.0, 50.0])) == pytest.approx(stats.f.sf(3.0, 3, 40))
 
 
 @pytest.mark.parametrize("logs", [False, True])

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
 import torch
 
 from infgeo.errors import InvalidInput
-from infgeo.results import Estimate
 
 _SEED_BITS = 32
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A Monte Carlo estimate with its standard error.
+
+    `mean` and `standard_error` have equal shape: float64 tensors on the CPU. `samples` is the number of independent
+    replicates they come from (so the degrees of freedom are samples - 1). `exact` says that every replicate gave the
+    same value by construction (the Ricci scalar of a piecewise linear network), and `note` says why.
+    """
+
+    mean: Any
+    standard_error: Any
+    samples: int
+    exact: bool = False
+    note: str = ""
 
 
 def replicate_seed(seed: int, width: int, index: int) -> int:

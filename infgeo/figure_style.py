@@ -45,17 +45,18 @@ RC: dict[Any, Any] = {
     "mathtext.fontset": "cm",
     "pdf.fonttype": 42,  # TrueType: text stays text
     "image.interpolation": "nearest",
+    "svg.hashsalt": "infgeo",  # the same bytes for the same figure
 }
 PNG_DPI = 200
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def require_matplotlib() -> None:
+def require_matplotlib(what: str = "drawing a figure") -> None:
     """Raise MissingExtra now where matplotlib is absent: before a long computation, not after it."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise MissingExtra("drawing a figure", "plot") from None
+        raise MissingExtra(what, "plot") from None
 
 
 def diverging() -> Any:
@@ -79,13 +80,16 @@ def house_style() -> Any:
     return matplotlib.rc_context(RC)
 
 
-def rendered(figure: Any) -> dict[str, bytes]:
-    """Return the figure as PNG and PDF, the same bytes for the same figure (no dates)."""
+_NO_DATES: dict[str, Any] = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+
+
+def rendered(figure: Any, endings: Iterable[str] = ("png", "pdf")) -> dict[str, bytes]:
+    """Return the figure as "png", "pdf" or "svg", the same bytes for the same figure (no dates)."""
     pictures = {}
     with house_style(), _quiet("fontTools"):
-        for ending, metadata in (("png", None), ("pdf", {"CreationDate": None})):
+        for ending in endings:
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=ending, dpi=PNG_DPI, metadata=metadata)
+            figure.savefig(buffer, format=ending, dpi=PNG_DPI, metadata=_NO_DATES[ending])
             pictures[ending] = buffer.getvalue()
     return pictures
 
@@ -163,10 +167,3 @@ def mean_and_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if n < 2:
         return mean, np.zeros_like(mean)
     return mean, stdtrit(n - 1, 0.975) * values.std(axis=0, ddof=1) / np.sqrt(n)
-
-
-def with_interval(
-    axes: Any, x: np.ndarray, mean: np.ndarray, error: np.ndarray, colour: str, marker: str, dash: Any, label: str
-) -> None:
-    """Draw a mean over seeds with its 95 % interval."""
-    axes.errorbar(x, mean, yerr=error, color=colour, marker=marker, linestyle=dash, capsize=2, label=label)

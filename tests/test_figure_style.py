@@ -2,7 +2,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from infgeo.reproduce import style
+from infgeo import figure_style as style
 
 
 def lightness(colours):

@@ -4,7 +4,9 @@ import math
 
 import pytest
 
-from infgeo.results import Comparison, Trend, ValidationReport, json_safe
+from infgeo.report_text import json_safe
+from infgeo.validation.findings import Comparison, Trend
+from infgeo.validation.report import ValidationReport
 
 
 def comparison(**changes):

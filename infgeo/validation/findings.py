@@ -1,29 +1,10 @@
-"""Values that estimates and comparisons are reported in: frozen, and made without any array library."""
+"""What a validation has found, as plain values: comparisons, trends in width, and what they were made of."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A Monte Carlo estimate with its standard error.
-
-    `mean` and `standard_error` have equal shape, in the arrays of whoever made them: `infgeo.finite` fills them with
-    torch tensors, float64 on the CPU. `samples` is the number of independent
-    replicates they come from (so the degrees of freedom are samples - 1). `exact` says that every replicate gave the
-    same value by construction (the Ricci scalar of a piecewise linear network), and `note` says why.
-    """
-
-    mean: Any
-    standard_error: Any
-    samples: int
-    exact: bool = False
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +77,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class ValidationReport:
+class Findings:
     """The outcome of `infgeo.validate`. Lengths and scales are those of the inputs; R is positive on spheres.
 
     `configuration` holds everything that the run can be repeated from (with versions), `points` the inputs,
@@ -129,38 +110,3 @@ class ValidationReport:
     def passed(self) -> bool:
         """Whether every check passed, and all that was asked for was checked: a partial run has not passed."""
         return bool(self.rows) and not self.failures and not self.partial
-
-    def table(self, every_row: bool = False) -> str:
-        """Return the report as text: the worst comparison of each quantity, or every row."""
-        from infgeo.validation.table import table
-
-        return table(self, every_row)
-
-    def to_json(self) -> str:
-        """Return the report as a strict JSON document (RFC 8259: no NaN; what is not finite is a string)."""
-        document = {"passed": self.passed, "failures": len(self.failures), **asdict(self)}
-        return json.dumps(json_safe(document), allow_nan=False, indent=1)
-
-    def plot(self, path: Any) -> None:
-        """Write a picture to `path` (.png, .pdf or .svg): theory and estimates against radius, errors against width.
-
-        Raises MissingExtra without matplotlib (`pip install 'infgeo[plot]'`).
-        """
-        from infgeo.validation.picture import draw
-
-        draw(self, path)
-
-    def __str__(self) -> str:
-        """Return the short table."""
-        return self.table()
-
-
-def json_safe(value: Any) -> Any:
-    """Return `value` with non-finite floats replaced by the strings JSON can carry ("nan", "inf", "-inf")."""
-    if isinstance(value, Mapping):
-        return {str(key): json_safe(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_safe(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    return value
