@@ -24,7 +24,7 @@ export MPLBACKEND := Agg
 
 # What rounds: the files that see how BLAS and the vector units do it.
 ROUNDING := tests/test_testing.py tests/adapters infgeo/testing infgeo/finite \
-	tests/numeric/test_geometry.py tests/numeric/test_kernels.py tests/numeric/runtime/test_blocks.py tests/finite/test_pullback.py tests/finite/test_network.py \
+	tests/numeric/test_geometry.py tests/numeric/test_kernels.py tests/numeric/runtime/test_blocks.py tests/finite/test_pullback.py tests/finite/test_sampled_network.py \
 	tests/tracking/test_tracker.py tests/training/test_loop.py
 # The kernels in force, by their own names (OpenBLAS has Katmai for Prescott).
 KERNELS := import numpy, scipy.linalg, torch, threadpoolctl; \
@@ -33,11 +33,11 @@ KERNELS := import numpy, scipy.linalg, torch, threadpoolctl; \
 # A little of everything, for other releases of the libraries and of Python.
 SHORT := tests/test_public_api.py tests/validation/test_picture.py tests/adapters tests/symbolic/expectations/test_expectation.py \
 	tests/symbolic/kernels/test_kernel.py tests/numeric/certificates/test_accuracy.py tests/numeric/test_kernels.py $(addprefix tests/finite/test_,pullback.py curvature.py network.py) \
-	tests/tracking/test_store.py tests/training/test_networks.py tests/training/test_loop.py tests/magnification/test_boundary.py \
-	tests/reproduce/test_planar.py
+	tests/tracking/test_store.py tests/training/test_perceptrons.py tests/training/test_loop.py tests/magnification/test_boundary.py \
+	tests/reproduce/test_planar_figures.py
 
 SHORT_WITHOUT_TORCH := infgeo/symbolic $(addprefix tests/symbolic/,$(addsuffix .py,expectations/test_expectation kernels/test_kernel \
-	networks/test_network geometry/test_any_metric activations/test_parsing)) tests/magnification/test_seeds.py tests/test_results.py
+	networks/test_network geometry/test_any_metric activations/test_parsing)) tests/magnification/test_seed_summary.py tests/test_results.py
 WITHOUT_TORCH := mpmath numpy scipy sympy hypothesis pytest pytest-xdist
 # Old libraries call what their own successors deprecate.
 OLD_WARNINGS := -W ignore::FutureWarning -W ignore::DeprecationWarning

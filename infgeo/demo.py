@@ -123,8 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def demonstrate(out: Path, seed: int, samples: int | None, jobs: int | None) -> int:
     """Derive, validate, print and write; see `main`."""
     from infgeo.validation import validate
+    from infgeo.validation.batches import simulation_pool
     from infgeo.validation.picture import check_format
-    from infgeo.validation.simulation import simulation_pool
 
     start = time.perf_counter()
     try:

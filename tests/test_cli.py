@@ -15,7 +15,7 @@ import infgeo
 from infgeo.cli import main
 from infgeo.cli.derive import TITLES
 from infgeo.cli.parser import QUANTITIES
-from infgeo.cli.points import read_points
+from infgeo.cli.points_file import read_points
 
 ROOT = Path(infgeo.__file__).parents[1]
 VALIDATE = ["validate", "erf", "--input-dim", "2", "--widths", "64,128,256", "--samples", "16", "--jobs", "1"]

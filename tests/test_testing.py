@@ -20,7 +20,7 @@ from infgeo import kernels
 from infgeo.errors import ConformanceError, InvalidInput
 from infgeo.symbolic.networks.layers import Residual, RMSNorm
 from infgeo.testing import check_activation, check_kernel, simulated
-from infgeo.testing.oracle import expectation
+from infgeo.testing.layer_quadrature import expectation
 from infgeo.testing.simulated import LEVEL, _deviations, _verdict, tangent_gram
 from infgeo.testing.subject import Truth
 
@@ -437,7 +437,7 @@ def test_points_of_the_user_and_values_of_parameters():
 
 
 def test_importing_the_kit_loads_no_torch():
-    program = "import infgeo, sys; infgeo.testing.check_kernel; print('torch' in sys.modules)"
+    program = "import infgeo, sys; infgeo.testing.kernel_check; print('torch' in sys.modules)"
     completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert completed.stdout.strip() == "False"
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from infgeo.adapters.network import method_name, network
+from infgeo.adapters.kernel_network import method_name, network
 from infgeo.errors import InvalidInput, MissingExtra
 
 try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from infgeo.adapters.network import method_name, network
+from infgeo.adapters.kernel_network import method_name, network
 from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.numeric.source.scale_gradient import scale_gradient
 

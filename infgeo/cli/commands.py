@@ -25,7 +25,7 @@ def activations(arguments: Namespace) -> int:
 def derive(arguments: Namespace) -> int:
     """Print closed forms."""
     from infgeo.cli.derive import derivation
-    from infgeo.cli.networks import network_of
+    from infgeo.cli.network_arguments import network_of
 
     mlp = network_of(arguments)
     print(derivation(mlp, arguments.quantity, arguments.format, arguments.explicit, arguments.of == "ntk"))
@@ -34,7 +34,7 @@ def derive(arguments: Namespace) -> int:
 
 def emit(arguments: Namespace) -> int:
     """Write a standalone module."""
-    from infgeo.cli.networks import network_of
+    from infgeo.cli.network_arguments import network_of
     from infgeo.files import check_writable, write_whole
     from infgeo.numeric.emit import emit as source_of
 
@@ -52,7 +52,7 @@ def emit(arguments: Namespace) -> int:
 
 def validate(arguments: Namespace) -> int:
     """Compare with simulation; print the table, write JSON and picture."""
-    from infgeo.cli.points import read_points
+    from infgeo.cli.points_file import read_points
     from infgeo.files import check_writable, write_whole
     from infgeo.symbolic.networks.network import MLP
 
@@ -76,7 +76,7 @@ def validate(arguments: Namespace) -> int:
 
     from infgeo.progress import progress_bar
     from infgeo.validation import validate as run
-    from infgeo.validation.simulation import simulation_pool
+    from infgeo.validation.batches import simulation_pool
 
     with simulation_pool(arguments.jobs) as executor, progress_bar("networks") as progress:
         report = run(

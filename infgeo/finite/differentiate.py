@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from infgeo.errors import InvalidInput
-from infgeo.finite.blocks import in_blocks, is_out_of_memory
+from infgeo.finite.point_blocks import in_blocks, is_out_of_memory
 
 Flat = Callable[[torch.Tensor], torch.Tensor]
 Derivatives = tuple[torch.Tensor, torch.Tensor | None]

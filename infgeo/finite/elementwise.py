@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from infgeo.finite.activation import TorchActivation
+from infgeo.finite.torch_activation import TorchActivation
 
 # Name in the catalogue -> torch's function, faster than the compiled expression. The tests hold them to be equal.
 # (torch's softplus is not here: it becomes the identity above 20.)

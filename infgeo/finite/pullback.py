@@ -11,7 +11,14 @@ import torch
 from infgeo.arguments import flag, positive_integer, positive_integers
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, checked_features
-from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, noted, weights_of
+from infgeo.finite.geometry_at_points import (
+    ONE_DIMENSION,
+    PIECEWISE_LINEAR,
+    Pullback,
+    checked_singular,
+    noted,
+    weights_of,
+)
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape
 from infgeo.finite.preflight import examine
 from infgeo.finite.routes import Source, local_geometry

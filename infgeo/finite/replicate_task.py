@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from infgeo.finite.network import NetworkSpecification
 from infgeo.finite.running_mean import replicate_seed
+from infgeo.finite.sampled_network import NetworkSpecification
 from infgeo.finite.samplers import block_units, first_layer, principal_axes
 from infgeo.finite.shallow import prefers_gram
 
@@ -51,8 +51,7 @@ class ReplicateTask:
     @cached_property
     def is_sum(self) -> bool:
         """Whether all that is asked for follows from sums over independent units."""
-        plain = not self.specification.layers and self.specification.depth == 1
-        return plain and not (self.order == 2 and prefers_gram(self.width, self.input_dim))
+        return self.specification.is_one_layer and not (self.order == 2 and prefers_gram(self.width, self.input_dim))
 
     @property
     def order(self) -> int:

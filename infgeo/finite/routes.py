@@ -8,16 +8,16 @@ from typing import Any
 import torch
 
 from infgeo.finite import gauss_equation
-from infgeo.finite.blocks import in_blocks
 from infgeo.finite.differentiate import FORWARD, Way, choose
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, SlicedMap
 from infgeo.finite.gauss_equation import LocalGeometry, by_gauss_equation, concatenate
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
-from infgeo.finite.layered import LayeredNetwork
-from infgeo.finite.propagation import Reduction, deep_geometry, general_geometry, reduce_general, reduce_stack
+from infgeo.finite.point_blocks import in_blocks
+from infgeo.finite.propagation import Reduction, deep_geometry, reduce_general, reduce_stack
+from infgeo.finite.sampled_network import SampledNetwork
 from infgeo.finite.shallow import shallow_geometry
-from infgeo.finite.stack import Stack, as_stack
+from infgeo.finite.stack import Stack, as_stack, is_piecewise_linear
 
 
 @dataclass(frozen=True)
@@ -42,28 +42,13 @@ class Source:
         return self.features if self.stack is None else self.stack.width
 
 
-@plain_torch()
 def local_geometry(
-    features: Any, x: torch.Tensor, ricci: bool, memory_budget: int = DEFAULT_MEMORY_BUDGET
+    network: SampledNetwork, x: torch.Tensor, ricci: bool, memory_budget: int = DEFAULT_MEMORY_BUDGET
 ) -> LocalGeometry:
-    """Return metric, log determinant and (if asked for) R of a network of our own at x (N, d), by the fastest route."""
-    stack = as_stack(features)
-    if stack is not None:
-        return _of_stack(stack, x, ricci, memory_budget)
-    if isinstance(features, LayeredNetwork):
-        second = ricci and x.shape[1] > 1 and features.width >= x.shape[1]
-        parts = reduce_general(
-            FeatureMap(features, (x.shape[1],)),
-            x,
-            second,
-            lambda j, h: by_gauss_equation(j, h, ricci),
-            memory_budget,
-            width=features.width,
-            largest=features.width,
-            way=FORWARD,
-        )
-        return concatenate(parts)
-    return general_geometry(features, x, ricci, memory_budget)
+    """Return metric, log determinant and (if asked for) R of a sampled network at x (N, d), by the fastest route."""
+    features, n = FeatureMap(network, (x.shape[1],)), network.width
+    source = Source(features, as_stack(network), n, n, is_piecewise_linear(network), (FORWARD, FORWARD))
+    return measured(source, x, ricci, memory_budget)
 
 
 def _of_stack(

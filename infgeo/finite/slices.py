@@ -12,7 +12,7 @@ from infgeo.arguments import flag, positive_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, SlicedMap, checked_features
-from infgeo.finite.geometry import Pullback, checked_singular, noted, weights_of
+from infgeo.finite.geometry_at_points import Pullback, checked_singular, noted, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape
 from infgeo.finite.preflight import MOST_TOGETHER, examine
 from infgeo.finite.routes import Source

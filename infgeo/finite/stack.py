@@ -15,11 +15,10 @@ import sympy
 import torch
 from torch import nn
 
-from infgeo.finite.activation import torch_activation
 from infgeo.finite.elementwise import ElementwiseActivation
-from infgeo.finite.layered import LayeredNetwork
-from infgeo.finite.network import SampledNetwork
 from infgeo.finite.plain import PlainOperations
+from infgeo.finite.sampled_network import SampledNetwork, are_piecewise_linear
+from infgeo.finite.torch_activation import torch_activation
 
 # Elementwise, and linear between kinks.
 _PIECEWISE_LINEAR = (
@@ -264,10 +263,10 @@ def _structure(features: Any, axes: int, layer: str | None) -> Stack | None:
     if isinstance(features, Stack):
         return features
     if type(features) is SampledNetwork and layer is None:
-        if not _ordinary(features) or features._buffers:
+        if not features.is_stack or not _ordinary(features) or features._buffers:
             return None
         weights, biases = (tuple(p.detach() for p in ps) for ps in (features.weights, features.biases))
-        activations = (features.activation,) * len(weights)
+        activations = tuple(layer.function for layer in features.layers)
         return Stack(weights, biases, activations, 1.0 / math.sqrt(features.width))
     modules = _up_to(features, layer) if isinstance(features, nn.Module) else None
     if modules and _flattens(modules[0]):
@@ -294,8 +293,6 @@ def _structure(features: Any, axes: int, layer: str | None) -> Stack | None:
 def is_piecewise_linear(features: Any, layer: str | None = None) -> bool:
     """Return whether the structure of `features`, up to a layer if one is named, says that it is linear off kinks."""
     if type(features) is SampledNetwork and layer is None and _ordinary(features):
-        return features.activation.piecewise_linear
-    if type(features) is LayeredNetwork and layer is None and _ordinary(features):
-        return all(layer.kind != "rms_norm" and layer.function.piecewise_linear for layer in features.layers)
+        return are_piecewise_linear(features.layers)
     modules = _up_to(features, layer) if isinstance(features, nn.Module) else None
     return bool(modules) and all(_linear_between_kinks(m) or type(m) in _PIECEWISE_LINEAR_LAYERS for m in modules or ())

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
+from infgeo.arguments import fraction, positive_integer, real_number
 from infgeo.errors import InvalidInput
-from infgeo.magnification.checks import fraction, grid_shape, log_values, number, points_array, varies, vector, whole
+from infgeo.magnification.checks import grid_shape, log_values, points_array, varies, vector
 from infgeo.magnification.null_models import Null, Rotations, choose
-from infgeo.magnification.radial import RadialFit, radii
+from infgeo.magnification.radial_regression import RadialFit, radii
 from infgeo.report_text import json_safe
 
 _LEAST_OWN, _LEAST_OTHER = 1e-4, 1e-2  # the shares of variance that |x| must leave for a comparison at equal |x|
@@ -156,7 +157,7 @@ def magnification(
         raise InvalidInput(f"points has {len(where)} rows for {n} values of log10_volume; pass one point for each")
     if shape is not None:
         shape = grid_shape(shape, n)
-    name, test = choose(null, where, shape, whole("permutations", permutations, 1, 10**7), seed)
+    name, test = choose(null, where, shape, positive_integer(permutations, "permutations", maximum=10**7), seed)
     varies("log10_volume", volume[kept])
     near, edge = _band(far, kept, band, width)
     radius = None if where is None else radii(where)
@@ -241,9 +242,9 @@ def _slope(a: np.ndarray, b: np.ndarray) -> float:
 def _band(distance: np.ndarray, kept: np.ndarray, band: float, width: float | None) -> tuple[np.ndarray, float]:
     """Return which points lie in the band, and its width."""
     if width is None:
-        edge = float(np.quantile(distance[kept], fraction("band", band), method="inverted_cdf"))
+        edge = float(np.quantile(distance[kept], fraction(band, "band"), method="inverted_cdf"))
     else:
-        edge = number("width", width)
+        edge = real_number(width, "width")
     near = distance <= edge
     if near[kept].all() or not near[kept].any():
         counted = "all" if near.any() else "none"

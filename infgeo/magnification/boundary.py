@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from infgeo.arguments import real_number
 from infgeo.errors import InvalidInput, MissingExtra
-from infgeo.magnification.checks import grid_shape, number, real_array, refuse
+from infgeo.magnification.checks import grid_shape, real_array, refuse
 
 _PAIRS_AT_ONCE = 2**17  # of a point and a segment: bounds the memory of `distance`
 
@@ -157,7 +158,7 @@ def _fields(scores: Any, points: int, level: float | None) -> np.ndarray:
         return f
     if level is None:
         raise InvalidInput("scores has one value a point: pass level=0 for logits or level=0.5 for probabilities")
-    return np.stack((np.full_like(f, number("level", level)), f), axis=1)
+    return np.stack((np.full_like(f, real_number(level, "level")), f), axis=1)
 
 
 def _line(t: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:

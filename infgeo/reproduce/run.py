@@ -18,7 +18,7 @@ from infgeo.report_text import json_safe, strict_json
 from infgeo.reproduce.claims import Claim
 from infgeo.reproduce.record import SeedResult, as_npz, make_folder, stacked, versions, write_all
 from infgeo.reproduce.registry import SCALES, Figure, figure_called
-from infgeo.reproduce.seeds import Place, Progress, run_seeds
+from infgeo.reproduce.seed_runs import Place, Progress, run_seeds
 from infgeo.reproduce.settings import SETTINGS
 
 SEEDS = (0, 1, 2, 3, 4)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from infgeo.errors import InfgeoError
-from infgeo.reproduce.seeds import Place, check_stop
+from infgeo.reproduce.seed_runs import Place, check_stop
 from infgeo.tracking import GeometryTracker, History
 from infgeo.training import Recipe, Task, TrainingResult, train
 

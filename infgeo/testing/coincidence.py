@@ -15,8 +15,8 @@ import mpmath
 import numpy as np
 
 from infgeo.errors import InfgeoError, MetricDoesNotExist
+from infgeo.testing.kernel_points import Points
 from infgeo.testing.outcome import NotApplicable, Requirement
-from infgeo.testing.points import Points
 from infgeo.testing.structure import _text, squares
 from infgeo.testing.subject import DIGITS, Subject
 

@@ -85,7 +85,7 @@ class Expectations:
     def _compare(self, order: int) -> tuple[float, float, str]:
         import torch
 
-        from infgeo.finite.activation import torch_activation
+        from infgeo.finite.torch_activation import torch_activation
 
         at = np.array([z for z in AT if not np.any(np.abs(self.smooth.kinks - z) < 1e-3)])
         in_torch = torch_activation(self.activation.expr, conv.z, tuple(sorted(self.own.items())))

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+from infgeo.testing.kernel_points import Points
 from infgeo.testing.outcome import NotApplicable, Requirement
-from infgeo.testing.points import Points
 from infgeo.testing.subject import Subject
 
 # In units of rounding of sqrt(k(x, x) k(y, y)). Kernels of infgeo are within 8 for each layer; products and sums of

@@ -344,7 +344,7 @@ def _of_gpytorch(k: Any, name: str, dtype: Any) -> Subject:
 
 def _of_adapter(k: Any, dtype: Any) -> Subject:
     """Return the subject of a kernel of `infgeo.adapters`, which knows its network."""
-    from infgeo.adapters.network import network
+    from infgeo.adapters.kernel_network import network
 
     subject = _of_callable(k, dtype)
     scales = {"sigma_w": k.weight_std, "sigma_b": k.bias_std}

@@ -15,9 +15,9 @@ from torch import nn
 
 from infgeo.errors import InvalidInput
 from infgeo.finite import gauss_equation
-from infgeo.finite.blocks import in_blocks
 from infgeo.finite.differentiate import Way, choose
 from infgeo.finite.feature_map import FeatureMap, SlicedMap, submodule
+from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.preflight import MOST_TOGETHER, Examined, examine, gives_the_same
 from infgeo.finite.routes import Source, measured, reduced
 from infgeo.finite.stack import Stack, as_stack, is_piecewise_linear

@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from infgeo.arguments import flag, function, items, positive_integer, real_number, seed_integer
+from infgeo.checkpoint_file import CheckpointFile
 from infgeo.errors import InvalidInput, TrainingDiverged
 from infgeo.files import taken_apart
-from infgeo.finite.blocks import is_out_of_memory
 from infgeo.finite.inputs import checked_device
+from infgeo.finite.point_blocks import is_out_of_memory
 from infgeo.interruption import Interruption
 from infgeo.progress import progress_bar
-from infgeo.training.checkpoint import Checkpoint, architecture, data_digest
 from infgeo.training.guards import (
     deterministic_kernels,
     own_random_state,
@@ -30,6 +30,7 @@ from infgeo.training.guards import (
 )
 from infgeo.training.recipe import Recipe, loss_function, plain
 from infgeo.training.tasks import Task
+from infgeo.training.training_checkpoint import SECONDS, architecture, data_digest, saved_state
 
 Callback = Callable[[int, nn.Module], object]
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -133,7 +134,8 @@ def train(
         interruption = stack.enter_context(Interruption())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        run = _Run(model, task.to(place), recipe, seed, heard, Checkpoint(checkpoint, checkpoint_every), loss)
+        file = CheckpointFile(checkpoint, "training", SECONDS, checkpoint_every)
+        run = _Run(model, task.to(place), recipe, seed, heard, file, loss)
         stack.enter_context(own_random_state(seed, place))
         stack.enter_context(deterministic_kernels(place))
         run.resume()
@@ -180,7 +182,7 @@ class _Run:
         recipe: Recipe,
         seed: int,
         callbacks: tuple[Callback, ...],
-        checkpoint: Checkpoint,
+        checkpoint: CheckpointFile,
         loss: Loss | None,
     ) -> None:
         self.model, self.task, self.recipe, self.seed, self.callbacks = model, task, recipe, seed, callbacks
@@ -220,7 +222,6 @@ class _Run:
         if self.checkpoint.path is None:
             return
         state = {
-            "step": self.step,
             "epoch": self.epoch,
             "batch": self.batch,
             "total": self.total,
@@ -231,13 +232,14 @@ class _Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        self.checkpoint.save(self.step, *self.identity, state)
+        run, lines = self.identity
+        self.checkpoint.save(self.step, run, state, architecture=lines)
 
     def resume(self) -> None:
         """Take up the state in the checkpoint, if it exists."""
         if self.checkpoint.path is None:
             return
-        state = self.checkpoint.load(*self.identity)
+        state = saved_state(self.checkpoint, *self.identity)
         if state is None:
             return
         with taken_apart(self.checkpoint.path, "checkpoint"):
@@ -258,6 +260,7 @@ class _Run:
             if any(torch.is_tensor(v) and v.ndim and v.shape != parameter.shape for v in moments.values()):
                 raise ValueError("the optimizer's state has other shapes than the model")
         self.step, self.epoch, self.batch = step, epoch, batch
+        self.checkpoint.resumed(step)
         self.total = real_number(state["total"], "total")
         self.losses = [real_number(loss, "losses") for loss in state["losses"]]
         self.heard = step > 0 and bool(state.get("heard", True))  # files of infgeo 0.1.0 do not say

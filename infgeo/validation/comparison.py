@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from infgeo.validation.batches import Pooled
 from infgeo.validation.findings import Comparison, Measurement, Trend
 from infgeo.validation.inference import exponent, extrapolate, fit_p, student_p
-from infgeo.validation.simulation import Pooled
 from infgeo.validation.theory import Theory, log_determinant_factor
 
 # Statistics whose expectation is known at every width of a one-layer network; all others carry a bias of O(1/n).

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from infgeo.arguments import positive_integer, real_number, seed_integer, words
+from infgeo.arguments import fraction, positive_integer, seed_integer, words
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import as_points
-from infgeo.finite.network import NetworkSpecification, specify
+from infgeo.finite.sampled_network import NetworkSpecification, specify
 from infgeo.validation import ladder
+from infgeo.validation.batches import Simulation
 from infgeo.validation.comparison import LOG_NORMAL, UNBIASED_AT_ONE_LAYER
 from infgeo.validation.predicted import Predicted
-from infgeo.validation.simulation import Simulation
 from infgeo.validation.sobol_nets import MOST_DIMENSIONS, QUANTITIES
 from infgeo.validation.theory import Theory, theory_at
 
@@ -78,9 +78,7 @@ def designed(
     """Return the design of a validation, with everything that is not given chosen; see `validate` for the arguments."""
     d = positive_integer(input_dim, "input_dim", maximum=10**6)
     seed = seed_integer(seed, 63)
-    level = real_number(level, "level", minimum=0.0, strict=True)
-    if level >= 1:
-        raise InvalidInput(f"level is {level}; pass a probability below 1, for example {LEVEL}")
+    level = fraction(level, "level")
     x = default_points(d, seed) if points is None else _checked_points(points, d)
     factor, units = ladder.checked_budget(budget)
     specification = _specified(mlp, against, scales)
@@ -142,7 +140,7 @@ def _specified(mlp: Any, against: Any, scales: Mapping[str, Any]) -> NetworkSpec
     """Return the numeric description of `mlp`; that of the network to simulate must have the same shape."""
     specification = specify(mlp, **scales)
     other = specification if against is None else specify(against, **scales)
-    if other.depth != specification.depth or bool(other.layers) != bool(specification.layers):
+    if (other.depth, other.has_equal_layers) != (specification.depth, specification.has_equal_layers):
         raise InvalidInput(f"against is {against}, of another shape than {mlp}; pass a network of as many equal layers")
     return specification
 

@@ -12,10 +12,10 @@ from scipy import special
 from infgeo.errors import InfgeoError
 from infgeo.numeric.quadrature.one_layer import metric_chi_square, moments_at, predictions
 from infgeo.symbolic.analysis.unit_moments import UnitMoments
+from infgeo.validation.batches import Pooled
 from infgeo.validation.comparison import LINEAR_STATISTICS, WidthSeries, usable
 from infgeo.validation.findings import Measurement, Trend
 from infgeo.validation.inference import extrapolate, student_p
-from infgeo.validation.simulation import Pooled
 
 # Their variance at width n is known exactly; of all others to leading order in 1/n.
 EXACT_SPREAD = (*LINEAR_STATISTICS, "log_mean_det_metric")

@@ -85,7 +85,7 @@ def _notes(design: Design, simulated: Simulated) -> list[str]:
 
 def _configuration(design: Design) -> dict[str, Any]:
     mlp, specification, simulation = design.mlp, design.specification, design.simulation
-    equal_layers = not specification.layers
+    equal_layers = specification.has_equal_layers
     return {
         "network": str(mlp),
         "against": None if design.against is None else str(design.against),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from infgeo.finite import FiniteEstimates
 from infgeo.interruption import termination_as_interrupt
+from infgeo.validation.batches import Pooled, run_width
 from infgeo.validation.design import Design
-from infgeo.validation.simulation import Pooled, run_width
 from infgeo.validation.sobol_nets import NETS, run_nets
 
 

@@ -7,9 +7,9 @@ from concurrent.futures import Executor
 from dataclasses import replace
 
 from infgeo.finite import FiniteEstimates, estimate
+from infgeo.validation.batches import Simulation
 from infgeo.validation.comparison import compared
 from infgeo.validation.findings import Comparison
-from infgeo.validation.simulation import Simulation
 from infgeo.validation.theory import Theory
 
 NETS = 32

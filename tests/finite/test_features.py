@@ -12,8 +12,8 @@ from torch.autograd.function import once_differentiable
 
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite import pullback
-from infgeo.finite.blocks import in_blocks
 from infgeo.finite.feature_map import FeatureMap
+from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.preflight import examine
 from tests.finite.surfaces import torus
 from tests.finite.twins import points

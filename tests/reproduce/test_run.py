@@ -10,7 +10,8 @@ import pytest
 
 from infgeo.cli import main
 from infgeo.errors import InfgeoError, InvalidInput, MissingExtra
-from infgeo.reproduce import FIGURES, reproduce, run, seeds
+from infgeo.reproduce import FIGURES, reproduce, run
+from infgeo.reproduce import seed_runs as seeds
 from infgeo.reproduce.registry import SCALES
 from infgeo.reproduce.settings import SETTINGS, CubeRoots
 from tests.reproduce.small import PLANAR
@@ -80,7 +81,7 @@ def test_processes_give_the_same_bits(whole, tmp_path, undrawn):
 
 def test_kept_seeds_are_not_measured_again(whole, monkeypatch, undrawn):
     folder, outcome = whole
-    monkeypatch.setattr("infgeo.reproduce.planar.measure", None)
+    monkeypatch.setattr("infgeo.reproduce.planar_figures.measure", None)
     again = reproduce("fig1", seeds=(1, 0), out=folder, jobs=1, settings=PLANAR)
     assert again.record["seeds"] == [1, 0]
     assert again.record["claims"][0]["estimate"] == outcome.record["claims"][0]["estimate"]

@@ -10,7 +10,8 @@ from sympy import Rational, Symbol, sign
 import infgeo
 from infgeo.errors import InfgeoError, InvalidInput, SingularMetric
 from infgeo.finite.running_mean import Estimate
-from infgeo.validation import comparison, design, inference, ladder, simulation, theory
+from infgeo.validation import batches as simulation
+from infgeo.validation import comparison, design, inference, ladder, theory
 from infgeo.validation.theory import log_determinant_factor
 
 WIDTHS = (64, 128, 256, 512, 1024)

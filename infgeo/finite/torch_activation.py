@@ -17,7 +17,7 @@ import torch
 
 from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
-from infgeo.finite.program import Program, compile_program
+from infgeo.finite.torch_program import Program, compile_program
 
 
 class Logistic(sympy.Function):

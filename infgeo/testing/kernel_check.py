@@ -12,9 +12,9 @@ from infgeo.arguments import flag, function, one_of, positive_integer, seed_inte
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.networks.network import MLP
 from infgeo.testing.coincidence import Coincidence
-from infgeo.testing.oracle import quadrature
+from infgeo.testing.kernel_points import Points, points_for
+from infgeo.testing.layer_quadrature import quadrature
 from infgeo.testing.outcome import ConformanceReport, Requirement, conclude, make
-from infgeo.testing.points import Points, points_for
 from infgeo.testing.simulated import simulation
 from infgeo.testing.structure import Structure
 from infgeo.testing.subject import KINDS, Subject, subject_of

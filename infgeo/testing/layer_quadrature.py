@@ -18,8 +18,8 @@ from infgeo.errors import InfgeoError
 from infgeo.numeric.quadrature.gaussian_rules import diagonal, pair
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.symbolic.networks.layers import Residual, RMSNorm
+from infgeo.testing.kernel_points import Points
 from infgeo.testing.outcome import NotApplicable, Requirement
-from infgeo.testing.points import Points
 from infgeo.testing.structure import VALUES, _text
 from infgeo.testing.subject import Subject, Truth
 

@@ -14,7 +14,7 @@ from torch import nn
 from infgeo.arguments import one_of, positive_integers, seed_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import float_dtype
-from infgeo.training.activations import activation_module
+from infgeo.training.activation_modules import activation_module
 
 PARAMETRISATIONS = ("paper", "torch")
 

@@ -7,8 +7,8 @@ from matplotlib.text import Text
 
 from infgeo.errors import InvalidInput
 from infgeo.finite import pullback
-from infgeo.reproduce import images
-from infgeo.reproduce.seeds import Place
+from infgeo.reproduce import image_figures as images
+from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import SETTINGS, ImageRows
 from infgeo.tracking import line
 from infgeo.training import Task, digits

@@ -34,7 +34,7 @@ from infgeo.reproduce.claims import Claim, measured
 from infgeo.reproduce.image_picture import picture as picture
 from infgeo.reproduce.near_boundary import MEASURES, entropy_of, magnification_claims, numbers_of
 from infgeo.reproduce.record import SeedResult
-from infgeo.reproduce.seeds import Place
+from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import ImageRows, Images
 from infgeo.reproduce.training_run import QUANTITIES, trained
 from infgeo.tracking import Probe, line, plane

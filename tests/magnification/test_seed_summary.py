@@ -130,7 +130,7 @@ def test_one_seed_has_no_interval_and_missing_statistics_are_counted():
         ([3.0, 4.0], {}, "float is no result"),
         ([{"a": np.nan}, {"a": 1.0}], {}, "nan"),
         ([{"a": "x"}, {"a": 1.0}], {}, "dtype"),
-        ([{"a": 1.0}], {"level": 1.0}, "level = 1.0"),
+        ([{"a": 1.0}], {"level": 1.0}, "level is 1.0"),
         ([{"a": 1.0}], {"alternatives": {"b": "less"}}, "alternatives names b"),
         ([{"a": 1.0}, {"a": 2.0}], {"alternatives": {"a": "up"}}, "alternative is 'up'"),
     ],

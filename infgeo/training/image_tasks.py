@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -24,15 +25,43 @@ from infgeo.training.image_files import (
 from infgeo.training.tasks import Task, image_task
 
 _VARIABLE = "INFGEO_DATA"  # the folder with the files, where root is not given
-_DIGITS = tuple(map(str, range(10)))
-_PUBLISHED = {
-    "mnist": ", ".join(f"{name}.gz" for name in MNIST_MD5),
-    "cifar10": f"{CIFAR10_ARCHIVE}, or its unpacked files",
-}
 Parts = list[tuple[numpy.ndarray, numpy.ndarray]]
-# Images of each class in the published test sets.
-_MNIST_TEST = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
-_CIFAR10_TEST = (1000,) * 10
+
+
+@dataclass(frozen=True)
+class _Published:
+    """A published data set: its function here, names, files, and OpenML's copy of it."""
+
+    maker: str
+    name: str
+    files: str
+    read: Callable[..., Parts]
+    dataset: str
+    shape: tuple[int, ...]
+    train: int
+    test_counts: tuple[int, ...]  # images of each class
+
+
+_MNIST = _Published(
+    "mnist",
+    "MNIST",
+    ", ".join(f"{name}.gz" for name in MNIST_MD5),
+    read_mnist,
+    "mnist_784",
+    (1, 28, 28),
+    60_000,
+    (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
+)
+_CIFAR10 = _Published(
+    "cifar10",
+    "CIFAR-10",
+    f"{CIFAR10_ARCHIVE}, or its unpacked files",
+    read_cifar10,
+    "CIFAR_10",
+    (3, 32, 32),
+    50_000,
+    (1000,) * 10,
+)
 
 
 def mnist(
@@ -63,12 +92,8 @@ def mnist(
 
     Source: LeCun, Cortes & Burges, The MNIST database of handwritten digits.
     """
-    place = _folder(root, download, "mnist")
-    if download:
-        parts = _openml("mnist_784", place, (1, 28, 28), 60_000, _MNIST_TEST)
-    else:
-        parts = _files("mnist", read_mnist, place, verify)
-    return image_task("mnist", parts, _DIGITS, normalise, dtype, _source("MNIST", "mnist_784", place, download, verify))
+    parts, source = _parts(_MNIST, root, download, verify)
+    return image_task("mnist", parts, tuple(map(str, range(10))), normalise, dtype, source)
 
 
 def cifar10(
@@ -87,51 +112,37 @@ def cifar10(
 
     Source: Krizhevsky 2009, Learning multiple layers of features from tiny images.
     """
-    place = _folder(root, download, "cifar10")
-    if download:
-        parts = _openml("CIFAR_10", place, (3, 32, 32), 50_000, _CIFAR10_TEST)
-    else:
-        parts = _files("cifar10", read_cifar10, place, verify)
-    source = _source("CIFAR-10", "CIFAR_10", place, download, verify)
+    parts, source = _parts(_CIFAR10, root, download, verify)
     return image_task("cifar10", parts, CIFAR10_CLASSES, normalise, dtype, source)
 
 
-def _folder(root: Any, download: bool, maker: str) -> Any:
-    """Return where the files are, or are to be kept (None: scikit-learn's own folder)."""
+def _parts(published: _Published, root: Any, download: bool, verify: bool) -> tuple[Parts, str]:
+    """Return (images, labels) to train on and to test on, and where they come from.
+
+    With `download` the folder is where they are to be kept (None: scikit-learn's own folder).
+    """
     download = flag(download, "download")
     place = os.environ.get(_VARIABLE) or None if root is None else root
-    if place is not None:
-        place = str(file_path(place, "root"))
-    if download or (place is not None and os.path.exists(place)):
-        return place
-    where = f"root is {os.fspath(place)!r}, which does not exist" if place is not None else "no root is given"
-    raise InvalidInput(f"{maker}: {where}; {_ways(maker)}")
-
-
-def _files(maker: str, read: Callable[..., Parts], place: Any, verify: bool) -> Parts:
-    try:
-        return read(place, verify=verify)
-    except MissingFiles as error:
-        raise InvalidInput(f"{maker}: {error}; {_ways(maker)}") from None
-
-
-def _ways(maker: str) -> str:
-    """Return how to come by the data, for an error."""
-    return (
-        f"pass {maker}(root=FOLDER) (or set {_VARIABLE}) with the published files, {_PUBLISHED[maker]}; or, with a "
-        f"network, {maker}(download=True), from OpenML; or take digits(), which comes with scikit-learn"
+    place = None if place is None else str(file_path(place, "root"))
+    if download:
+        return _openml(published, place), f"{published.name}, OpenML's {published.dataset}, version 1"
+    where = "no root is given" if place is None else f"root is {place!r}, which does not exist"
+    if place is not None and os.path.exists(place):
+        try:
+            parts = published.read(place, verify=verify)
+            return parts, f"{published.name}, {'the published files' if verify else 'files not verified'}, in {place}"
+        except MissingFiles as error:
+            where = str(error)
+    maker = published.maker
+    raise InvalidInput(
+        f"{maker}: {where}; pass {maker}(root=FOLDER) (or set {_VARIABLE}) with the published files, {published.files};"
+        f" or, with a network, {maker}(download=True), from OpenML; or take digits(), which comes with scikit-learn"
     )
 
 
-def _source(name: str, dataset: str, place: Any, download: bool, verify: bool) -> str:
-    if download:
-        return f"{name}, OpenML's {dataset}, version 1"
-    return f"{name}, {'the published files' if verify else 'files not verified'}, in {os.fspath(place)}"
-
-
-def _openml(name: str, place: Any, shape: tuple[int, ...], first: int, test_counts: tuple[int, ...]) -> Parts:
+def _openml(published: _Published, place: str | None) -> Parts:
     """Return OpenML's copy of a data set; its rows are those to train on, then those to test on, which is checked."""
-    fetch = _fetcher()
+    fetch, name, first, test_counts = _fetcher(), published.dataset, published.train, published.test_counts
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of each attempt that fails
@@ -143,9 +154,9 @@ def _openml(name: str, place: Any, shape: tuple[int, ...], first: int, test_coun
             "published files, or take digits(), which comes with scikit-learn"
         ) from None
     pixels, labels = numpy.asarray(bunch.data), numpy.asarray(bunch.target).astype(numpy.int64)
-    expected = (first + sum(test_counts), *shape)
+    expected = (first + sum(test_counts), *published.shape)
     bytes_only = pixels.dtype.kind in "uif" and pixels.size and pixels.min() >= 0 and pixels.max() <= 255
-    if len(pixels) != expected[0] or pixels[0].size != numpy.prod(shape) or not bytes_only:
+    if len(pixels) != expected[0] or pixels[0].size != numpy.prod(published.shape) or not bytes_only:
         raise InvalidInput(
             f"OpenML's {name} is {pixels.shape} {pixels.dtype}; it should be bytes {expected}: pass root=FOLDER"
         )

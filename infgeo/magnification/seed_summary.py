@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from infgeo.arguments import instance, one_of, seed_integer, shown
+from infgeo.arguments import fraction, instance, one_of, seed_integer, shown
 from infgeo.errors import InfgeoError, InvalidInput
-from infgeo.magnification.checks import fraction, vector
+from infgeo.magnification.checks import vector
 from infgeo.report_text import align, json_safe, strict_json
 
 _ENUMERATED = 16  # seeds up to which all sign flips are tried
@@ -181,7 +181,7 @@ def over_seeds(
           statistic    mean     95 % interval  p (signs)  side       seeds
           change     -0.312  [-0.397, -0.227]     0.0625  two-sided  5
     """
-    level = fraction("level", level)
+    level = fraction(level, "level")
     if isinstance(results, Mapping | str) or not isinstance(results, Sequence) or not results:
         what = "an empty list" if isinstance(results, Sequence) and not results else f"a {type(results).__name__}"
         raise InvalidInput(f"results is {what}; pass a list with the result of each seed")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from infgeo.arguments import items, positive_integer
+from infgeo.arguments import items, positive_integer, words
 from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import refuse_unusable_weights
 from infgeo.finite.inputs import optional_dtype
@@ -119,10 +119,4 @@ def checked_layers(features: Any) -> tuple[str | None, ...]:
 
 def checked_quantities(quantities: Any) -> tuple[str, ...] | None:
     """Return the names of quantities, or None for all that apply."""
-    if quantities is None:
-        return None
-    names = (quantities,) if isinstance(quantities, str) else quantities
-    known = all(name in QUANTITIES for name in names) if isinstance(names, list | tuple) else False
-    if not known or not names:
-        raise InvalidInput(f"quantities is {quantities!r}; pass names of {', '.join(QUANTITIES)}, or None for all")
-    return tuple(dict.fromkeys(names))
+    return None if quantities is None else words(quantities, "quantities", QUANTITIES)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from infgeo.finite import FiniteEstimates, estimate
+from infgeo.finite.workers import Workers
 from infgeo.processes import cores, process_context, worker_pool
 
 BATCHES = 16
@@ -42,17 +44,7 @@ class Simulation:
         scales: Mapping[str, Any],
     ) -> Simulation:
         """Take from `mlp` what is simulated."""
-        layers = getattr(mlp, "layers", ())
-        if len(set(layers)) > 1:
-            network = SimpleNamespace(layers=layers, input_scale=mlp.input_scale)
-            return cls(network, points, samples, seed, quantities, scales)
-        network = SimpleNamespace(
-            activation=SimpleNamespace(expr=mlp.activation.expr, symbol=mlp.activation.symbol),
-            depth=mlp.depth,
-            weight_std=mlp.weight_std,
-            bias_std=mlp.bias_std,
-            input_scale=getattr(mlp, "input_scale", None),
-        )
+        network = SimpleNamespace(layers=mlp.layers, input_scale=mlp.input_scale)
         return cls(network, points, samples, seed, quantities, scales)
 
     @property
@@ -127,17 +119,10 @@ def run_width(
     if executor is None:
         batches = [simulation.run_batch(width, i, lambda _done, _total: advance(1)) for i in range(len(sizes))]
     else:
-        futures: list[Future[FiniteEstimates]] = [
-            executor.submit(simulation.run_batch, width, i) for i in range(len(sizes))
-        ]
         batches = []
-        try:
-            for future, size in zip(futures, sizes, strict=True):
-                batches.append(future.result())
-                advance(size)
-        finally:
-            for future in futures:
-                future.cancel()
+        for found in Workers(executor).in_order(partial(simulation.run_batch, width), range(len(sizes))):
+            advance(sizes[len(batches)])
+            batches.append(found)
     return {
         name: pool([getattr(batch, name) for batch in batches], logs=name == "log_mean_det_metric")
         for name in simulation.quantities

@@ -19,7 +19,7 @@ from infgeo.finite.elementwise import NATIVE, ElementwiseActivation
 from infgeo.finite.pullback import PIECEWISE_LINEAR
 from infgeo.finite.stack import as_stack
 from infgeo.training import activation_module, mlp
-from infgeo.training.activations import _MODULES
+from infgeo.training.activation_modules import _MODULES
 
 PARAMETERS = {
     "gabor": {"frequency": 1.3},

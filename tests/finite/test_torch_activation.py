@@ -10,7 +10,7 @@ import sympy as sp
 import torch
 
 from infgeo.errors import InvalidInput
-from infgeo.finite.activation import TorchActivation, torch_activation
+from infgeo.finite.torch_activation import TorchActivation, torch_activation
 from tests.finite.twins import ERF, GELU, RELU, SILU, Z
 
 SMOOTH = [

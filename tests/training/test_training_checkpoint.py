@@ -102,7 +102,7 @@ def test_it_is_written_every_so_many_steps(tmp_path):
 
 def test_by_default_it_is_written_every_minute(tmp_path, monkeypatch):
     clock = iter(range(0, 10**6, 25))  # seconds
-    monkeypatch.setattr("infgeo.training.checkpoint.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("infgeo.checkpoint_file.time", SimpleNamespace(monotonic=lambda: next(clock)))
     path, written = tmp_path / "run.pt", []
     train(network(), SMALL, RECIPE, checkpoint=path, callbacks=[lambda s, m: written.append(path.exists())])
     assert written == [False] * 4 + [True] * 9  # 25, 50 and 75 s after the beginning

@@ -28,7 +28,7 @@ from infgeo.reproduce.claims import Claim, measured
 from infgeo.reproduce.near_boundary import magnification_claims, numbers_of
 from infgeo.reproduce.planar_picture import picture as picture
 from infgeo.reproduce.record import SeedResult
-from infgeo.reproduce.seeds import Place
+from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import Panels, Planar
 from infgeo.reproduce.training_run import trained
 from infgeo.tracking import Probe, grid

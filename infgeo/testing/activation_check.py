@@ -14,9 +14,9 @@ from infgeo.errors import ExpectationDiverges, InvalidInput, NoClosedForm
 from infgeo.symbolic.networks.network import MLP
 from infgeo.testing.coincidence import Coincidence
 from infgeo.testing.expectations import Expectations
-from infgeo.testing.kernels import requirements_of
+from infgeo.testing.kernel_check import requirements_of
+from infgeo.testing.kernel_points import Points, points_for
 from infgeo.testing.outcome import Check, ConformanceReport, Requirement, conclude, make, prefixed
-from infgeo.testing.points import Points, points_for
 from infgeo.testing.structure import VALUES
 from infgeo.testing.subject import KINDS, Subject, Truth, given_values, subject_of, values_of
 

@@ -18,10 +18,9 @@ from infgeo import conventions
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite import pullback, sample_network
 from infgeo.finite.linear_algebra import cholesky
-from infgeo.finite.network import specify
-from infgeo.finite.propagation import general_geometry
+from infgeo.finite.sampled_network import specify
 from infgeo.finite.shallow import prefers_gram, shallow_geometry
-from tests.finite.twins import ERF, GELU, RELU, SILU, StandIn, Z, christoffel_ricci, network, points
+from tests.finite.twins import ERF, GELU, RELU, SILU, StandIn, Z, christoffel_ricci, general_geometry, network, points
 
 CASES = [(ERF, 1), (sp.tanh(Z), 1), (GELU, 1), (SILU, 2), (ERF, 2), (sp.tanh(Z), 3), (sp.sin(Z) + Z / 3, 4)]
 

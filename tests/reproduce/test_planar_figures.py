@@ -4,8 +4,8 @@ from matplotlib.text import Text
 
 import infgeo
 from infgeo.finite import pullback
-from infgeo.reproduce import planar
-from infgeo.reproduce.seeds import Place
+from infgeo.reproduce import planar_figures as planar
+from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import DEEP, FIG1, XOR
 from infgeo.tracking import grid
 from infgeo.training import mlp, sinusoid, train
