@@ -56,7 +56,7 @@ def small_norm(metric: RadialMetric, terms: int = 2) -> Expansion:
     R(0) = d (d - 1) (B(0) - 2 A'(0)) / A(0)^2, which is 0 for one layer. Where the metric vanishes at x = 0, R begins
     with a negative power.
 
-    Arguments:
+    Args:
         metric: any `RadialMetric` whose A and B are power series in s there.
         terms: number of terms, at least 1; a term may be 0.
 
@@ -100,7 +100,7 @@ def large_norm(mlp: MLP) -> Expansion:
 class CurvatureSign:
     """The sign of the Ricci scalar over s = |x|^2 > 0, at d >= 2.
 
-    Arguments:
+    Args:
         sign: "zero", "negative" or "positive" (0 at isolated points included), "mixed", or "undecided".
         proved: whether it follows from the formula; otherwise it was read off at 400 values of s from 1e-8 to 1e8.
         changes: the values of s at which R changes sign, to 15 digits.
@@ -116,7 +116,7 @@ def curvature_sign(metric: RadialMetric, dimension: int | None = None) -> Curvat
 
     Symbols take every value of their domain; where that does not decide it and s is the only one left, R is evaluated.
 
-    Arguments:
+    Args:
         metric: the metric.
         dimension: the input dimension, at least 2; None stands for every d >= 2.
 
@@ -160,7 +160,7 @@ def curvature_sign(metric: RadialMetric, dimension: int | None = None) -> Curvat
 class FixedPoint:
     """A fixed point v* = sigma_b^2 + sigma_w^2 m(v*) of the variance, and what depth does to the metric there.
 
-    Arguments:
+    Args:
         variance: v*.
         slope: sigma_w^2 m'(v*), the factor of deviations from v* per layer: it attracts where this is below 1.
         chi: sigma_w^2 m0(v*), the factor of A per layer (chi_1 of Poole et al. 2016).
@@ -225,7 +225,7 @@ def fixed_points(mlp: MLP) -> tuple[FixedPoint, ...]:
 class EdgeOfChaos:
     """The scales at which chi = 1, as a curve with the fixed point v as its parameter.
 
-    Arguments:
+    Args:
         weight_variance: sigma_w^2 = 1/m0(v).
         bias_variance: sigma_b^2 = v - m(v)/m0(v); a point of the curve exists where this is >= 0.
     """

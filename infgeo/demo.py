@@ -1,54 +1,31 @@
 """`python -m infgeo.demo`: erf and ReLU from the activation to a validated Ricci scalar, on radii and on real images.
 
-Prints the closed forms and the tables, writes a picture of every run and one JSON to out/ (or --out DIR).
+Each step is a command of `infgeo`, printed before it runs. Pictures and JSON go to out/ (or --out DIR).
 """
 
 from __future__ import annotations
 
 import json
-import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from infgeo.cli.derive import derivation
-from infgeo.cli.parser import BAD_INPUT, FAILED, INTERRUPTED, PASSED, Parser, natural, positive
+from infgeo.cli import main as infgeo
+from infgeo.cli.parser import BAD_INPUT, FAILED, PASSED, Parser, natural, positive
 from infgeo.errors import InfgeoError, MissingExtra
-from infgeo.files import check_writable, write_whole
-from infgeo.interruption import termination_as_interrupt
-from infgeo.progress import progress_bar
-from infgeo.symbolic.networks.network import MLP
-from infgeo.validation.report import ValidationReport
-from infgeo.validation.theory import METRIC_QUANTITIES
+from infgeo.reproduce.record import make_folder
 
-ACTIVATIONS = ("erf", "relu")
-QUANTITIES = ("kernel", *METRIC_QUANTITIES)
-IMAGES = 5
+IMAGES, CURVED_IMAGES = 5, 3
 # The norms of these images are 3 to 4 in units of a full pixel: with sigma_w = 1/4 the preactivations w.x have unit
 # scale, so that the metric differs from that of a linear map without all units being saturated.
-IMAGE_WEIGHT_STD = 0.25
-IMAGE_BIAS_STD = 0.5
+IMAGE_SCALES = ("--weight-std", "0.25", "--bias-std", "0.5")
 # det g of ReLU networks, half of whose units are off, varies more, and needs wider ones.
-IMAGE_DESIGN = {"erf": ((2048, 4096, 8192, 16384), 48), "relu": ((4096, 8192, 16384, 32768), 32)}
-# R at d = 64 takes the third moments of the weights, 45760 numbers for each unit, and its expansion in 1/n has terms
-# (d^2/n)^k: few networks, but wide ones. One of them knows R to about 2 %.
-CURVED_IMAGES, CURVED_WIDTHS, CURVED_SAMPLES = 3, (4096, 8192, 16384), 8
-
-
-@dataclass(frozen=True)
-class Run:
-    """One validation of the demonstration: a title, a file name, and the arguments of `validate`."""
-
-    title: str
-    name: str
-    activation: str
-    input_dim: int
-    arguments: dict[str, Any]
+IMAGE_WIDTHS = {"erf": "2048,4096,8192,16384", "relu": "4096,8192,16384,32768"}
+NOT_R = "kernel,metric_radial,metric_tangential,log_mean_det_metric,volume_element,log_volume_element"
 
 
 def digits(count: int = IMAGES) -> np.ndarray:
@@ -64,38 +41,27 @@ def digits(count: int = IMAGES) -> np.ndarray:
     return images
 
 
-def runs(seed: int, samples: int | None) -> Iterator[Run]:
-    """Yield what is validated: a spread of radii in d = 2 and 3, and digits in d = 64."""
-    for activation in ACTIVATIONS:
-        for d in (2, 3):
-            title = f"{activation}: spread of radii, d = {d}"
-            yield Run(title, f"{activation}_d{d}", activation, d, {"seed": seed, "samples": samples})
-    images = digits()
-    scales = {"weight_std": IMAGE_WEIGHT_STD, "bias_std": IMAGE_BIAS_STD, "seed": seed}
-    title = "handwritten digits, 64 pixels in [0, 1]"
-    for activation in ACTIVATIONS:
-        widths, count = IMAGE_DESIGN[activation]
-        arguments = {"points": images, "widths": widths, "samples": samples or count, **scales}
-        if activation == "erf":
-            arguments["quantities"] = [name for name in QUANTITIES if name != "ricci_scalar"]
-        yield Run(
-            f"{activation}: {len(images)} {title}", f"{activation}_digits", activation, images.shape[1], arguments
-        )
-    arguments = {"points": images[:CURVED_IMAGES], "widths": CURVED_WIDTHS, "samples": CURVED_SAMPLES, **scales}
-    title = f"erf: Ricci scalar at {CURVED_IMAGES} {title}"
-    yield Run(title, "erf_digits_ricci", "erf", images.shape[1], arguments | {"quantities": ["ricci_scalar"]})
+def steps(out: Path, samples: int | None) -> Iterator[list[str]]:
+    """Yield the arguments of `infgeo`: closed forms, then a spread of radii in d = 2 and 3, and digits in d = 64."""
+    for activation in ("erf", "relu"):
+        yield ["derive", activation]
+        yield ["derive", activation, "--depth", "2", "--quantity", "ricci_scalar"]
+    for activation in ("erf", "relu"):
+        count: tuple[str, ...] = () if samples is None else ("--samples", str(samples))
+        for d in ("2", "3"):
+            yield ["validate", activation, "--input-dim", d, *count, *_files(out, f"{activation}_d{d}")]
+        images = ("--points", str(out / "digits.npy"), *IMAGE_SCALES, "--widths", IMAGE_WIDTHS[activation])
+        count = ("--samples", str(samples or (48 if activation == "erf" else 32)))
+        wanted = ("--quantities", NOT_R) if activation == "erf" else ()
+        yield ["validate", activation, *images, *count, *wanted, *_files(out, f"{activation}_digits")]
+    # R at d = 64 takes the third moments of the weights, 45760 numbers for each unit, and its expansion in 1/n has
+    # terms (d^2/n)^k: few networks, but wide ones. One of them knows R to about 2 %.
+    few = ("--points", str(out / "digits-few.npy"), *IMAGE_SCALES, "--widths", "4096,8192,16384", "--samples", "8")
+    yield ["validate", "erf", *few, "--quantities", "ricci_scalar", *_files(out, "erf_digits_ricci")]
 
 
-def print_closed_forms() -> None:
-    """Derive and print the closed forms at one layer, and the Ricci scalar of two layers."""
-    for activation in ACTIVATIONS:
-        print(_rule(f"{activation}: closed forms"))
-        print(derivation(MLP(activation), "all", "text"))
-        print(f"\ntwo hidden layers\n{derivation(MLP(activation, depth=2), 'ricci_scalar', 'text')}\n")
-
-
-def _rule(title: str) -> str:
-    return f"== {title} {'=' * max(0, 100 - len(title))}"
+def _files(out: Path, name: str) -> tuple[str, ...]:
+    return "--json", str(out / f"{name}.json"), "--plot", str(out / f"{name}.png")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,54 +76,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        with termination_as_interrupt():
-            return demonstrate(Path(arguments.out), arguments.seed, arguments.samples, arguments.jobs)
+        out, images = make_folder(arguments.out), digits()
     except InfgeoError as error:
         print(f"demo: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
-        print("demo: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    np.save(out / "digits.npy", images)
+    np.save(out / "digits-few.npy", images[:CURVED_IMAGES])
+    start, worst = time.perf_counter(), PASSED
+    for step in steps(out, arguments.samples):
+        if step[0] == "validate":
+            step += ["--seed", str(arguments.seed), *(("--jobs", str(arguments.jobs)) if arguments.jobs else ())]
+        print(f"\n$ infgeo {shlex.join(step)}\n", flush=True)
+        status = infgeo(step)
+        worst = max(worst, status)
+        if status > FAILED or _is_partial(step):
+            break
+    verdict = "PASSED" if worst == PASSED else "FAILED"
+    print(f"\n{verdict} in {time.perf_counter() - start:.0f} s; pictures and JSON in {out}/")
+    return worst
 
 
-def demonstrate(out: Path, seed: int, samples: int | None, jobs: int | None) -> int:
-    """Derive, validate, print and write; see `main`."""
-    from infgeo.validation import validate
-    from infgeo.validation.batches import simulation_pool
-    from infgeo.validation.picture import check_format
-
-    start = time.perf_counter()
-    try:
-        os.makedirs(out, exist_ok=True)
-    except OSError as error:
-        raise InfgeoError(f"cannot make the folder {out}: {error.strerror}; pass another with --out") from None
-    summary = out / "validation.json"
-    check_writable(summary)
-    check_format("any.png")  # a missing matplotlib is reported now, not after the first run
-    planned = list(runs(seed, samples))
-    print_closed_forms()
-    reports: dict[str, ValidationReport] = {}
-    with simulation_pool(jobs) as executor:
-        for run in planned:
-            began = time.perf_counter()
-            with progress_bar(run.title) as progress:
-                report = validate(
-                    MLP(run.activation), run.input_dim, executor=executor, progress=progress, **run.arguments
-                )
-            reports[run.name] = report
-            title = f"{run.title} ({time.perf_counter() - began:.0f} s)"
-            print(f"{_rule(title)}\n{report.table()}\n", flush=True)
-            if report.rows:
-                report.plot(out / f"{run.name}.png")
-            if report.partial:
-                break
-    document = {name: json.loads(report.to_json()) for name, report in reports.items()}
-    write_whole(summary, json.dumps(document, allow_nan=False, indent=1).encode())
-    passed = len(reports) == len(planned) and all(report.passed for report in reports.values())
-    for name, report in reports.items():
-        print(f"{name:<12} {'passed' if report.passed else 'partial' if report.partial else 'FAILED'}")
-    print(f"{'PASSED' if passed else 'FAILED'} in {time.perf_counter() - start:.0f} s; pictures and JSON in {out}/")
-    return PASSED if passed else FAILED
+def _is_partial(step: list[str]) -> bool:
+    """Return whether a validation was interrupted."""
+    if step[0] != "validate":
+        return False
+    report = Path(step[step.index("--json") + 1])
+    return bool(json.loads(report.read_text(encoding="utf-8"))["partial"])
 
 
 if __name__ == "__main__":

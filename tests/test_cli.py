@@ -263,6 +263,16 @@ def test_validate_takes_parameters_of_the_activation(tmp_path, capsys):
     assert json.loads((tmp_path / "r.json").read_text())["configuration"]["parameters"] == {"alpha": 0.1}
 
 
+def test_validate_takes_layers_and_quantities(tmp_path, capsys):
+    arguments = ["validate", "erf", "relu", *VALIDATE[2:], "--quantities", "kernel,metric_radial"]
+    assert main([*arguments, "--json", str(tmp_path / "r.json")]) == 0
+    assert "Dense(Max(0, z)" in capsys.readouterr().out
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert {row["quantity"] for row in document["rows"]} == {"kernel", "metric_radial"}
+    assert main([*VALIDATE, "--quantities", "torsion"]) == 2
+    assert main([*arguments, "--depth", "2"]) == 2
+
+
 def test_validate_against_another_network_fails(capsys):
     assert main([*VALIDATE, "--samples", "64"]) == 0
     assert "would have been seen at 5 standard errors" in capsys.readouterr().out

@@ -16,7 +16,7 @@ KINDS = ("nngp", "ntk")
 def network(activation: Any, depth: int, kind: str, parameters: Mapping[str, float] | None) -> MLP:
     """Return the network of a kernel with symbolic scales, its activation's parameters checked.
 
-    Arguments:
+    Args:
         activation: what `infgeo.MLP` takes; a list, with one entry for each layer, has a depth of its own.
         depth: number of hidden layers.
         kind: "nngp" or "ntk".

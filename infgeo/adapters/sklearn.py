@@ -29,7 +29,7 @@ class InfiniteWidthKernel(Kernel):
     weight_std and bias_std are its hyperparameters. Estimators that take a function of two arrays, such as
     `SVC(kernel=...)`, take it as it is, and so do `KernelRidge` and `sklearn.metrics.pairwise_kernels`.
 
-    Arguments:
+    Args:
         activation: what `infgeo.MLP` takes: a name, text in z, a SymPy expression, or a list with one for each layer.
         depth: number of hidden layers.
         weight_std: sigma_w > 0, of all layers.

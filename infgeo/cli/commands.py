@@ -52,17 +52,16 @@ def emit(arguments: Namespace) -> int:
 
 def validate(arguments: Namespace) -> int:
     """Compare with simulation; print the table, write JSON and picture."""
+    from infgeo.cli.network_arguments import values_given, with_layers
     from infgeo.cli.points_file import read_points
     from infgeo.files import check_writable, write_whole
-    from infgeo.symbolic.networks.network import MLP
 
-    mlp = MLP(arguments.activation, depth=arguments.depth)
+    mlp = with_layers(arguments.activation, arguments.depth)
+    against = None if arguments.against is None else with_layers(arguments.against, arguments.depth)
     points = None if arguments.points is None else read_points(arguments.points)
     if points is None and arguments.input_dim is None:
         raise InvalidInput("the input dimension is missing; give --input-dim D, or --points FILE")
-    parameters = dict(arguments.parameter)
-    if len(parameters) < len(arguments.parameter):
-        raise InvalidInput("a parameter is given twice; give --parameter NAME=VALUE once for each name")
+    parameters = values_given(arguments)
     for path in (arguments.json, arguments.plot):
         if path is not None:
             check_writable(path)
@@ -89,7 +88,8 @@ def validate(arguments: Namespace) -> int:
             widths=arguments.widths,
             samples=arguments.samples,
             seed=arguments.seed,
-            against=None if arguments.against is None else MLP(arguments.against, depth=arguments.depth),
+            quantities=arguments.quantities,
+            against=against,
             budget=arguments.budget,
             executor=executor,
             progress=progress,

@@ -1,8 +1,9 @@
-"""The network that the arguments of derive and emit describe."""
+"""The network that the arguments of a command describe."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 
 from sympy import Expr
 
@@ -12,25 +13,30 @@ from infgeo.symbolic.networks.network import MLP
 
 
 def network_of(arguments: Namespace) -> MLP:
-    """Return the network of one activation and --depth, or of several, one for each layer, at the values given."""
-    activations = arguments.activation
-    if len(activations) > 1 and arguments.depth is not None:
-        raise InvalidInput(
-            f"--depth {arguments.depth} with {len(activations)} activations: they are the layers; drop it"
-        )
+    """Return the network that is derived or emitted, at the values given."""
     scales = {
         name: _scale(getattr(arguments, name), f"--{name.replace('_', '-')}")
         for name in ("weight_std", "bias_std")
         if getattr(arguments, name) is not None
     }
-    if len(activations) > 1:
-        mlp = MLP(activations, **scales)
-    else:
-        mlp = MLP(activations[0], depth=arguments.depth or 1, **scales)
-    values = dict(arguments.parameter)
+    return with_layers(arguments.activation, arguments.depth, **scales).at(values_given(arguments))
+
+
+def with_layers(activations: Sequence[str], depth: int | None, **scales: Expr) -> MLP:
+    """Return the network of one activation and --depth, or of several, one for each layer."""
+    if len(activations) == 1:
+        return MLP(activations[0], depth=depth or 1, **scales)
+    if depth is not None:
+        raise InvalidInput(f"--depth {depth} with {len(activations)} activations: they are the layers; drop it")
+    return MLP(list(activations), **scales)
+
+
+def values_given(arguments: Namespace) -> dict[str, float]:
+    """Return the values of --parameter by name."""
+    values: dict[str, float] = dict(arguments.parameter)
     if len(values) < len(arguments.parameter):
         raise InvalidInput("a parameter is given twice; give --parameter NAME=VALUE once for each name")
-    return mlp.at(values)
+    return values
 
 
 def _scale(text: str, option: str) -> Expr:

@@ -72,6 +72,11 @@ def widths(text: str) -> tuple[int, ...]:
     return tuple(positive(part) for part in text.split(","))
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Parse words separated by commas."""
+    return tuple(text.split(","))
+
+
 def assignment(text: str) -> tuple[str, float]:
     """Parse NAME=VALUE with a finite number."""
     name, sign, value = text.partition("=")
@@ -98,11 +103,14 @@ def build() -> Parser:
             name, help=text, description=text, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
         )
 
-    def described(command: argparse.ArgumentParser) -> None:
+    def layers(command: argparse.ArgumentParser) -> None:
         command.add_argument(
             "activation", metavar="ACTIVATION", nargs="+", help=f"{ACTIVATION}; several are the layers, the first first"
         )
         command.add_argument("--depth", type=depth, help="number of equal hidden layers (default 1)")
+
+    def described(command: argparse.ArgumentParser) -> None:
+        layers(command)
         for name, letter, bound in (("weight-std", "W", "> 0"), ("bias-std", "B", ">= 0")):
             command.add_argument(
                 f"--{name}",
@@ -142,9 +150,8 @@ def build() -> Parser:
     emit.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
 
     validate = command("validate", "compare the closed forms with simulated networks of finite width")
-    validate.add_argument("activation", metavar="ACTIVATION", help=ACTIVATION)
+    layers(validate)
     validate.add_argument("--input-dim", type=positive, metavar="D", help="default: that of the points")
-    validate.add_argument("--depth", type=depth, default=1)
     validate.add_argument("--weight-std", type=scale, metavar="SIGMA_W", help="> 0 (default 1)")
     validate.add_argument("--bias-std", type=scale, metavar="SIGMA_B", help=">= 0 (default 1)")
     validate.add_argument(
@@ -159,6 +166,7 @@ def build() -> Parser:
     validate.add_argument("--seed", type=natural, default=0)
     validate.add_argument("--points", metavar="FILE", help=".npy or .csv, one point a row (default: 8 radii, 0.3 to 4)")
     validate.add_argument("--widths", type=widths, metavar="N,N,...", help="the ladder of widths")
+    validate.add_argument("--quantities", type=names, metavar="NAME,NAME,...", help="what is compared (default: all)")
     validate.add_argument("--samples", type=positive, metavar="M", help="networks at each width")
     budget = validate.add_mutually_exclusive_group()
     for name, text in (
@@ -166,7 +174,9 @@ def build() -> Parser:
         ("thorough", "40 times the networks: errors of 0.1 %% show"),
     ):
         budget.add_argument(f"--{name}", dest="budget", action="store_const", const=name, default="default", help=text)
-    validate.add_argument("--against", metavar="ACTIVATION", help="simulate this one instead: a theory that is wrong")
+    validate.add_argument(
+        "--against", metavar="ACTIVATION", nargs="+", help="simulate this one instead: a theory that is wrong"
+    )
     validate.add_argument("--jobs", type=positive, metavar="J", help="worker processes (default: one a core)")
     validate.add_argument("--json", metavar="FILE", help="write the report as JSON")
     validate.add_argument("--plot", metavar="FILE", help="write a picture: .png, .pdf or .svg")

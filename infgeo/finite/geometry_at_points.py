@@ -143,7 +143,7 @@ class Pullback:
 
     @cached_property
     def log_pseudo_volume(self) -> torch.Tensor:
-        """Σ log σ_i over the `rank` nonzero singular values of J, of shape (...); exists at every width.
+        """The sum Σ log σ_i over the `rank` nonzero singular values of J, of shape (...); exists at every width.
 
         Where the rank is d it is the log volume element. Below (always when n < d) it is no volume of input space, but
         of the rank-dimensional complement of the kernel of J, which differs from point to point.
@@ -177,7 +177,7 @@ class Pullback:
 
     @cached_property
     def volume_element(self) -> torch.Tensor:
-        """√det g of shape (...). Raises SingularMetric where g has no full rank; with singular="nan" it is 0 there."""
+        """The volume element √det g of shape (...); where g has no full rank as `log_volume_element`, or 0."""
         return self.log_volume_element.exp()
 
     @cached_property
@@ -230,7 +230,7 @@ class Pullback:
 
     @cached_property
     def second_fundamental_form(self) -> torch.Tensor:
-        """II_ij = (1 − J g⁻¹ Jᵀ) ∂_i∂_jΦ of shape (..., n, d, d): vectors of feature space normal to the image.
+        """The form II_ij = (1 − J g⁻¹ Jᵀ) ∂_i∂_jΦ, (..., n, d, d): vectors of feature space normal to the image.
 
         Raises SingularMetric where g has no full rank. Its memory is n d² numbers a point.
         """

@@ -94,8 +94,8 @@ def estimate(
         x: points (N, d), float tensor or array-like.
         width: n >= 1; at least d for quantities that need the metric to have full rank.
         samples: number of networks, >= 2.
-        sampler: law of the units of the first layer together; each alone is Gaussian. "iid": independent, the random
-            networks of theory; only their spread, bias and determinants are those of networks of width n. The others
+        sampler: how the units of the first layer, each of them Gaussian, depend on one another. "iid": not at all, as
+            in theory; only their spread, bias and determinants are those of networks of width n. The others
             integrate over the limit of infinite width: "antithetic" (opposite directions, complementary radii),
             "orthogonal" (orthogonal directions in groups, independent radii), "sobol" (scrambled nets, the most precise
             in few dimensions; widths that are powers of 2). Deep networks keep the bias of their other layers.

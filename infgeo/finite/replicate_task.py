@@ -55,7 +55,7 @@ class ReplicateTask:
 
     @property
     def order(self) -> int:
-        """0 for the kernel alone, 2 where R is not 0 by construction, 1 for the metric."""
+        """The order of derivatives: 0 for the kernel alone, 2 where R is not 0 by construction, 1 for the metric."""
         if not set(self.quantities) - {"kernel"}:
             return 0
         curved = "ricci_scalar" in self.quantities and self.input_dim > 1

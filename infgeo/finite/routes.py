@@ -115,7 +115,9 @@ def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeome
             tangent = gauss_equation.frame(whole(f, point, False)[0])
             vectors = tangent.inverse[0].T.to(x.dtype)  # row a is e_a
 
-            def bend(rows: torch.Tensor, p: torch.Tensor = point, e: torch.Tensor = vectors) -> torch.Tensor:
+            def second_derivative(
+                rows: torch.Tensor, p: torch.Tensor = point, e: torch.Tensor = vectors
+            ) -> torch.Tensor:
                 k = rows.shape[1]
                 _, h = across(lambda t: f(p + (t[..., None] * e[rows]).sum(dim=1)), p.new_zeros(len(rows), k), True)
                 assert h is not None
@@ -125,9 +127,12 @@ def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeome
                 return h - (h @ q) @ q.T
 
             def squares(rows: torch.Tensor) -> torch.Tensor:
-                return normal(bend(rows)).square().sum()
+                return normal(second_derivative(rows)).square().sum()
 
-            own = [normal(bend(rows)) for rows in torch.arange(d, device=x.device)[:, None].split(max(1, size))]
+            own = [
+                normal(second_derivative(rows))
+                for rows in torch.arange(d, device=x.device)[:, None].split(max(1, size))
+            ]
             trace = torch.cat(own).sum(dim=0)
             mixed = sum(in_blocks(squares, pairs, size))
             value = trace.square().sum() - torch.cat(own).square().sum() - 2 * mixed
@@ -154,8 +159,8 @@ def sectional(source: Source, x: torch.Tensor, u: torch.Tensor, v: torch.Tensor,
                 return f(at + t[:, :1] * first + t[:, 1:] * second)
 
             jacobian, _ = whole(f, at, False)
-            along, bend = across(plane, at.new_zeros(len(at), 2), True)
-            assert bend is not None
-            return gauss_equation.sectional_curvature(jacobian, along, bend)
+            along, curvature = across(plane, at.new_zeros(len(at), 2), True)
+            assert curvature is not None
+            return gauss_equation.sectional_curvature(jacobian, along, curvature)
 
         return torch.cat(in_blocks(block, rows, memory_budget // per_point))

@@ -93,8 +93,8 @@ class ModuleActivation:
             value = self(u)
             ones = torch.ones_like(value)  # elementwise: the gradient of the sum holds each derivative
             (slope,) = torch.autograd.grad(value, u, ones, create_graph=second)
-            bend = torch.autograd.grad(slope, u, ones)[0] if second else torch.zeros_like(slope)
-        return (value.detach(), slope.detach(), bend)[: order + 1]
+            curvature = torch.autograd.grad(slope, u, ones)[0] if second else torch.zeros_like(slope)
+        return (value.detach(), slope.detach(), curvature)[: order + 1]
 
     def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
         """Return φ'(z)² and, for order 2, φ'(z) φ''(z), each as a pair (constant factor, tensor)."""
@@ -108,7 +108,7 @@ class ModuleActivation:
 
 @dataclass(frozen=True)
 class Stack:
-    """Φ(x) = scale · φ_L(W_L φ_{L−1}(… φ_1(W_1 x + b_1) …) + b_L)."""
+    """The map Φ(x) = scale · φ_L(W_L φ_{L−1}(… φ_1(W_1 x + b_1) …) + b_L)."""
 
     weights: tuple[torch.Tensor, ...]
     biases: tuple[torch.Tensor, ...]

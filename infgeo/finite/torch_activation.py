@@ -21,7 +21,7 @@ from infgeo.finite.torch_program import Program, compile_program
 
 
 class Logistic(sympy.Function):
-    """1/(1 + exp(-u)) as one function, so that its derivative does not overflow to inf/inf."""
+    """The function 1/(1 + exp(-u)) as one, so that its derivative does not overflow to inf/inf."""
 
     def fdiff(self, argindex: int = 1) -> Any:
         """Return the derivative."""
@@ -29,7 +29,7 @@ class Logistic(sympy.Function):
 
 
 class LogisticSlope(sympy.Function):
-    """logistic(u) logistic(-u), the derivative of logistic, from one exponential and accurate far out."""
+    """The derivative of logistic, logistic(u) logistic(-u), from one exponential and accurate far out."""
 
     def fdiff(self, argindex: int = 1) -> Any:
         """Return the derivative."""
@@ -37,7 +37,7 @@ class LogisticSlope(sympy.Function):
 
 
 class Softplus(sympy.Function):
-    """log(1 + exp(u)) as one function that does not overflow."""
+    """The function log(1 + exp(u)) as one that does not overflow."""
 
     def fdiff(self, argindex: int = 1) -> Any:
         """Return the derivative, logistic(u)."""

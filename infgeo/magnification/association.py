@@ -98,7 +98,7 @@ def magnification(
     both sides, for the ranks the partial correlation, and for the band the coefficient of its indicator beside a spline
     in |x|. The claim is distance < 0, entropy > 0 and band > 0, also at equal |x|: beyond what a radial law would give.
 
-    Arguments:
+    Args:
         log10_volume: (P,), decimal logarithms; a natural one, as of `infgeo.finite.pullback`, divided by log(10).
         distance: (P,), >= 0, as of `DecisionBoundary.distance`.
         entropy: (P,), >= 0, of the predicted distribution, or None.

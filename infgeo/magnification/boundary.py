@@ -94,7 +94,7 @@ def decision_boundary(
     differences f_i - f_j change sign, as the difference of the two top scores does not; each is contoured, and its
     pieces are cut, segment by segment, where a third class wins.
 
-    Arguments:
+    Args:
         coordinates: (P, 2) of a grid, in either order of its axes and also sheared, or (P,) or (P, 1) along a line, in
             increasing or decreasing order. Distances are Euclidean in these: take orthonormal ones.
         scores: (P, k) of k >= 2 classes, logits rather than probabilities: probabilities that are rounded to 0 and 1

@@ -43,7 +43,7 @@ def agreement(log_volume: Any, law: Any) -> Agreement:
     r2 = 1 - mean((y - l)^2) / Var(y) for y = log volume and l = law; with an additive constant, r2_shifted = 1 -
     Var(y - l) / Var(y).
 
-    Arguments:
+    Args:
         log_volume: (N,), of the network.
         law: (N,), to the same base: `infgeo.MLP(...).numeric(...).log_volume_element(points)` is natural.
 

@@ -18,7 +18,9 @@ class RadialFit:
     the radius takes p values or fewer, the span is that of all functions of the radius, and one radius leaves the
     constants.
 
-    Arguments: radius (N,), finite and >= 0; knots: number of inner knots, or None.
+    Args:
+        radius: (N,), finite and >= 0.
+        knots: number of inner knots, or None.
     """
 
     def __init__(self, radius: np.ndarray, knots: int | None = None) -> None:

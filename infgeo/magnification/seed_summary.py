@@ -79,7 +79,7 @@ class SeedSummary:
 def by_layer(measure: Callable[..., Any], log_volumes: Mapping[str, Any], **arguments: Any) -> dict[str, Any]:
     """Return {layer: measure(log_volume, **arguments)}: the same measurement for the log volume of each layer.
 
-    Arguments:
+    Args:
         measure: `magnification`, or a function of the log volume first, such as lambda v: symmetry(points, v).
         log_volumes: {layer: (P,)}.
         arguments: the same for all layers.
@@ -132,7 +132,10 @@ def sign_flip_p(values: Any, alternative: str = "two-sided", seed: int = 0) -> f
     least 1/2^n one-sided (1/32 for five seeds) and twice that two-sided. Beyond 16 values 99999 random assignments are
     taken besides the one at hand, which keeps the test valid.
 
-    Arguments: values (n,), one for each seed; alternative: "greater", "less" or "two-sided"; seed: of the random signs.
+    Args:
+        values: (n,), one for each seed.
+        alternative: "greater", "less" or "two-sided".
+        seed: of the random signs.
 
     Source: Fisher 1935, *The Design of Experiments*, section 21.
 
@@ -168,7 +171,7 @@ def over_seeds(
     spatial correlation within a network. Take the measures at equal |x|: the others are not about 0 where boundary and
     volume both follow |x|. A share has no sign, and no p-value; its change through training (`change`) has.
 
-    Arguments:
+    Args:
         results: one for each seed: results of `magnification`, `symmetry` or `agreement`, mappings from names to
             numbers (of `change`, for example), or mappings from layers to results (of `by_layer`).
         level: of the intervals.

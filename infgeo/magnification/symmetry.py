@@ -63,7 +63,7 @@ def symmetry(
     division by N - p takes away what p parameters explain of pure noise, so that the estimate may come out slightly
     below 0; it is not cut there, which would bias its mean.
 
-    Arguments:
+    Args:
         points: (N, d), or images (N, *shape); |x| is the Euclidean norm.
         log_volume: (N,), logarithms to any base.
         knots: number of inner knots; by default min(8, (N - 20) // 10). A law that oscillates in |x| wants more.

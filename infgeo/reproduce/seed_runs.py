@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,16 +75,19 @@ def run_seed(module: str, settings: Any, seed: int, place: Place) -> SeedResult:
 
     key = key_of(settings, place)
     path = place.folder / f"seed-{seed}.npz"
+    figure = importlib.import_module(module)
     kept = load_seed(path, key)
     if kept is not None:
-        return kept
+        with suppress(KeyError, TypeError, ValueError, IndexError):  # what lacks a statistic is measured anew
+            figure.claims(settings, [kept])
+            return kept
     threads = torch.get_num_threads()
     torch.set_num_threads(place.threads)
     here = replace(place, folder=place.folder / key[:8], progress=_say if _said is not None else place.progress)
     try:
         with termination_as_interrupt():
             check_stop()
-            measured = importlib.import_module(module).measure(settings, seed, here)
+            measured = figure.measure(settings, seed, here)
     except KeyboardInterrupt:
         if _stop is not None:
             _stop.set()  # a worker that SIGTERM has reached before its parent begins no other seed
@@ -139,9 +143,9 @@ def _in_processes(
             while waiting:
                 over, waiting = wait(waiting, _POLLED, FIRST_COMPLETED)
                 while not said.empty():
-                    heard = said.get()
+                    reported = said.get()
                     if place.progress is not None:
-                        place.progress(*heard)
+                        place.progress(*reported)
                 for future in over:
                     result = future.result()
                     done[result.seed] = result

@@ -1,4 +1,4 @@
-"""`check_activation`: whether what is derived from an activation, and computed with it, is right."""
+"""The public `check_activation`: whether what is derived from an activation, and computed with it, is right."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check_activation(
     and `ntk.NAME`; besides, `backends` and `formula` compare them with torch and with the formulas at 60 digits, and
     `formula_metric` is the metric at 60 digits. Without a closed form the kernels are those of method "quadrature".
 
-    Arguments:
+    Args:
         a: what `infgeo.MLP` takes: a name, text in z, a SymPy expression, a list of layers; or an `infgeo.MLP`.
         depth: number of hidden layers, as for `infgeo.MLP`.
         weight_std, bias_std: values where the network leaves them symbolic; by default 1 and 0.5, or less where the

@@ -30,7 +30,7 @@ _ROUNDING = 128.0  # units of rounding of k(x, x) in a difference of four of its
 
 @dataclass(frozen=True)
 class SecondDifference:
-    """D^2/h^2 along one direction, its uncertainty, and the difference of the points over h."""
+    """The ratio D^2/h^2 along one direction, its uncertainty, and the difference of the points over h."""
 
     value: float
     error: float

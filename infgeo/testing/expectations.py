@@ -126,20 +126,20 @@ class Expectations:
 
     def moments(self) -> tuple[float, float, str]:
         """Compare moments at one variance."""
-        law = self._law()
+        moments = self._dual()
         worst, note = 0.0, ""
         with mpmath.workdps(DIGITS):
-            variance = self._variance(law)
+            variance = self._variance(moments)
             kinks = [mpmath.mpf(float(kink)) for kink in self.smooth.kinks]
             phi, slope = self.phi(), self.phi(1)
             m = moment(lambda z: phi(z) ** 2, variance, kinks)
             wanted: list[tuple[str, Callable[[], Expr], Callable[[mpmath.mpf], mpmath.mpf], mpmath.mpf]] = [
-                ("E[phi^2]", lambda: law.m, lambda z: phi(z) ** 2, m),
-                ("E[phi'^2]", lambda: law.m0, lambda z: slope(z) ** 2, m / variance),
+                ("E[phi^2]", lambda: moments.m, lambda z: phi(z) ** 2, m),
+                ("E[phi'^2]", lambda: moments.m0, lambda z: slope(z) ** 2, m / variance),
                 # d/dv E[F(z)] = E[(z^2/v - 1) F(z)] / (2 v)
                 (
                     "dE[phi^2]/dv",
-                    lambda: law.m_prime,
+                    lambda: moments.m_prime,
                     lambda z: (z * z / variance - 1) * phi(z) ** 2 / (2 * variance),
                     m / variance,
                 ),
@@ -158,18 +158,18 @@ class Expectations:
 
     def price(self) -> tuple[float, float, str]:
         """Differentiate the kernel by differences at 60 digits."""
-        law = self._law()
+        moments = self._dual()
         try:
-            if law.m0 is None:
+            if moments.m0 is None:
                 raise NotApplicable("E[phi'^2] is infinite")
-            slopes = law.derivative_kernel
+            slopes = moments.derivative_kernel
         except InfgeoError as error:
             raise NotApplicable(str(error)) from None
         with mpmath.workdps(2 * DIGITS):
-            first, second, covariance = (mpmath.mpf(share) * self._variance(law) for share in PAIR)
+            first, second, covariance = (mpmath.mpf(share) * self._variance(moments) for share in PAIR)
 
             def kernel(t: mpmath.mpf) -> mpmath.mpf:
-                return self._number(law.kernel, {p: first, q: second, c: t, Delta: first * second - t * t})
+                return self._number(moments.kernel, {p: first, q: second, c: t, Delta: first * second - t * t})
 
             by_difference = mpmath.diff(kernel, covariance)
             at = {p: first, q: second, c: covariance, Delta: first * second - covariance**2}
@@ -179,17 +179,17 @@ class Expectations:
             note = f"{mpmath.nstr(value, 12)} at p, q, c = {where}"
             return float(abs(value - by_difference) / scale), _MOMENTS, note
 
-    def _law(self) -> Dual:
+    def _dual(self) -> Dual:
         try:
-            law = dual(self.activation)
-            _ = law.m, law.kernel
+            moments = dual(self.activation)
+            _ = moments.m, moments.kernel
         except InfgeoError as error:
             raise NotApplicable(str(error)) from None
-        return law
+        return moments
 
-    def _variance(self, law: Dual) -> mpmath.mpf:
+    def _variance(self, moments: Dual) -> mpmath.mpf:
         """Return VARIANCE, or less where phi grows like exp(a z^2), so that quadrature sees all of E[phi^2]."""
-        growth = mpmath.mpf(0) if law.growth is None else self._number(law.growth, {})
+        growth = mpmath.mpf(0) if moments.growth is None else self._number(moments.growth, {})
         return min(mpmath.mpf(VARIANCE), 1 / (20 * growth)) if growth > 0 else mpmath.mpf(VARIANCE)
 
     def _number(self, expr: Expr, at: Mapping[Expr, mpmath.mpf]) -> mpmath.mpf:

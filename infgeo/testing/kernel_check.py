@@ -1,4 +1,4 @@
-"""`check_kernel`: whether a function of two points is the kernel it should be."""
+"""The public `check_kernel`: whether a function of two points is the kernel it should be."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_kernel(
     coincidence, distances that fit, the metric, gradient and Hessian at coincidence, and the agreement with quadrature
     (to 1e-10: a kernel that is wrong by 1e-9 fails) and with simulated networks (z-scores, fixed seed).
 
-    Arguments:
+    Args:
         k: an `infgeo.Kernel` (evaluated at 60 digits), what `MLP.numeric` returns or one of its methods `kernel` and
             `ntk`, a module written by `infgeo.emit`, a kernel of `infgeo.adapters`, of scikit-learn or of GPyTorch, or
             any function k(X, Y) of arrays or tensors (N, d), (M, d) that takes None for Y = X and returns (N, M).

@@ -20,7 +20,7 @@ _SHRINKING = (1.0, 0.3, 0.1, 0.03, 0.01)
 class Points:
     """Where a kernel is checked.
 
-    Arguments:
+    Args:
         general: (N, d), points in general position.
         all: `general`, and with them a copy of one, neighbours at relative distances of 1e-9 and 1e-5, and, where the
             points are the kit's own, 0, a parallel and an antiparallel point.

@@ -17,7 +17,7 @@ from infgeo.report_text import align, json_safe, strict_json
 class Check:
     """One requirement and what was measured.
 
-    Arguments:
+    Args:
         name: short name, unique in its report, for `skip=` and `report[name]`.
         requirement: what is required, in one sentence.
         status: "passed", "failed" or "skipped".
@@ -37,7 +37,7 @@ class Check:
 class ConformanceReport:
     """The outcome of `check_kernel` or `check_activation`: true where it passed.
 
-    Arguments:
+    Args:
         subject: what was checked, in words.
         checks: one for each requirement, in the order they were made.
         configuration: what the run can be repeated from: values of parameters, dimension, seed.

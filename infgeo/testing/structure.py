@@ -37,22 +37,22 @@ class Structure:
 
     @cached_property
     def gram(self) -> np.ndarray:
-        """k(X)."""
+        """The Gram matrix k(X)."""
         return self.subject.gram(self.points.all, None)
 
     @cached_property
     def cross(self) -> np.ndarray:
-        """k(X, Y) for a Y that is a copy of X."""
+        """The matrix k(X, Y) for a Y that is a copy of X."""
         return self.subject.gram(self.points.all, self.points.all.copy())
 
     @cached_property
     def squares(self) -> np.ndarray:
-        """k(x, x), or more where k is no kernel; the least positive number where it vanishes."""
+        """The values k(x, x), or more where k is no kernel; the least positive number where it vanishes."""
         return np.maximum(squares(self.gram), np.finfo(float).tiny)
 
     @cached_property
     def norm(self) -> np.ndarray:
-        """sqrt(k(x, x) k(y, y)), which bounds |k(x, y)|; more where k is no kernel."""
+        """The bound sqrt(k(x, x) k(y, y)), of |k(x, y)|; more where k is no kernel."""
         root = np.sqrt(self.squares)
         return np.outer(root, root)
 
@@ -120,13 +120,13 @@ class Structure:
         if (diagonal < 0).any():
             i = int(np.argmin(diagonal))
             return np.inf, self.slack, f"k(x, x) = {diagonal[i]:.3g} at x = {_text(self.points.all[i])}"
-        silent = diagonal == 0
-        if (self.gram[silent] != 0).any():
+        zero = diagonal == 0
+        if (self.gram[zero] != 0).any():
             return np.inf, self.slack, "k(x, x) = 0 and k(x, y) is not 0"
-        if silent.all():
+        if zero.all():
             raise NotApplicable("k(x, x) is 0 at all points")
-        root = np.sqrt(diagonal[~silent])
-        unit = self.gram[np.ix_(~silent, ~silent)] / root / root[:, None]
+        root = np.sqrt(diagonal[~zero])
+        unit = self.gram[np.ix_(~zero, ~zero)] / root / root[:, None]
         least = float(np.linalg.eigvalsh((unit + unit.T) / 2)[0])
         return max(-least, 0.0), self.slack, f"{len(unit)} points"
 

@@ -55,7 +55,7 @@ class Truth:
 class Subject:
     """A kernel to be checked. Points and results are float64 arrays of NumPy; `epsilon` is the unit of rounding.
 
-    Arguments:
+    Args:
         name: what it is, in words.
         gram: k(X, Y), (N, d), (M, d) -> (N, M); Y may be None.
         diagonal: k(x, x), (N, d) -> (N,).

@@ -133,7 +133,7 @@ class ContrastiveLoss:
 
 
 class ContrastiveNetwork(nn.Module):
-    """x -> projector(encoder(x)). After training the projector is dropped: measure `encoder`."""
+    """The map x -> projector(encoder(x)). After training the projector is dropped: measure `encoder`."""
 
     def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
         """Hold both, as they are."""

@@ -114,12 +114,12 @@ def train(
     if progress is not None and not callable(progress):
         progress = flag(progress, "progress")
     function(loss, "loss", "a function (model, inputs, labels)")
-    heard = (
+    called = (
         (callbacks,)
         if callable(callbacks)
         else items(callbacks, "callbacks", "functions (step, model), one or a list of them")
     )
-    if not all(callable(callback) for callback in heard):
+    if not all(callable(callback) for callback in called):
         raise InvalidInput(f"callbacks is {callbacks!r:.80}; pass functions (step, model), one or a list of them")
     if device is not None:
         model.to(checked_device(device))
@@ -135,13 +135,13 @@ def train(
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         file = CheckpointFile(checkpoint, "training", SECONDS, checkpoint_every)
-        run = _Run(model, task.to(place), recipe, seed, heard, file, loss)
+        run = _Run(model, task.to(place), recipe, seed, called, file, loss)
         stack.enter_context(own_random_state(seed, place))
         stack.enter_context(deterministic_kernels(place))
         run.resume()
-        told = progress if callable(progress) else stack.enter_context(progress_bar(task.name)) if progress else None
+        report = progress if callable(progress) else stack.enter_context(progress_bar(task.name)) if progress else None
         with training_mode(model):
-            run.steps(interruption, told)
+            run.steps(interruption, report)
         run.optimizer.zero_grad()
         run.save()
         stopped = interruption.requested or not run.finished
@@ -192,7 +192,7 @@ class _Run:
         self.order = torch.Generator().manual_seed(seed)
         self.order_before = self.order.get_state()  # at the beginning of this epoch
         self.step = self.epoch = self.batch = 0
-        self.heard = False  # whether the callbacks were called after this step, to their end
+        self.called_back = False  # whether the callbacks were called after this step, to their end
         self.total = 0.0  # sum over the points of this epoch of their loss
         self.losses: list[float] = []
         count = len(task.inputs)
@@ -226,7 +226,7 @@ class _Run:
             "batch": self.batch,
             "total": self.total,
             "losses": list(self.losses),
-            "heard": self.heard,
+            "called_back": self.called_back,
             "order": self.order_before,
             "random": random_state(self.place),
             "model": self.model.state_dict(),
@@ -263,7 +263,7 @@ class _Run:
         self.checkpoint.resumed(step)
         self.total = real_number(state["total"], "total")
         self.losses = [real_number(loss, "losses") for loss in state["losses"]]
-        self.heard = step > 0 and bool(state.get("heard", True))  # files of infgeo 0.1.0 do not say
+        self.called_back = step > 0 and bool(state["called_back"])
         self.order.set_state(state["order"])
         self.order_before = state["order"]
         set_random_state(state["random"], self.place)
@@ -272,10 +272,10 @@ class _Run:
     def steps(self, interruption: Interruption, progress: Callable[[int, int], object] | None) -> None:
         """Make updates until all epochs are done, or until an interruption; then the state is that after a step."""
         model, optimizer, augmentation = self.model, self.optimizer, self.recipe.augmentation
-        every, told = self.recipe.epochs * self.batches, 0.0
+        every, reported = self.recipe.epochs * self.batches, 0.0
         objective: Loss = self._checked_objective
         try:
-            if not self.heard:
+            if not self.called_back:
                 self._call_back()
             while not self.finished and not interruption.requested:
                 for inputs, labels in self._shuffled():
@@ -295,9 +295,9 @@ class _Run:
                     self._call_back()
                     if self.checkpoint.due(self.step):
                         self.save()
-                    if progress is not None and (self.finished or time.monotonic() - told >= _SECONDS):
+                    if progress is not None and (self.finished or time.monotonic() - reported >= _SECONDS):
                         progress(self.step, every)
-                        told = time.monotonic()
+                        reported = time.monotonic()
                     if interruption.requested:
                         break
         except _CallbackInterrupted:
@@ -318,7 +318,7 @@ class _Run:
     def _advance(self, loss: float, points: int) -> None:
         """Count a step, and an epoch with its last step."""
         self.step, self.batch, self.total = self.step + 1, self.batch + 1, self.total + loss * points
-        self.heard = False
+        self.called_back = False
         if self.batch == self.batches:
             seen = self.batches * self.batch_size if self.recipe.drop_last else len(self.task.inputs)
             self.losses.append(self.total / seen)
@@ -329,7 +329,7 @@ class _Run:
         try:
             for callback in self.callbacks:
                 callback(self.step, self.model)
-            self.heard = True
+            self.called_back = True
         except KeyboardInterrupt:  # the step is complete, so the state is one to save
             raise _CallbackInterrupted from None
 

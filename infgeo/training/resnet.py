@@ -26,7 +26,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class ResidualBlock(nn.Module):
-    """φ(F(x) + S(x)) with F = norm ∘ conv ∘ φ ∘ norm ∘ conv, 3 × 3 kernels; S is x, or a 1 × 1 conv and norm."""
+    """The map φ(F(x) + S(x)), F = norm ∘ conv ∘ φ ∘ norm ∘ conv, 3 × 3 kernels; S is x, or a 1 × 1 conv and norm."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, activation: Callable[[], nn.Module]) -> None:
         """Make the layers; S is the identity where shapes allow it."""

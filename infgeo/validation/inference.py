@@ -34,7 +34,9 @@ def weighted_fit(
     var c = sum W^2 e^2, with var^2 / sum((W^2 e^2)^2 / dof) degrees of freedom when each e has `dofs` of its own.
     chi^2 has the expectation `residual_df` for weights 1 / errors^2 only.
 
-    Arguments: columns (K, p), y, errors, dofs and model (K,), K >= p.
+    Args:
+        columns: (K, p), K >= p.
+        y, errors, dofs, model: (K,).
     """
     scale = 1.0 / (errors if model is None else model)
     weights = np.linalg.pinv(columns * scale[:, None]) * scale

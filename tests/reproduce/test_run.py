@@ -12,6 +12,7 @@ from infgeo.cli import main
 from infgeo.errors import InfgeoError, InvalidInput, MissingExtra
 from infgeo.reproduce import FIGURES, reproduce, run
 from infgeo.reproduce import seed_runs as seeds
+from infgeo.reproduce.record import SeedResult, save_seed
 from infgeo.reproduce.registry import SCALES
 from infgeo.reproduce.settings import SETTINGS, CubeRoots
 from tests.reproduce.small import PLANAR
@@ -86,6 +87,15 @@ def test_kept_seeds_are_not_measured_again(whole, monkeypatch, undrawn):
     assert again.record["seeds"] == [1, 0]
     assert again.record["claims"][0]["estimate"] == outcome.record["claims"][0]["estimate"]
     reproduce("fig1", seeds=(0, 1), out=folder, jobs=1, settings=PLANAR)  # as the other tests expect the data
+
+
+def test_a_kept_seed_that_lacks_a_statistic_is_measured_anew(tmp_path, undrawn):
+    settings = CubeRoots(points=9)
+    first = reproduce("figD1", out=tmp_path, settings=settings)
+    place = seeds.Place(tmp_path / "figD1-small.seeds")
+    other = SeedResult(0, {}, {"bias 0": {"other": 1.0}, "bias 1": {}}, 1.0)
+    save_seed(place.folder / "seed-0.npz", other, seeds.key_of(settings, place))
+    assert reproduce("figD1", out=tmp_path, settings=settings).claims == first.claims
 
 
 class StopsAfter:
