@@ -23,7 +23,7 @@ export PYTHONNOUSERSITE := 1
 export MPLBACKEND := Agg
 
 # What rounds: the files that see how BLAS and the vector units do it.
-ROUNDING := tests/test_testing.py tests/adapters infgeo/testing infgeo/finite \
+ROUNDING := tests/testing tests/adapters infgeo/testing infgeo/finite \
 	tests/numeric/test_geometry.py tests/numeric/test_kernels.py tests/numeric/runtime/test_blocks.py tests/finite/test_pullback.py tests/finite/test_sampled_network.py \
 	tests/tracking/test_tracker.py tests/training/test_loop.py
 # The kernels in force, by their own names (OpenBLAS has Katmai for Prescott).
