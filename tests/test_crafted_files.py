@@ -59,14 +59,14 @@ def partial_run(tmp_path_factory) -> tuple[bytes, dict[str, Any]]:
 
 
 def crafted_runs(good: dict[str, Any]) -> dict[str, bytes]:
-    state, arrays = good["state"], good["state"]["arrays"]
-    mean = next(name for name in arrays if name.endswith("/mean"))
+    state, means = good["state"], good["state"]["means"]
+    name, mean = next(iter(means.items()))
 
     def with_state(**parts: Any) -> bytes:
         return packed({**good, "state": {**state, **parts}})
 
-    def with_arrays(**parts: Any) -> bytes:
-        return with_state(arrays={**arrays, **parts})
+    def with_mean(**parts: Any) -> bytes:
+        return with_state(means={**means, name: {**mean, **parts}})
 
     return {
         "no archive": b"nothing",
@@ -74,22 +74,24 @@ def crafted_runs(good: dict[str, Any]) -> dict[str, bytes]:
         "of another kind": packed({**good, "format": "infgeo training checkpoint 1"}),
         "pickle": pickle.dumps(Hostile()),
         "pickle in an archive": packed(Hostile()),
-        "objects": with_arrays(**{mean: Hostile()}),
+        "objects": with_mean(mean=Hostile()),
         "without the run": packed({"format": good["format"], "state": state}),
         "run of a number": packed({**good, "run": 3}),
         "state of a number": packed({**good, "state": 3}),
-        "no arrays": packed({**good, "state": {"step": state["step"]}}),
-        "no number of items": packed({**good, "state": {"arrays": arrays}}),
+        "no means": packed({**good, "state": {"step": state["step"]}}),
+        "no number of items": packed({**good, "state": {"means": means, "sums": {}}}),
         "items of text": with_state(step="all"),
         "items less than none": with_state(step=-1),
         "more items than there are": with_state(step=10**9),
         "fewer items than counted": with_state(step=1),
-        "unknown mean": with_arrays(**{"mean/other/mean": arrays[mean]}),
-        "name without parts": with_arrays(other=arrays[mean]),
-        "mean of text": with_arrays(**{mean: "code"}),
-        "mean of another shape": with_arrays(**{mean: torch.zeros(7)}),
-        "mean of integers": with_arrays(**{mean: arrays[mean].to(int)}),
-        "part is missing": with_state(arrays={k: v for k, v in arrays.items() if k != mean}),
+        "unknown mean": with_state(means={**means, "other": mean}),
+        "mean of a number": with_state(means={name: 3}),
+        "sums of a number": with_state(sums=3),
+        "sums of a third half": with_state(sums={2: (1, None, None)}),
+        "mean of text": with_mean(mean="code"),
+        "mean of another shape": with_mean(mean=torch.zeros(7)),
+        "mean of integers": with_mean(mean=mean["mean"].to(int)),
+        "part is missing": with_state(means={name: {k: v for k, v in mean.items() if k != "mean"}}),
     }
 
 

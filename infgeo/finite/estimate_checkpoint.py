@@ -6,9 +6,6 @@ import hashlib
 import os
 from typing import Any
 
-import numpy
-import torch
-
 from infgeo.checkpoint_file import CheckpointFile
 from infgeo.files import taken_apart
 from infgeo.finite.reduction import Reduction
@@ -47,12 +44,10 @@ class Checkpoint:
             return
         with taken_apart(str(self.file.path), "checkpoint"):
             self.file.refuse_another(saved["run"], self.run)
-            arrays = {name: tensor.numpy() for name, tensor in saved["state"]["arrays"].items()}
-            self.reduction.restore(saved["state"]["step"], arrays)
+            self.reduction.restore(saved["state"]["step"], saved["state"])
         self.file.resumed(self.reduction.done)
 
     def save(self, now: bool = False) -> None:
         """Write the state, if some seconds have passed since the last time, or `now`, and if there is anything new."""
         if self.file.path is not None and (now or self.file.due(self.reduction.done)):
-            arrays = {name: torch.from_numpy(numpy.array(array)) for name, array in self.reduction.state().items()}
-            self.file.save(self.reduction.done, self.run, {"arrays": arrays})
+            self.file.save(self.reduction.done, self.run, self.reduction.state())

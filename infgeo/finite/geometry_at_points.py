@@ -97,6 +97,10 @@ class Pullback:
         self._refuse_changes()
         return measured(self.source, self._points, ricci, self.memory_budget)
 
+    def _reduced(self, reduction: Callable[..., Any], second: bool = False) -> list[Any]:
+        self._refuse_changes()
+        return reduced(self.source, self._points, second, reduction, self.memory_budget)
+
     @cached_property
     def _first_order(self) -> LocalGeometry:
         return self.__dict__["_second_order"] if "_second_order" in self.__dict__ else self._measured(ricci=False)
@@ -107,8 +111,7 @@ class Pullback:
 
     @cached_property
     def _spectrum(self) -> Spectrum:
-        self._refuse_changes()
-        parts = reduced(self.source, self._points, False, lambda j, _: gauss_equation.spectrum(j), self.memory_budget)
+        parts = self._reduced(lambda j, _: gauss_equation.spectrum(j))
         fields = ("singular_values", "rank", "log_pseudo_volume")
         return Spectrum(*(torch.cat([getattr(p, name) for p in parts]) for name in fields))
 
@@ -165,11 +168,7 @@ class Pullback:
             value, rank = self._spectrum.log_pseudo_volume, self._spectrum.rank
             value, wild = torch.where(rank < self.input_dim, -torch.inf, value), rank < 0
         else:  # without the metric, which is large, and without singular values, which cost more than all the rest
-            self._refuse_changes()
-            parts = reduced(
-                self.source, self._points, False, lambda j, _: gauss_equation.log_volume(j), self.memory_budget
-            )
-            value = torch.cat(parts)
+            value = torch.cat(self._reduced(lambda j, _: gauss_equation.log_volume(j)))
             wild = torch.isnan(value)
         self._require_regular(torch.isinf(value) | wild)
         value = torch.where(wild, torch.nan, value)
@@ -277,10 +276,8 @@ class Pullback:
     def _tensor(self, reduction: Callable[..., torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor:
         if self._too_narrow():
             return self._everywhere(torch.nan, *shape)
-        self._refuse_changes()
-        points = self._points
-        value = torch.cat(reduced(self.source, points, True, reduction, self.memory_budget))
-        first = value.reshape(len(points), math.prod(shape))[:, 0]
+        value = torch.cat(self._reduced(reduction, second=True))
+        first = value.reshape(len(value), math.prod(shape))[:, 0]
         if bool(torch.isnan(first).any()):
             self._regular(first, self._first_order.log_determinant)
         return value.reshape(*self._batch, *shape)

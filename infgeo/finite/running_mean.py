@@ -51,14 +51,13 @@ class RunningMean:
     Of exp(l) they are kept as exp(shift) × mean, so that nothing over- or underflows, and -inf stands for the value 0.
     """
 
-    def __init__(self, log: bool = False, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, log: bool = False, state: Mapping[str, torch.Tensor] | None = None) -> None:
         """Start with no replicates, or from a saved `state`."""
         self.log = log
-        self.count = 0 if state is None else int(state["count"])
-        self._shift, self._mean, self._squares = (
-            torch.zeros((), dtype=torch.float64) if state is None else torch.tensor(state[key])
-            for key in ("shift", "mean", "squares")
-        )
+        zero = torch.zeros((), dtype=torch.float64)
+        saved = {"count": torch.tensor(0), "shift": zero, "mean": zero, "squares": zero} if state is None else state
+        self.count = int(saved["count"])
+        self._shift, self._mean, self._squares = (saved[key].clone() for key in ("shift", "mean", "squares"))
 
     @property
     def is_whole(self) -> bool:
@@ -71,16 +70,16 @@ class RunningMean:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by value, not as torch does between processes: shared memory goes with the process that made it."""
-        return RunningMean, (self.log, self.state)
+        return _restored, (self.log, {name: part.numpy() for name, part in self.state.items()})
 
     @property
-    def state(self) -> dict[str, Any]:
-        """All that it holds, as arrays."""
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that it holds."""
         return {
-            "count": numpy.array(self.count),
-            "shift": self._shift.numpy(),
-            "mean": self._mean.numpy(),
-            "squares": self._squares.numpy(),
+            "count": torch.tensor(self.count),
+            "shift": self._shift,
+            "mean": self._mean,
+            "squares": self._squares,
         }
 
     def add(self, values: torch.Tensor) -> None:
@@ -125,3 +124,7 @@ class RunningMean:
             return Estimate(self._mean, error, self.count)
         note = "log of the replicate mean; the standard error is the relative standard error of the mean"
         return Estimate(self._shift + self._mean.log(), error / self._mean, self.count, note=note)
+
+
+def _restored(log: bool, arrays: Mapping[str, numpy.ndarray]) -> RunningMean:
+    return RunningMean(log, {name: torch.from_numpy(numpy.array(array)) for name, array in arrays.items()})

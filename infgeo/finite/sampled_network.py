@@ -24,12 +24,13 @@ _SCALES = {
     "dense": ("weight_std", "bias_std"),
     "residual": ("weight_std", "bias_std", "skip", "branch"),
     "rms_norm": ("epsilon",),
+    "layer_norm": ("epsilon",),
 }
 
 
 @dataclass(frozen=True)
 class NumericLayer:
-    """One layer with numbers for its scales; `kind` is "dense", "residual" or "rms_norm". Small, hashable, picklable.
+    """One layer with numbers for its scales; `kind` is one of `_SCALES`. Small, hashable, picklable.
 
     Args:
         kind: what the layer does, as the layers of a network say it.
@@ -156,7 +157,7 @@ def _layers_of(mlp: Any) -> tuple[Any, ...]:
 
 def _parameters_of(layer: Any) -> list[str]:
     """Return the names of the parameters of a layer's activation."""
-    if layer.kind == "rms_norm":
+    if not hasattr(layer, "activation"):
         return []
     return sorted(s.name for s in layer.activation.expr.free_symbols if s != layer.activation.symbol)
 
@@ -176,7 +177,7 @@ def _numeric(
         return _scale(expr, name, chosen.get(name) if is_chosen else None, given)
 
     scales = tuple((name, number(name)) for name in _SCALES[layer.kind])
-    if layer.kind == "rms_norm":
+    if not hasattr(layer, "activation"):
         return NumericLayer(layer.kind, None, scales)
     own = tuple((name, given[name]) for name in _parameters_of(layer))
     return NumericLayer(layer.kind, (layer.activation.expr, layer.activation.symbol, own), scales)
@@ -253,7 +254,8 @@ class SampledNetwork(torch.nn.Module):
         weights, readouts = zip(self.weights, self.biases, strict=True), iter(self.readouts)
         for layer in self.layers:
             scales = dict(layer.scales)
-            if layer.kind == "rms_norm":
+            if layer.activation is None:
+                x = x - x.mean(dim=-1, keepdim=True) if layer.kind == "layer_norm" else x
                 x = x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + scales["epsilon"])
                 continue
             value = layer.function(torch.nn.functional.linear(x, *next(weights)))
@@ -284,7 +286,7 @@ def draw(
         return normals(numbers, *shape).mul_(scale).to(device=device, dtype=dtype)
 
     for layer in specification.layers:
-        if layer.kind == "rms_norm":
+        if layer.activation is None:
             continue
         scales, columns = dict(layer.scales), width if weights else input_dim
         by_size = math.sqrt(columns) if weights or specification.fan_in else 1.0

@@ -86,28 +86,30 @@ def simulation_pool(jobs: int | None) -> Iterator[Executor | None]:
 class Pooled:
     """One quantity at one width: mean and standard error over all replicates, and the spread between networks.
 
-    `mean` and `standard_error` have the quantity's shape. `log_spread` is the mean over the entries of log sd, and
-    `log_spread_error` its standard error from the batches, which makes no assumption about tails. `relative` says that
-    spread and standard error are in units of the mean, which is then itself given by its log. `exact` and `note` as in
-    `finite.Estimate`.
+    `mean` and `standard_error` have the quantity's shape; of logs of means the standard error is relative. `exact` and
+    `note` as in `finite.Estimate`. `squares` (batches, ...) are sums of squares within the batches, of `sizes` networks
+    each, and `unit` what the spread is measured in: the mean where it is relative, else 1.
     """
 
     mean: np.ndarray
     standard_error: np.ndarray
     samples: int
-    log_spread: float
-    log_spread_error: float
-    batches: int
-    exact: bool = False
-    note: str = ""
-    squares: np.ndarray | None = None  # sums of squares within batches, (batches, ...), of `sizes` each, and the unit
-    sizes: np.ndarray | None = None
-    unit: np.ndarray | None = None
+    exact: bool
+    note: str
+    squares: np.ndarray
+    sizes: np.ndarray
+    unit: np.ndarray
+
+    @property
+    def batches(self) -> int:
+        """The number of batches."""
+        return len(self.sizes)
 
     def spread_at(self, entries: np.ndarray) -> tuple[float, float]:
-        """Return `log_spread` and `log_spread_error` over some of the entries, a mask of the quantity's shape."""
-        if self.squares is None or self.sizes is None or self.unit is None:
-            return self.log_spread, self.log_spread_error
+        """Return the mean of log sd over some of the entries, a mask of the quantity's shape, and its standard error.
+
+        The error is from the batches, and makes no assumption about tails.
+        """
         return spread(self.squares[:, entries], self.sizes, self.unit[entries])
 
 
@@ -149,23 +151,10 @@ def pool(estimates: list[Any], logs: bool) -> Pooled:
     squares = within.sum(axis=0) + (column * (means - mean) ** 2).sum(axis=0)
     error = np.sqrt(squares / (count - 1) / count)
     unit = mean if logs else np.ones_like(mean)
-    log_spread, log_spread_error = spread(within, sizes, unit)
     if logs:
         mean, error = shift + np.log(mean), error / mean
     first = estimates[0]
-    return Pooled(
-        mean,
-        error,
-        int(count),
-        log_spread,
-        log_spread_error,
-        len(sizes),
-        first.exact,
-        first.note,
-        within,
-        sizes,
-        unit,
-    )
+    return Pooled(mean, error, int(count), first.exact, first.note, within, sizes, unit)
 
 
 def spread(within: np.ndarray, sizes: np.ndarray, unit: np.ndarray) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from infgeo.validation.batches import Pooled
-from infgeo.validation.findings import Comparison, Measurement, Trend
+from infgeo.validation.findings import Comparison, Trend
 from infgeo.validation.inference import exponent, extrapolate, fit_p, student_p
 from infgeo.validation.theory import Theory, log_determinant_factor
 
@@ -219,26 +219,3 @@ def bias_trend(series: Sequence[WidthSeries]) -> Trend | None:
         return Trend(one.quantity, "bias", -1.0, value, error, z, None, True, one.point, note)
     note = f"resolved at n <= {one.widths[count - 1]}"
     return Trend(one.quantity, "bias", -1.0, value, error, z, student_p(z, dof), True, one.point, note)
-
-
-def measurements_of(series: Sequence[WidthSeries]) -> tuple[Measurement, ...]:
-    """Return the means at every width as plain values."""
-    result = []
-    for one in series:
-        value = np.exp if one.log_scale else np.asarray
-        mean, theory = value(one.mean), value(one.theory)
-        error = one.error * mean if one.log_scale else one.error
-        for k, width in enumerate(one.widths):
-            result.append(
-                Measurement(
-                    one.quantity,
-                    one.point,
-                    width,
-                    int(one.dofs[k]) + 1,
-                    float(mean[k]),
-                    float(error[k]),
-                    float(theory[k]),
-                    one.other,
-                )
-            )
-    return tuple(result)

@@ -9,7 +9,7 @@ from infgeo.validation import comparison
 from infgeo.validation.design import Design
 from infgeo.validation.findings import Comparison, Measurement, Trend
 from infgeo.validation.inference import holm
-from infgeo.validation.predicted import error_trend, measured, metric_trends, slope_trend
+from infgeo.validation.predicted import error_trend, measurements_of, metric_trends, slope_trend
 from infgeo.validation.simulate import Simulated
 from infgeo.validation.sobol_nets import compare_nets
 
@@ -54,8 +54,7 @@ def judge(design: Design, simulated: Simulated) -> Judgement:
         if not unbiased and len(own[0].widths) >= 3:
             candidates.append(comparison.bias_trend(own))
         trends += [trend for trend in candidates if trend is not None]
-    measurements = comparison.measurements_of(series)
-    return verdict(rows, trends, design.level, measured(measurements, predicted) if predicted else measurements)
+    return verdict(rows, trends, design.level, measurements_of(series, predicted))
 
 
 def verdict(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,20 +52,22 @@ class Predicted:
         return predictions(self.moments[point], self.points.shape[1], width)
 
 
-def measured(measurements: Sequence[Measurement], predicted: Predicted) -> tuple[Measurement, ...]:
-    """Return the measurements with predicted mean and standard error beside the observed ones."""
-    if not predicted:
-        return tuple(measurements)
+def measurements_of(series: Sequence[WidthSeries], predicted: Predicted | None) -> tuple[Measurement, ...]:
+    """Return the means at every width as plain values, with predicted mean and standard error beside them."""
     result = []
-    for one in measurements:
-        known = predicted.at(one.point, one.width)
-        if one.quantity in known:
-            bias, spread = known[one.quantity].bias / one.width, known[one.quantity].variance / one.width / one.samples
-            unit = one.theory if one.quantity == "volume_element" else 1.0
-            one = replace(
-                one, predicted_mean=one.theory + bias * unit, predicted_error=abs(unit) * max(spread, 0) ** 0.5
-            )
-        result.append(one)
+    for one in series:
+        value = np.exp if one.log_scale else np.asarray
+        mean, theory = value(one.mean), value(one.theory)
+        error = one.error * mean if one.log_scale else one.error
+        for k, width in enumerate(one.widths):
+            samples, expected, of_mean, of_error = int(one.dofs[k]) + 1, float(theory[k]), None, None
+            known = predicted.at(one.point, width) if predicted else {}
+            if one.quantity in known:
+                unit = expected if one.log_scale else 1.0
+                of_mean = expected + known[one.quantity].bias / width * unit
+                of_error = abs(unit) * max(known[one.quantity].variance / width / samples, 0) ** 0.5
+            at = (one.quantity, one.point, width, samples, float(mean[k]), float(error[k]), expected, one.other)
+            result.append(Measurement(*at, of_mean, of_error))
     return tuple(result)
 
 
