@@ -74,7 +74,7 @@ class Simulation:
 @contextmanager
 def simulation_pool(jobs: int | None) -> Iterator[Executor | None]:
     """Yield an executor with `jobs` processes (default: one for each core at hand), or None for one job."""
-    jobs = cores() if jobs is None else jobs
+    jobs = min(cores() if jobs is None else jobs, BATCHES)  # no more than there are batches
     if jobs == 1:
         yield None
         return

@@ -1,5 +1,7 @@
 """Exit statuses, and every error in one line."""
 
+import argparse
+import builtins
 import json
 import os
 import signal
@@ -12,6 +14,8 @@ import pytest
 
 import infgeo
 from infgeo.cli import main
+from infgeo.cli.parser import build
+from tests.wrong_kinds import CODE
 
 ROOT = Path(infgeo.__file__).parents[1]
 
@@ -190,3 +194,36 @@ def test_errors_speak_of_options(command, capsys):
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1
     assert "(...)" not in captured.err and "=..." not in captured.err and "numeric(" not in captured.err
+
+
+QUICK = {
+    "derive": ["erf", "--quantity", "kernel"],
+    "emit": ["erf", "--certificate", "none"],
+    "validate": ["erf", "--input-dim", "2", "--widths", "8,16,32", "--samples", "8", "--jobs", "1"],
+    "reproduce": ["no such figure"],
+    "activations": [],
+}
+TEXTS = ["", " ", "nan", "-1", "0", "1e400", "9" * 400, CODE, "a,b", "1,", "\0", "/", "x=1", "=", "z", "(("]
+NO_VALUE = (argparse._HelpAction, argparse._StoreTrueAction, argparse._StoreConstAction)
+
+
+@pytest.mark.parametrize("command", QUICK)
+def test_wrong_texts_end_in_one_line(command, capsys, monkeypatch, tmp_path):
+    """Every option of every command with every wrong text: bad input in one line, or what the text stands for."""
+    monkeypatch.chdir(tmp_path)
+    commands = next(action for action in build()._actions if isinstance(action, argparse._SubParsersAction))
+    for action in commands.choices[command]._actions:
+        if isinstance(action, NO_VALUE):
+            continue
+        for text in TEXTS:
+            option = [*action.option_strings[-1:], text]
+            status = main([command, *(QUICK[command] + option if option[1:] else option + QUICK[command][1:])])
+            captured = capsys.readouterr()
+            where = (action.dest, text)
+            assert status in (0, 1, 2) and not builtins.CANARY, where
+            assert status < 2 or (captured.out == "" and captured.err.count("\n") == 1), where
+
+
+def test_the_command_line_is_in_the_table_of_wrong_texts():
+    commands = next(action for action in build()._actions if isinstance(action, argparse._SubParsersAction))
+    assert set(QUICK) == set(commands.choices)
