@@ -16,7 +16,8 @@ from infgeo.finite import gauss_equation
 from infgeo.finite.evaluation import modules_behind, refuse_training_mode
 from infgeo.finite.gauss_equation import LocalGeometry, Spectrum
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, rank_deficient, too_narrow
-from infgeo.finite.routes import Source, measured, reduced, sectional
+from infgeo.finite.routes import measured, reduced, sectional
+from infgeo.finite.source import Source
 
 PIECEWISE_LINEAR = "the activation is piecewise linear: the network is locally linear, so R = 0 exactly off the kinks"
 ONE_DIMENSION = "a one-dimensional metric has no intrinsic curvature: R = 0 exactly"

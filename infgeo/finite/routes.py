@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from infgeo.finite import gauss_equation
-from infgeo.finite.differentiate import FORWARD, Way, choose
+from infgeo.finite.differentiate import FORWARD, choose
 from infgeo.finite.evaluation import plain_torch
-from infgeo.finite.feature_map import FeatureMap, SlicedMap
+from infgeo.finite.feature_map import FeatureMap
 from infgeo.finite.gauss_equation import LocalGeometry, by_gauss_equation, concatenate
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
 from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.propagation import Reduction, deep_geometry, reduce_general, reduce_stack
 from infgeo.finite.sampled_network import SampledNetwork
 from infgeo.finite.shallow import shallow_geometry
+from infgeo.finite.source import Source
 from infgeo.finite.stack import Stack, as_stack, is_piecewise_linear
-
-
-@dataclass(frozen=True)
-class Source:
-    """A feature map with what is known about it: the stack that it is, n, the largest array of a pass, flatness.
-
-    `ways` are those that have been chosen for J, and for J with H, where it is measured many times. Where the stack has
-    one layer, `measured` also applies `readout` (C, n) to the features.
-    """
-
-    feature_map: FeatureMap | SlicedMap
-    stack: Stack | None = None
-    features: int = 0
-    largest: int = 0
-    flat: bool = False
-    ways: tuple[Way | None, Way | None] = (None, None)
-    readout: torch.Tensor | None = None
-
-    @property
-    def width(self) -> int:
-        """Number n of features."""
-        return self.features if self.stack is None else self.stack.width
 
 
 def local_geometry(
@@ -47,7 +25,7 @@ def local_geometry(
 ) -> LocalGeometry:
     """Return metric, log determinant and (if asked for) R of a sampled network at x (N, d), by the fastest route."""
     features, n = FeatureMap(network, (x.shape[1],)), network.width
-    source = Source(features, as_stack(network), n, n, is_piecewise_linear(network), (FORWARD, FORWARD))
+    source = Source(features, as_stack(network), n, n, is_piecewise_linear(network), ways=(FORWARD, FORWARD))
     return measured(source, x, ricci, memory_budget)
 
 
@@ -85,16 +63,7 @@ def reduced(source: Source, x: torch.Tensor, second: bool, reduction: Reduction,
         return [reduction(jacobian, jacobian.new_empty(*jacobian.shape, x.shape[1]) if second else None)]
     if source.stack is not None:
         return reduce_stack(source.stack, x, second, reduction, memory_budget)
-    return reduce_general(
-        source.feature_map,
-        x,
-        second,
-        reduction,
-        memory_budget,
-        width=source.width,
-        largest=source.largest,
-        way=source.ways[second],
-    )
+    return reduce_general(source, x, second, reduction, memory_budget)
 
 
 def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeometry:

@@ -16,7 +16,16 @@ from infgeo.testing.coincidence import Coincidence
 from infgeo.testing.expectations import Expectations
 from infgeo.testing.kernel_check import requirements_of
 from infgeo.testing.kernel_points import Points, points_for
-from infgeo.testing.outcome import Check, ConformanceReport, Requirement, conclude, make, prefixed
+from infgeo.testing.outcome import (
+    Check,
+    ConformanceReport,
+    Measured,
+    Requirement,
+    conclude,
+    make,
+    prefixed,
+    requirements_in,
+)
 from infgeo.testing.structure import VALUES
 from infgeo.testing.subject import KINDS, Subject, Truth, given_values, subject_of, values_of
 
@@ -82,7 +91,7 @@ def check_activation(
         own = {symbol.name: values[symbol.name] for symbol in activation.parameters}
         prefix = f"activation_{number}" if len(distinct) > 1 else "activation"
         left_out = {name.removeprefix(f"{prefix}.") for name in skip if name.startswith(f"{prefix}.")}
-        made = [make(one, left_out) for one in Expectations(activation, own).requirements()]
+        made = [make(one, left_out) for one in requirements_in(Expectations(activation, own))]
         checks += prefixed(prefix, made)
     inner = [name.partition(".") for name in skip]
     for kind, title in KINDS.items():
@@ -164,8 +173,8 @@ def _twins(subject: Subject, points: Points, values: Mapping[str, float]) -> lis
     if subject.graph is None:
         return []
 
-    def against(other: Callable[[], Subject]) -> Callable[[], tuple[float, float, str]]:
-        def measure() -> tuple[float, float, str]:
+    def against(other: Callable[[], Subject]) -> Callable[[], Measured]:
+        def measure() -> Measured:
             X = points.general
             one, two = subject.gram(X, None), other().gram(X, None)
             root = np.sqrt(np.diagonal(two))

@@ -16,7 +16,7 @@ from infgeo.numeric.quadrature.oracle import moment
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.symbolic.activations.activation import Activation
 from infgeo.symbolic.expectations.dual import Dual, dual
-from infgeo.testing.outcome import NotApplicable, Requirement
+from infgeo.testing.outcome import Measured, NotApplicable, required
 
 DIGITS = 30
 AT = (-2.75, -1.3, -0.6, -0.05, 0.04, 0.45, 1.15, 2.85)
@@ -35,37 +35,6 @@ class Expectations:
         self.values = {symbol: mpmath.mpf(own[symbol.name]) for symbol in activation.parameters}
         self.smooth = PiecewiseFunction(activation, self.own)
 
-    def requirements(self) -> list[Requirement]:
-        """Return all of them, in order."""
-        return [
-            Requirement(
-                "function",
-                "the function in NumPy and in torch is the expression, relatively to bound * max(|phi(z)|, 1)",
-                self.function,
-            ),
-            Requirement(
-                "derivative",
-                "phi' in NumPy and in torch is the derivative of the expression, to bound * max(|phi'(z)|, 1)",
-                self.derivative,
-            ),
-            Requirement(
-                "claims",
-                "parity, degree of homogeneity and smoothness at 0 are those of the function's values",
-                self.claims,
-            ),
-            Requirement(
-                "moments",
-                "E[phi^2], E[phi'^2] and dE[phi^2]/dv in closed form are those of quadrature, to bound * E[phi^2]/v or"
-                " relatively",
-                self.moments,
-            ),
-            Requirement(
-                "price",
-                "E[phi'(u) phi'(v)] is the derivative of E[phi(u) phi(v)] with respect to the covariance, relatively",
-                self.price,
-            ),
-        ]
-
     def phi(self, order: int = 0) -> Callable:
         """Return phi or phi' as a function of mpf, from the expressions on either side of 0."""
         sides = [side.diff(conv.z) if order else side for side in self.activation.sides]
@@ -74,15 +43,17 @@ class Expectations:
         others = list(self.values.values())
         return lambda z: mpmath.mpf((right if z > 0 else left)(z, *others))
 
-    def function(self) -> tuple[float, float, str]:
-        """Compare three implementations."""
+    @required
+    def function(self) -> Measured:
+        """The function in NumPy and in torch is the expression, relatively to bound * max(|phi(z)|, 1)."""
         return self._compare(0)
 
-    def derivative(self) -> tuple[float, float, str]:
-        """Compare two implementations with SymPy's derivative at 60 digits."""
+    @required
+    def derivative(self) -> Measured:
+        """The derivative phi' in NumPy and in torch is that of the expression, to bound * max(|phi'(z)|, 1)."""
         return self._compare(1)
 
-    def _compare(self, order: int) -> tuple[float, float, str]:
+    def _compare(self, order: int) -> Measured:
         import torch
 
         from infgeo.finite.torch_activation import torch_activation
@@ -103,8 +74,9 @@ class Expectations:
                 worst, note = float(error[i]), f"{name} at z = {at[i]}"
         return worst, _FUNCTION, note
 
-    def claims(self) -> tuple[float, float, str]:
-        """Count the properties that do not hold."""
+    @required
+    def claims(self) -> Measured:
+        """Parity, degree of homogeneity and smoothness at 0 are those of the function's values."""
         wrong = []
         phi = self.phi()
         with mpmath.workdps(DIGITS):
@@ -124,8 +96,12 @@ class Expectations:
                     wrong.append(f"smoothness {self.activation.smoothness}: it jumps at 0")
         return float(len(wrong)), 0.0, ", ".join(wrong)
 
-    def moments(self) -> tuple[float, float, str]:
-        """Compare moments at one variance."""
+    @required
+    def moments(self) -> Measured:
+        """The moments E[phi^2], E[phi'^2] and dE[phi^2]/dv in closed form are those of quadrature.
+
+        To bound * E[phi^2]/v, or relatively.
+        """
         moments = self._dual()
         worst, note = 0.0, ""
         with mpmath.workdps(DIGITS):
@@ -156,8 +132,9 @@ class Expectations:
                     worst, note = error, f"{name} = {mpmath.nstr(value, 15)}, quadrature {mpmath.nstr(exact, 15)}"
         return worst, _MOMENTS, note
 
-    def price(self) -> tuple[float, float, str]:
-        """Differentiate the kernel by differences at 60 digits."""
+    @required
+    def price(self) -> Measured:
+        """The expectation E[phi'(u) phi'(v)] is the derivative of E[phi(u) phi(v)] by the covariance, relatively."""
         moments = self._dual()
         try:
             if moments.m0 is None:

@@ -14,7 +14,7 @@ from infgeo.symbolic.networks.network import MLP
 from infgeo.testing.coincidence import Coincidence
 from infgeo.testing.kernel_points import Points, points_for
 from infgeo.testing.layer_quadrature import quadrature
-from infgeo.testing.outcome import ConformanceReport, Requirement, conclude, make
+from infgeo.testing.outcome import ConformanceReport, Requirement, conclude, make, requirements_in
 from infgeo.testing.simulated import simulation
 from infgeo.testing.structure import Structure
 from infgeo.testing.subject import KINDS, Subject, subject_of
@@ -103,8 +103,8 @@ def check_kernel(
 def requirements_of(subject: Subject, points: Points, seed: int) -> list[Requirement]:
     """Return all requirements on a kernel, in order."""
     return [
-        *Structure(subject, points).requirements(),
-        *Coincidence(subject, points).requirements(),
+        *requirements_in(Structure(subject, points)),
+        *requirements_in(Coincidence(subject, points)),
         quadrature(subject, points),
         simulation(subject, points, seed),
     ]

@@ -19,7 +19,7 @@ from infgeo.numeric.quadrature.gaussian_rules import diagonal, pair
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.symbolic.networks.layers import Residual, RMSNorm
 from infgeo.testing.kernel_points import Points
-from infgeo.testing.outcome import NotApplicable, Requirement
+from infgeo.testing.outcome import Measured, NotApplicable, Requirement
 from infgeo.testing.structure import VALUES, _text
 from infgeo.testing.subject import Subject, Truth
 
@@ -51,7 +51,7 @@ def quadrature(subject: Subject, points: Points) -> Requirement:
     return Requirement("quadrature", text, lambda: _compare(subject, points))
 
 
-def _compare(subject: Subject, points: Points) -> tuple[float, float, str]:
+def _compare(subject: Subject, points: Points) -> Measured:
     if subject.truth is None:
         raise NotApplicable(subject.reasons["truth"])
     if "quadrature" in (subject.missing or {}):

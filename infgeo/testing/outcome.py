@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -98,6 +98,9 @@ class ConformanceReport:
         return self.table()
 
 
+Measured = tuple[float, float, str]  # the value, its bound, and a note
+
+
 class NotApplicable(Exception):
     """Raised inside a check that does not apply, with the reason; it becomes a skipped check."""
 
@@ -108,7 +111,26 @@ class Requirement:
 
     name: str
     text: str
-    measure: Callable[[], tuple[float, float, str]]
+    measure: Callable[[], Measured]
+
+
+Method = TypeVar("Method", bound=Callable[..., Measured])
+
+
+def required(method: Method) -> Method:
+    """Mark a method that measures what its docstring requires, and returns (measured, bound, note)."""
+    method.__dict__["required"] = True
+    return method
+
+
+def requirements_in(owner: object) -> list[Requirement]:
+    """Return the marked methods of an object, in order: the text of a requirement is the docstring, in one line."""
+    found = []
+    for name, method in vars(type(owner)).items():
+        if getattr(method, "required", False):
+            text = " ".join(str(method.__doc__).split()).removesuffix(".")
+            found.append(Requirement(name, f"{text[0].lower()}{text[1:]}", getattr(owner, name)))
+    return found
 
 
 def make(requirement: Requirement, skip: Collection[str] = ()) -> Check:

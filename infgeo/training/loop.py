@@ -198,8 +198,7 @@ class _Run:
         count = len(task.inputs)
         self.batch_size = min(recipe.batch_size or count, count)
         self.batches = count // self.batch_size if recipe.drop_last else math.ceil(count / self.batch_size)
-        self.own_loss = loss
-        self.objective = self._objective(loss)
+        self.own_loss, self.recipe_loss = loss, loss_function(recipe.loss)
         self._identity: tuple[dict[str, Any], list[str]] | None = None
 
     @property
@@ -271,9 +270,8 @@ class _Run:
 
     def steps(self, interruption: Interruption, progress: Callable[[int, int], object] | None) -> None:
         """Make updates until all epochs are done, or until an interruption; then the state is that after a step."""
-        model, optimizer, augmentation = self.model, self.optimizer, self.recipe.augmentation
+        optimizer, augmentation = self.optimizer, self.recipe.augmentation
         every, reported = self.recipe.epochs * self.batches, 0.0
-        objective: Loss = self._checked_objective
         try:
             if not self.called_back:
                 self._call_back()
@@ -282,16 +280,13 @@ class _Run:
                     if augmentation is not None:
                         inputs = augmentation(inputs)
                     optimizer.zero_grad()
-                    if len(labels) == 1:
-                        objective = self._checked_objective  # batch norm refuses a last batch of one point
-                    value = objective(model, inputs, labels)
+                    value = self._loss(inputs, labels)
                     value.backward()
                     number = value.item()
                     if not math.isfinite(number):
                         raise self._diverged(number)
                     optimizer.step()
                     self._advance(number, len(labels))
-                    objective = self.objective
                     self._call_back()
                     if self.checkpoint.due(self.step):
                         self.save()
@@ -333,23 +328,17 @@ class _Run:
         except KeyboardInterrupt:  # the step is complete, so the state is one to save
             raise _CallbackInterrupted from None
 
-    def _objective(self, loss: Loss | None) -> Loss:
-        if loss is not None:
-            return loss
-        function = loss_function(self.recipe.loss)
-        return lambda model, inputs, labels: function(model(inputs), labels)
-
-    def _checked_objective(self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss of the first batch of this call, with errors that say what does not fit."""
+    def _loss(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of a batch, with errors that say what does not fit."""
         if self.own_loss is not None:
-            value = self.own_loss(model, inputs, labels)
+            value = self.own_loss(self.model, inputs, labels)
             if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.requires_grad:
                 raise InvalidInput(
                     f"loss returned {value!r:.80}; it must return a scalar tensor that depends on the model"
                 )
             return value
         try:
-            logits = model(inputs)
+            logits = self.model(inputs)
         except (RuntimeError, ValueError, IndexError) as error:
             if is_out_of_memory(error):
                 raise
@@ -367,7 +356,7 @@ class _Run:
                 f"the model returns {given} for a batch of task {self.task.name!r}; it must return {expected}, one "
                 "number a class; or pass loss=function"
             )
-        return loss_function(self.recipe.loss)(logits, labels)
+        return self.recipe_loss(logits, labels)
 
     def _diverged(self, value: float) -> TrainingDiverged:
         saved = "" if self.checkpoint.path is None else f"; {self.checkpoint.path} holds what was saved before"

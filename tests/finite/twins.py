@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from infgeo import conventions
 from infgeo.finite.feature_map import FeatureMap
 from infgeo.finite.gauss_equation import LocalGeometry
 from infgeo.finite.preflight import examine
-from infgeo.finite.routes import Source, measured
+from infgeo.finite.routes import measured
 
 Z = sp.Symbol("z", real=True)
 ERF = sp.erf(Z / sp.sqrt(2))
@@ -138,6 +138,5 @@ def infinite_eigenvalues(expr: Any, r: float, weight_std: float, bias_std: float
 
 def general_geometry(features: Any, x: torch.Tensor, ricci: bool, memory_budget: int) -> LocalGeometry:
     """The geometry of any feature map at x (N, d) by automatic differentiation and the Gauss equation."""
-    seen = examine(FeatureMap(features, (x.shape[1],)), x)
-    source = Source(seen.feature_map, None, seen.width, seen.largest)
+    source = replace(examine(FeatureMap(features, (x.shape[1],)), x), flat=False)
     return measured(source, x, ricci, memory_budget)
