@@ -29,6 +29,19 @@ def strict_json(value: Any, ensure_ascii: bool = True) -> str:
     return json.dumps(json_safe(value), allow_nan=False, indent=1, ensure_ascii=ensure_ascii)
 
 
+class Record:
+    """A dataclass whose fields JSON can carry."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as values that JSON can carry."""
+        found: dict[str, Any] = json_safe(self)
+        return found
+
+    def to_json(self) -> str:
+        """Return all fields as a strict JSON document."""
+        return strict_json(self)
+
+
 def align(cells: Sequence[Sequence[str]], left: Collection[int]) -> str:
     """Return rows of cells in columns: those in `left` are flush left, all others flush right."""
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]

@@ -92,7 +92,6 @@ def _accumulate(
     All are without the factor of the features, c for V φ and c² for g and T.
     """
     n, d = weight.shape
-    function = activation.products if readout is None else activation.valued_products
     sizes = [] if readout is None else [len(readout)]
     sizes += row_counts(d, order)
     rows = sum(sizes)
@@ -109,7 +108,9 @@ def _accumulate(
         for p in range(0, x.shape[0], points):
             z = torch.addmm(b, w, xt[:, p : p + points])
             here = total[:, p : p + points].split(sizes)
-            for (factor, values), m, rows_out in zip(function(z, order), factors, here, strict=True):
+            for (factor, values), m, rows_out in zip(
+                activation.products(z, order, readout is not None), factors, here, strict=True
+            ):
                 rows_out.addmm_(m, values, alpha=factor)
     return total
 

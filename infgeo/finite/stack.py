@@ -58,11 +58,8 @@ class Elementwise(Protocol):
     def jet(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
         """Return φ(z), φ'(z) and, for order 2, φ''(z)."""
 
-    def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return φ'(z)² and, for order 2, φ'(z) φ''(z), each as a pair (constant factor, tensor)."""
-
-    def valued_products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return φ(z), then `products`, each as a pair (constant factor, tensor)."""
+    def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return φ'(z)² and, for order 2, φ' φ'', each as a pair (constant factor, tensor); φ first if `valued`."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +93,11 @@ class ModuleActivation:
             curvature = torch.autograd.grad(slope, u, ones)[0] if second else torch.zeros_like(slope)
         return (value.detach(), slope.detach(), curvature)[: order + 1]
 
-    def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return φ'(z)² and, for order 2, φ'(z) φ''(z), each as a pair (constant factor, tensor)."""
-        return self.valued_products(z, order)[1:]
-
-    def valued_products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return φ(z), then `products`, each as a pair (constant factor, tensor)."""
+    def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return the products of `Elementwise.products`."""
         value, slope, *second = self.jet(z, order)
-        return ((1.0, value), (1.0, slope.square()), *((1.0, slope * s) for s in second))
+        found = ((1.0, value), (1.0, slope.square()), *((1.0, slope * s) for s in second))
+        return found if valued else found[1:]
 
 
 @dataclass(frozen=True)

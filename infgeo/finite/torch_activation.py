@@ -129,8 +129,6 @@ class TorchActivation:
                 "value": [f0],
                 "jet1": [f0, f1],
                 "jet": [f0, f1, f2],
-                "first": [f1],
-                "derivatives": [f1, f2],
                 # SymPy merges the products, exp(-z²/2)² into exp(-z²) for erf: fewer passes over memory.
                 "square": [f1**2],
                 "products": [f1**2, f1 * f2],
@@ -149,20 +147,13 @@ class TorchActivation:
         """Return φ(z) and, for order 1, φ'(z) and, for order 2, φ''(z)."""
         return self._program(("value", "jet1", "jet")[order]).run(z, overwrite=True)
 
-    def derivatives(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
-        """Return φ'(z) and, for order 2, φ''(z)."""
-        return self._program("derivatives" if order == 2 else "first").run(z, overwrite=True)
-
-    def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return φ'(z)² and, for order 2, φ'(z) φ''(z), each as a pair (constant factor, tensor).
+    def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return φ'(z)² and, for order 2, φ' φ'', each as a pair (constant factor, tensor); φ first if `valued`.
 
         The constant is left out of the tensor because the caller can apply it after summing over units.
         """
-        return self._program("products" if order == 2 else "square").run_factored(z, overwrite=True)
-
-    def valued_products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return φ(z), then `products`, each as a pair (constant factor, tensor)."""
-        return self._program("valued products" if order == 2 else "valued square").run_factored(z, overwrite=True)
+        name = "products" if order == 2 else "square"
+        return self._program(f"valued {name}" if valued else name).run_factored(z, overwrite=True)
 
 
 @lru_cache(maxsize=64)

@@ -14,7 +14,7 @@ from infgeo.errors import InvalidInput
 from infgeo.magnification.checks import grid_shape, log_values, points_array, varies, vector
 from infgeo.magnification.null_models import Null, Rotations, choose
 from infgeo.magnification.radial_regression import RadialFit, radii
-from infgeo.report_text import json_safe
+from infgeo.report_text import Record
 
 _LEAST_OWN, _LEAST_OTHER = 1e-4, 1e-2  # the shares of variance that |x| must leave for a comparison at equal |x|
 _ROUNDING = 1e-9
@@ -36,7 +36,7 @@ class Association:
 
 
 @dataclass(frozen=True)
-class Magnification:
+class Magnification(Record):
     """What the log volume of one network has to do with its decision boundary.
 
     `distance` and `entropy` hold Spearman rank correlations, `band` the mean log10 volume of the points within
@@ -68,10 +68,6 @@ class Magnification:
         """Return the side of the claim for each of `statistics`."""
         sides = {name: measure.alternative for name, measure in self._measures().items()}
         return {name: sides[name.removesuffix(" at equal radius")] for name in self.statistics()}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields as values that JSON can carry."""
-        return json_safe(self)
 
     def _measures(self) -> dict[str, Association]:
         named = {"distance": self.distance, "band": self.band, "entropy": self.entropy}

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from infgeo.magnification.checks import log_values, varies
-from infgeo.report_text import json_safe
+from infgeo.report_text import Record
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(Record):
     """How near a log volume is to a law that has no free parameter.
 
     With the residual e = log volume - law: `r2` = 1 - mean(e^2) / Var(log volume), at most 1 and negative where the
@@ -31,10 +31,6 @@ class Agreement:
     def statistics(self) -> dict[str, float]:
         """Return what `over_seeds` sums up."""
         return {"r2": self.r2, "r2_shifted": self.r2_shifted, "offset": self.offset, "spread": self.spread}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields as values that JSON can carry."""
-        return json_safe(self)
 
 
 def agreement(log_volume: Any, law: Any) -> Agreement:

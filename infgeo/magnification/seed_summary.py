@@ -13,7 +13,7 @@ from scipy import special
 from infgeo.arguments import fraction, instance, one_of, seed_integer, shown
 from infgeo.errors import InfgeoError, InvalidInput
 from infgeo.magnification.checks import vector
-from infgeo.report_text import align, json_safe, strict_json
+from infgeo.report_text import Record, align
 
 _ENUMERATED = 16  # seeds up to which all sign flips are tried
 _RANDOM_FLIPS = 99_999
@@ -41,7 +41,7 @@ class SummaryRow:
 
 
 @dataclass(frozen=True)
-class SeedSummary:
+class SeedSummary(Record):
     """Statistics over independent seeds, one row each; intervals at `level`."""
 
     rows: tuple[SummaryRow, ...]
@@ -63,14 +63,6 @@ class SeedSummary:
             seeds = f"{len(row.values)}" + (f" ({row.missing} without)" if row.missing else "")
             cells.append([row.name, f"{row.mean:.3f}", interval, p, row.alternative or "-", seeds])
         return align(cells, left=(0, 4, 5))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields as values that JSON can carry."""
-        return json_safe(self)
-
-    def to_json(self) -> str:
-        """Return the summary as a strict JSON document."""
-        return strict_json(self)
 
     def __str__(self) -> str:
         return self.table()

@@ -11,13 +11,13 @@ from infgeo.arguments import fraction, positive_integer, real_number, seed_integ
 from infgeo.errors import InvalidInput
 from infgeo.magnification.checks import log_values, points_array, varies
 from infgeo.magnification.radial_regression import RadialFit, radii
-from infgeo.report_text import json_safe
+from infgeo.report_text import Record
 
 _BLOCK = 64  # resamples whose moments are held at once
 
 
 @dataclass(frozen=True)
-class Symmetry:
+class Symmetry(Record):
     """The share of the variance of the log volume that |x| explains.
 
     `share` is adjusted for the parameters of the fit, `raw_share` is not; `low` and `high` bound the share at `level`
@@ -39,10 +39,6 @@ class Symmetry:
     def statistics(self) -> dict[str, float]:
         """Return what `over_seeds` sums up: the share."""
         return {"share": self.share}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields as values that JSON can carry."""
-        return json_safe(self)
 
 
 def symmetry(

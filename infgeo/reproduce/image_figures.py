@@ -29,10 +29,10 @@ import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.magnification import decision_boundary, magnification
+from infgeo.magnification import decision_boundary
 from infgeo.reproduce.claims import Claim, measured
 from infgeo.reproduce.image_picture import picture as picture
-from infgeo.reproduce.near_boundary import MEASURES, entropy_of, magnification_claims, numbers_of
+from infgeo.reproduce.near_boundary import MEASURES, before_and_after, entropy_of, magnification_claims
 from infgeo.reproduce.record import SeedResult
 from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import ImageRows, Images
@@ -234,10 +234,8 @@ def statistics_of(probe: Probe, volume: np.ndarray, logits: np.ndarray, seed: in
     found: dict[str, Any] = {"classes": list(border.classes), "pieces": len(border.polylines)}
     if not border:  # one class along the whole slice
         return found
-    distance, entropy = border.distance(coordinates), entropy_of(logits)
-    for when, v in (("before", volume[0]), ("after", volume[-1])):
-        result = magnification(v, distance, entropy=entropy, shape=probe.shape, null="shifts", seed=seed)
-        found[when] = numbers_of(result)
+    options = {"entropy": entropy_of(logits), "shape": probe.shape, "null": "shifts", "seed": seed}
+    found |= before_and_after(volume, border.distance(coordinates), **options)
     return found
 
 

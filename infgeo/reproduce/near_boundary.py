@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from infgeo.magnification import Magnification
+from infgeo.magnification import Magnification, magnification
 from infgeo.reproduce.claims import Claim, measured
 from infgeo.tracking.measure import entropy
 
@@ -32,6 +32,13 @@ def numbers_of(result: Magnification) -> dict[str, Any]:
                 "p_at_equal_radius": measure.p_at_equal_radius,
             }
     return numbers
+
+
+def before_and_after(volume: np.ndarray, distance: np.ndarray, **options: Any) -> dict[str, Any]:
+    """Return the measures of the log volume (epochs, P) "before" and "after" training; options of `magnification`."""
+    return {
+        when: numbers_of(magnification(volume[at], distance, **options)) for when, at in (("before", 0), ("after", -1))
+    }
 
 
 def magnification_claims(where: str, seeds: Sequence[Mapping[str, Any]]) -> list[Claim]:

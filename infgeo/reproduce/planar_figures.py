@@ -23,9 +23,9 @@ from numpy.polynomial import Chebyshev
 
 import infgeo
 from infgeo.errors import NoClosedForm
-from infgeo.magnification import agreement, decision_boundary, magnification, symmetry
+from infgeo.magnification import agreement, decision_boundary, symmetry
 from infgeo.reproduce.claims import Claim, measured
-from infgeo.reproduce.near_boundary import magnification_claims, numbers_of
+from infgeo.reproduce.near_boundary import before_and_after, magnification_claims
 from infgeo.reproduce.planar_picture import picture as picture
 from infgeo.reproduce.record import SeedResult
 from infgeo.reproduce.seed_runs import Place
@@ -133,9 +133,7 @@ def statistics_of(
     if not line:  # one class everywhere: nothing to be near to
         return found
     distance = line.distance(points)
-    for when, v in (("before", volume[0]), ("after", volume[-1])):
-        result = magnification(v, distance, entropy=entropy, points=points, shape=probe.shape, seed=seed)
-        found[when] = numbers_of(result)
+    found |= before_and_after(volume, distance, entropy=entropy, points=points, shape=probe.shape, seed=seed)
     return found
 
 
