@@ -61,7 +61,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## derive and validate erf and ReLU, also on real data; writes out/
-	$(RUN) -m infgeo.demo
+	$(RUN) docs/demo.py
 
 # Two processes with one thread each are faster here than one process with two threads.
 PYTEST = OMP_NUM_THREADS=1 $(1) -m pytest -n $(JOBS) --dist worksteal
@@ -117,7 +117,7 @@ bench: $(STAMP) ## run every benchmark
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; OMP_NUM_THREADS=1 $(RUN) $$file; done
 
 gallery: $(STAMP) ## run every figure of the paper at small scale and write docs/gallery.md
-	$(RUN) -m infgeo.reproduce.gallery
+	$(RUN) docs/make_gallery.py
 
 clean: ## remove the environment, the outputs and the caches
 	rm -rf $(VENV) $(LOWEST) $(OTHER_VENV) out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from infgeo import demo
+from docs import demo
 from infgeo.cli.parser import build
 
 SMALL = ("--widths", "64,128,256", "--samples", "24")

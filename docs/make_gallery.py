@@ -1,6 +1,6 @@
 """The gallery: docs/gallery.md, made of the records of the small figures and of nothing else.
 
-`python -m infgeo.reproduce.gallery` runs every small figure (finished seeds are kept and not run again), copies
+`python docs/make_gallery.py` runs every small figure (finished seeds are kept and not run again), copies
 pictures and records to docs/gallery/, and writes the page. With --page it writes the page anew from the records there.
 """
 
@@ -128,7 +128,7 @@ def collect(runs: Path, folder: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the figures and write the page; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m infgeo.reproduce.gallery", description="write docs/gallery.md")
+    parser = argparse.ArgumentParser(prog="python docs/make_gallery.py", description="write docs/gallery.md")
     parser.add_argument(
         "--docs", default="docs", metavar="DIR", help="where gallery.md and gallery/ are (default: docs)"
     )

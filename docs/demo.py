@@ -1,4 +1,4 @@
-"""`python -m infgeo.demo`: erf and ReLU from the activation to a validated Ricci scalar, on radii and on real images.
+"""`python docs/demo.py`: erf and ReLU from the activation to a validated Ricci scalar, on radii and on real images.
 
 Each step is a command of `infgeo`, printed before it runs. Pictures and JSON go to out/ (or --out DIR).
 """
@@ -66,7 +66,7 @@ def _files(out: Path, name: str) -> tuple[str, ...]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demonstration; return 0 if every check passed, 1 if one failed or was interrupted, 2 for bad input."""
-    parser = Parser(prog="python -m infgeo.demo", description=__doc__)
+    parser = Parser(prog="python docs/demo.py", description=__doc__)
     parser.add_argument("--out", default="out", metavar="DIR", help="folder for pictures and JSON (default: out)")
     parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--samples", type=positive, metavar="M", help="networks at each width (default: by dimension)")

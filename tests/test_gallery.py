@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from docs import make_gallery as gallery
 from infgeo.errors import InvalidInput
 from infgeo.report_text import json_safe
-from infgeo.reproduce import FIGURES, gallery, reproduce
+from infgeo.reproduce import FIGURES, reproduce
 from infgeo.reproduce.settings import SETTINGS
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 RECORDS = gallery.records_in(DOCS / "gallery")
 
 
