@@ -32,12 +32,12 @@ KERNELS := import numpy, scipy.linalg, torch, threadpoolctl; \
 	'; torch:', torch.backends.cpu.get_cpu_capability())
 # A little of everything, for other releases of the libraries and of Python.
 SHORT := tests/test_public_api.py tests/validation/test_picture.py tests/adapters tests/symbolic/expectations/test_expectation.py \
-	tests/symbolic/kernels/test_kernel.py tests/numeric/certificates/test_accuracy.py tests/numeric/test_kernels.py $(addprefix tests/finite/test_,pullback.py curvature.py network.py) \
+	tests/symbolic/kernels/test_kernel.py tests/numeric/certificates/test_accuracy.py tests/numeric/test_kernels.py $(addprefix tests/finite/test_,pullback.py geometry_at_points.py sampled_network.py) \
 	tests/tracking/test_store.py tests/training/test_perceptrons.py tests/training/test_loop.py tests/magnification/test_boundary.py \
 	tests/reproduce/test_planar_figures.py
 
 SHORT_WITHOUT_TORCH := infgeo/symbolic $(addprefix tests/symbolic/,$(addsuffix .py,expectations/test_expectation kernels/test_kernel \
-	networks/test_network geometry/test_any_metric activations/test_parsing)) tests/magnification/test_seed_summary.py tests/test_results.py
+	networks/test_network geometry/test_any_metric activations/test_parsing)) tests/magnification/test_seed_summary.py tests/test_report_text.py
 WITHOUT_TORCH := mpmath numpy scipy sympy hypothesis pytest pytest-xdist
 # Old libraries call what their own successors deprecate.
 OLD_WARNINGS := -W ignore::FutureWarning -W ignore::DeprecationWarning

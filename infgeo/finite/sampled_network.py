@@ -145,6 +145,8 @@ def specify(
 def _layers_of(mlp: Any) -> tuple[Any, ...]:
     """Return the layers of `mlp`, or those that activation, depth and scales stand for."""
     if getattr(mlp, "layers", None):
+        if unknown := [layer for layer in mlp.layers if layer.kind not in _SCALES]:
+            raise InvalidInput(f"{unknown[0]} is not simulated; networks are sampled of {', '.join(_SCALES)} layers")
         return tuple(mlp.layers)
     for attribute in ("activation", "depth", "weight_std", "bias_std"):
         if not hasattr(mlp, attribute):
