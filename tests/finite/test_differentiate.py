@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -110,6 +111,18 @@ def test_what_is_hidden_from_autograd_at_some_points_only(name: str, count: int)
     for quantity in ("metric", "ricci_scalar"):
         with pytest.raises(InvalidInput, match=r"not those of its values: (second )?derivative .* at the point \("):
             getattr(pullback(HIDDEN[name], x), quantity)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_percent_is_seen_in_single_precision(seed: int) -> None:
+    torch.manual_seed(seed)
+    m = torch.nn.Sequential(torch.nn.Linear(5, 64), torch.nn.Tanh(), torch.nn.Linear(64, 64), torch.nn.Tanh())
+    x = points(40, 5, seed=seed).to(SINGLE)
+    for share in (0.01, 0.0):
+        for quantity in ("metric", "ricci_scalar"):
+            expected = pytest.raises(InvalidInput, match="not those of its values") if share else nullcontext()
+            with expected:
+                getattr(pullback(lambda v, s=share: s * m(v.detach()) + (1 - s) * m(v), x), quantity)
 
 
 def test_a_second_derivative_is_checked_where_it_is_used() -> None:
