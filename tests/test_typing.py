@@ -49,7 +49,7 @@ SEEN = {
     "infgeo.tracking.GeometryTracker": "def * -> infgeo.tracking.tracker.GeometryTracker",
     "infgeo.training.RECIPES": "dict?str, infgeo.training.recipe.Recipe?",
     "infgeo.reproduce.reproduce": "def * -> infgeo.reproduce.run.Outcome",
-    "infgeo.testing.kernel_check": "def * -> infgeo.testing.outcome.ConformanceReport",
+    "infgeo.testing.check_kernel": "def * -> infgeo.testing.outcome.ConformanceReport",
     "infgeo.magnification.symmetry": "def * -> infgeo.magnification.symmetry.Symmetry",
     "infgeo.errors.NoClosedForm()": "infgeo.errors.NoClosedForm",
     "pulled.metric": "torch._tensor.Tensor",
