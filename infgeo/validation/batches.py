@@ -15,6 +15,7 @@ import numpy as np
 from infgeo.finite import FiniteEstimates, estimate
 from infgeo.finite.workers import Workers
 from infgeo.processes import cores, process_context, worker_pool
+from infgeo.symbolic.networks.network import MLP
 
 BATCHES = 16
 
@@ -36,7 +37,7 @@ class Simulation:
     @classmethod
     def of(
         cls,
-        mlp: Any,
+        mlp: MLP,
         points: np.ndarray,
         samples: int,
         seed: int,

@@ -13,9 +13,9 @@ from infgeo.validation.inference import exponent, extrapolate, fit_p, student_p
 from infgeo.validation.theory import Theory, log_determinant_factor
 
 # Statistics whose expectation is known at every width of a one-layer network; all others carry a bias of O(1/n).
-UNBIASED_AT_ONE_LAYER = ("kernel", "metric_radial", "metric_tangential", "log_mean_det_metric")
+UNBIASED_AT_ONE_LAYER: tuple[str, ...] = ("kernel", "metric_radial", "metric_tangential", "log_mean_det_metric")
 # Sums over independent units: their variance is exactly proportional to 1/n at one layer.
-LINEAR_STATISTICS = ("kernel", "metric_radial", "metric_tangential")
+LINEAR_STATISTICS: tuple[str, ...] = ("kernel", "metric_radial", "metric_tangential")
 # Means of these are means of a nearly log-normal number; the skewness that Student's t bears is limited for them.
 LOG_NORMAL = {"log_mean_det_metric": 2.0, "volume_element": 1.0}  # log of the summand / log volume element
 MOST_SKEWNESS = 0.25

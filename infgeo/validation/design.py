@@ -13,6 +13,7 @@ from infgeo.arguments import fraction, positive_integer, seed_integer, words
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import as_points
 from infgeo.finite.sampled_network import NetworkSpecification, specify
+from infgeo.symbolic.networks.network import MLP
 from infgeo.validation import ladder
 from infgeo.validation.batches import Simulation
 from infgeo.validation.comparison import LOG_NORMAL, UNBIASED_AT_ONE_LAYER
@@ -32,8 +33,8 @@ class Design:
     `widths` is the ladder, `net_units` the units of the Sobol nets (0: no nets), `notes` what is left out and why.
     """
 
-    mlp: Any
-    against: Any
+    mlp: MLP
+    against: MLP | None
     specification: NetworkSpecification
     theory: Theory
     predicted: Predicted | None
@@ -62,7 +63,7 @@ class Design:
 
 
 def designed(
-    mlp: Any,
+    mlp: MLP,
     input_dim: int,
     points: Any,
     scales: Mapping[str, Any],
@@ -72,7 +73,7 @@ def designed(
     seed: int,
     quantities: Iterable[str] | None,
     level: float,
-    against: Any,
+    against: MLP | None,
     budget: str,
 ) -> Design:
     """Return the design of a validation, with everything that is not given chosen; see `validate` for the arguments."""
@@ -136,7 +137,7 @@ def _checked_points(points: Any, input_dim: int) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _specified(mlp: Any, against: Any, scales: Mapping[str, Any]) -> NetworkSpecification:
+def _specified(mlp: MLP, against: MLP | None, scales: Mapping[str, Any]) -> NetworkSpecification:
     """Return the numeric description of `mlp`; that of the network to simulate must have the same shape."""
     specification = specify(mlp, **scales)
     other = specification if against is None else specify(against, **scales)
@@ -146,7 +147,7 @@ def _specified(mlp: Any, against: Any, scales: Mapping[str, Any]) -> NetworkSpec
 
 
 def _theory(
-    mlp: Any,
+    mlp: MLP,
     points: np.ndarray,
     scales: Mapping[str, Any],
     specification: NetworkSpecification,

@@ -9,8 +9,10 @@ import numpy as np
 from scipy import special
 
 from infgeo.errors import InfgeoError
+from infgeo.finite.sampled_network import NetworkSpecification
 from infgeo.numeric.quadrature.one_layer import metric_chi_square, moments_at, predictions
 from infgeo.symbolic.analysis.unit_moments import UnitMoments
+from infgeo.symbolic.networks.network import MLP
 from infgeo.validation.batches import Pooled
 from infgeo.validation.comparison import LINEAR_STATISTICS, WidthSeries, usable
 from infgeo.validation.findings import Measurement, Trend
@@ -25,7 +27,7 @@ FEWEST_UNITS = 20_000  # for chi^2 of a mean over units: a unit's part of the me
 class Predicted:
     """The predictions for networks of one layer at all points; `reason` says why there are none."""
 
-    def __init__(self, mlp: Any, specification: Any, points: np.ndarray) -> None:
+    def __init__(self, mlp: MLP, specification: NetworkSpecification, points: np.ndarray) -> None:
         """Integrate the moments of a unit at every point."""
         self.points, self.moments, self.reason = points, [], ""
         d = points.shape[1]

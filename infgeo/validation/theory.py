@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from infgeo.errors import MetricDoesNotExist
+from infgeo.numeric.geometry import NumericGeometry
+from infgeo.symbolic.networks.network import MLP
 
 CURVE_POINTS = 121
 METRIC_QUANTITIES = (
@@ -40,7 +41,7 @@ class Theory:
         return len(self.values) > 1 or "kernel" not in self.values
 
 
-def theory_at(mlp: Any, geometry: Any, points: np.ndarray) -> Theory:
+def theory_at(mlp: MLP, geometry: NumericGeometry, points: np.ndarray) -> Theory:
     """Evaluate the closed forms at points (N, d)."""
     values = {"kernel": np.asarray(geometry.kernel(points))}
     try:
@@ -51,7 +52,7 @@ def theory_at(mlp: Any, geometry: Any, points: np.ndarray) -> Theory:
     return Theory(values | metric_values(geometry, points), "", metric, _curve(geometry, points))
 
 
-def metric_values(geometry: Any, points: np.ndarray) -> dict[str, np.ndarray]:
+def metric_values(geometry: NumericGeometry, points: np.ndarray) -> dict[str, np.ndarray]:
     """Return the eigenvalues of the metric in the radial direction and across it, and what is made of it."""
     d = points.shape[1]
     metric = np.asarray(geometry.metric(points))
@@ -80,7 +81,7 @@ def log_determinant_factor(width: int, input_dim: int) -> float:
     return float(np.log1p(-np.arange(input_dim) / width).sum())
 
 
-def _curve(geometry: Any, points: np.ndarray) -> dict[str, tuple[float, ...]]:
+def _curve(geometry: NumericGeometry, points: np.ndarray) -> dict[str, tuple[float, ...]]:
     """Return every quantity of the metric along a ray, over the radii of the points and somewhat beyond."""
     radii = np.linalg.norm(points, axis=1)
     positive = radii[radii > 0]

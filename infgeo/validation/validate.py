@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from infgeo.arguments import function, instance, values_by_name
+from infgeo.symbolic.networks.network import MLP
 from infgeo.validation.design import LEVEL, designed
 from infgeo.validation.judge import judge
 from infgeo.validation.report import ValidationReport, reported
@@ -14,7 +15,7 @@ from infgeo.validation.simulate import simulate
 
 
 def validate(
-    mlp: Any,
+    mlp: MLP,
     input_dim: int,
     points: Any = None,
     *,
@@ -26,7 +27,7 @@ def validate(
     seed: int = 0,
     quantities: Iterable[str] | None = None,
     level: float = LEVEL,
-    against: Any = None,
+    against: MLP | None = None,
     budget: str = "default",
     executor: Executor | None = None,
     progress: Callable[[int, int], object] | None = None,
