@@ -47,7 +47,7 @@ def magnification_claims(where: str, seeds: Sequence[Mapping[str, Any]]) -> list
     for key, words, direction in MEASURES:
         before, after = ([number_of(s, when, key) for s in seeds] for when in ("before", "after"))
         gain = [None if a is None or b is None else b - a for a, b in zip(before, after, strict=True)]
-        p_within = [p_of(s, "after", key) for s in seeds]
+        p_within = [number_of(s, "after", key, "p") for s in seeds]
         made += [
             measured(f"{where}{key} before", f"{where}{words}, before training", before),
             measured(f"{where}{key} after", f"{where}{words}, after", after, direction, p_within),
@@ -56,20 +56,13 @@ def magnification_claims(where: str, seeds: Sequence[Mapping[str, Any]]) -> list
     return made
 
 
-def number_of(seed: Mapping[str, Any], when: str, key: str) -> float | None:
-    """Return a measure of the magnification, at equal |x| where that is defined, None without a boundary."""
+def number_of(seed: Mapping[str, Any], when: str, key: str, number: str = "value") -> float | None:
+    """Return a measure, or its "p", at equal |x| where that is defined; None without a boundary."""
     measure = seed.get(when, {}).get(key)
     if measure is None:
         return None
-    return measure["value"] if measure["at_equal_radius"] is None else measure["at_equal_radius"]
-
-
-def p_of(seed: Mapping[str, Any], when: str, key: str) -> float | None:
-    """Return the p-value that belongs to `number_of`."""
-    measure = seed.get(when, {}).get(key)
-    if measure is None:
-        return None
-    return measure["p"] if measure["at_equal_radius"] is None else measure["p_at_equal_radius"]
+    at_equal_radius = {"value": "at_equal_radius", "p": "p_at_equal_radius"}[number]
+    return measure[number] if measure["at_equal_radius"] is None else measure[at_equal_radius]
 
 
 def entropy_of(logits: np.ndarray) -> np.ndarray:

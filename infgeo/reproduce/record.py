@@ -52,9 +52,7 @@ def save_seed(path: Path, result: SeedResult, key: str) -> None:
     """Write one seed's result, whole. `key` says which settings it belongs to."""
     notes = {"key": key, "seed": result.seed, "seconds": result.seconds, "statistics": json_safe(result.statistics)}
     arrays: dict[str, Any] = {STATISTICS: np.array(json.dumps(notes, allow_nan=False)), **result.arrays}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, as_npz(arrays))
 
 
 def load_seed(path: Path, key: str) -> SeedResult | None:
@@ -105,13 +103,3 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
         reason = error.strerror or error
         raise InvalidInput(f"cannot write into the folder {folder}: {reason}; pass another with --out") from None
     return folder
-
-
-def write_all(folder: Path, stem: str, files: Mapping[str, bytes]) -> list[Path]:
-    """Write STEM.ENDING for every (ending, content), each whole, and return the paths."""
-    paths = []
-    for ending, content in files.items():
-        path = folder / f"{stem}.{ending}"
-        write_whole(path, content)
-        paths.append(path)
-    return paths

@@ -13,10 +13,11 @@ from typing import Any
 from infgeo import figure_style as style
 from infgeo.arguments import items, one_of, positive_integer, seed_integer, shown
 from infgeo.errors import InvalidInput
+from infgeo.files import write_whole
 from infgeo.processes import cores
 from infgeo.report_text import json_safe, strict_json
 from infgeo.reproduce.claims import Claim
-from infgeo.reproduce.record import SeedResult, as_npz, make_folder, stacked, versions, write_all
+from infgeo.reproduce.record import SeedResult, as_npz, make_folder, stacked, versions
 from infgeo.reproduce.registry import SCALES, Figure, figure_called
 from infgeo.reproduce.seed_runs import Place, Progress, run_seeds
 from infgeo.reproduce.settings import SETTINGS
@@ -116,8 +117,11 @@ def reproduce(
     }
     pictures = style.rendered(module.picture(chosen, results, claims))
     text = strict_json(record, ensure_ascii=False) + "\n"
-    files = write_all(folder, stem, {"json": text.encode(), "npz": as_npz(stacked(results)), **pictures})
-    return Outcome(figure, tuple(claims), json_safe(record), tuple(files), not complete)
+    contents = {"json": text.encode(), "npz": as_npz(stacked(results)), **pictures}
+    files = tuple(folder / f"{stem}.{ending}" for ending in contents)
+    for path, content in zip(files, contents.values(), strict=True):
+        write_whole(path, content)
+    return Outcome(figure, tuple(claims), json_safe(record), files, not complete)
 
 
 def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
