@@ -13,6 +13,8 @@ import torch
 from infgeo.errors import InvalidInput
 
 _SEED_BITS = 32
+_ZERO = torch.zeros((), dtype=torch.float64)
+_NOTHING = {"count": torch.tensor(0), "shift": _ZERO, "mean": _ZERO, "squares": _ZERO}  # never changed in place
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,9 @@ class RunningMean:
 
     def __init__(self, log: bool = False, state: Mapping[str, torch.Tensor] | None = None) -> None:
         """Start with no replicates, or from a saved `state`."""
-        self.log = log
-        zero = torch.zeros((), dtype=torch.float64)
-        saved = {"count": torch.tensor(0), "shift": zero, "mean": zero, "squares": zero} if state is None else state
-        self.count = int(saved["count"])
-        self._shift, self._mean, self._squares = (saved[key].clone() for key in ("shift", "mean", "squares"))
+        saved = _NOTHING if state is None else state
+        self.log, self.count = log, int(saved["count"])
+        self._shift, self._mean, self._squares = saved["shift"], saved["mean"], saved["squares"]
 
     @property
     def is_whole(self) -> bool:
