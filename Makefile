@@ -23,8 +23,9 @@ export PYTHONNOUSERSITE := 1
 export MPLBACKEND := Agg
 
 # What rounds: the files that see how BLAS and the vector units do it.
-ROUNDING := tests/test_testing.py tests/adapters infgeo/testing infgeo/finite \
-	tests/numeric/test_geometry.py tests/numeric/test_kernels.py tests/numeric/runtime/gram/test_fast.py tests/finite/test_pullback.py tests/finite/test_network.py \
+ROUNDING := tests/testing tests/adapters infgeo/testing infgeo/finite tests/numeric/test_geometry.py \
+	tests/numeric/test_kernels.py tests/numeric/runtime/gram/test_fast.py tests/finite/test_pullback.py \
+	tests/finite/test_sampled_network.py \
 	tests/tracking/test_tracker.py tests/training/test_loop.py
 # The kernels in force, by their own names (OpenBLAS has Katmai for Prescott).
 KERNELS := import numpy, scipy.linalg, torch, threadpoolctl; \
@@ -32,12 +33,12 @@ KERNELS := import numpy, scipy.linalg, torch, threadpoolctl; \
 	'; torch:', torch.backends.cpu.get_cpu_capability())
 # A little of everything, for other releases of the libraries and of Python.
 SHORT := tests/test_public_api.py tests/validation/test_picture.py tests/adapters tests/symbolic/expectations/test_expectation.py \
-	tests/symbolic/kernels/test_kernel.py tests/numeric/certificates/test_accuracy.py tests/numeric/test_kernels.py $(addprefix tests/finite/test_,pullback.py curvature.py network.py) \
-	tests/tracking/test_store.py tests/training/test_networks.py tests/training/test_loop.py tests/magnification/test_boundary.py \
-	tests/reproduce/test_planar.py
+	tests/symbolic/kernels/test_kernel.py tests/numeric/certificates/test_accuracy.py tests/numeric/test_kernels.py $(addprefix tests/finite/test_,pullback.py geometry_at_points.py sampled_network.py) \
+	tests/tracking/test_store.py tests/training/test_perceptrons.py tests/training/test_loop.py tests/magnification/test_boundary.py \
+	tests/reproduce/test_planar_figures.py
 
 SHORT_WITHOUT_TORCH := infgeo/symbolic $(addprefix tests/symbolic/,$(addsuffix .py,expectations/test_expectation kernels/test_kernel \
-	networks/test_network geometry/test_any_metric activations/test_parsing)) tests/magnification/test_seeds.py tests/test_results.py
+	networks/test_network geometry/test_any_metric activations/test_parsing)) tests/magnification/test_seed_summary.py tests/test_report_text.py
 WITHOUT_TORCH := mpmath numpy scipy sympy hypothesis pytest pytest-xdist
 # Old libraries call what their own successors deprecate.
 OLD_WARNINGS := -W ignore::FutureWarning -W ignore::DeprecationWarning
@@ -61,7 +62,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## derive and validate erf and ReLU, also on real data; writes out/
-	$(RUN) -m infgeo.demo
+	$(RUN) docs/demo.py
 
 # Two processes with one thread each are faster here than one process with two threads.
 PYTEST = OMP_NUM_THREADS=1 $(1) -m pytest -n $(JOBS) --dist worksteal
@@ -117,7 +118,7 @@ bench: $(STAMP) ## run every benchmark
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; OMP_NUM_THREADS=1 $(RUN) $$file; done
 
 gallery: $(STAMP) ## run every figure of the paper at small scale and write docs/gallery.md
-	$(RUN) -m infgeo.reproduce.gallery
+	$(RUN) docs/make_gallery.py
 
 clean: ## remove the environment, the outputs and the caches
 	rm -rf $(VENV) $(LOWEST) $(OTHER_VENV) out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

@@ -102,6 +102,14 @@ def real_number(value: Any, name: str, minimum: float = -math.inf, strict: bool 
     return rough
 
 
+def fraction(value: Any, name: str) -> float:
+    """Return a number strictly between 0 and 1 as a float, or raise InvalidInput."""
+    number = real_number(value, name, minimum=0.0, strict=True)
+    if number >= 1:
+        raise InvalidInput(f"{name} is {shown(value)}; pass a number between 0 and 1")
+    return number
+
+
 def flag(value: Any, name: str) -> bool:
     """Return a truth value, Python's or NumPy's, or raise InvalidInput."""
     if isinstance(value, bool) or (getattr(value, "dtype", None) == "bool" and getattr(value, "shape", None) == ()):

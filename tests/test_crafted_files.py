@@ -8,7 +8,6 @@ import io
 import json
 import pickle
 import struct
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import torch
 import infgeo
 from infgeo import finite, tracking, training
 from infgeo.errors import InfgeoError
-from infgeo.finite import checkpoint
 from infgeo.reproduce import record
 from infgeo.tracking import store
 from tests.wrong_kinds import CANARY_CALLS
@@ -46,62 +44,60 @@ def estimate(path: Path, width: int = 8) -> Any:
     )
 
 
-def seal(arrays: dict[str, Any], header: Any) -> bytes:
-    """Return a checkpoint of `finite.estimate` with a right digest."""
+def packed(value: Any) -> bytes:
     buffer = io.BytesIO()
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    np.savez(buffer, header=np.frombuffer(text, dtype=np.uint8), **arrays)
-    return sealed(buffer.getvalue())
-
-
-def sealed(payload: bytes) -> bytes:
-    return checkpoint._MAGIC + hashlib.sha256(payload).digest() + payload
+    torch.save(value, buffer)
+    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
-def partial_run(tmp_path_factory) -> tuple[bytes, dict[str, Any], dict[str, Any]]:
-    """The bytes of a checkpoint, its arrays and its header."""
+def partial_run(tmp_path_factory) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of a checkpoint, and what they hold."""
     path = tmp_path_factory.mktemp("run") / "checkpoint"
     estimate(path)
-    content = path.read_bytes()
-    with np.load(io.BytesIO(content[len(checkpoint._MAGIC) + 32 :])) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    return content, arrays, json.loads(bytes(arrays.pop("header")).decode())
+    return path.read_bytes(), torch.load(path, weights_only=True)
 
 
-def crafted_runs(arrays: dict[str, Any], header: dict[str, Any]) -> dict[str, bytes]:
-    objects = io.BytesIO()
-    np.save(objects, np.array([Hostile()], dtype=object), allow_pickle=True)
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("header.npy", objects.getvalue())
-    mean = next(name for name in arrays if name.endswith("/mean"))
+def crafted_runs(good: dict[str, Any]) -> dict[str, bytes]:
+    state, means = good["state"], good["state"]["means"]
+    name, mean = next(iter(means.items()))
+
+    def with_state(**parts: Any) -> bytes:
+        return packed({**good, "state": {**state, **parts}})
+
+    def with_mean(**parts: Any) -> bytes:
+        return with_state(means={**means, name: {**mean, **parts}})
+
     return {
-        "no archive": sealed(b"nothing"),
-        "empty archive": seal({}, header),
-        "pickle": sealed(pickle.dumps(Hostile())),
-        "objects": sealed(archive.getvalue()),
-        "header of text": seal(arrays, b"{"),
-        "header of a list": seal(arrays, []),
-        "header without the run": seal(arrays, {"done": 1}),
-        "run of a number": seal(arrays, {**header, "run": 3}),
-        "no number of items": seal(arrays, {"run": header["run"]}),
-        "items of text": seal(arrays, {**header, "done": "all"}),
-        "items less than none": seal(arrays, {**header, "done": -1}),
-        "more items than there are": seal(arrays, {**header, "done": 10**9}),
-        "fewer items than counted": seal(arrays, {**header, "done": 1}),
-        "unknown mean": seal({**arrays, "mean/other/mean": arrays[mean]}, header),
-        "name without parts": seal({**arrays, "other": arrays[mean]}, header),
-        "mean of text": seal({**arrays, mean: np.array(["code"])}, header),
-        "mean of another shape": seal({**arrays, mean: np.zeros(7)}, header),
-        "mean of integers": seal({**arrays, mean: arrays[mean].astype(int)}, header),
-        "part is missing": seal({k: v for k, v in arrays.items() if k != mean}, header),
+        "no archive": b"nothing",
+        "a list": packed([]),
+        "of another kind": packed({**good, "format": "infgeo training checkpoint 1"}),
+        "pickle": pickle.dumps(Hostile()),
+        "pickle in an archive": packed(Hostile()),
+        "objects": with_mean(mean=Hostile()),
+        "without the run": packed({"format": good["format"], "state": state}),
+        "run of a number": packed({**good, "run": 3}),
+        "state of a number": packed({**good, "state": 3}),
+        "no means": packed({**good, "state": {"step": state["step"]}}),
+        "no number of items": packed({**good, "state": {"means": means, "sums": {}}}),
+        "items of text": with_state(step="all"),
+        "items less than none": with_state(step=-1),
+        "more items than there are": with_state(step=10**9),
+        "fewer items than counted": with_state(step=1),
+        "unknown mean": with_state(means={**means, "other": mean}),
+        "mean of a number": with_state(means={name: 3}),
+        "sums of a number": with_state(sums=3),
+        "sums of a third half": with_state(sums={2: (1, None, None)}),
+        "mean of text": with_mean(mean="code"),
+        "mean of another shape": with_mean(mean=torch.zeros(7)),
+        "mean of integers": with_mean(mean=mean["mean"].to(int)),
+        "part is missing": with_state(means={name: {k: v for k, v in mean.items() if k != "mean"}}),
     }
 
 
 def test_crafted_checkpoints_of_estimates(partial_run, tmp_path):
-    content, arrays, header = partial_run
-    files = crafted_runs(arrays, header) | {f"first {n} bytes": content[:n] for n in (1, 19, 30, 60, len(content) - 1)}
+    content, good = partial_run
+    files = crafted_runs(good) | {f"first {n} bytes": content[:n] for n in (1, 19, 30, 60, len(content) - 1)}
     for name, crafted in files.items():
         path = tmp_path / "checkpoint"
         path.write_bytes(crafted)
@@ -117,11 +113,6 @@ def test_crafted_checkpoints_of_trainings(tmp_path):
     good = torch.load(path, weights_only=True)
     state = good["state"]
     whole = path.read_bytes()
-
-    def packed(value: Any, **options: Any) -> bytes:
-        buffer = io.BytesIO()
-        torch.save(value, buffer, **options)
-        return buffer.getvalue()
 
     def with_state(**parts: Any) -> bytes:
         return packed({**good, "state": {**state, **parts}})

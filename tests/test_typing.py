@@ -39,7 +39,7 @@ SEEN = {
     "geo": "infgeo.numeric.geometry.NumericGeometry",
     "geo.kernel": "def *",
     "infgeo.emit": "def (mlp: infgeo.symbolic.networks.network.MLP*) -> str",
-    "infgeo.validate": "def * -> infgeo.results.ValidationReport",
+    "infgeo.validate": "def * -> infgeo.validation.report.ValidationReport",
     "report.passed": "bool",
     "infgeo.finite_width(mlp)": "infgeo.symbolic.analysis.finite_width.FiniteWidth",
     "infgeo.Metric": "def * -> infgeo.symbolic.geometry.any_metric.Metric",

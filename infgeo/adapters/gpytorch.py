@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from infgeo.adapters.network import method_name, network
+from infgeo.adapters.kernel_network import method_name, network
 from infgeo.errors import InvalidInput, MissingExtra
 
 try:
@@ -29,7 +29,7 @@ _BLOCK = 48  # pairs of points whose kernel is computed at a time
 class InfiniteWidthKernel(gpytorch.kernels.Kernel):
     """The kernel of a network of infinite width: k(x, y) = E[phi(u) phi(v)] at the last hidden layer, or its NTK.
 
-    Arguments:
+    Args:
         activation: what `infgeo.MLP` takes: a name, text in z, a SymPy expression, or a list with one for each layer.
         depth: number of hidden layers.
         kind: "nngp" or "ntk".

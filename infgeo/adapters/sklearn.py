@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from infgeo.adapters.network import method_name, network
+from infgeo.adapters.kernel_network import method_name, network
 from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.numeric.source.scale_gradient import scale_gradient
 
@@ -29,7 +29,7 @@ class InfiniteWidthKernel(Kernel):
     weight_std and bias_std are its hyperparameters. Estimators that take a function of two arrays, such as
     `SVC(kernel=...)`, take it as it is, and so do `KernelRidge` and `sklearn.metrics.pairwise_kernels`.
 
-    Arguments:
+    Args:
         activation: what `infgeo.MLP` takes: a name, text in z, a SymPy expression, or a list with one for each layer.
         depth: number of hidden layers.
         weight_std: sigma_w > 0, of all layers.

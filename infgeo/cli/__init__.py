@@ -1,5 +1,5 @@
 """The command line: `infgeo derive | emit | validate | reproduce | activations`."""
 
-from infgeo.cli.parser import main
+from infgeo.cli.main import main
 
 __all__ = ["main"]

@@ -1,4 +1,4 @@
-"""What the commands do. Each takes the parsed arguments and returns the exit status."""
+"""What the commands do. Each takes the parsed arguments, imports what is heavy, and returns the exit status."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def activations(arguments: Namespace) -> int:
 def derive(arguments: Namespace) -> int:
     """Print closed forms."""
     from infgeo.cli.derive import derivation
-    from infgeo.cli.networks import network_of
+    from infgeo.cli.network_arguments import network_of
 
     mlp = network_of(arguments)
     print(derivation(mlp, arguments.quantity, arguments.format, arguments.explicit, arguments.of == "ntk"))
@@ -34,7 +34,7 @@ def derive(arguments: Namespace) -> int:
 
 def emit(arguments: Namespace) -> int:
     """Write a standalone module."""
-    from infgeo.cli.networks import network_of
+    from infgeo.cli.network_arguments import network_of
     from infgeo.files import check_writable, write_whole
     from infgeo.numeric.emit import emit as source_of
 
@@ -52,17 +52,16 @@ def emit(arguments: Namespace) -> int:
 
 def validate(arguments: Namespace) -> int:
     """Compare with simulation; print the table, write JSON and picture."""
-    from infgeo.cli.points import read_points
+    from infgeo.cli.network_arguments import values_given, with_layers
+    from infgeo.cli.points_file import read_points
     from infgeo.files import check_writable, write_whole
-    from infgeo.symbolic.networks.network import MLP
 
-    mlp = MLP(arguments.activation, depth=arguments.depth)
+    mlp = with_layers(arguments.activation, arguments.depth)
+    against = None if arguments.against is None else with_layers(arguments.against, arguments.depth)
     points = None if arguments.points is None else read_points(arguments.points)
     if points is None and arguments.input_dim is None:
         raise InvalidInput("the input dimension is missing; give --input-dim D, or --points FILE")
-    parameters = dict(arguments.parameter)
-    if len(parameters) < len(arguments.parameter):
-        raise InvalidInput("a parameter is given twice; give --parameter NAME=VALUE once for each name")
+    parameters = values_given(arguments)
     for path in (arguments.json, arguments.plot):
         if path is not None:
             check_writable(path)
@@ -76,7 +75,7 @@ def validate(arguments: Namespace) -> int:
 
     from infgeo.progress import progress_bar
     from infgeo.validation import validate as run
-    from infgeo.validation.simulation import simulation_pool
+    from infgeo.validation.batches import simulation_pool
 
     with simulation_pool(arguments.jobs) as executor, progress_bar("networks") as progress:
         report = run(
@@ -89,7 +88,8 @@ def validate(arguments: Namespace) -> int:
             widths=arguments.widths,
             samples=arguments.samples,
             seed=arguments.seed,
-            against=None if arguments.against is None else MLP(arguments.against, depth=arguments.depth),
+            quantities=arguments.quantities,
+            against=against,
             budget=arguments.budget,
             executor=executor,
             progress=progress,

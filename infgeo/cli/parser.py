@@ -1,18 +1,12 @@
-"""Arguments and exit statuses of the command line. Everything heavy is imported by the command that needs it."""
+"""Arguments and exit statuses of the command line."""
 
 from __future__ import annotations
 
 import argparse
 import math
-import os
-import sys
-from collections.abc import Sequence
 from typing import NoReturn
 
 from infgeo import __version__
-from infgeo.cli.wording import in_options
-from infgeo.errors import InfgeoError
-from infgeo.interruption import termination_as_interrupt
 
 PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 DEEPEST = 100  # layers: formulas grow with each, and so does the time to derive them
@@ -78,6 +72,11 @@ def widths(text: str) -> tuple[int, ...]:
     return tuple(positive(part) for part in text.split(","))
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Parse words separated by commas."""
+    return tuple(text.split(","))
+
+
 def assignment(text: str) -> tuple[str, float]:
     """Parse NAME=VALUE with a finite number."""
     name, sign, value = text.partition("=")
@@ -104,56 +103,70 @@ def build() -> Parser:
             name, help=text, description=text, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
         )
 
-    def described(command: argparse.ArgumentParser) -> None:
-        command.add_argument(
-            "activation", metavar="ACTIVATION", nargs="+", help=f"{ACTIVATION}; several are the layers, the first first"
-        )
-        command.add_argument("--depth", type=depth, help="number of equal hidden layers (default 1)")
-        for name, letter, bound in (("weight-std", "W", "> 0"), ("bias-std", "B", ">= 0")):
-            command.add_argument(
-                f"--{name}",
-                metavar=f"SIGMA_{letter}",
-                help=f"{bound}, a number or text such as sqrt(2)/3 (default: the symbol sigma_{letter.lower()})",
-            )
-        command.add_argument(
-            "--parameter",
-            type=assignment,
-            action="append",
-            default=[],
-            metavar="NAME=VALUE",
-            help="a number for sigma_w, sigma_b, d or a parameter of an activation; may be repeated",
-        )
+    _derive(command("derive", "print closed forms at infinite width (the Ricci scalar is positive on spheres)"))
+    _emit(command("emit", "write the geometry as a standalone module of numeric functions, which checks itself if run"))
+    _validate(command("validate", "compare the closed forms with simulated networks of finite width"))
+    _reproduce(command("reproduce", "reproduce a figure of the paper: picture, data and a record of what was measured"))
+    command("activations", "list the catalogue of activations; derive, emit and validate take any expression of z too")
+    return parser
 
-    derive = command("derive", "print closed forms at infinite width (the Ricci scalar is positive on spheres)")
-    described(derive)
-    derive.add_argument(
+
+def _layers(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "activation", metavar="ACTIVATION", nargs="+", help=f"{ACTIVATION}; several are the layers, the first first"
+    )
+    command.add_argument("--depth", type=depth, help="number of equal hidden layers (default 1)")
+
+
+def _described(command: argparse.ArgumentParser) -> None:
+    _layers(command)
+    for name, letter, bound in (("weight-std", "W", "> 0"), ("bias-std", "B", ">= 0")):
+        command.add_argument(
+            f"--{name}",
+            metavar=f"SIGMA_{letter}",
+            help=f"{bound}, a number or text such as sqrt(2)/3 (default: the symbol sigma_{letter.lower()})",
+        )
+    command.add_argument(
+        "--parameter",
+        type=assignment,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a number for sigma_w, sigma_b, d or a parameter of an activation; may be repeated",
+    )
+
+
+def _derive(command: argparse.ArgumentParser) -> None:
+    _described(command)
+    command.add_argument(
         "--of",
         choices=("nngp", "ntk"),
         default="nngp",
         help="of which kernel metric, volume element and curvatures are: the NNGP kernel (default) or the tangent one",
     )
-    derive.add_argument("--quantity", choices=(*QUANTITIES, "all"), default="all")
-    derive.add_argument("--format", choices=("text", "latex", "python"), default="text")
-    derive.add_argument("--explicit", action="store_true", help="substitute the named values of long formulas")
+    command.add_argument("--quantity", choices=(*QUANTITIES, "all"), default="all")
+    command.add_argument("--format", choices=("text", "latex", "python"), default="text")
+    command.add_argument("--explicit", action="store_true", help="substitute the named values of long formulas")
 
-    emit = command("emit", "write the geometry as a standalone module of numeric functions, which checks itself if run")
-    described(emit)
-    emit.add_argument("--backend", choices=("numpy", "torch", "jax", "mpmath"), default="numpy")
-    emit.add_argument(
+
+def _emit(command: argparse.ArgumentParser) -> None:
+    _described(command)
+    command.add_argument("--backend", choices=("numpy", "torch", "jax", "mpmath"), default="numpy")
+    command.add_argument(
         "--certificate",
         choices=("required", "stated", "none"),
         help="measure every function against 50 digits and refuse one that misses its bound, or state its error, or"
         " measure nothing (default: required for numpy, stated for torch, none for jax)",
     )
-    emit.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
+    command.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
 
-    validate = command("validate", "compare the closed forms with simulated networks of finite width")
-    validate.add_argument("activation", metavar="ACTIVATION", help=ACTIVATION)
-    validate.add_argument("--input-dim", type=positive, metavar="D", help="default: that of the points")
-    validate.add_argument("--depth", type=depth, default=1)
-    validate.add_argument("--weight-std", type=scale, metavar="SIGMA_W", help="> 0 (default 1)")
-    validate.add_argument("--bias-std", type=scale, metavar="SIGMA_B", help=">= 0 (default 1)")
-    validate.add_argument(
+
+def _validate(command: argparse.ArgumentParser) -> None:
+    _layers(command)
+    command.add_argument("--input-dim", type=positive, metavar="D", help="default: that of the points")
+    command.add_argument("--weight-std", type=scale, metavar="SIGMA_W", help="> 0 (default 1)")
+    command.add_argument("--bias-std", type=scale, metavar="SIGMA_B", help=">= 0 (default 1)")
+    command.add_argument(
         "--parameter",
         type=assignment,
         action="append",
@@ -162,71 +175,37 @@ def build() -> Parser:
         help="a number for a parameter of the activation, for example alpha=0.1 of leaky_relu or of erf(alpha*z);"
         " may be repeated",
     )
-    validate.add_argument("--seed", type=natural, default=0)
-    validate.add_argument("--points", metavar="FILE", help=".npy or .csv, one point a row (default: 8 radii, 0.3 to 4)")
-    validate.add_argument("--widths", type=widths, metavar="N,N,...", help="the ladder of widths")
-    validate.add_argument("--samples", type=positive, metavar="M", help="networks at each width")
-    budget = validate.add_mutually_exclusive_group()
+    command.add_argument("--seed", type=natural, default=0)
+    command.add_argument("--points", metavar="FILE", help=".npy or .csv, one point a row (default: 8 radii, 0.3 to 4)")
+    command.add_argument("--widths", type=widths, metavar="N,N,...", help="the ladder of widths")
+    command.add_argument("--quantities", type=names, metavar="NAME,NAME,...", help="what is compared (default: all)")
+    command.add_argument("--samples", type=positive, metavar="M", help="networks at each width")
+    budget = command.add_mutually_exclusive_group()
     for name, text in (
         ("quick", "a tenth of the networks"),
         ("thorough", "40 times the networks: errors of 0.1 %% show"),
     ):
         budget.add_argument(f"--{name}", dest="budget", action="store_const", const=name, default="default", help=text)
-    validate.add_argument("--against", metavar="ACTIVATION", help="simulate this one instead: a theory that is wrong")
-    validate.add_argument("--jobs", type=positive, metavar="J", help="worker processes (default: one a core)")
-    validate.add_argument("--json", metavar="FILE", help="write the report as JSON")
-    validate.add_argument("--plot", metavar="FILE", help="write a picture: .png, .pdf or .svg")
-    validate.add_argument("--all-rows", action="store_true", help="print every comparison")
+    command.add_argument(
+        "--against", metavar="ACTIVATION", nargs="+", help="simulate this one instead: a theory that is wrong"
+    )
+    command.add_argument("--jobs", type=positive, metavar="J", help="worker processes (default: one a core)")
+    command.add_argument("--json", metavar="FILE", help="write the report as JSON")
+    command.add_argument("--plot", metavar="FILE", help="write a picture: .png, .pdf or .svg")
+    command.add_argument("--all-rows", action="store_true", help="print every comparison")
 
-    reproduce = command("reproduce", "reproduce a figure of the paper: picture, data and a record of what was measured")
-    reproduce.add_argument("figure", metavar="FIGURE", nargs="?", help="a name that --list shows")
-    reproduce.add_argument("--list", action="store_true", help="say what each figure shows, its source and its cost")
-    reproduce.add_argument(
+
+def _reproduce(command: argparse.ArgumentParser) -> None:
+    command.add_argument("figure", metavar="FIGURE", nargs="?", help="a name that --list shows")
+    command.add_argument("--list", action="store_true", help="say what each figure shows, its source and its cost")
+    command.add_argument(
         "--scale",
         choices=("small", "paper"),
         default="small",
         help="small: minutes on two cores, bundled data (default); paper: the published settings, for a GPU",
     )
-    reproduce.add_argument("--seeds", type=natural, nargs="+", metavar="S", help="default: 0 1 2 3 4")
-    reproduce.add_argument("--device", default="cpu", help="of torch, for example cuda (default: cpu)")
-    reproduce.add_argument("--out", default="out/reproduce", metavar="DIR", help="default: out/reproduce")
-    reproduce.add_argument(
-        "--data", metavar="DIR", help="folder with the files of MNIST or CIFAR-10, for --scale paper"
-    )
-    reproduce.add_argument("--jobs", type=positive, metavar="J", help="worker processes (default: one a core)")
-
-    command("activations", "list the catalogue of activations; derive, emit and validate take any expression of z too")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status; see the help for their meaning."""
-    try:
-        arguments = build().parse_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    if sys.stdout is None and getattr(arguments, "output", None) is None:
-        print("infgeo: standard output is closed; open it, for example > /dev/null", file=sys.stderr)
-        return BAD_INPUT
-    try:
-        from infgeo.cli import commands
-
-        with termination_as_interrupt():
-            status: int = getattr(commands, arguments.command)(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return status
-    except InfgeoError as error:
-        print(f"infgeo: {in_options(str(error))}", file=sys.stderr)
-        return BAD_INPUT
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Python flushes stdout once more at exit: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PASSED
-    except OSError as error:
-        print(f"infgeo: cannot write the output: {error.strerror or error}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("infgeo: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    command.add_argument("--seeds", type=natural, nargs="+", metavar="S", help="default: 0 1 2 3 4")
+    command.add_argument("--device", default="cpu", help="of torch, for example cuda (default: cpu)")
+    command.add_argument("--out", default="out/reproduce", metavar="DIR", help="default: out/reproduce")
+    command.add_argument("--data", metavar="DIR", help="folder with the files of MNIST or CIFAR-10, for --scale paper")
+    command.add_argument("--jobs", type=positive, metavar="J", help="worker processes (default: one a core)")

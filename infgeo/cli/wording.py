@@ -13,7 +13,8 @@ _WHOLE = (
 _PARAMETERS = re.compile(r"parameters=\{([^}]*)\}")
 # Those without _ are words of their own, too.
 _OPTION = re.compile(
-    r"(?<![\w'-])(weight_std|bias_std|input_dim|(?:widths|samples|seed|points|budget|depth|certificate)(?= ?=| is ))"
+    r"(?<![\w'-])(weight_std|bias_std|input_dim"
+    r"|(?:widths|quantities|samples|seed|points|budget|depth|certificate)(?= ?=| is ))"
     r"(?:=\(?([\w', ]+)\)?)?"
 )
 

@@ -1,8 +1,8 @@
 """Finite-width networks in torch: sampling, pullback geometry, Monte Carlo estimates. Knows no closed form."""
 
 from infgeo.finite.montecarlo import FiniteEstimates, estimate
-from infgeo.finite.network import SampledNetwork, sample_network
 from infgeo.finite.pullback import Pullback, pullback
+from infgeo.finite.sampled_network import SampledNetwork, sample_network
 from infgeo.finite.slices import pullback_slice
 
 __all__ = [

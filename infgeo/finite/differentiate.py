@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from infgeo.errors import InvalidInput
-from infgeo.finite.blocks import in_blocks, is_out_of_memory
+from infgeo.finite.point_blocks import in_blocks, is_out_of_memory
 
 Flat = Callable[[torch.Tensor], torch.Tensor]
 Derivatives = tuple[torch.Tensor, torch.Tensor | None]
@@ -28,6 +28,7 @@ _CHECKED = 8  # points, at most, at which a way is held against differences
 _LEAST = 3  # directions, also where there are fewer points
 _MOST_NUMBERS = 2**22  # of features at all steps from all of these points
 _LEAST_SIZE = 1e-3  # of a point, to which steps are in proportion: features seldom change within less
+_MOST_ERROR = 2e-3  # relative, of a derivative that is not held against a way
 _TOGETHER = 2**20  # numbers in the largest array of a forward pass that is made for the check
 
 
@@ -305,7 +306,7 @@ def _contradiction(
     doubt = (spread + sides) / scale
     of_point = doubt.square().mean(dim=2, keepdim=True).sqrt()
     typical = of_point.median(dim=1, keepdim=True).values
-    tolerance = scale * (max(slack, epsilon**0.3) + 2 * (doubt + of_point + typical)) + rounding.amax(
+    tolerance = scale * (max(slack, min(epsilon**0.3, _MOST_ERROR)) + 2 * (doubt + of_point + typical)) + rounding.amax(
         dim=2, keepdim=True
     )
     sure = (spread < 0.2 * error) & (spread < 0.05 * change + rounding)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from infgeo.finite.activation import TorchActivation
+from infgeo.finite.torch_activation import TorchActivation
 
 # Name in the catalogue -> torch's function, faster than the compiled expression. The tests hold them to be equal.
 # (torch's softplus is not here: it becomes the identity above 20.)
@@ -52,11 +52,8 @@ class ElementwiseActivation(nn.Module):
         """Return factor · φ(z), its first derivative and, for order 2, its second."""
         return tuple(part * self.factor for part in self.activation.jet(z, order))
 
-    def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return factor² φ'(z)² and, for order 2, factor² φ'(z) φ''(z), each as a pair (constant factor, tensor)."""
-        return tuple((constant * self.factor**2, part) for constant, part in self.activation.products(z, order))
-
-    def valued_products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return factor · φ(z), then `products`, each as a pair (constant factor, tensor)."""
-        (constant, value), *products = self.activation.valued_products(z, order)
-        return ((constant * self.factor, value), *((c * self.factor**2, part) for c, part in products))
+    def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return the products of `TorchActivation.products` with the factor in them."""
+        found = self.activation.products(z, order, valued)
+        first = [(constant * self.factor, value) for constant, value in found[: int(valued)]]
+        return (*first, *((constant * self.factor**2, part) for constant, part in found[int(valued) :]))

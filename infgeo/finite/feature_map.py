@@ -24,7 +24,7 @@ Flat = Callable[[torch.Tensor], torch.Tensor]
 
 
 class _Reached(Exception):
-    """The layer has spoken: the rest of the forward pass is not needed."""
+    """The output of the layer is there: the rest of the forward pass is not needed."""
 
 
 @dataclass(frozen=True)
@@ -103,25 +103,25 @@ class FeatureMap:
         if self.layer is None:
             yield call
             return
-        heard: list[Any] = []
+        outputs: list[Any] = []
 
         def listen(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            heard.append(output)
+            outputs.append(output)
             if stop:
                 raise _Reached
 
         def call_layer(points: torch.Tensor) -> Any:
-            heard.clear()
+            outputs.clear()
             try:
                 call(points)
             except _Reached:
                 pass
-            if len(heard) != 1:
-                times = "not called" if not heard else f"called {len(heard)} times"
+            if len(outputs) != 1:
+                times = "not called" if not outputs else f"called {len(outputs)} times"
                 raise InvalidInput(
                     f"layer {self.layer!r} is {times} in one forward pass; name a module that is called once"
                 )
-            value = heard.pop()
+            value = outputs.pop()
             return next(_real_tensors(value), value)
 
         handle = submodule(self.modules, self.layer).register_forward_hook(listen)

@@ -245,16 +245,16 @@ def second_fundamental_form(jacobian: torch.Tensor, hessian: torch.Tensor) -> to
     return torch.where(tangent.singular[:, None, None, None], torch.nan, form)
 
 
-def sectional_curvature(jacobian: torch.Tensor, plane: torch.Tensor, bend: torch.Tensor) -> torch.Tensor:
+def sectional_curvature(jacobian: torch.Tensor, plane: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Return K (P,) of the plane spanned by two vectors, in the metric of J (P, n, d).
 
-    `plane` (P, n, 2) holds J u and J v, `bend` (P, n, 2, 2) the second derivatives along u and v. In an orthonormal
+    `plane` (P, n, 2) holds J u and J v, `second` (P, n, 2, 2) the second derivatives along u and v. In an orthonormal
     basis of the plane K = II_11 · II_22 − |II_12|², with II normal to the whole image of J. NaN where the metric is
     singular, or u and v are parallel.
     """
     tangent, inside = frame(jacobian), frame(plane)
-    n = bend.shape[1]
-    h = bend.to(torch.float64).reshape(-1, 2 * n, 2) @ inside.inverse
+    n = second.shape[1]
+    h = second.to(torch.float64).reshape(-1, 2 * n, 2) @ inside.inverse
     h = (h.reshape(-1, n, 2, 2).mT.reshape(-1, 2 * n, 2) @ inside.inverse).reshape(-1, n, 4)
     form = tangent.normal(h)
     value = (form[..., 0] * form[..., 3]).sum(dim=-1) - (form[..., 1] * form[..., 2]).sum(dim=-1)

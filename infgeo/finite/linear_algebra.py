@@ -23,14 +23,6 @@ def pair_indices(d: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @lru_cache(maxsize=32)
-def triple_indices(d: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return (I, J, K) of the d(d+1)(d+2)/6 monomials w_i w_j w_k with i <= j <= k."""
-    axis = torch.arange(d)
-    triples = torch.combinations(axis, r=3, with_replacement=True)
-    return triples[:, 0], triples[:, 1], triples[:, 2]
-
-
-@lru_cache(maxsize=32)
 def pair_gather(d: int) -> torch.Tensor:
     """Return the (d, d) table of positions in the packed order of `pair_indices`."""
     i, j = pair_indices(d)
@@ -41,8 +33,8 @@ def pair_gather(d: int) -> torch.Tensor:
 
 @lru_cache(maxsize=32)
 def triple_gather(d: int) -> torch.Tensor:
-    """Return the (d, d, d) table of positions in the packed order of `triple_indices`."""
-    i, j, k = triple_indices(d)
+    """Return the (d, d, d) table of positions of the d(d+1)(d+2)/6 monomials w_i w_j w_k, i <= j <= k."""
+    i, j, k = torch.combinations(torch.arange(d), r=3, with_replacement=True).T
     table = torch.empty(d, d, d, dtype=torch.long)
     position = torch.arange(len(i))
     for a, b, c in ((i, j, k), (i, k, j), (j, i, k), (j, k, i), (k, i, j), (k, j, i)):

@@ -14,16 +14,16 @@ import torch
 
 from infgeo.arguments import flag, function, instance, positive_integer, seed_integer, words
 from infgeo.errors import InvalidInput, SingularMetric
-from infgeo.finite.checkpoint import Checkpoint, describe
+from infgeo.finite.estimate_checkpoint import Checkpoint
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, checked_device, float_dtype, too_narrow
-from infgeo.finite.network import specify
 from infgeo.finite.pullback import ONE_DIMENSION, PIECEWISE_LINEAR
 from infgeo.finite.reduction import Reduction, items_of, run_item
 from infgeo.finite.replicate_task import CORRECTED, QUANTITIES, ReplicateTask
+from infgeo.finite.running_mean import Estimate
+from infgeo.finite.sampled_network import specify
 from infgeo.finite.samplers import check_sampler
 from infgeo.finite.workers import Workers
 from infgeo.interruption import termination_as_interrupt
-from infgeo.results import Estimate
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def estimate(
         x: points (N, d), float tensor or array-like.
         width: n >= 1; at least d for quantities that need the metric to have full rank.
         samples: number of networks, >= 2.
-        sampler: law of the units of the first layer together; each alone is Gaussian. "iid": independent, the random
-            networks of theory; only their spread, bias and determinants are those of networks of width n. The others
+        sampler: how the units of the first layer, each of them Gaussian, depend on one another. "iid": not at all, as
+            in theory; only their spread, bias and determinants are those of networks of width n. The others
             integrate over the limit of infinite width: "antithetic" (opposite directions, complementary radii),
             "orthogonal" (orthogonal directions in groups, independent radii), "sobol" (scrambled nets, the most precise
             in few dimensions; widths that are powers of 2). Deep networks keep the bias of their other layers.
@@ -147,7 +147,6 @@ def estimate(
     real = float_dtype(dtype)
     as_points(points.to(real), name=f"x in {real}")  # 1e39 is finite in float64 only
     specification = specify(mlp, weight_std, bias_std, parameters)
-    deep = specification.depth > 1 or bool(specification.layers)  # only the first layer is a Sobol net
     task = ReplicateTask(
         specification=specification,
         x=points.to(device="cpu", dtype=torch.float64).contiguous().numpy(),
@@ -158,21 +157,22 @@ def estimate(
         device=checked_device(device),
         memory_budget=positive_integer(memory_budget, "memory_budget"),
         sampler=sampler,
-        bias_correction=bias_correction and (sampler != "sobol" or deep),
+        # of deep networks only the first layer is a Sobol net
+        bias_correction=bias_correction and (sampler != "sobol" or not specification.is_one_layer),
     )
     reduction = Reduction(task, items_of(task, samples))
-    file = Checkpoint(checkpoint, describe(reduction, samples))
-    file.load(reduction)
+    file = Checkpoint(checkpoint, reduction, samples)
+    file.load()
     workers = Workers(executor)
     with _one_thread(), termination_as_interrupt():
         try:
             for result in workers.in_order(partial(run_item, task), reduction.items[reduction.done :]):
                 reduction.add(result)
-                file.save(reduction)
+                file.save()
                 if progress is not None:
                     progress(*reduction.progress)
         finally:
-            file.save(reduction, now=True)
+            file.save(now=True)
     return _estimates(task, samples, reduction, bias_correction, workers.lost)
 
 

@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from infgeo.errors import InvalidInput
-from infgeo.finite.blocks import is_out_of_memory
 from infgeo.finite.feature_map import FeatureMap, Flat
-from infgeo.finite.stack import Stack
+from infgeo.finite.point_blocks import is_out_of_memory
+from infgeo.finite.source import Source
+from infgeo.finite.stack import Stack, is_piecewise_linear
 
 MOST_TOGETHER = 2**23  # numbers in the largest array of a forward pass that looks for coupling
 _ALONE = 6  # points whose features together are compared with those that they have alone
-
-
-@dataclass(frozen=True)
-class Examined:
-    """A feature map that may be measured, its number n of features, and the largest array per point, in numbers.
-
-    `stack` is one that gives what the features give. `note` says of which precision the features are, where it is not
-    that of their dtype.
-    """
-
-    feature_map: FeatureMap
-    width: int
-    largest: int
-    stack: Stack | None = None
-    note: str = ""
 
 
 def _tensors(values: Any) -> Iterator[torch.Tensor]:
@@ -71,27 +57,29 @@ class _Made(TorchDispatchMode):
         return out
 
 
-def examine(feature_map: FeatureMap, x: torch.Tensor, stack: Stack | None = None) -> Examined:
-    """Return how `feature_map` is called at the points x (N, d), or raise InvalidInput with what is wrong with it.
+def examine(feature_map: FeatureMap, x: torch.Tensor, stack: Stack | None = None) -> Source:
+    """Return how `feature_map` is measured at the points x (N, d), or raise InvalidInput with what is wrong with it.
 
     A `stack` that the structure of the features shows is what they are only where it gives the same values: hooks,
     modes and changed classes may say otherwise.
     """
     probe = x[:1] if x.shape[0] else x.new_zeros(1, x.shape[1])
     if stack is not None and gives_the_same(stack, feature_map, torch.cat([probe, x[-1:]])):
-        return Examined(feature_map, stack.width, stack.width, stack)
+        flat = is_piecewise_linear(feature_map.features, feature_map.layer)
+        return Source(feature_map, stack, stack.width, stack.width, flat)
     feature_map, width = _callable_on(feature_map, probe)
     made = _refuse_random(feature_map, probe)
     if feature_map.batched and not feature_map.one_by_one:
         other = x[1:2] if x.shape[0] > 1 and not torch.equal(x[0], x[1]) else _beside(probe)
         _refuse_coupled(feature_map, torch.cat([probe, other]), x[: max(2, MOST_TOGETHER // max(1, made.numbers))])
+    flat = stack is None and is_piecewise_linear(feature_map.features, feature_map.layer)
     if made.lowest == probe.dtype:
-        return Examined(feature_map, width, made.numbers)
+        return Source(feature_map, None, width, made.numbers, flat)
     note = (
         f"features compute in {made.lowest} on the way from points in {probe.dtype} ({made.where}): rank, log volume "
         f"and curvature have the precision of {made.lowest}"
     )
-    return Examined(replace(feature_map, precision=made.lowest), width, made.numbers, note=note)
+    return Source(replace(feature_map, precision=made.lowest), None, width, made.numbers, flat, note)
 
 
 def gives_the_same(stack: Stack, feature_map: FeatureMap, points: torch.Tensor) -> bool:

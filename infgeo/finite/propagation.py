@@ -7,13 +7,12 @@ from typing import Any
 
 import torch
 
-from infgeo.finite.blocks import in_blocks
-from infgeo.finite.differentiate import Way, choose, load_forward_mode
-from infgeo.finite.feature_map import FeatureMap, SlicedMap
+from infgeo.finite.differentiate import choose, load_forward_mode
 from infgeo.finite.gauss_equation import LocalGeometry, by_gauss_equation, concatenate
 from infgeo.finite.linear_algebra import pair_gather, pair_indices
-from infgeo.finite.network import SampledNetwork
-from infgeo.finite.preflight import examine
+from infgeo.finite.point_blocks import in_blocks
+from infgeo.finite.sampled_network import SampledNetwork
+from infgeo.finite.source import Source
 from infgeo.finite.stack import Stack, as_stack
 
 _FASTEST_ARRAY = 2**23  # bytes of the largest array of the passes that are made at once, on a CPU
@@ -76,20 +75,10 @@ def propagate(stack: Stack, x: torch.Tensor, second: bool) -> tuple[torch.Tensor
 
 
 def reduce_general(
-    feature_map: FeatureMap | SlicedMap,
-    x: torch.Tensor,
-    second: bool,
-    reduction: Reduction,
-    memory_budget: int,
-    *,
-    width: int,
-    largest: int,
-    way: Way | None = None,
+    source: Source, x: torch.Tensor, second: bool, reduction: Reduction, memory_budget: int
 ) -> list[Any]:
-    """Return `reduction` of J and (if `second`) H for consecutive blocks of x (N, d), by torch.
-
-    `width` is n and `largest` the size of the largest array of one forward pass at one point, in numbers.
-    """
+    """Return `reduction` of J and (if `second`) H for consecutive blocks of x (N, d), by torch."""
+    feature_map, width, largest, way = source.feature_map, source.width, source.largest, source.ways[second]
     d = x.shape[1]
     itemsize = x.element_size()
     directions = (d + 1) ** 2 if second else min(d, width) + 1
@@ -117,21 +106,3 @@ def reduce_general(
                 return reduction(torch.where(defined, jacobian, torch.nan), hessian)
 
         return in_blocks(block, x, size)
-
-
-def general_geometry(features: Any, x: torch.Tensor, ricci: bool, memory_budget: int) -> LocalGeometry:
-    """Return the geometry of any feature map at x (N, d) by automatic differentiation and the Gauss equation."""
-    d = x.shape[1]
-    seen = examine(FeatureMap(features, (d,)), x)
-    second = ricci and d > 1 and seen.width >= d
-    return concatenate(
-        reduce_general(
-            seen.feature_map,
-            x,
-            second,
-            lambda j, h: by_gauss_equation(j, h, ricci),
-            memory_budget,
-            width=seen.width,
-            largest=seen.largest,
-        )
-    )

@@ -11,11 +11,18 @@ import torch
 from infgeo.arguments import flag, positive_integer, positive_integers
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, checked_features
-from infgeo.finite.geometry import ONE_DIMENSION, PIECEWISE_LINEAR, Pullback, checked_singular, noted, weights_of
+from infgeo.finite.geometry_at_points import (
+    ONE_DIMENSION,
+    PIECEWISE_LINEAR,
+    Pullback,
+    checked_singular,
+    noted,
+    weights_of,
+)
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape
 from infgeo.finite.preflight import examine
-from infgeo.finite.routes import Source, local_geometry
-from infgeo.finite.stack import as_stack, is_piecewise_linear
+from infgeo.finite.routes import local_geometry
+from infgeo.finite.stack import as_stack
 
 __all__ = ["ONE_DIMENSION", "PIECEWISE_LINEAR", "Pullback", "local_geometry", "pullback"]
 
@@ -111,8 +118,6 @@ def pullback(
     feature_map = FeatureMap(
         features, shape, layer, freeze, one_by_one=not batched, dtype=dtype, shape_given=input_shape is not None
     )
-    seen = examine(feature_map, points.reshape(-1, math.prod(shape)), stack)
-    flat = is_piecewise_linear(features, layer) and (stack is None or seen.stack is not None)
-    note = noted(math.prod(shape), flat, seen.note)
-    source = Source(seen.feature_map, seen.stack, seen.width, seen.largest, flat)
+    source = examine(feature_map, points.reshape(-1, math.prod(shape)), stack)
+    note = noted(math.prod(shape), source.flat, source.note)
     return Pullback(source, points, source.width, note, singular, budget, weights_of(features))

@@ -16,7 +16,7 @@ from infgeo.arguments import positive_integer
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.replicate import finish, run_blocks, run_replicates
 from infgeo.finite.replicate_task import ReplicateTask
-from infgeo.finite.statistics import RunningMean
+from infgeo.finite.running_mean import RunningMean
 from infgeo.finite.unit_sums import UnitSums, total
 
 _ITEM_WORK = 2**22  # units × points (and their pairs in deep networks): some 20 ms
@@ -108,39 +108,22 @@ class Reduction:
         return done[0] * self.task.blocks + done[3], whole[1] * self.task.blocks
 
     def state(self) -> dict[str, Any]:
-        """Return all arrays of the state, by name."""
-        arrays = {
-            f"mean/{name}/{key}": array
-            for name, mean in self.statistics.means.items()
-            for key, array in mean.state.items()
-        }
-        for half, sums in self.sums.items():
-            arrays[f"sums/{half}/units"] = torch.tensor(sums.units).numpy()
-            for key in ("kernel", "packed"):
-                if (array := getattr(sums, key)) is not None:
-                    arrays[f"sums/{half}/{key}"] = array.numpy()
-        return arrays
+        """Return what a checkpoint holds: the means by name, and the sums of the network at hand by half."""
+        means = {name: mean.state for name, mean in self.statistics.means.items()}
+        return {"means": means, "sums": {half: (one.units, one.kernel, one.packed) for half, one in self.sums.items()}}
 
-    def restore(self, done: int, arrays: Mapping[str, Any]) -> None:
+    def restore(self, done: int, state: Mapping[str, Any]) -> None:
         """Go on from a saved state after `done` items; raises for a state that no run of this task has."""
-        nested: dict[str, dict[str, dict[str, Any]]] = {"mean": {}, "sums": {}}
-        for path, array in arrays.items():
-            kind, name, key = path.split("/")
-            nested[kind].setdefault(name, {})[key] = array
         done = positive_integer(done, "the number of items done", minimum=0, maximum=len(self.items))
         index, last, _, high = self.items[done - 1] if done else (0, 0, 0, 0)
         complete = last if self.task.blocks == 1 or high == self.task.blocks else index
         means: dict[str, RunningMean] = {}
-        for name, state in nested["mean"].items():
-            means[name] = RunningMean(name == "log_mean_det_metric", state)
+        for name, part in state["means"].items():
+            means[name] = RunningMean(name == "log_mean_det_metric", part)
             known = name.removeprefix("corrected ") in self.task.quantities
             if not known or means[name].count != complete or not means[name].is_whole:
                 raise ValueError(f"{name} is no mean over {complete} networks")
-        sums: dict[int, UnitSums] = {}
-        for half, state in nested["sums"].items():
-            parts = (state.get(key) for key in ("kernel", "packed"))
-            tensors = (None if a is None else torch.from_numpy(a) for a in parts)
-            sums[int(half)] = UnitSums(int(state["units"]), *tensors)
+        sums = {half: UnitSums(*part) for half, part in state["sums"].items()}
         if bool(means) != bool(complete) or not set(sums) <= {0, 1}:
             raise ValueError("the means or sums are not those of the items done")
         self.done, self.statistics.means, self.sums = done, means, sums

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 
 from infgeo.errors import SingularMetric
 from infgeo.finite.gauss_equation import LocalGeometry
 from infgeo.finite.inputs import rank_deficient
-from infgeo.finite.layered import LayeredNetwork
-from infgeo.finite.network import SampledNetwork, draw
 from infgeo.finite.propagation import deep_geometry
 from infgeo.finite.pullback import local_geometry
 from infgeo.finite.replicate_task import ReplicateTask
-from infgeo.finite.statistics import replicate_seed
+from infgeo.finite.running_mean import replicate_seed
+from infgeo.finite.sampled_network import SampledNetwork, draw
 from infgeo.finite.unit_sums import UNITS_AT_ONCE, UnitSums, geometry_of, sum_units, total
 
 # Undefined where the metric has no full rank; det g and √det g are 0 there, and the metric itself is what it is.
@@ -41,7 +39,7 @@ def _summed(task: ReplicateTask, units: Iterator[tuple[torch.Tensor, torch.Tenso
     wants_kernel = "kernel" in task.quantities
     with torch.no_grad():
         return sum_units(
-            task.specification.activation, units, task.points(), wants_kernel, task.order, task.memory_budget
+            task.specification.first.function, units, task.points(), wants_kernel, task.order, task.memory_budget
         )
 
 
@@ -109,7 +107,7 @@ def _refine(task: ReplicateTask, first: int, found: LocalGeometry, ill: torch.Te
                 found.ricci_scalar[where] = again.ricci_scalar.to(where.device)
 
 
-def whole_network(task: ReplicateTask, index: int) -> SampledNetwork | LayeredNetwork:
+def whole_network(task: ReplicateTask, index: int) -> SampledNetwork:
     """Return the network of replicate `index` with all its weights; the sampler has drawn the first layer."""
     spec, d = task.specification, task.input_dim
     size = 4 * 8 * (d + 1) * task.width
@@ -119,17 +117,16 @@ def whole_network(task: ReplicateTask, index: int) -> SampledNetwork | LayeredNe
             f" do not resolve it; all weights at once would: raise memory_budget to {size}, or use a smaller width or"
             " points of smaller norm"
         )
-    network: SampledNetwork | LayeredNetwork
-    if spec.depth > 1 or spec.layers:
+    if not spec.is_one_layer:
         network = draw(spec, d, task.width, replicate_seed(task.seed, task.width, index), **task.where)
         if task.sampler != "iid":
             network.weights[0].data, network.biases[0].data = task.whole_block(index, 0)
         return network
     weight, bias = zip(*(task.whole_block(index, block) for block in range(task.blocks)), strict=True)
-    return SampledNetwork(spec.activation, [torch.cat(weight)], [torch.cat(bias)])
+    return SampledNetwork(spec.layers, [torch.cat(weight)], [torch.cat(bias)])
 
 
-def sub_network(network: Any, units: slice) -> Any:
+def sub_network(network: SampledNetwork, units: slice) -> SampledNetwork:
     """Return the network made of some of the units of every layer: one of that width, with weights rescaled for it."""
     if units == slice(0, network.width):
         return network
@@ -137,10 +134,8 @@ def sub_network(network: Any, units: slice) -> Any:
     first, *others = network.weights
     weights = [first.detach()[units], *(w.detach()[units, units] * ratio for w in others)]
     biases = [b.detach()[units] for b in network.biases]
-    if isinstance(network, SampledNetwork):
-        return SampledNetwork(network.activation, weights, biases)
     readouts = [v.detach()[units, units] * ratio for v in network.readouts]
-    return LayeredNetwork(network.layers, weights, biases, readouts)
+    return SampledNetwork(network.layers, weights, biases, readouts)
 
 
 def _measure(task: ReplicateTask, index: int) -> dict[str, torch.Tensor]:
@@ -212,7 +207,7 @@ def radial_direction(x: torch.Tensor) -> torch.Tensor:
     return scaled / torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
 
 
-def kernel(network: SampledNetwork | LayeredNetwork, x: torch.Tensor, memory_budget: int) -> torch.Tensor:
+def kernel(network: SampledNetwork, x: torch.Tensor, memory_budget: int) -> torch.Tensor:
     """Return the Gram matrix Φ(x_i)·Φ(x_j) of shape (N, N) of a network held as a whole, in blocks of points."""
     count, n = x.shape[0], network.width
     gram = x.new_zeros(count, count)

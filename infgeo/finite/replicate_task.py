@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from infgeo.finite.network import NetworkSpecification
+from infgeo.finite.running_mean import replicate_seed
+from infgeo.finite.sampled_network import NetworkSpecification
 from infgeo.finite.samplers import block_units, first_layer, principal_axes
 from infgeo.finite.shallow import prefers_gram
-from infgeo.finite.statistics import replicate_seed
 
 QUANTITIES = (
     "kernel",
@@ -51,12 +51,11 @@ class ReplicateTask:
     @cached_property
     def is_sum(self) -> bool:
         """Whether all that is asked for follows from sums over independent units."""
-        plain = not self.specification.layers and self.specification.depth == 1
-        return plain and not (self.order == 2 and prefers_gram(self.width, self.input_dim))
+        return self.specification.is_one_layer and not (self.order == 2 and prefers_gram(self.width, self.input_dim))
 
     @property
     def order(self) -> int:
-        """0 for the kernel alone, 2 where R is not 0 by construction, 1 for the metric."""
+        """The order of derivatives: 0 for the kernel alone, 2 where R is not 0 by construction, 1 for the metric."""
         if not set(self.quantities) - {"kernel"}:
             return 0
         curved = "ricci_scalar" in self.quantities and self.input_dim > 1

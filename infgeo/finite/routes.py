@@ -2,68 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from infgeo.finite import gauss_equation
-from infgeo.finite.blocks import in_blocks
-from infgeo.finite.differentiate import FORWARD, Way, choose
+from infgeo.finite.differentiate import FORWARD, choose
 from infgeo.finite.evaluation import plain_torch
-from infgeo.finite.feature_map import FeatureMap, SlicedMap
+from infgeo.finite.feature_map import FeatureMap
 from infgeo.finite.gauss_equation import LocalGeometry, by_gauss_equation, concatenate
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
-from infgeo.finite.layered import LayeredNetwork
-from infgeo.finite.propagation import Reduction, deep_geometry, general_geometry, reduce_general, reduce_stack
+from infgeo.finite.point_blocks import in_blocks
+from infgeo.finite.propagation import Reduction, deep_geometry, reduce_general, reduce_stack
+from infgeo.finite.sampled_network import SampledNetwork
 from infgeo.finite.shallow import shallow_geometry
-from infgeo.finite.stack import Stack, as_stack
+from infgeo.finite.source import Source
+from infgeo.finite.stack import Stack, as_stack, is_piecewise_linear
 
 
-@dataclass(frozen=True)
-class Source:
-    """A feature map with what is known about it: the stack that it is, n, the largest array of a pass, flatness.
-
-    `ways` are those that have been chosen for J, and for J with H, where it is measured many times. Where the stack has
-    one layer, `measured` also applies `readout` (C, n) to the features.
-    """
-
-    feature_map: FeatureMap | SlicedMap
-    stack: Stack | None = None
-    features: int = 0
-    largest: int = 0
-    flat: bool = False
-    ways: tuple[Way | None, Way | None] = (None, None)
-    readout: torch.Tensor | None = None
-
-    @property
-    def width(self) -> int:
-        """Number n of features."""
-        return self.features if self.stack is None else self.stack.width
-
-
-@plain_torch()
 def local_geometry(
-    features: Any, x: torch.Tensor, ricci: bool, memory_budget: int = DEFAULT_MEMORY_BUDGET
+    network: SampledNetwork, x: torch.Tensor, ricci: bool, memory_budget: int = DEFAULT_MEMORY_BUDGET
 ) -> LocalGeometry:
-    """Return metric, log determinant and (if asked for) R of a network of our own at x (N, d), by the fastest route."""
-    stack = as_stack(features)
-    if stack is not None:
-        return _of_stack(stack, x, ricci, memory_budget)
-    if isinstance(features, LayeredNetwork):
-        second = ricci and x.shape[1] > 1 and features.width >= x.shape[1]
-        parts = reduce_general(
-            FeatureMap(features, (x.shape[1],)),
-            x,
-            second,
-            lambda j, h: by_gauss_equation(j, h, ricci),
-            memory_budget,
-            width=features.width,
-            largest=features.width,
-            way=FORWARD,
-        )
-        return concatenate(parts)
-    return general_geometry(features, x, ricci, memory_budget)
+    """Return metric, log determinant and (if asked for) R of a sampled network at x (N, d), by the fastest route."""
+    features, n = FeatureMap(network, (x.shape[1],)), network.width
+    source = Source(features, as_stack(network), n, n, is_piecewise_linear(network), ways=(FORWARD, FORWARD))
+    return measured(source, x, ricci, memory_budget)
 
 
 def _of_stack(
@@ -100,16 +63,7 @@ def reduced(source: Source, x: torch.Tensor, second: bool, reduction: Reduction,
         return [reduction(jacobian, jacobian.new_empty(*jacobian.shape, x.shape[1]) if second else None)]
     if source.stack is not None:
         return reduce_stack(source.stack, x, second, reduction, memory_budget)
-    return reduce_general(
-        source.feature_map,
-        x,
-        second,
-        reduction,
-        memory_budget,
-        width=source.width,
-        largest=source.largest,
-        way=source.ways[second],
-    )
+    return reduce_general(source, x, second, reduction, memory_budget)
 
 
 def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeometry:
@@ -130,7 +84,9 @@ def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeome
             tangent = gauss_equation.frame(whole(f, point, False)[0])
             vectors = tangent.inverse[0].T.to(x.dtype)  # row a is e_a
 
-            def bend(rows: torch.Tensor, p: torch.Tensor = point, e: torch.Tensor = vectors) -> torch.Tensor:
+            def second_derivative(
+                rows: torch.Tensor, p: torch.Tensor = point, e: torch.Tensor = vectors
+            ) -> torch.Tensor:
                 k = rows.shape[1]
                 _, h = across(lambda t: f(p + (t[..., None] * e[rows]).sum(dim=1)), p.new_zeros(len(rows), k), True)
                 assert h is not None
@@ -140,9 +96,12 @@ def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeome
                 return h - (h @ q) @ q.T
 
             def squares(rows: torch.Tensor) -> torch.Tensor:
-                return normal(bend(rows)).square().sum()
+                return normal(second_derivative(rows)).square().sum()
 
-            own = [normal(bend(rows)) for rows in torch.arange(d, device=x.device)[:, None].split(max(1, size))]
+            own = [
+                normal(second_derivative(rows))
+                for rows in torch.arange(d, device=x.device)[:, None].split(max(1, size))
+            ]
             trace = torch.cat(own).sum(dim=0)
             mixed = sum(in_blocks(squares, pairs, size))
             value = trace.square().sum() - torch.cat(own).square().sum() - 2 * mixed
@@ -169,8 +128,8 @@ def sectional(source: Source, x: torch.Tensor, u: torch.Tensor, v: torch.Tensor,
                 return f(at + t[:, :1] * first + t[:, 1:] * second)
 
             jacobian, _ = whole(f, at, False)
-            along, bend = across(plane, at.new_zeros(len(at), 2), True)
-            assert bend is not None
-            return gauss_equation.sectional_curvature(jacobian, along, bend)
+            along, curvature = across(plane, at.new_zeros(len(at), 2), True)
+            assert curvature is not None
+            return gauss_equation.sectional_curvature(jacobian, along, curvature)
 
         return torch.cat(in_blocks(block, rows, memory_budget // per_point))

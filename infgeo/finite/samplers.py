@@ -1,7 +1,7 @@
 """How the units of the first layer are drawn: independent, in mirrored pairs, in orthogonal blocks, or by Sobol nets.
 
-Every sampler gives each unit the same law, N(0, I) in the k = d + 1 coordinates of (w/σ_w, b/σ_b), or k = d without
-bias: means over units keep their expectation. They differ in how units depend on one another. A *block* of units has a
+Every sampler gives each unit the same distribution, N(0, I) in the k = d + 1 coordinates of (w/σ_w, b/σ_b), or k = d
+without bias: means over units keep their expectation. They differ in how units depend on one another. A *block* has a
 seed of its own and is independent of all others.
 """
 
@@ -117,7 +117,7 @@ def _orthogonal(source: numpy.random.Generator, units: int, k: int) -> torch.Ten
     """Return groups of k units in orthogonal directions (a Haar matrix), with independent χ_k radii."""
     groups = -(-units // k)
     q, r = torch.linalg.qr(normals(source, groups, k, k))
-    q *= torch.diagonal(r, dim1=1, dim2=2).sign()[:, None, :]  # else the law of Q is not invariant
+    q *= torch.diagonal(r, dim1=1, dim2=2).sign()[:, None, :]  # else the distribution of Q is not invariant
     radii = torch.from_numpy(numpy.sqrt(source.chisquare(k, (groups, k))))
     return (q * radii[:, :, None]).reshape(groups * k, k)[:units]
 

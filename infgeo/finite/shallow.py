@@ -1,11 +1,7 @@
-"""One hidden layer: the pulled-back metric is a Hessian metric, and its Ricci scalar is a sum over units.
+"""One hidden layer: sums over units give metric and Ricci scalar, in one pass for all points.
 
-With Φ_j = c φ(z_j) (c = 1/√n for sampled networks), a_j = c² φ'(z_j)², c_j = c² φ'(z_j) φ''(z_j) and w_j the rows of
-W (n, d):
-
-    g_μν  = Σ_j a_j w_jμ w_jν                  one matrix product for all points: a against the monomials w w
-    T_μνρ = Σ_j c_j w_jμ w_jν w_jρ             ∂_μ g_νρ = 2 T_μνρ, totally symmetric: c against the monomials w w w
-    R     = ‖T‖² − ‖tr T‖²                      norms and trace in g
+With Φ_j = c φ(z_j) (c = 1/√n for sampled networks) the sums of `hessian_metric` have the coefficients
+a_j = c² φ'(z_j)² and c_j = c² φ'(z_j) φ''(z_j): matrix products of these with the monomials of the weights.
 
 In high dimension T is larger than the network, and the same norms are sums over pairs of units: with g = L Lᵀ and
 v_j = L⁻¹ w_j,  ‖T‖² = Σ_jk c_j c_k (v_j·v_k)³  and  tr T = Σ_j c_j |v_j|² v_j.
@@ -13,21 +9,16 @@ v_j = L⁻¹ w_j,  ‖T‖² = Σ_jk c_j c_k (v_j·v_k)³  and  tr T = Σ_j c_j 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
-from infgeo.finite.blocks import in_blocks
-from infgeo.finite.gauss_equation import LocalGeometry, concatenate, flat
-from infgeo.finite.linear_algebra import (
-    Factor,
-    cholesky,
-    pair_gather,
-    pair_indices,
-    triple_gather,
-    triple_indices,
-    unpack,
-)
-from infgeo.finite.network import SampledNetwork
+from infgeo.finite.gauss_equation import LocalGeometry, concatenate
+from infgeo.finite.hessian_metric import bytes_per_point, geometry_of_sums, ill_conditioned, monomials, row_counts
+from infgeo.finite.linear_algebra import Factor
+from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.propagation import deep_geometry
+from infgeo.finite.sampled_network import SampledNetwork
 from infgeo.finite.stack import CACHE_BYTES, Elementwise, Stack, as_stack
 
 
@@ -57,37 +48,27 @@ def shallow_geometry(
     gram = curved and (prefers_gram(n, d) if gram is None else gram)
     order = 2 if curved and not gram else 1
     read = 0 if readout is None else len(readout)
-    rows = read + d * (d + 1) // 2 + (d * (d + 1) * (d + 2) // 6 if order == 2 else 0)
-    # float64: the accumulators, then g, L and three copies of the unpacked T while it is whitened
-    per_point = 8 * (2 * rows + 4 * d * d + (3 * d**3 if order == 2 else 0))
+    epsilon = torch.finfo(weight.dtype).eps
 
     def measure(block: torch.Tensor) -> LocalGeometry:
         sums = _accumulate(activation, weight, bias, block, order, memory_budget, readout).to(torch.float64)
-        packed = sums[read:].mul_(square)
-        pairs = d * (d + 1) // 2
-        g = unpack(packed[:pairs], pair_gather(d))
-        factor = cholesky(g, torch.finfo(weight.dtype).eps)
-        value: torch.Tensor | None = None
-        if order == 2:
-            value = _ricci_from_tensor(unpack(packed[pairs:], triple_gather(d)), factor)
-        elif gram:
+        geometry, factor = geometry_of_sums(sums[read:].mul_(square), d, order, ricci, epsilon)
+        if gram:
             value = _ricci_from_pairs(activation, weight, bias, square, block, factor, memory_budget)
-        elif ricci:
-            value = flat(factor.singular)
-        output = None if readout is None else (sums[:read] * stack.scale).T
-        geometry = LocalGeometry(g.permute(2, 0, 1), factor.log_determinant, value, output)
-        return _refine(stack, block, geometry, factor, memory_budget)
+            geometry = replace(geometry, ricci_scalar=value)
+        if readout is not None:
+            geometry = replace(geometry, output=(sums[:read] * stack.scale).T)
+        return _refine(stack, block, geometry, ill_conditioned(factor, epsilon), memory_budget)
 
-    return concatenate(in_blocks(measure, x, memory_budget // 2 // per_point))
+    return concatenate(in_blocks(measure, x, memory_budget // 2 // (bytes_per_point(d, order) + 16 * read)))
 
 
-def _refine(stack: Stack, x: torch.Tensor, geometry: LocalGeometry, factor: Factor, budget: int) -> LocalGeometry:
-    """Measure the points where g is ill-conditioned again, by the route whose condition number is that of J.
+def _refine(stack: Stack, x: torch.Tensor, geometry: LocalGeometry, where: torch.Tensor, budget: int) -> LocalGeometry:
+    """Measure the points `where` g is ill-conditioned again, by the route whose condition number is that of J.
 
     That route also decides which of them are singular: zero rows of J (inactive units) stay zero in its QR.
     """
-    epsilon = torch.finfo(stack.weights[0].dtype).eps
-    ill = (factor.smallest_pivot < 64 * epsilon**0.5).nonzero()[:, 0]
+    ill = where.nonzero()[:, 0]
     if ill.numel() == 0:
         return geometry
     again = deep_geometry(stack, x[ill], geometry.ricci_scalar is not None, budget)
@@ -111,10 +92,8 @@ def _accumulate(
     All are without the factor of the features, c for V φ and c² for g and T.
     """
     n, d = weight.shape
-    pairs = d * (d + 1) // 2
-    function = activation.products if readout is None else activation.valued_products
     sizes = [] if readout is None else [len(readout)]
-    sizes += [pairs, d * (d + 1) * (d + 2) // 6][:order]
+    sizes += row_counts(d, order)
     rows = sum(sizes)
     total = weight.new_zeros(rows, x.shape[0])
     itemsize = weight.element_size()
@@ -123,35 +102,17 @@ def _accumulate(
     xt = x.T.contiguous()
     for u in range(0, n, units):
         w, b = weight[u : u + units], bias[u : u + units, None]
-        monomials = _monomials(w, order)
+        factors = [m[0] for m in monomials(w[None], order)]
         if readout is not None:
-            monomials = (readout[:, u : u + units], *monomials)
+            factors = [readout[:, u : u + units], *factors]
         for p in range(0, x.shape[0], points):
             z = torch.addmm(b, w, xt[:, p : p + points])
             here = total[:, p : p + points].split(sizes)
-            for (factor, values), m, rows_out in zip(function(z, order), monomials, here, strict=True):
+            for (factor, values), m, rows_out in zip(
+                activation.products(z, order, readout is not None), factors, here, strict=True
+            ):
                 rows_out.addmm_(m, values, alpha=factor)
     return total
-
-
-def _monomials(w: torch.Tensor, order: int) -> tuple[torch.Tensor, ...]:
-    """Return the monomials w w (rows, units) and, for order 2, w w w."""
-    d = w.shape[1]
-    columns = w.T.contiguous()
-    i, j = (index.to(w.device) for index in pair_indices(d))
-    second = columns[i] * columns[j]
-    if order == 1:
-        return (second,)
-    i, j, k = (index.to(w.device) for index in triple_indices(d))
-    return second, (columns[i] * columns[j]).mul_(columns[k])
-
-
-def _ricci_from_tensor(t: torch.Tensor, factor: Factor) -> torch.Tensor:
-    """Return ‖T‖² − ‖tr T‖² from T (d, d, d, P), which is overwritten."""
-    for axis in range(3):
-        factor.solve_(t.movedim(axis, 0))
-    trace = torch.diagonal(t, dim1=1, dim2=2).sum(dim=-1)
-    return t.square_().sum(dim=(0, 1, 2)) - trace.square_().sum(dim=0)
 
 
 def _ricci_from_pairs(

@@ -11,12 +11,11 @@ import torch
 from infgeo.arguments import flag, positive_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import plain_torch
-from infgeo.finite.feature_map import FeatureMap, SlicedMap, checked_features
-from infgeo.finite.geometry import Pullback, checked_singular, noted, weights_of
+from infgeo.finite.feature_map import FeatureMap, checked_features
+from infgeo.finite.geometry_at_points import Pullback, checked_singular, noted, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape
 from infgeo.finite.preflight import MOST_TOGETHER, examine
-from infgeo.finite.routes import Source
-from infgeo.finite.stack import as_stack, is_piecewise_linear
+from infgeo.finite.stack import as_stack
 
 
 @plain_torch()
@@ -86,16 +85,12 @@ def pullback_slice(
     whole = FeatureMap(
         features, shape, layer, freeze, one_by_one=not batched, dtype=dtype, shape_given=input_shape is not None
     )
-    sliced = SlicedMap(whole, start.reshape(-1), ways.reshape(len(ways), -1))
     stack = as_stack(features, len(shape), layer, dtype)
     stack = stack if stack is not None and stack.input_dim == math.prod(shape) else None
+    slice_of = start.reshape(-1), ways.reshape(len(ways), -1)
     some = coordinates.reshape(-1, len(ways))[: max(2, MOST_TOGETHER // math.prod(shape))]
-    seen = examine(whole, sliced.origin + some @ sliced.directions, stack)
-    linear = is_piecewise_linear(features, layer) and (stack is None or seen.stack is not None)
-    sliced = SlicedMap(seen.feature_map, sliced.origin, sliced.directions)
-    stack = None if seen.stack is None else seen.stack.sliced(sliced.origin, sliced.directions)
-    source = Source(sliced, stack, seen.width, max(seen.largest, math.prod(shape)), linear)
-    note = noted(len(ways), linear, seen.note)
+    source = examine(whole, slice_of[0] + some @ slice_of[1], stack).sliced(*slice_of)
+    note = noted(len(ways), source.flat, source.note)
     return Pullback(source, coordinates, source.width, note, singular, budget, weights_of(features))
 
 

@@ -15,11 +15,10 @@ import sympy
 import torch
 from torch import nn
 
-from infgeo.finite.activation import torch_activation
 from infgeo.finite.elementwise import ElementwiseActivation
-from infgeo.finite.layered import LayeredNetwork
-from infgeo.finite.network import SampledNetwork
 from infgeo.finite.plain import PlainOperations
+from infgeo.finite.sampled_network import SampledNetwork, are_piecewise_linear
+from infgeo.finite.torch_activation import torch_activation
 
 # Elementwise, and linear between kinks.
 _PIECEWISE_LINEAR = (
@@ -59,11 +58,8 @@ class Elementwise(Protocol):
     def jet(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
         """Return φ(z), φ'(z) and, for order 2, φ''(z)."""
 
-    def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return φ'(z)² and, for order 2, φ'(z) φ''(z), each as a pair (constant factor, tensor)."""
-
-    def valued_products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return φ(z), then `products`, each as a pair (constant factor, tensor)."""
+    def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return φ'(z)² and, for order 2, φ' φ'', each as a pair (constant factor, tensor); φ first if `valued`."""
 
 
 @dataclass(frozen=True)
@@ -94,22 +90,19 @@ class ModuleActivation:
             value = self(u)
             ones = torch.ones_like(value)  # elementwise: the gradient of the sum holds each derivative
             (slope,) = torch.autograd.grad(value, u, ones, create_graph=second)
-            bend = torch.autograd.grad(slope, u, ones)[0] if second else torch.zeros_like(slope)
-        return (value.detach(), slope.detach(), bend)[: order + 1]
+            curvature = torch.autograd.grad(slope, u, ones)[0] if second else torch.zeros_like(slope)
+        return (value.detach(), slope.detach(), curvature)[: order + 1]
 
-    def products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return φ'(z)² and, for order 2, φ'(z) φ''(z), each as a pair (constant factor, tensor)."""
-        return self.valued_products(z, order)[1:]
-
-    def valued_products(self, z: torch.Tensor, order: int = 2) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return φ(z), then `products`, each as a pair (constant factor, tensor)."""
+    def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return the products of `Elementwise.products`."""
         value, slope, *second = self.jet(z, order)
-        return ((1.0, value), (1.0, slope.square()), *((1.0, slope * s) for s in second))
+        found = ((1.0, value), (1.0, slope.square()), *((1.0, slope * s) for s in second))
+        return found if valued else found[1:]
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Φ(x) = scale · φ_L(W_L φ_{L−1}(… φ_1(W_1 x + b_1) …) + b_L)."""
+    """The map Φ(x) = scale · φ_L(W_L φ_{L−1}(… φ_1(W_1 x + b_1) …) + b_L)."""
 
     weights: tuple[torch.Tensor, ...]
     biases: tuple[torch.Tensor, ...]
@@ -264,10 +257,10 @@ def _structure(features: Any, axes: int, layer: str | None) -> Stack | None:
     if isinstance(features, Stack):
         return features
     if type(features) is SampledNetwork and layer is None:
-        if not _ordinary(features) or features._buffers:
+        if not features.is_stack or not _ordinary(features) or features._buffers:
             return None
         weights, biases = (tuple(p.detach() for p in ps) for ps in (features.weights, features.biases))
-        activations = (features.activation,) * len(weights)
+        activations = tuple(layer.function for layer in features.layers)
         return Stack(weights, biases, activations, 1.0 / math.sqrt(features.width))
     modules = _up_to(features, layer) if isinstance(features, nn.Module) else None
     if modules and _flattens(modules[0]):
@@ -294,8 +287,6 @@ def _structure(features: Any, axes: int, layer: str | None) -> Stack | None:
 def is_piecewise_linear(features: Any, layer: str | None = None) -> bool:
     """Return whether the structure of `features`, up to a layer if one is named, says that it is linear off kinks."""
     if type(features) is SampledNetwork and layer is None and _ordinary(features):
-        return features.activation.piecewise_linear
-    if type(features) is LayeredNetwork and layer is None and _ordinary(features):
-        return all(layer.kind != "rms_norm" and layer.function.piecewise_linear for layer in features.layers)
+        return are_piecewise_linear(features.layers)
     modules = _up_to(features, layer) if isinstance(features, nn.Module) else None
     return bool(modules) and all(_linear_between_kinks(m) or type(m) in _PIECEWISE_LINEAR_LAYERS for m in modules or ())

@@ -2,31 +2,28 @@
 
     n k(x, y) = Σ_j φ(z_j(x)) φ(z_j(y)),   n g = Σ_j φ'(z_j)² w_j w_jᵀ,   n T = Σ_j φ'(z_j) φ''(z_j) w_j w_j w_j
 
-Determinants and R = ‖T‖² − ‖tr T‖² are functions of the sums (see `shallow`). Sums are float64, whatever the units are.
+Determinants and R are functions of the sums (see `hessian_metric`). Sums are float64, whatever the units are.
 Small networks are summed many at a time: every array has a first axis for them, of length M.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from infgeo.finite.activation import TorchActivation
-from infgeo.finite.gauss_equation import LocalGeometry, concatenate, flat
-from infgeo.finite.linear_algebra import cholesky, pair_gather, pair_indices, triple_gather, unpack
-from infgeo.finite.shallow import _ricci_from_tensor
+from infgeo.finite.gauss_equation import LocalGeometry, concatenate
+from infgeo.finite.hessian_metric import bytes_per_point, geometry_of_sums, ill_conditioned, monomials, row_counts
+from infgeo.finite.linear_algebra import pair_indices
+from infgeo.finite.torch_activation import TorchActivation
 
 # Units, and units × points, in one pass: they stay in the cache, and the sums of a pass may be float32.
 UNITS_AT_ONCE = 2**11
 _ELEMENTS = 2**15
 # With so many coordinates a point, a product w' a w for each point costs less than the monomials w w do.
 _MANY_COORDINATES = 8
-# Below this ratio of a pivot to its diagonal entry, in units of sqrt(eps), sums have lost half of their digits.
-_ILL = 64
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def sum_units(
 ) -> UnitSums:
     """Return the sums of `units` (w (M, u, d), b (M, u)) at x (N, d); `order` 0 leaves out g, 1 takes g, 2 g and T."""
     count, d = x.shape
-    rows = d * (d + 1) // 2 + (d * (d + 1) * (d + 2) // 6 if order == 2 else 0)
+    rows = sum(row_counts(d, order))
     done, gram, packed = 0, None, None
     for weight, bias in units:
         networks = weight.shape[0]
@@ -121,37 +118,13 @@ def _add_monomials(
     order: int,
     points: int,
 ) -> None:
-    monomials = _monomials(w, order)
+    factors = monomials(w, order)
     for p in range(0, x.shape[0], points):
         z = torch.baddbmm(b, w, x[p : p + points].T.expand(w.shape[0], -1, -1))
         low = 0
-        for (factor, values), m in zip(activation.products(z, order), monomials, strict=True):
+        for (factor, values), m in zip(activation.products(z, order), factors, strict=True):
             packed[:, low : low + m.shape[1], p : p + points].add_(torch.bmm(m, values), alpha=factor)
             low += m.shape[1]
-
-
-def _monomials(w: torch.Tensor, order: int) -> list[torch.Tensor]:
-    """Return w w (M, rows, u) and, for order 2, w w w, in the packed order of `linear_algebra`.
-
-    The products with w_i of all that comes no earlier than i stand together, in pairs as in triples: no gathering.
-    """
-    columns = w.mT.contiguous()  # (M, d, u)
-    result = [columns]
-    for _ in range(order):
-        lower, d = result[-1], columns.shape[1]
-        # where the monomials whose first index is at least i begin, among those of one degree less
-        starts = [lower.shape[1] - _count(d - i, len(result)) for i in range(d)]
-        rows = [lower.shape[1] - start for start in starts]
-        product = lower.new_empty(lower.shape[0], sum(rows), lower.shape[2])
-        for i, part in enumerate(product.split(rows, dim=1)):
-            torch.mul(lower[:, starts[i] :], columns[:, i : i + 1], out=part)
-        result.append(product)
-    return result[1:]
-
-
-def _count(d: int, degree: int) -> int:
-    """Return the number of monomials of a degree in d variables."""
-    return math.comb(d + degree - 1, degree)
 
 
 def _add_products(
@@ -169,17 +142,9 @@ def geometry_of(
     packed: torch.Tensor, d: int, order: int, ricci: bool, epsilon: float, memory_budget: int
 ) -> tuple[LocalGeometry, torch.Tensor]:
     """Return the geometry at P points from the means over units (rows, P), and where it has lost half of its digits."""
-    pairs = d * (d + 1) // 2
-    per_point = 8 * (2 * packed.shape[0] + 4 * d * d + (3 * d**3 if order == 2 else 0))
     blocks, ill = [], []
-    for block in packed.split(max(1, memory_budget // 2 // per_point), dim=1):
-        g = unpack(block[:pairs], pair_gather(d))
-        factor = cholesky(g, epsilon)
-        value: torch.Tensor | None = None
-        if order == 2:
-            value = _ricci_from_tensor(unpack(block[pairs:], triple_gather(d)), factor)
-        elif ricci:
-            value = flat(factor.singular)
-        blocks.append(LocalGeometry(g.permute(2, 0, 1), factor.log_determinant, value))
-        ill.append(factor.smallest_pivot < _ILL * epsilon**0.5)
+    for block in packed.split(max(1, memory_budget // 2 // bytes_per_point(d, order)), dim=1):
+        geometry, factor = geometry_of_sums(block, d, order, ricci, epsilon)
+        blocks.append(geometry)
+        ill.append(ill_conditioned(factor, epsilon))
     return concatenate(blocks), torch.cat(ill)

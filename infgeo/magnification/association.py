@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
+from infgeo.arguments import fraction, positive_integer, real_number
 from infgeo.errors import InvalidInput
-from infgeo.magnification.checks import fraction, grid_shape, log_values, number, points_array, varies, vector, whole
+from infgeo.magnification.checks import grid_shape, log_values, points_array, varies, vector
 from infgeo.magnification.null_models import Null, Rotations, choose
-from infgeo.magnification.radial import RadialFit, radii
-from infgeo.results import json_safe
+from infgeo.magnification.radial_regression import RadialFit, radii
+from infgeo.report_text import Record
 
 _LEAST_OWN, _LEAST_OTHER = 1e-4, 1e-2  # the shares of variance that |x| must leave for a comparison at equal |x|
 _ROUNDING = 1e-9
@@ -35,7 +36,7 @@ class Association:
 
 
 @dataclass(frozen=True)
-class Magnification:
+class Magnification(Record):
     """What the log volume of one network has to do with its decision boundary.
 
     `distance` and `entropy` hold Spearman rank correlations, `band` the mean log10 volume of the points within
@@ -68,10 +69,6 @@ class Magnification:
         sides = {name: measure.alternative for name, measure in self._measures().items()}
         return {name: sides[name.removesuffix(" at equal radius")] for name in self.statistics()}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields as values that JSON can carry."""
-        return json_safe(asdict(self))
-
     def _measures(self) -> dict[str, Association]:
         named = {"distance": self.distance, "band": self.band, "entropy": self.entropy}
         return {name: measure for name, measure in named.items() if measure is not None}
@@ -97,7 +94,7 @@ def magnification(
     both sides, for the ranks the partial correlation, and for the band the coefficient of its indicator beside a spline
     in |x|. The claim is distance < 0, entropy > 0 and band > 0, also at equal |x|: beyond what a radial law would give.
 
-    Arguments:
+    Args:
         log10_volume: (P,), decimal logarithms; a natural one, as of `infgeo.finite.pullback`, divided by log(10).
         distance: (P,), >= 0, as of `DecisionBoundary.distance`.
         entropy: (P,), >= 0, of the predicted distribution, or None.
@@ -156,7 +153,7 @@ def magnification(
         raise InvalidInput(f"points has {len(where)} rows for {n} values of log10_volume; pass one point for each")
     if shape is not None:
         shape = grid_shape(shape, n)
-    name, test = choose(null, where, shape, whole("permutations", permutations, 1, 10**7), seed)
+    name, test = choose(null, where, shape, positive_integer(permutations, "permutations", maximum=10**7), seed)
     varies("log10_volume", volume[kept])
     near, edge = _band(far, kept, band, width)
     radius = None if where is None else radii(where)
@@ -241,9 +238,9 @@ def _slope(a: np.ndarray, b: np.ndarray) -> float:
 def _band(distance: np.ndarray, kept: np.ndarray, band: float, width: float | None) -> tuple[np.ndarray, float]:
     """Return which points lie in the band, and its width."""
     if width is None:
-        edge = float(np.quantile(distance[kept], fraction("band", band), method="inverted_cdf"))
+        edge = float(np.quantile(distance[kept], fraction(band, "band"), method="inverted_cdf"))
     else:
-        edge = number("width", width)
+        edge = real_number(width, "width")
     near = distance <= edge
     if near[kept].all() or not near[kept].any():
         counted = "all" if near.any() else "none"

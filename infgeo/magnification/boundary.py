@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from infgeo.arguments import real_number
 from infgeo.errors import InvalidInput, MissingExtra
-from infgeo.magnification.checks import grid_shape, number, real_array, refuse
+from infgeo.magnification.checks import grid_shape, real_array, refuse
 
 _PAIRS_AT_ONCE = 2**17  # of a point and a segment: bounds the memory of `distance`
 
@@ -93,7 +94,7 @@ def decision_boundary(
     differences f_i - f_j change sign, as the difference of the two top scores does not; each is contoured, and its
     pieces are cut, segment by segment, where a third class wins.
 
-    Arguments:
+    Args:
         coordinates: (P, 2) of a grid, in either order of its axes and also sheared, or (P,) or (P, 1) along a line, in
             increasing or decreasing order. Distances are Euclidean in these: take orthonormal ones.
         scores: (P, k) of k >= 2 classes, logits rather than probabilities: probabilities that are rounded to 0 and 1
@@ -157,7 +158,7 @@ def _fields(scores: Any, points: int, level: float | None) -> np.ndarray:
         return f
     if level is None:
         raise InvalidInput("scores has one value a point: pass level=0 for logits or level=0.5 for probabilities")
-    return np.stack((np.full_like(f, number("level", level)), f), axis=1)
+    return np.stack((np.full_like(f, real_number(level, "level")), f), axis=1)
 
 
 def _line(t: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:

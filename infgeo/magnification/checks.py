@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from infgeo.arguments import LARGEST, shown
+from infgeo.arguments import positive_integer
 from infgeo.errors import InvalidInput
 
 
@@ -90,35 +90,11 @@ def varies(name: str, values: np.ndarray) -> None:
         )
 
 
-def number(name: str, value: Any) -> float:
-    """Return one finite number."""
-    array = real_array(name, value, "()")
-    if array.ndim or not np.isfinite(array):
-        raise InvalidInput(f"{name} = {value!r}; pass one finite number")
-    return float(array)
-
-
 def grid_shape(value: Any, points: int, least: int = 1) -> tuple[int, ...]:
     """Return the shape of a grid of so many points, each axis of `least` or more; one number is a line."""
-    sizes = tuple(whole("shape", n, least) for n in (value if np.iterable(value) else (value,)))
+    sizes = tuple(positive_integer(n, "shape", least) for n in (value if np.iterable(value) else (value,)))
     if int(np.prod(sizes)) != points:
         raise InvalidInput(
             f"shape = {sizes} has {int(np.prod(sizes))} points, and there are {points}; pass that of them"
         )
     return sizes
-
-
-def fraction(name: str, value: Any) -> float:
-    """Return a number strictly between 0 and 1."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        raise InvalidInput(f"{name} = {value!r}; pass a number between 0 and 1")
-    if not 0 < value < 1:
-        raise InvalidInput(f"{name} = {value!r}; it must lie strictly between 0 and 1")
-    return float(value)
-
-
-def whole(name: str, value: Any, least: int, most: int = LARGEST) -> int:
-    """Return a whole number from `least` to `most`."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or not least <= value <= most:
-        raise InvalidInput(f"{name} = {shown(value)}; pass a whole number >= {least} and <= {most}")
-    return int(value)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from infgeo.magnification.checks import log_values, varies
-from infgeo.results import json_safe
+from infgeo.report_text import Record
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(Record):
     """How near a log volume is to a law that has no free parameter.
 
     With the residual e = log volume - law: `r2` = 1 - mean(e^2) / Var(log volume), at most 1 and negative where the
@@ -32,10 +32,6 @@ class Agreement:
         """Return what `over_seeds` sums up."""
         return {"r2": self.r2, "r2_shifted": self.r2_shifted, "offset": self.offset, "spread": self.spread}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields as values that JSON can carry."""
-        return json_safe(asdict(self))
-
 
 def agreement(log_volume: Any, law: Any) -> Agreement:
     """Return how near the log volume of a network is to the law of infinite width, without a fit.
@@ -43,7 +39,7 @@ def agreement(log_volume: Any, law: Any) -> Agreement:
     r2 = 1 - mean((y - l)^2) / Var(y) for y = log volume and l = law; with an additive constant, r2_shifted = 1 -
     Var(y - l) / Var(y).
 
-    Arguments:
+    Args:
         log_volume: (N,), of the network.
         law: (N,), to the same base: `infgeo.MLP(...).numeric(...).log_volume_element(points)` is natural.
 

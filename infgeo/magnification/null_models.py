@@ -12,9 +12,8 @@ import numpy as np
 from scipy import fft
 from scipy.interpolate import RegularGridInterpolator
 
-from infgeo.arguments import one_of
+from infgeo.arguments import one_of, seed_integer
 from infgeo.errors import InvalidInput
-from infgeo.magnification.checks import whole
 
 ANGLES = 360
 _ROUNDING = 1e-13  # of the transform, in sums of squares
@@ -152,7 +151,7 @@ def choose(
     null: str | None, points: np.ndarray | None, shape: tuple[int, ...] | None, count: int, seed: int
 ) -> tuple[str, Null | None]:
     """Return the null called `null` and its name; "auto" takes rotations, else shifts, else permutations."""
-    whole("seed", seed, 0)
+    seed = seed_integer(seed, 63)
     if null is None:
         return "none", None
     null = one_of(null, "null", ("auto", "rotations", "shifts", "permutations"))

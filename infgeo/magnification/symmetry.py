@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from infgeo.arguments import fraction, positive_integer, real_number, seed_integer
 from infgeo.errors import InvalidInput
-from infgeo.magnification.checks import fraction, log_values, number, points_array, varies, whole
-from infgeo.magnification.radial import RadialFit, radii
-from infgeo.results import json_safe
+from infgeo.magnification.checks import log_values, points_array, varies
+from infgeo.magnification.radial_regression import RadialFit, radii
+from infgeo.report_text import Record
 
 _BLOCK = 64  # resamples whose moments are held at once
 
 
 @dataclass(frozen=True)
-class Symmetry:
+class Symmetry(Record):
     """The share of the variance of the log volume that |x| explains.
 
     `share` is adjusted for the parameters of the fit, `raw_share` is not; `low` and `high` bound the share at `level`
@@ -39,10 +40,6 @@ class Symmetry:
         """Return what `over_seeds` sums up: the share."""
         return {"share": self.share}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields as values that JSON can carry."""
-        return json_safe(asdict(self))
-
 
 def symmetry(
     points: Any,
@@ -58,11 +55,11 @@ def symmetry(
 
     share = 1 - (SSE / (N - p)) / (SST / (N - 1)) estimates eta^2 = Var(E[log volume | |x|]) / Var(log volume): 1 for a
     spherically symmetric metric, as at infinite width, and 0 where |x| tells nothing. SSE is the residual sum of
-    squares of a cubic regression spline in |x| with p parameters (see `infgeo.magnification.radial.RadialFit`). The
+    squares of a cubic regression spline in |x| with p parameters (see `radial_regression.RadialFit`). The
     division by N - p takes away what p parameters explain of pure noise, so that the estimate may come out slightly
     below 0; it is not cut there, which would bias its mean.
 
-    Arguments:
+    Args:
         points: (N, d), or images (N, *shape); |x| is the Euclidean norm.
         log_volume: (N,), logarithms to any base.
         knots: number of inner knots; by default min(8, (N - 20) // 10). A law that oscillates in |x| wants more.
@@ -100,7 +97,7 @@ def symmetry(
     r = radii(x)
     outside = 0
     if within is not None:
-        limit = number("within", within)
+        limit = real_number(within, "within")
         inside = r <= limit
         outside = int((kept & ~inside).sum())
         kept = kept & inside
@@ -109,7 +106,7 @@ def symmetry(
     r, y = r[kept], y[kept]
     varies("log_volume", y)
     if knots is not None:
-        knots = whole("knots", knots, 0, 1000)
+        knots = positive_integer(knots, "knots", minimum=0, maximum=1000)
     fit = RadialFit(r, knots)
     n, p = y.size, fit.parameters
     if n <= p:
@@ -118,9 +115,10 @@ def symmetry(
     unexplained = float(rest @ rest) / float(np.sum((y - y.mean()) ** 2))
     adjustment = (n - 1) / (n - p)
     interval: tuple[float | None, float | None] = (None, None)
-    level = fraction("level", level)
-    if whole("resamples", resamples, 0, 10**6):
-        interval = _interval(fit, y, rest, resamples, level, np.random.default_rng(whole("seed", seed, 0)))
+    level = fraction(level, "level")
+    resamples = positive_integer(resamples, "resamples", minimum=0, maximum=10**6)
+    if resamples:
+        interval = _interval(fit, y, rest, resamples, level, np.random.default_rng(seed_integer(seed, 63)))
     return Symmetry(
         share=1 - unexplained * adjustment,
         raw_share=1 - unexplained,

@@ -27,9 +27,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from infgeo import figure_style as style
 from infgeo.finite import pullback
 from infgeo.finite.pullback import Pullback
-from infgeo.reproduce import style
 from infgeo.reproduce.claims import Claim, described, exact
 from infgeo.reproduce.record import SeedResult
 from infgeo.reproduce.settings import CubeRoots

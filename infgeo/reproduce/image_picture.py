@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from infgeo import figure_style as style
 from infgeo.magnification import decision_boundary
-from infgeo.reproduce import style
-from infgeo.reproduce.images import entropy_of
-from infgeo.reproduce.near_boundary import number_of
+from infgeo.reproduce import panels
+from infgeo.reproduce.near_boundary import entropy_of, number_of
+from infgeo.reproduce.panels import VOLUME
 from infgeo.reproduce.record import SeedResult
 from infgeo.reproduce.settings import ImageRows, Images
 
-VOLUME = r"$\log_{10}\sqrt{\det g}$"
 MOST_LINES = 4  # that are drawn; all count
 BINS = 8
 SHORT = {"distance": "$d$", "entropy": "$H$"}
@@ -62,11 +62,11 @@ def picture(settings: ImageRows, results: Sequence[SeedResult], claims: Sequence
 
 def _lines(figure: Any, row: Images, names: Sequence[str], result: SeedResult) -> Any:
     """Draw volume along each line at each epoch shown, the final crossings, and the two images."""
-    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    axes_of_lines = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     curves = {name: _centred(result.arrays[f"{row.name}.{name}.log10_volume"]) for name in names}
     low, high = style.limits(curves.values(), cut=0.0)
     span = high - low
-    for axes, name in zip(panels, names, strict=True):
+    for axes, name in zip(axes_of_lines, names, strict=True):
         t = result.arrays[f"{row.name}.{name}.coordinates"][:, 0]
         logits = result.arrays[f"{row.name}.{name}.logits"][-1]
         for index, (epoch, v) in enumerate(zip(row.shown, curves[name], strict=True)):
@@ -79,9 +79,9 @@ def _lines(figure: Any, row: Images, names: Sequence[str], result: SeedResult) -
         for at, image in zip((0, 1), result.arrays[f"{row.name}.{name}.images"], strict=True):
             _thumbnail(axes, image, (0.02 + 0.96 * at, 0.97), (at, 1))
         axes.set_title(_classes(name))
-    panels[0].set_ylabel(f"{_title(row)}\n{VOLUME} − mean")
-    panels[-1].legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, 1.0), handlelength=1.2, borderpad=0.1)
-    return panels[0]
+    axes_of_lines[0].set_ylabel(f"{TITLES[row.name]}\n{VOLUME} − mean")
+    axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, 1.0), handlelength=1.2, borderpad=0.1)
+    return axes_of_lines[0]
 
 
 def _centred(volume: np.ndarray) -> np.ndarray:
@@ -95,11 +95,6 @@ def _centred(volume: np.ndarray) -> np.ndarray:
 def _classes(name: str) -> str:
     """Return the classes that a slice goes through, in words."""
     return name.split(" ", 1)[1].replace("-", " to ") if name.startswith("line") else name.split(" ", 1)[1]
-
-
-def _title(row: Images) -> str:
-    """Return what a row is called."""
-    return TITLES[row.name]
 
 
 def _name_stretches(axes: Any, t: np.ndarray, logits: np.ndarray) -> None:
@@ -132,33 +127,33 @@ def _plane(figure: Any, row: Images, names: Sequence[str], result: SeedResult) -
     points, corners = result.arrays[f"{key}.coordinates"], result.arrays[f"{key}.corners"]
     shape = (row.plane_points, row.plane_points)
     x, y = points.reshape(*shape, 2)[0, :, 0], points.reshape(*shape, 2)[:, 0, 1]
-    panels = figure.subplots(1, len(row.shown) + 1, squeeze=False)[0]
+    maps = figure.subplots(1, len(row.shown) + 1, squeeze=False)[0]
     centred = _centred(volume)
     norm = Normalize(*style.limits(centred))
-    for axes, epoch, v, whole in zip(panels, row.shown, centred, volume, strict=False):
+    for axes, epoch, v, whole in zip(maps, row.shown, centred, volume, strict=False):
         image = style.field(axes, x, y, v.reshape(shape), norm)
-        centre = _mean(whole)
+        centre = panels.finite_mean(whole)
         axes.set_title(f"epoch {epoch}")
         axes.set_xlabel(f"mean {centre:.1f}")
-    style.shared_colourbar(figure, image, panels[:-1], f"{VOLUME} − mean")
-    entropy = style.field(panels[-1], x, y, entropy_of(logits[-1]).reshape(shape), Normalize(vmin=0), "cividis")
-    style.shared_colourbar(figure, entropy, panels[-1:], "entropy (nats)")
-    panels[-1].set_title("predictions")
-    _name_regions(panels[-1], points, logits[-1])
+    style.shared_colourbar(figure, image, maps[:-1], f"{VOLUME} − mean")
+    entropy = style.field(maps[-1], x, y, entropy_of(logits[-1]).reshape(shape), Normalize(vmin=0), "cividis")
+    style.shared_colourbar(figure, entropy, maps[-1:], "entropy (nats)")
+    maps[-1].set_title("predictions")
+    _name_regions(maps[-1], points, logits[-1])
     border = decision_boundary(points, logits[-1], shape).polylines
-    for index, axes in enumerate(panels):
+    for index, axes in enumerate(maps):
         if len(logits) == len(row.shown) and index < len(row.shown):
             style.boundary(axes, decision_boundary(points, logits[index], shape).polylines)
-        elif index == len(panels) - 1 or index == len(row.shown) - 1:
+        elif index == len(maps) - 1 or index == len(row.shown) - 1:
             style.boundary(axes, border)
         axes.plot(*corners.T, "o", color="black", markerfacecolor="white", markersize=3, zorder=6)
         axes.set(xticks=[], yticks=[], xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     for corner, image_here in zip(corners, result.arrays[f"{key}.images"], strict=True):
         share = (corner - (x[0], y[0])) / (x[-1] - x[0], y[-1] - y[0])
         at = (float(share[0]), float(share[1]))
-        _thumbnail(panels[0], image_here, at, (round(at[0]), round(at[1])))
-    panels[0].set_ylabel(f"{_title(row)}\nplane {_classes(names[0])}")
-    return panels[0]
+        _thumbnail(maps[0], image_here, at, (round(at[0]), round(at[1])))
+    maps[0].set_ylabel(f"{TITLES[row.name]}\nplane {_classes(names[0])}")
+    return maps[0]
 
 
 def _name_regions(axes: Any, points: np.ndarray, logits: np.ndarray) -> None:
@@ -180,18 +175,11 @@ def _against_distance(axes: Any, settings: ImageRows, results: Sequence[SeedResu
     """Draw volume, less its mean over the slice, against the distance in units of the largest one of the slice."""
     edges = np.linspace(0, 1, BINS + 1)
     for index, row in enumerate(settings.rows):
-        colour, marker, _ = style.LINES[index]
-        for when, dash, text in ((0, ":", "before"), (-1, "-", "after")):
+        for when, text in ((0, "before"), (-1, "after")):
             curves = [curve for r in results if (curve := _curve(r, row, when, edges)) is not None]
-            if not curves:
-                continue
-            mean, error = style.mean_and_interval(np.array(curves))
-            label = f"{_title(row)}, {text}" if len(settings.rows) > 1 else text
-            axes.plot(edges[:-1] + 0.5 / BINS, mean, dash, color=colour, marker=marker, label=label)
-            axes.fill_between(edges[:-1] + 0.5 / BINS, mean - error, mean + error, color=colour, alpha=0.2, linewidth=0)
-    axes.axhline(0, color="0.7", linewidth=0.5, zorder=0)
-    axes.set_xlabel("distance to the boundary / its maximum")
-    axes.set_ylabel(f"{VOLUME} − mean")
+            label = f"{TITLES[row.name]}, {text}" if len(settings.rows) > 1 else text
+            panels.curve_over_seeds(axes, edges[:-1] + 0.5 / BINS, curves, index, when, label)
+    panels.distance_axes(axes, "distance to the boundary / its maximum")
     axes.legend(fontsize=6)
 
 
@@ -205,43 +193,21 @@ def _curve(result: SeedResult, row: Images, when: int, edges: np.ndarray) -> np.
         shape = (row.plane_points, row.plane_points) if name.startswith("plane") else None
         points = result.arrays[f"{key}.coordinates"]
         distance = decision_boundary(points, result.arrays[f"{key}.logits"][-1], shape).distance(points)
-        values = result.arrays[f"{key}.log10_volume"][when].astype(float)
-        values = values - values[np.isfinite(values)].mean()
         bins = np.minimum(np.digitize(distance / distance.max(), edges) - 1, len(edges) - 2)
-        curves.append([_mean(values[bins == b]) for b in range(len(edges) - 1)])
-    return np.array([_mean(column) for column in np.array(curves).T]) if curves else None
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else float("nan")
+        curves.append(panels.binned(result.arrays[f"{key}.log10_volume"][when], bins, len(edges) - 1))
+    return np.array([panels.finite_mean(column) for column in np.array(curves).T]) if curves else None
 
 
 def _measures(
     axes: Any, settings: ImageRows, results: Sequence[SeedResult], measures: Sequence[str], label: str
 ) -> None:
-    """Draw measures of the magnification before and after: each seed, and mean with interval."""
-    groups: list[tuple[str, Images, str, str]] = []
-    for row in settings.rows:
+    """Draw measures of the magnification before and after training."""
+    groups = []
+    for number, row in enumerate(settings.rows):
         for kind, slices in (("line", row.lines), ("plane", row.planes)):
+            seeds = [r.statistics[row.name][kind] for r in results]
             for measure in measures if slices else ():
                 text = f"{kind}s" if len(measures) == 1 else f"{kind}\n{SHORT[measure]}"
-                groups.append((text, row, kind, measure))
-    for index, (_, row, kind, measure) in enumerate(groups):
-        colour, marker, _ = style.LINES[[r.name for r in settings.rows].index(row.name)]
-        for offset, when in ((-0.18, "before"), (0.18, "after")):
-            seeds: list[Mapping[str, Any]] = [r.statistics[row.name][kind] for r in results]
-            known = np.array([v for s in seeds if (v := number_of(s, when, measure)) is not None])
-            if not len(known):
-                continue
-            mean, error = style.mean_and_interval(known[:, None])
-            axes.plot(np.full(len(known), index + offset), known, ".", color="0.6", markersize=3, zorder=1)
-            axes.errorbar(
-                [index + offset], mean, yerr=error, fmt=marker, color=colour, capsize=2,
-                markerfacecolor="white" if when == "before" else colour, label=when if index == 0 else None,
-            )  # fmt: skip
-    axes.axhline(0, color="0.7", linewidth=0.5, zorder=0)
-    axes.set_xlim(-0.6, len(groups) - 0.4)
-    axes.set_xticks(range(len(groups)), [text for text, *_ in groups], fontsize=6)
-    axes.set_ylabel(label)
-    axes.legend(fontsize=6)
+                values = {when: [number_of(s, when, measure) for s in seeds] for when in ("before", "after")}
+                groups.append((text, number, values))
+    panels.before_and_after(axes, groups, label)

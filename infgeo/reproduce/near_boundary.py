@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infgeo.magnification import Magnification
+import numpy as np
+import torch
+
+from infgeo.magnification import Magnification, magnification
 from infgeo.reproduce.claims import Claim, measured
+from infgeo.tracking.measure import entropy
 
 MEASURES = (
     ("band", "log₁₀ √det g near the boundary less that of the rest", 1),
@@ -30,13 +34,20 @@ def numbers_of(result: Magnification) -> dict[str, Any]:
     return numbers
 
 
+def before_and_after(volume: np.ndarray, distance: np.ndarray, **options: Any) -> dict[str, Any]:
+    """Return the measures of the log volume (epochs, P) "before" and "after" training; options of `magnification`."""
+    return {
+        when: numbers_of(magnification(volume[at], distance, **options)) for when, at in (("before", 0), ("after", -1))
+    }
+
+
 def magnification_claims(where: str, seeds: Sequence[Mapping[str, Any]]) -> list[Claim]:
     """Return the claims on the magnification, from "before" and "after" of each seed (absent without a boundary)."""
     made = []
     for key, words, direction in MEASURES:
         before, after = ([number_of(s, when, key) for s in seeds] for when in ("before", "after"))
         gain = [None if a is None or b is None else b - a for a, b in zip(before, after, strict=True)]
-        p_within = [p_of(s, "after", key) for s in seeds]
+        p_within = [number_of(s, "after", key, "p") for s in seeds]
         made += [
             measured(f"{where}{key} before", f"{where}{words}, before training", before),
             measured(f"{where}{key} after", f"{where}{words}, after", after, direction, p_within),
@@ -45,17 +56,16 @@ def magnification_claims(where: str, seeds: Sequence[Mapping[str, Any]]) -> list
     return made
 
 
-def number_of(seed: Mapping[str, Any], when: str, key: str) -> float | None:
-    """Return a measure of the magnification, at equal |x| where that is defined, None without a boundary."""
+def number_of(seed: Mapping[str, Any], when: str, key: str, number: str = "value") -> float | None:
+    """Return a measure, or its "p", at equal |x| where that is defined; None without a boundary."""
     measure = seed.get(when, {}).get(key)
     if measure is None:
         return None
-    return measure["value"] if measure["at_equal_radius"] is None else measure["at_equal_radius"]
+    at_equal_radius = {"value": "at_equal_radius", "p": "p_at_equal_radius"}[number]
+    return measure[number] if measure["at_equal_radius"] is None else measure[at_equal_radius]
 
 
-def p_of(seed: Mapping[str, Any], when: str, key: str) -> float | None:
-    """Return the p-value that belongs to `number_of`."""
-    measure = seed.get(when, {}).get(key)
-    if measure is None:
-        return None
-    return measure["p"] if measure["at_equal_radius"] is None else measure["p_at_equal_radius"]
+def entropy_of(logits: np.ndarray) -> np.ndarray:
+    """Return the entropy (P,) of softmax(logits) (P, classes), in nats."""
+    found: np.ndarray = entropy(torch.from_numpy(logits.astype(float))).numpy()
+    return found

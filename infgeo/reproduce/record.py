@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from infgeo import __version__
 from infgeo.errors import InvalidInput
 from infgeo.files import write_whole
-from infgeo.results import json_safe
+from infgeo.report_text import json_safe
 
 PACKAGES = ("numpy", "scipy", "torch", "matplotlib", "contourpy", "scikit-learn", "kornia")
 STATISTICS = "statistics.json"
@@ -48,31 +48,11 @@ def versions() -> dict[str, str]:
     return known
 
 
-def plain(value: Any) -> Any:
-    """Return `value` as what JSON has: dataclasses as dictionaries, NumPy's numbers and arrays as numbers and lists."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    return json_safe(value)
-
-
-def to_json(document: Mapping[str, Any]) -> str:
-    """Return a strict JSON document (RFC 8259; what is not finite is a string)."""
-    return json.dumps(plain(document), allow_nan=False, indent=1, ensure_ascii=False) + "\n"
-
-
 def save_seed(path: Path, result: SeedResult, key: str) -> None:
     """Write one seed's result, whole. `key` says which settings it belongs to."""
-    notes = {"key": key, "seed": result.seed, "seconds": result.seconds, "statistics": plain(result.statistics)}
+    notes = {"key": key, "seed": result.seed, "seconds": result.seconds, "statistics": json_safe(result.statistics)}
     arrays: dict[str, Any] = {STATISTICS: np.array(json.dumps(notes, allow_nan=False)), **result.arrays}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, as_npz(arrays))
 
 
 def load_seed(path: Path, key: str) -> SeedResult | None:
@@ -123,13 +103,3 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
         reason = error.strerror or error
         raise InvalidInput(f"cannot write into the folder {folder}: {reason}; pass another with --out") from None
     return folder
-
-
-def write_all(folder: Path, stem: str, files: Mapping[str, bytes]) -> list[Path]:
-    """Write STEM.ENDING for every (ending, content), each whole, and return the paths."""
-    paths = []
-    for ending, content in files.items():
-        path = folder / f"{stem}.{ending}"
-        write_whole(path, content)
-        paths.append(path)
-    return paths

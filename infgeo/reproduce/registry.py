@@ -36,7 +36,7 @@ FIGURES: Mapping[str, Figure] = {
             "The sinusoid, one hidden layer",
             "log volume element of [2, 250, 2] (sigmoid) over training on points split by y = 3/5 sin(7x - 1)",
             f"{PAPER}, figure 1; small and paper are the same run",
-            "infgeo.reproduce.planar",
+            "infgeo.reproduce.planar_figures",
             {"small": "4 min on 2 busy cores", "paper": "the same"},
         ),
         Figure(
@@ -44,7 +44,7 @@ FIGURES: Mapping[str, Figure] = {
             "XOR, 4 points and 400 noisy ones",
             "log volume element of [2, 250, 2] (sigmoid) over training on XOR",
             f"{PAPER}, appendix on experiments; small and paper are the same run",
-            "infgeo.reproduce.planar",
+            "infgeo.reproduce.planar_figures",
             {"small": "1 min on 2 busy cores", "paper": "the same"},
         ),
         Figure(
@@ -52,7 +52,7 @@ FIGURES: Mapping[str, Figure] = {
             "The sinusoid, three hidden layers",
             "log volume element of each layer of [2, 8, 8, 8, 2] (sigmoid) over training on the sinusoid",
             f"{PAPER}, appendix on experiments; small and paper are the same run",
-            "infgeo.reproduce.planar",
+            "infgeo.reproduce.planar_figures",
             {"small": "6 min on 2 busy cores", "paper": "the same"},
         ),
         Figure(
@@ -60,7 +60,7 @@ FIGURES: Mapping[str, Figure] = {
             "Digits, one hidden layer",
             "log volume element on lines and planes through digits over training, [d, 2000, 10] (sigmoid)",
             f"{PAPER}, figure 2; small has scikit-learn's digits (d = 64) in place of MNIST (d = 784)",
-            "infgeo.reproduce.images",
+            "infgeo.reproduce.image_figures",
             {"small": "2 min on 2 busy cores", "paper": "estimated some minutes a seed on a GPU; --data with MNIST"},
         ),
         Figure(
@@ -69,7 +69,7 @@ FIGURES: Mapping[str, Figure] = {
             "log volume element on lines between images over training, ResNet with GELU",
             f"{PAPER}, figure 3 (lines: inferred); small has digits and a ResNet of 32 features in place of CIFAR-10"
             " and ResNet-34",
-            "infgeo.reproduce.images",
+            "infgeo.reproduce.image_figures",
             {"small": "1.5 min on 2 busy cores", "paper": "estimated 2 h a seed on a GPU; --data with CIFAR-10"},
         ),
         Figure(
@@ -78,7 +78,7 @@ FIGURES: Mapping[str, Figure] = {
             "log volume element on planes through three images over training, ResNet with GELU, with predictions",
             f"{PAPER}, figure 4 (planes: inferred); small has digits and a ResNet of 32 features in place of CIFAR-10"
             " and ResNet-34",
-            "infgeo.reproduce.images",
+            "infgeo.reproduce.image_figures",
             {"small": "3 min on 2 busy cores", "paper": "estimated 6 h a seed on a GPU; --data with CIFAR-10"},
         ),
         Figure(
@@ -86,7 +86,7 @@ FIGURES: Mapping[str, Figure] = {
             "Self-supervised encoders",
             "log volume element of Barlow Twins and SimCLR encoders on lines and planes, boundary of a readout",
             f"{PAPER}, section on self-supervised learning; small has digits and a ResNet of 32 features",
-            "infgeo.reproduce.images",
+            "infgeo.reproduce.image_figures",
             {"small": "4 min on 2 busy cores", "paper": "estimated a day a seed on a GPU; --data with CIFAR-10"},
         ),
         Figure(

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infgeo import figure_style as style
 from infgeo.arguments import items, one_of, positive_integer, seed_integer, shown
 from infgeo.errors import InvalidInput
+from infgeo.files import write_whole
 from infgeo.processes import cores
-from infgeo.reproduce import style
+from infgeo.report_text import json_safe, strict_json
 from infgeo.reproduce.claims import Claim
-from infgeo.reproduce.record import SeedResult, as_npz, make_folder, plain, stacked, to_json, versions, write_all
+from infgeo.reproduce.record import SeedResult, as_npz, make_folder, stacked, versions
 from infgeo.reproduce.registry import SCALES, Figure, figure_called
-from infgeo.reproduce.seeds import Place, Progress, run_seeds
+from infgeo.reproduce.seed_runs import Place, Progress, run_seeds
 from infgeo.reproduce.settings import SETTINGS
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -114,8 +116,12 @@ def reproduce(
         "statistics": [{"seed": r.seed, **r.statistics} for r in results],
     }
     pictures = style.rendered(module.picture(chosen, results, claims))
-    files = write_all(folder, stem, {"json": to_json(record).encode(), "npz": as_npz(stacked(results)), **pictures})
-    return Outcome(figure, tuple(claims), plain(record), tuple(files), not complete)
+    text = strict_json(record, ensure_ascii=False) + "\n"
+    contents = {"json": text.encode(), "npz": as_npz(stacked(results)), **pictures}
+    files = tuple(folder / f"{stem}.{ending}" for ending in contents)
+    for path, content in zip(files, contents.values(), strict=True):
+        write_whole(path, content)
+    return Outcome(figure, tuple(claims), json_safe(record), files, not complete)
 
 
 def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:

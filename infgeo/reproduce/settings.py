@@ -36,12 +36,23 @@ class Planar:
     half_width: float = 1.0
     points: int = 40
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the hidden layers' features."""
+        return tuple(f"activation{i + 1}" for i in range(len(self.widths) - 2))
+
 
 @dataclass(frozen=True)
 class Panels:
     """A figure of several planar networks, one below the other."""
 
     rows: tuple[Planar, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the rows: their tasks, numbered where tasks repeat."""
+        tasks = [row.task for row in self.rows]
+        return tuple(t if tasks.count(t) == 1 else f"{t}{i + 1}" for i, t in enumerate(tasks))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from infgeo.errors import InfgeoError
-from infgeo.reproduce.seeds import Place, check_stop
+from infgeo.reproduce.seed_runs import Place, check_stop
 from infgeo.tracking import GeometryTracker, History
 from infgeo.training import Recipe, Task, TrainingResult, train
 
@@ -32,7 +32,9 @@ def trained(
 ) -> tuple[TrainingResult, History]:
     """Train with a tracker that records after these `epochs`, from the checkpoint if there is one.
 
-    Arguments as for `train` and `GeometryTracker`, which takes the `options`; `label` tells a seed's networks apart.
+    The arguments are those of `train` and `GeometryTracker`, which takes the `options`; `label` tells the networks of a
+    seed apart.
+
     Raises KeyboardInterrupt where the training was interrupted: what it had is in its checkpoint and its records.
     """
     checkpoint, records = place.checkpoint(seed, label), place.records(seed, label)
@@ -47,7 +49,7 @@ def trained(
         model, at=probes, features=list(layers), every=due, quantities=quantities, path=records, **options
     )
 
-    def told(step: int, _steps: int) -> None:
+    def report(step: int, _steps: int) -> None:
         if place.progress is not None:
             place.progress(seed, label, step // batches, recipe.epochs)
 
@@ -58,7 +60,7 @@ def trained(
         seed=seed,
         callbacks=(tracker, check_stop),
         checkpoint=checkpoint,
-        progress=told,
+        progress=report,
         loss=loss,
     )
     history = tracker.history

@@ -15,8 +15,8 @@ import mpmath
 import numpy as np
 
 from infgeo.errors import InfgeoError, MetricDoesNotExist
-from infgeo.testing.outcome import NotApplicable, Requirement
-from infgeo.testing.points import Points
+from infgeo.testing.kernel_points import Points
+from infgeo.testing.outcome import Measured, NotApplicable, required
 from infgeo.testing.structure import _text, squares
 from infgeo.testing.subject import DIGITS, Subject
 
@@ -30,7 +30,7 @@ _ROUNDING = 128.0  # units of rounding of k(x, x) in a difference of four of its
 
 @dataclass(frozen=True)
 class SecondDifference:
-    """D^2/h^2 along one direction, its uncertainty, and the difference of the points over h."""
+    """The ratio D^2/h^2 along one direction, its uncertainty, and the difference of the points over h."""
 
     value: float
     error: float
@@ -56,31 +56,12 @@ class Coincidence:
         sizes = squares(self.subject.gram(self.general, None))[-len(self.at) :]
         return _ROUNDING * self.subject.epsilon * sizes
 
-    def requirements(self) -> list[Requirement]:
-        """Return all of them, in order."""
-        return [
-            Requirement(
-                "metric",
-                "second differences of k at coincidence are the metric, relatively to bound; where k has no metric,"
-                " |Phi(x) - Phi(y)|^2 falls more slowly than |x - y|^2",
-                self.metric,
-            ),
-            Requirement(
-                "gradient",
-                "2 d k(x, y)/dx at y = x and the derivative of k(x, x) are finite and agree with each other and with"
-                " differences of k(x, x), to bound * max(their size, k(x, x)/|x|)",
-                self.gradient,
-            ),
-            Requirement(
-                "hessian",
-                "d^2 k(x, y)/dx dy and half the second derivatives of |Phi(x) - Phi(y)|^2 at y = x are finite and the"
-                " metric, or else second differences of k, relatively to bound",
-                self.hessian,
-            ),
-        ]
+    @required
+    def metric(self) -> Measured:
+        """Second differences of k at coincidence are the metric, relatively to bound.
 
-    def metric(self) -> tuple[float, float, str]:
-        """Compare the metric with second differences."""
+        Where k has no metric, |Phi(x) - Phi(y)|^2 falls more slowly than |x - y|^2.
+        """
         if self.subject.metric is None:
             reason = self.subject.reasons["metric"]
             exponent = self.exponent()
@@ -160,8 +141,12 @@ class Coincidence:
                 return 2.0  # too small to tell
         return float(np.log10(sides[0] / sides[1]))
 
-    def gradient(self) -> tuple[float, float, str]:
-        """Compare derivatives of k(x, y) and k(x, x) by automatic differentiation."""
+    @required
+    def gradient(self) -> Measured:
+        """Derivatives at y = x, 2 d k(x, y)/dx and that of k(x, x), are finite and agree with each other.
+
+        And with differences of k(x, x): to bound * max(their size, k(x, x)/|x|).
+        """
         graph = self._differentiable()
         worst, note = 0.0, ""
         for x in self.at:
@@ -187,8 +172,12 @@ class Coincidence:
         before, after = (float(self.subject.gram(end[None], None)[0, 0]) for end in ends)
         return (after - before) / float((ends[1] - ends[0]) @ direction)
 
-    def hessian(self) -> tuple[float, float, str]:
-        """Compare second derivatives by automatic differentiation with the metric or with second differences."""
+    @required
+    def hessian(self) -> Measured:
+        """The matrix d^2 k(x, y)/dx dy and half of that of |Phi(x) - Phi(y)|^2 are finite at y = x and the metric.
+
+        Or else they are second differences of k, relatively to bound.
+        """
         graph = self._differentiable()
         worst, bound, note = 0.0, self._slack(), ""
         known = None if self.subject.metric is None else np.asarray(self.subject.metric(self.at), dtype=float)

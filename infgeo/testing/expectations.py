@@ -16,7 +16,7 @@ from infgeo.numeric.quadrature.oracle import moment
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.symbolic.activations.activation import Activation
 from infgeo.symbolic.expectations.dual import Dual, dual
-from infgeo.testing.outcome import NotApplicable, Requirement
+from infgeo.testing.outcome import Measured, NotApplicable, required
 
 DIGITS = 30
 AT = (-2.75, -1.3, -0.6, -0.05, 0.04, 0.45, 1.15, 2.85)
@@ -35,37 +35,6 @@ class Expectations:
         self.values = {symbol: mpmath.mpf(own[symbol.name]) for symbol in activation.parameters}
         self.smooth = PiecewiseFunction(activation, self.own)
 
-    def requirements(self) -> list[Requirement]:
-        """Return all of them, in order."""
-        return [
-            Requirement(
-                "function",
-                "the function in NumPy and in torch is the expression, relatively to bound * max(|phi(z)|, 1)",
-                self.function,
-            ),
-            Requirement(
-                "derivative",
-                "phi' in NumPy and in torch is the derivative of the expression, to bound * max(|phi'(z)|, 1)",
-                self.derivative,
-            ),
-            Requirement(
-                "claims",
-                "parity, degree of homogeneity and smoothness at 0 are those of the function's values",
-                self.claims,
-            ),
-            Requirement(
-                "moments",
-                "E[phi^2], E[phi'^2] and dE[phi^2]/dv in closed form are those of quadrature, to bound * E[phi^2]/v or"
-                " relatively",
-                self.moments,
-            ),
-            Requirement(
-                "price",
-                "E[phi'(u) phi'(v)] is the derivative of E[phi(u) phi(v)] with respect to the covariance, relatively",
-                self.price,
-            ),
-        ]
-
     def phi(self, order: int = 0) -> Callable:
         """Return phi or phi' as a function of mpf, from the expressions on either side of 0."""
         sides = [side.diff(conv.z) if order else side for side in self.activation.sides]
@@ -74,18 +43,20 @@ class Expectations:
         others = list(self.values.values())
         return lambda z: mpmath.mpf((right if z > 0 else left)(z, *others))
 
-    def function(self) -> tuple[float, float, str]:
-        """Compare three implementations."""
+    @required
+    def function(self) -> Measured:
+        """The function in NumPy and in torch is the expression, relatively to bound * max(|phi(z)|, 1)."""
         return self._compare(0)
 
-    def derivative(self) -> tuple[float, float, str]:
-        """Compare two implementations with SymPy's derivative at 60 digits."""
+    @required
+    def derivative(self) -> Measured:
+        """The derivative phi' in NumPy and in torch is that of the expression, to bound * max(|phi'(z)|, 1)."""
         return self._compare(1)
 
-    def _compare(self, order: int) -> tuple[float, float, str]:
+    def _compare(self, order: int) -> Measured:
         import torch
 
-        from infgeo.finite.activation import torch_activation
+        from infgeo.finite.torch_activation import torch_activation
 
         at = np.array([z for z in AT if not np.any(np.abs(self.smooth.kinks - z) < 1e-3)])
         in_torch = torch_activation(self.activation.expr, conv.z, tuple(sorted(self.own.items())))
@@ -103,8 +74,9 @@ class Expectations:
                 worst, note = float(error[i]), f"{name} at z = {at[i]}"
         return worst, _FUNCTION, note
 
-    def claims(self) -> tuple[float, float, str]:
-        """Count the properties that do not hold."""
+    @required
+    def claims(self) -> Measured:
+        """Parity, degree of homogeneity and smoothness at 0 are those of the function's values."""
         wrong = []
         phi = self.phi()
         with mpmath.workdps(DIGITS):
@@ -124,22 +96,26 @@ class Expectations:
                     wrong.append(f"smoothness {self.activation.smoothness}: it jumps at 0")
         return float(len(wrong)), 0.0, ", ".join(wrong)
 
-    def moments(self) -> tuple[float, float, str]:
-        """Compare moments at one variance."""
-        law = self._law()
+    @required
+    def moments(self) -> Measured:
+        """The moments E[phi^2], E[phi'^2] and dE[phi^2]/dv in closed form are those of quadrature.
+
+        To bound * E[phi^2]/v, or relatively.
+        """
+        moments = self._dual()
         worst, note = 0.0, ""
         with mpmath.workdps(DIGITS):
-            variance = self._variance(law)
+            variance = self._variance(moments)
             kinks = [mpmath.mpf(float(kink)) for kink in self.smooth.kinks]
             phi, slope = self.phi(), self.phi(1)
             m = moment(lambda z: phi(z) ** 2, variance, kinks)
             wanted: list[tuple[str, Callable[[], Expr], Callable[[mpmath.mpf], mpmath.mpf], mpmath.mpf]] = [
-                ("E[phi^2]", lambda: law.m, lambda z: phi(z) ** 2, m),
-                ("E[phi'^2]", lambda: law.m0, lambda z: slope(z) ** 2, m / variance),
+                ("E[phi^2]", lambda: moments.m, lambda z: phi(z) ** 2, m),
+                ("E[phi'^2]", lambda: moments.m0, lambda z: slope(z) ** 2, m / variance),
                 # d/dv E[F(z)] = E[(z^2/v - 1) F(z)] / (2 v)
                 (
                     "dE[phi^2]/dv",
-                    lambda: law.m_prime,
+                    lambda: moments.m_prime,
                     lambda z: (z * z / variance - 1) * phi(z) ** 2 / (2 * variance),
                     m / variance,
                 ),
@@ -156,20 +132,21 @@ class Expectations:
                     worst, note = error, f"{name} = {mpmath.nstr(value, 15)}, quadrature {mpmath.nstr(exact, 15)}"
         return worst, _MOMENTS, note
 
-    def price(self) -> tuple[float, float, str]:
-        """Differentiate the kernel by differences at 60 digits."""
-        law = self._law()
+    @required
+    def price(self) -> Measured:
+        """The expectation E[phi'(u) phi'(v)] is the derivative of E[phi(u) phi(v)] by the covariance, relatively."""
+        moments = self._dual()
         try:
-            if law.m0 is None:
+            if moments.m0 is None:
                 raise NotApplicable("E[phi'^2] is infinite")
-            slopes = law.derivative_kernel
+            slopes = moments.derivative_kernel
         except InfgeoError as error:
             raise NotApplicable(str(error)) from None
         with mpmath.workdps(2 * DIGITS):
-            first, second, covariance = (mpmath.mpf(share) * self._variance(law) for share in PAIR)
+            first, second, covariance = (mpmath.mpf(share) * self._variance(moments) for share in PAIR)
 
             def kernel(t: mpmath.mpf) -> mpmath.mpf:
-                return self._number(law.kernel, {p: first, q: second, c: t, Delta: first * second - t * t})
+                return self._number(moments.kernel, {p: first, q: second, c: t, Delta: first * second - t * t})
 
             by_difference = mpmath.diff(kernel, covariance)
             at = {p: first, q: second, c: covariance, Delta: first * second - covariance**2}
@@ -179,17 +156,17 @@ class Expectations:
             note = f"{mpmath.nstr(value, 12)} at p, q, c = {where}"
             return float(abs(value - by_difference) / scale), _MOMENTS, note
 
-    def _law(self) -> Dual:
+    def _dual(self) -> Dual:
         try:
-            law = dual(self.activation)
-            _ = law.m, law.kernel
+            moments = dual(self.activation)
+            _ = moments.m, moments.kernel
         except InfgeoError as error:
             raise NotApplicable(str(error)) from None
-        return law
+        return moments
 
-    def _variance(self, law: Dual) -> mpmath.mpf:
+    def _variance(self, moments: Dual) -> mpmath.mpf:
         """Return VARIANCE, or less where phi grows like exp(a z^2), so that quadrature sees all of E[phi^2]."""
-        growth = mpmath.mpf(0) if law.growth is None else self._number(law.growth, {})
+        growth = mpmath.mpf(0) if moments.growth is None else self._number(moments.growth, {})
         return min(mpmath.mpf(VARIANCE), 1 / (20 * growth)) if growth > 0 else mpmath.mpf(VARIANCE)
 
     def _number(self, expr: Expr, at: Mapping[Expr, mpmath.mpf]) -> mpmath.mpf:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from infgeo.errors import ConformanceError, InvalidInput
-from infgeo.results import json_safe
-from infgeo.validation.table import align
+from infgeo.report_text import align, json_safe, strict_json
 
 
 @dataclass(frozen=True)
 class Check:
     """One requirement and what was measured.
 
-    Arguments:
+    Args:
         name: short name, unique in its report, for `skip=` and `report[name]`.
         requirement: what is required, in one sentence.
         status: "passed", "failed" or "skipped".
@@ -39,7 +37,7 @@ class Check:
 class ConformanceReport:
     """The outcome of `check_kernel` or `check_activation`: true where it passed.
 
-    Arguments:
+    Args:
         subject: what was checked, in words.
         checks: one for each requirement, in the order they were made.
         configuration: what the run can be repeated from: values of parameters, dimension, seed.
@@ -77,7 +75,7 @@ class ConformanceReport:
 
     def to_json(self) -> str:
         """Return the report as a strict JSON document."""
-        return json.dumps(json_safe({"passed": self.passed, **asdict(self)}), allow_nan=False, indent=1)
+        return strict_json({"passed": self.passed, **json_safe(self)})
 
     def _verdict(self) -> str:
         made = len(self.checks) - len(self.skipped)
@@ -100,6 +98,9 @@ class ConformanceReport:
         return self.table()
 
 
+Measured = tuple[float, float, str]  # the value, its bound, and a note
+
+
 class NotApplicable(Exception):
     """Raised inside a check that does not apply, with the reason; it becomes a skipped check."""
 
@@ -110,7 +111,26 @@ class Requirement:
 
     name: str
     text: str
-    measure: Callable[[], tuple[float, float, str]]
+    measure: Callable[[], Measured]
+
+
+Method = TypeVar("Method", bound=Callable[..., Measured])
+
+
+def required(method: Method) -> Method:
+    """Mark a method that measures what its docstring requires, and returns (measured, bound, note)."""
+    method.__dict__["required"] = True
+    return method
+
+
+def requirements_in(owner: object) -> list[Requirement]:
+    """Return the marked methods of an object, in order: the text of a requirement is the docstring, in one line."""
+    found = []
+    for name, method in vars(type(owner)).items():
+        if getattr(method, "required", False):
+            text = " ".join(str(method.__doc__).split()).removesuffix(".")
+            found.append(Requirement(name, f"{text[0].lower()}{text[1:]}", getattr(owner, name)))
+    return found
 
 
 def make(requirement: Requirement, skip: Collection[str] = ()) -> Check:

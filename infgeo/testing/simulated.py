@@ -18,8 +18,8 @@ from infgeo.errors import InfgeoError, MissingExtra
 from infgeo.numeric.quadrature.gaussian_rules import diagonal
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.symbolic.networks.layers import Residual, RMSNorm
-from infgeo.testing.outcome import NotApplicable, Requirement
-from infgeo.testing.points import Points
+from infgeo.testing.kernel_points import Points
+from infgeo.testing.outcome import Measured, NotApplicable, Requirement
 from infgeo.testing.subject import Subject, Truth
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def simulation(subject: Subject, points: Points, seed: int) -> Requirement:
     return Requirement("simulation", text, lambda: _compare(subject, points, seed))
 
 
-def _compare(subject: Subject, points: Points, seed: int) -> tuple[float, float, str]:
+def _compare(subject: Subject, points: Points, seed: int) -> Measured:
     truth = subject.truth
     if truth is None:
         raise NotApplicable(subject.reasons["truth"])
@@ -65,9 +65,9 @@ def _compare(subject: Subject, points: Points, seed: int) -> tuple[float, float,
 
 def _verdict(
     theory: np.ndarray, means: np.ndarray, errors: np.ndarray, widths: tuple[int, ...], samples: int
-) -> tuple[float, float, str]:
+) -> Measured:
     """Return 1 - adjusted p, its bound, and the largest z; means and errors are (widths, N, N)."""
-    from infgeo.validation.statistics import extrapolate, student_p  # the package around it loads torch
+    from infgeo.validation.inference import extrapolate, student_p  # the package around it loads torch
 
     p_values, largest, where = [], 0.0, (0, 0)
     for at in combinations_with_replacement(range(len(theory)), 2):

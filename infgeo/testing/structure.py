@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 
-from infgeo.testing.outcome import NotApplicable, Requirement
-from infgeo.testing.points import Points
+from infgeo.testing.kernel_points import Points
+from infgeo.testing.outcome import Measured, NotApplicable, required
 from infgeo.testing.subject import Subject
 
 # In units of rounding of sqrt(k(x, x) k(y, y)). Kernels of infgeo are within 8 for each layer; products and sums of
@@ -37,62 +36,28 @@ class Structure:
 
     @cached_property
     def gram(self) -> np.ndarray:
-        """k(X)."""
+        """The Gram matrix k(X)."""
         return self.subject.gram(self.points.all, None)
 
     @cached_property
     def cross(self) -> np.ndarray:
-        """k(X, Y) for a Y that is a copy of X."""
+        """The matrix k(X, Y) for a Y that is a copy of X."""
         return self.subject.gram(self.points.all, self.points.all.copy())
 
     @cached_property
     def squares(self) -> np.ndarray:
-        """k(x, x), or more where k is no kernel; the least positive number where it vanishes."""
+        """The values k(x, x), or more where k is no kernel; the least positive number where it vanishes."""
         return np.maximum(squares(self.gram), np.finfo(float).tiny)
 
     @cached_property
     def norm(self) -> np.ndarray:
-        """sqrt(k(x, x) k(y, y)), which bounds |k(x, y)|; more where k is no kernel."""
+        """The bound sqrt(k(x, x) k(y, y)), of |k(x, y)|; more where k is no kernel."""
         root = np.sqrt(self.squares)
         return np.outer(root, root)
 
-    def requirements(self) -> list[Requirement]:
-        """Return all of them, in order."""
-        texts: list[tuple[str, str, Callable[[], tuple[float, float, str]]]] = [
-            ("finite", "k(X) and k(X, Y) are matrices (N, M) of finite real numbers", self.finite),
-            ("symmetry", "|k(x, y) - k(y, x)| <= bound * sqrt(k(x, x) k(y, y))", self.symmetry),
-            (
-                "positive_semidefinite",
-                "the Gram matrix with unit diagonal has no eigenvalue below -bound",
-                self.positive_semidefinite,
-            ),
-            (
-                "diagonal",
-                "diag k(X), diag k(X, X) and the kernel's own diagonal agree, relatively to bound",
-                self.diagonal,
-            ),
-            (
-                "evaluation",
-                "k(x, y) does not depend, but for rounding, on what else is evaluated with it, nor on whether Y is X",
-                self.evaluation,
-            ),
-            (
-                "continuity",
-                "|Phi(x) - Phi(y)|^2 = k(x, x) + k(y, y) - 2 k(x, y) goes to 0 as y goes to x: shrinking the step 1e8"
-                " times leaves at most the fraction bound of it",
-                self.continuity,
-            ),
-            (
-                "distance",
-                "distances of features are those of the kernel, 0 at coincidence, to bound * (k(x, x) + k(y, y))"
-                " in their squares",
-                self.distance,
-            ),
-        ]
-        return [Requirement(*text) for text in texts]
-
-    def finite(self) -> tuple[float, float, str]:
-        """Count what is not finite."""
+    @required
+    def finite(self) -> Measured:
+        """Both k(X) and k(X, Y) are matrices (N, M) of finite real numbers."""
         count = len(self.points.all)
         for name, matrix in (("k(X)", self.gram), ("k(X, Y)", self.cross)):
             if matrix.shape != (count, count):
@@ -105,8 +70,9 @@ class Structure:
                 return float(bad.sum()), 0.0, note
         return 0.0, 0.0, ""
 
-    def symmetry(self) -> tuple[float, float, str]:
-        """Compare k(X) and k(X, Y) with their transposes; the second as k(Y, X)."""
+    @required
+    def symmetry(self) -> Measured:
+        """Symmetric values: |k(x, y) - k(y, x)| <= bound * sqrt(k(x, x) k(y, y))."""
         half = len(self.points.all) // 2
         X, Y = self.points.all[:half], self.points.all[half:]
         there, back = self.subject.gram(X, Y), self.subject.gram(Y, X)
@@ -114,24 +80,26 @@ class Structure:
         errors = [*parts, (there - back.T) / self.norm[:half, half:]]
         return self._worst(errors[:2], extra=float(np.abs(errors[2]).max()))
 
-    def positive_semidefinite(self) -> tuple[float, float, str]:
-        """Return minus the least eigenvalue. A unit diagonal makes short points count as much as long ones."""
-        diagonal = np.diagonal(self.gram)
+    @required
+    def positive_semidefinite(self) -> Measured:
+        """The Gram matrix with unit diagonal has no eigenvalue below -bound."""
+        diagonal = np.diagonal(self.gram)  # a unit diagonal makes short points count as much as long ones
         if (diagonal < 0).any():
             i = int(np.argmin(diagonal))
             return np.inf, self.slack, f"k(x, x) = {diagonal[i]:.3g} at x = {_text(self.points.all[i])}"
-        silent = diagonal == 0
-        if (self.gram[silent] != 0).any():
+        zero = diagonal == 0
+        if (self.gram[zero] != 0).any():
             return np.inf, self.slack, "k(x, x) = 0 and k(x, y) is not 0"
-        if silent.all():
+        if zero.all():
             raise NotApplicable("k(x, x) is 0 at all points")
-        root = np.sqrt(diagonal[~silent])
-        unit = self.gram[np.ix_(~silent, ~silent)] / root / root[:, None]
+        root = np.sqrt(diagonal[~zero])
+        unit = self.gram[np.ix_(~zero, ~zero)] / root / root[:, None]
         least = float(np.linalg.eigvalsh((unit + unit.T) / 2)[0])
         return max(-least, 0.0), self.slack, f"{len(unit)} points"
 
-    def diagonal(self) -> tuple[float, float, str]:
-        """Compare the diagonals."""
+    @required
+    def diagonal(self) -> Measured:
+        """The diagonals of k(X) and k(X, X) and the kernel's own diagonal agree, relatively to bound."""
         reference, note = np.diagonal(self.gram), ""
         others = {"k(X, X)": np.diagonal(self.cross)}
         if self.subject.diagonal is None:
@@ -148,8 +116,9 @@ class Structure:
                 worst, note = float(error[i]), f"diag k(X) and {name} at x = {_text(self.points.all[i])}"
         return worst, bound, note
 
-    def evaluation(self) -> tuple[float, float, str]:
-        """Compare k(X) with k(X, X) and with its values for single pairs of points and in reverse order."""
+    @required
+    def evaluation(self) -> Measured:
+        """A value does not depend, but for rounding, on what else is evaluated with it, nor on whether Y is X."""
         X = self.points.all
         backwards = self.subject.gram(X[::-1].copy(), None)[::-1, ::-1]
         alone = [(0, len(X) - 1), (len(X) - 1, 1), (2, 2)]
@@ -159,8 +128,12 @@ class Structure:
             [(self.gram - self.cross) / self.norm, (self.gram - backwards) / self.norm], extra=float(extra)
         )
 
-    def continuity(self) -> tuple[float, float, str]:
-        """Return the largest ratio of squared distances at relative steps of 1e-12 and 1e-4."""
+    @required
+    def continuity(self) -> Measured:
+        """The square |Phi(x) - Phi(y)|^2 = k(x, x) + k(y, y) - 2 k(x, y) goes to 0 as y goes to x.
+
+        Shrinking the step 1e8 times leaves at most the fraction bound of it.
+        """
         worst, note = 0.0, ""
         general = self.points.general  # the first of all points
         for x, square in list(zip(general, self.squares, strict=False))[-1 if self.subject.slow else -3 :]:
@@ -176,8 +149,9 @@ class Structure:
         k = self.subject.gram(self.subject.rounded(np.stack([x, y])), None)
         return float(k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0])
 
-    def distance(self) -> tuple[float, float, str]:
-        """Compare squared distances with the kernel."""
+    @required
+    def distance(self) -> Measured:
+        """Distances of features, squared, are those of the kernel to bound * (k(x, x) + k(y, y)), 0 at coincidence."""
         if self.subject.distance is None:
             raise NotApplicable(self.subject.reasons["distance"])
         measured = np.square(self.subject.distance(self.points.all, self.points.all.copy()))
@@ -188,7 +162,7 @@ class Structure:
             return np.inf, self.slack, f"the distance of a point from itself is {np.sqrt(measured[same].max()):.3g}"
         return self._worst([(measured - (total - 2 * self.gram)) / size])
 
-    def _worst(self, errors: list[np.ndarray], extra: float = 0.0) -> tuple[float, float, str]:
+    def _worst(self, errors: list[np.ndarray], extra: float = 0.0) -> Measured:
         """Return the largest size of the entries, and between which points it is."""
         sizes = np.max(np.abs(errors), axis=0)
         worst = float(sizes.max())

@@ -56,7 +56,7 @@ class Truth:
 class Subject:
     """A kernel to be checked. Points and results are float64 arrays of NumPy; `epsilon` is the unit of rounding.
 
-    Arguments:
+    Args:
         name: what it is, in words.
         gram: k(X, Y), (N, d), (M, d) -> (N, M); Y may be None.
         diagonal: k(x, x), (N, d) -> (N,).
@@ -347,7 +347,7 @@ def _of_gpytorch(k: Any, name: str, dtype: Any) -> Subject:
 
 def _of_adapter(k: Any, dtype: Any) -> Subject:
     """Return the subject of a kernel of `infgeo.adapters`, which knows its network."""
-    from infgeo.adapters.network import network
+    from infgeo.adapters.kernel_network import network
 
     subject = _of_callable(k, dtype)
     scales = {"sigma_w": k.weight_std, "sigma_b": k.bias_std}

@@ -30,7 +30,7 @@ class Column:
 class History:
     """S records. Build it with `infgeo.tracking.load`, or read it off a tracker.
 
-    Arguments:
+    Args:
         steps: (S,) int64, ascending; where a step was recorded twice, as after going back to a checkpoint, the later
             record counts.
         times: (S,) seconds of wall time since the tracker was made, and

@@ -15,12 +15,13 @@ from torch import nn
 
 from infgeo.errors import InvalidInput
 from infgeo.finite import gauss_equation
-from infgeo.finite.blocks import in_blocks
 from infgeo.finite.differentiate import Way, choose
-from infgeo.finite.feature_map import FeatureMap, SlicedMap, submodule
-from infgeo.finite.preflight import MOST_TOGETHER, Examined, examine, gives_the_same
-from infgeo.finite.routes import Source, measured, reduced
-from infgeo.finite.stack import Stack, as_stack, is_piecewise_linear
+from infgeo.finite.feature_map import FeatureMap, submodule
+from infgeo.finite.point_blocks import in_blocks
+from infgeo.finite.preflight import MOST_TOGETHER, examine, gives_the_same
+from infgeo.finite.routes import measured, reduced
+from infgeo.finite.source import Source
+from infgeo.finite.stack import Stack, as_stack
 from infgeo.tracking.history import Column
 from infgeo.tracking.probes import Probe
 
@@ -171,7 +172,7 @@ class Target:
                 stack = self._seen.stack
             weight, bias = (None if stack is None else self._readout(stack)) or (None, None)
             for x in blocks:
-                source = self._source(x, stack, anew or self._ways[0] is None)
+                source = self._source(x, anew or self._ways[0] is None)
                 anew = False
                 source = source if weight is None else replace(source, readout=weight)
                 parts.append(_quantities(source, x, self._names, self.settings.memory_budget))
@@ -193,28 +194,25 @@ class Target:
         stack = as_stack(self.model, len(self.probe.input_shape), self.layer, self.settings.dtype)
         return stack if stack is not None and stack.input_dim == self.inputs.size else None  # torch says what is wrong
 
-    def _examined(self, stack: Stack | None) -> Examined:
+    def _examined(self, stack: Stack | None) -> Source:
         dtype, device = self.settings.where(self.model)
         count = max(2, MOST_TOGETHER // self.inputs.size) if stack is None else 2
         return examine(self._map, self.inputs.first(count, dtype=dtype, device=device), stack)
 
-    def _source(self, x: torch.Tensor, stack: Stack | None, anew: bool) -> Source:
-        feature_map: FeatureMap | SlicedMap = self._seen.feature_map
+    def _source(self, x: torch.Tensor, anew: bool) -> Source:
+        source, probe = self._seen, self.probe
         if self.sliced:
-            probe = self.probe
             assert probe.origin is not None and probe.directions is not None
             directions = probe.directions.flatten(1) / probe.scale[:, None]
-            feature_map = SlicedMap(self._seen.feature_map, probe.origin.reshape(-1).to(x), directions.to(x))
-        if stack is not None:
-            if isinstance(feature_map, SlicedMap):
-                stack = stack.sliced(feature_map.origin, feature_map.directions)
-            return Source(feature_map, stack)
-        flat = is_piecewise_linear(self.model, self.layer)
+            source = source.sliced(probe.origin.reshape(-1).to(x), directions.to(x))
+        if source.stack is not None:
+            return source
         if anew:
-            with feature_map.ready() as f:
-                second = choose(f, x, True, self.largest, feature_map.slack) if self.curved and not flat else None
-                self._ways = (choose(f, x, False, self.largest, feature_map.slack), second)
-        return Source(feature_map, None, self.width, self.largest, flat, self._ways)
+            slack = source.feature_map.slack
+            with source.feature_map.ready() as f:
+                second = choose(f, x, True, self.largest, slack) if self.curved and not source.flat else None
+                self._ways = (choose(f, x, False, self.largest, slack), second)
+        return replace(source, largest=self.largest, ways=self._ways)
 
 
 def _quantities(source: Source, x: torch.Tensor, names: Sequence[str], budget: int) -> dict[str, torch.Tensor]:

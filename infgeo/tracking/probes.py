@@ -28,7 +28,7 @@ _COLLINEAR = 1e-6  # height of a triangle over its longest side; images are floa
 class Probe:
     """P inputs with coordinates. Build it with `points`, `line`, `plane` or `grid`; tensors are float64 on the CPU.
 
-    Arguments:
+    Args:
         name: what its records are called.
         kind: "points", "line", "plane" or "grid".
         input_shape: shape of one input.

@@ -16,7 +16,9 @@ from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
 from infgeo.tracking import store
-from infgeo.tracking.arguments import (
+from infgeo.tracking.history import Column, History
+from infgeo.tracking.measure import OUTPUT, QUANTITIES, Inputs, Output, Settings, Target, random_kept
+from infgeo.tracking.tracker_arguments import (
     architecture,
     checked_every,
     checked_layers,
@@ -25,8 +27,6 @@ from infgeo.tracking.arguments import (
     checked_quantities,
     unwrapped,
 )
-from infgeo.tracking.history import Column, History
-from infgeo.tracking.measure import OUTPUT, QUANTITIES, Inputs, Output, Settings, Target, random_kept
 
 
 class GeometryTracker:

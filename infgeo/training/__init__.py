@@ -1,10 +1,10 @@
 """Networks that are trained: tasks, multilayer perceptrons, and a loop that gives the same bits for the same seed."""
 
-from infgeo.training.activations import activation_module
+from infgeo.training.activation_modules import activation_module
 from infgeo.training.contrastive import BarlowTwins, ContrastiveLoss, ContrastiveNetwork, SimCLR, projector
-from infgeo.training.images import cifar10, mnist
+from infgeo.training.image_tasks import cifar10, mnist
 from infgeo.training.loop import Callback, TrainingResult, train
-from infgeo.training.networks import mlp
+from infgeo.training.perceptrons import mlp
 from infgeo.training.readout import linear_readout
 from infgeo.training.recipe import RECIPES, Recipe
 from infgeo.training.resnet import ResNet, resnet34, small_resnet

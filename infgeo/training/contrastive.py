@@ -13,7 +13,7 @@ from torch import nn
 from infgeo.arguments import flag, instance, positive_integer, positive_integers, real_number, seed_integer, shown
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import float_dtype
-from infgeo.training.activations import activation_factory
+from infgeo.training.activation_modules import activation_factory
 from infgeo.training.views import TwoViews
 
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -133,7 +133,7 @@ class ContrastiveLoss:
 
 
 class ContrastiveNetwork(nn.Module):
-    """x -> projector(encoder(x)). After training the projector is dropped: measure `encoder`."""
+    """The map x -> projector(encoder(x)). After training the projector is dropped: measure `encoder`."""
 
     def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
         """Hold both, as they are."""

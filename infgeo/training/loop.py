@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from infgeo.arguments import flag, function, items, positive_integer, real_number, seed_integer
+from infgeo.checkpoint_file import CheckpointFile
 from infgeo.errors import InvalidInput, TrainingDiverged
 from infgeo.files import taken_apart
-from infgeo.finite.blocks import is_out_of_memory
 from infgeo.finite.inputs import checked_device
+from infgeo.finite.point_blocks import is_out_of_memory
 from infgeo.interruption import Interruption
 from infgeo.progress import progress_bar
-from infgeo.training.checkpoint import Checkpoint, architecture, data_digest
 from infgeo.training.guards import (
     deterministic_kernels,
     own_random_state,
@@ -30,6 +30,7 @@ from infgeo.training.guards import (
 )
 from infgeo.training.recipe import Recipe, loss_function, plain
 from infgeo.training.tasks import Task
+from infgeo.training.training_checkpoint import SECONDS, architecture, data_digest, saved_state
 
 Callback = Callable[[int, nn.Module], object]
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -113,12 +114,12 @@ def train(
     if progress is not None and not callable(progress):
         progress = flag(progress, "progress")
     function(loss, "loss", "a function (model, inputs, labels)")
-    heard = (
+    called = (
         (callbacks,)
         if callable(callbacks)
         else items(callbacks, "callbacks", "functions (step, model), one or a list of them")
     )
-    if not all(callable(callback) for callback in heard):
+    if not all(callable(callback) for callback in called):
         raise InvalidInput(f"callbacks is {callbacks!r:.80}; pass functions (step, model), one or a list of them")
     if device is not None:
         model.to(checked_device(device))
@@ -133,13 +134,14 @@ def train(
         interruption = stack.enter_context(Interruption())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        run = _Run(model, task.to(place), recipe, seed, heard, Checkpoint(checkpoint, checkpoint_every), loss)
+        file = CheckpointFile(checkpoint, "training", SECONDS, checkpoint_every)
+        run = _Run(model, task.to(place), recipe, seed, called, file, loss)
         stack.enter_context(own_random_state(seed, place))
         stack.enter_context(deterministic_kernels(place))
         run.resume()
-        told = progress if callable(progress) else stack.enter_context(progress_bar(task.name)) if progress else None
+        report = progress if callable(progress) else stack.enter_context(progress_bar(task.name)) if progress else None
         with training_mode(model):
-            run.steps(interruption, told)
+            run.steps(interruption, report)
         run.optimizer.zero_grad()
         run.save()
         stopped = interruption.requested or not run.finished
@@ -180,7 +182,7 @@ class _Run:
         recipe: Recipe,
         seed: int,
         callbacks: tuple[Callback, ...],
-        checkpoint: Checkpoint,
+        checkpoint: CheckpointFile,
         loss: Loss | None,
     ) -> None:
         self.model, self.task, self.recipe, self.seed, self.callbacks = model, task, recipe, seed, callbacks
@@ -190,14 +192,13 @@ class _Run:
         self.order = torch.Generator().manual_seed(seed)
         self.order_before = self.order.get_state()  # at the beginning of this epoch
         self.step = self.epoch = self.batch = 0
-        self.heard = False  # whether the callbacks were called after this step, to their end
+        self.called_back = False  # whether the callbacks were called after this step, to their end
         self.total = 0.0  # sum over the points of this epoch of their loss
         self.losses: list[float] = []
         count = len(task.inputs)
         self.batch_size = min(recipe.batch_size or count, count)
         self.batches = count // self.batch_size if recipe.drop_last else math.ceil(count / self.batch_size)
-        self.own_loss = loss
-        self.objective = self._objective(loss)
+        self.own_loss, self.recipe_loss = loss, loss_function(recipe.loss)
         self._identity: tuple[dict[str, Any], list[str]] | None = None
 
     @property
@@ -220,24 +221,24 @@ class _Run:
         if self.checkpoint.path is None:
             return
         state = {
-            "step": self.step,
             "epoch": self.epoch,
             "batch": self.batch,
             "total": self.total,
             "losses": list(self.losses),
-            "heard": self.heard,
+            "called_back": self.called_back,
             "order": self.order_before,
             "random": random_state(self.place),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        self.checkpoint.save(self.step, *self.identity, state)
+        run, lines = self.identity
+        self.checkpoint.save(self.step, run, state, architecture=lines)
 
     def resume(self) -> None:
         """Take up the state in the checkpoint, if it exists."""
         if self.checkpoint.path is None:
             return
-        state = self.checkpoint.load(*self.identity)
+        state = saved_state(self.checkpoint, *self.identity)
         if state is None:
             return
         with taken_apart(self.checkpoint.path, "checkpoint"):
@@ -258,9 +259,10 @@ class _Run:
             if any(torch.is_tensor(v) and v.ndim and v.shape != parameter.shape for v in moments.values()):
                 raise ValueError("the optimizer's state has other shapes than the model")
         self.step, self.epoch, self.batch = step, epoch, batch
+        self.checkpoint.resumed(step)
         self.total = real_number(state["total"], "total")
         self.losses = [real_number(loss, "losses") for loss in state["losses"]]
-        self.heard = step > 0 and bool(state.get("heard", True))  # files of infgeo 0.1.0 do not say
+        self.called_back = step > 0 and bool(state["called_back"])
         self.order.set_state(state["order"])
         self.order_before = state["order"]
         set_random_state(state["random"], self.place)
@@ -268,33 +270,29 @@ class _Run:
 
     def steps(self, interruption: Interruption, progress: Callable[[int, int], object] | None) -> None:
         """Make updates until all epochs are done, or until an interruption; then the state is that after a step."""
-        model, optimizer, augmentation = self.model, self.optimizer, self.recipe.augmentation
-        every, told = self.recipe.epochs * self.batches, 0.0
-        objective: Loss = self._checked_objective
+        optimizer, augmentation = self.optimizer, self.recipe.augmentation
+        every, reported = self.recipe.epochs * self.batches, 0.0
         try:
-            if not self.heard:
+            if not self.called_back:
                 self._call_back()
             while not self.finished and not interruption.requested:
                 for inputs, labels in self._shuffled():
                     if augmentation is not None:
                         inputs = augmentation(inputs)
                     optimizer.zero_grad()
-                    if len(labels) == 1:
-                        objective = self._checked_objective  # batch norm refuses a last batch of one point
-                    value = objective(model, inputs, labels)
+                    value = self._loss(inputs, labels)
                     value.backward()
                     number = value.item()
                     if not math.isfinite(number):
                         raise self._diverged(number)
                     optimizer.step()
                     self._advance(number, len(labels))
-                    objective = self.objective
                     self._call_back()
                     if self.checkpoint.due(self.step):
                         self.save()
-                    if progress is not None and (self.finished or time.monotonic() - told >= _SECONDS):
+                    if progress is not None and (self.finished or time.monotonic() - reported >= _SECONDS):
                         progress(self.step, every)
-                        told = time.monotonic()
+                        reported = time.monotonic()
                     if interruption.requested:
                         break
         except _CallbackInterrupted:
@@ -315,7 +313,7 @@ class _Run:
     def _advance(self, loss: float, points: int) -> None:
         """Count a step, and an epoch with its last step."""
         self.step, self.batch, self.total = self.step + 1, self.batch + 1, self.total + loss * points
-        self.heard = False
+        self.called_back = False
         if self.batch == self.batches:
             seen = self.batches * self.batch_size if self.recipe.drop_last else len(self.task.inputs)
             self.losses.append(self.total / seen)
@@ -326,27 +324,21 @@ class _Run:
         try:
             for callback in self.callbacks:
                 callback(self.step, self.model)
-            self.heard = True
+            self.called_back = True
         except KeyboardInterrupt:  # the step is complete, so the state is one to save
             raise _CallbackInterrupted from None
 
-    def _objective(self, loss: Loss | None) -> Loss:
-        if loss is not None:
-            return loss
-        function = loss_function(self.recipe.loss)
-        return lambda model, inputs, labels: function(model(inputs), labels)
-
-    def _checked_objective(self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss of the first batch of this call, with errors that say what does not fit."""
+    def _loss(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of a batch, with errors that say what does not fit."""
         if self.own_loss is not None:
-            value = self.own_loss(model, inputs, labels)
+            value = self.own_loss(self.model, inputs, labels)
             if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.requires_grad:
                 raise InvalidInput(
                     f"loss returned {value!r:.80}; it must return a scalar tensor that depends on the model"
                 )
             return value
         try:
-            logits = model(inputs)
+            logits = self.model(inputs)
         except (RuntimeError, ValueError, IndexError) as error:
             if is_out_of_memory(error):
                 raise
@@ -364,7 +356,7 @@ class _Run:
                 f"the model returns {given} for a batch of task {self.task.name!r}; it must return {expected}, one "
                 "number a class; or pass loss=function"
             )
-        return loss_function(self.recipe.loss)(logits, labels)
+        return self.recipe_loss(logits, labels)
 
     def _diverged(self, value: float) -> TrainingDiverged:
         saved = "" if self.checkpoint.path is None else f"; {self.checkpoint.path} holds what was saved before"

@@ -12,7 +12,7 @@ from torch import nn
 from infgeo.arguments import positive_integer, positive_integers, seed_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import checked_device, float_dtype
-from infgeo.training.activations import activation_factory
+from infgeo.training.activation_modules import activation_factory
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int, stride: int) -> nn.Conv2d:
@@ -26,7 +26,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class ResidualBlock(nn.Module):
-    """φ(F(x) + S(x)) with F = norm ∘ conv ∘ φ ∘ norm ∘ conv, 3 × 3 kernels; S is x, or a 1 × 1 conv and norm."""
+    """The map φ(F(x) + S(x)), F = norm ∘ conv ∘ φ ∘ norm ∘ conv, 3 × 3 kernels; S is x, or a 1 × 1 conv and norm."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, activation: Callable[[], nn.Module]) -> None:
         """Make the layers; S is the identity where shapes allow it."""
@@ -148,12 +148,12 @@ def resnet34(
     >>> model.feature_names[:6]
     ('stem', 'stage1.0', 'stage1.1', 'stage1.2', 'stage1', 'stage2.0')
     """
-    return resnet(
-        (3, 4, 6, 3),
-        (64, 128, 256, 512),
+    return small_resnet(
         activation,
         in_channels=in_channels,
         classes=classes,
+        blocks=(3, 4, 6, 3),
+        widths=(64, 128, 256, 512),
         seed=seed,
         parameters=parameters,
         dtype=dtype,
@@ -190,32 +190,6 @@ def small_resnet(
     >>> sum(p.numel() for p in model.parameters())
     77754
     """
-    return resnet(
-        blocks,
-        widths,
-        activation,
-        in_channels=in_channels,
-        classes=classes,
-        seed=seed,
-        parameters=parameters,
-        dtype=dtype,
-        device=device,
-    )
-
-
-def resnet(
-    blocks: Sequence[int],
-    widths: Sequence[int],
-    activation: Any,
-    *,
-    in_channels: int,
-    classes: int | None,
-    seed: int,
-    parameters: Mapping[str, float] | None,
-    dtype: torch.dtype,
-    device: Any,
-) -> ResNet:
-    """Return a residual network of any size, drawn from a seed; arguments as for `small_resnet`."""
     counts, channels = positive_integers(blocks, "blocks"), positive_integers(widths, "widths")
     if not counts or len(counts) != len(channels):
         raise InvalidInput(f"blocks has {len(counts)} stage(s) and widths {len(channels)}; pass one of each a stage")

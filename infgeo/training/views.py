@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 
 from infgeo.arguments import instance, items, positive_integer, real_number, seed_integer, shown
 from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.training.guards import own_random_state
 
 _ROUNDING = 1e-4  # of data that were normalised in float32, in units of the range
 
@@ -81,14 +81,6 @@ GREY_8 = Augmentation(degrees=12.0, shift=0.1, zoom=(0.85, 1.15), shear=8.0, con
 CIFAR_CROPS = Augmentation(padding=4, flip=0.5)
 
 
-def _check_views(views: RandomView | TwoViews) -> None:
-    instance(views.augmentation, "augmentation", Augmentation, "an infgeo.training.Augmentation")
-    for name, least in (("mean", -math.inf), ("std", 0.0)):
-        value = getattr(views, name)
-        if value is not None:
-            object.__setattr__(views, name, _numbers(value, name, minimum=least))
-
-
 @dataclass(frozen=True)
 class RandomView:
     """Draws a view of each image of a batch: for `Recipe(augmentation=...)`.
@@ -105,7 +97,11 @@ class RandomView:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _check_views(self)
+        instance(self.augmentation, "augmentation", Augmentation, "an infgeo.training.Augmentation")
+        for name, least in (("mean", -math.inf), ("std", 0.0)):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _numbers(value, name, minimum=least))
 
     def __call__(self, images: torch.Tensor, seed: int | None = None) -> torch.Tensor:
         """Return a view of each of the images (N, C, H, W), normalised as these are.
@@ -127,7 +123,8 @@ class RandomView:
                 "taken back; views are drawn of values in [0, 1]: pass the mean and std of the data's normalisation"
             )
         pipeline = _pipeline(self.augmentation, tuple(images.shape[1:]))
-        with torch.no_grad(), _seeded(images.device, seed):
+        random = nullcontext() if seed is None else own_random_state(seed_integer(seed, 32), images.device)
+        with torch.no_grad(), random:
             view = pipeline(plain.clamp(0.0, 1.0))
         return (view - offset) / scale
 
@@ -139,23 +136,15 @@ class RandomView:
         return images.new_tensor(channels)[:, None, None]
 
 
-@dataclass(frozen=True)
-class TwoViews:
+class TwoViews(RandomView):
     """Draws two views of each image of a batch; arguments as for `RandomView`."""
 
-    augmentation: Augmentation
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        _check_views(self)
-
-    def __call__(self, images: torch.Tensor, seed: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(  # type: ignore[override]
+        self, images: torch.Tensor, seed: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return two views of images (N, C, H, W); random numbers and errors as for `RandomView`."""
         _refuse_shape(images)
-        draw = RandomView(self.augmentation, self.mean, self.std)
-        first, second = draw(torch.cat([images, images]), seed).chunk(2)
+        first, second = super().__call__(torch.cat([images, images]), seed).chunk(2)
         return first, second
 
 
@@ -164,21 +153,6 @@ def _refuse_shape(images: torch.Tensor) -> None:
         raise InvalidInput(f"images is {shown(images)}; pass a tensor (N, channels, height, width)")
     if images.ndim != 4:
         raise InvalidInput(f"images have shape {tuple(images.shape)}; pass (N, channels, height, width)")
-
-
-@contextmanager
-def _seeded(device: torch.device, seed: int | None) -> Iterator[None]:
-    """Set torch's generators of the CPU and of `device` meanwhile; with None leave them as they are."""
-    if seed is None:
-        yield
-        return
-    number = seed_integer(seed, 32)
-    index = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=index):
-        torch.default_generator.manual_seed(number)
-        for i in index:
-            torch.cuda.default_generators[i].manual_seed(number)
-        yield
 
 
 @lru_cache(maxsize=8)

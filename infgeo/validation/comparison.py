@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from infgeo.results import Comparison, Measurement, Trend
-from infgeo.validation.simulation import Pooled
-from infgeo.validation.statistics import exponent, extrapolate, fit_p, holm, student_p
+from infgeo.validation.batches import Pooled
+from infgeo.validation.findings import Comparison, Trend
+from infgeo.validation.inference import exponent, extrapolate, fit_p, student_p
 from infgeo.validation.theory import Theory, log_determinant_factor
 
 # Statistics whose expectation is known at every width of a one-layer network; all others carry a bias of O(1/n).
-UNBIASED_AT_ONE_LAYER = ("kernel", "metric_radial", "metric_tangential", "log_mean_det_metric")
+UNBIASED_AT_ONE_LAYER: tuple[str, ...] = ("kernel", "metric_radial", "metric_tangential", "log_mean_det_metric")
 # Sums over independent units: their variance is exactly proportional to 1/n at one layer.
-LINEAR_STATISTICS = ("kernel", "metric_radial", "metric_tangential")
+LINEAR_STATISTICS: tuple[str, ...] = ("kernel", "metric_radial", "metric_tangential")
 # Means of these are means of a nearly log-normal number; the skewness that Student's t bears is limited for them.
 LOG_NORMAL = {"log_mean_det_metric": 2.0, "volume_element": 1.0}  # log of the summand / log volume element
 MOST_SKEWNESS = 0.25
@@ -26,7 +26,7 @@ ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class Series:
+class WidthSeries:
     """One number over the ladder of widths: `mean`, `error` and `theory` (K,) on the scale on which they are compared.
 
     `log_scale`: the logs of the quantity are compared, and the rows show its exponential.
@@ -70,7 +70,9 @@ def usable(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]]) -> dict[in
     return result
 
 
-def series_of(theory: Theory, pooled: Mapping[int, Mapping[str, Pooled]], input_dim: int, depth: int) -> list[Series]:
+def series_of(
+    theory: Theory, pooled: Mapping[int, Mapping[str, Pooled]], input_dim: int, depth: int
+) -> list[WidthSeries]:
     """Return every number that is compared, over the widths that are done."""
     result = []
     for quantity, expected in theory.values.items():
@@ -91,7 +93,7 @@ def series_of(theory: Theory, pooled: Mapping[int, Mapping[str, Pooled]], input_
                     mean, error, value = np.log(mean), error / mean, np.log(value)
             dofs = np.array([part.samples - 1.0 for part in parts])
             result.append(
-                Series(
+                WidthSeries(
                     quantity, point, other, widths, mean, error, value, dofs, log_scale, parts[0].exact, parts[0].note
                 )
             )
@@ -105,7 +107,7 @@ def _entries(quantity: str, count: int) -> list[tuple[int, int | None]]:
     return [(i, j) for i in range(count) for j in range(i, count) if count <= MANY_POINTS or j <= i + 1]
 
 
-def compare(series: Series, radius: float, unbiased: bool) -> tuple[list[Comparison], list[Trend]]:
+def compare(series: WidthSeries, radius: float, unbiased: bool) -> tuple[list[Comparison], list[Trend]]:
     """Return the comparisons of one number, and the check of the extrapolation they rest on."""
     if not series.is_random:
         return [_exact(series, radius)], []
@@ -119,34 +121,31 @@ def compare(series: Series, radius: float, unbiased: bool) -> tuple[list[Compari
     fit = extrapolate(series.widths, series.mean, series.error, series.dofs)
     row = _row(series, radius, None, series.theory[-1], fit.coefficients[0], fit.errors[0], fit.degrees_of_freedom[0])
     note = f"b = {fit.coefficients[1]:.3g} ± {fit.errors[1]:.2g} in b/n"
-    trend = Trend(
-        series.quantity, "fit", fit.residual_df, fit.chi2, None, None, fit_p(fit, series.dofs), True, series.point, note
-    )
-    return [row], [trend]
+    p = fit_p(fit, series.dofs)
+    return [row], [Trend(series.quantity, "fit", fit.residual_df, fit.chi2, None, None, p, True, series.point, note)]
 
 
 def _row(
-    series: Series, radius: float, width: int | None, theory: float, mean: float, error: float, dof: float
+    series: WidthSeries, radius: float, width: int | None, theory: float, mean: float, error: float, dof: float
 ) -> Comparison:
+    row = compared(series.quantity, series.point, radius, width, theory, mean, error, dof)
+    row = replace(row, other=series.other)
+    if not series.log_scale:
+        return row
+    shown = float(np.exp(mean))
+    return replace(row, theory=float(np.exp(theory)), estimate=shown, standard_error=float(error * shown))
+
+
+def compared(
+    quantity: str, point: int, radius: float, width: int | None, theory: float, mean: float, error: float, dof: float
+) -> Comparison:
+    """Return the comparison of a mean that has `dof` degrees of freedom, not judged yet."""
     z = float((mean - theory) / error)
-    shown, estimate = (np.exp(theory), np.exp(mean)) if series.log_scale else (theory, mean)
-    scale = estimate if series.log_scale else 1.0
-    return Comparison(
-        series.quantity,
-        series.point,
-        radius,
-        width,
-        float(shown),
-        float(estimate),
-        float(error * scale),
-        z,
-        student_p(z, float(dof)),
-        True,
-        series.other,
-    )
+    p = student_p(z, float(dof))
+    return Comparison(quantity, point, radius, width, float(theory), float(mean), float(error), z, p, True)
 
 
-def _exact(series: Series, radius: float) -> Comparison:
+def _exact(series: WidthSeries, radius: float) -> Comparison:
     """Return the comparison of a number that does not vary between networks: equal up to rounding, or wrong."""
     gap = np.abs(series.mean - series.theory).max()
     agrees = bool(gap <= ROUNDING * max(1.0, float(np.abs(series.theory).max())))
@@ -194,7 +193,7 @@ def spread_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], dept
     return Trend(quantity, "spread", -0.5, value, error, z, student_p(z, dof), True, None, note)
 
 
-def bias_trend(series: Sequence[Series]) -> Trend | None:
+def bias_trend(series: Sequence[WidthSeries]) -> Trend | None:
     """Return the exponent of n in the bias of one quantity, at the point where most widths resolve it.
 
     It is checked where four widths or more resolve the bias, so that the term c/n^2 can be fitted with it, and
@@ -220,39 +219,3 @@ def bias_trend(series: Sequence[Series]) -> Trend | None:
         return Trend(one.quantity, "bias", -1.0, value, error, z, None, True, one.point, note)
     note = f"resolved at n <= {one.widths[count - 1]}"
     return Trend(one.quantity, "bias", -1.0, value, error, z, student_p(z, dof), True, one.point, note)
-
-
-def verdict(
-    rows: Sequence[Comparison], trends: Sequence[Trend], level: float
-) -> tuple[tuple[Comparison, ...], tuple[Trend, ...], float | None]:
-    """Mark what Holm's procedure rejects at the family-wise `level`; also return the smallest adjusted p-value."""
-    checks: tuple[Comparison | Trend, ...] = (*rows, *trends)
-    p_values = [check.p for check in checks if check.p is not None]
-    stands, adjusted = holm(p_values, level)
-    remaining = iter(stands)
-    judged_rows = tuple(row if row.p is None else replace(row, passed=next(remaining)) for row in rows)
-    judged_trends = tuple(trend if trend.p is None else replace(trend, passed=next(remaining)) for trend in trends)
-    return judged_rows, judged_trends, adjusted
-
-
-def measurements_of(series: Sequence[Series]) -> tuple[Measurement, ...]:
-    """Return the means at every width as plain values."""
-    result = []
-    for one in series:
-        value = np.exp if one.log_scale else np.asarray
-        mean, theory = value(one.mean), value(one.theory)
-        error = one.error * mean if one.log_scale else one.error
-        for k, width in enumerate(one.widths):
-            result.append(
-                Measurement(
-                    one.quantity,
-                    one.point,
-                    width,
-                    int(one.dofs[k]) + 1,
-                    float(mean[k]),
-                    float(error[k]),
-                    float(theory[k]),
-                    one.other,
-                )
-            )
-    return tuple(result)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from infgeo.results import Comparison
 from infgeo.validation.comparison import ROUNDING
+from infgeo.validation.findings import Comparison
 
 DETECTED = 5.0  # standard errors
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from infgeo.errors import InvalidInput, MissingExtra
+from infgeo import figure_style as style
+from infgeo.errors import InvalidInput
 from infgeo.files import write_whole
-from infgeo.results import ValidationReport
+from infgeo.validation.findings import Findings
 
-# Colours by Okabe and Ito, distinguishable without red-green vision; marker and dash carry the same in grey.
 STYLES = {
-    "metric_radial": ("#0072B2", "o", "-", r"radial, $A+sB$"),
-    "metric_tangential": ("#D55E00", "s", "--", r"tangential, $A$"),
+    "metric_radial": (*style.LINES[0], r"radial, $A+sB$"),
+    "metric_tangential": (*style.LINES[1], r"tangential, $A$"),
+    "volume_element": (*style.LINES[2], r"$\sqrt{\det g}$"),
+    "log_mean_det_metric": (*style.LINES[3], r"$\log\,\mathrm{E}[\det g]$"),
+    "ricci_scalar": (*style.LINES[4], r"Ricci scalar $R$"),
+    "log_volume_element": (*style.LINES[5], r"$\log\sqrt{\det g}$"),
     "kernel": ("#999999", "x", ":", "kernel"),
-    "log_mean_det_metric": ("#CC79A7", "v", "-.", r"$\log\,\mathrm{E}[\det g]$"),
-    "volume_element": ("#009E73", "^", "-", r"$\sqrt{\det g}$"),
-    "log_volume_element": ("#E69F00", "P", "--", r"$\log\sqrt{\det g}$"),
-    "ricci_scalar": ("#000000", "D", "-", r"Ricci scalar $R$"),
 }
 LEFT_PANELS = (
     (("metric_radial", "metric_tangential"), "eigenvalue of $g$"),
@@ -30,23 +29,9 @@ LEFT_PANELS = (
     (("ricci_scalar",), "Ricci scalar $R$"),
 )
 FORMATS = (".png", ".pdf", ".svg")
-RC: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.labelsize": 9,
-    "axes.titlesize": 9,
-    "legend.fontsize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4.5,
-    "legend.frameon": False,
-    "mathtext.fontset": "cm",
-    "svg.hashsalt": "infgeo",
-}
 
 
-def draw(report: ValidationReport, path: str | os.PathLike[str]) -> None:
+def draw(report: Findings, path: str | os.PathLike[str]) -> None:
     """Write the picture to `path` (.png at 200 dpi, .pdf or .svg), whole or not at all.
 
     Left: lines are the theory at infinite width; points the estimates, extrapolated to infinite width, or at the widest
@@ -58,13 +43,7 @@ def draw(report: ValidationReport, path: str | os.PathLike[str]) -> None:
     ending = check_format(path)
     if not report.rows:
         raise InvalidInput("the report has no comparisons to draw: no width was completed")
-    import matplotlib
-
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(RC):
-        figure = make_figure(report)
-        figure.savefig(buffer, format=ending[1:], dpi=200, metadata={"Date": None} if ending == ".svg" else None)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, style.rendered(make_figure(report), [ending[1:]])[ending[1:]])
 
 
 def check_format(path: str | os.PathLike[str]) -> str:
@@ -72,24 +51,19 @@ def check_format(path: str | os.PathLike[str]) -> str:
     ending = Path(path).suffix.lower()
     if ending not in FORMATS:
         raise InvalidInput(f"cannot draw to {path}: the name must end in one of {', '.join(FORMATS)}")
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise MissingExtra("drawing a report", "plot") from None
+    style.require_matplotlib("drawing a report")
     return ending
 
 
-def make_figure(report: ValidationReport) -> Any:
+def make_figure(report: Findings) -> Any:
     """Return the picture as a matplotlib Figure, which no global state knows of."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     compared = {row.quantity for row in report.rows}
     left = [panel for panel in LEFT_PANELS if report.curve and compared & set(panel[0])]
     right = [_spread_panel, *([_bias_panel] if any(t.kind == "bias" for t in report.trends) else []), _z_panel]
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(7.4 if left else 4.2, 2.45 * max(len(left), len(right))), layout="constrained")
-        figure.suptitle(_title(report), fontsize=10)
+    with style.house_style():
+        width = style.DOUBLE_COLUMN if left else style.SINGLE_COLUMN
+        figure = style.new_figure(width, 2.1 * max(len(left), len(right)))
+        figure.suptitle(_title(report))
         columns = list(figure.subfigures(1, 2 if left else 1, squeeze=False)[0])
         if left:
             panels = columns[0].subplots(len(left), squeeze=False)[:, 0]
@@ -101,7 +75,7 @@ def make_figure(report: ValidationReport) -> Any:
         return figure
 
 
-def _title(report: ValidationReport) -> str:
+def _title(report: Findings) -> str:
     c = report.configuration
     scaled = r"/\sqrt{d}" if c["input_scale"] else ""
     state = "partial" if report.partial else "passed" if report.passed else "FAILED"
@@ -125,7 +99,7 @@ def _formula(configuration: Mapping[str, Any]) -> str:
     return text
 
 
-def _radius_panel(axes: Any, report: ValidationReport, names: tuple[str, ...], label: str) -> None:
+def _radius_panel(axes: Any, report: Findings, names: tuple[str, ...], label: str) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     known = [name for name in names if any(row.quantity == name for row in report.rows)]
@@ -135,7 +109,7 @@ def _radius_panel(axes: Any, report: ValidationReport, names: tuple[str, ...], l
         rows = [row for row in report.rows if row.quantity == name]
         widest = max((row.width for row in rows if row.width is not None), default=None)
         rows = [row for row in rows if row.width == widest]
-        axes.plot(radius, report.curve[name], dash, color=colour, zorder=1)
+        axes.plot(radius, report.curve[name], linestyle=dash, color=colour, zorder=1)
         axes.errorbar(
             [row.radius for row in rows],
             [row.estimate for row in rows],
@@ -162,7 +136,7 @@ def _radius_panel(axes: Any, report: ValidationReport, names: tuple[str, ...], l
         axes.legend()
 
 
-def _width_axes(axes: Any, report: ValidationReport) -> None:
+def _width_axes(axes: Any, report: Findings) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     widths = np.asarray(report.widths_done, dtype=float)
@@ -172,7 +146,7 @@ def _width_axes(axes: Any, report: ValidationReport) -> None:
     axes.set_xlabel("width $n$")
 
 
-def _guide(axes: Any, report: ValidationReport, start: float, power: float, text: str) -> None:
+def _guide(axes: Any, report: Findings, start: float, power: float, text: str) -> None:
     """Draw start * (n / n_0)^power across the panel."""
     n = np.asarray(report.widths_done, dtype=float)
     axes.plot(n, start * (n / n[0]) ** power, "-", color="0.8", linewidth=3.0, zorder=0)
@@ -182,7 +156,7 @@ def _guide(axes: Any, report: ValidationReport, start: float, power: float, text
     )
 
 
-def _spread_panel(axes: Any, report: ValidationReport) -> None:
+def _spread_panel(axes: Any, report: Findings) -> None:
     """Draw the standard deviation between networks, geometric mean over the points, against n."""
     top = 0.0
     for name in dict.fromkeys(m.quantity for m in report.measurements):
@@ -197,11 +171,11 @@ def _spread_panel(axes: Any, report: ValidationReport) -> None:
         _guide(axes, report, 1.6 * top, -0.5, "$n^{-1/2}$")
         low, high = axes.get_ylim()
         axes.set_ylim(low / 6, high)
-        axes.legend(loc="lower left", ncols=2, fontsize=7)
+        axes.legend(loc="lower left", ncols=2)
     axes.set_ylabel("spread between networks\n(relative)")
 
 
-def _bias_panel(axes: Any, report: ValidationReport) -> None:
+def _bias_panel(axes: Any, report: Findings) -> None:
     """Draw the size of the bias against n; arrows are upper limits, where it is below two standard errors."""
     from matplotlib.ticker import NullFormatter
 
@@ -231,7 +205,7 @@ def _bias_panel(axes: Any, report: ValidationReport) -> None:
         axes.set_ylim(min(*values, max(values) / 5) / 3, 5 * max(values))
 
 
-def _spread(report: ValidationReport, name: str) -> tuple[np.ndarray, np.ndarray] | None:
+def _spread(report: Findings, name: str) -> tuple[np.ndarray, np.ndarray] | None:
     values: dict[int, list[float]] = {}
     for m in report.measurements:
         if m.quantity == name and m.standard_error > 0:
@@ -244,7 +218,7 @@ def _spread(report: ValidationReport, name: str) -> tuple[np.ndarray, np.ndarray
     return np.array(widths), np.array([np.exp(np.mean(np.log(values[n]))) for n in widths])
 
 
-def _bias(report: ValidationReport, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _bias(report: Findings, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return widths, |bias| and standard errors at the point that the trend of the bias is taken from."""
     point = next(trend.point for trend in report.trends if trend.kind == "bias" and trend.quantity == name)
     chosen = [m for m in report.measurements if (m.quantity, m.point) == (name, point) and m.other in (None, point)]
@@ -254,7 +228,7 @@ def _bias(report: ValidationReport, name: str) -> tuple[np.ndarray, np.ndarray, 
     return np.array([float(m.width) for m in chosen]), size, error
 
 
-def _z_panel(axes: Any, report: ValidationReport) -> None:
+def _z_panel(axes: Any, report: Findings) -> None:
     """Draw every z against the normal quantile it should have: the diagonal is what chance gives."""
     z = np.sort([row.z for row in report.rows if row.z is not None])
     axes.text(0.03, 0.92, f"{len(z)} comparisons\n(points share networks)", transform=axes.transAxes, va="top")
@@ -262,7 +236,7 @@ def _z_panel(axes: Any, report: ValidationReport) -> None:
         from scipy.special import ndtri
 
         expected = ndtri((np.arange(len(z)) + 0.5) / len(z))
-        axes.plot(expected, z, ".", color="#0072B2", markersize=3)
+        axes.plot(expected, z, ".", color=style.LINES[0][0], markersize=3)
         span = float(max(3.0, np.abs(expected).max()))
         axes.plot([-span, span], [-span, span], "-", color="0.6", linewidth=0.8, zorder=0)
     axes.set_xlabel("normal quantile")

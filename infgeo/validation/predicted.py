@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy import special
 
 from infgeo.errors import InfgeoError
+from infgeo.finite.sampled_network import NetworkSpecification
 from infgeo.numeric.quadrature.one_layer import metric_chi_square, moments_at, predictions
-from infgeo.results import Measurement, Trend
 from infgeo.symbolic.analysis.unit_moments import UnitMoments
-from infgeo.validation.comparison import LINEAR_STATISTICS, Series, usable
-from infgeo.validation.simulation import Pooled
-from infgeo.validation.statistics import extrapolate, student_p
+from infgeo.symbolic.networks.network import MLP
+from infgeo.validation.batches import Pooled
+from infgeo.validation.comparison import LINEAR_STATISTICS, WidthSeries, usable
+from infgeo.validation.findings import Measurement, Trend
+from infgeo.validation.inference import extrapolate, student_p
 
 # Their variance at width n is known exactly; of all others to leading order in 1/n.
 EXACT_SPREAD = (*LINEAR_STATISTICS, "log_mean_det_metric")
@@ -26,7 +27,7 @@ FEWEST_UNITS = 20_000  # for chi^2 of a mean over units: a unit's part of the me
 class Predicted:
     """The predictions for networks of one layer at all points; `reason` says why there are none."""
 
-    def __init__(self, mlp: Any, specification: Any, points: np.ndarray) -> None:
+    def __init__(self, mlp: MLP, specification: NetworkSpecification, points: np.ndarray) -> None:
         """Integrate the moments of a unit at every point."""
         self.points, self.moments, self.reason = points, [], ""
         d = points.shape[1]
@@ -53,24 +54,26 @@ class Predicted:
         return predictions(self.moments[point], self.points.shape[1], width)
 
 
-def measured(measurements: Sequence[Measurement], predicted: Predicted) -> tuple[Measurement, ...]:
-    """Return the measurements with predicted mean and standard error beside the observed ones."""
-    if not predicted:
-        return tuple(measurements)
+def measurements_of(series: Sequence[WidthSeries], predicted: Predicted | None) -> tuple[Measurement, ...]:
+    """Return the means at every width as plain values, with predicted mean and standard error beside them."""
     result = []
-    for one in measurements:
-        known = predicted.at(one.point, one.width)
-        if one.quantity in known:
-            bias, spread = known[one.quantity].bias / one.width, known[one.quantity].variance / one.width / one.samples
-            unit = one.theory if one.quantity == "volume_element" else 1.0
-            one = replace(
-                one, predicted_mean=one.theory + bias * unit, predicted_error=abs(unit) * max(spread, 0) ** 0.5
-            )
-        result.append(one)
+    for one in series:
+        value = np.exp if one.log_scale else np.asarray
+        mean, theory = value(one.mean), value(one.theory)
+        error = one.error * mean if one.log_scale else one.error
+        for k, width in enumerate(one.widths):
+            samples, expected, of_mean, of_error = int(one.dofs[k]) + 1, float(theory[k]), None, None
+            known = predicted.at(one.point, width) if predicted else {}
+            if one.quantity in known:
+                unit = expected if one.log_scale else 1.0
+                of_mean = expected + known[one.quantity].bias / width * unit
+                of_error = abs(unit) * max(known[one.quantity].variance / width / samples, 0) ** 0.5
+            at = (one.quantity, one.point, width, samples, float(mean[k]), float(error[k]), expected, one.other)
+            result.append(Measurement(*at, of_mean, of_error))
     return tuple(result)
 
 
-def slope_trend(series: Series, predicted: Predicted) -> Trend | None:
+def slope_trend(series: WidthSeries, predicted: Predicted) -> Trend | None:
     """Return the coefficient b of b/n that the extrapolation finds, against the prediction."""
     known = predicted.at(series.point, series.widths[-1]) if predicted else {}
     if series.quantity not in known or len(series.widths) < 4 or not series.is_random:

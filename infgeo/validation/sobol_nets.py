@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 
-import numpy as np
-
-from infgeo.finite import estimate
-from infgeo.results import Comparison
-from infgeo.validation.simulation import Simulation
-from infgeo.validation.statistics import student_p
+from infgeo.finite import FiniteEstimates, estimate
+from infgeo.validation.batches import Simulation
+from infgeo.validation.comparison import compared
+from infgeo.validation.findings import Comparison
 from infgeo.validation.theory import Theory
 
 NETS = 32
@@ -19,20 +17,12 @@ MOST_DIMENSIONS = 12
 QUANTITIES = ("metric_radial", "metric_tangential", "volume_element", "log_volume_element", "ricci_scalar")
 
 
-def compare_nets(
-    simulation: Simulation,
-    theory: Theory,
-    radii: list[float],
-    units: int,
-    executor: Executor | None,
-    advance: Callable[[int], object],
-) -> list[Comparison]:
-    """Return comparisons of the infinite-width values with means over 32 scrambled nets of `units` units.
+def run_nets(simulation: Simulation, units: int, executor: Executor | None) -> FiniteEstimates:
+    """Return means over 32 scrambled nets of `units` units.
 
     A net is no random network: its bias is of second order in its own error, far below the standard error.
     """
-    names = tuple(name for name in QUANTITIES if name in theory.values)
-    got = estimate(
+    return estimate(
         simulation.network,
         simulation.points,
         units,
@@ -40,33 +30,22 @@ def compare_nets(
         "sobol",
         executor,
         seed=simulation.seed,
-        quantities=names,
+        quantities=tuple(name for name in QUANTITIES if name in simulation.quantities),
         bias_correction=False,
         **simulation.scales,
     )
-    advance(NETS)
+
+
+def compare_nets(nets: FiniteEstimates, theory: Theory, radii: Sequence[float], units: int) -> list[Comparison]:
+    """Return comparisons of the infinite-width values with means over nets."""
     rows = []
-    for name in names:
-        value = getattr(got, name)
-        if value.exact:
+    for name in QUANTITIES:
+        value = getattr(nets, name)
+        if name not in theory.values or value is None or value.exact:
             continue
-        mean, error = value.mean.numpy(), value.standard_error.numpy()
-        expected = np.asarray(theory.values[name])
+        mean, error, expected = value.mean.numpy(), value.standard_error.numpy(), theory.values[name]
         for i, radius in enumerate(radii):
-            if not error[i] > 0:
-                continue
-            z = float((mean[i] - expected[i]) / error[i])
-            row = Comparison(
-                name,
-                i,
-                radius,
-                None,
-                float(expected[i]),
-                float(mean[i]),
-                float(error[i]),
-                z,
-                student_p(z, NETS - 1),
-                True,
-            )
-            rows.append(replace(row, note=f"{NETS} Sobol nets of {units} units"))
+            if error[i] > 0:
+                row = compared(name, i, radius, None, expected[i], mean[i], error[i], NETS - 1)
+                rows.append(replace(row, note=f"{NETS} Sobol nets of {units} units"))
     return rows

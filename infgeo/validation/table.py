@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
-from infgeo.results import Comparison, Trend, ValidationReport
+from infgeo.report_text import align
+from infgeo.validation.findings import Comparison, Findings, Trend
 
 TITLES = {
     "kernel": "kernel",
@@ -27,26 +28,22 @@ TRENDS = {
 CHI_SQUARE = ("fit", "metric")
 
 
-def table(report: ValidationReport, every_row: bool = False) -> str:
+def table(report: Findings, every_row: bool = False) -> str:
     """Return the report as text: verdict, the worst comparison of every quantity (or all of them), and the trends."""
     parts = [_heading(report)]
     if report.rows:
         shown = report.rows if every_row else _worst_rows(report)
         title = "comparisons" if every_row else "worst comparison of each quantity (R > 0 on spheres)"
-        parts.append(f"{title}\n" + align(_comparison_cells(shown, report, every_row)))
+        parts.append(f"{title}\n" + _comparisons(shown, report, every_row))
     if report.trends:
         trends = report.trends if every_row else _worst_trends(report)
-        parts.append("trends in width\n" + align(_trend_cells(trends)))
+        parts.append("trends in width\n" + _trends(trends))
     if report.failures and not every_row:
         rows = [check for check in report.failures if isinstance(check, Comparison)]
         trends = [check for check in report.failures if isinstance(check, Trend)]
-        listed = _comparison_cells(rows[:20], report, every_row=True) if rows else []
-        text = [
-            "failed checks",
-            *([align(listed)] if listed else []),
-            *([align(_trend_cells(trends[:20]))] if trends else []),
-        ]
-        parts.append("\n".join(text))
+        listed = [_comparisons(rows[:20], report, every_row=True)] if rows else []
+        listed += [_trends(trends[:20])] if trends else []
+        parts.append("\n".join(["failed checks", *listed]))
     if report.power:
         names = [f"{TITLES.get(name, name)} {_percent(value)}" for name, value in report.power.items()]
         parts.append("an error of a formula that would have been seen at 5 standard errors:\n  " + ", ".join(names))
@@ -55,7 +52,7 @@ def table(report: ValidationReport, every_row: bool = False) -> str:
     return "\n\n".join(parts)
 
 
-def _heading(report: ValidationReport) -> str:
+def _heading(report: Findings) -> str:
     c = report.configuration
     radii = sorted({row.radius for row in report.rows})
     span = f", |x| from {radii[0]:.3g} to {radii[-1]:.3g}" if len(radii) > 1 else ""
@@ -75,7 +72,7 @@ def _percent(value: float) -> str:
     return f"{100 * value:.2g} %"
 
 
-def _verdict(report: ValidationReport) -> str:
+def _verdict(report: Findings) -> str:
     checks = len(report.rows) + sum(trend.p is not None for trend in report.trends)
     adjusted = "" if report.adjusted_p is None else f", smallest adjusted p = {report.adjusted_p:.2g}"
     rule = f"{checks} checks, family-wise level {report.level:g} (Holm){adjusted}"
@@ -87,7 +84,7 @@ def _verdict(report: ValidationReport) -> str:
     return f"PASSED: {rule}" if report.passed else f"FAILED: {len(report.failures)} of {rule}"
 
 
-def _worst_rows(report: ValidationReport) -> list[Comparison]:
+def _worst_rows(report: Findings) -> list[Comparison]:
     names = dict.fromkeys(row.quantity for row in report.rows)
     groups = [[row for row in report.rows if row.quantity == name] for name in names]
     return [min(group, key=_badness) for group in groups]
@@ -97,7 +94,7 @@ def _badness(row: Comparison) -> tuple[bool, float]:
     return row.passed, -abs(row.z) if row.z is not None else 0.0
 
 
-def _comparison_cells(rows: Sequence[Comparison], report: ValidationReport, every_row: bool) -> list[list[str]]:
+def _comparisons(rows: Sequence[Comparison], report: Findings, every_row: bool) -> str:
     counts = {name: sum(row.quantity == name for row in report.rows) for name in {row.quantity for row in report.rows}}
     head = ["quantity", *([] if every_row else ["checks"]), "|x|", "n", "theory", "estimate", "s.e.", "z", ""]
     cells = [head]
@@ -114,7 +111,7 @@ def _comparison_cells(rows: Sequence[Comparison], report: ValidationReport, ever
                 "ok" if row.passed else "FAILED",
             ]
         )
-    return cells
+    return align(cells, left=(0, len(head) - 1))
 
 
 def _numbers(theory: float, estimate: float, error: float) -> tuple[str, str, str]:
@@ -127,15 +124,15 @@ def _numbers(theory: float, estimate: float, error: float) -> tuple[str, str, st
     return f"{theory:.{digits}f}", f"{estimate:.{digits}f}", f"{error:.{digits}f}"
 
 
-def _worst_trends(report: ValidationReport) -> list[Trend]:
+def _worst_trends(report: Findings) -> list[Trend]:
     kinds = dict.fromkeys((trend.kind, trend.quantity) for trend in report.trends)
     groups = [[t for t in report.trends if (t.kind, t.quantity) == kind] for kind in kinds]
     worst = [min(group, key=lambda t: (t.passed, 1.0 if t.p is None else t.p)) for group in groups]
     return sorted(worst, key=lambda trend: list(TRENDS).index(trend.kind))
 
 
-def _trend_cells(trends: Sequence[Trend]) -> list[list[str]]:
-    cells = [["quantity", "law", "expected", "measured", "s.e.", "p", "", ""]]
+def _trends(trends: Sequence[Trend]) -> str:
+    cells = [["quantity", "trend", "expected", "measured", "s.e.", "p", "", ""]]
     for trend in trends:
         value = (
             "-"
@@ -150,16 +147,4 @@ def _trend_cells(trends: Sequence[Trend]) -> list[list[str]]:
         state = ("shown" if trend.p is None else "ok") if trend.passed else "FAILED"
         note = f"point {trend.point}: {trend.note}" if trend.point is not None else trend.note
         cells.append([TITLES[trend.quantity], TRENDS[trend.kind], expected, value, error, p, state, note])
-    return cells
-
-
-def align(cells: list[list[str]], left: Collection[int] | None = None) -> str:
-    """Return the cells in columns: `left` flush left (by default the first and the last), all others flush right."""
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    if left is None:
-        left = {0, len(widths) - 1} | ({1, len(widths) - 2} if "law" in cells[0] else set())
-    lines = []
-    for row in cells:
-        padded = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        lines.append("  " + "  ".join(padded).rstrip())
-    return "\n".join(lines)
+    return align(cells, left=(0, 1, 6, 7))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from infgeo.errors import MetricDoesNotExist
+from infgeo.numeric.geometry import NumericGeometry
+from infgeo.symbolic.networks.network import MLP
 
+CURVE_POINTS = 121
 METRIC_QUANTITIES = (
     "metric_radial",
     "metric_tangential",
@@ -23,25 +26,33 @@ METRIC_QUANTITIES = (
 class Theory:
     """Infinite-width values: quantity -> array, (N, N) for the kernel and (N,) for all others.
 
-    `missing` says why the network has no metric, where it has none; then only the kernel is there.
+    `missing` says why the network has no metric, where it has none; then only the kernel is there. `curve` has every
+    quantity of the metric along a ray (name -> values; "radius" among them).
     """
 
     values: dict[str, np.ndarray]
     missing: str = ""
     metric: np.ndarray | None = None  # (N, d, d)
+    curve: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def has_metric(self) -> bool:
+        """Whether anything besides the kernel is compared."""
+        return len(self.values) > 1 or "kernel" not in self.values
 
 
-def theory_at(mlp: Any, geometry: Any, points: np.ndarray) -> Theory:
+def theory_at(mlp: MLP, geometry: NumericGeometry, points: np.ndarray) -> Theory:
     """Evaluate the closed forms at points (N, d)."""
     values = {"kernel": np.asarray(geometry.kernel(points))}
     try:
         _ = mlp.metric_program
     except MetricDoesNotExist as error:
         return Theory(values, str(error))
-    return Theory(values | metric_values(geometry, points), metric=np.asarray(geometry.metric(points)))
+    metric = np.asarray(geometry.metric(points))
+    return Theory(values | metric_values(geometry, points), "", metric, _curve(geometry, points))
 
 
-def metric_values(geometry: Any, points: np.ndarray) -> dict[str, np.ndarray]:
+def metric_values(geometry: NumericGeometry, points: np.ndarray) -> dict[str, np.ndarray]:
     """Return the eigenvalues of the metric in the radial direction and across it, and what is made of it."""
     d = points.shape[1]
     metric = np.asarray(geometry.metric(points))
@@ -70,9 +81,12 @@ def log_determinant_factor(width: int, input_dim: int) -> float:
     return float(np.log1p(-np.arange(input_dim) / width).sum())
 
 
-def radial_curve(geometry: Any, radii: np.ndarray, input_dim: int) -> dict[str, tuple[float, ...]]:
-    """Return every quantity of the metric along a ray, and the radius itself: name -> values."""
-    points = np.zeros((len(radii), input_dim))
-    points[:, 0] = radii
-    values = {"radius": radii} | metric_values(geometry, points)
+def _curve(geometry: NumericGeometry, points: np.ndarray) -> dict[str, tuple[float, ...]]:
+    """Return every quantity of the metric along a ray, over the radii of the points and somewhat beyond."""
+    radii = np.linalg.norm(points, axis=1)
+    positive = radii[radii > 0]
+    low, high = (positive.min(), positive.max()) if len(positive) else (0.1, 1.0)
+    ray = np.zeros((CURVE_POINTS, points.shape[1]))
+    ray[:, 0] = np.geomspace(0.8 * low, 1.25 * high, CURVE_POINTS)
+    values = {"radius": ray[:, 0]} | metric_values(geometry, ray)
     return {name: tuple(float(v) for v in array) for name, array in values.items()}

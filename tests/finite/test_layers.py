@@ -8,6 +8,7 @@ import torch
 
 import infgeo
 from infgeo.errors import InvalidInput
+from infgeo.finite.sampled_network import NumericLayer, SampledNetwork
 from infgeo.symbolic.networks.layers import Dense, Residual, RMSNorm
 
 X = np.array([[0.4, -0.9], [1.1, 0.3], [-0.2, 0.7]])
@@ -39,6 +40,15 @@ def test_rms_norm_is_that_of_torch():
     features = plain(x) * 50**0.5
     expected = torch.nn.functional.rms_norm(features, (50,), eps=0.25) / 50**0.5
     assert torch.allclose(net(x), expected, rtol=1e-13, atol=0)
+
+
+def test_layer_norm_is_that_of_torch():
+    plain = infgeo.finite.sample_network(infgeo.MLP("erf", weight_std=1, bias_std=1), 2, 50, 0)
+    norm = NumericLayer("layer_norm", None, (("epsilon", 0.25),))
+    net = SampledNetwork((*plain.layers, norm), list(plain.weights), list(plain.biases))
+    features = plain(torch.tensor(X)) * 50**0.5
+    expected = torch.nn.functional.layer_norm(features, (50,), eps=0.25) / 50**0.5
+    assert torch.allclose(net(torch.tensor(X)), expected, rtol=1e-13, atol=1e-16)
 
 
 def test_equal_layers_draw_what_one_activation_draws():

@@ -15,10 +15,8 @@ from scipy import special, stats
 
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite import FiniteEstimates, estimate, pullback, sample_network
-from infgeo.finite.propagation import general_geometry
-from infgeo.finite.statistics import RunningMean, replicate_seed
-from infgeo.results import Estimate
-from tests.finite.twins import ERF, RELU, Z, infinite_eigenvalues, network, points
+from infgeo.finite.running_mean import Estimate, RunningMean, replicate_seed
+from tests.finite.twins import ERF, RELU, Z, general_geometry, infinite_eigenvalues, network, points
 
 RADII = (0.0, 0.6, 2.5)
 

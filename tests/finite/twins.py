@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from infgeo import conventions
+from infgeo.finite.feature_map import FeatureMap
+from infgeo.finite.gauss_equation import LocalGeometry
+from infgeo.finite.preflight import examine
+from infgeo.finite.routes import measured
 
 Z = sp.Symbol("z", real=True)
 ERF = sp.erf(Z / sp.sqrt(2))
@@ -130,3 +134,9 @@ def infinite_eigenvalues(expr: Any, r: float, weight_std: float, bias_std: float
     slope = np.array([float(sp.diff(expr, Z).subs(Z, v)) for v in z])
     along = (weight_std**2 * r * z / q) ** 2 + (weight_std * bias_std) ** 2 / q
     return weight_std**2 * float(weights @ slope**2), float(weights @ (slope**2 * along))
+
+
+def general_geometry(features: Any, x: torch.Tensor, ricci: bool, memory_budget: int) -> LocalGeometry:
+    """The geometry of any feature map at x (N, d) by automatic differentiation and the Gauss equation."""
+    source = replace(examine(FeatureMap(features, (x.shape[1],)), x), flat=False)
+    return measured(source, x, ricci, memory_budget)

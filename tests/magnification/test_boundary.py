@@ -236,11 +236,11 @@ POINTS, SHAPE = nodes(np.linspace(-1, 1, 5), np.linspace(-1, 1, 6))
     [
         (POINTS, POINTS[:, 0], SHAPE, None, "level=0 for logits"),
         (POINTS, POINTS, SHAPE, 0.5, "level = 0.5"),
-        (POINTS, POINTS[:, 0], SHAPE, float("nan"), "level = nan"),
+        (POINTS, POINTS[:, 0], SHAPE, float("nan"), "level is nan"),
         (POINTS, POINTS[:-1], SHAPE, None, r"scores has shape \(29, 2\)"),
         (POINTS, POINTS, (6, 5), None, "no grid"),
         (POINTS, POINTS, (4, 5), None, "20 points, and there are 30"),
-        (POINTS, POINTS, (1, 30), None, "whole number >= 2"),
+        (POINTS, POINTS, (1, 30), None, "integer >= 2"),
         (POINTS, POINTS, None, None, "pass .rows, columns."),
         (POINTS, POINTS, 30, None, "pass .rows, columns."),
         (np.random.default_rng(0).permutation(POINTS), POINTS, SHAPE, None, "no grid"),

@@ -11,7 +11,7 @@ import infgeo
 from infgeo.errors import InvalidInput
 from infgeo.finite import pullback, sample_network
 from infgeo.magnification import agreement, symmetry
-from infgeo.magnification.radial import RadialFit, radii
+from infgeo.magnification.radial_regression import RadialFit, radii
 from tests.magnification.fields import grid
 
 RAYLEIGH_VARIANCE = 2 - np.pi / 2  # of |x| for x standard normal in the plane
@@ -214,13 +214,13 @@ X, R, _ = normal_points(30)
         (X, R + 0j, {}, "dtype complex"),
         (X, np.ma.masked_array(R, R > 1), {}, "masked"),
         (X, R, {"knots": 40}, "parameters"),
-        (X, R, {"knots": -1}, "knots = -1"),
-        (X, R, {"knots": 2.5}, "knots = 2.5"),
-        (X, R, {"within": float("nan")}, "within = nan"),
-        (X, R, {"level": 95}, "level = 95"),
+        (X, R, {"knots": -1}, "knots is -1"),
+        (X, R, {"knots": 2.5}, "knots is 2.5"),
+        (X, R, {"within": float("nan")}, "within is nan"),
+        (X, R, {"level": 95}, "level is 95"),
         (X[:5], np.arange(5.0), {"resamples": 50}, "5 points are too few to resample a fit of 2 parameters"),
-        (X, R, {"resamples": -1}, "resamples = -1"),
-        (X, R, {"resamples": 5, "seed": None}, "seed = None"),
+        (X, R, {"resamples": -1}, "resamples is -1"),
+        (X, R, {"resamples": 5, "seed": None}, "seed is None"),
     ],
 )
 def test_bad_input_is_named(points, volume, options, message):

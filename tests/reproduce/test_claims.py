@@ -5,8 +5,8 @@ import math
 import pytest
 from scipy.stats import chi2, ttest_1samp
 
+from infgeo.report_text import strict_json
 from infgeo.reproduce.claims import FAILS, HOLDS, OPEN, SHOWN, described, exact, from_document, measured
-from infgeo.reproduce.record import to_json
 
 VALUES = (0.31, 0.22, 0.40, 0.28, 0.35)
 
@@ -52,6 +52,6 @@ def test_exact_claims_and_descriptions():
 @pytest.mark.parametrize("values", [VALUES, (None,), (0.5, None)])
 def test_a_claim_comes_back_from_its_record(values):
     claim = measured("name", "statement", values, 1)
-    document = json.loads(to_json({"claim": claim}))["claim"]
+    document = json.loads(strict_json({"claim": claim}))["claim"]
     again = from_document(document)
     assert repr(dataclasses.astuple(again)) == repr(dataclasses.astuple(claim))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from infgeo.errors import InvalidInput
-from infgeo.reproduce.record import SeedResult, load_seed, make_folder, save_seed, stacked, to_json, versions
+from infgeo.report_text import strict_json
+from infgeo.reproduce.record import SeedResult, load_seed, make_folder, save_seed, stacked, versions
 
 RESULT = SeedResult(3, {"a.b": np.arange(6.0).reshape(2, 3)}, {"row": {"x": float("nan"), "y": [1, None]}}, 2.5)
 
@@ -42,7 +43,7 @@ def test_arrays_of_the_seeds_are_stacked_and_odd_ones_kept_apart():
 
 
 def test_json_is_strict():
-    text = to_json({"nan": float("nan"), "array": np.array([1.0, np.inf]), "number": np.float32(0.5)})
+    text = strict_json({"nan": float("nan"), "array": np.array([1.0, np.inf]), "number": np.float32(0.5)})
     assert json.loads(text, parse_constant=pytest.fail) == {"nan": "nan", "array": [1.0, "inf"], "number": 0.5}
 
 

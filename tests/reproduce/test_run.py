@@ -10,7 +10,9 @@ import pytest
 
 from infgeo.cli import main
 from infgeo.errors import InfgeoError, InvalidInput, MissingExtra
-from infgeo.reproduce import FIGURES, reproduce, run, seeds
+from infgeo.reproduce import FIGURES, reproduce, run
+from infgeo.reproduce import seed_runs as seeds
+from infgeo.reproduce.record import SeedResult, save_seed
 from infgeo.reproduce.registry import SCALES
 from infgeo.reproduce.settings import SETTINGS, CubeRoots
 from tests.reproduce.small import PLANAR
@@ -80,11 +82,20 @@ def test_processes_give_the_same_bits(whole, tmp_path, undrawn):
 
 def test_kept_seeds_are_not_measured_again(whole, monkeypatch, undrawn):
     folder, outcome = whole
-    monkeypatch.setattr("infgeo.reproduce.planar.measure", None)
+    monkeypatch.setattr("infgeo.reproduce.planar_figures.measure", None)
     again = reproduce("fig1", seeds=(1, 0), out=folder, jobs=1, settings=PLANAR)
     assert again.record["seeds"] == [1, 0]
     assert again.record["claims"][0]["estimate"] == outcome.record["claims"][0]["estimate"]
     reproduce("fig1", seeds=(0, 1), out=folder, jobs=1, settings=PLANAR)  # as the other tests expect the data
+
+
+def test_a_kept_seed_that_lacks_a_statistic_is_measured_anew(tmp_path, undrawn):
+    settings = CubeRoots(points=9)
+    first = reproduce("figD1", out=tmp_path, settings=settings)
+    place = seeds.Place(tmp_path / "figD1-small.seeds")
+    other = SeedResult(0, {}, {"bias 0": {"other": 1.0}, "bias 1": {}}, 1.0)
+    save_seed(place.folder / "seed-0.npz", other, seeds.key_of(settings, place))
+    assert reproduce("figD1", out=tmp_path, settings=settings).claims == first.claims
 
 
 class StopsAfter:

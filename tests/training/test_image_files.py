@@ -8,6 +8,7 @@ import io
 import struct
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from infgeo.errors import InvalidInput, MissingExtra
-from infgeo.training import cifar10, image_files, images, mnist
+from infgeo.training import cifar10, image_files, image_tasks, mnist
 from infgeo.training.image_files import CIFAR10_FILES, MNIST_MD5, read_cifar10, read_idx, read_mnist
 
 
@@ -311,24 +312,24 @@ def test_openml_is_split_where_its_counts_say(monkeypatch, tmp_path):
     heard: list = []
     test = np.repeat(np.arange(10), 2)
     labels = np.concatenate([np.arange(50) % 7, test])
-    monkeypatch.setattr(images, "_fetcher", lambda: openml(70, 784, labels, heard))
-    monkeypatch.setattr(images, "_MNIST_TEST", (2,) * 10)
-    parts = images._openml("mnist_784", tmp_path, (1, 28, 28), 50, (2,) * 10)
+    monkeypatch.setattr(image_tasks, "_fetcher", lambda: openml(70, 784, labels, heard))
+    published = replace(image_tasks._MNIST, train=50, test_counts=(2,) * 10)
+    parts = image_tasks._openml(published, tmp_path)
     assert heard[0][1]["data_home"] == tmp_path and heard[0][1]["version"] == 1
     assert [x.shape for x, _ in parts] == [(50, 1, 28, 28), (20, 1, 28, 28)]
     np.testing.assert_array_equal(parts[1][1], test)
     assert parts[1][0][3, 0, 0, 5] == (53 + 5) % 256 and parts[0][0].dtype == np.uint8
     with pytest.raises(InvalidInput, match="its order has changed"):
-        images._openml("mnist_784", None, (1, 28, 28), 50, (3, 1, *(2,) * 8))
+        image_tasks._openml(replace(published, test_counts=(3, 1, *(2,) * 8)), None)
     with pytest.raises(InvalidInput, match=r"it should be bytes \(80, 1, 28, 28\)"):
-        images._openml("mnist_784", None, (1, 28, 28), 60, (2,) * 10)
+        image_tasks._openml(replace(published, train=60), None)
 
 
 def test_openml_out_of_reach(monkeypatch):
     def fetch(*_args, **_options):
         raise OSError("Temporary failure in name resolution")
 
-    monkeypatch.setattr(images, "_fetcher", lambda: fetch)
+    monkeypatch.setattr(image_tasks, "_fetcher", lambda: fetch)
     for maker in (mnist, cifar10):
         with pytest.raises(InvalidInput, match=r"name resolution.*root=FOLDER.*digits\(\)"):
             maker(download=True)

@@ -1,0 +1,51 @@
+"""What the adapters share: the network behind a kernel, made once for each activation and depth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from infgeo.arguments import one_of
+from infgeo.errors import InvalidInput
+from infgeo.symbolic.networks.network import MLP
+
+KINDS = ("nngp", "ntk")
+
+
+def network(activation: Any, depth: int, kind: str, parameters: Mapping[str, float] | None) -> MLP:
+    """Return the network of a kernel with symbolic scales, its activation's parameters checked.
+
+    Args:
+        activation: what `infgeo.MLP` takes; a list, with one entry for each layer, has a depth of its own.
+        depth: number of hidden layers.
+        kind: "nngp" or "ntk".
+        parameters: the values of the activation's parameters, by name.
+    """
+    one_of(kind, "kind", KINDS)
+    layers = tuple(activation) if isinstance(activation, (list, tuple)) else activation
+    try:
+        mlp = _network(layers, depth)
+    except TypeError as error:
+        raise InvalidInput(f"activation = {activation!r} must be a name, text, a SymPy expression or a list") from error
+    if isinstance(layers, tuple) and depth not in (1, mlp.depth):
+        raise InvalidInput(f"depth = {depth}, and activation lists {mlp.depth} layers: leave depth out")
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise InvalidInput(f"parameters = {parameters!r} must be a mapping of names to values, or None")
+    own = {symbol.name for symbol in mlp.parameters} - {"sigma_w", "sigma_b"}
+    given = set(parameters or {})
+    if own != given:
+        raise InvalidInput(
+            f"parameters = {dict(parameters or {})} must be those of the activation: {sorted(own) or 'none'}"
+        )
+    return mlp
+
+
+@lru_cache(maxsize=64, typed=True)  # depth True or 1.0 is not 1
+def _network(activation: Any, depth: int) -> MLP:
+    return MLP(list(activation)) if isinstance(activation, tuple) else MLP(activation, depth=depth)
+
+
+def method_name(kind: str) -> str:
+    """Return the name of the Gram matrix among the functions of `infgeo.MLP.numeric`."""
+    return "kernel" if kind == "nngp" else "ntk"

@@ -1,0 +1,44 @@
+"""The entry point of the command line: from arguments to an exit status, every error in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from infgeo.cli import commands
+from infgeo.cli.parser import BAD_INPUT, INTERRUPTED, PASSED, build
+from infgeo.cli.wording import in_options
+from infgeo.errors import InfgeoError
+from infgeo.interruption import termination_as_interrupt
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; see the help for their meaning."""
+    try:
+        arguments = build().parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    if sys.stdout is None and getattr(arguments, "output", None) is None:
+        print("infgeo: standard output is closed; open it, for example > /dev/null", file=sys.stderr)
+        return BAD_INPUT
+    try:
+        with termination_as_interrupt():
+            status: int = getattr(commands, arguments.command)(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except InfgeoError as error:
+        print(f"infgeo: {in_options(str(error))}", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python flushes stdout once more at exit: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PASSED
+    except OSError as error:
+        print(f"infgeo: cannot write the output: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("infgeo: interrupted", file=sys.stderr)
+        return INTERRUPTED

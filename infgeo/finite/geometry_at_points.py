@@ -1,0 +1,322 @@
+"""The geometry at given points, computed when it is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from infgeo.arguments import one_of
+from infgeo.errors import InvalidInput, SingularMetric
+from infgeo.finite import gauss_equation
+from infgeo.finite.evaluation import modules_behind, refuse_training_mode
+from infgeo.finite.gauss_equation import LocalGeometry, Spectrum
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, rank_deficient, too_narrow
+from infgeo.finite.routes import measured, reduced, sectional
+from infgeo.finite.source import Source
+
+PIECEWISE_LINEAR = "the activation is piecewise linear: the network is locally linear, so R = 0 exactly off the kinks"
+ONE_DIMENSION = "a one-dimensional metric has no intrinsic curvature: R = 0 exactly"
+
+
+def weights_of(features: Any) -> tuple[tuple[torch.Tensor, int, int], ...]:
+    """Return parameters and buffers behind `features`, each with its number of changes in place and its address.
+
+    torch counts every operation in place, except through `.data` and on tensors made in inference mode.
+    """
+    tensors = [t for module in modules_behind(features) for t in (*module.parameters(), *module.buffers())]
+    return tuple((t, 0 if t.is_inference() else t._version, t.data_ptr()) for t in tensors)
+
+
+def noted(input_dim: int, flat: bool, precision: str) -> str:
+    """Return the note of a geometry of this dimension, with what is known of the precision of its features."""
+    why = ONE_DIMENSION if input_dim == 1 else PIECEWISE_LINEAR if flat else ""
+    return "; ".join(part for part in (why, precision) if part)
+
+
+def checked_singular(singular: str) -> str:
+    """Return what to do where the metric has no full rank, or raise InvalidInput."""
+    return one_of(singular, "singular", ("raise", "nan"))
+
+
+@dataclass(frozen=True)
+class Pullback:
+    """The pulled-back geometry at `x` (..., *input_shape), computed when first asked for. All results are float64.
+
+    Shapes below are for points (...) with d coordinates (those of a point, flattened in row-major order) and n =
+    `width` features. `note` says why R is 0 where it is so by construction, and which precision the features have where
+    it is not that of the points; else it is empty. `weights` are the
+    parameters and buffers of a module as they were: so that no two quantities are of different weights, what has not
+    been computed raises InvalidInput once they have changed. Where the metric has no full rank, quantities that need
+    its inverse raise SingularMetric, or with `singular="nan"` are NaN there. Build it with `pullback`.
+    """
+
+    source: Source = field(repr=False)
+    x: torch.Tensor = field(repr=False)
+    width: int
+    note: str = ""
+    singular: str = "raise"
+    memory_budget: int = DEFAULT_MEMORY_BUDGET
+    weights: tuple[tuple[torch.Tensor, int, int], ...] = field(default=(), repr=False)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one point: (d,), or such as (channels, height, width)."""
+        return self.source.feature_map.input_shape
+
+    @property
+    def input_dim(self) -> int:
+        """Number d of coordinates."""
+        return math.prod(self.input_shape)
+
+    @property
+    def is_flat_by_construction(self) -> bool:
+        """Whether R = 0 exactly (off the kinks): the features are piecewise linear, or d = 1. See `note`."""
+        return self.note.startswith((PIECEWISE_LINEAR, ONE_DIMENSION))
+
+    @property
+    def _batch(self) -> tuple[int, ...]:
+        return tuple(self.x.shape[: self.x.ndim - len(self.input_shape)])
+
+    @property
+    def _points(self) -> torch.Tensor:
+        return self.x.reshape(-1, self.input_dim)
+
+    def _refuse_changes(self) -> None:
+        feature_map = self.source.feature_map
+        now = weights_of(feature_map.features)
+        # tensors are compared by identity
+        if [(id(t), *state) for t, *state in now] != [(id(t), *state) for t, *state in self.weights]:
+            raise InvalidInput("features changed since pullback was called; call it again")
+        refuse_training_mode(feature_map.features, feature_map.freeze)
+
+    def _measured(self, ricci: bool) -> LocalGeometry:
+        self._refuse_changes()
+        return measured(self.source, self._points, ricci, self.memory_budget)
+
+    def _reduced(self, reduction: Callable[..., Any], second: bool = False) -> list[Any]:
+        self._refuse_changes()
+        return reduced(self.source, self._points, second, reduction, self.memory_budget)
+
+    @cached_property
+    def _first_order(self) -> LocalGeometry:
+        return self.__dict__["_second_order"] if "_second_order" in self.__dict__ else self._measured(ricci=False)
+
+    @cached_property
+    def _second_order(self) -> LocalGeometry:
+        return self._measured(ricci=True)
+
+    @cached_property
+    def _spectrum(self) -> Spectrum:
+        parts = self._reduced(lambda j, _: gauss_equation.spectrum(j))
+        fields = ("singular_values", "rank", "log_pseudo_volume")
+        return Spectrum(*(torch.cat([getattr(p, name) for p in parts]) for name in fields))
+
+    @cached_property
+    def metric(self) -> torch.Tensor:
+        """The metric g = JᵀJ of shape (..., d, d). Exists at every width.
+
+        Raises InvalidInput where features or J are not finite; with singular="nan" the metric is not finite there.
+        """
+        metric = self._first_order.metric
+        wild = ~torch.isfinite(metric).all(dim=-1).all(dim=-1)
+        if self.singular == "raise" and bool(wild.any()):
+            raise InvalidInput(
+                f"features or their derivatives are not finite at {int(wild.sum())} point(s), first at index "
+                f"{self._index(int(wild.nonzero()[0]))}: outside their domain, not differentiable, or overflowing; "
+                'move the points, or pass singular="nan"'
+            )
+        return metric.reshape(*self._batch, self.input_dim, self.input_dim)
+
+    @cached_property
+    def singular_values(self) -> torch.Tensor:
+        """The singular values of J, descending, of shape (..., min(n, d)): square roots of the metric's eigenvalues."""
+        return self._spectrum.singular_values.reshape(*self._batch, min(self.width, self.input_dim))
+
+    @cached_property
+    def rank(self) -> torch.Tensor:
+        """The numerical rank of the metric, int64 of shape (...); −1 where J is not finite.
+
+        It counts the singular values of J, with its columns scaled to length 1, above 16 √d ε (of their dtype).
+        """
+        return self._spectrum.rank.reshape(self._batch)
+
+    @cached_property
+    def log_pseudo_volume(self) -> torch.Tensor:
+        """The sum Σ log σ_i over the `rank` nonzero singular values of J, of shape (...); exists at every width.
+
+        Where the rank is d it is the log volume element. Below (always when n < d) it is no volume of input space, but
+        of the rank-dimensional complement of the kernel of J, which differs from point to point.
+        """
+        return self._spectrum.log_pseudo_volume.reshape(self._batch)
+
+    @cached_property
+    def log_volume_element(self) -> torch.Tensor:
+        """Log √det g of shape (...): the sum of the logs of the singular values of J.
+
+        Raises SingularMetric where g has no full rank; with singular="nan" it is −inf there.
+        """
+        if self._too_narrow():
+            return self._everywhere(-torch.inf)
+        if self.input_dim <= 256 or {"_first_order", "_second_order"} & set(self.__dict__):
+            value = 0.5 * self._first_order.log_determinant
+            wild = ~torch.isfinite(self._first_order.metric).all(dim=-1).all(dim=-1)
+        elif "_spectrum" in self.__dict__:
+            value, rank = self._spectrum.log_pseudo_volume, self._spectrum.rank
+            value, wild = torch.where(rank < self.input_dim, -torch.inf, value), rank < 0
+        else:  # without the metric, which is large, and without singular values, which cost more than all the rest
+            value = torch.cat(self._reduced(lambda j, _: gauss_equation.log_volume(j)))
+            wild = torch.isnan(value)
+        self._require_regular(torch.isinf(value) | wild)
+        value = torch.where(wild, torch.nan, value)
+        return value.reshape(self._batch)
+
+    @cached_property
+    def volume_element(self) -> torch.Tensor:
+        """The volume element √det g of shape (...); where g has no full rank as `log_volume_element`, or 0."""
+        return self.log_volume_element.exp()
+
+    @cached_property
+    def ricci_scalar(self) -> torch.Tensor:
+        """The Ricci scalar R of shape (...), positive on spheres: R = d(d−1)/a² on S^d of radius a.
+
+        Raises SingularMetric where g has no full rank. Exactly 0 for d = 1 and for piecewise linear features.
+        """
+        if self._too_narrow():
+            return self._everywhere(torch.nan)
+        value = self._second_order.ricci_scalar
+        assert value is not None
+        return self._regular(value, self._second_order.log_determinant)
+
+    @property
+    def length_element(self) -> torch.Tensor:
+        """The length element √g = |∂Φ/∂x| of shape (...), for d = 1."""
+        if self.input_dim != 1:
+            raise InvalidInput(
+                f"length_element is that of a line, and d = {self.input_dim}; ask for volume_element, or measure a "
+                "line with pullback_slice"
+            )
+        return self.volume_element
+
+    @cached_property
+    def gaussian_curvature(self) -> torch.Tensor:
+        """The Gaussian curvature R/2 of shape (...), for d = 2: 1/a² on the sphere of radius a."""
+        if self.input_dim != 2:
+            raise InvalidInput(
+                f"gaussian_curvature is that of a surface, and d = {self.input_dim}; ask for ricci_scalar or "
+                "sectional_curvature(u, v), or measure a plane with pullback_slice"
+            )
+        return self.ricci_scalar / 2
+
+    @cached_property
+    def ricci_tensor(self) -> torch.Tensor:
+        """The Ricci tensor R_ij of shape (..., d, d), (d−1)/a² times the metric on S^d of radius a.
+
+        Raises SingularMetric where g has no full rank.
+        """
+        return self._tensor(gauss_equation.ricci_tensor, (self.input_dim,) * 2)
+
+    @cached_property
+    def christoffel(self) -> torch.Tensor:
+        """The Christoffel symbols Γ^k_ij of shape (..., d, d, d), index [k, i, j].
+
+        Raises SingularMetric where g has no full rank.
+        """
+        return self._tensor(gauss_equation.christoffel, (self.input_dim,) * 3)
+
+    @cached_property
+    def second_fundamental_form(self) -> torch.Tensor:
+        """The form II_ij = (1 − J g⁻¹ Jᵀ) ∂_i∂_jΦ, (..., n, d, d): vectors of feature space normal to the image.
+
+        Raises SingularMetric where g has no full rank. Its memory is n d² numbers a point.
+        """
+        return self._tensor(gauss_equation.second_fundamental_form, (self.width, self.input_dim, self.input_dim))
+
+    def sectional_curvature(self, u: Any, v: Any) -> torch.Tensor:
+        """Return the sectional curvature of the plane spanned by u and v at each point, of shape (...).
+
+        K = (⟨II(u,u), II(v,v)⟩ − |II(u,v)|²) / (|u|²|v|² − ⟨u,v⟩²), 1/a² on spheres of radius a. It costs J and second
+        derivatives along two directions, also in high dimension. The curvature of the surface that is the image of the
+        plane is another one: see `pullback_slice`.
+
+        Args:
+            u: tangent vector (..., *input_shape), the same for all points or one for each.
+            v: another one.
+
+        Raises:
+            InvalidInput: when u and v do not fit the points, or d = 1, where there are no planes.
+            SingularMetric: where g has no full rank, or u and v are parallel as far as the metric can tell.
+        """
+        if self.input_dim == 1:
+            raise InvalidInput("sectional_curvature needs a plane, and d = 1; a line has no intrinsic curvature")
+        directions = [self._directions(w, name) for w, name in ((u, "u"), (v, "v"))]
+        if self._too_narrow():
+            return self._everywhere(torch.nan)
+        self._refuse_changes()
+        value = sectional(self.source, self._points, directions[0], directions[1], self.memory_budget)
+        bad = torch.isnan(value)
+        if self.singular == "raise" and bool(bad.any()):
+            self._require_regular(self._spectrum.rank < self.input_dim)
+            where = self._index(int(bad.nonzero()[0]))
+            raise SingularMetric(f"u and v span no plane at index {where}: they are parallel, or J u and J v are")
+        return value.reshape(self._batch)
+
+    def _directions(self, vector: Any, name: str) -> torch.Tensor:
+        given = as_points(vector, name=name).to(self.x)
+        try:
+            return given.expand(self.x.shape).reshape(-1, self.input_dim)
+        except RuntimeError:
+            raise InvalidInput(
+                f"{name} has shape {tuple(given.shape)}; it must broadcast to the points, {tuple(self.x.shape)}"
+            ) from None
+
+    def _tensor(self, reduction: Callable[..., torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor:
+        if self._too_narrow():
+            return self._everywhere(torch.nan, *shape)
+        value = torch.cat(self._reduced(reduction, second=True))
+        first = value.reshape(len(value), math.prod(shape))[:, 0]
+        if bool(torch.isnan(first).any()):
+            self._regular(first, self._first_order.log_determinant)
+        return value.reshape(*self._batch, *shape)
+
+    def _too_narrow(self) -> bool:
+        """Return whether n < d, so that no point has a regular metric; raise if that is to be raised."""
+        if self.width < self.input_dim and self.singular == "raise":
+            raise too_narrow(self.width, self.input_dim)
+        return self.width < self.input_dim
+
+    def _everywhere(self, value: float, *shape: int) -> torch.Tensor:
+        return torch.full((*self._batch, *shape), value, dtype=torch.float64, device=self.x.device)
+
+    def _index(self, number: int) -> tuple[int, ...]:
+        return tuple(int(i) for i in torch.unravel_index(torch.tensor(number), self._batch))
+
+    def _require_regular(self, singular: torch.Tensor) -> None:
+        if self.singular == "raise" and bool(singular.any()):
+            first = int(singular.nonzero()[0])
+            spectrum = reduced(
+                self.source,
+                self._points[first : first + 1],
+                False,
+                lambda j, _: gauss_equation.spectrum(j),
+                self.memory_budget,
+            )[0]
+            raise rank_deficient(
+                int(singular.sum()), self._index(first), self._points[first], self.width, int(spectrum.rank[0])
+            )
+
+    def _regular(self, value: torch.Tensor, log_determinant: torch.Tensor) -> torch.Tensor:
+        """Return `value` (N,) as (...), or raise where the metric is singular or a second derivative is not finite."""
+        self._require_regular(torch.isinf(log_determinant))
+        wild = ~torch.isfinite(value) & torch.isfinite(log_determinant)
+        if self.singular == "raise" and bool(wild.any()):
+            raise InvalidInput(
+                f"the second derivatives of features are not finite at {int(wild.sum())} point(s), first at index "
+                f"{self._index(int(wild.nonzero()[0]))}: the features are not twice differentiable there, or overflow; "
+                'move the points, or pass singular="nan"'
+            )
+        return value.reshape(self._batch)

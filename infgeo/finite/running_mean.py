@@ -1,0 +1,130 @@
+"""Running means with standard errors over replicates, which merge in a fixed order; and the seed of each replicate."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+
+from infgeo.errors import InvalidInput
+
+_SEED_BITS = 32
+_ZERO = torch.zeros((), dtype=torch.float64)
+_NOTHING = {"count": torch.tensor(0), "shift": _ZERO, "mean": _ZERO, "squares": _ZERO}  # never changed in place
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A Monte Carlo estimate with its standard error.
+
+    `mean` and `standard_error` have equal shape: float64 tensors on the CPU. `samples` is the number of independent
+    replicates they come from (so the degrees of freedom are samples - 1). `exact` says that every replicate gave the
+    same value by construction (the Ricci scalar of a piecewise linear network), and `note` says why.
+    """
+
+    mean: Any
+    standard_error: Any
+    samples: int
+    exact: bool = False
+    note: str = ""
+
+
+def replicate_seed(seed: int, width: int, index: int) -> int:
+    """Return the network seed of replicate `index`, a 32-bit integer.
+
+    seed = mix(base(seed, width) + index mod 2³²), with base from BLAKE2b and mix the finaliser of MurmurHash3. mix is
+    a bijection, so that the replicates of one run never share a seed; a replicate's seed does not depend on how many
+    others there are, or in which order and where they run. The blocks of large networks are counted as replicates are.
+    """
+    digest = hashlib.blake2b(f"infgeo.finite iid seed={seed} width={width}".encode(), digest_size=4).digest()
+    h = (int.from_bytes(digest, "little") + index) % 2**_SEED_BITS
+    for shift, multiplier in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        h = ((h ^ (h >> shift)) * multiplier) % 2**_SEED_BITS
+    return h ^ (h >> 16)
+
+
+class RunningMean:
+    """Welford's mean and sum of squared deviations, elementwise, in float64; `log` for the mean of exp(l).
+
+    Of exp(l) they are kept as exp(shift) × mean, so that nothing over- or underflows, and -inf stands for the value 0.
+    """
+
+    def __init__(self, log: bool = False, state: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Start with no replicates, or from a saved `state`."""
+        saved = _NOTHING if state is None else state
+        self.log, self.count = log, int(saved["count"])
+        self._shift, self._mean, self._squares = saved["shift"], saved["mean"], saved["squares"]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the parts are of one kind and shape, as those of a saved state must be."""
+        parts = (self._shift, self._mean, self._squares)
+        shapes = {self._mean.shape, torch.Size()} if not self.log else {self._mean.shape}
+        return all(part.dtype == torch.float64 and part.shape in shapes for part in parts) and (
+            self._squares.shape == self._mean.shape
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by value, not as torch does between processes: shared memory goes with the process that made it."""
+        return _restored, (self.log, {name: part.numpy() for name, part in self.state.items()})
+
+    @property
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that it holds."""
+        return {
+            "count": torch.tensor(self.count),
+            "shift": self._shift,
+            "mean": self._mean,
+            "squares": self._squares,
+        }
+
+    def add(self, values: torch.Tensor) -> None:
+        """Take in the replicates on the first axis of `values`."""
+        batch = RunningMean(self.log)
+        batch.count = values.shape[0]
+        if self.log:
+            batch._shift = values.amax(dim=0)
+            values = torch.nan_to_num((values - batch._shift).exp(), nan=0.0)
+        batch._mean = values.mean(dim=0)
+        batch._squares = (values - batch._mean).square().sum(dim=0)
+        self.merge(batch)
+
+    def merge(self, other: RunningMean) -> None:
+        """Take in all that `other` has seen, after what is here (the update of Chan, Golub and LeVeque)."""
+        if self.count and self._mean.shape != other._mean.shape:
+            raise InvalidInput(
+                f"means of shape {tuple(self._mean.shape)} do not go on with {tuple(other._mean.shape)}: remove the"
+                " checkpoint, which is not of this run"
+            )
+        if self.count == 0:
+            self.count, self._shift, self._mean, self._squares = other.count, other._shift, other._mean, other._squares
+            return
+        mean, squares, their_mean, their_squares = self._mean, self._squares, other._mean, other._squares
+        if self.log:
+            shift = torch.maximum(self._shift, other._shift)
+            # -inf - -inf is NaN: where every value so far is 0, the scale does not matter
+            ours, theirs = (torch.nan_to_num((s - shift).exp(), nan=0.0) for s in (self._shift, other._shift))
+            mean, squares = mean * ours, squares * ours.square()
+            their_mean, their_squares = their_mean * theirs, their_squares * theirs.square()
+            self._shift = shift
+        total = self.count + other.count
+        delta = their_mean - mean
+        self._mean = mean + delta * (other.count / total)
+        self._squares = squares + their_squares + delta.square() * (self.count * other.count / total)
+        self.count = total
+
+    def estimate(self) -> Estimate:
+        """Return the mean and its standard error, sqrt(sample variance / samples); of exp(l), log and relative ones."""
+        error = (self._squares / (self.count - 1) / self.count).sqrt_()
+        if not self.log:
+            return Estimate(self._mean, error, self.count)
+        note = "log of the replicate mean; the standard error is the relative standard error of the mean"
+        return Estimate(self._shift + self._mean.log(), error / self._mean, self.count, note=note)
+
+
+def _restored(log: bool, arrays: Mapping[str, numpy.ndarray]) -> RunningMean:
+    return RunningMean(log, {name: torch.from_numpy(numpy.array(array)) for name, array in arrays.items()})

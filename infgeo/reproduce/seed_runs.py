@@ -1,0 +1,169 @@
+"""Run the seeds of a figure, side by side where that helps; finished ones are kept whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from infgeo import __version__
+from infgeo.errors import InfgeoError
+from infgeo.interruption import termination_as_interrupt
+from infgeo.processes import process_context, worker_pool
+from infgeo.report_text import json_safe
+from infgeo.reproduce.record import SeedResult, load_seed, save_seed
+
+_POLLED = 0.2  # seconds between two looks at what the workers say
+
+# Set in worker processes: whether the parent has asked them to stop (training looks at it after every step), and where
+# they say how far they are.
+_stop: Any = None
+_said: Any = None
+
+Progress = Callable[[int, str, int, int], object]  # seed, what is trained, epochs done, epochs
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one seed works: its folder (checkpoints), the device, where data files are, and threads of torch.
+
+    `progress` is told of every epoch.
+    """
+
+    folder: Path
+    device: str = "cpu"
+    data: str | None = None
+    threads: int = 1
+    progress: Progress | None = None
+
+    def checkpoint(self, seed: int, name: str) -> Path:
+        """Return the path of a checkpoint of this seed."""
+        return self.folder / f"seed-{seed}-{name}.pt"
+
+    def records(self, seed: int, name: str) -> Path:
+        """Return the path of what a tracker records of this seed."""
+        return self.folder / f"seed-{seed}-{name}.records"
+
+
+class Stopped(Exception):
+    """A seed was interrupted; what it had is in its checkpoint."""
+
+
+def check_stop(*_: Any) -> None:
+    """Raise KeyboardInterrupt where the parent has been interrupted. It is a callback of training, too."""
+    if _stop is not None and _stop.is_set():
+        raise KeyboardInterrupt
+
+
+def key_of(settings: Any, place: Place) -> str:
+    """Return what a kept seed must agree in: the settings, the device and infgeo's version."""
+    parts = [type(settings).__name__, json_safe(settings), place.device, place.data, __version__]
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def run_seed(module: str, settings: Any, seed: int, place: Place) -> SeedResult:
+    """Return one seed's result: the kept one, or measured now and kept. Raises Stopped on an interrupt."""
+    import torch
+
+    key = key_of(settings, place)
+    path = place.folder / f"seed-{seed}.npz"
+    figure = importlib.import_module(module)
+    kept = load_seed(path, key)
+    if kept is not None:
+        with suppress(KeyError, TypeError, ValueError, IndexError):  # what lacks a statistic is measured anew
+            figure.claims(settings, [kept])
+            return kept
+    threads = torch.get_num_threads()
+    torch.set_num_threads(place.threads)
+    here = replace(place, folder=place.folder / key[:8], progress=_say if _said is not None else place.progress)
+    try:
+        with termination_as_interrupt():
+            check_stop()
+            measured = figure.measure(settings, seed, here)
+    except KeyboardInterrupt:
+        if _stop is not None:
+            _stop.set()  # a worker that SIGTERM has reached before its parent begins no other seed
+        raise Stopped(f"seed {seed}") from None
+    finally:
+        torch.set_num_threads(threads)
+    save_seed(path, measured, key)
+    return measured
+
+
+def run_seeds(
+    module: str,
+    settings: Any,
+    seeds: Sequence[int],
+    place: Place,
+    jobs: int,
+    finished: Callable[[SeedResult], None],
+) -> tuple[list[SeedResult], bool]:
+    """Return the results in the order of `seeds`, and whether all were finished.
+
+    `finished` is called with each as it comes. Ctrl-C or SIGTERM stops the others at their next step of training, where
+    they write a checkpoint; they go on from it in the next run.
+    """
+    (place.folder / key_of(settings, place)[:8]).mkdir(parents=True, exist_ok=True)
+    done: dict[int, SeedResult] = {}
+    with termination_as_interrupt():
+        if jobs == 1 or len(seeds) == 1:
+            try:
+                for seed in seeds:
+                    done[seed] = run_seed(module, settings, seed, place)
+                    finished(done[seed])
+            except (Stopped, KeyboardInterrupt):
+                pass
+        else:
+            _in_processes(module, settings, seeds, place, min(jobs, len(seeds)), finished, done)
+    return [done[seed] for seed in seeds if seed in done], len(done) == len(seeds)
+
+
+def _in_processes(
+    module: str,
+    settings: Any,
+    seeds: Sequence[int],
+    place: Place,
+    jobs: int,
+    finished: Callable[[SeedResult], None],
+    done: dict[int, SeedResult],
+) -> None:
+    context = process_context()
+    said = context.SimpleQueue()
+    with worker_pool(jobs, context, _begin, (said,)) as pool:
+        try:
+            waiting = {pool.submit(run_seed, module, settings, seed, replace(place, progress=None)) for seed in seeds}
+            while waiting:
+                over, waiting = wait(waiting, _POLLED, FIRST_COMPLETED)
+                while not said.empty():
+                    reported = said.get()
+                    if place.progress is not None:
+                        place.progress(*reported)
+                for future in over:
+                    result = future.result()
+                    done[result.seed] = result
+                    finished(result)
+        except (Stopped, KeyboardInterrupt):
+            pass
+        except BrokenProcessPool:
+            raise InfgeoError(
+                f"a worker process died (out of memory?) after {len(done)} of {len(seeds)} seeds; these are kept, and "
+                "the same call goes on with the others: pass fewer jobs"
+            ) from None
+
+
+def _begin(stop: Any, said: Any) -> None:
+    """Prepare a worker: it stops at the parent's wish, and says how far it is."""
+    global _stop, _said
+    _stop, _said = stop, said
+
+
+def _say(*progress: Any) -> None:
+    _said.put(progress)

@@ -1,0 +1,110 @@
+"""The last stage of a validation: the report, with its table, its JSON document and its picture."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from sympy import latex
+
+from infgeo import __version__
+from infgeo.report_text import json_safe, strict_json
+from infgeo.validation.comparison import LOG_NORMAL, usable
+from infgeo.validation.design import Design
+from infgeo.validation.detectable_error import power_of
+from infgeo.validation.findings import Findings
+from infgeo.validation.judge import Judgement
+from infgeo.validation.picture import draw
+from infgeo.validation.simulate import Simulated
+from infgeo.validation.table import table
+
+
+@dataclass(frozen=True)
+class ValidationReport(Findings):
+    """What `infgeo.validate` returns; `Findings` describes the fields."""
+
+    def table(self, every_row: bool = False) -> str:
+        """Return the report as text: the worst comparison of each quantity, or every row."""
+        return table(self, every_row)
+
+    def to_json(self) -> str:
+        """Return the report as a strict JSON document (RFC 8259: no NaN; what is not finite is a string)."""
+        return strict_json({"passed": self.passed, "failures": len(self.failures), **json_safe(self)})
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Write a picture to `path` (.png, .pdf or .svg): theory and estimates against radius, errors against width.
+
+        Raises MissingExtra without matplotlib (`pip install 'infgeo[plot]'`).
+        """
+        draw(self, path)
+
+    def __str__(self) -> str:
+        """Return the short table."""
+        return self.table()
+
+
+def reported(design: Design, simulated: Simulated, judgement: Judgement) -> ValidationReport:
+    """Return the report of a run: its verdict, and everything that it can be repeated from."""
+    return ValidationReport(
+        configuration=_configuration(design),
+        points=tuple(tuple(float(v) for v in point) for point in design.points),
+        rows=judgement.rows,
+        trends=judgement.trends,
+        measurements=judgement.measurements,
+        curve=design.theory.curve,
+        level=design.level,
+        adjusted_p=judgement.adjusted_p,
+        widths_done=tuple(sorted(simulated.pooled)),
+        partial=simulated.partial,
+        notes=(*design.notes, *_notes(design, simulated)),
+        power=power_of(judgement.rows),
+    )
+
+
+def _notes(design: Design, simulated: Simulated) -> list[str]:
+    """Return what an interrupt, too skewed means and short ladders have left out."""
+    notes, pooled = [], simulated.pooled
+    if simulated.partial:
+        notes.append(f"interrupted: {len(pooled)} of {len(design.widths)} widths done")
+    for quantity in sorted(set(design.theory.values) & set(LOG_NORMAL)):
+        if dropped := sorted(set(pooled) - set(usable(quantity, pooled))):
+            at = ", ".join(map(str, dropped))
+            count = design.simulation.samples
+            notes.append(f"{quantity} is left out at n = {at}: too skewed for a mean over {count} networks")
+    if design.theory.has_metric and len(pooled) < 3:
+        notes.append(
+            "fewer than three widths: nothing is extrapolated, only what is unbiased at every width is compared"
+        )
+    if design.theory.has_metric and len(pooled) == 3:
+        notes.append("three widths: extrapolated with the term b/n alone; a fourth width allows for c/n^2")
+    return notes
+
+
+def _configuration(design: Design) -> dict[str, Any]:
+    mlp, specification, simulation = design.mlp, design.specification, design.simulation
+    equal_layers = specification.has_equal_layers
+    return {
+        "network": str(mlp),
+        "against": None if design.against is None else str(design.against),
+        "activation": str(mlp.activation.expr) if equal_layers else "",
+        "activation_latex": latex(mlp.activation.expr) if equal_layers else "",
+        "depth": mlp.depth,
+        "input_dim": design.points.shape[1],
+        "weight_std": specification.weight_std,
+        "bias_std": specification.bias_std,
+        "input_scale": getattr(mlp, "input_scale", None),
+        "parameters": simulation.scales["parameters"],
+        "widths": design.widths,
+        "samples": simulation.samples,
+        "budget": design.budget,
+        "units_of_nets": design.net_units,
+        "seed": simulation.seed,
+        "sampler": "iid",
+        "default_points": design.default_points,
+        "verdict": f"Holm's procedure over all checks with a p-value, family-wise level {design.level:g}; Student's t",
+        "versions": {"infgeo": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in ("numpy", "scipy", "sympy", "torch")},
+    }

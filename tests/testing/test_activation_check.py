@@ -1,0 +1,64 @@
+"""The checks of an activation, on the catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import sympy
+
+import infgeo
+from infgeo.testing import check_activation
+
+NUMERIC_ONLY = ("elu", "sigmoid", "silu", "softplus", "tanh")
+
+
+CLOSED = [name for name in infgeo.activations.available() if name not in NUMERIC_ONLY]
+
+
+# The metric of the tangent kernel takes seconds to derive; tests/symbolic does it for more.
+NTK_METRIC = ("erf", "relu", "identity", "gaussian", "cube", "sign", "step")
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_every_closed_form_of_the_catalogue(name):
+    skip = () if name in NTK_METRIC else ("ntk.metric", "ntk.hessian", "ntk.formula_metric")
+    report = check_activation(name, skip=skip)
+    assert report["kernel.quadrature"].status == report["kernel.metric"].status == "passed"
+    assert report["activation.moments"].status == report["kernel.formula"].status == "passed"
+    jumps = name in ("sign", "step")
+    assert (report["ntk"].status == "skipped") if jumps else (report["ntk.quadrature"].status == "passed")
+    assert report["kernel.hessian"].status == ("skipped" if jumps else "passed")
+    heavy = name == "exp"  # the square of exp(z) has tails that no number of networks shows
+    assert report["kernel.simulation"].status == ("skipped" if heavy else "passed")
+
+
+@pytest.mark.parametrize("name", ["tanh"])
+def test_activations_without_a_closed_form(name):
+    report = check_activation(name)
+    assert report["kernel.simulation"].status == report["kernel.metric"].status == "passed"
+    assert report["ntk.simulation"].status == "passed"
+    assert report["kernel.quadrature"].note == "k is integrated numerically itself"
+    assert "outside the class" in report["activation.moments"].note
+
+
+def test_a_wrong_derivation_is_caught(monkeypatch):
+    """Moments, kernels and metrics of the wrong function: of 1.0001 erf."""
+    from infgeo.symbolic.activations.catalogue import get
+    from infgeo.testing import expectations
+
+    wrong = replace(get("erf"), expr=sympy.Rational(10001, 10000) * get("erf").expr)
+    monkeypatch.setattr(expectations, "dual", lambda _: infgeo.MLP(wrong.expr).dual)
+    report = check_activation("erf", raises=False, skip=["kernel", "ntk"])
+    assert [check.name for check in report.failures] == ["activation.moments"]
+
+
+def test_activations_of_all_kinds():
+    z, a = sympy.symbols("z a", real=True)
+    report = check_activation(sympy.exp(a * z**2), parameters={"a": 0.8}, skip=["ntk"])
+    assert report.configuration["a"] == 0.8
+    assert report.configuration["sigma_b"] < 0.5
+    report = check_activation(["identity", "relu"], skip=["ntk"])
+    assert {"activation_1.moments", "activation_2.moments"} <= {check.name for check in report.checks}
+    assert check_activation(infgeo.MLP("erf", weight_std=1, bias_std=0), skip=["ntk"]).passed
+    assert check_activation("max(z - 1, 0)", skip=["ntk"])["kernel.simulation"].status == "passed"
