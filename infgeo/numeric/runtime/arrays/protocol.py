@@ -64,8 +64,14 @@ class Arrays(Protocol):
     def metric_matrix(self, X: Any, A: Any, shear: Any, eta: Any, B: Any = None) -> Any:
         """Return g = A I + B x x^T of points, from A, s B/A and (A + s B)/A; B is for derivatives at x = 0."""
 
-    def pairs(self, X: Any, Y: Any) -> Pairs:
-        """Return the pairs of all rows of X (N, d) and Y (M, d)."""
+    def pairs_of(self, x: Any, y: Any) -> Pairs:
+        """Return the pairs of points x and y (..., d), one by one."""
+
+    def gram(self, X: Any, Y: Any, layers: Sequence[Any], scalars: Sequence[Any], wanted: str) -> tuple:
+        """Return the matrices (N, M) of the "kernel", the tangent kernel ("ntk") or "both"; Y is None for X with itself."""
+
+    def distance(self, X: Any, Y: Any, layers: Sequence[Any], scalars: Sequence[Any], squared: bool) -> Any:
+        """Return the distances of the features of all rows of X and Y, or their squares, (N, M)."""
 
     def kernel(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> Any:
         """Return E[phi(u) phi(v)]."""
