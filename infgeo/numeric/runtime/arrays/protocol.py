@@ -68,7 +68,7 @@ class Arrays(Protocol):
         """Return the pairs of points x and y (..., d), one by one."""
 
     def gram(self, X: Any, Y: Any, layers: Sequence[Any], scalars: Sequence[Any], wanted: str) -> tuple:
-        """Return the matrices (N, M) of the "kernel", the tangent kernel ("ntk") or "both"; Y is None for X with itself."""
+        """Return matrices (N, M): the "kernel", the tangent kernel ("ntk") or "both"; Y is None for X with itself."""
 
     def distance(self, X: Any, Y: Any, layers: Sequence[Any], scalars: Sequence[Any], squared: bool) -> Any:
         """Return the distances of the features of all rows of X and Y, or their squares, (N, M)."""
