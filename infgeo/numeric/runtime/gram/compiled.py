@@ -56,10 +56,10 @@ def normalise(f: Any, D: Any, unit: Any, scale: Any, scales: Any) -> None:
         D[j] *= both / unit
 
 
-def mirror(out: Any, first: int, last: int) -> None:
-    """Copy the rows `first` to `last` of a matrix, right of its diagonal, to their mirror images."""
-    for start in range(first, out.shape[0], SIDE):
-        for j in range(start, min(start + SIDE, out.shape[0])):
+def mirror(out: Any, first: int, last: int, left: int, right: int) -> None:
+    """Copy rows and columns of a matrix, right of its diagonal, to their mirror images."""
+    for start in range(left, right, SIDE):
+        for j in range(start, min(start + SIDE, right)):
             for i in range(first, min(last, j)):
                 out[j, i] = out[i, j]
 
@@ -116,7 +116,7 @@ def strip(
                         count += 1
                     bad[j] = False
     if symmetric and kernel.shape[0]:
-        mirror(kernel, first, first + products.shape[0])
+        mirror(kernel, first, first + products.shape[0], left, left + products.shape[1])
     if symmetric and ntk.shape[0]:
-        mirror(ntk, first, first + products.shape[0])
+        mirror(ntk, first, first + products.shape[0], left, left + products.shape[1])
     return count

@@ -22,6 +22,7 @@ from infgeo.numeric.runtime.range import out_of_range
 
 FEW = 2**20  # pairs below which nothing is compiled
 STRIP = 2**17  # pairs of a strip
+WIDTH = 2**14  # columns of a strip at the most
 ONE_BY_ONE = 2**13  # pairs at a time that are computed from the difference of their points
 TOLERANCE = {np.dtype(np.float64): 2.5e-13, np.dtype(np.float32): 5e-6}
 
@@ -160,20 +161,19 @@ class Task:
         X = np.ascontiguousarray(np.asarray(self.X), self.dtype)
         YT = np.ascontiguousarray(X.T if self.Y is None else np.asarray(self.Y).T, self.dtype)
         N, M = len(X), YT.shape[1]
-        height = max(8, min(64, STRIP // M))
-        outs = dict(
-            zip({"both": ("kernel", "ntk")}.get(self.wanted, (self.wanted,)), map(np.asarray, self.outs), strict=True)
-        )
-        none = np.empty((0, 0), outs[min(outs)].dtype)
-        starts = iter(range(0, N, height))
+        height = max(8, min(64, STRIP // min(M, WIDTH)))
+        names = {"both": ("kernel", "ntk")}.get(self.wanted, (self.wanted,))
+        outs = dict(zip(names, map(np.asarray, self.outs), strict=True))
+        none = np.empty((0, 0), outs[names[0]].dtype)
+        lefts = (lambda i: range(i, M, WIDTH)) if self.Y is None else (lambda i: range(0, M, WIDTH))
+        corners = iter([(i, left) for i in range(0, N, height) for left in lefts(i)])
 
         def work() -> None:
-            buffer, bad = np.empty(height * M, self.dtype), np.empty((2, height * M), np.int64)
-            for start in starts:  # after an error or an interrupt the others stop at their next strip
-                left = start if self.Y is None else 0
-                rows = X[start : start + height]
-                products = buffer[: len(rows) * (M - left)].reshape(len(rows), M - left)
-                np.matmul(rows, YT[:, left:], out=products)
+            buffer, bad = np.empty(height * WIDTH, self.dtype), np.empty((2, height * WIDTH), np.int64)
+            for start, left in corners:  # after an error or an interrupt the others stop at their next strip
+                rows, columns = X[start : start + height], YT[:, left : left + WIDTH]
+                products = buffer[: len(rows) * columns.shape[1]].reshape(len(rows), columns.shape[1])
+                np.matmul(rows, columns, out=products)
                 count = self.strip(
                     products, start, left, self.Y is None, self.kinds, self.numbers, self.rows, self.columns,
                     self.scalars, outs.get("kernel", none), outs.get("ntk", none), *bad,
@@ -192,7 +192,7 @@ class Task:
                     for done in others:
                         done.result()
                 finally:
-                    for _ in starts:
+                    for _ in corners:
                         pass
         if self.Y is None:
             x = self.xp.double(self.X)
