@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from infgeo.numeric.runtime.records import Pairs
+from infgeo.numeric.runtime.records import Array, Pairs
 
 
 class DoubleDouble:
@@ -71,32 +71,32 @@ class DoubleDouble:
     __radd__, __rmul__ = __add__, __mul__
 
 
-def double_double(x: Any) -> DoubleDouble:
+def double_double(x: Array) -> DoubleDouble:
     """Return a number as one of this kind."""
     return x if isinstance(x, DoubleDouble) else DoubleDouble(float(x) if isinstance(x, int) else x)
 
 
-def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
+def two_sum(a: Array, b: Array) -> tuple[Any, Any]:
     """Return a + b rounded, and its error."""
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
 
 
-def normal(a: Any, b: Any) -> tuple[Any, Any]:
+def normal(a: Array, b: Array) -> tuple[Any, Any]:
     """Return a + b rounded, and its error, for |a| >= |b|."""
     total = a + b
     return total, b - (total - a)
 
 
-def two_product(a: Any, b: Any, xp: Any) -> tuple[Any, Any]:
+def two_product(a: Array, b: Array, xp: Any) -> tuple[Any, Any]:
     """Return a b rounded, and its error."""
     product = xp.settled(a * b) if xp else a * b
     (a_high, a_low), (b_high, b_low) = halves(a), halves(b)
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
-def halves(a: Any) -> tuple[Any, Any]:
+def halves(a: Array) -> tuple[Any, Any]:
     """Return the leading half of the digits of a double, and the rest (Dekker's splitting)."""
     shifted = a * 134217729.0
     leading = shifted - (shifted - a)
@@ -154,14 +154,14 @@ def dd_exp(x: DoubleDouble) -> DoubleDouble:
     return (less + 1).scaled(power)
 
 
-def dd_exp_difference(a: Any, b: Any, difference: DoubleDouble) -> DoubleDouble:
+def dd_exp_difference(a: Array, b: Array, difference: DoubleDouble) -> DoubleDouble:
     """Return e^a - e^b, where a - b is known."""
     a, b = (double_double(x) + difference.scaled(0.0) for x in (a, b))
     larger = choice(difference.high, a, b)
     return dd_exp(larger) * choice(difference.high, -dd_expm1(-difference), dd_expm1(difference))
 
 
-def choice(sign: Any, yes: DoubleDouble, no: DoubleDouble) -> DoubleDouble:
+def choice(sign: Array, yes: DoubleDouble, no: DoubleDouble) -> DoubleDouble:
     """Return `yes` where the sign is not negative, else `no`."""
     xp = yes.xp or no.xp
     high, low = xp.where_nonnegative(sign, yes.high, no.high), xp.where_nonnegative(sign, yes.low, no.low)
@@ -196,7 +196,7 @@ def dd_cos(x: DoubleDouble) -> DoubleDouble:
     return sine_and_cosine(x)[1]
 
 
-def dd_atan2(y: Any, x: Any) -> DoubleDouble:
+def dd_atan2(y: Array, x: Array) -> DoubleDouble:
     """Return atan2(y, x), by one step of Newton's method."""
     y, x = double_double(y), double_double(x)
     xp = y.xp or x.xp
@@ -217,10 +217,10 @@ def determinant_by(kernel: Callable, moment: Callable) -> Callable:
     They take p and q as they are, and of nearly parallel pairs c as the root of p q - Delta.
     """
 
-    def determinant(xp: Any, cancelled: Any, pairs: Pairs, scalars: Sequence[Any], values: Any) -> Any:
+    def determinant(xp: Any, cancelled: Any, pairs: Pairs, scalars: Sequence[Any], values: Array) -> Any:
         """Return m(p) m(q) - k^2 of the pairs where `cancelled` > 0, and `values` of the others."""
 
-        def exact(p: Any, q: Any, c: Any, Delta: Any, *scalars: Any) -> Any:
+        def exact(p: Array, q: Array, c: Array, Delta: Array, *scalars: Any) -> Any:
             """Return m(p) m(q) - k^2, with an error of one rounding of its root."""
             numbers = [DoubleDouble(value, 0.0, xp) for value in scalars]
             u, v, w, area = (DoubleDouble(part, 0.0, xp) for part in (p, q, c, Delta))
@@ -239,7 +239,7 @@ def determinant_by(kernel: Callable, moment: Callable) -> Callable:
 def as_doubles(xp: Any, function: Callable) -> Callable:
     """Return a function of double-double numbers as one of doubles."""
 
-    def rounded(s: Any, *scalars: Any) -> Any:
+    def rounded(s: Array, *scalars: Any) -> Any:
         results = function(DoubleDouble(s, 0.0, xp), *(DoubleDouble(1.0 * x, 0.0, xp) for x in scalars))
         several = isinstance(results, tuple)
         values = [part.high + part.low + 0 * s for part in map(double_double, results if several else (results,))]

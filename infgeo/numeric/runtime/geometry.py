@@ -9,7 +9,7 @@ from typing import Any
 from infgeo.numeric.runtime.errors import DoesNotExist, InputError, shown
 from infgeo.numeric.runtime.layers import point_after
 from infgeo.numeric.runtime.range import marked, out_of_range
-from infgeo.numeric.runtime.records import Law
+from infgeo.numeric.runtime.records import Array, Law
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Geometry:
                 raise InputError(f"{name} = {shown(value)} must be at most {xp.largest_scale:g}: its powers overflow")
         return values
 
-    def layers(self, X: Any, parameters: Mapping[str, Any]) -> tuple[Sequence[Any], tuple]:
+    def layers(self, X: Array, parameters: Mapping[str, Any]) -> tuple[Sequence[Any], tuple]:
         """Return the layers and the activations' parameters; raises DoesNotExist if a variance is too large at X."""
         values = self.values(parameters)
         layers, own = self.network(self.xp.dimension(X), *values.values()), tuple(values[name] for name in self.own)
@@ -67,7 +67,7 @@ class Geometry:
             self.xp.at_points(lambda x: self._check_variances(x, layers, own), X)
         return layers, own
 
-    def _check_variances(self, x: Any, layers: Sequence[Any], own: tuple) -> Any:
+    def _check_variances(self, x: Array, layers: Sequence[Any], own: tuple) -> Any:
         """Raise DoesNotExist where an activation that grows like exp(a z^2) has an infinite expectation."""
         for i, layer in enumerate(layers):
             if layer.law is not None and layer.law.growth:
@@ -80,7 +80,7 @@ class Geometry:
                     )
         return self.xp.sum_squares(x)
 
-    def _rows(self, X: Any, Y: Any) -> tuple[Any, Any]:
+    def _rows(self, X: Array, Y: Array) -> tuple[Any, Any]:
         X = self.xp.points(X, "X", rows=True)
         if Y is None:
             return X, None
@@ -94,19 +94,19 @@ class Geometry:
                 raise InputError(f"X has {what} {first} and Y {second}: they must agree, convert one of them")
         return X, Y
 
-    def kernel(self, parameters: Mapping[str, Any], X: Any, Y: Any = None, options: tuple = ()) -> Any:
+    def kernel(self, parameters: Mapping[str, Any], X: Array, Y: Array = None, options: tuple = ()) -> Any:
         """Return the NNGP kernel, (N, d), (M, d) -> (N, M); its diagonal without Y is that of `kernel_diag`."""
         return self._gram(X, Y, "kernel", options, parameters)[0]
 
-    def ntk(self, parameters: Mapping[str, Any], X: Any, Y: Any = None, options: tuple = ()) -> Any:
+    def ntk(self, parameters: Mapping[str, Any], X: Array, Y: Array = None, options: tuple = ()) -> Any:
         """Return the neural tangent kernel, (N, d), (M, d) -> (N, M)."""
         return self._gram(X, Y, "ntk", options, parameters)[0]
 
-    def kernel_and_ntk(self, parameters: Mapping[str, Any], X: Any, Y: Any = None, options: tuple = ()) -> tuple:
+    def kernel_and_ntk(self, parameters: Mapping[str, Any], X: Array, Y: Array = None, options: tuple = ()) -> tuple:
         """Return both kernels, at the cost of little more than the tangent kernel alone."""
         return self._gram(X, Y, "both", options, parameters)
 
-    def _gram(self, X: Any, Y: Any, wanted: str, options: tuple, parameters: Mapping[str, Any]) -> tuple:
+    def _gram(self, X: Array, Y: Array, wanted: str, options: tuple, parameters: Mapping[str, Any]) -> tuple:
         if wanted != "kernel":
             self._check_tangent()
         X, Y = self._rows(X, Y)
@@ -117,20 +117,20 @@ class Geometry:
             return self.fast(self.xp, X, Y, layers, own, wanted, *options)
         return self.xp.gram(X, Y, layers, own, wanted)
 
-    def kernel_diag(self, parameters: Mapping[str, Any], X: Any) -> Any:
+    def kernel_diag(self, parameters: Mapping[str, Any], X: Array) -> Any:
         """Return k(x, x), (..., d) -> (...)."""
         return self._diagonal(X, parameters, "kernel")
 
-    def ntk_diag(self, parameters: Mapping[str, Any], X: Any) -> Any:
+    def ntk_diag(self, parameters: Mapping[str, Any], X: Array) -> Any:
         """Return the tangent kernel at (x, x), (..., d) -> (...)."""
         self._check_tangent()
         return self._diagonal(X, parameters, "ntk")
 
-    def _diagonal(self, X: Any, parameters: Mapping[str, Any], wanted: str) -> Any:
+    def _diagonal(self, X: Array, parameters: Mapping[str, Any], wanted: str) -> Any:
         X = self.xp.points(X)
         layers, own = self.layers(X, parameters)
 
-        def diagonal(x: Any) -> Any:
+        def diagonal(x: Array) -> Any:
             lost = out_of_range(self.xp, layers, x, own, wanted)
             h = point_after(self.xp, layers, self.xp.sum_squares(self.xp.double(x)), own, wanted == "ntk")
             return marked(self.xp, self.xp.cast(h.f + h.D if wanted == "ntk" else h.f, x), lost)
@@ -141,7 +141,7 @@ class Geometry:
         if not all(law.derivative_moment for law in self.laws):
             raise DoesNotExist("this network has no tangent kernel: the activation jumps, so E[phi'(u)^2] is infinite")
 
-    def kernel_distance(self, parameters: Mapping[str, Any], X: Any, Y: Any = None, squared: bool = False) -> Any:
+    def kernel_distance(self, parameters: Mapping[str, Any], X: Array, Y: Array = None, squared: bool = False) -> Any:
         """Return |Phi(x) - Phi(y)|, or its square, which has derivatives at y = x; (N, d), (M, d) -> (N, M)."""
         X, Y = self._rows(X, Y)
         layers, own = self.layers(X, parameters)
@@ -149,14 +149,14 @@ class Geometry:
             self.layers(Y, parameters)
         return self.xp.distance(X, X if Y is None else Y, layers, own, squared)
 
-    def _radial(self, X: Any, parameters: Mapping[str, Any], function: Callable, *what: Any) -> Any:
+    def _radial(self, X: Array, parameters: Mapping[str, Any], function: Callable, *what: Any) -> Any:
         xp, X = self.xp, self.xp.points(X)
         # Of a user's formulas nothing else is known than what they give.
         layers, own = self.layers(X, parameters) if self.domain is None else ([], ())
         arguments = (xp.dimension(X), *self.values(parameters).values())
         variances = self.variances and self.variances[function == self._ricci]
 
-        def at(x: Any) -> Any:
+        def at(x: Array) -> Any:
             s = xp.sum_squares(xp.double(x))
             lost = out_of_range(xp, layers, x, own, "metric", variances)
             if self.domain is not None:
@@ -165,7 +165,7 @@ class Geometry:
 
         return xp.representable(xp.at_points(at, X), X, *what)
 
-    def _require_metric(self, s: Any, arguments: tuple) -> None:
+    def _require_metric(self, s: Array, arguments: tuple) -> None:
         """Raise DoesNotExist where the formulas of a user are no metric: infinite, or not positive definite."""
         A, _, eta = self.parts(s, *arguments)
         assert self.domain is not None
@@ -175,11 +175,11 @@ class Geometry:
                     "these formulas are no metric at the points: A and A + |x|^2 B must be finite and > 0"
                 )
 
-    def metric(self, parameters: Mapping[str, Any], X: Any) -> Any:
+    def metric(self, parameters: Mapping[str, Any], X: Array) -> Any:
         """Return the metric g = A I + B x x^T, (..., d) -> (..., d, d)."""
         return self._radial(X, parameters, self._matrix, "the metric", True)
 
-    def _matrix(self, x: Any, s: Any, arguments: tuple) -> Any:
+    def _matrix(self, x: Array, s: Array, arguments: tuple) -> Any:
         if self.coefficient is None:
             return self.xp.metric_matrix(x, *self._regular_parts(s, arguments))
         B = self.coefficient(s, *arguments)
@@ -187,7 +187,7 @@ class Geometry:
         B = self.xp.where_nonnegative(0 * B, B, 0 * s)
         return self.xp.metric_matrix(x, *self.parts(s, *arguments), B)
 
-    def _regular_parts(self, s: Any, arguments: tuple) -> tuple:
+    def _regular_parts(self, s: Array, arguments: tuple) -> tuple:
         """Return A, s B/A and (A + s B)/A; where the metric vanishes, at x = 0, what multiplies A = 0 is finite."""
         singular = self._singular(s, arguments)
         if singular is None:
@@ -195,7 +195,7 @@ class Geometry:
         A, shear, eta = self.parts(self.xp.where_nonnegative(singular, s + 1, s), *arguments)
         return self.xp.where_nonnegative(singular, 0 * A, A), shear, eta
 
-    def _singular(self, s: Any, arguments: tuple) -> Any:
+    def _singular(self, s: Array, arguments: tuple) -> Any:
         """Return what is negative but where the metric vanishes, at x = 0; None where no value of the scales does it.
 
         Whether they do may be unknown yet, in a transformation of jax.
@@ -205,29 +205,29 @@ class Geometry:
             return None
         return self.xp.where_nonnegative(0 * s + condition - 1, -s, -s - 1)
 
-    def volume_element(self, parameters: Mapping[str, Any], X: Any) -> Any:
+    def volume_element(self, parameters: Mapping[str, Any], X: Array) -> Any:
         """Return sqrt(det g), (..., d) -> (...)."""
         what = "the volume element (log_volume_element has no such range)"
         return self._radial(X, parameters, self._volume, what, True)
 
-    def _volume(self, x: Any, s: Any, arguments: tuple) -> Any:
+    def _volume(self, x: Array, s: Array, arguments: tuple) -> Any:
         A, _, eta = self._regular_parts(s, arguments)
         return self.xp.sqrt(A) ** arguments[0] * self.xp.sqrt(eta)
 
-    def log_volume_element(self, parameters: Mapping[str, Any], X: Any) -> Any:
+    def log_volume_element(self, parameters: Mapping[str, Any], X: Array) -> Any:
         """Return log sqrt(det g), (..., d) -> (...): no overflow, no underflow."""
         return self._radial(X, parameters, self._log_volume, "the logarithm of the volume element")
 
-    def _log_volume(self, x: Any, s: Any, arguments: tuple) -> Any:
+    def _log_volume(self, x: Array, s: Array, arguments: tuple) -> Any:
         A, _, eta = self._regular_parts(s, arguments)
         log_A = self.logarithm(s, *arguments) if self.logarithm else self.xp.log(A)
         return (arguments[0] * log_A + self.xp.log(eta)) / 2
 
-    def ricci_scalar(self, parameters: Mapping[str, Any], X: Any) -> Any:
+    def ricci_scalar(self, parameters: Mapping[str, Any], X: Array) -> Any:
         """Return the Ricci scalar, positive on spheres, (..., d) -> (...); not a number where the metric vanishes."""
         return self._radial(X, parameters, self._ricci, "the Ricci scalar")
 
-    def _ricci(self, x: Any, s: Any, arguments: tuple) -> Any:
+    def _ricci(self, x: Array, s: Array, arguments: tuple) -> Any:
         singular = self._singular(s, arguments)
         if singular is None:
             return self.ricci(s, *arguments)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from infgeo.numeric.runtime.nearly_parallel import apart_after, determinant_after, determinant_of_sum
-from infgeo.numeric.runtime.records import Law, Pairs, Point
+from infgeo.numeric.runtime.records import Array, Law, Pairs, Point
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class RMSNorm:
         return Pairs(p, q, c, omega, delta, Delta, ratio(h.D + 0 * both, both))
 
 
-def point_after(xp: Any, layers: Sequence[Any], s: Any, scalars: Sequence[Any], slope: bool = False) -> Point:
+def point_after(xp: Any, layers: Sequence[Any], s: Array, scalars: Sequence[Any], slope: bool = False) -> Point:
     """Return the features of single points with |x|^2 = s; `slope` says whether D is asked for."""
     h = Point(s, 0.0)
     for layer in layers:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from infgeo.numeric.runtime.records import Law, Pairs
+from infgeo.numeric.runtime.records import Array, Law, Pairs
 
 CANCELLED = 8  # determinants of less than this part of their terms are computed with twice the digits
 
@@ -57,7 +57,7 @@ def to_opposite(xp: Any, pairs: Pairs) -> Any:
 
 
 def determinant_after(
-    xp: Any, law: Law, pairs: Pairs, after: Pairs, apart: Any, scalars: Sequence[Any], plain: bool
+    xp: Any, law: Law, pairs: Pairs, after: Pairs, apart: Array, scalars: Sequence[Any], plain: bool
 ) -> Any:
     """Return Delta of the features `after` a law, from the pairs of its preactivations and the third of `apart_after`.
 
@@ -86,7 +86,7 @@ def determinant_after(
     return p * versine * (q * (2 - versine))
 
 
-def determinant_of_sum(xp: Any, pairs: Pairs, Delta: Any, after: Pairs, skip: Any, branch: Any) -> Any:
+def determinant_of_sum(xp: Any, pairs: Pairs, Delta: Array, after: Pairs, skip: Any, branch: Any) -> Any:
     """Return Delta of sqrt(skip) h + sqrt(branch) phi from those of the features h (`pairs`) and phi (`after`, Delta).
 
     The mixed term p m(q) + q m(p) - 2 c k is the square of the difference of its roots, and twice that of the angles.

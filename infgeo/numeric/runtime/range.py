@@ -14,6 +14,7 @@ from typing import Any
 from infgeo.numeric.runtime.arrays.library import in_words
 from infgeo.numeric.runtime.errors import InputError
 from infgeo.numeric.runtime.layers import point_after
+from infgeo.numeric.runtime.records import Array
 
 REMEDY = (
     "rescale the points, weight_std or bias_std, pass float64 points if these are float32, or take backend='mpmath'"
@@ -22,7 +23,7 @@ REMEDY = (
 
 
 def out_of_range(
-    xp: Any, layers: Sequence[Any], X: Any, scalars: Sequence[Any], wanted: str, variances: tuple | None = None
+    xp: Any, layers: Sequence[Any], X: Array, scalars: Sequence[Any], wanted: str, variances: tuple | None = None
 ) -> Any:
     """Return at which points digits are lost, or None where none are; raises InputError where that is known.
 
@@ -66,7 +67,7 @@ def out_of_range(
     )
 
 
-def marked(xp: Any, result: Any, *lost: Any) -> Any:
+def marked(xp: Any, result: Array, *lost: Any) -> Any:
     """Return a result, not a number where digits are lost and no error could say so: in a transformation."""
     for part in lost:
         if part is not None:
@@ -74,7 +75,7 @@ def marked(xp: Any, result: Any, *lost: Any) -> Any:
     return result
 
 
-def check_apart(xp: Any, X: Any, Y: Any, delta: Any) -> None:
+def check_apart(xp: Any, X: Array, Y: Array, delta: Array) -> None:
     """Raise InputError where the squared difference of two points vanishes in the format, and they differ."""
     near = xp.known(delta < float(xp.lib.finfo(delta.dtype).tiny) * 1e8)
     X, Y = xp.known(X), xp.known(Y)
@@ -88,7 +89,7 @@ def check_apart(xp: Any, X: Any, Y: Any, delta: Any) -> None:
             )
 
 
-def rooted(xp: Any, squares: Any, squared: bool, like: Any) -> Any:
+def rooted(xp: Any, squares: Array, squared: bool, like: Array) -> Any:
     """Return distances, or their squares, in the points' format; raises InputError where they are no numbers of it."""
     result = squares if squared else xp.sqrt(squares)
     limits = xp.lib.finfo(like.dtype)

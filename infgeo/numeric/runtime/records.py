@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+Array = Any  # of the library: np.ndarray, torch.Tensor, jax.Array; of mpmath a number, or a list of them
+
 
 @dataclass(frozen=True)
 class Law:
@@ -53,8 +55,8 @@ class Point:
     `reached` holds the variances and norms on the way, by which digits are lost where they leave the format.
     """
 
-    f: Any
-    D: Any
+    f: Array
+    D: Array
     reached: tuple = ()
 
 
@@ -66,19 +68,19 @@ class Pairs:
     later layer does not ask for.
     """
 
-    p: Any
-    q: Any
-    c: Any
-    omega: Any
-    delta: Any
-    Delta: Any
-    D: Any = 0.0
+    p: Array
+    q: Array
+    c: Array
+    omega: Array
+    delta: Array
+    Delta: Array
+    D: Array = 0.0
 
 
 def by_subtraction(kernel: Callable, moment: Callable) -> Callable:
     """Return `difference` of a law by subtraction, for activations without a form in which nothing cancels."""
 
-    def difference(p: Any, q: Any, omega: Any, delta: Any, c: Any, Delta: Any, *scalars: Any) -> tuple:
+    def difference(p: Array, q: Array, omega: Array, delta: Array, c: Array, Delta: Array, *scalars: Any) -> tuple:
         first, second = moment(p, *scalars), moment(q, *scalars)
         return first + second - 2 * kernel(p, q, c, Delta, *scalars), first - second
 

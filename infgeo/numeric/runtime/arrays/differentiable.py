@@ -10,7 +10,7 @@ from typing import Any
 from infgeo.numeric.runtime.arrays.library import ArrayLibrary
 from infgeo.numeric.runtime.gram.plain import distances, gram_at_once
 from infgeo.numeric.runtime.nearly_parallel import of_pairs
-from infgeo.numeric.runtime.records import Law, Pairs
+from infgeo.numeric.runtime.records import Array, Law, Pairs
 
 # What coincident pairs are replaced by in formulas that are singular there, so that no gradient is 0 * inf.
 HARMLESS = {"p": 1.0, "q": 1.0, "c": 0.0, "omega": 0.0, "delta": 2.0, "Delta": 1.0}
@@ -19,28 +19,28 @@ HARMLESS = {"p": 1.0, "q": 1.0, "c": 0.0, "omega": 0.0, "delta": 2.0, "Delta": 1
 class DifferentiableArrays(ArrayLibrary):
     """An array library with derivatives."""
 
-    def fixed(self, x: Any) -> Any:
+    def fixed(self, x: Array) -> Any:
         """Return an array as a constant."""
         raise NotImplementedError
 
-    def identity(self, X: Any) -> Any:
+    def identity(self, X: Array) -> Any:
         """Return the matrix I of the points' dimension."""
         raise NotImplementedError
 
-    def sqrt(self, x: Any) -> Any:
+    def sqrt(self, x: Array) -> Any:
         """Return the square root, with derivative 0 at 0: what it multiplies vanishes or cancels there."""
         zero = x == 0
         return self.lib.where(zero, 0, self.lib.sqrt(self.lib.where(zero, 1, x)))
 
-    def log(self, x: Any) -> Any:
+    def log(self, x: Array) -> Any:
         """Return the logarithm, -inf at 0."""
         return self.lib.log(x)
 
-    def positive(self, x: Any) -> Any:
+    def positive(self, x: Array) -> Any:
         """Return max(x, 0), with the derivative of x at 0."""
         return self.lib.where(x < 0, 0, x)
 
-    def metric_matrix(self, X: Any, A: Any, shear: Any, eta: Any, B: Any = None) -> Any:
+    def metric_matrix(self, X: Array, A: Array, shear: Array, eta: Array, B: Array = None) -> Any:
         """Return A I + B x x^T; where |s B| > A/2 in the form A ((1 - x^_i^2) + eta x^_i^2), where nothing cancels."""
         identity = self.identity(X)
         steep = abs(shear) > 0.5
@@ -59,11 +59,11 @@ class DifferentiableArrays(ArrayLibrary):
         """Return a context; nothing warns here."""
         return nullcontext()
 
-    def gram(self, X: Any, Y: Any, layers: Sequence[Any], scalars: Sequence[Any], wanted: str) -> tuple:
+    def gram(self, X: Array, Y: Array, layers: Sequence[Any], scalars: Sequence[Any], wanted: str) -> tuple:
         """Return the Gram matrices of all pairs."""
         return gram_at_once(self, X, Y, layers, scalars, wanted)
 
-    def distance(self, X: Any, Y: Any, layers: Sequence[Any], scalars: Sequence[Any], squared: bool) -> Any:
+    def distance(self, X: Array, Y: Array, layers: Sequence[Any], scalars: Sequence[Any], squared: bool) -> Any:
         """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows."""
         return distances(self, X, Y, layers, scalars, squared)
 

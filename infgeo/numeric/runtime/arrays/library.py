@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from infgeo.numeric.runtime.errors import InputError
-from infgeo.numeric.runtime.records import Pairs
+from infgeo.numeric.runtime.records import Array, Pairs
 
 # sin t - t cos t = sum_n (-1)^(n+1) 2n t^(2n+1) / (2n+1)!, used below t = 1.
 SINE_SERIES = [1 / 3, -1 / 30, 1 / 840, -1 / 45360, 1 / 3991680, -1 / 518918400, 1 / 93405312000, -1 / 22230464256000]
 
 
-def in_words(x: Any) -> str:
+def in_words(x: Array) -> str:
     """Return a positive number roughly."""
     power = math.log10(x) if 0 < x < math.inf else -math.inf if x == 0 else math.inf
     return f"1e{round(power)}" if math.isfinite(power) else "0" if power < 0 else "infinity"
@@ -46,32 +46,32 @@ class ArrayLibrary:
             )
         return array
 
-    def known(self, x: Any) -> Any:
+    def known(self, x: Array) -> Any:
         """Return values, or None inside a transformation, where they may not be looked at."""
         return x
 
-    def settled(self, x: Any) -> Any:
+    def settled(self, x: Array) -> Any:
         """Return a number that a compiler makes no part of a fused product and sum, which is rounded once."""
         return x
 
-    def dimension(self, X: Any) -> int:
+    def dimension(self, X: Array) -> int:
         """Return d of points (..., d)."""
         return X.shape[-1]
 
-    def where_nonnegative(self, x: Any, yes: Any, no: Any) -> Any:
+    def where_nonnegative(self, x: Array, yes: Any, no: Any) -> Any:
         """Return `yes` where x >= 0, else `no`."""
         return self.lib.where(x >= 0, yes, no)
 
-    def ratio(self, a: Any, b: Any) -> Any:
+    def ratio(self, a: Array, b: Array) -> Any:
         """Return a/b, and 0 where b is 0."""
         zero = b == 0
         return self.lib.where(zero, 0, a / self.lib.where(zero, 1, b))
 
-    def sum_squares(self, X: Any) -> Any:
+    def sum_squares(self, X: Array) -> Any:
         """Return |x|^2 of points (..., d)."""
         return (X * X).sum(-1)
 
-    def exp_difference(self, a: Any, b: Any, difference: Any) -> Any:
+    def exp_difference(self, a: Array, b: Array, difference: Any) -> Any:
         """Return e^a - e^b from a, b and a - b."""
         falls = difference >= 0
         fall = self.lib.expm1(-self.lib.where(falls, difference, 0))
@@ -79,7 +79,7 @@ class ArrayLibrary:
         first, second = (self.lib.exp(x + 0 * difference) for x in (a, b))
         return self.lib.where(falls, -first * fall, second * rise)
 
-    def exp_residual(self, x: Any, n: int) -> Any:
+    def exp_residual(self, x: Array, n: int) -> Any:
         """Return e^x - sum_{k<n} x^k/k!, by its series where |x| < 1."""
         if n == 1:
             return self.lib.expm1(x)
@@ -91,7 +91,7 @@ class ArrayLibrary:
             taylor, power = taylor + power, power * x / (k + 1)
         return self.lib.where(near, series * small ** (n - 1) / math.factorial(n - 1), self.lib.exp(x) - taylor)
 
-    def sin_minus_theta_cos(self, t: Any) -> Any:
+    def sin_minus_theta_cos(self, t: Array) -> Any:
         """Return sin t - t cos t."""
         square = self.lib.where(t < 1, t, 1) ** 2
         series = 0 * square
@@ -99,12 +99,12 @@ class ArrayLibrary:
             series = series * square + coefficient
         return self.lib.where(t < 1, t * square * series, self.lib.sin(t) - t * self.lib.cos(t))
 
-    def leading_half(self, a: Any) -> Any:
+    def leading_half(self, a: Array) -> Any:
         """Return `a` rounded to half its digits (Dekker's splitting)."""
         shifted = a * (4097.0 if self.lib.finfo(a.dtype).bits == 32 else 134217729.0)
         return shifted - (shifted - a)
 
-    def close_pairs(self, x: Any, y: Any) -> tuple[Any, Any, Any]:
+    def close_pairs(self, x: Array, y: Array) -> tuple[Any, Any, Any]:
         """Return |x - y|^2, |x|^2 - |y|^2 and |x|^2 |y|^2 - (x.y)^2 for nearly parallel points.
 
         The last is |x|^2 |y - t x|^2 with t = x.y/|x|^2; products of halves of the digits make the residual exact.
@@ -120,12 +120,12 @@ class ArrayLibrary:
         residual = residual - ((x * residual).sum(-1) / divisor)[..., None] * x  # t is rounded
         return self.sum_squares(difference), -(difference * (x + y)).sum(-1), s * self.sum_squares(residual)
 
-    def pairs_of(self, x: Any, y: Any) -> Pairs:
+    def pairs_of(self, x: Array, y: Array) -> Pairs:
         """Return the pairs of points (..., d), one by one."""
         delta, omega, Delta = self.close_pairs(x, y)
         return Pairs(self.sum_squares(x), self.sum_squares(y), (x * y).sum(-1), omega, delta, Delta)
 
-    def representable(self, result: Any, X: Any, what: str, positive: bool = False) -> Any:
+    def representable(self, result: Array, X: Array, what: str, positive: bool = False) -> Any:
         """Return a result at points, checked to be a finite number of the format, `positive` ones a normal one.
 
         At x = 0 it is what it is: there metrics may vanish. Raises InputError; not a number inside transformations.

@@ -16,10 +16,10 @@ import numpy as np
 
 from infgeo.numeric.runtime.arrays.differentiable import DifferentiableArrays
 from infgeo.numeric.runtime.errors import InputError
-from infgeo.numeric.runtime.records import Pairs
+from infgeo.numeric.runtime.records import Array, Pairs
 
 
-def traced(x: Any) -> bool:
+def traced(x: Array) -> bool:
     """Return whether the value of `x` is not known yet: inside a transformation."""
     return isinstance(x, jax.core.Tracer)
 
@@ -29,7 +29,7 @@ class JaxArrays(DifferentiableArrays):
 
     lib = jnp
 
-    def points(self, X: Any, name: str = "X", rows: bool = False) -> jax.Array:
+    def points(self, X: Array, name: str = "X", rows: bool = False) -> jax.Array:
         """Return `X` as an array of float32 or float64 points (..., d); with `rows`, (N, d)."""
         array = X
         if isinstance(X, np.ma.MaskedArray):
@@ -83,27 +83,27 @@ class JaxArrays(DifferentiableArrays):
         """Return whether a condition holds everywhere, as far as that is known."""
         return traced(condition) or bool(np.all(condition))
 
-    def known(self, x: Any) -> Any:
+    def known(self, x: Array) -> Any:
         """Return values, or None inside a transformation."""
         return None if traced(x) else x
 
-    def largest(self, v: Any) -> float:
+    def largest(self, v: Array) -> float:
         """Return the largest value, for a message."""
         return float(jnp.max(v))
 
-    def double(self, X: Any) -> jax.Array:
+    def double(self, X: Array) -> jax.Array:
         """Return an array in double precision, where jax keeps it."""
         return X.astype(np.float64) if jax.config.read("jax_enable_x64") else X
 
-    def cast(self, result: Any, like: jax.Array) -> jax.Array:
+    def cast(self, result: Array, like: jax.Array) -> jax.Array:
         """Return a result in the format of an array."""
         return jnp.asarray(result).astype(like.dtype)
 
-    def constant(self, like: Any, value: Any) -> jax.Array:
+    def constant(self, like: Array, value: Any) -> jax.Array:
         """Return an array of one value."""
         return jnp.full_like(like, value)
 
-    def atan2(self, y: Any, x: Any) -> jax.Array:
+    def atan2(self, y: Array, x: Array) -> jax.Array:
         """Return the angle of (x, y), with a finite derivative where both vanish."""
         return jnp.arctan2(y, jnp.where((x == 0) & (y == 0), 1, x))
 

@@ -10,7 +10,7 @@ import mpmath
 from infgeo.numeric.runtime.errors import InputError
 from infgeo.numeric.runtime.layers import pairs_after, point_after
 from infgeo.numeric.runtime.nearly_parallel import of_pairs
-from infgeo.numeric.runtime.records import Law, Pairs
+from infgeo.numeric.runtime.records import Array, Law, Pairs
 
 
 def converted(nested: Any) -> Any:
@@ -63,7 +63,7 @@ class MpmathArrays:
     largest_scale = mpmath.inf
     sqrt = staticmethod(mpmath.sqrt)
 
-    def points(self, X: Any, name: str = "X", rows: bool = False) -> list:
+    def points(self, X: Array, name: str = "X", rows: bool = False) -> list:
         """Return `X` as nested lists of mpf: one point, or lists of points of equal length; with `rows`, N points."""
         try:
             points = converted(X.tolist() if hasattr(X, "tolist") else X)
@@ -94,19 +94,19 @@ class MpmathArrays:
         """Return a condition."""
         return bool(condition)
 
-    def known(self, x: Any) -> Any:
+    def known(self, x: Array) -> Any:
         """Return a value."""
         return x
 
-    def largest(self, v: Any) -> Any:
+    def largest(self, v: Array) -> Any:
         """Return a number."""
         return v
 
-    def double(self, X: Any) -> Any:
+    def double(self, X: Array) -> Any:
         """Return what it is given: every format is at hand."""
         return X
 
-    def cast(self, result: Any, like: Any) -> Any:
+    def cast(self, result: Array, like: Array) -> Any:
         """Return a result."""
         return result
 
@@ -118,23 +118,23 @@ class MpmathArrays:
             result = function(X)
         return result.apply(mpmath.mpf.__pos__) if isinstance(result, mpmath.matrix) else +result
 
-    def constant(self, like: Any, value: Any) -> Any:
+    def constant(self, like: Array, value: Any) -> Any:
         """Return a number."""
         return mpmath.mpf(value)
 
-    def log(self, x: Any) -> Any:
+    def log(self, x: Array) -> Any:
         """Return the logarithm."""
         return mpmath.log(x)
 
-    def positive(self, x: Any) -> Any:
+    def positive(self, x: Array) -> Any:
         """Return max(x, 0)."""
         return max(x, mpmath.mpf(0))
 
-    def ratio(self, a: Any, b: Any) -> Any:
+    def ratio(self, a: Array, b: Array) -> Any:
         """Return a/b, and 0 where b is 0."""
         return a / b if b else mpmath.mpf(0)
 
-    def where_nonnegative(self, x: Any, yes: Any, no: Any) -> Any:
+    def where_nonnegative(self, x: Array, yes: Any, no: Any) -> Any:
         """Return `yes` where x >= 0, else `no`."""
         return yes if x >= 0 else no
 
@@ -142,7 +142,7 @@ class MpmathArrays:
         """Return |x|^2."""
         return mpmath.fsum(X, squared=True)
 
-    def metric_matrix(self, X: Sequence[Any], A: Any, shear: Any, eta: Any, B: Any = None) -> Any:
+    def metric_matrix(self, X: Sequence[Any], A: Array, shear: Array, eta: Array, B: Array = None) -> Any:
         """Return A (I + shear x^ x^T), a mpmath.matrix."""
         s, d = self.sum_squares(X), len(X)
         g = mpmath.matrix(d, d)
@@ -210,7 +210,7 @@ class MpmathArrays:
                 result[i, j] = +distance
         return result
 
-    def representable(self, result: Any, X: Any, what: str, positive: bool = False) -> Any:
+    def representable(self, result: Array, X: Array, what: str, positive: bool = False) -> Any:
         """Return a result: every number is one of this format."""
         return result
 

@@ -13,7 +13,7 @@ from infgeo.numeric.runtime.errors import InputError
 from infgeo.numeric.runtime.gram.plain import ROWS, distances, gram_by_rows
 from infgeo.numeric.runtime.nearly_parallel import of_pairs
 from infgeo.numeric.runtime.range import out_of_range
-from infgeo.numeric.runtime.records import Law, Pairs
+from infgeo.numeric.runtime.records import Array, Law, Pairs
 
 PARALLEL = 2.0**-2  # pairs with sin^2 of the angle below this are computed from the difference of the points
 POINTS = 2**12  # points at a time where each is computed by itself
@@ -26,7 +26,7 @@ class NumpyArrays(ArrayLibrary):
     lib, name = np, "np"
     sqrt = staticmethod(np.sqrt)
 
-    def points(self, X: Any, name: str = "X", rows: bool = False) -> np.ndarray:
+    def points(self, X: Array, name: str = "X", rows: bool = False) -> np.ndarray:
         """Return `X` as an array of float32 or float64 points (..., d); with `rows`, (N, d)."""
         try:
             array = np.asarray(X)
@@ -68,32 +68,32 @@ class NumpyArrays(ArrayLibrary):
         """Return whether a condition holds everywhere."""
         return bool(np.all(condition))
 
-    def largest(self, v: Any) -> float:
+    def largest(self, v: Array) -> float:
         """Return the largest value."""
         return float(np.max(v))
 
-    def double(self, X: Any) -> np.ndarray:
+    def double(self, X: Array) -> np.ndarray:
         """Return an array in double precision."""
         return np.asarray(X, np.float64)
 
-    def cast(self, result: Any, like: np.ndarray) -> Any:
+    def cast(self, result: Array, like: np.ndarray) -> Any:
         """Return a result in the format of an array; numbers as NumPy's functions return them."""
         with np.errstate(over="ignore"):
             return np.asarray(result).astype(like.dtype, copy=False)[()]
 
-    def log(self, x: Any) -> Any:
+    def log(self, x: Array) -> Any:
         """Return the logarithm, -inf at 0, where a metric vanishes."""
         return np.log(x)
 
-    def positive(self, x: Any) -> Any:
+    def positive(self, x: Array) -> Any:
         """Return max(x, 0)."""
         return np.maximum(x, 0)
 
-    def constant(self, like: Any, value: float) -> np.ndarray:
+    def constant(self, like: Array, value: float) -> np.ndarray:
         """Return an array of one value."""
         return np.full_like(like, value)
 
-    def erf(self, x: Any) -> Any:
+    def erf(self, x: Array) -> Any:
         """Return the error function."""
         return special.erf(x)
 
@@ -106,7 +106,7 @@ class NumpyArrays(ArrayLibrary):
             parts = [function(rows[start : start + POINTS]) for start in range(0, len(rows), POINTS)]
         return np.concatenate(parts).reshape(X.shape[:-1] + parts[0].shape[1:])
 
-    def metric_matrix(self, X: Any, A: Any, shear: Any, eta: Any, B: Any = None) -> np.ndarray:
+    def metric_matrix(self, X: Array, A: Array, shear: Array, eta: Array, B: Array = None) -> np.ndarray:
         """Return A (I + shear x^ x^T) with the diagonal as A ((1 - x^_i^2) + eta x^_i^2), where nothing cancels."""
         largest = np.abs(X).max(-1, keepdims=True)
         unit = X / np.where(largest == 0, 1, largest)
@@ -147,7 +147,9 @@ class NumpyArrays(ArrayLibrary):
             Delta = np.where((Delta == 0) & (pairs.c == 0) & (pairs.delta > 0), np.finfo(float).tiny, Delta)
         return law.difference(pairs.p, pairs.q, pairs.omega, pairs.delta, pairs.c, Delta, *scalars)
 
-    def refined(self, function: Callable, sign: Any, pairs: Pairs, scalars: Sequence[Any], values: Any) -> np.ndarray:
+    def refined(
+        self, function: Callable, sign: Array, pairs: Pairs, scalars: Sequence[Any], values: Array
+    ) -> np.ndarray:
         """Return function(p, q, c, Delta) of the pairs where `sign` > 0, and `values` of the others."""
         where = sign > 0
         if not where.any():
@@ -164,13 +166,13 @@ class NumpyArrays(ArrayLibrary):
         """Return a context in which branches not taken may divide by zero."""
         return np.errstate(all="ignore")
 
-    def gram(self, X: Any, Y: Any, layers: Sequence[Any], scalars: Sequence[Any], wanted: str) -> tuple:
+    def gram(self, X: Array, Y: Array, layers: Sequence[Any], scalars: Sequence[Any], wanted: str) -> tuple:
         """Return the Gram matrices of all pairs."""
         for points in (X,) if Y is None else (X, Y):
             out_of_range(self, layers, points, scalars, "kernel" if wanted == "kernel" else "ntk")
         return gram_by_rows(self, X, Y, layers, scalars, wanted)
 
-    def distance(self, X: Any, Y: Any, layers: Sequence[Any], scalars: Sequence[Any], squared: bool) -> np.ndarray:
+    def distance(self, X: Array, Y: Array, layers: Sequence[Any], scalars: Sequence[Any], squared: bool) -> np.ndarray:
         """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows, some rows at a time."""
         step = max(1, ROWS // (len(Y) + 1))
         parts = [np.empty((0, len(Y)), X.dtype)]
@@ -179,11 +181,11 @@ class NumpyArrays(ArrayLibrary):
                 parts.append(distances(self, X[start : start + step], Y, layers, scalars, squared))
         return np.concatenate(parts)
 
-    def differentiates(self, *values: Any) -> bool:
+    def differentiates(self, *values: Array) -> bool:
         """Return whether somebody may want derivatives: never."""
         return False
 
-    def detached(self, *values: Any) -> tuple:
+    def detached(self, *values: Array) -> tuple:
         """Return values without their graph: as they are."""
         return values
 

@@ -11,7 +11,7 @@ import torch
 from infgeo.numeric.runtime.arrays.differentiable import DifferentiableArrays
 from infgeo.numeric.runtime.arrays.library import taken
 from infgeo.numeric.runtime.errors import InputError
-from infgeo.numeric.runtime.records import Pairs
+from infgeo.numeric.runtime.records import Array, Pairs
 
 PARALLEL = 2.0**-2  # pairs with sin^2 of the angle below this are computed from the difference of the points
 CHUNK = 2**22  # numbers held at a time for such differences
@@ -27,7 +27,7 @@ class TorchArrays(DifferentiableArrays):
 
     lib, name = torch, "torch"
 
-    def points(self, X: Any, name: str = "X", rows: bool = False) -> torch.Tensor:
+    def points(self, X: Array, name: str = "X", rows: bool = False) -> torch.Tensor:
         """Return `X` as a tensor of float32 or float64 points (..., d); with `rows`, (N, d)."""
         if hasattr(X, "mask") and hasattr(X, "filled"):
             raise InputError(
@@ -73,7 +73,7 @@ class TorchArrays(DifferentiableArrays):
             )
         return scalar
 
-    def known(self, x: Any) -> torch.Tensor | None:
+    def known(self, x: Array) -> torch.Tensor | None:
         """Return values, out of the transforms of torch.func, or None where they may not be looked at."""
         if torch.compiler.is_compiling():
             return None
@@ -89,24 +89,24 @@ class TorchArrays(DifferentiableArrays):
         known = self.known(torch.as_tensor(condition))
         return known is None or bool(torch.all(known))
 
-    def largest(self, v: Any) -> float:
+    def largest(self, v: Array) -> float:
         """Return the largest value, for a message."""
         known = self.known(v)
         return float("nan") if known is None else float(torch.max(known))
 
-    def double(self, X: Any) -> torch.Tensor:
+    def double(self, X: Array) -> torch.Tensor:
         """Return a tensor in double precision."""
         return X.double()
 
-    def cast(self, result: Any, like: torch.Tensor) -> torch.Tensor:
+    def cast(self, result: Array, like: torch.Tensor) -> torch.Tensor:
         """Return a result in the format of a tensor."""
         return result.to(like.dtype)
 
-    def constant(self, like: Any, value: Any) -> torch.Tensor:
+    def constant(self, like: Array, value: Any) -> torch.Tensor:
         """Return a tensor of one value, in the graph: the gradient of a constant is zero and not an error."""
         return 0 * torch.clamp(like, max=1) + value
 
-    def atan2(self, y: Any, x: Any) -> torch.Tensor:
+    def atan2(self, y: Array, x: Array) -> torch.Tensor:
         """Return the angle of (x, y), with a finite derivative where both vanish."""
         y, x = torch.broadcast_tensors(y, x)
         return torch.atan2(y, torch.where((x == 0) & (y == 0), torch.ones_like(x), x))
@@ -144,7 +144,9 @@ class TorchArrays(DifferentiableArrays):
         """Return the pairs of points (..., d), one by one."""
         return self.with_coincident(super().pairs_of(x, y))
 
-    def refined(self, function: Callable, sign: Any, pairs: Pairs, scalars: Sequence[Any], values: Any) -> torch.Tensor:
+    def refined(
+        self, function: Callable, sign: Array, pairs: Pairs, scalars: Sequence[Any], values: Array
+    ) -> torch.Tensor:
         """Return function(p, q, c, Delta) of the pairs where `sign` > 0, and `values` of the others.
 
         With the derivatives of `values`; all pairs are computed where their values may not be looked at.
@@ -164,7 +166,7 @@ class TorchArrays(DifferentiableArrays):
         """Return 2^n."""
         return ((torch.clamp(n, -1023, 1024).to(torch.int64) + 1023) << 52).view(torch.float64)
 
-    def differentiates(self, X: Any, Y: Any, layers: Sequence[Any], scalars: tuple) -> bool:
+    def differentiates(self, X: Array, Y: Array, layers: Sequence[Any], scalars: tuple) -> bool:
         """Return whether somebody may want derivatives, or an array is no plain tensor."""
         numbers = [value for layer in layers for value in vars(layer).values()]
         tensors = [value for value in (X, Y, *scalars, *numbers) if isinstance(value, torch.Tensor)]
@@ -176,7 +178,7 @@ class TorchArrays(DifferentiableArrays):
             for tensor in tensors
         )
 
-    def detached(self, X: Any, Y: Any, layers: Sequence[Any], scalars: tuple) -> tuple:
+    def detached(self, X: Array, Y: Array, layers: Sequence[Any], scalars: tuple) -> tuple:
         """Return points, layers and parameters without their graph."""
 
         def plain(value: Any) -> Any:

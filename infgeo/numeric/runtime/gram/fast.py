@@ -19,6 +19,7 @@ from infgeo.numeric.runtime.errors import InputError
 from infgeo.numeric.runtime.gram.plain import chosen, gram_by_rows
 from infgeo.numeric.runtime.layers import pairs_after, point_after
 from infgeo.numeric.runtime.range import out_of_range
+from infgeo.numeric.runtime.records import Array
 
 FEW = 2**20  # pairs below which nothing is compiled
 STRIP = 2**17  # pairs of a strip
@@ -59,8 +60,8 @@ class FastGram:
     def __call__(
         self,
         xp: Any,
-        X: Any,
-        Y: Any,
+        X: Array,
+        Y: Array,
         layers: Sequence[Any],
         own: tuple,
         wanted: str,
@@ -95,7 +96,7 @@ class Task:
     """One pair of matrices that is computed."""
 
     def __init__(
-        self, fast: FastGram, xp: Any, X: Any, Y: Any, layers: Sequence[Any], own: tuple, wanted: str, outs: tuple
+        self, fast: FastGram, xp: Any, X: Array, Y: Array, layers: Sequence[Any], own: tuple, wanted: str, outs: tuple
     ) -> None:
         """Hold the points, what the layers need of single ones, and the compiled function."""
         self.xp, self.X, self.Y, self.layers, self.own, self.wanted, self.outs = xp, X, Y, layers, own, wanted, outs
@@ -130,7 +131,7 @@ class Task:
         self.rows = self.sides(X, laws)
         self.columns = self.rows if Y is None else self.sides(Y, laws)
 
-    def fits_single(self, Y: Any) -> bool:
+    def fits_single(self, Y: Array) -> bool:
         """Return whether single precision holds the variances that the layers reach."""
         limits = np.finfo(np.float32)
         for points in (self.X, Y):
@@ -142,7 +143,7 @@ class Task:
                     return False
         return True
 
-    def sides(self, Z: Any, laws: Sequence[PairLaw | None]) -> np.ndarray:
+    def sides(self, Z: Array, laws: Sequence[PairLaw | None]) -> np.ndarray:
         """Return for each layer and point a size, the variance v or sqrt(v + e), and a scale, 1/sqrt(v + e)."""
         x = self.xp.double(Z)
         reached = point_after(self.xp, self.layers, self.xp.sum_squares(x), self.own, False).reached
@@ -243,7 +244,7 @@ def thread_count(threads: Any, xp: Any) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def outputs(xp: Any, out: Any, X: Any, Y: Any, count: int) -> tuple:
+def outputs(xp: Any, out: Any, X: Array, Y: Array, count: int) -> tuple:
     """Return the arrays to write to: `out`, checked, or new ones."""
     shape = len(X), len(Y)
     if out is None:

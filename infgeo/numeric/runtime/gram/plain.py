@@ -7,9 +7,10 @@ from typing import Any
 
 from infgeo.numeric.runtime.layers import pairs_after, point_after
 from infgeo.numeric.runtime.range import check_apart, marked, out_of_range, rooted
-from infgeo.numeric.runtime.records import Pairs
+from infgeo.numeric.runtime.records import Array, Pairs
 
-ROWS = 2**14  # pairs at a time
+ROWS = 2**14  # pairs at a time, whose values stay in the cache
+ON_DEVICES = 2**22  # and on devices, which are slow to start
 
 
 def chosen(h: Any, wanted: str) -> tuple:
@@ -18,7 +19,9 @@ def chosen(h: Any, wanted: str) -> tuple:
     return (k,) if wanted == "kernel" else (k + h.D,) if wanted == "ntk" else (k, k + h.D)
 
 
-def gram_by_rows(xp: Any, X: Any, Y: Any, layers: Sequence[Any], scalars: Any, wanted: str, outs: Any = None) -> tuple:
+def gram_by_rows(
+    xp: Any, X: Array, Y: Array, layers: Sequence[Any], scalars: Any, wanted: str, outs: Any = None
+) -> tuple:
     """Return the Gram matrices (N, M) of X and Y, or of X with itself where Y is None; coincident points take k(x, x).
 
     In double precision, written to `outs` where they are given; without derivatives.
@@ -26,7 +29,7 @@ def gram_by_rows(xp: Any, X: Any, Y: Any, layers: Sequence[Any], scalars: Any, w
     x, slope = xp.double(X), wanted != "kernel"
     y, kind = x if Y is None else xp.double(Y), "ntk" if slope else "kernel"
     outs = outs or tuple(xp.lib.empty((len(x), len(y)), dtype=X.dtype) for _ in chosen(Pairs(*[0.0] * 6), wanted))
-    step = max(1, ROWS // (len(y) + 1))
+    step = max(1, (ROWS if xp.on_host(X) else ON_DEVICES) // (len(y) + 1))
     with xp.quiet():
         diagonal = chosen(point_after(xp, layers, xp.sum_squares(x), scalars, slope), wanted)
         for start in range(0, len(x), step):
@@ -43,7 +46,7 @@ def gram_by_rows(xp: Any, X: Any, Y: Any, layers: Sequence[Any], scalars: Any, w
     return outs
 
 
-def gram_at_once(xp: Any, X: Any, Y: Any, layers: Sequence[Any], scalars: Any, wanted: str) -> tuple:
+def gram_at_once(xp: Any, X: Array, Y: Array, layers: Sequence[Any], scalars: Any, wanted: str) -> tuple:
     """Return the Gram matrices of X and Y with derivatives; that of X with itself (Y is None) is symmetric."""
     x, kind = xp.double(X), "kernel" if wanted == "kernel" else "ntk"
     y = x if Y is None else xp.double(Y)
@@ -53,7 +56,7 @@ def gram_at_once(xp: Any, X: Any, Y: Any, layers: Sequence[Any], scalars: Any, w
     return results if Y is not None else tuple(xp.lib.triu(part) + xp.lib.triu(part, 1).T for part in results)
 
 
-def distances(xp: Any, X: Any, Y: Any, layers: Sequence[Any], scalars: Any, squared: bool) -> Any:
+def distances(xp: Any, X: Array, Y: Array, layers: Sequence[Any], scalars: Any, squared: bool) -> Any:
     """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows."""
     lost = [out_of_range(xp, layers, Z, scalars, "kernel") for Z in (X, Y)]
     x, y = xp.double(X), xp.double(Y)
