@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
-from sympy import Dummy, Expr, Integer, Rational, count_ops, sqrt
+from sympy import Dummy, Expr, Integer, Rational, count_ops
 
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
@@ -149,7 +149,7 @@ class LogRadial:
             weight, bias = self.affine_map
             scaled = {name: weight * getattr(self, name) for name in ("f", "rate", "w", "dw", "A")}
             if self.means is not None:
-                scaled["means"] = tuple(sqrt(weight) * part for part in self.means)
+                scaled["means"] = tuple(weight**HALF * part for part in self.means)
             moved = replace(self, affine_map=None, **scaled)
             return replace(moved, f=bias + moved.f)
         if self.activated is None:
@@ -183,7 +183,7 @@ class LogRadial:
         if means is not None and means != NO_MEANS:
             M, dM, ddM = means
             curve = h.A * (h.de + h.zeta * h.twice_a / 2) / F - g**2  # the derivative of g
-            means = M / sqrt(F), (dM - M * g / 2) / sqrt(F), (ddM - dM * g - M * (curve / 2 - g**2 / 4)) / sqrt(F)
+            means = M / F**HALF, (dM - M * g / 2) / F**HALF, (ddM - dM * g - M * (curve / 2 - g**2 / 4)) / F**HALF
         gw = let("gw", h.w / F)
         dgw = let("dgw", h.dw / F - gw * g)
         rest = let("rest", width * epsilon / F)
