@@ -24,7 +24,7 @@ from sympy.logic.boolalg import Boolean
 
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
-from infgeo.errors import MetricDoesNotExist
+from infgeo.errors import MetricDoesNotExist, SingularMetric
 from infgeo.symbolic.activations.terms import real_part
 from infgeo.symbolic.algebra.limits import PRINTED_LIMIT
 from infgeo.symbolic.algebra.simplify import tidy
@@ -91,6 +91,15 @@ def require_metric(layers: Sequence[Layer], tangent: bool = False) -> None:
         f" s = |x|^2{'' if known else ', with C in the attribute divergence of this exception'}",
         leading,
     )
+
+
+def require_radius(layers: Sequence[Layer], A: Expr, B: Expr) -> None:
+    """Raise SingularMetric where a normalisation with epsilon = 0 leaves features that do not depend on |x|."""
+    if any(getattr(layer, "epsilon", None) == 0 for layer in layers) and tidy(A + s * B) == 0:
+        raise SingularMetric(
+            "the features do not depend on |x|, so that the metric is degenerate along x: use a norm with epsilon > 0,"
+            " or a layer with a bias before it"
+        )
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ from infgeo.symbolic.algebra.substitution import assigned
 from infgeo.symbolic.expectations.dual import Dual, dual
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.kernels.kernel import Kernel
-from infgeo.symbolic.networks.existence import degenerate_at_origin, domain_of, require_metric
-from infgeo.symbolic.networks.layers import Layer, LayerNorm, Weighted, build_layers, parameters_of
+from infgeo.symbolic.networks.existence import degenerate_at_origin, domain_of, require_metric, require_radius
+from infgeo.symbolic.networks.layers import Layer, Weighted, build_layers, parameters_of
+from infgeo.symbolic.networks.ntk import tangent_metric
 from infgeo.symbolic.networks.pair import kernel_program
 from infgeo.symbolic.networks.recursion import metric_program
-from infgeo.symbolic.networks.written_out import written_out
 
 if TYPE_CHECKING:
     from infgeo import NumericGeometry
@@ -196,23 +196,20 @@ class MLP:
 
     @cached_property
     def metric_program(self) -> Program:
-        """The program of `metric`, as long as the network is deep, where A and B written out double with each layer.
-
-        Networks with a LayerNorm have them written out.
-        """
+        """The program of `metric`, as long as the network is deep, where A and B written out double with each layer."""
         require_metric(self.layers)
-        if any(isinstance(layer, LayerNorm) for layer in self.layers):
-            return written_out(self.layers).program.substituted(self._dimension)
         return metric_program(self.layers).substituted(self._dimension)
 
     @cached_property
     def metric(self) -> RadialMetric:
         """The metric of the NNGP kernel by the moment recursion.
 
-        Raises MetricDoesNotExist for a jump, with the leading order of the distance in its attribute `divergence`.
+        Raises MetricDoesNotExist for a jump, with the leading order of the distance in its attribute `divergence`;
+        SingularMetric for features that do not depend on |x|.
         """
         program = self.metric_program
         A, B = (program.explicit(name) for name in ("A", "B"))
+        require_radius(self.layers, A, B)
         at_origin = degenerate_at_origin(self.layers)
         return RadialMetric(A, B, program, self.domain, at_origin, dimension=self.dimension)
 
@@ -305,7 +302,7 @@ class TangentKernel(_OfNetwork):
     @cached_property
     def metric(self) -> RadialMetric:
         """The metric induced by the tangent kernel; raises MetricDoesNotExist for activations with a kink."""
-        return written_out(self.network.layers, tangent=True).at(self.network._dimension)
+        return tangent_metric(self.network.layers).at(self.network._dimension)
 
 
 def _with_domain(assumptions: str, network: MLP) -> str:

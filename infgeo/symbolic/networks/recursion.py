@@ -17,6 +17,7 @@ nu = mu - 1, w = s f', zeta = f'/A and e = zeta - 1 the same rules are
                 e <- mu e + nu,  zeta <- mu zeta,  f <- m(f)
     over_norm   F = f + epsilon,  A <- A/F,  a -= f'/F,  delta += (f'/F) (f/F - (1 + epsilon/F) e),
                 eta -= (1 + epsilon/F) (w/F) zeta,  zeta <- (epsilon/F) zeta,  f <- f/F   (for features, width 1)
+    centred     f -= M^2,  delta -= 4 M'^2/A,  eta -= 4 s M'^2/A,  zeta -= 2 M M'/A,  M the mean of the units
     add         f, w and A add; a, delta, eta and zeta are means, weighted by A
 
 Here over_norm is the metric of h / sqrt(|h|^2 + epsilon). Weights enter through the constants of the functions of the
@@ -40,9 +41,12 @@ from infgeo.symbolic.algebra.program import Names, Program
 from infgeo.symbolic.algebra.simplify import best, longer, tidy
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.geometry.metric import curvature_outputs
+from infgeo.symbolic.networks.layers import LayerNorm
 from infgeo.symbolic.networks.propagate import propagate
 
 ZERO, ONE, HALF = Integer(0), Integer(1), Rational(1, 2)
+Means = tuple[Expr, Expr, Expr]
+NO_MEANS: Means = (ZERO, ZERO, ZERO)
 
 
 def metric_program(layers: Sequence[Any]) -> Program:
@@ -54,7 +58,8 @@ def metric_program(layers: Sequence[Any]) -> Program:
     Raises SingularMetric for features that do not depend on |x| at all.
     """
     names = Names(inline=len(layers) == 1)
-    outputs = propagate(layers, LogRadial(names)).outputs()
+    centred = any(isinstance(layer, LayerNorm) for layer in layers)
+    outputs = propagate(layers, LogRadial(names, means=NO_MEANS if centred else None)).outputs()
     return Program(tuple(names.bindings), outputs)
 
 
@@ -76,8 +81,9 @@ class LogRadial:
     """The quantities of the module's docstring; the start is the input itself, f = s.
 
     `rate` is f', `dw` is w', and so for the others; `twice_a`, `twice_alpha` and `twice_dalpha` are 2 a, 2 alpha and
-    2 alpha'. `affine_map` are weight and bias of a map that is still to be applied, `activated` an activation whose
-    norms are still to be taken.
+    2 alpha'. `means` is M, M' and M'', of networks that centre alone; `curve` is f'' of preactivations. `affine_map`
+    are weight and bias of a map that is still to be applied, `activated` an activation whose norms are still to be
+    taken.
     """
 
     names: Names
@@ -97,12 +103,15 @@ class LogRadial:
     zeta: Expr = ONE
     e: Expr = ZERO
     de: Expr = ZERO
+    curve: Expr = ZERO
+    means: Means | None = None
     affine_map: tuple[Expr, Expr] | None = None
     activated: Activated | None = None
 
     def affine(self, weight: Expr, bias: Expr) -> Self:
         """See the module; the map is applied by what follows."""
-        return replace(self.features, affine_map=(weight, bias))
+        means = None if self.means is None else NO_MEANS
+        return replace(self.features, affine_map=(weight, bias), means=means)
 
     def activate(self, law: Dual) -> Self:
         """See the module."""
@@ -125,6 +134,7 @@ class LogRadial:
         m0 = let("m", weight * law.m0.xreplace(at))
         return replace(
             inner,
+            curve=weight * inner.A * (inner.de + inner.zeta * inner.twice_a / 2),
             A=let("A", inner.A * m0, "m"),
             twice_a=let("a", inner.twice_a + x),
             twice_alpha=let("alpha", inner.twice_alpha + kappa),
@@ -143,6 +153,8 @@ class LogRadial:
         if self.affine_map is not None:
             weight, bias = self.affine_map
             scaled = {name: weight * getattr(self, name) for name in ("f", "rate", "w", "dw", "A")}
+            if self.means is not None:
+                scaled["means"] = tuple(weight**HALF * part for part in self.means)
             moved = replace(self, affine_map=None, **scaled)
             return replace(moved, f=bias + moved.f)
         if self.activated is None:
@@ -161,6 +173,7 @@ class LogRadial:
             zeta=let("zeta", mu * self.zeta),
             e=let("e", mu * self.e + law.nu.xreplace(at)),
             de=let("de", self.rate * dmu * self.zeta + mu * self.de),
+            means=None if self.means is None else self._means(law, weight),
             activated=None,
         )
 
@@ -171,6 +184,11 @@ class LogRadial:
         let = h.names.numbered
         F = let("F", h.f + width * epsilon, positive=True)
         g = let("g", h.rate / F)
+        means = h.means
+        if means is not None and means != NO_MEANS:
+            M, dM, ddM = means
+            curve = h.A * (h.de + h.zeta * h.twice_a / 2) / F - g**2  # the derivative of g
+            means = M / F**HALF, (dM - M * g / 2) / F**HALF, (ddM - dM * g - M * (curve / 2 - g**2 / 4)) / F**HALF
         gw = let("gw", h.w / F)
         dgw = let("dgw", h.dw / F - gw * g)
         rest = let("rest", width * epsilon / F)
@@ -195,12 +213,38 @@ class LogRadial:
             zeta=let("zeta", rest * h.zeta),
             e=let("e", rest * h.zeta - 1),
             de=let("de", rest * (h.de - g * h.zeta)),
+            means=means,
         )
         return replace(normed, affine_map=(width, ZERO)).features
 
     def centred(self) -> Self:
-        """Not known of these quantities: `networks.written_out` has the metric of what is centred."""
-        raise NotImplementedError
+        """See the module."""
+        h = self.features
+        M, dM, ddM = h.means or NO_MEANS
+
+        def let(name: str, expr: Expr) -> Expr:
+            return h.names.numbered(name, expr, "c")
+
+        a = h.twice_a / 2
+        q = let("q", 4 * dM**2 / h.A)
+        rise = q + s * let("dq", 8 * dM * ddM / h.A - q * a)
+        r = let("r", 2 * M * dM / h.A)
+        return replace(
+            h,
+            f=let("f", h.f - M**2),
+            rate=let("rate", h.rate - 2 * M * dM),
+            w=let("w", h.w - 2 * s * M * dM),
+            dw=let("df", h.dw - 2 * (M * dM + s * (dM**2 + M * ddM))),
+            delta=let("delta", h.delta - q),
+            beta=let("beta", h.beta - s * q),
+            dbeta=let("dbeta", h.dbeta - rise),
+            eta=let("eta", h.eta - s * q),
+            deta=let("deta", h.deta - rise),
+            zeta=let("zeta", h.zeta - r),
+            e=let("e", h.e - r),
+            de=let("de", h.de - 2 * (dM**2 + M * ddM) / h.A + r * a),
+            means=NO_MEANS,
+        )
 
     def add(self, branch: Self, skip: Expr) -> Self:
         """See the module."""
@@ -229,6 +273,17 @@ class LogRadial:
         means |= {name: mean(name, of) for name, of in derivatives.items()}
         sums = {name: let(name, getattr(left, name) + getattr(right, name)) for name in ("f", "rate", "w", "dw")}
         return replace(left, A=A, **means, **sums)
+
+    def _means(self, law: Dual, weight: Expr) -> Means:
+        """Return the mean of the units after an activation, a function of the variance, and its two derivatives."""
+        mean, at, rate = law.mean, {v: self.f}, weight * self.rate
+        slope, second = (mean.diff(v, order).xreplace(at) for order in (1, 2))
+        let = self.names.numbered
+        return (
+            let("mean", mean.xreplace(at)),
+            let("dmean", slope * rate),
+            let("ddmean", second * rate**2 + slope * self.curve),
+        )
 
     def outputs(self) -> dict[str, Expr]:
         """Return what `metric_program` returns, of the features."""

@@ -102,9 +102,9 @@ def test_kernels_are_those_of_wide_networks():
 
 def test_verdicts():
     """A norm with epsilon = 0 leaves the direction alone; a jump stays one; domains take the variance of the units."""
-    for activation in ("z", "z**2"):
+    for activation, norm in (("z", LayerNorm()), ("z**2", LayerNorm()), ("relu", RMSNorm())):
         with pytest.raises(SingularMetric, match="do not depend on"):
-            infgeo.MLP([activation, LayerNorm()], bias_std=0).metric  # noqa: B018
+            infgeo.MLP([activation, norm], bias_std=0).metric  # noqa: B018
     with pytest.raises(MetricDoesNotExist, match="jump"):
         infgeo.MLP(["step", LayerNorm(1)]).metric  # noqa: B018
     assert infgeo.MLP(["cos", LayerNorm()], bias_std=0).metric.singular_set == sp.Eq(s, 0)

@@ -18,6 +18,7 @@ NETWORKS = {
     "mixed": {"activation": ["erf", "relu"], "weight_std": [1, 2], "bias_std": 0},
     "residual": {"activation": ["erf", Residual("gelu", skip=2, branch=Rational(1, 3)), RMSNorm(1), "relu"]},
     "fan-in after a norm": {"activation": [RMSNorm(1), "gaussian", "gelu"], "input_scale": "fan_in"},
+    "centred": {"activation": ["exp(z/2)", RMSNorm(1), infgeo.layers.LayerNorm(1), Residual("gelu", skip=2), "erf"]},
     "fan-in": {"activation": ["z**2", "sin"], "input_scale": "fan_in", "bias_std": 0},
 }
 
