@@ -14,8 +14,15 @@ from infgeo.conventions import Delta, c, d, delta, omega, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, SingularMetric
 from infgeo.numeric.source.of_formula import Formula, laws_of, radial_of
-from infgeo.numeric.source.precision import DOUBLE_DOUBLE as PRECISE
-from infgeo.numeric.source.precision import Precision, parts_of, ricci_of
+from infgeo.numeric.source.precision import (
+    DOUBLE,
+    EXACT,
+    Precision,
+    precision_of_parts,
+    precision_of_ricci,
+    program_of,
+    ricci_program,
+)
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, function_source, scalar_source
 from infgeo.symbolic.algebra.graph import distinct
 from infgeo.symbolic.algebra.program import Program
@@ -184,7 +191,7 @@ def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
     if isinstance(mlp, Formula):
         return radial_of(mlp, backend, notes)
     try:
-        program = mlp.metric_program
+        program = program_of(mlp)
     except (MetricDoesNotExist, SingularMetric) as error:
         notes.append(f"No metric: {error}.")
         message = f"raise DoesNotExist({str(error)!r})"
@@ -192,32 +199,29 @@ def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
             *(f"def {name}(s, *scalars):\n    {message}" for name in ("_metric_parts", "_ricci_scalar")),
             *(f"{name} = None" for name in ("_log_metric", "_metric_coefficient", "_VARIANCES")),
         ]
-    parts: tuple[Program, Precision | None] = (program, None)
-    ricci = parts
+    parts = ricci = EXACT
     if not backend.exact_numbers:
-        parts, ricci = parts_of(mlp), ricci_of(mlp)
+        parts, ricci = precision_of_parts(mlp), precision_of_ricci(mlp)
 
-    def precise(form: tuple[Program, Precision | None]) -> bool:
-        return form[1] is not None and form[1].bits == PRECISE
-
-    def formula(name: str, outputs: list[str], form: tuple[Program, Precision | None], doc: str) -> str:
-        chosen, arguments = form[0].select(outputs), ([s], [d, *mlp.parameters])
-        if not precise(form):
+    def formula(name: str, chosen: Program, precision: Precision, doc: str) -> str:
+        arguments = [s], [d, *mlp.parameters]
+        if precision.bits == DOUBLE:
             return function_source(name, chosen, *arguments, backend, doc, len(mlp.layers) > 1)
         source = function_source(
             f"{name}_precise", chosen, *arguments, DOUBLE_DOUBLE, f"{doc}: in doubles digits are lost"
         )
         return f"{source}\n\n\n{name} = as_doubles(_xp, {name}_precise)"
 
+    names = ["A", "shear", "eta"]
     formulas = [
-        formula("_metric_parts", ["A", "shear", "eta"], parts, "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
-        formula("_ricci_scalar", ["R"], ricci, "The Ricci scalar"),
-        "_log_metric = None" if precise(parts) else _log_metric(mlp, program, backend),
-        variances_source(parts[1], ricci[1]),
+        formula("_metric_parts", program.select(names), parts, "A, s B/A, (A + s B)/A of g = A I + B x x^T"),
+        formula("_ricci_scalar", ricci_program(mlp), ricci, "The Ricci scalar"),
+        _log_metric(mlp, program, backend) if parts.bits == DOUBLE else "_log_metric = None",
+        _variances(parts, ricci),
     ]
     if backend.differentiable:
         # For its derivatives at x = 0; elsewhere s B/A and x/|x| do.
-        formulas.append(formula("_metric_coefficient", ["B"], parts, "B of g = A I + B x x^T"))
+        formulas.append(formula("_metric_coefficient", program.select(["B"]), parts, "B of g = A I + B x x^T"))
     return formulas
 
 
@@ -245,9 +249,9 @@ def _log_metric(mlp: MLP, program: Program, backend: Backend) -> str:
     return function_source("_log_metric", program, [s], [d, *mlp.parameters], backend, "log A, also where A overflows")
 
 
-def variances_source(*precisions: Precision | None) -> str:
+def _variances(*precisions: Precision) -> str:
     """Return the source of the ranges of variances within which the metric, and R, keep their digits; mostly None."""
-    pairs = [(part.lowest, part.highest) if part else (0.0, math.inf) for part in precisions]
+    pairs = [(part.lowest, part.highest) for part in precisions]
     if all(pair == (0.0, math.inf) for pair in pairs):
         return "_VARIANCES = None"
     texts = (f"({low:.3g}, {'math.inf' if high == math.inf else format(high, '.3g')})" for low, high in pairs)

@@ -24,7 +24,9 @@ from infgeo.numeric.source.printing import function_source
 from infgeo.symbolic.algebra.graph import cse
 from infgeo.symbolic.algebra.program import Names, Program
 from infgeo.symbolic.expectations.dual import Dual
+from infgeo.symbolic.networks.existence import require_metric
 from infgeo.symbolic.networks.propagate import propagate
+from infgeo.symbolic.networks.recursion import metric_program
 
 if TYPE_CHECKING:
     from infgeo.symbolic.networks.network import MLP
@@ -61,6 +63,9 @@ class Precision:
     lowest: float
     highest: float
     error: float
+
+
+EXACT = Precision(DOUBLE, 0.0, float("inf"), 0.0)  # of what adds up
 
 
 @dataclass(frozen=True)
@@ -114,25 +119,38 @@ class Point:
 
 
 @lru_cache(maxsize=256)
-def parts_of(mlp: MLP) -> tuple[Program, Precision]:
-    """Return the program of A, s B/A, (A + s B)/A and B, and the precision that it needs."""
-    program = mlp.metric_program.select(["A", "shear", "eta", "B"])
-    return program, _needed(program, mlp)
+def program_of(mlp: MLP) -> Program:
+    """Return the program of the metric and its curvatures, without R, of which the shortest form takes long to find."""
+    require_metric(mlp.layers)
+    program = metric_program(mlp.layers, ("A", "shear", "eta", "B", "K_rad", "K_tan"))
+    return program.substituted({} if mlp.dimension == d else {d: mlp.dimension})
 
 
 @lru_cache(maxsize=256)
-def ricci_of(mlp: MLP) -> tuple[Program, Precision]:
-    """Return the program of R, and the precision that it needs.
+def ricci_program(mlp: MLP) -> Program:
+    """Return the program of R: the sum of K_rad and K_tan, unless nothing cancels in R written out.
 
-    R is written as the sum of K_rad and K_tan, which have the precision, unless nothing cancels in R written out: there
-    d stands in sums with s, which cancel at d = 2, where K_tan does not count.
+    Written out, d stands in sums with s, which cancel at d = 2, where K_tan does not count.
     """
-    program, n = mlp.metric_program, mlp.dimension
-    if program.select(["R"]).adds_up:
-        return program.select(["R"]), Precision(DOUBLE, 0.0, float("inf"), 0.0)
+    program, n = program_of(mlp), mlp.dimension
+    if program.select(["K_rad", "K_tan"]).adds_up and mlp.metric_program.select(["R"]).adds_up:
+        return mlp.metric_program.select(["R"])
     K_rad, K_tan = (program.outputs[name] for name in ("K_rad", "K_tan"))
-    written = Program(program.bindings, {"R": (n - 1) * (2 * K_rad + (n - 2) * K_tan)}).select(["R"])
-    return written, _needed(program.select(["A", "K_rad", "K_tan"]), mlp)
+    return Program(program.bindings, {"R": (n - 1) * (2 * K_rad + (n - 2) * K_tan)}).select(["R"])
+
+
+@lru_cache(maxsize=256)
+def precision_of_parts(mlp: MLP) -> Precision:
+    """Return the precision that A, s B/A, (A + s B)/A and B need."""
+    return _needed(program_of(mlp).select(["A", "shear", "eta", "B"]), mlp)
+
+
+@lru_cache(maxsize=256)
+def precision_of_ricci(mlp: MLP) -> Precision:
+    """Return the precision that R needs: that of K_rad and K_tan, unless nothing cancels."""
+    if ricci_program(mlp).adds_up:
+        return EXACT
+    return _needed(program_of(mlp).select(["A", "K_rad", "K_tan"]), mlp)
 
 
 def _needed(program: Program, mlp: MLP) -> Precision:
@@ -142,7 +160,7 @@ def _needed(program: Program, mlp: MLP) -> Precision:
     parameter changes by a factor e, to first order. Curvatures that are 0 have the size 1/(A s) of spheres.
     """
     if program.adds_up:
-        return Precision(DOUBLE, 0.0, float("inf"), 0.0)
+        return EXACT
     function = _for_mpmath(program, mlp)
     points = list(_points(function, mlp, "K_rad" in program.outputs))
     double = _measured(DOUBLE, function, points)

@@ -49,17 +49,21 @@ Means = tuple[Expr, Expr, Expr]
 NO_MEANS: Means = (ZERO, ZERO, ZERO)
 
 
-def metric_program(layers: Sequence[Any]) -> Program:
+OUTPUTS = ("A", "B", "shear", "eta", "h", "K_rad", "K_tan", "R")
+
+
+def metric_program(layers: Sequence[Any], wanted: Sequence[str] = OUTPUTS) -> Program:
     """Return the program of the metric, with outputs A, B, shear = s B/A, eta = h/A, h, K_rad, K_tan, R in s = |x|^2.
 
     Args:
         layers: the layers of a network (see `infgeo.symbolic.networks.layers`), or what acts on states as they do.
+        wanted: those of the outputs that are written; of one layer each takes its time.
 
     Raises SingularMetric for features that do not depend on |x| at all.
     """
     names = Names(inline=len(layers) == 1)
     centred = any(isinstance(layer, LayerNorm) for layer in layers)
-    outputs = propagate(layers, LogRadial(names, means=NO_MEANS if centred else None)).outputs()
+    outputs = propagate(layers, LogRadial(names, means=NO_MEANS if centred else None)).outputs(wanted)
     return Program(tuple(names.bindings), outputs)
 
 
@@ -285,7 +289,7 @@ class LogRadial:
             let("ddmean", second * rate**2 + slope * self.curve),
         )
 
-    def outputs(self) -> dict[str, Expr]:
+    def outputs(self, wanted: Sequence[str] = OUTPUTS) -> dict[str, Expr]:
         """Return what `metric_program` returns, of the features."""
         log = self.logarithmic
         A = log["A"]
@@ -297,6 +301,7 @@ class LogRadial:
             "h": A * self.eta,
             **curvature_outputs(log, self.names.let),
         }
+        outputs = {name: outputs[name] for name in wanted}
         return {name: tidy(value) for name, value in outputs.items()} if self.names.inline else outputs
 
     @property

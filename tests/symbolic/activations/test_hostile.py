@@ -10,7 +10,7 @@ import sympy as sp
 
 import infgeo
 from infgeo.errors import InvalidInput, NoClosedForm, SingularMetric
-from infgeo.numeric.source.precision import parts_of, ricci_of
+from infgeo.numeric.source.precision import precision_of_parts, precision_of_ricci
 from infgeo.symbolic.algebra import limits, simplify
 from infgeo.symbolic.expectations import one_variance as diagonal
 from infgeo.symbolic.floats import difference
@@ -169,7 +169,7 @@ def test_sums_of_many_terms_are_measured_in_time(expr):
     begin = time.process_time()
     network = infgeo.MLP(expr)
     assert network.ntk_program.outputs
-    assert parts_of(network)[1].error < 1e-12 and ricci_of(network)[1].error < 1e-12
+    assert precision_of_parts(network).error < 1e-12 and precision_of_ricci(network).error < 1e-12
     assert time.process_time() - begin < 20
 
 
