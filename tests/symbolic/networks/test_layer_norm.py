@@ -125,8 +125,22 @@ def test_refusals_say_what_works():
         with pytest.raises(InvalidInput, match="LayerNorm"):
             function()
     with pytest.raises(InvalidInput, match="LayerNorm"):
-        infgeo.finite.sample_network(mlp, 3, 50, seed=1)
-    with pytest.raises(InvalidInput, match="LayerNorm"):
         check_kernel(mlp, input_dim=3)
     x = np.array([1.0, 2.0])
     assert np.allclose(infgeo.Kernel(mlp.kernel.expr).numeric().metric(x), mlp.metric.numeric().metric(x), rtol=1e-12)
+
+
+def test_sampled_networks_have_the_kernel():
+    """Means over networks of one width against the closed form, in units of their errors."""
+    torch = pytest.importorskip("torch")
+    mlp = infgeo.MLP(["gelu", LayerNorm(1), "erf"], weight_std=1, bias_std=1)
+    x, y = torch.tensor([[1.0, 0.5], [0.2, -0.7]], dtype=torch.float64)
+    found = []
+    for seed in range(40):
+        network = infgeo.finite.sample_network(mlp, 2, 1000, seed=seed).double()
+        with torch.no_grad():
+            found.append(float(network(x[None])[0] @ network(y[None])[0]))
+    at = {infgeo.symbols.s_x: 1.25, infgeo.symbols.s_y: 0.53, infgeo.symbols.xy: -0.15}
+    exact = float(mlp.kernel.expr.subs(at))
+    error = np.std(found, ddof=1) / np.sqrt(len(found))
+    assert abs(np.mean(found) - exact) < 5 * error, (np.mean(found), exact, error)
