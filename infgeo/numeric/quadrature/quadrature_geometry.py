@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-9
 LEVELS = 6
 ROUNDING = 1e-15  # of h/A = 1 + ..., whose terms are of order 1; two rules may agree by chance where it is lost
-_NAMES = ("m", "m_prime", "m_second", "m0", "psi", "psi_prime", "mu", "nu", "nu_prime")
+_NAMES = ("m", "m_prime", "m0", "psi", "psi_prime", "mu", "nu", "nu_prime")
 
 
 def quadrature_geometry(mlp: MLP) -> Geometry:
@@ -267,7 +267,6 @@ def _ratios(moments: dict[str, float]) -> dict[str, float]:
     return {
         "m": moments["m"],
         "m_prime": m1,
-        "m_second": m2,
         "m0": m0,
         "psi": psi,
         "psi_prime": m02 / m0 - psi * psi,

@@ -92,14 +92,14 @@ def normal(a: Array, b: Array) -> tuple[Any, Any]:
 def two_product(a: Array, b: Array, xp: Any) -> tuple[Any, Any]:
     """Return a b rounded, and its error."""
     product = xp.settled(a * b) if xp else a * b
-    (a_high, a_low), (b_high, b_low) = halves(a), halves(b)
+    (a_high, a_low), (b_high, b_low) = halves(a, xp), halves(b, xp)
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
-def halves(a: Array) -> tuple[Any, Any]:
+def halves(a: Array, xp: Any) -> tuple[Any, Any]:
     """Return the leading half of the digits of a double, and the rest (Dekker's splitting)."""
     shifted = a * 134217729.0
-    leading = shifted - (shifted - a)
+    leading = xp.leading_half(a) if xp and hasattr(a, "dtype") else shifted - (shifted - a)
     return leading, a - leading
 
 

@@ -40,8 +40,9 @@ def out_of_range(
         return None
     x = xp.double(X)
     with xp.quiet():
-        h = point_after(xp, layers, xp.sum_squares(x), scalars, wanted == "ntk")
-        last = {"kernel": h.f, "ntk": h.f + h.D, "metric": 1.0}[wanted] + 0 * h.f
+        s = xp.sum_squares(x)
+        h = point_after(xp, layers, s, scalars, wanted == "ntk")
+        last = {"kernel": h.f, "ntk": h.f + h.D, "metric": 1.0}[wanted] + 0 * s
         work, given = xp.lib.finfo(x.dtype), xp.lib.finfo(X.dtype)
         low, high = 0 * last + math.inf, 0 * last
         for part in (*h.reached, last):

@@ -1,7 +1,4 @@
-"""Functions that straight-line programs use beyond SymPy's own; every backend of the emitted code implements them.
-
-exp_residual stands in the programs of float arithmetic (`floats.float_radial`) alone: all code but mpmath's is theirs.
-"""
+"""Functions that straight-line programs use beyond SymPy's own; every backend of the emitted code implements them."""
 
 from __future__ import annotations
 
@@ -45,14 +42,4 @@ class exp_difference(_RealFunction):
     nargs = 3
 
 
-class exp_residual(_RealFunction):
-    """The rest exp_residual(x, n) = e^x - sum_{k<n} x^k/k!, relatively accurate at small x."""
-
-    nargs = 2
-
-    def _eval_evalf(self, prec: int) -> sp.Expr:
-        x, n = self.args
-        return (sp.exp(x) - sum(x**k / sp.factorial(k) for k in range(n)))._eval_evalf(prec)
-
-
-PRIMITIVES = (exp_residual, sin_minus_theta_cos, where_nonnegative, ratio, exp_difference)
+PRIMITIVES = (sin_minus_theta_cos, where_nonnegative, ratio, exp_difference)

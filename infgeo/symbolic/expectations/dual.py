@@ -111,11 +111,6 @@ class Dual:
         return tidy(self.m.diff(v))
 
     @cached_property
-    def m_second(self) -> Expr:
-        """The second derivative of m by v."""
-        return tidy(self.m_prime.diff(v))
-
-    @cached_property
     def psi(self) -> Expr:
         """The logarithmic derivative m0'/m0."""
         return tidy(self.m0_prime / self.m0)

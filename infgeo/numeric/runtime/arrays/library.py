@@ -79,18 +79,6 @@ class ArrayLibrary:
         first, second = (self.lib.exp(x + 0 * difference) for x in (a, b))
         return self.lib.where(falls, -first * fall, second * rise)
 
-    def exp_residual(self, x: Array, n: int) -> Any:
-        """Return e^x - sum_{k<n} x^k/k!, by its series where |x| < 1."""
-        if n == 1:
-            return self.lib.expm1(x)
-        near = abs(x) < 1
-        small, series, taylor, power = self.lib.where(near, x, 1), 0 * x, 0 * x, 1 + 0 * x
-        for k in range(n + 18, n - 1, -1):
-            series = (series + 1) * small / k
-        for k in range(n):
-            taylor, power = taylor + power, power * x / (k + 1)
-        return self.lib.where(near, series * small ** (n - 1) / math.factorial(n - 1), self.lib.exp(x) - taylor)
-
     def sin_minus_theta_cos(self, t: Array) -> Any:
         """Return sin t - t cos t."""
         square = self.lib.where(t < 1, t, 1) ** 2
