@@ -120,11 +120,16 @@ def pair_errors(
 
 
 def converted(points: np.ndarray, backend: str) -> Any:
-    """Return points as the backend takes them."""
+    """Return points as the backend takes them; raises NotImplementedError where it has no double precision."""
     if backend == "torch":
         import torch
 
         return torch.as_tensor(points)
+    if backend == "jax" and points.dtype == np.float64:
+        import jax
+
+        if not jax.config.read("jax_enable_x64"):
+            raise NotImplementedError("jax keeps float64 only where jax_enable_x64 is set")
     return points
 
 

@@ -56,7 +56,8 @@ def self_test_data(mlp: MLP | Formula) -> str:
     """Return the source of the reference: parameters, points, and the value of each function to 25 digits.
 
     Errors are counted in units in the last place of `sizes`: of a kernel the norms, of a metric its entries, of the
-    Ricci scalar the larger of itself and d (d - 1)/(A |x|^2). The bounds are those of the README for erf and ReLU.
+    Ricci scalar the larger of itself and d (d - 1)/(A |x|^2). The bounds are below what is promised in
+    double precision, so that a wrong digit is seen.
     """
     values: dict[str, Fraction] = {}
     points: list[list[Fraction]] = []
@@ -147,7 +148,7 @@ def _functions(mlp: MLP | Formula) -> tuple[str, ...]:
 
 
 def _bound(mlp: MLP | Formula, name: str) -> int:
-    """Return the bound of the README on the error of a function, in ulp; 16 times that where it states none."""
+    """Return a bound on the error of a function, in ulp; 16 times as much for other activations than erf and ReLU."""
     depth = len(mlp.with_weights)  # 0 for formulas
     stated = {get(activation).expr for activation in ("erf", "relu")}
     factor = 1 if depth and {layer.activation.expr for layer in mlp.with_weights} <= stated else 16
