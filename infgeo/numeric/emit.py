@@ -16,7 +16,7 @@ from infgeo.numeric.source.pair import FAST, fast_source
 from infgeo.numeric.source.printing import backend_named
 
 if TYPE_CHECKING:
-    from infgeo.numeric.certificates.certificate import Certificate
+    from infgeo.numeric.certificates.record import Certificate
     from infgeo.symbolic.geometry.metric import RadialMetric
     from infgeo.symbolic.kernels.kernel import Kernel
     from infgeo.symbolic.networks.network import MLP

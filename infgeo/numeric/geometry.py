@@ -22,7 +22,7 @@ from infgeo.numeric.source.printing import backend_named
 from infgeo.shorthand import loaded
 
 if TYPE_CHECKING:
-    from infgeo.numeric.certificates.certificate import Certificate
+    from infgeo.numeric.certificates.record import Certificate
     from infgeo.symbolic.geometry.metric import RadialMetric
     from infgeo.symbolic.kernels.kernel import Kernel
     from infgeo.symbolic.networks.network import MLP

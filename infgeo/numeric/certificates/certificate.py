@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,8 @@ import numpy as np
 from infgeo.conventions import sigma_b, sigma_w
 from infgeo.errors import InfgeoError, NotAccurate
 from infgeo.numeric.certificates.accuracy import REFUSED, pair_errors, point_error
-from infgeo.numeric.emit import functions_of
+from infgeo.numeric.certificates.record import Certificate
+from infgeo.numeric.source.module import functions_of
 from infgeo.numeric.source.of_formula import Formula
 from infgeo.numeric.source.precision import PROMISED, RANGE, variances_at
 
@@ -29,46 +29,6 @@ OWN_PARAMETER = 0.75
 _LENGTHS = (*1.0123 * np.geomspace(1e-6, 9e5, 20), 1.23e-9, 1.23e9)
 _PAIR_LENGTHS = (0.03125, 1.0, 8.0)
 _ANGLES = (0.0, 1e-9, 1e-5, 1e-2, 0.7, 2.0, np.pi - 1e-4, np.pi)
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What was measured of one function.
-
-    Args:
-        quantity: its name.
-        backend, dtype: the arithmetic.
-        error: the largest relative error: of a kernel, to the norms of the features; near a zero, to the size there
-            (see `accuracy.point_error`). Infinite where the function refuses a point for which it is promised.
-        bound: what it must not exceed.
-        lengths: the smallest and largest |x| at which it has a value.
-        parameters: the values of the scales and parameters that the network leaves open, one set after the other.
-        count: the number of points, or of pairs, compared.
-    """
-
-    quantity: str
-    backend: str
-    dtype: str
-    error: float
-    bound: float
-    lengths: tuple[float, float]
-    parameters: tuple[tuple[tuple[str, float], ...], ...]
-    count: int
-
-    @property
-    def holds(self) -> bool:
-        """Whether the error is within the bound."""
-        return self.error <= self.bound
-
-    def __str__(self) -> str:
-        """Return one line."""
-        low, high = self.lengths
-        sets = "; ".join(", ".join(f"{name} = {value:g}" for name, value in values) for values in self.parameters)
-        where = f"|x| from {low:.3g} to {high:.3g}" + (f", {sets}" if sets else "")
-        return (
-            f"{self.quantity} for {self.backend} in {self.dtype}: relative error {self.error:.2g} (bound"
-            f" {self.bound:g}) at {self.count} values, {where}"
-        )
 
 
 @lru_cache(maxsize=64)
