@@ -25,7 +25,7 @@ CERTIFICATE_CHOICES = ("required", "stated", "none")
 STYLES = ("plain", "fast")
 _MAIN = """def _main() -> int:
     functions = {{{functions}}}
-    return self_test(functions, _VALUES, _INPUTS, _REFERENCE, _xp.formats())"""
+    return self_test(functions, _VALUES, _INPUTS, _REFERENCE, _xp.formats(), CERTIFICATE)"""
 _END = """for _function in ({names},):
     _function.certificate = CERTIFICATE.get(_function.__name__, {{}})
 

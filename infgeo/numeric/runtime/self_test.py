@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 from infgeo.numeric.runtime.errors import DoesNotExist
 
 
-def self_test(functions: Mapping[str, Callable], values: Any, inputs: Any, reference: Any, formats: Any) -> int:
+def self_test(
+    functions: Mapping[str, Callable], values: Any, inputs: Any, reference: Any, formats: Any, certificates: Any
+) -> int:
     """Check functions, print a line for each check and a verdict; return the exit status.
 
     Args:
@@ -19,7 +20,12 @@ def self_test(functions: Mapping[str, Callable], values: Any, inputs: Any, refer
         inputs: the points, as decimals.
         reference: for each function a bound in units in the last place (ulp) of sizes, values and sizes.
         formats: name, bits and what makes points of numbers.
+        certificates: what was measured of each function and format.
     """
+    for name, measured in certificates.items():
+        for dtype, entry in measured.items():
+            error, bound, (low, high) = entry["largest_relative_error"], entry["bound"], entry["lengths"]
+            print(f"{dtype}  {name:33} certified |x| {low:.0e} to {high:.0e}: error {error:.3g}, bound {bound:g}")
     parameters = {name: float(value) for name, value in values.items()}
     passed = count = 0
     for name, bits, array in formats:
@@ -35,6 +41,12 @@ def self_test(functions: Mapping[str, Callable], values: Any, inputs: Any, refer
             passed += error <= bound
             verdict = "passed" if error <= bound else "FAILED"
             print(f"{name}  {title:48} {error:12.3g} of {bound:5} ulp  {verdict}")
+    defaults = [f.__kwdefaults__ or {} for f in functions.values()]
+    count += 1
+    if all(part.get(name, 1) == 1 for part in defaults for name in ("sigma_w", "sigma_b")):
+        passed += 1
+    else:
+        print("scales are 1 where they are not given: FAILED")
     print(f"{'passed' if passed == count > 0 else 'FAILED'}: {passed} of {count} checks")
     return 0 if passed == count > 0 else 1
 
@@ -58,6 +70,11 @@ def checks(calls: Mapping[str, Callable], reference: Any, n: int, bits: int) -> 
         def on_diagonal(name: str = name) -> float:
             return in_ulp(numbers(calls[name]())[:: n + 1], calls[f"{name}_diag"](), sizes[name][:: n + 1], bits)
 
+        def together(name: str = name) -> float:
+            return in_ulp(calls["kernel_and_ntk"]()[name == "ntk"], calls[name](), sizes[name], bits)
+
+        if "ntk" in bounds:
+            yield f"{name} is that of kernel_and_ntk", together, 4
         yield f"{name} is symmetric", transposed, 0
         yield f"the diagonal of {name} is {name}_diag", on_diagonal, 4
     if bounds.keys() >= {"kernel", "kernel_distance"}:
@@ -82,6 +99,8 @@ def raised(function: Callable) -> float:
 
 def numbers(values: Any) -> list:
     """Return the numbers of an array, or of nested lists, in full as decimals."""
+    from decimal import Decimal
+
     if hasattr(values, "tolist"):
         values = values.tolist()
     if isinstance(values, (list, tuple)):
