@@ -41,6 +41,9 @@ def inlined(source: str, roots: Iterable[str]) -> tuple[list[str], str]:
                     if last > doc.lineno:
                         lines[doc.lineno - 1] += '"""'
                         lines[doc.lineno : last] = [_GONE] * (last - doc.lineno)
+            for part in reversed([node for node in tree.body if isinstance(node, ast.ClassDef)]):
+                if part.decorator_list:  # dataclasses look strings of annotations up in a module, and `exec` makes none
+                    lines.insert(part.body[0].end_lineno or part.lineno, '    __module__ = "dataclasses"')
             lines = [line for line in lines if line is not _GONE]
         bodies[name] = "\n".join(lines).strip("\n")
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sympy import Add, Expr, Mul, Rational, Symbol
+from sympy import Add, Expr, Mul, Rational, Symbol, sqrt
 from sympy.printing.pycode import MpmathPrinter, PythonCodePrinter
 
 from infgeo.arguments import one_of
@@ -144,11 +144,15 @@ class Printer(PythonCodePrinter):
 
     def _print_Pow(self, expr: Expr, rational: bool = False) -> str:
         base, exponent = expr.as_base_exp()
+        while self.backend.double_double and exponent.is_Rational and exponent.q > 2 and exponent.q % 2 == 0:
+            base, exponent = sqrt(base), 2 * exponent
         if self.backend.double_double and exponent.is_Rational and exponent.q <= 2 and exponent != Rational(1, 2):
             power = self._factor(base)
             if abs(exponent) != 1:
                 power = f"{self.names['power']}({self._print(base)}, {2 * abs(exponent)})"
             return f"1/{power}" if exponent.is_negative else power
+        if self.backend.double_double and exponent != Rational(1, 2):
+            raise NoClosedForm(f"the power {exponent} has no form in double-double numbers")
         if exponent == Rational(1, 2):
             return f"{self.names['sqrt']}({self._print(base)})"
         if exponent == Rational(-1, 2):

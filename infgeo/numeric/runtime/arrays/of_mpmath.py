@@ -186,14 +186,18 @@ class MpmathArrays:
                 if other is X and j < i:
                     result[i, j] = result[j, i]
                 elif x == y:
-                    h = point_after(self, layers, self.sum_squares(x), scalars, wanted == "ntk")
-                    result[i, j] = h.f + h.D if wanted == "ntk" else h.f
+                    result[i, j] = self.at_points(lambda x: self.diagonal(x, layers, scalars, wanted), x)
                 else:
                     with mpmath.workdps(mpmath.mp.dps + lost_digits(x, y)):
                         after = pairs_after(self, layers, self.pairs_of(x, y), scalars, wanted)
                         value = after.c + after.D
                     result[i, j] = +value
         return (result,)
+
+    def diagonal(self, x: Sequence[Any], layers: Sequence[Any], scalars: Sequence[Any], wanted: str) -> Any:
+        """Return the kernel, or the tangent kernel, at (x, x)."""
+        h = point_after(self, layers, self.sum_squares(x), scalars, wanted == "ntk")
+        return h.f + h.D if wanted == "ntk" else h.f
 
     def distance(self, X: list, Y: list, layers: Sequence[Any], scalars: Sequence[Any], squared: bool) -> Any:
         """Return |Phi(x) - Phi(y)|, or its square, for every pair of points, a mpmath.matrix (N, M)."""
