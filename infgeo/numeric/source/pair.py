@@ -59,7 +59,7 @@ from infgeo.numeric.runtime.gram.fast import PairLaw
 
 T = np.{format}
 LARGEST_EXPONENT = {largest}
-jit = numba.njit(nogil=True, error_model="numpy", cache={cache})
+jit = numba.njit(nogil=True, error_model="numpy", cache={cache}, fastmath={{"contract"}})
 jit_of_sums = numba.njit(nogil=True, error_model="numpy", cache={cache}, fastmath={{"nnan", "nsz", "reassoc"}})
 
 

@@ -15,7 +15,7 @@ LARGEST_EXPONENT = 512.0
 apply: Any = None
 
 TILE = 512  # pairs at a time whose values stay in the nearest cache
-SIDE = 64  # of blocks that are transposed within the cache
+SIDE = 16  # of squares that are transposed
 
 
 def largest_cosine(f: Any, weight: Any, bias: Any, scale: Any, scales: Any) -> Any:
@@ -57,11 +57,23 @@ def normalise(f: Any, D: Any, unit: Any, scale: Any, scales: Any) -> None:
 
 
 def mirror(out: Any, first: int, last: int, left: int, right: int) -> None:
-    """Copy rows and columns of a matrix, right of its diagonal, to their mirror images."""
-    for start in range(left, right, SIDE):
-        for j in range(start, min(start + SIDE, right)):
-            for i in range(first, min(last, j)):
-                out[j, i] = out[i, j]
+    """Copy rows and columns of a matrix, right of its diagonal, to their mirror images, by small squares."""
+    square = np.empty((SIDE, SIDE), out.dtype)
+    for j in range(left, right, SIDE):
+        for i in range(first, last, SIDE):  # along the rows that are written
+            if i + SIDE <= min(j, last) and j + SIDE <= right:
+                for n in range(SIDE):
+                    row = out[i + n, j : j + SIDE]
+                    for m in range(SIDE):
+                        square[m, n] = row[m]
+                for m in range(SIDE):
+                    row = out[j + m, i : i + SIDE]
+                    for n in range(SIDE):
+                        row[n] = square[m, n]
+            else:
+                for m in range(j, min(j + SIDE, right)):
+                    for n in range(i, min(i + SIDE, last, m)):
+                        out[m, n] = out[n, m]
 
 
 def strip(
@@ -83,15 +95,12 @@ def strip(
     count = 0
     rest = np.zeros(TILE, products.dtype)
     bad = np.zeros(TILE, np.bool_)
-    for n in range(products.shape[0]):
-        i = first + n
-        for start in range(0, products.shape[1], TILE):
-            f = products[n, start : start + TILE]
-            size = f.shape[0]
-            D = rest[:size]
+    for start in range(0, products.shape[1], TILE):
+        size, here = min(TILE, products.shape[1] - start), left + start
+        for n in range(products.shape[0]):
+            i, f, D = first + n, products[n, start : start + size], rest[:size]
             D[:] = T(0)
             some = False
-            here = left + start
             for layer in range(kinds.shape[0]):
                 weight, bias, near, rate = numbers[layer, 0], numbers[layer, 1], numbers[layer, 5], numbers[layer, 6]
                 v, w = rows[layer, 0, i], columns[layer, 0, here : here + size]
@@ -115,8 +124,9 @@ def strip(
                         bad_rows[count], bad_columns[count] = i, here + j
                         count += 1
                     bad[j] = False
-    if symmetric and kernel.shape[0]:
-        mirror(kernel, first, first + products.shape[0], left, left + products.shape[1])
-    if symmetric and ntk.shape[0]:
-        mirror(ntk, first, first + products.shape[0], left, left + products.shape[1])
+        # While the tile is in the cache.
+        if symmetric and kernel.shape[0]:
+            mirror(kernel, first, first + products.shape[0], here, here + size)
+        if symmetric and ntk.shape[0]:
+            mirror(ntk, first, first + products.shape[0], here, here + size)
     return count

@@ -22,8 +22,8 @@ from infgeo.numeric.runtime.range import out_of_range
 from infgeo.numeric.runtime.records import Array
 
 FEW = 2**20  # pairs below which nothing is compiled
-STRIP = 2**17  # pairs of a strip
-WIDTH = 2**14  # columns of a strip at the most
+HEIGHT = 128  # rows of a strip
+WIDTH = 512  # columns of a strip at the most
 ONE_BY_ONE = 2**13  # pairs at a time that are computed from the difference of their points
 TOLERANCE = {np.dtype(np.float64): 2.5e-13, np.dtype(np.float32): 5e-6}
 
@@ -130,6 +130,12 @@ class Task:
         self.kinds = np.array(kinds)
         self.rows = self.sides(X, laws)
         self.columns = self.rows if Y is None else self.sides(Y, laws)
+        for i, law in enumerate(laws):  # cosines of which e keeps away from 1 need no look
+            if law is not None and law.extra is not None:
+                largest = 1 - law.extra(*scalars) / max(
+                    float(side[i, 0].max(initial=1)) ** 2 for side in (self.rows, self.columns)
+                )
+                self.numbers[i, 5] *= (1 - largest) * (1 + largest) < 2 * numbers[i, 5]
 
     def fits_single(self, Y: Array) -> bool:
         """Return whether single precision holds the variances that the layers reach."""
@@ -162,7 +168,7 @@ class Task:
         X = np.ascontiguousarray(np.asarray(self.X), self.dtype)
         YT = np.ascontiguousarray(X.T if self.Y is None else np.asarray(self.Y).T, self.dtype)
         N, M = len(X), YT.shape[1]
-        height = max(8, min(64, STRIP // min(M, WIDTH)))
+        height = HEIGHT
         names = {"both": ("kernel", "ntk")}.get(self.wanted, (self.wanted,))
         outs = dict(zip(names, map(np.asarray, self.outs), strict=True))
         none = np.empty((0, 0), outs[names[0]].dtype)
