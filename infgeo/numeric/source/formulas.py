@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from infgeo.symbolic.activations.activation import Activation
     from infgeo.symbolic.networks.network import MLP
 
-# Backends whose Gram matrices are computed in blocks.
-IN_BLOCKS = ("numpy", "torch")
+# Backends that take determinants with twice the digits: XLA compiles the gradients of those for minutes.
+PRECISE_DETERMINANTS = ("numpy", "torch")
 
 
 def laws(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
@@ -138,7 +138,7 @@ def _law(
         members.append(f"{name}=_{name}{suffix}")
         if name == "derivative_kernel":
             of_squared_sums("derivative_of_squares", expr, f"{doc}, of squared sums too")
-    if sensitive and backend.name in IN_BLOCKS and activation.homogeneity is None:
+    if sensitive and backend.name in PRECISE_DETERMINANTS and activation.homogeneity is None:
         formulas += _determinant(dual, own, suffix, members)
     steep = activation.smoothness < 0 or (activation.homogeneity is None and has_arcs(activation))
     kinds = {"homogeneous": activation.homogeneity is not None, "odd": activation.parity == "odd", "steep": steep}
