@@ -239,10 +239,11 @@ def determinant_by(kernel: Callable, moment: Callable) -> Callable:
 def as_doubles(xp: Any, function: Callable) -> Callable:
     """Return a function of double-double numbers as one of doubles."""
 
-    def rounded(s: Array, *scalars: Any) -> Any:
-        results = function(DoubleDouble(s, 0.0, xp), *(DoubleDouble(1.0 * x, 0.0, xp) for x in scalars))
+    def rounded(*arguments: Any) -> Any:
+        results = function(*(DoubleDouble(1.0 * x, 0.0, xp) for x in arguments))
         several = isinstance(results, tuple)
-        values = [part.high + part.low + 0 * s for part in map(double_double, results if several else (results,))]
+        zero = 0 * arguments[0]
+        values = [part.high + part.low + zero for part in map(double_double, results if several else (results,))]
         return tuple(values) if several else values[0]
 
     return rounded

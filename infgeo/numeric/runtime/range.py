@@ -59,9 +59,10 @@ def out_of_range(
         return lost
     if not bool(known.any()):
         return None
-    size, low, high = (
-        float(xp.known(part + 0 * last).reshape(-1)[known.reshape(-1)][0]) for part in (abs(X).sum(-1), low, high)
-    )
+    at = known.reshape(-1)
+    with xp.quiet():
+        spread = (xp.known(part + 0 * s).reshape(-1) for part in (abs(X).sum(-1), low, high))
+        size, low, high = (float(part[at][0]) for part in spread)
     raise InputError(
         f"at a point with coordinates up to {in_words(size)} what the layers reach goes from {in_words(low)} to"
         f" {in_words(high)}: {X.dtype} does not keep the digits; {REMEDY}"

@@ -18,6 +18,7 @@ from infgeo.numeric.source.precision import (
     DOUBLE,
     EXACT,
     Precision,
+    cancels,
     precision_of_parts,
     precision_of_ricci,
     program_of,
@@ -83,15 +84,33 @@ def has_arcs(activation: Activation) -> bool:
     return any(isinstance(part, atan | atan2) for part in distinct(dual_of(activation).kernel))
 
 
+def loses_digits(dual: Dual) -> bool:
+    """Return whether the formulas of an activation need double-double numbers, and have a form in them."""
+    if not cancels(paired(dual.kernel).subs({p: v, q: v, c: v, Delta: 0}, simultaneous=True)):
+        return False
+    try:
+        for expr in (dual.kernel, dual.derivative_kernel):
+            function_source("f", Program((), {"value": paired(expr)}), [p, q, c, Delta], (), DOUBLE_DOUBLE, "")
+    except InfgeoError:
+        return False
+    return True
+
+
 def _law(
     activation: Activation, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str], sensitive: bool
 ) -> list[str]:
     """Return the formulas of one activation, and the law that holds them; `sensitive` as in `_before_sharp_layers`."""
     dual, pair = dual_of(activation), [p, q, c, Delta]
     plain = backend.name == "mpmath"  # what the others are measured against takes the plain way
+    precise = not plain and loses_digits(dual)
 
     def formula(name: str, expr: Expr, arguments: list[Symbol], doc: str) -> str:
         expr = expr if plain else paired(expr)
+        if precise:
+            doc = f"{doc}; in doubles digits are lost"
+            program = Program((), {"value": expr})
+            source = function_source(f"_{name}_precise{suffix}", program, arguments, own, DOUBLE_DOUBLE, doc)
+            return f"{source}\n\n\n_{name}{suffix} = as_doubles(_xp, _{name}_precise{suffix})"
         return function_source(f"_{name}{suffix}", Program((), {"value": expr}), arguments, own, backend, doc)
 
     def on_diagonal(kernel: Expr, moment: Expr) -> Expr:

@@ -24,7 +24,7 @@ from infgeo.conventions import Delta, c, p, q
 from infgeo.errors import NoClosedForm
 from infgeo.numeric.runtime.gram.fast import FastGram, PairLaw
 from infgeo.numeric.source.cosine_form import cosine_form
-from infgeo.numeric.source.formulas import has_arcs, law_names, own_parameters
+from infgeo.numeric.source.formulas import has_arcs, law_names, loses_digits, own_parameters
 from infgeo.numeric.source.names import in_code
 from infgeo.numeric.source.of_formula import Formula
 from infgeo.numeric.source.printing import MATH, Backend, Printer, scalar_source
@@ -166,8 +166,8 @@ def _law(activation: Activation, own: tuple[Symbol, ...], n: int, tangent: bool)
     names = {"k_": dual.kernel}
     if tangent:
         names["slope_"] = dual.derivative_kernel
-    if any(longer(expr, LONGEST) for expr in names.values()):
-        raise NoClosedForm("this kernel is too long to be compiled")
+    if loses_digits(dual) or any(longer(expr, LONGEST) for expr in names.values()):
+        raise NoClosedForm("this kernel is too long to be compiled, or needs more digits")
     arcs = has_arcs(activation)
     steep = activation.smoothness < 0 or (activation.homogeneity is None and arcs)
     order = _order(dual.kernel, bool(steep))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import mpmath
 from sympy import Expr, lambdify
+from sympy import exp as sympy_exp
 
 from infgeo.conventions import Internal, d, s
 from infgeo.conventions import variance as v
@@ -298,3 +299,30 @@ def _error(values: Sequence[Any], function: Callable, point: Point) -> float:
                 moved = function(*point.arguments[:place], argument * (1 + STEP), *point.arguments[place + 1 :])
                 sizes = [size + abs(a - b) / STEP for size, a, b in zip(sizes, moved, point.exact, strict=True)]
         return max(float(error / size) for error, size in zip(errors, sizes, strict=True))
+
+
+SIZES = tuple(mpmath.mpf(f"1.0123e{k}") for k in range(-6, 7))  # variances
+
+
+@lru_cache(maxsize=256)
+def cancels(moment: Expr) -> bool:
+    """Return whether a moment of an activation, a function of v, loses more digits in doubles than is promised.
+
+    Where it does, so does the kernel, which is the moment at coincident points. Moments without exponentials do not.
+    """
+    if not moment.has(sympy_exp):
+        return False
+    own = sorted(moment.free_symbols - {v}, key=lambda symbol: symbol.name)
+    primitives = {"exp_difference": lambda a, b, gap: mpmath.exp(b) * mpmath.expm1(gap)}
+    function = lambdify([v, *own], moment, [primitives, "mpmath"])
+    for size in SIZES:
+        try:
+            with mpmath.workdps(DIGITS):
+                exact = function(size, *[mpmath.mpf("0.75")] * len(own))
+            with mpmath.workprec(DOUBLE):
+                value = function(size, *[mpmath.mpf("0.75")] * len(own))
+        except (OverflowError, ZeroDivisionError):
+            continue
+        if SMALLEST < abs(exact) < 1 / SMALLEST and abs(value - exact) > MEASURED * abs(exact):
+            return True
+    return False
