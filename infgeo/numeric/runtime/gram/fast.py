@@ -113,7 +113,9 @@ class Task:
         self.dtype = np.dtype(np.float32 if single else np.float64)
         self.strip, _ = fast.compiled(self.tangent, self.dtype.name)
         scalars = [float(value) for value in own]
-        rounding = 8 * float(np.finfo(self.dtype.type).eps) / 2 / TOLERANCE[given]
+        # Of a cosine: some roundings of its own, and those of the product of points, which grow like a random walk.
+        roundings = 8 + X.shape[1] ** 0.5 / 2
+        rounding = roundings * float(np.finfo(self.dtype.type).eps) / 2 / TOLERANCE[given]
         numbers = np.zeros((len(layers), 7))
         for i, (layer, law) in enumerate(zip(layers, laws, strict=True)):
             if law is None:
@@ -168,17 +170,16 @@ class Task:
         X = np.ascontiguousarray(np.asarray(self.X), self.dtype)
         YT = np.ascontiguousarray(X.T if self.Y is None else np.asarray(self.Y).T, self.dtype)
         N, M = len(X), YT.shape[1]
-        height = HEIGHT
         names = {"both": ("kernel", "ntk")}.get(self.wanted, (self.wanted,))
         outs = dict(zip(names, map(np.asarray, self.outs), strict=True))
         none = np.empty((0, 0), outs[names[0]].dtype)
-        lefts = (lambda i: range(i, M, WIDTH)) if self.Y is None else (lambda i: range(0, M, WIDTH))
-        corners = iter([(i, left) for i in range(0, N, height) for left in lefts(i)])
+        starts = range(0, N, HEIGHT)
+        corners = iter([(i, j) for i in starts for j in range(i if self.Y is None else 0, M, WIDTH)])
 
         def work() -> None:
-            buffer, bad = np.empty(height * WIDTH, self.dtype), np.empty((2, height * WIDTH), np.int64)
+            buffer, bad = np.empty(HEIGHT * WIDTH, self.dtype), np.empty((2, HEIGHT * WIDTH), np.int64)
             for start, left in corners:  # after an error or an interrupt the others stop at their next strip
-                rows, columns = X[start : start + height], YT[:, left : left + WIDTH]
+                rows, columns = X[start : start + HEIGHT], YT[:, left : left + WIDTH]
                 products = buffer[: len(rows) * columns.shape[1]].reshape(len(rows), columns.shape[1])
                 np.matmul(rows, columns, out=products)
                 count = self.strip(
@@ -188,7 +189,7 @@ class Task:
                 for first in range(0, count, ONE_BY_ONE):
                     self.one_by_one(*bad[:, first : min(count, first + ONE_BY_ONE)])
 
-        threads = min(threads, -(-N // height))
+        threads = min(threads, -(-N // HEIGHT))
         if threads == 1:
             work()
         else:
