@@ -1,11 +1,11 @@
 """Claim: Gram matrices of 4000 points run at a small multiple of the memory traffic they need.
 
-On one thread, against np.copyto of the result in the same run: erf at most 4.5 times in float64 and 6.5 in float32, ReLU
-5 and 6, NNGP and tangent kernel of ReLU together 9 and 12. Also against a floor, one inverse sine for each pair of half
-the matrix, and against torch on the same points. Two threads are at least 1.6 times as fast as one: against two
+On one thread, against np.copyto of the result in the same run: erf at most 4.5 times in float64 and 6.5 in float32,
+ReLU 5 and 6, NNGP and tangent kernel of ReLU together 9 and 12. Also against a floor, one inverse sine for each pair of
+half the matrix, and against torch on the same points. Two threads are at least 1.6 times as fast as one: against two
 processes that compute the matrix each, and two threads that compute inverse sines of their own, since a busy machine
-gives neither twice the speed. Times alternate, and medians of their ratios are printed. `--large` computes the matrix of 20000 points in single
-precision within 8 GiB.
+gives neither twice the speed. Times alternate, and medians of their ratios are printed. `--large` computes the matrix
+of 20000 points in single precision within 8 GiB.
 """
 
 from __future__ import annotations
