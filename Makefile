@@ -38,7 +38,7 @@ SHORT := tests/test_public_api.py tests/validation/test_picture.py tests/adapter
 	tests/reproduce/test_planar_figures.py
 
 SHORT_WITHOUT_TORCH := infgeo/symbolic $(addprefix tests/symbolic/,$(addsuffix .py,expectations/test_expectation kernels/test_kernel \
-	networks/test_network geometry/test_any_metric activations/test_parsing)) tests/magnification/test_seed_summary.py tests/test_report_text.py
+	networks/test_network geometry/test_any_metric activations/test_parsing)) tests/magnification/test_seed_summary.py
 WITHOUT_TORCH := mpmath numpy scipy sympy hypothesis pytest pytest-xdist
 # Old libraries call what their own successors deprecate.
 OLD_WARNINGS := -W ignore::FutureWarning -W ignore::DeprecationWarning
