@@ -12,14 +12,6 @@ from infgeo.numeric.geometry import NumericGeometry
 from infgeo.symbolic.networks.network import MLP
 
 CURVE_POINTS = 121
-METRIC_QUANTITIES = (
-    "metric_radial",
-    "metric_tangential",
-    "log_mean_det_metric",
-    "volume_element",
-    "log_volume_element",
-    "ricci_scalar",
-)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,6 @@ _ENTIRE: tuple[type, ...] = (
     sp.asinh,
 )
 _ENTIRE += (sp.sinc, sp.airyai, sp.airybi, sp.Si, sp.fresnels, sp.fresnelc)
-_CASES = (sp.Max, sp.Min, sp.Abs, sp.sign, sp.Heaviside, sp.Piecewise)
 _MOST = 400  # places within reach
 _FIRST = 2  # places of a periodic set that are looked at on either side of 0
 _CLOSE = 1e-6  # distance of a place within which infinite values are looked at again

@@ -83,11 +83,15 @@ def check_apart(xp: Any, X: Array, Y: Array, delta: Array) -> None:
     X, Y = xp.known(X), xp.known(Y)
     if near is None or X is None or Y is None or near.ndim > 2 or not bool(near.any()):
         return
-    for i, j in zip(*xp.lib.where(near), strict=True):
-        if bool((X[i] != Y[j]).any()):
+    rows, columns = xp.lib.where(near)
+    step = max(1, 2**20 // X.shape[1])
+    for start in range(0, len(rows), step):
+        i, j = rows[start : start + step], columns[start : start + step]
+        apart = (X[i] != Y[j]).any(-1)
+        if bool(apart.any()):
             raise InputError(
-                f"X[i] and Y[j] for i, j = {int(i)}, {int(j)} differ by so little that the square vanishes in"
-                f" {delta.dtype}: {REMEDY}"
+                f"X[i] and Y[j] for i, j = {int(i[apart][0])}, {int(j[apart][0])} differ by so little that the square"
+                f" vanishes in {delta.dtype}: {REMEDY}"
             )
 
 

@@ -256,9 +256,10 @@ def _compiled(source: str) -> ModuleType | None:
     if importlib.util.find_spec("numba") is None:
         return None
     name = f"infgeo_gram_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
-    for folder in (Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "infgeo", None):
+    for kept in (True, False):
         module = ModuleType(name)
         try:
+            folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infgeo" if kept else None
             if folder is None:  # nothing can be kept
                 exec(compile(source.replace("cache=True", "cache=False"), name, "exec"), module.__dict__)
                 return module
@@ -274,8 +275,10 @@ def _compiled(source: str) -> ModuleType | None:
             sys.modules[name] = module  # Numba looks it up
             spec.loader.exec_module(module)
             return module
-        except OSError:
-            continue
+        except ImportError:  # a release of Numba that does not go with that of NumPy
+            return None
+        except (OSError, RuntimeError):  # nothing can be written there, or there is no home
+            sys.modules.pop(name, None)
     return None
 
 

@@ -73,16 +73,8 @@ _MORE = {"expm1": "expm1", "log1p": "log1p"}
 _SCALARS_OF_TORCH = _prefixed("torch", {**_TORCH, **_MORE, "sqrt": "sqrt"}, erf="torch.special.erf")
 TORCH = Backend(
     "torch",
-    _prefixed(
-        "torch",
-        _TORCH,
-        sqrt="_xp.sqrt",
-        atan2="_xp.atan2",
-        expm1="torch.expm1",
-        log1p="torch.log1p",
-        erf="torch.special.erf",
-    ),
-    _prefixed("torch", _TORCH, sqrt="torch.sqrt", expm1="torch.expm1", log1p="torch.log1p", erf="torch.special.erf"),
+    _SCALARS_OF_TORCH | {"sqrt": "_xp.sqrt", "atan2": "_xp.atan2"},
+    _SCALARS_OF_TORCH,
     differentiable=True,
 )
 JAX = Backend(

@@ -46,9 +46,7 @@ class JaxArrays(DifferentiableArrays):
             if array.dtype.kind in "iu" and not hasattr(X, "dtype"):
                 array = array.astype(float)
         if array.dtype not in (np.float32, np.float64):
-            raise InputError(
-                f"{name} has dtype {array.dtype}: pass float64 or float32, for example {name}.astype(float)"
-            )
+            raise self.of_wrong_dtype(name, array.dtype)
         if array.dtype == np.float64 and not jax.config.read("jax_enable_x64"):
             raise InputError(
                 f"{name} has dtype float64, which jax cuts to float32 by default:"

@@ -10,7 +10,7 @@ from scipy import special
 
 from infgeo.numeric.runtime.arrays.library import ArrayLibrary, taken
 from infgeo.numeric.runtime.errors import InputError
-from infgeo.numeric.runtime.gram.plain import ROWS, distances, gram_by_rows
+from infgeo.numeric.runtime.gram.plain import ROWS, distances_in_range, gram_by_rows
 from infgeo.numeric.runtime.nearly_parallel import of_pairs
 from infgeo.numeric.runtime.range import out_of_range
 from infgeo.numeric.runtime.records import Array, Law, Pairs
@@ -41,9 +41,7 @@ class NumpyArrays(ArrayLibrary):
         if array.dtype.kind in "iu" and not hasattr(X, "dtype"):
             array = array.astype(float)
         if array.dtype not in (np.float32, np.float64):
-            raise InputError(
-                f"{name} has dtype {array.dtype}: pass float64 or float32, for example {name}.astype(float)"
-            )
+            raise self.of_wrong_dtype(name, array.dtype)
         self.shaped(array, name, rows)
         finite = np.isfinite(array)
         if not finite.all():
@@ -174,11 +172,13 @@ class NumpyArrays(ArrayLibrary):
 
     def distance(self, X: Array, Y: Array, layers: Sequence[Any], scalars: Sequence[Any], squared: bool) -> np.ndarray:
         """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows, some rows at a time."""
+        for points in (X, Y):
+            out_of_range(self, layers, points, scalars, "kernel")
         step = max(1, ROWS // (len(Y) + 1))
         parts = [np.empty((0, len(Y)), X.dtype)]
         with self.quiet():
             for start in range(0, len(X), step):
-                parts.append(distances(self, X[start : start + step], Y, layers, scalars, squared))
+                parts.append(distances_in_range(self, X[start : start + step], Y, layers, scalars, squared))
         return np.concatenate(parts)
 
     def differentiates(self, *values: Array) -> bool:

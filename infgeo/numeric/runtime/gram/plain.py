@@ -56,12 +56,16 @@ def gram_at_once(xp: Any, X: Array, Y: Array, layers: Sequence[Any], scalars: An
     return results if Y is not None else tuple(xp.lib.triu(part) + xp.lib.triu(part, 1).T for part in results)
 
 
-def distances(xp: Any, X: Array, Y: Array, layers: Sequence[Any], scalars: Any, squared: bool) -> Any:
+def distances(xp: Any, X: Array, Y: Array, layers: Sequence[Any], scalars: Any, squared: bool) -> Array:
     """Return |Phi(x) - Phi(y)|, or its square, for every pair of rows."""
     lost = [out_of_range(xp, layers, Z, scalars, "kernel") for Z in (X, Y)]
-    x, y = xp.double(X), xp.double(Y)
-    pairs = xp.pairs(x, y)
+    result = distances_in_range(xp, X, Y, layers, scalars, squared)
+    return marked(xp, marked(xp, result, lost[0]).T, lost[1]).T
+
+
+def distances_in_range(xp: Any, X: Array, Y: Array, layers: Sequence[Any], scalars: Any, squared: bool) -> Array:
+    """Return the same of points at which no digits are lost."""
+    pairs = xp.pairs(xp.double(X), xp.double(Y))
     check_apart(xp, X, Y, pairs.delta)
     squares = xp.positive(pairs_after(xp, layers, pairs, scalars, "distance").delta)
-    result = xp.cast(rooted(xp, squares, squared, X), X)
-    return marked(xp, marked(xp, result, lost[0]).T, lost[1]).T
+    return xp.cast(rooted(xp, squares, squared, X), X)

@@ -1,5 +1,6 @@
 """Compiled Gram matrices: against 50 digits, against the formulas they come from, and what `out` and threads do."""
 
+import sys
 import tracemalloc
 from types import ModuleType
 
@@ -282,3 +283,28 @@ def test_exponentials_at_large_variances(name):
                 for b, j in enumerate(some):
                     norm = mpmath.sqrt(diagonal[a] * diagonal[b])
                     assert abs(mpmath.mpf(float(K[i, j])) - exact[a, b]) <= PROMISE["float64"] * norm
+
+
+def test_a_numba_that_does_not_load_is_done_without(monkeypatch):
+    """A release that does not go with that of NumPy raises ImportError; the formulas are broadcast."""
+    pair._compiled.cache_clear()
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setattr(pair.importlib.util, "find_spec", lambda name: True)
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    found = infgeo.MLP("erf", depth=2).numeric(0.7, 0.2).kernel(X)
+    pair._compiled.cache_clear()
+    assert (found == found.T).all() and np.isfinite(found).all()
+
+
+def test_nowhere_to_keep_what_is_compiled(monkeypatch, tmp_path):
+    """A folder that cannot be made: what is compiled is used and not kept."""
+    pytest.importorskip("numba")
+    (tmp_path / "file").write_text("")
+    pair._compiled.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    geo = infgeo.MLP("relu").numeric(0.7, 0.2)
+    found = geo.kernel(X)
+    pair._compiled.cache_clear()
+    monkeypatch.setattr(fast, "FEW", 10**9)
+    assert np.abs(found - geo.kernel(X)).max() <= PROMISE["float64"] * np.abs(found).max()
