@@ -26,7 +26,7 @@ def process_context(preload: Sequence[str] = ()) -> Context:
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if preload and "forkserver" in methods:
-        context.set_forkserver_preload(list(preload))
+        context.set_forkserver_preload(["infgeo.silent_interrupt", *preload])
     return context
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from infgeo.adapters.gpytorch import InfiniteWidthKernel as OfGPyTorch
 from infgeo.adapters.sklearn import InfiniteWidthKernel as OfSklearn
 from infgeo.errors import InfgeoError
 from infgeo.expressions import exact
+from infgeo.numeric.certificates.certificate import PAIRWISE, POINTWISE
 from tests.wrong_kinds import CODE, WRONG
 
 Z, T = sympy.symbols("z t", real=True)
 S = infgeo.conventions.s
 MLP, OPEN, LEAKY = infgeo.MLP("erf", weight_std=1, bias_std=1), infgeo.MLP("erf"), infgeo.MLP("leaky_relu")
+CHEAP = infgeo.MLP("identity", weight_std=1, bias_std=1)
 KERNEL = infgeo.Kernel(infgeo.MLP("identity").kernel.expr)
 PLANE = infgeo.Metric(sympy.diag(1, Z**2), (Z, T))
 FLAT = infgeo.RadialMetric.from_functions(sympy.Integer(1), sympy.Integer(0))
@@ -48,6 +51,9 @@ TASK = training.xor()
 VALUES = np.linspace(0.0, 1.0, 12)
 GRID = np.stack(np.meshgrid(np.arange(4.0), np.arange(3.0), indexing="ij"), -1).reshape(-1, 2)
 AGREEMENT = magnification.agreement(VALUES, VALUES**2)
+BACKENDS: dict[str, Any] = {"torch": torch.tensor(X), "mpmath": X.tolist()}
+if find_spec("jax"):
+    BACKENDS["jax"] = X32.numpy()
 EXPECTATIONS = [f"activation.{name}" for name in ("function", "derivative", "claims", "moments", "price")]
 
 
@@ -67,8 +73,6 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "MLP.numeric": (OPEN.numeric, {}),
     "MLP.numeric with a parameter": (lambda alpha: LEAKY.numeric(alpha=alpha), {"alpha": 0.1}),
-    "MLP.numeric of torch": (lambda one: OPEN.numeric(backend="torch", weight_std=one), {"one": 1.0}),
-    "MLP.numeric of mpmath": (lambda one: OPEN.numeric(backend="mpmath", weight_std=one), {"one": 1.0}),
     "MLP.numeric by quadrature": (lambda one: OPEN.numeric(method="quadrature", weight_std=one), {"one": 1.0}),
     "coordinates": (infgeo.symbols.coordinates, {"dimension": 2}),
     **{
@@ -141,9 +145,16 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         for name in ("metric", "volume_element", "log_volume_element", "ricci_scalar")
     },
     **{
-        f"numeric {name} in {backend}": (getattr(MLP.numeric(backend=backend), name), {"X": points})
-        for backend, points in (("torch", torch.tensor(X)), ("mpmath", X.tolist()))
-        for name in ("kernel", "kernel_distance")
+        f"numeric {name} in {backend}": (getattr(CHEAP.numeric(backend=backend), name), {"X": points})
+        for backend, points in BACKENDS.items()
+        for name in (*PAIRWISE, *POINTWISE, "kernel_diag", "ntk_diag", "kernel_and_ntk")
+    },
+    **{
+        f"MLP.numeric of {backend}": (
+            partial(lambda name, one: OPEN.numeric(backend=name, weight_std=one), backend),
+            {"one": 1.0},
+        )
+        for backend in BACKENDS
     },
     "numeric by quadrature": (MLP.numeric(method="quadrature").kernel_diag, {"X": X[:1]}),
     "estimate": (finite.estimate, {"mlp": OPEN, "x": X, "width": 8, "samples": 2, "quantities": ["kernel"]}),

@@ -112,3 +112,37 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     else:
         os.kill(worker, signal.SIGKILL)
         pytest.fail("the worker lives on")
+
+
+IMPORTING = """
+import signal
+from infgeo.processes import process_context, worker_pool
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
+    try:
+        with worker_pool(1, process_context(["long"])) as pool:
+            pool.submit(abs, 1).result()
+    except KeyboardInterrupt:
+        print("ours")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_control_c_ends_what_imports_for_the_workers(tmp_path):
+    """It reaches the whole group, and the parent alone has something to say."""
+    (tmp_path / "script.py").write_text(IMPORTING)
+    (tmp_path / "long.py").write_text(f"import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep({LONG})\n")
+    process = subprocess.Popen(
+        [sys.executable, "script.py"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
+        start_new_session=True,
+    )
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=LONG) == ("ours\n", "") and time.monotonic() - began < LONG / 2

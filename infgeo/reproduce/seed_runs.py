@@ -135,7 +135,7 @@ def _in_processes(
     finished: Callable[[SeedResult], None],
     done: dict[int, SeedResult],
 ) -> None:
-    context = process_context()
+    context = process_context((module,))
     said = context.SimpleQueue()
     with worker_pool(jobs, context, _begin, (said,)) as pool:
         try:

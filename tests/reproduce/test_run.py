@@ -1,8 +1,13 @@
 import json
 import os
+import re
+import signal
+import subprocess
 import sys
+import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +22,14 @@ from infgeo.reproduce.registry import SCALES
 from infgeo.reproduce.settings import SETTINGS, CubeRoots
 from tests.reproduce.small import PLANAR
 
+ROOT = Path(__file__).parents[2]
+# Background jobs of a shell ignore Ctrl-C, and so would what they start.
+PROGRAM = """
+import signal, sys
+from infgeo.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main())
+"""
 ENDINGS = ("json", "npz", "pdf", "png")
 
 
@@ -137,6 +150,33 @@ def test_an_interrupt_before_any_seed_writes_nothing(tmp_path, monkeypatch, caps
         "fig1: seed 0, sinusoid: epoch 0 of 3",
         "infgeo: interrupted before a seed was finished; the same command goes on",
     ]
+
+
+@pytest.mark.slow  # tests/test_processes.py has workers that end soon, the test above a run that goes on
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_two_processes_say_how_far_they_are_and_end_within_three_seconds(number, tmp_path):
+    """The shortest of a few, and as many times longer as there are processes for each core."""
+    for attempt in range(3):
+        out = tmp_path / str(attempt)
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, "reproduce", "fig1", "--jobs", "2", "--out", str(out)],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+        said = next(line for line in process.stderr if "epoch 0 of" not in line)
+        assert re.search(r"seed \d, sinusoid: epoch \d+ of 10000", said)
+        began = time.monotonic()
+        os.killpg(process.pid, number)
+        error = process.communicate(timeout=60)[1]
+        seconds = time.monotonic() - began
+        assert process.returncode == 130 and error.endswith("the same command goes on\n") and "Traceback" not in error
+        assert list(out.glob("fig1-small.seeds/*/seed-*-sinusoid.pt"))
+        if seconds < 3 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)):
+            return
+    pytest.fail(f"it took {seconds:.1f} s")
 
 
 def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):

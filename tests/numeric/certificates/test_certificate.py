@@ -46,13 +46,14 @@ def test_two_layers(name):
     check(infgeo.MLP(name, depth=2))
 
 
-def test_kernels_that_double_double_numbers_are_for():
+def test_kernels_that_double_double_numbers_are_for(monkeypatch):
     """At small variances the terms of z sin z cancel; its distances keep fewer digits, and `emit` says so."""
     mlp = infgeo.MLP("z*sin(z)", depth=2)
     found = {part.quantity: part for part in certify(mlp)}
     assert all(part.holds for name, part in found.items() if name != "kernel_distance")
     assert 1e-12 < found["kernel_distance"].error < 1e-11
-    with pytest.raises(infgeo.errors.NotAccurate, match="kernel_distance"):
+    monkeypatch.setattr(certificate, "certify", lambda *_: tuple(found.values()))
+    with pytest.raises(NotAccurate, match="kernel_distance"):
         infgeo.emit(mlp)
 
 

@@ -18,7 +18,7 @@ from infgeo.symbolic.activations.catalogue import get
 from infgeo.symbolic.algebra.conditions import in_words
 from infgeo.symbolic.networks.existence import leading_distance
 
-Residual, RMSNorm = infgeo.layers.Residual, infgeo.layers.RMSNorm
+LayerNorm, Residual, RMSNorm = infgeo.layers.LayerNorm, infgeo.layers.Residual, infgeo.layers.RMSNorm
 z = sp.Symbol("z", real=True)
 THIRD = sp.Rational(1, 3)
 SCALES = {"weight_std": sp.Rational(4, 5), "bias_std": sp.Rational(3, 5)}
@@ -133,6 +133,13 @@ def test_singular_sets_of_layers(layers, words):
     assert in_words(infgeo.MLP(layers).metric.singular_set) == words
 
 
+@pytest.mark.parametrize(("first_bias", "words"), [(0, "s = 0"), (1, "False")])
+def test_equal_units_vanish_once_they_are_centred(first_bias, words):
+    """exp(0) = 1 does not vanish; less its mean it is 0 in every unit, where the square has no slope."""
+    mlp = infgeo.MLP(["exp", LayerNorm(1), "square"], weight_std=1, bias_std=[first_bias, 0])
+    assert in_words(mlp.metric.singular_set) == words
+
+
 def test_singular_sets_of_kernels():
     t = sp.Symbol("xy", real=True)
     assert in_words(kernels.polynomial(2).metric.singular_set) == "s = 0 and offset = 0"
@@ -193,6 +200,8 @@ def test_domain():
         (["identity", RMSNorm(2), "exp(z**2/8)"], {"weight_std": [1, sp.Rational(6, 5)]}, sp.Rational(39, 11)),
         # The second bounds more than the first does, 1 + (1 - v/2)^(-1/2) = 4.
         (["exp(z**2/8)", "exp(z**2/16)"], {}, sp.Rational(7, 9)),
+        # f = s/2 - s/(2 pi) without the mean, and f/(f + 1) = 1/2.
+        (["relu", LayerNorm(1), "exp(z**2/2)"], {"bias_std": 0}, 2 * sp.pi / (sp.pi - 1)),
         (
             ["identity", Residual("identity", skip=2, branch=3), "exp(z**2/8)"],
             {"bias_std": [0, 0, 1]},

@@ -37,7 +37,8 @@ class JaxArrays(DifferentiableArrays):
                 f"{name} is a masked array, masks are not kept: pass {name}.filled(...) or the rows in use"
             )
         if not isinstance(X, jax.Array):
-            inside = any(isinstance(leaf, jax.Array) for leaf in jax.tree_util.tree_leaves(X))
+            leaves = jax.tree_util.tree_leaves(X, is_leaf=lambda part: not isinstance(part, (list, tuple)))
+            inside = any(isinstance(leaf, jax.Array) for leaf in leaves)
             try:
                 # NumPy does not cut doubles to single precision, whatever jax is told.
                 array = jnp.asarray(X) if inside else np.asarray(X)

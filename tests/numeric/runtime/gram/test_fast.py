@@ -303,7 +303,7 @@ def test_nowhere_to_keep_what_is_compiled(monkeypatch, tmp_path):
     pair._compiled.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     X = np.random.default_rng(0).normal(size=(40, 3))
-    geo = infgeo.MLP("relu").numeric(0.7, 0.2)
+    geo = infgeo.MLP("step").numeric(0.7, 0.2)
     found = geo.kernel(X)
     pair._compiled.cache_clear()
     monkeypatch.setattr(fast, "FEW", 10**9)

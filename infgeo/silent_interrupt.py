@@ -1,0 +1,10 @@
+"""What the server of worker processes imports first: Ctrl-C ends it while it imports the rest, without a traceback.
+
+The parent says what was interrupted. Workers inherit this until they begin (see `processes`).
+"""
+
+import signal
+import sys
+
+if sys.argv[0] == "-c":  # so is the server started
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
