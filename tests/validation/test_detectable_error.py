@@ -76,7 +76,7 @@ def test_a_wrong_slope_is_seen(remembered, monkeypatch):  # noqa: F811
         return known | {"log_volume_element": replace(known["log_volume_element"], bias=10.0)}
 
     monkeypatch.setattr(predicted, "predictions", wrong)
-    failures = quick(samples=600).failures
+    failures = quick(**SMALL | {"samples": 600}).failures
     assert {(f.quantity, f.kind) for f in failures} == {("log_volume_element", "slope")}
 
 
@@ -89,7 +89,7 @@ def test_a_wrong_spread_is_seen(remembered, monkeypatch):  # noqa: F811
         return known | {"metric_radial": replace(one, variance=1.1 * one.variance)}
 
     monkeypatch.setattr(predicted, "predictions", wrong)
-    failures = quick(samples=600).failures
+    failures = quick(**SMALL | {"samples": 600}).failures
     assert {(f.quantity, f.kind) for f in failures} == {("metric_radial", "error")}
 
 
@@ -102,7 +102,7 @@ def test_off_diagonal_entries_are_compared_as_well(remembered):  # noqa: F811
         mixed = unit[:, :, None] * across[:, None, :]
         return g + 0.01 * (mixed + mixed.transpose(0, 2, 1))
 
-    report = quick(WrongTheory(ERF, metric=sheared), samples=600)
+    report = quick(WrongTheory(ERF, metric=sheared), **SMALL | {"samples": 600})
     assert failed_quantities(report) == {"metric"}
 
 
