@@ -6,5 +6,5 @@ The parent says what was interrupted. Workers inherit this until they begin (see
 import signal
 import sys
 
-if sys.argv[0] == "-c":  # so is the server started
+if any("multiprocessing.forkserver" in part for part in sys.orig_argv):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
