@@ -8,8 +8,9 @@ Small networks are summed many at a time: every array has a first axis for them,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,11 +18,9 @@ import torch
 from infgeo.finite.gauss_equation import LocalGeometry, concatenate
 from infgeo.finite.hessian_metric import bytes_per_point, geometry_of_sums, ill_conditioned, monomials, row_counts
 from infgeo.finite.linear_algebra import pair_indices
-from infgeo.finite.torch_activation import TorchActivation
+from infgeo.finite.stack import CACHE_BYTES, Elementwise
 
-# Units, and units × points, in one pass: they stay in the cache, and the sums of a pass may be float32.
-UNITS_AT_ONCE = 2**11
-_ELEMENTS = 2**15
+UNITS_AT_ONCE = 2**11  # in one pass: the sums of a pass may be float32
 # With so many coordinates a point, a product w' a w for each point costs less than the monomials w w do.
 _MANY_COORDINATES = 8
 
@@ -61,16 +60,20 @@ def total(parts: Sequence[UnitSums]) -> UnitSums:
 
 
 def sum_units(
-    activation: TorchActivation,
+    activation: Elementwise,
     units: Iterator[tuple[torch.Tensor, torch.Tensor]],
     x: torch.Tensor,
     kernel: bool,
     order: int,
     memory_budget: int,
+    readout: torch.Tensor | None = None,
 ) -> UnitSums:
-    """Return the sums of `units` (w (M, u, d), b (M, u)) at x (N, d); `order` 0 leaves out g, 1 takes g, 2 g and T."""
+    """Return the sums of `units` (w (M, u, d), b (M, u)) at x (N, d); `order` 0 leaves out g, 1 takes g, 2 g and T.
+
+    With a `readout` V (C, n) of one network the first C rows are Σ_j V_cj φ(z_j).
+    """
     count, d = x.shape
-    rows = sum(row_counts(d, order))
+    rows = sum(row_counts(d, order)) + (0 if readout is None else len(readout))
     done, gram, packed = 0, None, None
     for weight, bias in units:
         networks = weight.shape[0]
@@ -80,61 +83,69 @@ def sum_units(
             packed = torch.zeros(networks, rows, count, **here) if order else None
         # of the budget: half for the monomials and their products, half for functions of the preactivations
         most = memory_budget // (2 * x.element_size() * networks)
-        step = max(1, min(UNITS_AT_ONCE // networks, most // (4 * d + 2 * rows)))
-        points = max(1, min(_ELEMENTS // (networks * step), most // (6 * step)))
+        step = max(1, min(UNITS_AT_ONCE // networks, weight.shape[1], most // (4 * d + 2 * rows)))
+        points = max(1, min(CACHE_BYTES // (networks * step * x.element_size()), most // (6 * step)))
         for u in range(0, weight.shape[1], step):
             w, b = weight[:, u : u + step], bias[:, u : u + step, None]
-            done += w.shape[1]
             if gram is not None:
-                _add_gram(gram, activation, w, b, x, max(1, most // (4 * step)))
-            if packed is not None and order == 1 and d > _MANY_COORDINATES * count:
+                add_gram(gram, partial(_features, activation, w, b), x, max(1, most // (4 * step)))
+            if packed is not None and order == 1 and d > _MANY_COORDINATES * count and readout is None:
                 _add_products(packed, activation, w, b, x)
             elif packed is not None:
-                _add_monomials(packed, activation, w, b, x, order, points)
+                read = None if readout is None else readout[:, done : done + w.shape[1]]
+                _add_monomials(packed, activation, w, b, x, order, points, read)
+            done += w.shape[1]
     return UnitSums(done, gram, packed)
 
 
-def _add_gram(
-    gram: torch.Tensor, activation: TorchActivation, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor, points: int
+def add_gram(
+    gram: torch.Tensor, features: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, points: int
 ) -> None:
+    """Add Φ(x_i)·Φ(x_j) to gram (..., N, N), Φ being `features` (p, d) -> (..., n, p), in blocks of points."""
     for i in range(0, x.shape[0], points):
-        rows = activation(torch.baddbmm(b, w, x[i : i + points].T.expand(w.shape[0], -1, -1)))
+        rows = features(x[i : i + points])
         for j in range(0, i + 1, points):
-            columns = rows
+            block = rows.mT @ (rows if j == i else features(x[j : j + points]))
+            gram[..., i : i + points, j : j + points] += block
             if j < i:
-                columns = activation(torch.baddbmm(b, w, x[j : j + points].T.expand(w.shape[0], -1, -1)))
-            block = torch.bmm(rows.mT, columns)
-            gram[:, i : i + points, j : j + points] += block
-            if j < i:
-                gram[:, j : j + points, i : i + points] += block.mT
+                gram[..., j : j + points, i : i + points] += block.mT
+
+
+def _preactivations(w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return z (M, u, P) at x (P, d)."""
+    return torch.baddbmm(b, w, x.T.expand(w.shape[0], -1, -1))
+
+
+def _features(activation: Elementwise, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return activation(_preactivations(w, b, x))
 
 
 def _add_monomials(
     packed: torch.Tensor,
-    activation: TorchActivation,
+    activation: Elementwise,
     w: torch.Tensor,
     b: torch.Tensor,
     x: torch.Tensor,
     order: int,
     points: int,
+    readout: torch.Tensor | None,
 ) -> None:
-    factors = monomials(w, order)
+    factors = [*([] if readout is None else [readout[None]]), *monomials(w, order)]
     for p in range(0, x.shape[0], points):
-        z = torch.baddbmm(b, w, x[p : p + points].T.expand(w.shape[0], -1, -1))
         low = 0
-        for (factor, values), m in zip(activation.products(z, order), factors, strict=True):
+        products = activation.products(_preactivations(w, b, x[p : p + points]), order, readout is not None)
+        for (factor, values), m in zip(products, factors, strict=True):
             packed[:, low : low + m.shape[1], p : p + points].add_(torch.bmm(m, values), alpha=factor)
             low += m.shape[1]
 
 
 def _add_products(
-    packed: torch.Tensor, activation: TorchActivation, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor
+    packed: torch.Tensor, activation: Elementwise, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor
 ) -> None:
     d = w.shape[2]
     i, j = (index.to(w.device) for index in pair_indices(d))
     for p in range(x.shape[0]):
-        z = torch.baddbmm(b, w, x[p : p + 1].T.expand(w.shape[0], -1, -1))
-        ((factor, values),) = activation.products(z, 1)
+        ((factor, values),) = activation.products(_preactivations(w, b, x[p : p + 1]), 1)
         packed[:, :, p].add_(torch.bmm((w * values).mT, w)[:, i, j], alpha=factor)
 
 
