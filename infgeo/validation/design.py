@@ -15,10 +15,9 @@ from infgeo.finite.inputs import as_points
 from infgeo.finite.sampled_network import NetworkSpecification, specify
 from infgeo.symbolic.networks.network import MLP
 from infgeo.validation import ladder
-from infgeo.validation.batches import Simulation
+from infgeo.validation.batches import MOST_NET_DIMENSIONS, NET_QUANTITIES, Simulation
 from infgeo.validation.comparison import LOG_NORMAL, UNBIASED_AT_ONE_LAYER
 from infgeo.validation.predicted import Predicted
-from infgeo.validation.sobol_nets import MOST_DIMENSIONS, QUANTITIES
 from infgeo.validation.theory import Theory, theory_at
 
 LEVEL = 1e-3
@@ -105,7 +104,7 @@ def designed(
     if predicted is not None and predicted.compares_metric and measured - {"kernel"}:
         measured.add("metric")
     given = widths is not None or samples is not None
-    has_nets = bool(predicted) and set(theory.values) & set(QUANTITIES) and d <= MOST_DIMENSIONS and not given
+    has_nets = bool(predicted) and set(theory.values) & set(NET_QUANTITIES) and d <= MOST_NET_DIMENSIONS and not given
     simulation = Simulation.of(mlp if against is None else against, x, count, seed, tuple(sorted(measured)), scales)
     return Design(
         mlp,
