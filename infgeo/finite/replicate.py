@@ -136,7 +136,6 @@ def sub_network(network: SampledNetwork, units: slice) -> SampledNetwork:
 
 
 def _measure(task: ReplicateTask, index: int) -> dict[str, torch.Tensor]:
-    """Return the values (1, ...) of a replicate that is held as a whole."""
     network, x = whole_network(task, index), task.points()
     result: dict[str, torch.Tensor] = {}
     with torch.no_grad():

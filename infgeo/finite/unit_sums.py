@@ -42,7 +42,6 @@ class UnitSums:
         return UnitSums(self.units, *(a if a is None else a.cpu() for a in (self.kernel, self.packed)))
 
     def __add__(self, other: UnitSums) -> UnitSums:
-        """Return the sums over both."""
         both = ((self.kernel, other.kernel), (self.packed, other.packed))
         return UnitSums(self.units + other.units, *(None if a is None or b is None else a + b for a, b in both))
 

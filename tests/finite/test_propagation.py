@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.finite import propagation, pullback, pullback_slice
+from infgeo.finite import feature_map, propagation, pullback, pullback_slice
 from infgeo.finite.differentiate import FORWARD, REVERSE, REVERSE_ONE_BY_ONE, Way, choose
 from infgeo.training import small_resnet
 from tests.finite.twins import double_backward, points
@@ -149,7 +149,7 @@ def test_passes_at_once_stay_below_a_size(layer: str, directions: int, monkeypat
 
         return Way(way.name, run)
 
-    monkeypatch.setattr(propagation, "choose", recorded)
+    monkeypatch.setattr(feature_map, "choose", recorded)
     expected = None
     for size in (2**23, 4 * largest * directions * 2, 4 * largest * 7, 1):
         seen.clear()
