@@ -19,7 +19,7 @@ from infgeo.errors import InfgeoError, MetricDoesNotExist
 from infgeo.testing.kernel_points import Points
 from infgeo.testing.outcome import Measured, NotApplicable, required
 from infgeo.testing.structure import _text, squares
-from infgeo.testing.subject import DIGITS, Subject
+from infgeo.testing.subject import DIGITS, DType, Subject
 
 _STEPS = 10.0 ** -np.arange(1.0, 6.25, 0.5)  # of |x|
 _TINY = 1e-15  # of |x|, for formulas at 60 digits
@@ -116,8 +116,7 @@ class Coincidence:
         values, rounding, along = [], [], []
         for h in (_STEPS[:6] if self.subject.slow else _STEPS) * length:
             ends = self.subject.rounded(np.stack([x - h * direction / 2, x + h * direction / 2]))
-            k = self.subject.gram(ends, None)
-            values.append((k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0]) / h**2)
+            values.append(self.subject.squared_distance(*ends) / h**2)
             rounding.append(self.rounding[number] / h**2)
             along.append((ends[1] - ends[0]) / h)
         errors = 2 * np.abs(np.diff(values)) + rounding[:-1]
@@ -135,9 +134,7 @@ class Coincidence:
         sides = []
         for h in steps:
             step = h * length * direction / 2
-            ends = self.subject.rounded(np.stack([x - step, x + step]))
-            k = self.subject.gram(ends, None)
-            sides.append(k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0])
+            sides.append(self.subject.squared_distance(x - step, x + step))
             if not sides[-1] > self.rounding[number]:
                 return 2.0  # too small to tell
         return float(np.log10(sides[0] / sides[1]))
@@ -213,7 +210,7 @@ class Coincidence:
         return max(_DERIVATIVES, 1e4 * self.subject.epsilon)
 
 
-def _derivative(k: Callable[[Any, Any], Any], x: np.ndarray, dtype: Any, block: int | None = None) -> np.ndarray:
+def _derivative(k: Callable[[Any, Any], Any], x: np.ndarray, dtype: DType, block: int | None = None) -> np.ndarray:
     """Return the gradient of k(x, y) by x at y = x, (d,); or the second derivatives by x and x (block 0) or y (1)."""
     import torch
     from torch.autograd import functional

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from infgeo.arguments import fraction, positive_integer, seed_integer, words
 from infgeo.errors import InvalidInput
-from infgeo.finite.inputs import as_points
+from infgeo.finite.inputs import as_points, point_shape
 from infgeo.finite.sampled_network import NetworkSpecification, specify
 from infgeo.symbolic.networks.network import MLP
 from infgeo.validation import ladder
@@ -64,7 +65,7 @@ class Design:
 def designed(
     mlp: MLP,
     input_dim: int,
-    points: Any,
+    points: ArrayLike | None,
     scales: Mapping[str, Any],
     *,
     widths: Iterable[int] | None,
@@ -129,8 +130,10 @@ def default_points(input_dim: int, seed: int) -> np.ndarray:
     return directions * np.geomspace(*RADII)[:, None]
 
 
-def _checked_points(points: Any, input_dim: int) -> np.ndarray:
-    array = as_points(points, input_dim, "points").to(device="cpu").double().numpy()
+def _checked_points(points: ArrayLike, input_dim: int) -> np.ndarray:
+    given = as_points(points, "points")
+    point_shape(given, None, input_dim, "points")
+    array = given.to(device="cpu").double().numpy()
     if array.ndim != 2 or len(array) == 0:
         raise InvalidInput(f"points has shape {array.shape}; pass at least one point, as an array (N, {input_dim})")
     return np.ascontiguousarray(array)

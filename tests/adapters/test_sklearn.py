@@ -161,7 +161,7 @@ def test_bad_input_is_one_clear_error():
         with pytest.raises(InvalidInput, match="X cannot be made an array"):
             InfiniteWidthKernel()(points)
     for parameters in ([1], "alpha"):
-        with pytest.raises(InvalidInput, match="must be a mapping"):
+        with pytest.raises(InvalidInput, match="pass a mapping"):
             InfiniteWidthKernel("leaky_relu", parameters=parameters)(X)
     with pytest.raises(InvalidInput, match="does not keep the digits"):
         InfiniteWidthKernel()(np.array([[1e-160, 0.0], [1e200, 0.0]]), eval_gradient=True)
