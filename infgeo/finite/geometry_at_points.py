@@ -111,6 +111,12 @@ class Pullback:
         return self._measured(ricci=True)
 
     @cached_property
+    def _log_volume(self) -> torch.Tensor:
+        """Log √det g (N,), NaN where the metric is not finite: a sum tells that sooner than its entries."""
+        finite = torch.isfinite(self._first_order.metric.sum(dim=(1, 2)))
+        return torch.where(finite, self._first_order.log_determinant / 2, torch.nan)
+
+    @cached_property
     def _spectrum(self) -> Spectrum:
         return gauss_equation.concatenate(self._reduced(lambda j, _: gauss_equation.spectrum(j)))
 
@@ -135,7 +141,9 @@ class Pullback:
     def singular_values(self) -> torch.Tensor:
         """The singular values of J, descending, of shape (..., min(n, d)): square roots of the metric's eigenvalues."""
         if self.input_dim <= min(2, self.width):
-            return _few_singular_values(self._first_order).reshape(*self._batch, self.input_dim)
+            return _few_singular_values(self._first_order.metric, self._log_volume).reshape(
+                *self._batch, self.input_dim
+            )
         return self._spectrum.singular_values.reshape(*self._batch, min(self.width, self.input_dim))
 
     @cached_property
@@ -165,16 +173,13 @@ class Pullback:
             return self._everywhere(-torch.inf)
         known = set(self.__dict__)
         if {"_first_order", "_second_order"} & known or (self.input_dim <= 256 and "_spectrum" not in known):
-            value = 0.5 * self._first_order.log_determinant
-            wild = ~torch.isfinite(self._first_order.metric).all(dim=-1).all(dim=-1)
+            value = self._log_volume
         elif "_spectrum" in known:
             value, rank = self._spectrum.log_pseudo_volume, self._spectrum.rank
-            value, wild = torch.where(rank < self.input_dim, -torch.inf, value), rank < 0
+            value = torch.where((0 <= rank) & (rank < self.input_dim), -torch.inf, value)
         else:  # without the metric, which is large, and without singular values, which cost more than all the rest
             value = torch.cat(self._reduced(lambda j, _: gauss_equation.log_volume(j)))
-            wild = torch.isnan(value)
-        self._require_regular(torch.isinf(value) | wild)
-        value = torch.where(wild, torch.nan, value)
+        self._require_regular(~torch.isfinite(value))
         return value.reshape(self._batch)
 
     @cached_property
@@ -328,13 +333,11 @@ class Pullback:
             )
 
 
-def _few_singular_values(geometry: LocalGeometry) -> torch.Tensor:
+def _few_singular_values(g: torch.Tensor, log_volume: torch.Tensor) -> torch.Tensor:
     """Return one or two singular values (P, k) from the metric: σ_1 from its trace and difference, σ_2 = vol/σ_1.
 
     No digits cancel: the volume comes from a factor of J where the metric is ill-conditioned.
     """
-    g, log_volume = geometry.metric, geometry.log_determinant / 2
-    log_volume = torch.where(torch.isfinite(g).all(dim=-1).all(dim=-1), log_volume, torch.nan)
     if g.shape[1] == 1:
         return log_volume.exp()[:, None]
     a, b, c = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]

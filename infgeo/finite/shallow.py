@@ -14,13 +14,12 @@ from dataclasses import replace
 import torch
 
 from infgeo.finite.gauss_equation import LocalGeometry, concatenate
-from infgeo.finite.hessian_metric import bytes_per_point, geometry_of_sums, ill_conditioned
+from infgeo.finite.hessian_metric import bytes_per_point, geometry_of_sums, ill_conditioned, monomials, row_counts
 from infgeo.finite.linear_algebra import Factor
 from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.propagation import deep_geometry
 from infgeo.finite.sampled_network import SampledNetwork
-from infgeo.finite.stack import Elementwise, Stack, as_stack
-from infgeo.finite.unit_sums import sum_units
+from infgeo.finite.stack import CACHE_BYTES, Elementwise, Stack, as_stack
 
 
 def prefers_gram(n: int, d: int) -> bool:
@@ -52,10 +51,7 @@ def shallow_geometry(
     epsilon = torch.finfo(weight.dtype).eps
 
     def measure(block: torch.Tensor) -> LocalGeometry:
-        units = iter([(weight[None], bias[None])])
-        packed = sum_units(activation, units, block, False, order, memory_budget, readout).packed
-        assert packed is not None
-        sums = packed[0]
+        sums = _accumulate(activation, weight, bias, block, order, memory_budget, readout).to(torch.float64)
         geometry, factor = geometry_of_sums(sums[read:].mul_(square), d, order, ricci, epsilon)
         if gram:
             value = _ricci_from_pairs(activation, weight, bias, square, block, factor, memory_budget)
@@ -80,6 +76,43 @@ def _refine(stack: Stack, x: torch.Tensor, geometry: LocalGeometry, where: torch
     if geometry.ricci_scalar is not None and again.ricci_scalar is not None:
         geometry.ricci_scalar[ill] = again.ricci_scalar
     return geometry
+
+
+def _accumulate(
+    activation: Elementwise,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    x: torch.Tensor,
+    order: int,
+    budget: int,
+    readout: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return sums over the units (rows, P): V φ for a readout V, then the packed g and, for order 2, the packed T.
+
+    All are without the factor of the features, c for V φ and c² for g and T.
+    """
+    n, d = weight.shape
+    sizes = [] if readout is None else [len(readout)]
+    sizes += row_counts(d, order)
+    rows = sum(sizes)
+    total = weight.new_zeros(rows, x.shape[0])
+    itemsize = weight.element_size()
+    units = max(1, min(n, budget // 8 // (2 * rows * itemsize)))
+    points = max(1, min(x.shape[0], max(CACHE_BYTES // (units * itemsize), 1), budget // 4 // (6 * units * itemsize)))
+    xt = x.T.contiguous()
+    for u in range(0, n, units):
+        w, b = weight[u : u + units], bias[u : u + units, None]
+        factors = [m[0] for m in monomials(w[None], order)]
+        if readout is not None:
+            factors = [readout[:, u : u + units], *factors]
+        for p in range(0, x.shape[0], points):
+            z = torch.addmm(b, w, xt[:, p : p + points])
+            here = total[:, p : p + points].split(sizes)
+            for (factor, values), m, rows_out in zip(
+                activation.products(z, order, readout is not None), factors, here, strict=True
+            ):
+                rows_out.addmm_(m, values, alpha=factor)
+    return total
 
 
 def _ricci_from_pairs(

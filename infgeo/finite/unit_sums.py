@@ -18,9 +18,11 @@ import torch
 from infgeo.finite.gauss_equation import LocalGeometry, concatenate
 from infgeo.finite.hessian_metric import bytes_per_point, geometry_of_sums, ill_conditioned, monomials, row_counts
 from infgeo.finite.linear_algebra import pair_indices
-from infgeo.finite.stack import CACHE_BYTES, Elementwise
+from infgeo.finite.torch_activation import TorchActivation
 
-UNITS_AT_ONCE = 2**11  # in one pass: the sums of a pass may be float32
+# Units, and units × points, in one pass: they stay in the cache, and the sums of a pass may be float32.
+UNITS_AT_ONCE = 2**11
+_ELEMENTS = 2**15
 # With so many coordinates a point, a product w' a w for each point costs less than the monomials w w do.
 _MANY_COORDINATES = 8
 
@@ -59,20 +61,16 @@ def total(parts: Sequence[UnitSums]) -> UnitSums:
 
 
 def sum_units(
-    activation: Elementwise,
+    activation: TorchActivation,
     units: Iterator[tuple[torch.Tensor, torch.Tensor]],
     x: torch.Tensor,
     kernel: bool,
     order: int,
     memory_budget: int,
-    readout: torch.Tensor | None = None,
 ) -> UnitSums:
-    """Return the sums of `units` (w (M, u, d), b (M, u)) at x (N, d); `order` 0 leaves out g, 1 takes g, 2 g and T.
-
-    With a `readout` V (C, n) of one network the first C rows are Σ_j V_cj φ(z_j).
-    """
+    """Return the sums of `units` (w (M, u, d), b (M, u)) at x (N, d); `order` 0 leaves out g, 1 takes g, 2 g and T."""
     count, d = x.shape
-    rows = sum(row_counts(d, order)) + (0 if readout is None else len(readout))
+    rows = sum(row_counts(d, order))
     done, gram, packed = 0, None, None
     for weight, bias in units:
         networks = weight.shape[0]
@@ -82,18 +80,17 @@ def sum_units(
             packed = torch.zeros(networks, rows, count, **here) if order else None
         # of the budget: half for the monomials and their products, half for functions of the preactivations
         most = memory_budget // (2 * x.element_size() * networks)
-        step = max(1, min(UNITS_AT_ONCE // networks, weight.shape[1], most // (4 * d + 2 * rows)))
-        points = max(1, min(CACHE_BYTES // (networks * step * x.element_size()), most // (6 * step)))
+        step = max(1, min(UNITS_AT_ONCE // networks, most // (4 * d + 2 * rows)))
+        points = max(1, min(_ELEMENTS // (networks * step), most // (6 * step)))
         for u in range(0, weight.shape[1], step):
             w, b = weight[:, u : u + step], bias[:, u : u + step, None]
+            done += w.shape[1]
             if gram is not None:
                 add_gram(gram, partial(_features, activation, w, b), x, max(1, most // (4 * step)))
-            if packed is not None and order == 1 and d > _MANY_COORDINATES * count and readout is None:
+            if packed is not None and order == 1 and d > _MANY_COORDINATES * count:
                 _add_products(packed, activation, w, b, x)
             elif packed is not None:
-                read = None if readout is None else readout[:, done : done + w.shape[1]]
-                _add_monomials(packed, activation, w, b, x, order, points, read)
-            done += w.shape[1]
+                _add_monomials(packed, activation, w, b, x, order, points)
     return UnitSums(done, gram, packed)
 
 
@@ -115,31 +112,30 @@ def _preactivations(w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.
     return torch.baddbmm(b, w, x.T.expand(w.shape[0], -1, -1))
 
 
-def _features(activation: Elementwise, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def _features(activation: TorchActivation, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return activation(_preactivations(w, b, x))
 
 
 def _add_monomials(
     packed: torch.Tensor,
-    activation: Elementwise,
+    activation: TorchActivation,
     w: torch.Tensor,
     b: torch.Tensor,
     x: torch.Tensor,
     order: int,
     points: int,
-    readout: torch.Tensor | None,
 ) -> None:
-    factors = [*([] if readout is None else [readout[None]]), *monomials(w, order)]
+    factors = monomials(w, order)
     for p in range(0, x.shape[0], points):
         low = 0
-        products = activation.products(_preactivations(w, b, x[p : p + points]), order, readout is not None)
+        products = activation.products(_preactivations(w, b, x[p : p + points]), order)
         for (factor, values), m in zip(products, factors, strict=True):
             packed[:, low : low + m.shape[1], p : p + points].add_(torch.bmm(m, values), alpha=factor)
             low += m.shape[1]
 
 
 def _add_products(
-    packed: torch.Tensor, activation: Elementwise, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor
+    packed: torch.Tensor, activation: TorchActivation, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor
 ) -> None:
     d = w.shape[2]
     i, j = (index.to(w.device) for index in pair_indices(d))
