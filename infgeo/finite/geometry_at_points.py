@@ -47,7 +47,7 @@ class Pullback:
     x: torch.Tensor
     singular: str = "raise"
     memory_budget: int = DEFAULT_MEMORY_BUDGET
-    weights: tuple[tuple[torch.Tensor, int, int], ...] = ()
+    weights: tuple[tuple[torch.Tensor, int, int], ...] | None = None
 
     def __repr__(self) -> str:
         return f"Pullback(width={self.width}, input_shape={self.input_shape}, note={self.note!r})"
@@ -87,6 +87,8 @@ class Pullback:
         return self.x.reshape(-1, self.input_dim)
 
     def _refuse_changes(self) -> None:
+        if self.weights is None:
+            return
         feature_map = self.source.feature_map
         now = weights_of(feature_map.features)
         # tensors are compared by identity
@@ -133,8 +135,10 @@ class Pullback:
         Raises InvalidInput where features or J are not finite; with singular="nan" the metric is not finite there.
         """
         metric = self._first_order.metric
-        wild = ~torch.isfinite(metric).all(dim=-1).all(dim=-1)
-        self._refuse(wild, "features or their derivatives", "outside their domain, not differentiable, or overflowing")
+        if self.singular == "raise":
+            wild = ~torch.isfinite(metric).all(dim=-1).all(dim=-1)
+            why = "outside their domain, not differentiable, or overflowing"
+            self._refuse(wild, "features or their derivatives", why)
         return metric.reshape(*self._batch, self.input_dim, self.input_dim)
 
     @cached_property
@@ -179,7 +183,8 @@ class Pullback:
             value = torch.where((0 <= rank) & (rank < self.input_dim), -torch.inf, value)
         else:  # without the metric, which is large, and without singular values, which cost more than all the rest
             value = torch.cat(self._reduced(lambda j, _: gauss_equation.log_volume(j)))
-        self._require_regular(~torch.isfinite(value))
+        if self.singular == "raise":
+            self._require_regular(~torch.isfinite(value))
         return value.reshape(self._batch)
 
     @cached_property
@@ -303,7 +308,7 @@ class Pullback:
         return tuple(int(i) for i in torch.unravel_index(torch.tensor(number), self._batch))
 
     def _require_regular(self, singular: torch.Tensor) -> None:
-        if self.singular == "raise" and bool(singular.any()):
+        if bool(singular.any()):
             first = int(singular.nonzero()[0])
             spectrum = reduced(
                 self.source,
@@ -318,14 +323,15 @@ class Pullback:
 
     def _regular(self, value: torch.Tensor, log_determinant: torch.Tensor) -> torch.Tensor:
         """Return `value` (N,) as (...), or raise where the metric is singular or a second derivative is not finite."""
-        self._require_regular(torch.isinf(log_determinant))
-        wild = ~torch.isfinite(value) & torch.isfinite(log_determinant)
-        why = "the features are not twice differentiable there, or overflow"
-        self._refuse(wild, "the second derivatives of features", why)
+        if self.singular == "raise":
+            self._require_regular(torch.isinf(log_determinant))
+            wild = ~torch.isfinite(value) & torch.isfinite(log_determinant)
+            why = "the features are not twice differentiable there, or overflow"
+            self._refuse(wild, "the second derivatives of features", why)
         return value.reshape(self._batch)
 
     def _refuse(self, wild: torch.Tensor, what: str, why: str) -> None:
-        if self.singular == "raise" and bool(wild.any()):
+        if bool(wild.any()):
             where = self._index(int(wild.nonzero()[0]))
             raise InvalidInput(
                 f"{what} are not finite at {int(wild.sum())} point(s), first at index {where}: {why}; move the points, "

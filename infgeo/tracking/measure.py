@@ -16,7 +16,7 @@ from torch import nn
 from infgeo.errors import InvalidInput
 from infgeo.finite.differentiate import Way
 from infgeo.finite.feature_map import FeatureMap, Source, submodule
-from infgeo.finite.geometry_at_points import Pullback, weights_of
+from infgeo.finite.geometry_at_points import Pullback
 from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.preflight import MOST_TOGETHER, examine, gives_the_same
 from infgeo.finite.stack import Stack, as_stack
@@ -161,11 +161,10 @@ class Target:
                 self._seen = self._examined(stack)
                 stack = self._seen.stack
             weight, bias = (None if stack is None else self._readout(stack)) or (None, None)
-            state = weights_of(self.model)
             for x in blocks:
                 source = replace(self._source(x, anew or self._ways[0] is None), readout=weight)
                 anew = False
-                geometry = Pullback(source, x, "nan", self.settings.memory_budget, state)
+                geometry = Pullback(source, x, "nan", self.settings.memory_budget)
                 parts.append(_quantities(geometry, self._names))
         if bias is not None and all("output" in part for part in parts):
             self.inputs.logits = torch.cat([part["output"] for part in parts]) + bias
