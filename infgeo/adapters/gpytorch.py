@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 from infgeo.adapters.kernel_network import method_name, network
+from infgeo.arguments import instance
 from infgeo.errors import InvalidInput, MissingExtra
 
 try:
@@ -84,8 +86,8 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         priors = {"weight_std": weight_std_prior, "bias_std": bias_std_prior}
         values = {"weight_std": weight_std, "bias_std": bias_std}
         for name in _SCALES:
-            _require(constraints[name], Interval, f"{name}_constraint", "a constraint of GPyTorch")
-            _require(priors[name], Prior, f"{name}_prior", "a prior of GPyTorch")
+            instance(constraints[name], f"{name}_constraint", (Interval, NoneType), "a constraint of GPyTorch, or None")
+            instance(priors[name], f"{name}_prior", (Prior, NoneType), "a prior of GPyTorch, or None")
             dtype = torch.float64 if getattr(values[name], "dtype", None) == torch.float64 else None
             raw = torch.nn.Parameter(torch.zeros(*self.batch_shape, 1, 1, dtype=dtype))
             self.register_parameter(f"raw_{name}", raw)
@@ -237,11 +239,6 @@ def _plain(x: torch.Tensor) -> bool:
 def _constant(x: torch.Tensor) -> bool:
     """Whether nothing is differentiated through x; equal values of two variables are not one variable."""
     return not x.requires_grad and forward_ad.unpack_dual(x).tangent is None
-
-
-def _require(value: Any, kind: type, name: str, what: str) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise InvalidInput(f"{name} = {value!r} must be {what}, or None")
 
 
 class _Getter:

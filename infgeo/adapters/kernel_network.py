@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from types import NoneType
 from typing import Any
 
-from infgeo.arguments import one_of
+from infgeo.arguments import instance, one_of
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.networks.network import MLP
 
@@ -30,8 +31,7 @@ def network(activation: Any, depth: int, kind: str, parameters: Mapping[str, flo
         raise InvalidInput(f"activation = {activation!r} must be a name, text, a SymPy expression or a list") from error
     if isinstance(layers, tuple) and depth not in (1, mlp.depth):
         raise InvalidInput(f"depth = {depth}, and activation lists {mlp.depth} layers: leave depth out")
-    if parameters is not None and not isinstance(parameters, Mapping):
-        raise InvalidInput(f"parameters = {parameters!r} must be a mapping of names to values, or None")
+    instance(parameters, "parameters", (Mapping, NoneType), "a mapping of names to values, or None")
     own = {symbol.name for symbol in mlp.parameters} - {"sigma_w", "sigma_b"}
     given = set(parameters or {})
     if own != given:

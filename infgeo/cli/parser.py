@@ -118,6 +118,10 @@ def _layers(command: argparse.ArgumentParser) -> None:
     command.add_argument("--depth", type=depth, help="number of equal hidden layers (default 1)")
 
 
+def _parameter(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--parameter", type=assignment, action="append", default=[], metavar="NAME=VALUE", help=text)
+
+
 def _described(command: argparse.ArgumentParser) -> None:
     _layers(command)
     for name, letter, bound in (("weight-std", "W", "> 0"), ("bias-std", "B", ">= 0")):
@@ -126,14 +130,7 @@ def _described(command: argparse.ArgumentParser) -> None:
             metavar=f"SIGMA_{letter}",
             help=f"{bound}, a number or text such as sqrt(2)/3 (default: the symbol sigma_{letter.lower()})",
         )
-    command.add_argument(
-        "--parameter",
-        type=assignment,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a number for sigma_w, sigma_b, d or a parameter of an activation; may be repeated",
-    )
+    _parameter(command, "a number for sigma_w, sigma_b, d or a parameter of an activation; may be repeated")
 
 
 def _derive(command: argparse.ArgumentParser) -> None:
@@ -166,15 +163,8 @@ def _validate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--input-dim", type=positive, metavar="D", help="default: that of the points")
     command.add_argument("--weight-std", type=scale, metavar="SIGMA_W", help="> 0 (default 1)")
     command.add_argument("--bias-std", type=scale, metavar="SIGMA_B", help=">= 0 (default 1)")
-    command.add_argument(
-        "--parameter",
-        type=assignment,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a number for a parameter of the activation, for example alpha=0.1 of leaky_relu or of erf(alpha*z);"
-        " may be repeated",
-    )
+    example = "alpha=0.1 of leaky_relu or of erf(alpha*z)"
+    _parameter(command, f"a number for a parameter of the activation, for example {example}; may be repeated")
     command.add_argument("--seed", type=natural, default=0)
     command.add_argument("--points", metavar="FILE", help=".npy or .csv, one point a row (default: 8 radii, 0.3 to 4)")
     command.add_argument("--widths", type=widths, metavar="N,N,...", help="the ladder of widths")

@@ -56,59 +56,47 @@ def _basis(x: torch.Tensor) -> torch.Tensor:
     return torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
 
 
-def _forward(f: Flat, x: torch.Tensor, second: bool, chunk: int | None) -> Derivatives:
-    basis = _basis(x)
-
-    def jacobian(point: torch.Tensor) -> torch.Tensor:  # (B, n, d)
-        # directions first, and then moved: what does not depend on them, vmap expands rightly in front only
-        return torch.func.vmap(lambda e: _jvp(f, point, e)[1], chunk_size=chunk)(basis).movedim(0, -1)
-
+def _with_second(jacobian: Flat, x: torch.Tensor, second: bool, together: bool) -> Derivatives:
+    """Return J and, if `second`, its derivatives along each direction: all directions `together`, or in turn."""
     if not second:
         return jacobian(x), None
 
     def slope(e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return _jvp(jacobian, x, e)
 
-    if chunk is not None:  # nested transforms multiply their sizes: all inner directions, a few outer ones
-        pairs = [slope(e) for e in basis]
-        return pairs[0][0], torch.stack([h for _, h in pairs], dim=-1)
-    first, hessian = torch.func.vmap(slope, out_dims=_FIRST_ONCE)(basis)
-    return first, hessian.movedim(0, -1)
+    if together:
+        first, hessian = torch.func.vmap(slope, out_dims=_FIRST_ONCE)(_basis(x))
+        return first, hessian.movedim(0, -1)
+    pairs = [slope(e) for e in _basis(x)]
+    return pairs[0][0], torch.stack([h for _, h in pairs], dim=-1)
+
+
+def _forward(f: Flat, x: torch.Tensor, second: bool, chunk: int | None) -> Derivatives:
+    def jacobian(point: torch.Tensor) -> torch.Tensor:  # (B, n, d)
+        # directions first, and then moved: what does not depend on them, vmap expands rightly in front only
+        return torch.func.vmap(lambda e: _jvp(f, point, e)[1], chunk_size=chunk)(_basis(x)).movedim(0, -1)
+
+    # nested transforms multiply their sizes: all inner directions, a few outer ones
+    return _with_second(jacobian, x, second, together=chunk is None)
 
 
 def _forward_one_by_one(f: Flat, x: torch.Tensor, second: bool, _chunk: int | None) -> Derivatives:
     """For features that cannot be batched over directions (in-place operations, operations without such a rule)."""
-    basis = list(_basis(x))
 
     def jacobian(point: torch.Tensor) -> torch.Tensor:
-        return torch.stack([_jvp(f, point, e)[1] for e in basis], dim=-1)
+        return torch.stack([_jvp(f, point, e)[1] for e in _basis(x)], dim=-1)
 
-    if not second:
-        return jacobian(x), None
-    pairs = [_jvp(jacobian, x, e) for e in basis]
-    return pairs[0][0], torch.stack([h for _, h in pairs], dim=-1)
-
-
-def _reverse_jacobian(f: Flat, x: torch.Tensor, chunk: int | None) -> torch.Tensor:
-    """Return J (B, n, d) by a backward pass per feature."""
-    value, back = torch.func.vjp(f, x)[:2]
-    rows = torch.eye(value.shape[1], dtype=value.dtype, device=value.device)
-    jacobian = torch.func.vmap(lambda c: back(c.expand_as(value))[0], chunk_size=chunk)(rows).movedim(0, 1)
-    return jacobian.to(value.dtype)  # a dtype says how many digits are known
+    return _with_second(jacobian, x, second, together=False)
 
 
 def _reverse(f: Flat, x: torch.Tensor, second: bool, chunk: int | None) -> Derivatives:
-    if not second:
-        return _reverse_jacobian(f, x, chunk), None
+    def jacobian(point: torch.Tensor) -> torch.Tensor:  # a backward pass per feature
+        value, back = torch.func.vjp(f, point)[:2]
+        rows = torch.eye(value.shape[1], dtype=value.dtype, device=value.device)
+        found = torch.func.vmap(lambda c: back(c.expand_as(value))[0], chunk_size=chunk)(rows).movedim(0, 1)
+        return found.to(value.dtype)  # a dtype says how many digits are known
 
-    def slope(e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return _jvp(lambda p: _reverse_jacobian(f, p, chunk), x, e)
-
-    if chunk is not None:
-        pairs = [slope(e) for e in _basis(x)]
-        return pairs[0][0], torch.stack([h for _, h in pairs], dim=-1)
-    first, hessian = torch.func.vmap(slope, out_dims=_FIRST_ONCE)(_basis(x))
-    return first, hessian.movedim(0, -1)
+    return _with_second(jacobian, x, second, together=chunk is None)
 
 
 def _reverse_one_by_one(f: Flat, x: torch.Tensor, second: bool, _chunk: int | None) -> Derivatives:

@@ -209,10 +209,9 @@ def refuse_unusable_weights(features: Any, dtype: torch.dtype | None = None) -> 
     Weights are parameters and buffers.
     """
     for module in modules_behind(features):
-        for name, parameter in module.named_parameters():
-            _refuse_unusable("parameter", name, parameter, dtype)
-        for name, buffer in module.named_buffers():
-            _refuse_unusable("buffer", name, buffer, dtype)
+        for kind, named in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
+            for name, tensor in named:
+                _refuse_unusable(kind, name, tensor, dtype)
 
 
 def _refuse_unusable(kind: str, name: str, tensor: torch.Tensor, dtype: torch.dtype | None) -> None:

@@ -1,4 +1,7 @@
-"""Any callable or module, or a layer of one, as a map of flat points (B, d) to flat features (B, n)."""
+"""Any callable or module, or a layer of one, as a map of flat points (B, d) to flat features (B, n).
+
+A `Source` is such a map with what is known about it, on which the fastest route to its geometry depends.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,21 @@ import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
+from infgeo.finite.differentiate import Way, choose
 from infgeo.finite.evaluation import (
     derivable,
     modules_behind,
     refuse_training_mode,
     refuse_unusable_weights,
 )
+from infgeo.finite.stack import Stack
 
 Flat = Callable[[torch.Tensor], torch.Tensor]
 
@@ -47,11 +52,6 @@ class FeatureMap:
     dtype: torch.dtype | None = None
     precision: torch.dtype | None = None
     shape_given: bool = False
-
-    @property
-    def input_dim(self) -> int:
-        """Number d of coordinates."""
-        return math.prod(self.input_shape)
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
@@ -168,38 +168,50 @@ def _real_tensors(value: Any) -> Iterator[torch.Tensor]:
 
 
 @dataclass(frozen=True)
-class SlicedMap:
-    """The map t (B, k) -> Φ(origin + Σ t_a direction_a) (B, n); origin (d,) and directions (k, d) are flat."""
+class Source:
+    """A feature map that may be measured, or a slice of one.
 
-    whole: FeatureMap
-    origin: torch.Tensor = field(repr=False)
-    directions: torch.Tensor = field(repr=False)
+    `width` is its number n of features, `largest` the size of the largest array of a forward pass at one point, in
+    numbers. `stack` is one that gives what the features give. `flat` says that the features are linear off their kinks.
+    `note` says of which precision they are, where it is not that of their dtype. `ways` are those that have been chosen
+    for J, and for J with H, where it is measured many times. Where the stack has one layer, `readout` (C, n) is applied
+    to the features, too. `plane` (d,), (k, d) are origin and directions of a slice.
+    """
+
+    feature_map: FeatureMap
+    stack: Stack | None
+    width: int
+    largest: int
+    flat: bool = False
+    note: str = ""
+    ways: tuple[Way | None, Way | None] = (None, None)
+    readout: torch.Tensor | None = None
+    plane: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one point of the slice: (k,)."""
-        return (len(self.directions),)
-
-    @property
-    def features(self) -> Callable[..., Any]:
-        """The features that are sliced."""
-        return self.whole.features
-
-    @property
-    def freeze(self) -> bool:
-        """Whether the module is put in eval mode meanwhile."""
-        return self.whole.freeze
-
-    @property
-    def slack(self) -> float:
-        """The relative error that derivatives may have."""
-        return self.whole.slack
+        """Shape of one point: (k,) on a slice."""
+        return self.feature_map.input_shape if self.plane is None else (len(self.plane[1]),)
 
     @contextmanager
     def ready(self) -> Iterator[Flat]:
-        """Give the map (B, k) -> (B, n)."""
-        with self.whole.ready() as f:
-            yield lambda t: f(self.origin + t @ self.directions)
+        """Give the map (B, d) -> (B, n), or (B, k) -> (B, n) on a slice, as `FeatureMap.ready`."""
+        with self.feature_map.ready() as f:
+            if self.plane is None:
+                yield f
+            else:
+                origin, directions = self.plane
+                yield lambda t: f(origin + t @ directions)
+
+    def way(self, f: Flat, x: torch.Tensor, second: bool) -> Way:
+        """Return the way to differentiate `f`, this map, at the points x."""
+        return choose(f, x, second, self.largest, self.feature_map.slack)
+
+    def sliced(self, origin: torch.Tensor, directions: torch.Tensor) -> Source:
+        """Return the source on the slice t (B, k) -> origin + Σ t_a direction_a; origin (d,), directions (k, d)."""
+        stack = None if self.stack is None else self.stack.sliced(origin, directions)
+        largest = max(self.largest, math.prod(self.feature_map.input_shape))
+        return replace(self, stack=stack, largest=largest, plane=(origin, directions))
 
 
 def checked_features(features: Any, layer: str | None, freeze: bool, dtype: torch.dtype | None) -> None:

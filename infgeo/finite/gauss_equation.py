@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,18 +24,14 @@ class LocalGeometry:
     output: torch.Tensor | None = None
 
 
-def concatenate(parts: list[LocalGeometry]) -> LocalGeometry:
-    """Return the geometry of consecutive blocks of points as one."""
-    if len(parts) == 1:
-        return parts[0]
-    ricci = [p.ricci_scalar for p in parts if p.ricci_scalar is not None]
-    output = [p.output for p in parts if p.output is not None]
-    return LocalGeometry(
-        torch.cat([p.metric for p in parts]),
-        torch.cat([p.log_determinant for p in parts]),
-        torch.cat(ricci) if ricci else None,
-        torch.cat(output) if output else None,
-    )
+Fields = TypeVar("Fields", LocalGeometry, "Spectrum")
+
+
+def concatenate(parts: Sequence[Fields]) -> Fields:
+    """Return what was found at consecutive blocks of points as one."""
+    columns: Iterable[tuple[Any, ...]] = zip(*(vars(part).values() for part in parts), strict=True)
+    joined: list[Any] = [None if column[0] is None else torch.cat(column) for column in columns]
+    return type(parts[0])(*joined)
 
 
 _GRAM_FROM = 16  # rows or columns: below, a singular value decomposition costs nothing

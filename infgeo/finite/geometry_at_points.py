@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 
-from infgeo.arguments import one_of
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite import gauss_equation
 from infgeo.finite.evaluation import modules_behind, refuse_training_mode
+from infgeo.finite.feature_map import Source
 from infgeo.finite.gauss_equation import LocalGeometry, Spectrum
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, rank_deficient, too_narrow
 from infgeo.finite.routes import measured, reduced, sectional
-from infgeo.finite.source import Source
 
 PIECEWISE_LINEAR = "the activation is piecewise linear: the network is locally linear, so R = 0 exactly off the kinks"
 ONE_DIMENSION = "a one-dimensional metric has no intrinsic curvature: R = 0 exactly"
@@ -32,41 +32,41 @@ def weights_of(features: Any) -> tuple[tuple[torch.Tensor, int, int], ...]:
     return tuple((t, 0 if t.is_inference() else t._version, t.data_ptr()) for t in tensors)
 
 
-def noted(input_dim: int, flat: bool, precision: str) -> str:
-    """Return the note of a geometry of this dimension, with what is known of the precision of its features."""
-    why = ONE_DIMENSION if input_dim == 1 else PIECEWISE_LINEAR if flat else ""
-    return "; ".join(part for part in (why, precision) if part)
-
-
-def checked_singular(singular: str) -> str:
-    """Return what to do where the metric has no full rank, or raise InvalidInput."""
-    return one_of(singular, "singular", ("raise", "nan"))
-
-
 @dataclass(frozen=True)
 class Pullback:
     """The pulled-back geometry at `x` (..., *input_shape), computed when first asked for. All results are float64.
 
     Shapes below are for points (...) with d coordinates (those of a point, flattened in row-major order) and n =
-    `width` features. `note` says why R is 0 where it is so by construction, and which precision the features have where
-    it is not that of the points; else it is empty. `weights` are the
-    parameters and buffers of a module as they were: so that no two quantities are of different weights, what has not
-    been computed raises InvalidInput once they have changed. Where the metric has no full rank, quantities that need
-    its inverse raise SingularMetric, or with `singular="nan"` are NaN there. Build it with `pullback`.
+    `width` features. `weights` are the parameters and buffers of a module as they were: so that no two quantities are
+    of different weights, what has not been computed raises InvalidInput once they have changed. Where the metric has no
+    full rank, quantities that need its inverse raise SingularMetric, or are NaN with `singular="nan"`. Build it with
+    `pullback`.
     """
 
-    source: Source = field(repr=False)
-    x: torch.Tensor = field(repr=False)
-    width: int
-    note: str = ""
+    source: Source
+    x: torch.Tensor
     singular: str = "raise"
     memory_budget: int = DEFAULT_MEMORY_BUDGET
-    weights: tuple[tuple[torch.Tensor, int, int], ...] = field(default=(), repr=False)
+    weights: tuple[tuple[torch.Tensor, int, int], ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"Pullback(width={self.width}, input_shape={self.input_shape}, note={self.note!r})"
+
+    @property
+    def width(self) -> int:
+        """Number n of features."""
+        return self.source.width
+
+    @property
+    def note(self) -> str:
+        """Why R is 0 by construction, and which precision the features have if not that of the points; else empty."""
+        why = ONE_DIMENSION if self.input_dim == 1 else PIECEWISE_LINEAR if self.source.flat else ""
+        return "; ".join(part for part in (why, self.source.note) if part)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one point: (d,), or such as (channels, height, width)."""
-        return self.source.feature_map.input_shape
+        return self.source.input_shape
 
     @property
     def input_dim(self) -> int:
@@ -76,7 +76,7 @@ class Pullback:
     @property
     def is_flat_by_construction(self) -> bool:
         """Whether R = 0 exactly (off the kinks): the features are piecewise linear, or d = 1. See `note`."""
-        return self.note.startswith((PIECEWISE_LINEAR, ONE_DIMENSION))
+        return self.input_dim == 1 or self.source.flat
 
     @property
     def _batch(self) -> tuple[int, ...]:
@@ -87,6 +87,8 @@ class Pullback:
         return self.x.reshape(-1, self.input_dim)
 
     def _refuse_changes(self) -> None:
+        if self.weights is None:
+            return
         feature_map = self.source.feature_map
         now = weights_of(feature_map.features)
         # tensors are compared by identity
@@ -111,10 +113,20 @@ class Pullback:
         return self._measured(ricci=True)
 
     @cached_property
+    def _log_volume(self) -> torch.Tensor:
+        """Log √det g (N,), NaN where the metric is not finite: a sum tells that sooner than its entries."""
+        finite = torch.isfinite(self._first_order.metric.sum(dim=(1, 2)))
+        return torch.where(finite, self._first_order.log_determinant / 2, torch.nan)
+
+    @cached_property
     def _spectrum(self) -> Spectrum:
-        parts = self._reduced(lambda j, _: gauss_equation.spectrum(j))
-        fields = ("singular_values", "rank", "log_pseudo_volume")
-        return Spectrum(*(torch.cat([getattr(p, name) for p in parts]) for name in fields))
+        return gauss_equation.concatenate(self._reduced(lambda j, _: gauss_equation.spectrum(j)))
+
+    @property
+    def output(self) -> torch.Tensor | None:
+        """What a readout of `source` gives (N, C), which comes with the metric; None before that, and without one."""
+        known: LocalGeometry | None = self.__dict__.get("_first_order")
+        return None if known is None else known.output
 
     @cached_property
     def metric(self) -> torch.Tensor:
@@ -123,18 +135,19 @@ class Pullback:
         Raises InvalidInput where features or J are not finite; with singular="nan" the metric is not finite there.
         """
         metric = self._first_order.metric
-        wild = ~torch.isfinite(metric).all(dim=-1).all(dim=-1)
-        if self.singular == "raise" and bool(wild.any()):
-            raise InvalidInput(
-                f"features or their derivatives are not finite at {int(wild.sum())} point(s), first at index "
-                f"{self._index(int(wild.nonzero()[0]))}: outside their domain, not differentiable, or overflowing; "
-                'move the points, or pass singular="nan"'
-            )
+        if self.singular == "raise":
+            wild = ~torch.isfinite(metric).all(dim=-1).all(dim=-1)
+            why = "outside their domain, not differentiable, or overflowing"
+            self._refuse(wild, "features or their derivatives", why)
         return metric.reshape(*self._batch, self.input_dim, self.input_dim)
 
     @cached_property
     def singular_values(self) -> torch.Tensor:
         """The singular values of J, descending, of shape (..., min(n, d)): square roots of the metric's eigenvalues."""
+        if self.input_dim <= min(2, self.width):
+            return _few_singular_values(self._first_order.metric, self._log_volume).reshape(
+                *self._batch, self.input_dim
+            )
         return self._spectrum.singular_values.reshape(*self._batch, min(self.width, self.input_dim))
 
     @cached_property
@@ -162,17 +175,16 @@ class Pullback:
         """
         if self._too_narrow():
             return self._everywhere(-torch.inf)
-        if self.input_dim <= 256 or {"_first_order", "_second_order"} & set(self.__dict__):
-            value = 0.5 * self._first_order.log_determinant
-            wild = ~torch.isfinite(self._first_order.metric).all(dim=-1).all(dim=-1)
-        elif "_spectrum" in self.__dict__:
+        known = set(self.__dict__)
+        if {"_first_order", "_second_order"} & known or (self.input_dim <= 256 and "_spectrum" not in known):
+            value = self._log_volume
+        elif "_spectrum" in known:
             value, rank = self._spectrum.log_pseudo_volume, self._spectrum.rank
-            value, wild = torch.where(rank < self.input_dim, -torch.inf, value), rank < 0
+            value = torch.where((0 <= rank) & (rank < self.input_dim), -torch.inf, value)
         else:  # without the metric, which is large, and without singular values, which cost more than all the rest
             value = torch.cat(self._reduced(lambda j, _: gauss_equation.log_volume(j)))
-            wild = torch.isnan(value)
-        self._require_regular(torch.isinf(value) | wild)
-        value = torch.where(wild, torch.nan, value)
+        if self.singular == "raise":
+            self._require_regular(~torch.isfinite(value))
         return value.reshape(self._batch)
 
     @cached_property
@@ -236,7 +248,7 @@ class Pullback:
         """
         return self._tensor(gauss_equation.second_fundamental_form, (self.width, self.input_dim, self.input_dim))
 
-    def sectional_curvature(self, u: Any, v: Any) -> torch.Tensor:
+    def sectional_curvature(self, u: ArrayLike, v: ArrayLike) -> torch.Tensor:
         """Return the sectional curvature of the plane spanned by u and v at each point, of shape (...).
 
         K = (⟨II(u,u), II(v,v)⟩ − |II(u,v)|²) / (|u|²|v|² − ⟨u,v⟩²), 1/a² on spheres of radius a. It costs J and second
@@ -265,7 +277,7 @@ class Pullback:
             raise SingularMetric(f"u and v span no plane at index {where}: they are parallel, or J u and J v are")
         return value.reshape(self._batch)
 
-    def _directions(self, vector: Any, name: str) -> torch.Tensor:
+    def _directions(self, vector: ArrayLike, name: str) -> torch.Tensor:
         given = as_points(vector, name=name).to(self.x)
         try:
             return given.expand(self.x.shape).reshape(-1, self.input_dim)
@@ -296,7 +308,7 @@ class Pullback:
         return tuple(int(i) for i in torch.unravel_index(torch.tensor(number), self._batch))
 
     def _require_regular(self, singular: torch.Tensor) -> None:
-        if self.singular == "raise" and bool(singular.any()):
+        if bool(singular.any()):
             first = int(singular.nonzero()[0])
             spectrum = reduced(
                 self.source,
@@ -311,12 +323,30 @@ class Pullback:
 
     def _regular(self, value: torch.Tensor, log_determinant: torch.Tensor) -> torch.Tensor:
         """Return `value` (N,) as (...), or raise where the metric is singular or a second derivative is not finite."""
-        self._require_regular(torch.isinf(log_determinant))
-        wild = ~torch.isfinite(value) & torch.isfinite(log_determinant)
-        if self.singular == "raise" and bool(wild.any()):
-            raise InvalidInput(
-                f"the second derivatives of features are not finite at {int(wild.sum())} point(s), first at index "
-                f"{self._index(int(wild.nonzero()[0]))}: the features are not twice differentiable there, or overflow; "
-                'move the points, or pass singular="nan"'
-            )
+        if self.singular == "raise":
+            self._require_regular(torch.isinf(log_determinant))
+            wild = ~torch.isfinite(value) & torch.isfinite(log_determinant)
+            why = "the features are not twice differentiable there, or overflow"
+            self._refuse(wild, "the second derivatives of features", why)
         return value.reshape(self._batch)
+
+    def _refuse(self, wild: torch.Tensor, what: str, why: str) -> None:
+        if bool(wild.any()):
+            where = self._index(int(wild.nonzero()[0]))
+            raise InvalidInput(
+                f"{what} are not finite at {int(wild.sum())} point(s), first at index {where}: {why}; move the points, "
+                'or pass singular="nan"'
+            )
+
+
+def _few_singular_values(g: torch.Tensor, log_volume: torch.Tensor) -> torch.Tensor:
+    """Return one or two singular values (P, k) from the metric: σ_1 from its trace and difference, σ_2 = vol/σ_1.
+
+    No digits cancel: the volume comes from a factor of J where the metric is ill-conditioned.
+    """
+    if g.shape[1] == 1:
+        return log_volume.exp()[:, None]
+    a, b, c = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
+    largest = ((a + c) / 2 + torch.hypot((a - c) / 2, b)).sqrt()
+    smallest = (log_volume - largest.log()).exp()
+    return torch.stack((largest, torch.where(largest > 0, smallest, largest)), dim=-1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 import torch
+from numpy.typing import ArrayLike
 
 from infgeo.arguments import positive_integers, shown
 from infgeo.errors import InvalidInput, SingularMetric
@@ -16,12 +17,11 @@ _MEBIBYTE = 2**20
 DEFAULT_MEMORY_BUDGET = 256 * _MEBIBYTE
 
 
-def as_points(x: Any, input_dim: int | None = None, name: str = "x") -> torch.Tensor:
+def as_points(x: ArrayLike, name: str = "x") -> torch.Tensor:
     """Return `x` as a detached float32 or float64 tensor of shape (..., d).
 
     A tensor keeps its dtype and device; anything else becomes float64 on the CPU. Raises InvalidInput for integer,
-    boolean, complex, object, sparse and meta data, NaN and infinities, a scalar, and a last axis that is not
-    `input_dim`.
+    boolean, complex, object, sparse and meta data, NaN and infinities, and a scalar.
     """
     if isinstance(x, torch.Tensor):
         if x.is_meta:
@@ -35,11 +35,6 @@ def as_points(x: Any, input_dim: int | None = None, name: str = "x") -> torch.Te
         points = _from_array(x, name)
     if points.ndim == 0 or points.shape[-1] == 0:
         raise InvalidInput(f"{name} has shape {tuple(points.shape)}; its last axis must hold the coordinates: (..., d)")
-    if input_dim is not None and points.shape[-1] != input_dim:
-        raise InvalidInput(
-            f"{name} has shape {tuple(points.shape)}: {points.shape[-1]} coordinates on the last axis, but the network "
-            f"has input dimension {input_dim}; pass {name} of shape (..., {input_dim})"
-        )
     finite = torch.isfinite(points)
     if not bool(finite.all()):
         where = tuple(int(i) for i in (~finite).nonzero()[0])
@@ -47,7 +42,7 @@ def as_points(x: Any, input_dim: int | None = None, name: str = "x") -> torch.Te
     return points
 
 
-def _from_array(x: Any, name: str) -> torch.Tensor:
+def _from_array(x: ArrayLike, name: str) -> torch.Tensor:
     try:
         array = numpy.asarray(x)
     except (ValueError, TypeError) as error:
@@ -84,7 +79,9 @@ def point_shape(points: torch.Tensor, input_shape: Any, input_dim: int | None, n
     return shape
 
 
-def matching(features: Any, x: Any, points: torch.Tensor, dtype: torch.dtype | None, name: str = "x") -> torch.Tensor:
+def matching(
+    features: Any, x: ArrayLike, points: torch.Tensor, dtype: torch.dtype | None, name: str = "x"
+) -> torch.Tensor:
     """Return the `points` that were given as `x` in the `dtype`, if there is one, and on the device of the weights.
 
     Without a dtype in that of the weights, which tensors must have. Of several modules that a function calls, which

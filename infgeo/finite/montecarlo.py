@@ -8,16 +8,17 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from types import NoneType
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 
 from infgeo.arguments import flag, function, instance, positive_integer, seed_integer, words
 from infgeo.errors import InvalidInput, SingularMetric
-from infgeo.finite.estimate_checkpoint import Checkpoint
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, checked_device, float_dtype, too_narrow
 from infgeo.finite.pullback import ONE_DIMENSION, PIECEWISE_LINEAR
-from infgeo.finite.reduction import Reduction, items_of, run_item
+from infgeo.finite.reduction import Checkpoint, Reduction, items_of, run_item
 from infgeo.finite.replicate_task import CORRECTED, QUANTITIES, ReplicateTask
 from infgeo.finite.running_mean import Estimate
 from infgeo.finite.sampled_network import specify
@@ -56,7 +57,7 @@ class FiniteEstimates:
 
 def estimate(
     mlp: Any,
-    x: Any,
+    x: ArrayLike,
     width: int,
     samples: int,
     sampler: str = "iid",
@@ -131,7 +132,8 @@ def estimate(
     check_sampler(sampler, dim)
     width = positive_integer(width, "width")
     samples = positive_integer(samples, "samples", 2, "a standard error needs two replicates")
-    wanted = _quantities(quantities)
+    given = QUANTITIES if quantities is None else words(quantities, "quantities", QUANTITIES)
+    wanted = tuple(name for name in QUANTITIES if name in given)
     if {"ricci_scalar", "log_volume_element", "log_mean_det_metric"} & set(wanted):
         if width < dim:
             raise too_narrow(width, dim)
@@ -140,8 +142,7 @@ def estimate(
                 f"width {width} of the antithetic sampler has {(width + 1) // 2} pairs of units in opposite directions,"
                 f" fewer than {dim} coordinates: g has no inverse; use width >= {2 * dim - 1}, or sampler='iid'"
             )
-    if executor is not None:
-        instance(executor, "executor", Executor, "a concurrent.futures.Executor or None")
+    instance(executor, "executor", (Executor, NoneType), "a concurrent.futures.Executor or None")
     function(progress, "progress", "a callable (done, total)")
     bias_correction = flag(bias_correction, "bias_correction")
     real = float_dtype(dtype)
@@ -223,10 +224,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _quantities(names: Sequence[str] | None) -> tuple[str, ...]:
-    if names is None:
-        return QUANTITIES
-    given = words(names, "quantities", QUANTITIES)
-    return tuple(name for name in QUANTITIES if name in given)

@@ -8,7 +8,7 @@ for modules, functions and methods in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,12 @@ def _normalised(x: torch.Tensor, axes: tuple[int, ...], eps: float) -> torch.Ten
 
 
 def _layer_norm(
-    input: torch.Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
+    input: torch.Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+    *_: Any,
 ) -> torch.Tensor:
     count = len(normalized_shape) if isinstance(normalized_shape, list | tuple | torch.Size) else 1
     y = _normalised(input, tuple(range(-count, 0)), eps)
@@ -34,8 +39,8 @@ def _instance_norm(
     input: torch.Tensor,
     running_mean: Any = None,
     running_var: Any = None,
-    weight: Any = None,
-    bias: Any = None,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
     use_input_stats: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
@@ -51,10 +56,10 @@ def _instance_norm(
 
 def _batch_norm(
     input: torch.Tensor,
-    running_mean: Any,
-    running_var: Any,
-    weight: Any = None,
-    bias: Any = None,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
@@ -107,7 +112,7 @@ def _rrelu(
     return functional.leaky_relu(input, (lower + upper) / 2, inplace)
 
 
-def _cdist(x1: torch.Tensor, x2: torch.Tensor, p: float = 2.0, compute_mode: Any = None) -> torch.Tensor:
+def _cdist(x1: torch.Tensor, x2: torch.Tensor, p: float = 2.0, compute_mode: str | None = None) -> torch.Tensor:
     return torch.linalg.vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), ord=p, dim=-1)
 
 

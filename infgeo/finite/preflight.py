@@ -11,9 +11,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from infgeo.errors import InvalidInput
-from infgeo.finite.feature_map import FeatureMap, Flat
+from infgeo.finite.feature_map import FeatureMap, Flat, Source
 from infgeo.finite.point_blocks import is_out_of_memory
-from infgeo.finite.source import Source
 from infgeo.finite.stack import Stack, is_piecewise_linear
 
 MOST_TOGETHER = 2**23  # numbers in the largest array of a forward pass that looks for coupling

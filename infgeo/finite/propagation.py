@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from infgeo.finite.differentiate import choose, load_forward_mode
+from infgeo.finite.differentiate import load_forward_mode
+from infgeo.finite.feature_map import Source
 from infgeo.finite.gauss_equation import LocalGeometry, by_gauss_equation, concatenate
 from infgeo.finite.linear_algebra import pair_gather, pair_indices
 from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.sampled_network import SampledNetwork
-from infgeo.finite.source import Source
 from infgeo.finite.stack import Stack, as_stack
 
 _FASTEST_ARRAY = 2**23  # bytes of the largest array of the passes that are made at once, on a CPU
@@ -78,7 +78,7 @@ def reduce_general(
     source: Source, x: torch.Tensor, second: bool, reduction: Reduction, memory_budget: int
 ) -> list[Any]:
     """Return `reduction` of J and (if `second`) H for consecutive blocks of x (N, d), by torch."""
-    feature_map, width, largest, way = source.feature_map, source.width, source.largest, source.ways[second]
+    width, largest, way = source.width, source.largest, source.ways[second]
     d = x.shape[1]
     itemsize = x.element_size()
     directions = (d + 1) ** 2 if second else min(d, width) + 1
@@ -94,9 +94,9 @@ def reduce_general(
         passes = max(1, _FASTEST_ARRAY // (itemsize * largest))
         size = min(size, passes // directions)
         chunk = chunk if size > 0 else min(chunk or passes, passes)
-    with feature_map.ready() as f:
+    with source.ready() as f:
         load_forward_mode()
-        used = way or choose(f, x, second, largest, feature_map.slack)
+        used = way or source.way(f, x, second)
 
         def block(points: torch.Tensor) -> Any:
             jacobian, hessian = used(f, points, second, chunk)

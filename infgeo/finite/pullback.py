@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 
-from infgeo.arguments import flag, positive_integer, positive_integers
+from infgeo.arguments import flag, one_of, positive_integer, positive_integers
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, checked_features
 from infgeo.finite.geometry_at_points import (
     ONE_DIMENSION,
     PIECEWISE_LINEAR,
     Pullback,
-    checked_singular,
-    noted,
     weights_of,
 )
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape
@@ -30,7 +28,7 @@ __all__ = ["ONE_DIMENSION", "PIECEWISE_LINEAR", "Pullback", "local_geometry", "p
 @plain_torch()
 def pullback(
     features: Callable[[torch.Tensor], torch.Tensor],
-    x: Any,
+    x: ArrayLike,
     *,
     layer: str | None = None,
     input_shape: Sequence[int] | None = None,
@@ -104,7 +102,7 @@ def pullback(
     """
     dtype, batched = optional_dtype(dtype), flag(batched, "batched")
     checked_features(features, layer, freeze, dtype)
-    singular = checked_singular(singular)
+    singular = one_of(singular, "singular", ("raise", "nan"))
     budget = positive_integer(memory_budget, "memory_budget")
     input_shape = None if input_shape is None else positive_integers(input_shape, "input_shape")
     axes = 1 if input_shape is None else len(input_shape)
@@ -119,5 +117,4 @@ def pullback(
         features, shape, layer, freeze, one_by_one=not batched, dtype=dtype, shape_given=input_shape is not None
     )
     source = examine(feature_map, points.reshape(-1, math.prod(shape)), stack)
-    note = noted(math.prod(shape), source.flat, source.note)
-    return Pullback(source, points, source.width, note, singular, budget, weights_of(features))
+    return Pullback(source, points, singular, budget, weights_of(features))

@@ -1,4 +1,4 @@
-"""The work of a run in fixed items, and what is kept of their results, taken in the order of the items.
+"""The work of a run in fixed items, and what is kept of their results, taken in the order of the items; its checkpoint.
 
 Items depend on the run alone, never on who works on them: with the order fixed, the sums have the same bits for any
 number of workers.
@@ -6,13 +6,17 @@ number of workers.
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from infgeo.arguments import positive_integer
+from infgeo.checkpoint_file import CheckpointFile
+from infgeo.files import taken_apart
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.replicate import finish, run_blocks, run_replicates
 from infgeo.finite.replicate_task import ReplicateTask
@@ -20,6 +24,7 @@ from infgeo.finite.running_mean import RunningMean
 from infgeo.finite.unit_sums import UnitSums, total
 
 _ITEM_WORK = 2**22  # units × points (and their pairs in deep networks): some 20 ms
+_SECONDS = 10.0  # between two writings of a checkpoint
 _MOST_ITEMS = 64  # of the replicates of a run, where they are small: enough for many workers
 
 # Replicates first ... last − 1 and, in networks of several blocks, blocks low ... high − 1 of replicate `first`.
@@ -59,7 +64,6 @@ class Statistics:
     """Running means over replicates, by name."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self.means: dict[str, RunningMean] = {}
 
     def add(self, values: Mapping[str, torch.Tensor]) -> None:
@@ -80,7 +84,6 @@ class Reduction:
     """The state of a run after its first `done` items: all that a checkpoint keeps."""
 
     def __init__(self, task: ReplicateTask, items: list[Item]) -> None:
-        """Start with nothing."""
         self.task, self.items, self.done = task, items, 0
         self.statistics = Statistics()
         self.sums: dict[int, UnitSums] = {}  # of the replicate that is under way
@@ -127,3 +130,43 @@ class Reduction:
         if bool(means) != bool(complete) or not set(sums) <= {0, 1}:
             raise ValueError("the means or sums are not those of the items done")
         self.done, self.statistics.means, self.sums = done, means, sums
+
+
+def describe(reduction: Reduction, samples: int) -> dict[str, Any]:
+    """Return what a run is identified by: a file of another run is refused."""
+    task = reduction.task
+    return {
+        "network": repr(task.specification),
+        "x": hashlib.sha256(repr(task.x.shape).encode() + task.x.tobytes()).hexdigest(),
+        "width": task.width,
+        "samples": samples,
+        "sampler": task.sampler,
+        "seed": task.seed,
+        "quantities": list(task.quantities),
+        "dtype": str(task.dtype),
+        "bias_correction": task.bias_correction,
+        "items": len(reduction.items),
+    }
+
+
+class Checkpoint:
+    """Writes the state of `reduction` to a file every few seconds, and restores it. Without a path it does nothing."""
+
+    def __init__(self, path: str | os.PathLike[str] | None, reduction: Reduction, samples: int) -> None:
+        self.file = CheckpointFile(path, "estimate", _SECONDS)
+        self.reduction, self.run = reduction, describe(reduction, samples)
+
+    def load(self) -> None:
+        """Restore the state if the file exists; raises InvalidInput for a damaged file, or one of another run."""
+        saved = self.file.read()
+        if saved is None:
+            return
+        with taken_apart(str(self.file.path), "checkpoint"):
+            self.file.refuse_another(saved["run"], self.run)
+            self.reduction.restore(saved["state"]["step"], saved["state"])
+        self.file.resumed(self.reduction.done)
+
+    def save(self, now: bool = False) -> None:
+        """Write the state, if some seconds have passed since the last time, or `now`, and if there is anything new."""
+        if self.file.path is not None and (now or self.file.due(self.reduction.done)):
+            self.file.save(self.reduction.done, self.run, self.reduction.state())

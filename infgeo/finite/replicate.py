@@ -7,7 +7,6 @@ A network of one hidden layer is not held as a whole: its units come in blocks (
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 import torch
 
@@ -19,7 +18,7 @@ from infgeo.finite.pullback import local_geometry
 from infgeo.finite.replicate_task import ReplicateTask
 from infgeo.finite.running_mean import replicate_seed
 from infgeo.finite.sampled_network import SampledNetwork, draw
-from infgeo.finite.unit_sums import UNITS_AT_ONCE, UnitSums, geometry_of, sum_units, total
+from infgeo.finite.unit_sums import UNITS_AT_ONCE, UnitSums, add_gram, geometry_of, sum_units, total
 
 # Undefined where the metric has no full rank; det g and √det g are 0 there, and the metric itself is what it is.
 NEED_FULL_RANK = ("log_volume_element", "ricci_scalar")
@@ -53,9 +52,8 @@ def run_replicates(task: ReplicateTask, first: int, last: int) -> Iterator[dict[
     for start in range(first, last, step):
         drawn = [task.whole_block(index, 0) for index in range(start, min(start + step, last))]
         w, b = (torch.stack(column) for column in zip(*drawn, strict=True))
-        edges = (0, task.half, task.width) if task.half else (0, task.width)
-        parts = [(w[:, low:high], b[:, low:high]) for low, high in pairwise(edges)]
-        yield finish(task, start, [_summed(task, iter((part,))) for part in parts])
+        parts = task.parts[1:] or task.parts
+        yield finish(task, start, [_summed(task, iter([(w[:, part], b[:, part])])) for part in parts])
 
 
 def finish(task: ReplicateTask, first: int, parts: Sequence[UnitSums]) -> dict[str, torch.Tensor]:
@@ -92,14 +90,13 @@ def _piece(found: LocalGeometry, k: int, networks: int, count: int) -> LocalGeom
 def _refine(task: ReplicateTask, first: int, found: LocalGeometry, ill: torch.Tensor) -> None:
     """Measure the points where g is ill-conditioned again, from J: its condition number is the root of that of g."""
     count, x = ill.shape[2], task.points()
-    edges = (slice(0, task.width), slice(0, task.half), slice(task.half, task.width))
     for m in ill.any(dim=2).any(dim=0).nonzero()[:, 0].tolist():
         network = whole_network(task, first + m)
         for k in ill[:, m].any(dim=1).nonzero()[:, 0].tolist():
             marked = ill[k, m].nonzero()[:, 0]
             with torch.no_grad():
                 ricci = found.ricci_scalar is not None
-                here = sub_network(network, edges[k])
+                here = sub_network(network, task.parts[k])
                 again = deep_geometry(here, x[marked.to(x.device)], ricci, task.memory_budget)
             where = (k * ill.shape[1] + m) * count + marked
             found.log_determinant[where] = again.log_determinant.to(where.device)
@@ -139,20 +136,14 @@ def sub_network(network: SampledNetwork, units: slice) -> SampledNetwork:
 
 
 def _measure(task: ReplicateTask, index: int) -> dict[str, torch.Tensor]:
-    """Return the values (1, ...) of a replicate that is held as a whole."""
     network, x = whole_network(task, index), task.points()
     result: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         if "kernel" in task.quantities:
             result["kernel"] = kernel(network, x, task.memory_budget)[None]
         if task.order:
-            parts = [slice(0, task.width)]
-            if task.half:
-                parts += [slice(0, task.half), slice(task.half, task.width)]
-            found = [
-                local_geometry(sub_network(network, part), x, "ricci_scalar" in task.quantities, task.memory_budget)
-                for part in parts
-            ]
+            ricci = "ricci_scalar" in task.quantities
+            found = [local_geometry(sub_network(network, part), x, ricci, task.memory_budget) for part in task.parts]
             geometry, *halves = (_piece(one, 0, 1, x.shape[0]) for one in found)
             result |= _values(task, index, geometry, halves)
     return result
@@ -209,14 +200,6 @@ def radial_direction(x: torch.Tensor) -> torch.Tensor:
 
 def kernel(network: SampledNetwork, x: torch.Tensor, memory_budget: int) -> torch.Tensor:
     """Return the Gram matrix Φ(x_i)·Φ(x_j) of shape (N, N) of a network held as a whole, in blocks of points."""
-    count, n = x.shape[0], network.width
-    gram = x.new_zeros(count, count)
-    points = max(1, memory_budget // (8 * 8 * n))
-    for i in range(0, count, points):
-        rows = network(x[i : i + points])
-        for j in range(0, i + 1, points):
-            columns = rows if j == i else network(x[j : j + points])
-            block = rows @ columns.T
-            gram[i : i + points, j : j + points] = block
-            gram[j : j + points, i : i + points] = block.T
+    gram = x.new_zeros(x.shape[0], x.shape[0])
+    add_gram(gram, lambda at: network(at).T, x, max(1, memory_budget // (8 * 8 * network.width)))
     return gram

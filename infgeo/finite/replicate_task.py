@@ -79,6 +79,12 @@ class ReplicateTask:
         half = self.block * (self.blocks // 2) if self.blocks > 1 else self.width // 2
         return half if min(half, self.width - half) >= self.input_dim else 0
 
+    @property
+    def parts(self) -> list[slice]:
+        """The units of the whole network and, where its bias is corrected, of its halves."""
+        halves = [slice(0, self.half), slice(self.half, self.width)] if self.half else []
+        return [slice(0, self.width), *halves]
+
     @cached_property
     def axes(self) -> Any:
         """Directions for the coordinates of a Sobol sequence, an array (k, k), or None."""

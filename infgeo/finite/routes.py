@@ -7,17 +7,16 @@ from typing import Any
 import torch
 
 from infgeo.finite import gauss_equation
-from infgeo.finite.differentiate import FORWARD, choose
+from infgeo.finite.differentiate import FORWARD
 from infgeo.finite.evaluation import plain_torch
-from infgeo.finite.feature_map import FeatureMap
+from infgeo.finite.feature_map import FeatureMap, Source
 from infgeo.finite.gauss_equation import LocalGeometry, by_gauss_equation, concatenate
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
 from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.propagation import Reduction, deep_geometry, reduce_general, reduce_stack
 from infgeo.finite.sampled_network import SampledNetwork
 from infgeo.finite.shallow import shallow_geometry
-from infgeo.finite.source import Source
-from infgeo.finite.stack import Stack, as_stack, is_piecewise_linear
+from infgeo.finite.stack import as_stack, is_piecewise_linear
 
 
 def local_geometry(
@@ -27,15 +26,6 @@ def local_geometry(
     features, n = FeatureMap(network, (x.shape[1],)), network.width
     source = Source(features, as_stack(network), n, n, is_piecewise_linear(network), ways=(FORWARD, FORWARD))
     return measured(source, x, ricci, memory_budget)
-
-
-def _of_stack(
-    stack: Stack, x: torch.Tensor, ricci: bool, memory_budget: int, readout: torch.Tensor | None = None
-) -> LocalGeometry:
-    with torch.no_grad():
-        if stack.depth == 1:
-            return shallow_geometry(stack, x, ricci, memory_budget, readout=readout)
-        return deep_geometry(stack, x, ricci, memory_budget)
 
 
 @plain_torch()
@@ -49,7 +39,10 @@ def measured(source: Source, x: torch.Tensor, ricci: bool, memory_budget: int) -
     if second and 4 * 8 * source.width * d * d > memory_budget and (source.stack is None or source.stack.depth > 1):
         return _by_pairs(source, x, memory_budget)
     if source.stack is not None:
-        return _of_stack(source.stack, x, ricci, memory_budget, source.readout)
+        with torch.no_grad():
+            if source.stack.depth == 1:
+                return shallow_geometry(source.stack, x, ricci, memory_budget, readout=source.readout)
+            return deep_geometry(source.stack, x, ricci, memory_budget)
     return concatenate(
         reduced(source, x, second, lambda j, h: by_gauss_equation(j, h, ricci, source.flat), memory_budget)
     )
@@ -76,9 +69,8 @@ def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeome
     size = memory_budget // (8 * (12 * n + 30 * max(source.largest, d)))
     curvatures = []
     first = concatenate(reduced(source, x, False, lambda j, _: by_gauss_equation(j, None, False), memory_budget))
-    with source.feature_map.ready() as f:
-        options = source.largest, source.feature_map.slack
-        whole, across = choose(f, x, False, *options), choose(f, x, True, *options)
+    with source.ready() as f:
+        whole, across = source.way(f, x, False), source.way(f, x, True)
         for i in range(len(x)):
             point = x[i : i + 1]
             tangent = gauss_equation.frame(whole(f, point, False)[0])
@@ -116,9 +108,8 @@ def sectional(source: Source, x: torch.Tensor, u: torch.Tensor, v: torch.Tensor,
     if x.shape[0] == 0:
         return torch.empty(0, dtype=torch.float64, device=x.device)
     rows = torch.cat([x, u, v], dim=1)
-    with source.feature_map.ready() as f:
-        options = source.largest, source.feature_map.slack
-        whole, across = choose(f, x, False, *options), choose(f, x, True, *options)
+    with source.ready() as f:
+        whole, across = source.way(f, x, False), source.way(f, x, True)
         per_point = 8 * (source.width * (2 * d + 12) + 3 * source.largest * (min(d, source.width) + 10))
 
         def block(part: torch.Tensor) -> torch.Tensor:

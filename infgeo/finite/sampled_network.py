@@ -158,7 +158,6 @@ def _layers_of(mlp: Any) -> tuple[Any, ...]:
 
 
 def _parameters_of(layer: Any) -> list[str]:
-    """Return the names of the parameters of a layer's activation."""
     if not hasattr(layer, "activation"):
         return []
     return sorted(s.name for s in layer.activation.expr.free_symbols if s != layer.activation.symbol)
@@ -220,7 +219,6 @@ class SampledNetwork(torch.nn.Module):
         biases: list[torch.Tensor],
         readouts: list[torch.Tensor] | None = None,
     ) -> None:
-        """Hold the given arrays as parameters."""
         super().__init__()
         self.layers = layers
         self.weights, self.biases = torch.nn.ParameterList(weights), torch.nn.ParameterList(biases)

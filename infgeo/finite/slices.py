@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 
-from infgeo.arguments import flag, positive_integer
+from infgeo.arguments import flag, one_of, positive_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, checked_features
-from infgeo.finite.geometry_at_points import Pullback, checked_singular, noted, weights_of
+from infgeo.finite.geometry_at_points import Pullback, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape
 from infgeo.finite.preflight import MOST_TOGETHER, examine
 from infgeo.finite.stack import as_stack
@@ -21,9 +22,9 @@ from infgeo.finite.stack import as_stack
 @plain_torch()
 def pullback_slice(
     features: Callable[[torch.Tensor], torch.Tensor],
-    t: Any,
-    origin: Any,
-    directions: Any,
+    t: ArrayLike,
+    origin: ArrayLike,
+    directions: ArrayLike,
     *,
     layer: str | None = None,
     input_shape: Sequence[int] | None = None,
@@ -71,7 +72,7 @@ def pullback_slice(
     """
     dtype, batched = optional_dtype(dtype), flag(batched, "batched")
     checked_features(features, layer, freeze, dtype)
-    singular = checked_singular(singular)
+    singular = one_of(singular, "singular", ("raise", "nan"))
     budget = positive_integer(memory_budget, "memory_budget")
     with torch.inference_mode(False):
         start, ways = _slice(features, origin, directions, input_shape, dtype)
@@ -90,12 +91,15 @@ def pullback_slice(
     slice_of = start.reshape(-1), ways.reshape(len(ways), -1)
     some = coordinates.reshape(-1, len(ways))[: max(2, MOST_TOGETHER // math.prod(shape))]
     source = examine(whole, slice_of[0] + some @ slice_of[1], stack).sliced(*slice_of)
-    note = noted(len(ways), source.flat, source.note)
-    return Pullback(source, coordinates, source.width, note, singular, budget, weights_of(features))
+    return Pullback(source, coordinates, singular, budget, weights_of(features))
 
 
 def _slice(
-    features: Any, origin: Any, directions: Any, input_shape: Sequence[int] | None, dtype: torch.dtype | None
+    features: Any,
+    origin: ArrayLike,
+    directions: ArrayLike,
+    input_shape: Sequence[int] | None,
+    dtype: torch.dtype | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return origin (*shape) and directions (k, *shape) in the dtype of the module, checked."""
     start = as_points(origin, name="origin")

@@ -23,7 +23,7 @@ from infgeo.finite.torch_program import Program, compile_program
 class Logistic(sympy.Function):
     """The function 1/(1 + exp(-u)) as one, so that its derivative does not overflow to inf/inf."""
 
-    def fdiff(self, argindex: int = 1) -> Any:
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
         """Return the derivative."""
         return LogisticSlope(self.args[0])
 
@@ -31,7 +31,7 @@ class Logistic(sympy.Function):
 class LogisticSlope(sympy.Function):
     """The derivative of logistic, logistic(u) logistic(-u), from one exponential and accurate far out."""
 
-    def fdiff(self, argindex: int = 1) -> Any:
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
         """Return the derivative."""
         return LogisticSlope(self.args[0]) * (1 - 2 * Logistic(self.args[0]))
 
@@ -39,25 +39,25 @@ class LogisticSlope(sympy.Function):
 class Softplus(sympy.Function):
     """The function log(1 + exp(u)) as one that does not overflow."""
 
-    def fdiff(self, argindex: int = 1) -> Any:
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
         """Return the derivative, logistic(u)."""
         return Logistic(self.args[0])
 
 
-def _stable(expr: Any) -> Any:
+def _stable(expr: sympy.Expr) -> sympy.Expr:
     """Return `expr` with logistic and softplus patterns named, for they overflow when differentiated as written."""
 
-    def softplus(e: Any) -> bool:
+    def softplus(e: sympy.Expr) -> bool:
         return isinstance(e, sympy.log) and _exponent(e.args[0]) is not None
 
-    def logistic(e: Any) -> bool:
+    def logistic(e: sympy.Expr) -> bool:
         return e.is_Pow and e.exp.is_Integer and e.exp.is_negative and _exponent(e.base) is not None
 
     expr = expr.replace(softplus, lambda e: Softplus(_exponent(e.args[0])))
     return expr.replace(logistic, lambda e: Logistic(-_exponent(e.base)) ** (-e.exp))
 
 
-def _exponent(e: Any) -> Any:
+def _exponent(e: sympy.Expr) -> Any:
     """Return u where e = 1 + exp(u), else None."""
     if e.is_Add and len(e.args) == 2 and sympy.S.One in e.args:
         other = e - 1
@@ -66,12 +66,12 @@ def _exponent(e: Any) -> Any:
     return None
 
 
-def _without_deltas(expr: Any) -> Any:
+def _without_deltas(expr: sympy.Expr) -> sympy.Expr:
     """Return `expr` away from kinks: every DiracDelta, and every derivative of one, is 0."""
     return expr.replace(lambda e: isinstance(e, sympy.DiracDelta), lambda e: sympy.S.Zero)
 
 
-def _vanishes(expr: Any) -> bool:
+def _vanishes(expr: sympy.Expr) -> bool:
     """Return whether SymPy shows that `expr` is identically 0 (by expansion, then branch by branch)."""
     if expr.is_zero or sympy.expand(expr) == 0:
         return True
@@ -90,7 +90,7 @@ class TorchActivation:
     value), and `piecewise_linear`: SymPy shows φ'' = 0 away from kinks. Tensors in and out have one shape and dtype.
     """
 
-    def __init__(self, expr: Any, symbol: Any, parameters: tuple[tuple[str, float], ...] = ()) -> None:
+    def __init__(self, expr: sympy.Expr, symbol: sympy.Symbol, parameters: tuple[tuple[str, float], ...] = ()) -> None:
         """Differentiate `expr` in `symbol`; `parameters` give a value to every other free symbol."""
         expr = exact(expr, "activation")
         self.expr, self.symbol, self.parameters = expr, symbol, parameters
@@ -119,7 +119,6 @@ class TorchActivation:
         return TorchActivation, (self.expr, self.symbol, self.parameters)
 
     def __repr__(self) -> str:
-        """Show the expression."""
         return f"TorchActivation({self.expr})"
 
     def _program(self, name: str) -> Program:
@@ -157,7 +156,9 @@ class TorchActivation:
 
 
 @lru_cache(maxsize=64)
-def torch_activation(expr: Any, symbol: Any, parameters: tuple[tuple[str, float], ...] = ()) -> TorchActivation:
+def torch_activation(
+    expr: sympy.Expr, symbol: sympy.Symbol, parameters: tuple[tuple[str, float], ...] = ()
+) -> TorchActivation:
     """Return the (cached) torch form of the SymPy expression `expr` in the variable `symbol`.
 
     `parameters` are (name, value) pairs for the other free symbols. Raises InvalidInput for a parameter without a

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any
 
 import sympy
@@ -77,10 +78,10 @@ class _Step:
 class _Builder:
     """Translate expressions to steps; equal subexpressions share one slot."""
 
-    def __init__(self, variable: Any) -> None:
+    def __init__(self, variable: sympy.Basic) -> None:
         self.variable = variable
         self.steps: list[tuple[Callable[..., Any], tuple[Operand, ...]]] = []
-        self.memo: dict[Any, Operand] = {variable: _Slot(0)}
+        self.memo: dict[Hashable, Operand] = {variable: _Slot(0)}
 
     def emit(self, function: Callable[..., Any], *arguments: Operand) -> _Slot:
         key = (function, arguments)
@@ -91,7 +92,7 @@ class _Builder:
         assert isinstance(slot, _Slot)
         return slot
 
-    def constant(self, e: Any) -> float:
+    def constant(self, e: sympy.Basic) -> float:
         if e.free_symbols:
             raise InvalidInput(f"free symbols {e.free_symbols} left in the activation; give them a value")
         value = complex(sympy.N(e, 17)) if e.is_number else complex("nan")
@@ -99,17 +100,17 @@ class _Builder:
             raise InvalidInput(f"the constant {e} in the activation is not real; use a real expression")
         return value.real
 
-    def build(self, e: Any) -> Operand:
+    def build(self, e: sympy.Basic) -> Operand:
         if e not in self.memo:
             self.memo[e] = self._build(e)
         return self.memo[e]
 
-    def slot(self, e: Any) -> _Slot:
+    def slot(self, e: sympy.Basic) -> _Slot:
         operand = self.build(e)
         assert isinstance(operand, _Slot)
         return operand
 
-    def _build(self, e: Any) -> Operand:
+    def _build(self, e: sympy.Basic) -> Operand:
         if not e.has(self.variable):
             return bool(e) if e in (sympy.true, sympy.false) else self.constant(e)
         if e.is_Add:
@@ -129,7 +130,8 @@ class _Builder:
             at_zero = self.constant(e.args[1]) if len(e.args) > 1 else 0.5
             return self._where(self.emit(torch.eq, self.slot(e.args[0]), 0.0), at_zero, step)
         if isinstance(e, sympy.And | sympy.Or):
-            return self._logical(torch.logical_and if isinstance(e, sympy.And) else torch.logical_or, e.args)
+            function = torch.logical_and if isinstance(e, sympy.And) else torch.logical_or
+            return self._chain(function, [self.slot(condition) for condition in e.args])
         if isinstance(e, sympy.Not):
             return self.emit(torch.logical_not, self.slot(e.args[0]))
         if type(e) in _COMPARISONS:
@@ -137,26 +139,21 @@ class _Builder:
                 e = e.reversed
             return self.emit(_COMPARISONS[type(e)], self.slot(e.lhs), self.build(e.rhs))
         name = type(e).__name__
-        if name in _UNARY:
-            return self.emit(_UNARY[name], self.slot(e.args[0]))
-        if name in _COMPOSITE:
-            return self.emit(_COMPOSITE[name], self.slot(e.args[0]))
+        if name in _UNARY or name in _COMPOSITE:
+            return self.emit(_UNARY.get(name) or _COMPOSITE[name], self.slot(e.args[0]))
         known = ", ".join(sorted({*_UNARY, *_COMPOSITE, "Heaviside", "Max", "Min", "Piecewise", "sqrt"}))
         raise InvalidInput(f"the activation uses {name} (in {e}), which has no torch form here; use one of: {known}")
 
-    def _fold(self, function: Callable[..., Any], constant: Any, rest: Any, neutral: float) -> Operand:
+    def _fold(self, function: Callable[..., Any], constant: sympy.Expr, rest: sympy.Expr, neutral: float) -> Operand:
         """Combine the arguments of a sum or product, its constant part last and as one float."""
         same = rest.is_Add if function is torch.add else rest.is_Mul
-        result: Operand | None = None
         # The shortest factors first: they are the likeliest to be shared with another output.
-        for term in sorted(rest.args, key=lambda t: (t.count_ops(), str(t))) if same else (rest,):
-            operand = self.build(term)
-            result = operand if result is None else self.emit(function, result, operand)
-        assert result is not None
+        terms = sorted(rest.args, key=lambda t: (t.count_ops(), str(t))) if same else (rest,)
+        result = self._chain(function, (self.build(term) for term in terms))
         value = self.constant(constant)
         return result if value == neutral else self.emit(function, result, value)
 
-    def _power(self, base: Any, exponent: Any) -> Operand:
+    def _power(self, base: sympy.Basic, exponent: Any) -> Operand:
         if exponent.has(self.variable):
             if not base.has(self.variable):
                 return self.emit(torch.exp, self.slot(exponent * sympy.log(base)))
@@ -177,51 +174,42 @@ class _Builder:
         half = self.emit(torch.square, self._integer_power(slot, n // 2))
         return self.emit(torch.mul, half, slot) if n % 2 else half
 
-    def _extremum(self, e: Any) -> Operand:
-        function, clamp = (torch.maximum, _clamp_min) if isinstance(e, sympy.Max) else (torch.minimum, _clamp_max)
+    def _extremum(self, e: sympy.Basic) -> Operand:
+        function, clamp = (
+            (torch.maximum, torch.clamp_min) if isinstance(e, sympy.Max) else (torch.minimum, torch.clamp_max)
+        )
         operands = [self.build(a) for a in e.args]
         slots = [o for o in operands if isinstance(o, _Slot)]
-        result = slots[0]
-        for other in slots[1:]:
-            result = self.emit(function, result, other)
+        result = self._chain(function, slots)
         for number in operands:
             if not isinstance(number, _Slot):
                 result = self.emit(clamp, result, number)
         return result
+
+    def _chain(self, function: Callable[..., Any], operands: Iterable[Operand]) -> Operand:
+        return reduce(partial(self.emit, function), operands)
 
     def _where(self, condition: Operand, then: Operand, otherwise: Operand) -> Operand:
         if isinstance(condition, bool):
             return then if condition else otherwise
         return self.emit(_where, condition, then, otherwise, _Slot(0))
 
-    def _piecewise(self, e: Any) -> Operand:
+    def _piecewise(self, e: sympy.Basic) -> Operand:
         result: Operand = math.nan  # where no condition holds the function has no value
         for branch, condition in reversed(e.args):
             result = self._where(self.build(condition), self.build(branch), result)
         return result
 
-    def _logical(self, function: Callable[..., Any], conditions: Sequence[Any]) -> Operand:
-        result = self.slot(conditions[0])
-        for condition in conditions[1:]:
-            result = self.emit(function, result, self.slot(condition))
-        return result
 
-
-def _where(condition: torch.Tensor, then: Any, otherwise: Any, like: torch.Tensor) -> torch.Tensor:
+def _where(
+    condition: torch.Tensor, then: torch.Tensor | float, otherwise: torch.Tensor | float, like: torch.Tensor
+) -> torch.Tensor:
     """Return torch.where with Python numbers taken in the dtype of the variable."""
     if not isinstance(then, torch.Tensor):
         then = torch.full((), then, dtype=like.dtype, device=like.device)
     if not isinstance(otherwise, torch.Tensor):
         otherwise = torch.full((), otherwise, dtype=like.dtype, device=like.device)
     return torch.where(condition, then, otherwise)
-
-
-def _clamp_min(u: torch.Tensor, bound: float) -> torch.Tensor:
-    return torch.clamp(u, min=bound)
-
-
-def _clamp_max(u: torch.Tensor, bound: float) -> torch.Tensor:
-    return torch.clamp(u, max=bound)
 
 
 @dataclass(frozen=True)
@@ -256,7 +244,7 @@ class Program:
         return tuple(t if factor == 1.0 else t * factor for factor, t in self.run_factored(z, overwrite))
 
 
-def compile_program(expressions: Sequence[Any], variable: Any) -> Program:
+def compile_program(expressions: Sequence[sympy.Expr], variable: sympy.Basic) -> Program:
     """Compile SymPy `expressions` in the real symbol `variable` into one program that shares what they have in common.
 
     Raises InvalidInput that names a function without a torch form, or a constant that is not real.

@@ -8,8 +8,9 @@ Small networks are summed many at a time: every array has a first axis for them,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,7 +44,6 @@ class UnitSums:
         return UnitSums(self.units, *(a if a is None else a.cpu() for a in (self.kernel, self.packed)))
 
     def __add__(self, other: UnitSums) -> UnitSums:
-        """Return the sums over both."""
         both = ((self.kernel, other.kernel), (self.packed, other.packed))
         return UnitSums(self.units + other.units, *(None if a is None or b is None else a + b for a, b in both))
 
@@ -86,7 +86,7 @@ def sum_units(
             w, b = weight[:, u : u + step], bias[:, u : u + step, None]
             done += w.shape[1]
             if gram is not None:
-                _add_gram(gram, activation, w, b, x, max(1, most // (4 * step)))
+                add_gram(gram, partial(_features, activation, w, b), x, max(1, most // (4 * step)))
             if packed is not None and order == 1 and d > _MANY_COORDINATES * count:
                 _add_products(packed, activation, w, b, x)
             elif packed is not None:
@@ -94,19 +94,26 @@ def sum_units(
     return UnitSums(done, gram, packed)
 
 
-def _add_gram(
-    gram: torch.Tensor, activation: TorchActivation, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor, points: int
+def add_gram(
+    gram: torch.Tensor, features: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, points: int
 ) -> None:
+    """Add Φ(x_i)·Φ(x_j) to gram (..., N, N), Φ being `features` (p, d) -> (..., n, p), in blocks of points."""
     for i in range(0, x.shape[0], points):
-        rows = activation(torch.baddbmm(b, w, x[i : i + points].T.expand(w.shape[0], -1, -1)))
+        rows = features(x[i : i + points])
         for j in range(0, i + 1, points):
-            columns = rows
+            block = rows.mT @ (rows if j == i else features(x[j : j + points]))
+            gram[..., i : i + points, j : j + points] += block
             if j < i:
-                columns = activation(torch.baddbmm(b, w, x[j : j + points].T.expand(w.shape[0], -1, -1)))
-            block = torch.bmm(rows.mT, columns)
-            gram[:, i : i + points, j : j + points] += block
-            if j < i:
-                gram[:, j : j + points, i : i + points] += block.mT
+                gram[..., j : j + points, i : i + points] += block.mT
+
+
+def _preactivations(w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return z (M, u, P) at x (P, d)."""
+    return torch.baddbmm(b, w, x.T.expand(w.shape[0], -1, -1))
+
+
+def _features(activation: TorchActivation, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return activation(_preactivations(w, b, x))
 
 
 def _add_monomials(
@@ -120,9 +127,9 @@ def _add_monomials(
 ) -> None:
     factors = monomials(w, order)
     for p in range(0, x.shape[0], points):
-        z = torch.baddbmm(b, w, x[p : p + points].T.expand(w.shape[0], -1, -1))
         low = 0
-        for (factor, values), m in zip(activation.products(z, order), factors, strict=True):
+        products = activation.products(_preactivations(w, b, x[p : p + points]), order)
+        for (factor, values), m in zip(products, factors, strict=True):
             packed[:, low : low + m.shape[1], p : p + points].add_(torch.bmm(m, values), alpha=factor)
             low += m.shape[1]
 
@@ -133,8 +140,7 @@ def _add_products(
     d = w.shape[2]
     i, j = (index.to(w.device) for index in pair_indices(d))
     for p in range(x.shape[0]):
-        z = torch.baddbmm(b, w, x[p : p + 1].T.expand(w.shape[0], -1, -1))
-        ((factor, values),) = activation.products(z, 1)
+        ((factor, values),) = activation.products(_preactivations(w, b, x[p : p + 1]), 1)
         packed[:, :, p].add_(torch.bmm((w * values).mT, w)[:, i, j], alpha=factor)
 
 

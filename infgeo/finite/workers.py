@@ -23,7 +23,6 @@ class Workers:
     """
 
     def __init__(self, executor: Executor | None) -> None:
-        """Work on `executor`."""
         self.executor = executor
         self.again = 0
         self.reason = ""

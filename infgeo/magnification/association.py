@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from infgeo.arguments import fraction, positive_integer, real_number
@@ -75,11 +75,11 @@ class Magnification(Record):
 
 
 def magnification(
-    log10_volume: Any,
-    distance: Any,
+    log10_volume: ArrayLike,
+    distance: ArrayLike,
     *,
-    entropy: Any = None,
-    points: Any = None,
+    entropy: ArrayLike | None = None,
+    points: ArrayLike | None = None,
     shape: tuple[int, ...] | None = None,
     band: float = 0.1,
     width: float | None = None,
@@ -236,7 +236,6 @@ def _slope(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _band(distance: np.ndarray, kept: np.ndarray, band: float, width: float | None) -> tuple[np.ndarray, float]:
-    """Return which points lie in the band, and its width."""
     if width is None:
         edge = float(np.quantile(distance[kept], fraction(band, "band"), method="inverted_cdf"))
     else:

@@ -7,6 +7,7 @@ from itertools import combinations, product
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from infgeo.arguments import real_number
 from infgeo.errors import InvalidInput, MissingExtra
@@ -47,7 +48,7 @@ class DecisionBoundary:
         ]
         return np.concatenate(parts) if parts else np.zeros((0, 2, self.dimension))
 
-    def distance(self, points: Any) -> np.ndarray:
+    def distance(self, points: ArrayLike) -> np.ndarray:
         """Return the Euclidean distance of points (N, dimension) to the nearest piece, (N,), exact for the polylines.
 
         |p - a - t (b - a)| with t = clip((p - a).(b - a) / |b - a|^2, 0, 1), the least over all segments (a, b).
@@ -86,7 +87,7 @@ class DecisionBoundary:
 
 
 def decision_boundary(
-    coordinates: Any, scores: Any, shape: tuple[int, ...] | None = None, *, level: float | None = None
+    coordinates: ArrayLike, scores: ArrayLike, shape: tuple[int, ...] | None = None, *, level: float | None = None
 ) -> DecisionBoundary:
     """Return where the predicted class changes, as a level set.
 
@@ -141,7 +142,7 @@ def decision_boundary(
     return DecisionBoundary(lines, pairs, tuple(sorted(classes)), where.shape[1])
 
 
-def _fields(scores: Any, points: int, level: float | None) -> np.ndarray:
+def _fields(scores: ArrayLike, points: int, level: float | None) -> np.ndarray:
     """Return scores of all classes (P, k); one score becomes (level, score), so that class 1 wins above the level."""
     f = real_array("scores", scores, "(P, k)")
     f = f[:, 0] if f.ndim == 2 and f.shape[1] == 1 else f

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from infgeo.arguments import positive_integer
 from infgeo.errors import InvalidInput
 
 
-def real_array(name: str, value: Any, shape: str) -> np.ndarray:
+def real_array(name: str, value: ArrayLike, shape: str) -> np.ndarray:
     """Return `value` as float64, or raise InvalidInput; `shape` is the shape that is wanted, in words."""
     try:
         array = np.asarray(value)
@@ -25,14 +24,14 @@ def real_array(name: str, value: Any, shape: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def vector(name: str, value: Any, length: int | None = None, least: int = 1) -> np.ndarray:
+def vector(name: str, value: ArrayLike, length: int | None = None, least: int = 1) -> np.ndarray:
     """Return `value` as (N,) float64 without NaN and infinities; N = `length` where that is given, N >= `least`."""
     array = shaped_vector(name, value, length, least)
     refuse(name, array, ~np.isfinite(array))
     return array
 
 
-def log_values(name: str, value: Any, length: int | None = None, least: int = 3) -> tuple[np.ndarray, np.ndarray]:
+def log_values(name: str, value: ArrayLike, length: int | None = None, least: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Return logarithms (N,) and where they are finite; -inf, the logarithm of 0, is the only value that need not be.
 
     Raises InvalidInput for NaN and +inf, for fewer than `least` finite values, and where all are equal.
@@ -48,7 +47,7 @@ def log_values(name: str, value: Any, length: int | None = None, least: int = 3)
     return array, kept
 
 
-def points_array(name: str, value: Any) -> np.ndarray:
+def points_array(name: str, value: ArrayLike) -> np.ndarray:
     """Return points as (N, d) float64, finite; images (N, *shape) are flattened."""
     array = real_array(name, value, "(N, d)")
     if array.ndim < 2 or array.size == 0:
@@ -58,7 +57,7 @@ def points_array(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def shaped_vector(name: str, value: Any, length: int | None, least: int) -> np.ndarray:
+def shaped_vector(name: str, value: ArrayLike, length: int | None, least: int) -> np.ndarray:
     """Return `value` as (N,) float64, whatever its values are."""
     array = real_array(name, value, "(N,)")
     if array.ndim != 1:
@@ -90,7 +89,7 @@ def varies(name: str, values: np.ndarray) -> None:
         )
 
 
-def grid_shape(value: Any, points: int, least: int = 1) -> tuple[int, ...]:
+def grid_shape(value: ArrayLike, points: int, least: int = 1) -> tuple[int, ...]:
     """Return the shape of a grid of so many points, each axis of `least` or more; one number is a line."""
     sizes = tuple(positive_integer(n, "shape", least) for n in (value if np.iterable(value) else (value,)))
     if int(np.prod(sizes)) != points:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from infgeo.magnification.checks import log_values, varies
 from infgeo.report_text import Record
@@ -33,7 +33,7 @@ class Agreement(Record):
         return {"r2": self.r2, "r2_shifted": self.r2_shifted, "offset": self.offset, "spread": self.spread}
 
 
-def agreement(log_volume: Any, law: Any) -> Agreement:
+def agreement(log_volume: ArrayLike, law: ArrayLike) -> Agreement:
     """Return how near the log volume of a network is to the law of infinite width, without a fit.
 
     r2 = 1 - mean((y - l)^2) / Var(y) for y = log volume and l = law; with an additive constant, r2_shifted = 1 -

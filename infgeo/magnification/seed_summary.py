@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from infgeo.arguments import fraction, instance, one_of, seed_integer, shown
@@ -48,7 +49,6 @@ class SeedSummary(Record):
     level: float
 
     def __getitem__(self, name: str) -> SummaryRow:
-        """Return the row called `name`."""
         for row in self.rows:
             if row.name == name:
                 return row
@@ -108,7 +108,7 @@ def change(before: Any, after: Any) -> dict[str, float]:
     Takes two results of one kind, or mappings from layers to such, and gives names to differences for `over_seeds`.
     """
     first, second = _flat(before), _flat(after)
-    common = {name: second[name] - first[name] for name in second if name in first}
+    common = {name: value - first[name][0] for name, (value, _) in second.items() if name in first}
     if not common:
         raise InvalidInput(
             f"before has {', '.join(first) or 'nothing'} and after has {', '.join(second) or 'nothing'}: no statistic "
@@ -117,7 +117,7 @@ def change(before: Any, after: Any) -> dict[str, float]:
     return common
 
 
-def sign_flip_p(values: Any, alternative: str = "two-sided", seed: int = 0) -> float:
+def sign_flip_p(values: ArrayLike, alternative: str = "two-sided", seed: int = 0) -> float:
     """Return the p-value of the sign-flip test that independent values are symmetric about 0.
 
     p = the share of all 2^n assignments of signs whose sum is at least as extreme as that of the values: exact, with at
@@ -184,9 +184,7 @@ def over_seeds(
     if len(kinds) > 1:
         raise InvalidInput(f"results are of different kinds ({', '.join(kinds)}); sum up one kind at a time")
     flats = [_flat(result) for result in results]
-    sides = _sides(results[0])
-    for result in results[1:]:
-        sides = _sides(result) | sides
+    sides = {name: side for flat in reversed(flats) for name, (_, side) in flat.items()}
     names = list(dict.fromkeys(name for flat in flats for name in flat))
     if alternatives is not None:
         instance(alternatives, "alternatives", Mapping, "a mapping from statistics to 'greater', 'less' or 'two-sided'")
@@ -195,8 +193,8 @@ def over_seeds(
     sides = sides | dict(alternatives or {})
     rows = []
     for name in names:
-        values = vector(name, [flat[name] for flat in flats if name in flat])
-        rows.append(_row(name, values, level, sides.get(name, "two-sided"), len(flats) - len(values)))
+        values = vector(name, [flat[name][0] for flat in flats if name in flat])
+        rows.append(_row(name, values, level, sides[name], len(flats) - len(values)))
     return SeedSummary(tuple(rows), level)
 
 
@@ -210,28 +208,20 @@ def _row(name: str, values: np.ndarray, level: float, side: str | None, missing:
     return SummaryRow(name, mean, low, high, p, side, tuple(values.tolist()), missing)
 
 
-def _flat(result: Any) -> dict[str, float]:
-    """Return the statistics of a result by name; those of layers under "layer: name"."""
+def _flat(result: Any) -> dict[str, tuple[float, str | None]]:
+    """Return the statistics of a result by name, each with the side of its claim; those of layers as "layer: name".
+
+    The side is None for statistics without a sign, and "two-sided" for plain numbers.
+    """
     if hasattr(result, "statistics"):
-        return dict(result.statistics())
+        sides = result.alternatives() if hasattr(result, "alternatives") else {}
+        return {name: (value, sides.get(name)) for name, value in result.statistics().items()}
     if not isinstance(result, Mapping):
         raise InvalidInput(f"{type(result).__name__} is no result of infgeo.magnification, nor a mapping from names")
-    flat: dict[str, float] = {}
+    flat: dict[str, tuple[float, str | None]] = {}
     for name, value in result.items():
         if isinstance(value, Mapping) or hasattr(value, "statistics"):
-            flat |= {f"{name}: {inner}": number for inner, number in _flat(value).items()}
+            flat |= {f"{name}: {inner}": found for inner, found in _flat(value).items()}
         elif value is not None:
-            flat[str(name)] = value
+            flat[str(name)] = value, "two-sided"
     return flat
-
-
-def _sides(result: Any) -> dict[str, str | None]:
-    """Return the sides of the claims by name, as `_flat` names them: None for statistics without a sign."""
-    if hasattr(result, "statistics"):
-        given = result.alternatives() if hasattr(result, "alternatives") else {}
-        return {name: given.get(name) for name in result.statistics()}
-    sides: dict[str, str | None] = {}
-    for name, value in result.items():
-        if isinstance(value, Mapping) or hasattr(value, "statistics"):
-            sides |= {f"{name}: {inner}": side for inner, side in _sides(value).items()}
-    return sides

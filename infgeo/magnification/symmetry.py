@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from infgeo.arguments import fraction, positive_integer, real_number, seed_integer
 from infgeo.errors import InvalidInput
@@ -42,8 +42,8 @@ class Symmetry(Record):
 
 
 def symmetry(
-    points: Any,
-    log_volume: Any,
+    points: ArrayLike,
+    log_volume: ArrayLike,
     *,
     knots: int | None = None,
     within: float | None = None,

@@ -15,7 +15,7 @@ from infgeo.symbolic.networks.network import MLP
 from infgeo.testing.coincidence import Coincidence
 from infgeo.testing.expectations import Expectations
 from infgeo.testing.kernel_check import requirements_of
-from infgeo.testing.kernel_points import Points, points_for
+from infgeo.testing.kernel_points import Points, points_for, reach_of
 from infgeo.testing.outcome import (
     Check,
     ConformanceReport,
@@ -80,7 +80,7 @@ def check_activation(
     if isinstance(a, MLP) and depth is not None:
         raise InvalidInput(f"depth = {depth} is given, and a is a network with its own depth {a.depth}: leave it out")
     checks: list[Check] = []
-    values, chosen = _values(mlp, weight_std, bias_std, parameters, input_dim, seed)
+    values, chosen = _values(mlp, weight_std, bias_std, parameters, input_dim)
     distinct = list(dict.fromkeys(layer.activation for layer in mlp.with_weights))
     heads = ("activation", *KINDS.values())
     if strangers := [name for name in skip if not name.startswith(heads)]:
@@ -116,7 +116,6 @@ def _values(
     bias_std: float | None,
     parameters: Mapping[str, float],
     input_dim: int,
-    seed: int,
 ) -> tuple[dict[str, float], str]:
     """Return a number for each parameter of the network, and what was chosen for the sake of finite expectations."""
     given = given_values(weight_std, bias_std, parameters)
@@ -127,7 +126,7 @@ def _values(
         defaults = {"sigma_w": weight, "sigma_b": bias}
         values = values_of(mlp.parameters, {n: v for n, v in defaults.items() if n in names} | given)
         try:
-            shorter = points_for(_probe(mlp, values), None, input_dim, seed).note
+            _, shorter = reach_of(str(mlp), Truth(mlp, "nngp", values), input_dim)
         except InvalidInput as error:
             reason = error
             continue
@@ -141,21 +140,13 @@ def _values(
     return possible[-1]  # of the smallest scales, where points are longest
 
 
-def _probe(mlp: MLP, values: Mapping[str, float]) -> Subject:
-    return Subject(str(mlp), lambda X, Y=None: X, 0.0, truth=Truth(mlp, "nngp", values))
-
-
-def _numeric(mlp: MLP, values: Mapping[str, float], **options: str) -> Any:
-    return mlp.numeric(parameters=values, **options)
-
-
 def _subject(mlp: MLP, kind: str, values: Mapping[str, float], input_dim: int, seed: int) -> tuple[Subject, Points]:
     """Return the numeric kernel with a graph in torch, or the one by quadrature; raises where there is neither."""
 
     def subject(**options: str) -> Subject:
-        geometry = _numeric(mlp, values, **options)
+        geometry: Any = mlp.numeric(parameters=values, **options)
         getattr(geometry, "kernel_diag" if kind == "nngp" else "ntk_diag")(np.zeros((1, input_dim)))
-        return subject_of(geometry, None, None, {}, None, kind, input_dim)
+        return subject_of(geometry, kind=kind, input_dim=input_dim)
 
     try:
         in_numpy = replace(subject(), graph=subject(backend="torch").graph)
@@ -172,6 +163,7 @@ def _twins(subject: Subject, points: Points, values: Mapping[str, float]) -> lis
     truth = subject.truth
     if subject.graph is None:
         return []
+    at: dict[str, Any] = {"kind": truth.kind, "input_dim": points.all.shape[1]}
 
     def against(other: Callable[[], Subject]) -> Callable[[], Measured]:
         def measure() -> Measured:
@@ -184,14 +176,10 @@ def _twins(subject: Subject, points: Points, values: Mapping[str, float]) -> lis
         return measure
 
     def in_torch() -> Subject:
-        geometry = _numeric(truth.mlp, values, backend="torch")
-        return subject_of(geometry, None, None, {}, None, truth.kind, points.all.shape[1])
+        return subject_of(truth.mlp.numeric(parameters=values, backend="torch"), **at)
 
     def formula() -> Subject:
-        scales = {name: value for name, value in values.items() if name in ("sigma_w", "sigma_b")}
-        own = {name: value for name, value in values.items() if name not in scales}
-        numbers = (scales.get("sigma_w"), scales.get("sigma_b"))
-        return subject_of(truth.kernel, *numbers, own, None, truth.kind, points.all.shape[1])
+        return subject_of(truth.kernel, values.get("sigma_w"), values.get("sigma_b"), truth.own, **at)
 
     relative = "relatively to sqrt(k(x, x) k(y, y))"
     return [

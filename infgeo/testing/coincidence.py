@@ -6,6 +6,7 @@ on either side: D^2/h^2 goes to v^T g v where there is a metric g, and grows wit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -18,7 +19,7 @@ from infgeo.errors import InfgeoError, MetricDoesNotExist
 from infgeo.testing.kernel_points import Points
 from infgeo.testing.outcome import Measured, NotApplicable, required
 from infgeo.testing.structure import _text, squares
-from infgeo.testing.subject import DIGITS, Subject
+from infgeo.testing.subject import DIGITS, DType, Subject
 
 _STEPS = 10.0 ** -np.arange(1.0, 6.25, 0.5)  # of |x|
 _TINY = 1e-15  # of |x|, for formulas at 60 digits
@@ -115,8 +116,7 @@ class Coincidence:
         values, rounding, along = [], [], []
         for h in (_STEPS[:6] if self.subject.slow else _STEPS) * length:
             ends = self.subject.rounded(np.stack([x - h * direction / 2, x + h * direction / 2]))
-            k = self.subject.gram(ends, None)
-            values.append((k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0]) / h**2)
+            values.append(self.subject.squared_distance(*ends) / h**2)
             rounding.append(self.rounding[number] / h**2)
             along.append((ends[1] - ends[0]) / h)
         errors = 2 * np.abs(np.diff(values)) + rounding[:-1]
@@ -134,9 +134,7 @@ class Coincidence:
         sides = []
         for h in steps:
             step = h * length * direction / 2
-            ends = self.subject.rounded(np.stack([x - step, x + step]))
-            k = self.subject.gram(ends, None)
-            sides.append(k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0])
+            sides.append(self.subject.squared_distance(x - step, x + step))
             if not sides[-1] > self.rounding[number]:
                 return 2.0  # too small to tell
         return float(np.log10(sides[0] / sides[1]))
@@ -150,19 +148,16 @@ class Coincidence:
         graph = self._differentiable()
         worst, note = 0.0, ""
         for x in self.at:
-            left, right, both = (_leaf(x, self.subject.dtype) for _ in range(3))
-            apart = _gradient(graph(left, right)[0, 0], left)
-            total = _gradient(graph(both, both)[0, 0], both)
-            scale = max(
-                float(total.abs().max()),
-                abs(float(graph(both, both)[0, 0].detach())) / (float(np.linalg.norm(x)) or 1.0),
-            )
-            error = float((2 * apart - total).abs().max()) / scale
+            apart = _derivative(lambda a, b: graph(a, b)[0, 0], x, self.subject.dtype)
+            total = _derivative(lambda a, _: graph(a, a)[0, 0], x, self.subject.dtype)
+            size = abs(float(self.subject.gram(x[None], None)[0, 0])) / (float(np.linalg.norm(x)) or 1.0)
+            scale = max(float(np.abs(total).max()), size)
+            error = float(np.abs(2 * apart - total).max()) / scale
             for direction in self.directions:
-                slope = self._slope(x, direction) - float(total @ total.new_tensor(direction))
+                slope = self._slope(x, direction) - float(total @ direction)
                 error = max(error, abs(slope) / scale) if np.isfinite(slope) else np.inf
             if not error <= worst:
-                worst, note = error, f"2 dk(x, y)/dx = {2 * _array(apart)}, dk(x, x)/dx = {_array(total)} at {_text(x)}"
+                worst, note = error, f"2 dk(x, y)/dx = {2 * apart}, dk(x, x)/dx = {total} at {_text(x)}"
         return worst, 1e3 * self.subject.epsilon ** (2 / 3), note
 
     def _slope(self, x: np.ndarray, direction: np.ndarray) -> float:
@@ -182,7 +177,9 @@ class Coincidence:
         worst, bound, note = 0.0, self._slack(), ""
         known = None if self.subject.metric is None else np.asarray(self.subject.metric(self.at), dtype=float)
         for number, x in enumerate(self.at):
-            parts = _mixed(graph, x, self.subject.dtype), _halved(graph, x, self.subject.dtype)
+            mixed = _derivative(lambda a, b: graph(a, b)[0, 0], x, self.subject.dtype, 1)
+            squared = _derivative(lambda a, b: graph(a, a)[0, 0] - 2 * graph(a, b)[0, 0], x, self.subject.dtype, 0)
+            parts = mixed, squared / 2
             if known is not None:
                 scale = float(np.abs(known[number]).max()) or 1.0
                 error, allowed = max(float(np.abs(part - known[number]).max()) / scale for part in parts), bound
@@ -213,36 +210,12 @@ class Coincidence:
         return max(_DERIVATIVES, 1e4 * self.subject.epsilon)
 
 
-def _leaf(x: np.ndarray, dtype: Any) -> Any:
+def _derivative(k: Callable[[Any, Any], Any], x: np.ndarray, dtype: DType, block: int | None = None) -> np.ndarray:
+    """Return the gradient of k(x, y) by x at y = x, (d,); or the second derivatives by x and x (block 0) or y (1)."""
     import torch
+    from torch.autograd import functional
 
-    return torch.from_numpy(x[None].astype(dtype)).requires_grad_()
-
-
-def _gradient(value: Any, at: Any, graph: bool = False) -> Any:
-    """Return the derivative with respect to one point, (1, d) -> (d,); 0 where nothing depends on it."""
-    import torch
-
-    if not value.requires_grad:
-        return torch.zeros_like(at)[0]
-    (result,) = torch.autograd.grad(value, at, create_graph=graph, allow_unused=True)
-    return (torch.zeros_like(at) if result is None else result)[0]
-
-
-def _mixed(graph: Any, x: np.ndarray, dtype: Any) -> np.ndarray:
-    """Return d^2 k(x, y) / dx dy at y = x."""
-    left, right = _leaf(x, dtype), _leaf(x, dtype)
-    first = _gradient(graph(left, right)[0, 0], left, graph=True)
-    return np.array([_array(_gradient(part, right, graph=True)) for part in first])
-
-
-def _halved(graph: Any, x: np.ndarray, dtype: Any) -> np.ndarray:
-    """Return half the second derivatives of k(x, x) - 2 k(x, y) with respect to x, at y = x."""
-    moving, fixed = _leaf(x, dtype), _leaf(x, dtype)
-    squared = graph(moving, moving)[0, 0] - 2 * graph(moving, fixed)[0, 0]
-    first = _gradient(squared, moving, graph=True)
-    return np.array([_array(_gradient(part, moving, graph=True)) for part in first]) / 2
-
-
-def _array(tensor: Any) -> np.ndarray:
-    return np.asarray(tensor.detach().numpy(), dtype=float)
+    point = torch.from_numpy(x[None].astype(dtype))
+    if block is None:
+        return np.asarray(functional.jacobian(k, (point, point))[0][0], dtype=float)
+    return np.asarray(functional.hessian(k, (point, point))[0][block][0, :, 0], dtype=float)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from infgeo.arguments import flag, function, one_of, positive_integer, seed_integer, shown, words
 from infgeo.errors import InvalidInput
@@ -31,7 +32,7 @@ def check_kernel(
     diagonal: Callable | None = None,
     distance: Callable | None = None,
     metric: Callable | None = None,
-    points: Any = None,
+    points: ArrayLike | None = None,
     input_dim: int = 3,
     dtype: Any = "float64",
     seed: int = 0,
@@ -89,7 +90,8 @@ def check_kernel(
     functions = {"diagonal": diagonal, "distance": distance, "metric": metric}
     for name, value in functions.items():
         function(value, name, "a function of an array of points")
-    subject = subject_of(k, weight_std, bias_std, parameters, network, kind, input_dim, functions, dtype)
+    given = weight_std, bias_std, parameters, network
+    subject = subject_of(k, *given, kind=kind, input_dim=input_dim, functions=functions, dtype=dtype)
     at = points_for(subject, points, input_dim, seed)
     checks = [make(requirement, skip) for requirement in requirements_of(subject, at, seed)]
     configuration: dict[str, Any] = {"d": at.all.shape[1], "seed": seed}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sympy import true
 
 from infgeo.conventions import d, s
 from infgeo.errors import InvalidInput, NoClosedForm
-from infgeo.testing.subject import Subject
+from infgeo.testing.subject import Subject, Truth
 
 REACH = 3.0  # |x| of the longest point
 _SHRINKING = (1.0, 0.3, 0.1, 0.03, 0.01)
@@ -32,7 +32,7 @@ class Points:
     note: str = ""
 
 
-def points_for(subject: Subject, points: Any, input_dim: int, seed: int) -> Points:
+def points_for(subject: Subject, points: ArrayLike | None, input_dim: int, seed: int) -> Points:
     """Return the points for a subject; `points` are the user's, or None.
 
     Raises InvalidInput for points that are no rows of finite numbers, and for networks whose expectations are infinite
@@ -52,7 +52,7 @@ def points_for(subject: Subject, points: Any, input_dim: int, seed: int) -> Poin
     else:
         directions = generator.normal(size=(7, input_dim))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        reach, note = _reach(subject, input_dim)
+        reach, note = reach_of(subject.name, subject.truth, input_dim)
         general = directions * np.geomspace(0.03, 1.0, 7)[:, None] * reach
         more = [general[5], 0.5 * general[6], -general[4]]
         if _has_value_at_zero(subject, general):
@@ -78,9 +78,8 @@ def _has_value_at_zero(subject: Subject, general: np.ndarray) -> bool:
     return bool(np.isfinite(values).all())
 
 
-def _reach(subject: Subject, input_dim: int) -> tuple[float, str]:
+def reach_of(name: str, truth: Truth | None, input_dim: int) -> tuple[float, str]:
     """Return how long points may be: activations that grow like exp(a z^2) have a kernel up to a variance only."""
-    truth = subject.truth
     try:
         domain = true if truth is None else truth.mlp.domain
     except NoClosedForm:
@@ -94,6 +93,6 @@ def _reach(subject: Subject, input_dim: int) -> tuple[float, str]:
             shorter = f"points up to |x| = {REACH * factor:g}: finite where {domain}"
             return REACH * factor, shorter if factor < 1 else ""
     raise InvalidInput(
-        f"{subject.name}: its expectations are finite where {domain}, which leaves no points at"
+        f"{name}: its expectations are finite where {domain}, which leaves no points at"
         f" {dict(truth.values)}: pass smaller weight_std and bias_std"
     )

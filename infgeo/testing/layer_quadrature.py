@@ -30,16 +30,16 @@ _LEVELS = (0, 1, 2, 4)
 # Pairs among three points in general position, a neighbour of the last one, and a point opposite to it.
 _PAIRS = ((0, 0), (2, 2), (0, 1), (1, 2), (0, 2), (2, 3), (2, 4), (1, 4))
 
+Triple = tuple[float, ...]
+
 
 @dataclass(frozen=True)
 class _State:
-    """Kernel of the features at (x, x), (y, y), (x, y), p q - c^2, and the tangent kernel at all three."""
+    """Kernel p, q, c of the features at (x, x), (y, y), (x, y), p q - c^2, and the tangent kernel at all three."""
 
-    p: float
-    q: float
-    c: float
+    kernel: Triple
     Delta: float
-    theta: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    theta: Triple = (0.0, 0.0, 0.0)
 
 
 def quadrature(subject: Subject, points: Points) -> Requirement:
@@ -54,7 +54,7 @@ def quadrature(subject: Subject, points: Points) -> Requirement:
 def _compare(subject: Subject, points: Points) -> Measured:
     if subject.truth is None:
         raise NotApplicable(subject.reasons["truth"])
-    if "quadrature" in (subject.missing or {}):
+    if "quadrature" in subject.missing:
         raise NotApplicable(subject.reasons["quadrature"])
     general = points.general[-3:] if len(points.general) > 2 else points.general[[0, 1, 1]]
     longest = general[2]
@@ -121,58 +121,54 @@ def _at_level(truth: Truth, x: np.ndarray, y: np.ndarray, level: int) -> tuple[f
         after = _through(layer.activation, truth, inner, weight, level, tangent)
         if isinstance(layer, Residual):
             skip, branch = number(layer.skip**2), number(layer.branch**2)
-            names = ("p", "q", "c")
-            grown = zip((getattr(after, name) for name in names), after.theta, strict=True)
-            theta = tuple(
-                skip * old + branch * (k + learned if tangent else 0.0)
-                for old, (k, learned) in zip(state.theta, grown, strict=True)
+            grown = [k + learned if tangent else 0.0 for k, learned in zip(after.kernel, after.theta, strict=True)]
+            theta, (p, q, c) = (
+                tuple(skip * old + branch * new for old, new in zip(*both, strict=True))
+                for both in ((state.theta, grown), (state.kernel, after.kernel))
             )
-            p, q, c = (skip * getattr(state, name) + branch * getattr(after, name) for name in names)
-            state = _State(p, q, c, p * q - c * c, theta)  # type: ignore[arg-type]
+            state = _State((p, q, c), p * q - c * c, theta)
         else:
             state = after
-    ends = (state.p + state.theta[0], state.q + state.theta[1]) if tangent else (state.p, state.q)
-    return state.c + (state.theta[2] if tangent else 0.0), float(np.sqrt(ends[0] * ends[1]))
+    p, q, c = (k + theta for k, theta in zip(state.kernel, state.theta, strict=True))
+    return c, float(np.sqrt(p * q))
 
 
 def _exact_state(moments: list[Fraction]) -> _State:
     p, q, c = moments
-    return _State(float(p), float(q), float(c), float(p * q - c * c))
+    return _State((float(p), float(q), float(c)), float(p * q - c * c))
 
 
 def _affine(state: _State, weight: float, bias: float) -> _State:
-    p, q, c = (bias + weight * part for part in (state.p, state.q, state.c))
-    spread = state.p + state.q - 2 * state.c
-    return replace(state, p=p, q=q, c=c, Delta=max(weight * (weight * state.Delta + bias * spread), 0.0))
+    (p, q, c), moments = state.kernel, tuple(bias + weight * part for part in state.kernel)
+    return replace(state, kernel=moments, Delta=max(weight * (weight * state.Delta + bias * (p + q - 2 * c)), 0.0))
 
 
 def _normalised(state: _State, epsilon: float, unit: float) -> _State:
     """Return the state of sqrt(unit) h / sqrt(|h|^2 + unit epsilon), h <- h / sqrt(mean h^2 + epsilon)."""
-    norm_x, norm_y = state.p + unit * epsilon, state.q + unit * epsilon
-    both = float(np.sqrt(norm_x * norm_y))
-    norms = (norm_x, norm_y, both)
+    norm_x, norm_y = (part + unit * epsilon for part in state.kernel[:2])
+    norms = (norm_x, norm_y, float(np.sqrt(norm_x * norm_y)))
     if min(norms) == 0:
         raise NotApplicable("a zero vector has no normalisation without epsilon")
-    p, q, c = (unit * part / norm for part, norm in zip((state.p, state.q, state.c), norms, strict=True))
+    kernel = tuple(unit * part / norm for part, norm in zip(state.kernel, norms, strict=True))
     theta = tuple(part / norm for part, norm in zip(state.theta, norms, strict=True))
-    return _State(p, q, c, unit**2 * state.Delta / both**2, theta)  # type: ignore[arg-type]
+    return _State(kernel, unit**2 * state.Delta / norms[2] ** 2, theta)
 
 
 def _through(activation: Any, truth: Truth, inner: _State, weight: float, level: int, tangent: bool) -> _State:
     """Return E[phi(u) phi(v)], and E[phi'(u) phi'(v)] times the tangent kernel of the preactivations."""
     function = _piecewise(activation, tuple(sorted(truth.own.items())))
 
-    def all_three(order: int) -> tuple[float, float, float]:
-        first, second = (diagonal(function, at, level, order) for at in (inner.p, inner.q))
-        return first, second, pair(function, inner.p, inner.q, inner.c, inner.Delta, level, order)["product"]
+    def all_three(order: int) -> Triple:
+        p, q, c = inner.kernel
+        first, second = (diagonal(function, at, level, order) for at in (p, q))
+        return first, second, pair(function, p, q, c, inner.Delta, level, order)["product"]
 
     k = all_three(0)
     theta = inner.theta
     if tangent:
-        slopes = all_three(1)
-        parts = zip(slopes, (inner.p, inner.q, inner.c), inner.theta, strict=True)
-        theta = tuple(slope * (moment + weight * old) for slope, moment, old in parts)  # type: ignore[assignment]
-    return _State(*k, max(k[0] * k[1] - k[2] ** 2, 0.0), theta)
+        parts = zip(all_three(1), inner.kernel, inner.theta, strict=True)
+        theta = tuple(slope * (moment + weight * old) for slope, moment, old in parts)
+    return _State(k, max(k[0] * k[1] - k[2] ** 2, 0.0), theta)
 
 
 @lru_cache(maxsize=64)

@@ -85,7 +85,6 @@ class ConformanceReport:
         return f"PASSED: {made} checks{left_out}" if self.passed else "FAILED: nothing was checked"
 
     def __getitem__(self, name: str) -> Check:
-        """Return the check called `name`."""
         for check in self.checks:
             if check.name == name:
                 return check

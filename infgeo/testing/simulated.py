@@ -92,15 +92,14 @@ def _verdict(
 
 def _require_light_tails(truth: Truth, points: np.ndarray, units: int) -> None:
     """Raise NotApplicable where means over `units` of phi^2 or phi'^2 are too skewed for Student's t."""
-    mlp = truth.mlp
-    values = {symbol: truth.values[symbol.name] for symbol in mlp.parameters}
+    mlp, number = truth.mlp, truth.number
     f, scale = float(np.square(points).sum(axis=1).max()), 1.0 / points.shape[1] if mlp.input_scale else 1.0
     for i, layer in enumerate(mlp.layers):
         if isinstance(layer, RMSNorm):
             unit = points.shape[1] if i == 0 else 1
-            f = unit * f / (f + unit * float(layer.epsilon.subs(values)))
+            f = unit * f / (f + unit * number(layer.epsilon))
             continue
-        v = float(layer.bias_std.subs(values)) ** 2 + scale * float(layer.weight_std.subs(values)) ** 2 * f
+        v = number(layer.bias_std) ** 2 + scale * number(layer.weight_std) ** 2 * f
         scale = 1.0
         function = PiecewiseFunction(layer.activation, truth.own)
         for order in (0, 1) if truth.kind == "ntk" else (0,):
@@ -115,8 +114,7 @@ def _require_light_tails(truth: Truth, points: np.ndarray, units: int) -> None:
         except InfgeoError as error:
             raise NotApplicable(str(error)) from None
         if isinstance(layer, Residual):
-            skip, branch = (float(part.subs(values)) ** 2 for part in (layer.skip, layer.branch))
-            m = skip * f + branch * m
+            m = number(layer.skip) ** 2 * f + number(layer.branch) ** 2 * m
         f = m
 
 
@@ -174,7 +172,7 @@ def tangent_gram(network: Any, truth: Truth, x: torch.Tensor, seed: int) -> torc
     generator = torch.Generator().manual_seed(seed ^ 0x5EED)
     features = network(x)
     readout = torch.randn(network.width, generator=generator, dtype=torch.float64)
-    scales = _deviations(network, truth)
+    scales = _deviations(network, bool(truth.mlp.input_scale))
     parameters = list(scales)
     rows = []
     for value in features @ readout:
@@ -184,17 +182,14 @@ def tangent_gram(network: Any, truth: Truth, x: torch.Tensor, seed: int) -> torc
     return (features @ features.T).detach() + jacobian @ jacobian.T
 
 
-def _deviations(network: Any, truth: Truth) -> dict[torch.Tensor, float]:
-    """Return the standard deviation of each array of parameters."""
-    mlp = truth.mlp
-    values = {symbol: truth.values[symbol.name] for symbol in mlp.parameters}
+def _deviations(network: Any, fan_in_scale: bool) -> dict[torch.Tensor, float]:
     scales: dict[torch.Tensor, float] = {}
-    readouts = iter(getattr(network, "readouts", ()))
-    for i, layer in enumerate(mlp.with_weights):
-        weight, bias = network.weights[i], network.biases[i]
-        fan_in = weight.shape[1] if i > 0 or mlp.input_scale else 1
-        scales[weight] = float(layer.weight_std.subs(values)) / fan_in**0.5
-        scales[bias] = float(layer.bias_std.subs(values))
-        if isinstance(layer, Residual):
+    readouts = iter(network.readouts)
+    with_weights = [layer for layer in network.layers if layer.activation is not None]
+    for i, (layer, weight, bias) in enumerate(zip(with_weights, network.weights, network.biases, strict=True)):
+        numbers = dict(layer.scales)
+        fan_in = weight.shape[1] if i > 0 or fan_in_scale else 1
+        scales[weight], scales[bias] = numbers["weight_std"] / fan_in**0.5, numbers["bias_std"]
+        if layer.kind == "residual":
             scales[next(readouts)] = network.width**-0.5
     return scales

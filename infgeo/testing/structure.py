@@ -138,16 +138,12 @@ class Structure:
         general = self.points.general  # the first of all points
         for x, square in list(zip(general, self.squares, strict=False))[-1 if self.subject.slow else -3 :]:
             step = np.roll(x, 1) if len(x) > 1 else x
-            near, far = (abs(self._squared(x, x + size * step)) for size in (1e-12, 1e-4))
+            near, far = (abs(self.subject.squared_distance(x, x + size * step)) for size in (1e-12, 1e-4))
             floor = 4 * self.slack * square
             ratio = max(near - floor, 0.0) / max(far, np.finfo(float).tiny)
             if not ratio <= worst:
                 worst, note = ratio, f"at x = {_text(x)}"
         return worst, 0.5, note
-
-    def _squared(self, x: np.ndarray, y: np.ndarray) -> float:
-        k = self.subject.gram(self.subject.rounded(np.stack([x, y])), None)
-        return float(k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0])
 
     @required
     def distance(self) -> Measured:

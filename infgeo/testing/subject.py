@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +22,7 @@ from infgeo.symbolic.kernels.kernel import Kernel
 from infgeo.symbolic.networks.layers import LayerNorm
 from infgeo.symbolic.networks.network import MLP, NetworkKernel, TangentKernel
 
+DType = np.dtype | type[np.floating]
 KINDS = {"nngp": "kernel", "ntk": "ntk"}
 DIGITS = 60  # of formulas
 _QUADRATURE = 1e-13  # unit of rounding of kernels by quadrature
@@ -45,6 +46,10 @@ class Truth:
         """The values of weight_std and bias_std, where the network leaves them symbolic."""
         names = {"sigma_w": "weight_std", "sigma_b": "bias_std"}
         return {names[name]: value for name, value in self.values.items() if name in names}
+
+    def number(self, expr: Expr) -> float:
+        """Return the value of a scale of a layer."""
+        return float(expr.subs({symbol: self.values[symbol.name] for symbol in self.mlp.parameters}))
 
     @property
     def kernel(self) -> Kernel:
@@ -82,12 +87,17 @@ class Subject:
     truth: Truth | None = None
     same_bits: bool = False
     slow: bool = False
-    missing: Mapping[str, str] | None = None
-    dtype: Any = np.float64
+    missing: Mapping[str, str] = field(default_factory=dict)
+    dtype: DType = np.float64
 
     def rounded(self, X: np.ndarray) -> np.ndarray:
         """Return points as the kernel sees them, in float64."""
         return X.astype(self.dtype).astype(float)
+
+    def squared_distance(self, x: np.ndarray, y: np.ndarray) -> float:
+        """Return |Phi(x) - Phi(y)|^2 = k(x, x) + k(y, y) - 2 k(x, y), as the kernel gives it."""
+        k = self.gram(self.rounded(np.stack([x, y])), None)
+        return float(k[0, 0] + k[1, 1] - k[0, 1] - k[1, 0])
 
     @cached_property
     def reasons(self) -> dict[str, str]:
@@ -99,19 +109,20 @@ class Subject:
             "graph": "k is not computed in torch, so that nothing is differentiated",
             "truth": "it is not known which network k is the kernel of: pass network=infgeo.MLP(...)",
         }
-        return plain | dict(self.missing or {})
+        return plain | dict(self.missing)
 
 
 def subject_of(
     k: Any,
-    weight_std: float | None,
-    bias_std: float | None,
-    parameters: Mapping[str, float],
-    network: MLP | None,
+    weight_std: float | None = None,
+    bias_std: float | None = None,
+    parameters: Mapping[str, float] = MappingProxyType({}),
+    network: MLP | None = None,
+    *,
     kind: str,
     input_dim: int,
     functions: Mapping[str, Callable | None] = MappingProxyType({}),
-    dtype: Any = np.float64,
+    dtype: DType = np.float64,
 ) -> Subject:
     """Return `k` as a subject; see `check_kernel` for what it may be."""
     given = given_values(weight_std, bias_std, parameters)
@@ -140,7 +151,7 @@ def subject_of(
         if not isinstance(network, MLP):
             raise InvalidInput(f"network = {network!r} must be an infgeo.MLP")
         subject = replace(subject, truth=Truth(network, kind, values_of(network.parameters, given)))
-    theirs = {name: _double(function) for name, function in functions.items() if function}
+    theirs = {name: _called(function, lambda X, _: X, dtype) for name, function in functions.items() if function}
     return replace(subject, dtype=dtype, **theirs)  # type: ignore[arg-type]
 
 
@@ -155,7 +166,7 @@ def given_values(weight_std: float | None, bias_std: float | None, parameters: M
     return given | values_by_name(parameters)
 
 
-def values_of(symbols: Any, given: Mapping[str, float]) -> dict[str, float]:
+def values_of(symbols: Iterable[Symbol], given: Mapping[str, float]) -> dict[str, float]:
     """Return a number for each symbol: the one given, the default of a scale, or 0.7, 0.9, ... in order of the names.
 
     Raises InvalidInput for a value that belongs to no symbol.
@@ -206,18 +217,8 @@ def _of_formula(k: Kernel, given: Mapping[str, float], input_dim: int) -> Subjec
     if network is not None:
         truth = Truth(network, "nngp" if isinstance(k, NetworkKernel) else "ntk", values)
     name = f"{type(k).__name__} of {network}" if network is not None else f"k(x, y) = {k.expr}"
-    return Subject(
-        name,
-        gram,
-        float(np.finfo(float).eps),
-        on_diagonal,
-        None,
-        _metric_of(k, numbers),
-        None,
-        formula,
-        truth,
-        missing=missing,
-    )
+    metric, epsilon = _metric_of(k, numbers), float(np.finfo(float).eps)
+    return Subject(name, gram, epsilon, on_diagonal, None, metric, None, formula, truth, missing=missing)
 
 
 def _metric_of(k: Kernel, numbers: Mapping[Symbol, Any]) -> Callable[[np.ndarray], np.ndarray]:
@@ -243,7 +244,7 @@ def _in_mpmath(expr: Expr, arguments: tuple[Symbol, ...], numbers: Mapping[Symbo
     return value
 
 
-def _of_geometry(geometry: NumericGeometry, kind: str, dtype: Any) -> Subject:
+def _of_geometry(geometry: NumericGeometry, kind: str, dtype: DType) -> Subject:
     if isinstance(geometry.mlp, Formula):
         return replace(_of_functions(geometry, "nngp", geometry.backend, dtype), name=f"{geometry.mlp}")
     mlp = geometry.mlp
@@ -252,7 +253,7 @@ def _of_geometry(geometry: NumericGeometry, kind: str, dtype: Any) -> Subject:
     name = f"{KINDS[kind]} of {mlp} in {geometry.backend}, {geometry.method.replace('_', ' ')}; {scales}"
     subject = replace(_of_functions(geometry, kind, geometry.backend, dtype), name=name, truth=truth)
     if geometry.method == "quadrature":
-        missing = {**(subject.missing or {}), "quadrature": "k is integrated numerically itself"}
+        missing = {**subject.missing, "quadrature": "k is integrated numerically itself"}
         return replace(subject, epsilon=_QUADRATURE, slow=True, missing=missing)
     if kind == "ntk":
         numbers = {symbol: mpmath.mpf(truth.values[symbol.name]) for symbol in mlp.parameters}
@@ -264,21 +265,15 @@ def _of_geometry(geometry: NumericGeometry, kind: str, dtype: Any) -> Subject:
     return replace(subject, same_bits=True)
 
 
-def _of_module(module: Any, kind: str, dtype: Any) -> Subject:
+def _of_module(module: Any, kind: str, dtype: DType) -> Subject:
     source = next((name for name in ("torch", "jax", "mpmath") if hasattr(module, name)), "numpy")
     return replace(_of_functions(module, kind, source, dtype), same_bits=True)
 
 
-def _of_functions(geometry: Any, kind: str, backend: str, dtype: Any) -> Subject:
+def _of_functions(geometry: Any, kind: str, backend: str, dtype: DType) -> Subject:
     """Return the subject of an object with kernel, ntk, kernel_diag and the other functions of emitted modules."""
-    into: Any = {"mpmath": lambda X, _: X.tolist(), "torch": _to_torch}.get(backend, np.ndarray.astype)
-
-    def called(function: Callable) -> Callable:
-        def call(X: np.ndarray, *Y: np.ndarray | None) -> np.ndarray:
-            return _to_numpy(function(*(None if part is None else into(part, dtype) for part in (X, *Y))))
-
-        return call
-
+    into = {"mpmath": lambda X, _: X.tolist(), "torch": _to_torch}.get(backend, np.ndarray.astype)
+    called = partial(_called, into=into, dtype=dtype)
     nngp = kind == "nngp"
     missing = {} if nngp else dict.fromkeys(("distance", "metric"), "the tangent kernel comes without this function")
     return Subject(
@@ -293,7 +288,7 @@ def _of_functions(geometry: Any, kind: str, backend: str, dtype: Any) -> Subject
     )
 
 
-def _of_callable(k: Callable, dtype: Any) -> Subject:
+def _of_callable(k: Callable, dtype: DType) -> Subject:
     """Return the subject of a function k(X, Y=None), of scikit-learn's kernels, or of GPyTorch's."""
     name = getattr(k, "__name__", None) or str(k).partition("\n")[0]
     gpytorch = sys.modules.get("gpytorch")
@@ -302,9 +297,8 @@ def _of_callable(k: Callable, dtype: Any) -> Subject:
     of_sklearn = sys.modules.get("sklearn.gaussian_process.kernels")
     diagonal = None
     if of_sklearn is not None and isinstance(k, of_sklearn.Kernel):
-        diagonal = _double(lambda X: k.diag(X.astype(dtype)))
+        diagonal = _called(k.diag, np.ndarray.astype, dtype)
     probe = np.array([[0.5, 0.25], [0.25, 0.5]], dtype)
-    graph = None
     try:
         value = k(probe, None)
     except Exception as first:
@@ -317,35 +311,24 @@ def _of_callable(k: Callable, dtype: Any) -> Subject:
             ) from first
     torch = sys.modules.get("torch")
     in_torch = torch is not None and isinstance(value, torch.Tensor)
-    if in_torch:
-        graph = k
-
-    def gram(X: np.ndarray, Y: np.ndarray | None = None) -> np.ndarray:
-        into = _to_torch if in_torch else np.ndarray.astype
-        return _to_numpy(k(into(X, dtype), None if Y is None else into(Y, dtype)))
-
+    gram = _called(k, _to_torch if in_torch else np.ndarray.astype, dtype)
     result = _to_numpy(value, keep=True).dtype
     coarser = max(np.finfo(part).eps for part in (dtype, result if result.kind == "f" else dtype))
-    return Subject(name, gram, float(coarser), diagonal, graph=graph)
+    return Subject(name, gram, float(coarser), diagonal, graph=k if in_torch else None)
 
 
-def _of_gpytorch(k: Any, name: str, dtype: Any) -> Subject:
+def _of_gpytorch(k: Any, name: str, dtype: DType) -> Subject:
     def dense(x: Any, y: Any = None) -> Any:
         return k(x, x if y is None else y).to_dense()
-
-    def gram(X: np.ndarray, Y: np.ndarray | None = None) -> np.ndarray:
-        return _to_numpy(dense(_to_torch(X, dtype), None if Y is None else _to_torch(Y, dtype)))
-
-    def diagonal(X: np.ndarray) -> np.ndarray:
-        return _to_numpy(k(_to_torch(X, dtype), diag=True))
 
     # Parameters are kept in float32 unless told otherwise, and some kernels compute in their precision.
     dtypes = {str(parameter.dtype) for parameter in k.parameters()}
     epsilon = float(np.finfo(np.float32 if "torch.float32" in dtypes else dtype).eps)
+    gram, diagonal = (_called(part, _to_torch, dtype) for part in (dense, partial(k, diag=True)))
     return Subject(name, gram, epsilon, diagonal, graph=dense)
 
 
-def _of_adapter(k: Any, dtype: Any) -> Subject:
+def _of_adapter(k: Any, dtype: DType) -> Subject:
     """Return the subject of a kernel of `infgeo.adapters`, which knows its network."""
     from infgeo.adapters.kernel_network import network
 
@@ -360,11 +343,16 @@ def _of_adapter(k: Any, dtype: Any) -> Subject:
     return replace(subject, truth=Truth(k.mlp, k.kind, k.own | {name: v.item() for name, v in scales.items()}))
 
 
-def _double(function: Callable) -> Callable:
-    return lambda *points: _to_numpy(function(*points))
+def _called(function: Callable, into: Callable[[np.ndarray, DType], Any], dtype: DType) -> Callable[..., np.ndarray]:
+    """Return a function of arrays of NumPy, made of one that takes what `into` makes of them."""
+
+    def call(*points: np.ndarray | None) -> np.ndarray:
+        return _to_numpy(function(*(None if part is None else into(part, dtype) for part in points)))
+
+    return call
 
 
-def _to_torch(X: np.ndarray, dtype: Any) -> Any:
+def _to_torch(X: np.ndarray, dtype: DType) -> Any:
     import torch
 
     return torch.from_numpy(X.astype(dtype))

@@ -49,7 +49,6 @@ class History:
     arrays: tuple[numpy.ndarray, ...] = field(repr=False)
 
     def __len__(self) -> int:
-        """Return the number S of records."""
         return len(self.steps)
 
     @property

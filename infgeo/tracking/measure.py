@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,13 +14,11 @@ import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.finite import gauss_equation
-from infgeo.finite.differentiate import Way, choose
-from infgeo.finite.feature_map import FeatureMap, submodule
+from infgeo.finite.differentiate import Way
+from infgeo.finite.feature_map import FeatureMap, Source, submodule
+from infgeo.finite.geometry_at_points import Pullback
 from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.preflight import MOST_TOGETHER, examine, gives_the_same
-from infgeo.finite.routes import measured, reduced
-from infgeo.finite.source import Source
 from infgeo.finite.stack import Stack, as_stack
 from infgeo.tracking.history import Column
 from infgeo.tracking.probes import Probe
@@ -29,7 +27,6 @@ GEOMETRY = ("log10_volume", "spectrum", "ricci")
 OUTPUT = ("predictions", "entropy")
 QUANTITIES = GEOMETRY + OUTPUT
 _MOST_INPUTS = 2**21  # numbers of a probe's inputs that are kept; larger ones are made anew in blocks
-_MOST_FOR_A_METRIC = 256  # coordinates; beyond, d² numbers a point are much
 _NO_CHANCE = 800.0  # exp(-800) = 0
 _ARRAYS = 16  # of the size of the largest one, in a forward pass
 
@@ -51,22 +48,15 @@ class Settings:
 
     def feature_map(self, model: nn.Module, input_shape: tuple[int, ...], layer: str | None) -> FeatureMap:
         """Return the map that is measured."""
-        return FeatureMap(
-            model,
-            input_shape,
-            layer,
-            freeze=True,
-            one_by_one=not self.batched,
-            dtype=self.dtype,
-            shape_given=True,
-        )
+        options: dict[str, Any] = {"one_by_one": not self.batched, "dtype": self.dtype, "shape_given": True}
+        return FeatureMap(model, input_shape, layer, freeze=True, **options)
 
-    def where(self, model: nn.Module) -> tuple[torch.dtype, torch.device]:
+    def where(self, model: nn.Module) -> dict[str, Any]:
         """Return dtype and device of the points: those of the parameters as they are now, unless a dtype is set."""
         parameter = next((p for p in model.parameters() if p.dtype.is_floating_point), None)
         if parameter is None:
-            return self.dtype or torch.float64, torch.device("cpu")
-        return self.dtype or parameter.dtype, parameter.device
+            return {"dtype": self.dtype or torch.float64, "device": torch.device("cpu")}
+        return {"dtype": self.dtype or parameter.dtype, "device": parameter.device}
 
 
 @contextmanager
@@ -160,10 +150,10 @@ class Target:
         """Return the columns at the weights as they are; `anew` chooses the ways of differentiation again."""
         if not self._names:
             return []
-        dtype, device = self.settings.where(self.model)
-        blocks: Any = self.inputs.blocks(dtype=dtype, device=device)
+        where = self.settings.where(self.model)
+        blocks: Iterable[torch.Tensor] = self.inputs.blocks(**where)
         if self.sliced:
-            blocks = [(self.probe.coordinates * self.probe.scale).to(device=device, dtype=dtype)]
+            blocks = [(self.probe.coordinates * self.probe.scale).to(**where)]
         parts = []
         with random_kept(self.model):
             stack = self._stack()
@@ -172,10 +162,10 @@ class Target:
                 stack = self._seen.stack
             weight, bias = (None if stack is None else self._readout(stack)) or (None, None)
             for x in blocks:
-                source = self._source(x, anew or self._ways[0] is None)
+                source = replace(self._source(x, anew or self._ways[0] is None), readout=weight)
                 anew = False
-                source = source if weight is None else replace(source, readout=weight)
-                parts.append(_quantities(source, x, self._names, self.settings.memory_budget))
+                geometry = Pullback(source, x, "nan", self.settings.memory_budget)
+                parts.append(_quantities(geometry, self._names))
         if bias is not None and all("output" in part for part in parts):
             self.inputs.logits = torch.cat([part["output"] for part in parts]) + bias
         return [torch.cat([part[name] for part in parts]).cpu().numpy() for name in self._names]
@@ -195,12 +185,11 @@ class Target:
         return stack if stack is not None and stack.input_dim == self.inputs.size else None  # torch says what is wrong
 
     def _examined(self, stack: Stack | None) -> Source:
-        dtype, device = self.settings.where(self.model)
         count = max(2, MOST_TOGETHER // self.inputs.size) if stack is None else 2
-        return examine(self._map, self.inputs.first(count, dtype=dtype, device=device), stack)
+        return examine(self._map, self.inputs.first(count, **self.settings.where(self.model)), stack)
 
     def _source(self, x: torch.Tensor, anew: bool) -> Source:
-        source, probe = self._seen, self.probe
+        source, probe = replace(self._seen, largest=self.largest), self.probe
         if self.sliced:
             assert probe.origin is not None and probe.directions is not None
             directions = probe.directions.flatten(1) / probe.scale[:, None]
@@ -208,54 +197,26 @@ class Target:
         if source.stack is not None:
             return source
         if anew:
-            slack = source.feature_map.slack
-            with source.feature_map.ready() as f:
-                second = choose(f, x, True, self.largest, slack) if self.curved and not source.flat else None
-                self._ways = (choose(f, x, False, self.largest, slack), second)
-        return replace(source, largest=self.largest, ways=self._ways)
+            with source.ready() as f:
+                second = source.way(f, x, True) if self.curved and not source.flat else None
+                self._ways = (source.way(f, x, False), second)
+        return replace(source, ways=self._ways)
 
 
-def _quantities(source: Source, x: torch.Tensor, names: Sequence[str], budget: int) -> dict[str, torch.Tensor]:
-    """Return the quantities by name, in as few passes as they need; NaN where features are not finite."""
+def _quantities(geometry: Pullback, names: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Return the quantities by name, and the "output" of a readout; in an order that takes the fewest passes."""
     found: dict[str, torch.Tensor] = {}
-    k, ricci = x.shape[1], "ricci" in names
-    if source.width < k or (k > 2 and "spectrum" in names):
-        parts = reduced(source, x, False, lambda j, _: gauss_equation.spectrum(j), budget)
-        found["spectrum"] = torch.cat([p.singular_values for p in parts])
-        rank = found["rank"] = torch.cat([p.rank for p in parts])
-        volume = torch.cat([p.log_pseudo_volume for p in parts])
-        if source.width >= k:
-            volume = torch.where((0 <= rank) & (rank < k), -torch.inf, volume)
-    elif k > _MOST_FOR_A_METRIC and not ricci:
-        volume = torch.cat(reduced(source, x, False, lambda j, _: gauss_equation.log_volume(j), budget))
+    if "ricci" in names:
+        found["ricci"] = geometry.ricci_scalar
+    if "spectrum" in names:
+        found["spectrum"] = geometry.singular_values
+    if geometry.width < geometry.input_dim:
+        found["rank"], volume = geometry.rank, geometry.log_pseudo_volume
     else:
-        geometry = measured(source, x, ricci, budget)
-        ricci, metric = False, geometry.metric
-        volume = torch.where(torch.isfinite(metric.sum(dim=(1, 2))), geometry.log_determinant / 2, torch.nan)
-        if geometry.ricci_scalar is not None:
-            found["ricci"] = geometry.ricci_scalar
-        if geometry.output is not None:
-            found["output"] = geometry.output
-        if "spectrum" in names:
-            found["spectrum"] = _few(metric, volume)
-    if ricci:
-        value = measured(source, x, True, budget).ricci_scalar
-        assert value is not None
-        found["ricci"] = value
+        volume = geometry.log_volume_element
+    if geometry.output is not None:
+        found["output"] = geometry.output
     return found | {"log10_volume": volume / math.log(10.0)}
-
-
-def _few(g: torch.Tensor, log_volume: torch.Tensor) -> torch.Tensor:
-    """Return one or two singular values (P, k) from the metric: σ_1 from its trace and difference, σ_2 = vol/σ_1.
-
-    No digits cancel: the volume comes from a factor of J where the metric is ill-conditioned.
-    """
-    if g.shape[1] == 1:
-        return log_volume.exp()[:, None]
-    a, b, c = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
-    largest = ((a + c) / 2 + torch.hypot((a - c) / 2, b)).sqrt()
-    smallest = (log_volume - largest.log()).exp()
-    return torch.stack((largest, torch.where(largest > 0, smallest, largest)), dim=-1)
 
 
 class Output:
@@ -265,9 +226,8 @@ class Output:
         """Ask for the output at one point; `largest` is that of `Target`."""
         self.model, self.inputs, self.settings, self.largest = model, inputs, settings, largest
         self._map = settings.feature_map(model, inputs.probe.input_shape, None)
-        dtype, device = settings.where(model)
         try:
-            self.classes = self._logits(inputs.first(1, dtype=dtype, device=device)).shape[1]
+            self.classes = self._logits(inputs.first(1, **settings.where(model))).shape[1]
         except InvalidInput:
             raise
         except Exception as error:
@@ -291,10 +251,9 @@ class Output:
         """Return the columns at the weights as they are."""
         logits, self.inputs.logits = self.inputs.logits, None
         if logits is None:
-            dtype, device = self.settings.where(self.model)
-            rows = max(1, self.settings.memory_budget // (_ARRAYS * dtype.itemsize * self.largest))
-            rows = rows if self.settings.batched else 1
-            blocks = self.inputs.blocks(rows, dtype=dtype, device=device)
+            where = self.settings.where(self.model)
+            rows = max(1, self.settings.memory_budget // (_ARRAYS * where["dtype"].itemsize * self.largest))
+            blocks = self.inputs.blocks(rows if self.settings.batched else 1, **where)
             logits = torch.cat([part for x in blocks for part in in_blocks(self._logits, x, len(x))])
         logits = logits.cpu()
         found = {"logits": logits, "entropy": entropy(logits.double())}

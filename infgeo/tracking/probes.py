@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 
 from infgeo.arguments import one_of, positive_integer, real_number
 from infgeo.errors import InvalidInput
@@ -50,7 +51,6 @@ class Probe:
     anchors: torch.Tensor | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
-        """Return the number P of points."""
         return len(self.coordinates)
 
     @property
@@ -75,7 +75,7 @@ class Probe:
         """Barycentric coordinates of the points (P, k + 1): weights of the anchors, of sum 1."""
         return self.barycentric_of(self.coordinates)
 
-    def inputs_at(self, coordinates: Any) -> torch.Tensor:
+    def inputs_at(self, coordinates: ArrayLike) -> torch.Tensor:
         """Return the inputs (..., *input_shape) at `coordinates` (..., k)."""
         c = self._checked(coordinates)
         if self.directions is None or self.origin is None:
@@ -94,7 +94,7 @@ class Probe:
             return flat
         return (flat - self.origin.reshape(-1)) @ self.directions.flatten(1).T / self.scale.square()
 
-    def barycentric_of(self, coordinates: Any) -> torch.Tensor:
+    def barycentric_of(self, coordinates: ArrayLike) -> torch.Tensor:
         """Return weights b (..., k + 1) of sum 1 with x = Σ b_i anchor_i, at `coordinates` (..., k).
 
         Inside the segment or triangle all are positive. Raises InvalidInput where there are no anchors.
@@ -106,7 +106,7 @@ class Probe:
         b = torch.linalg.solve(edges, (c - corners[0])[..., None])[..., 0]
         return torch.cat((1 - b.sum(dim=-1, keepdim=True), b), dim=-1)
 
-    def _checked(self, coordinates: Any) -> torch.Tensor:
+    def _checked(self, coordinates: ArrayLike) -> torch.Tensor:
         c = as_points(coordinates, name="coordinates").to("cpu", torch.float64)
         k = self.coordinates.shape[1]
         if c.shape[-1] != k:
@@ -114,7 +114,7 @@ class Probe:
         return c
 
 
-def points(x: Any, *, name: str = "points") -> Probe:
+def points(x: ArrayLike, *, name: str = "points") -> Probe:
     """Return the probe of given inputs.
 
     Args:
@@ -133,7 +133,7 @@ def points(x: Any, *, name: str = "points") -> Probe:
     return Probe(_name(name), "points", tuple(values.shape[1:]), values.flatten(1), (len(values),))
 
 
-def line(x0: Any, x1: Any, *, points: int = 64, margin: float = 0.0, name: str = "line") -> Probe:
+def line(x0: ArrayLike, x1: ArrayLike, *, points: int = 64, margin: float = 0.0, name: str = "line") -> Probe:
     """Return the line through two inputs, x(t) = x0 + t (x1 − x0), with t its only coordinate.
 
     Args:
@@ -162,9 +162,9 @@ def line(x0: Any, x1: Any, *, points: int = 64, margin: float = 0.0, name: str =
 
 
 def plane(
-    x0: Any,
-    x1: Any,
-    x2: Any,
+    x0: ArrayLike,
+    x1: ArrayLike,
+    x2: ArrayLike,
     *,
     points: int | tuple[int, int] = 80,
     region: str = "rectangle",
@@ -275,11 +275,11 @@ def _barycentric_lattice(count: int) -> torch.Tensor:
     return torch.cat((1 - b.sum(dim=1, keepdim=True), b), dim=1)
 
 
-def _inputs(x: Any, name: str) -> torch.Tensor:
+def _inputs(x: ArrayLike, name: str) -> torch.Tensor:
     return as_points(x, name=name).to("cpu", torch.float64).clone()
 
 
-def _anchors(**inputs: Any) -> torch.Tensor:
+def _anchors(**inputs: ArrayLike) -> torch.Tensor:
     tensors = {name: _inputs(x, name) for name, x in inputs.items()}
     shapes = {name: tuple(x.shape) for name, x in tensors.items()}
     if len(set(shapes.values())) > 1:

@@ -95,7 +95,6 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str], header: bytes, record_size: int) -> None:
-        """Check the file, or write its header."""
         self.path = file_path(path, "path").absolute()  # whatever the working directory becomes
         self.header, self.record_size = header, record_size
         self._synchronised = time.monotonic()

@@ -11,20 +11,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from infgeo.arguments import flag, function, positive_integer, real_number
+from infgeo.arguments import flag, function, positive_integer, real_number, words
 from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
 from infgeo.tracking import store
 from infgeo.tracking.history import Column, History
-from infgeo.tracking.measure import OUTPUT, QUANTITIES, Inputs, Output, Settings, Target, random_kept
+from infgeo.tracking.measure import GEOMETRY, OUTPUT, QUANTITIES, Inputs, Output, Settings, Target, random_kept
 from infgeo.tracking.tracker_arguments import (
     architecture,
     checked_every,
     checked_layers,
     checked_model,
     checked_probes,
-    checked_quantities,
     unwrapped,
 )
 
@@ -113,7 +112,7 @@ class GeometryTracker:
         self.time_budget = None if time_budget is None else real_number(time_budget, "time_budget", 0.0, strict=True)
         self.time_limit = None if time_limit is None else real_number(time_limit, "time_limit", 0.0, strict=True)
         settings = Settings(
-            checked_quantities(quantities),
+            None if quantities is None else words(quantities, "quantities", QUANTITIES),
             flag(slices, "slices"),
             dtype,
             positive_integer(memory_budget, "memory_budget"),
@@ -142,7 +141,6 @@ class GeometryTracker:
             self._store = store.Store(path, head, store.record_dtype(self._columns).itemsize)
 
     def __repr__(self) -> str:
-        """Show what is recorded where."""
         where = "memory" if self._store is None else str(self._store.path)
         return f"GeometryTracker(layers={self.layers}, probes={tuple(self.probes)}, {self._made} records to {where})"
 
@@ -265,9 +263,9 @@ class GeometryTracker:
         for probe in self.probes.values():
             inputs = Inputs(probe, settings)
             targets = []
-            if any(settings.asks(q) for q in QUANTITIES if q not in OUTPUT):
+            if any(map(settings.asks, GEOMETRY)):
                 targets = [Target(self.model, layer, inputs, settings) for layer in self.layers]
             self._targets += targets
-            if any(settings.asks(q) for q in OUTPUT):
+            if any(map(settings.asks, OUTPUT)):
                 largest = max([t.largest for t in targets], default=inputs.size)
                 self._outputs.append(Output(self.model, inputs, settings, largest))

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from infgeo.arguments import items, positive_integer, words
+from infgeo.arguments import items, positive_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import refuse_unusable_weights
 from infgeo.finite.inputs import optional_dtype
-from infgeo.tracking.measure import QUANTITIES
 from infgeo.tracking.probes import Probe, points
 
 
@@ -115,8 +114,3 @@ def checked_layers(features: Any) -> tuple[str | None, ...]:
         if layer is not None and not isinstance(layer, str):
             raise InvalidInput(f"features has {layer!r}; layers are named by words, and None is the output")
     return tuple(dict.fromkeys(named))
-
-
-def checked_quantities(quantities: Any) -> tuple[str, ...] | None:
-    """Return the names of quantities, or None for all that apply."""
-    return None if quantities is None else words(quantities, "quantities", QUANTITIES)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from infgeo.validation.batches import Pooled
+from infgeo.finite import FiniteEstimates
+from infgeo.validation.batches import NET_QUANTITIES, NETS, Pooled
 from infgeo.validation.findings import Comparison, Trend
-from infgeo.validation.inference import exponent, extrapolate, fit_p, student_p
+from infgeo.validation.inference import LinearFit, exponent, extrapolate, fit_p, student_p
 from infgeo.validation.theory import Theory, log_determinant_factor
 
 # Statistics whose expectation is known at every width of a one-layer network; all others carry a bias of O(1/n).
@@ -48,6 +50,11 @@ class WidthSeries:
     def is_random(self) -> bool:
         """Whether the networks differ by more than rounding at every width."""
         return not self.exact and bool((self.error > ROUNDING * np.abs(self.mean)).all())
+
+    @cached_property
+    def fit(self) -> LinearFit:
+        """The extrapolation to infinite width."""
+        return extrapolate(self.widths, self.mean, self.error, self.dofs)
 
 
 def usable(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]]) -> dict[int, Pooled]:
@@ -118,11 +125,11 @@ def compare(series: WidthSeries, radius: float, unbiased: bool) -> tuple[list[Co
         ], []
     if len(series.widths) < 3:
         return [], []
-    fit = extrapolate(series.widths, series.mean, series.error, series.dofs)
+    fit = series.fit
     row = _row(series, radius, None, series.theory[-1], fit.coefficients[0], fit.errors[0], fit.degrees_of_freedom[0])
     note = f"b = {fit.coefficients[1]:.3g} ± {fit.errors[1]:.2g} in b/n"
     p = fit_p(fit, series.dofs)
-    return [row], [Trend(series.quantity, "fit", fit.residual_df, fit.chi2, None, None, p, True, series.point, note)]
+    return [row], [Trend(series.quantity, "fit", fit.residual_df, fit.chi2, p=p, point=series.point, note=note)]
 
 
 def _row(
@@ -181,16 +188,29 @@ def spread_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], dept
         if not entries.all():
             note = f"without {int((~entries).sum())} of {entries.size} points, where it still falls as 1/n"
     if not entries.any():
-        return Trend(quantity, "spread", -0.5, None, None, None, None, True, None, "not resolved: it falls as 1/n")
+        return Trend(quantity, "spread", -0.5, note="not resolved: it falls as 1/n")
     logs, errors = (np.array(column) for column in zip(*(part.spread_at(entries) for part in parts), strict=True))
     if not np.isfinite(logs).all() or not (errors > 0).all():
         return None
     # From few batches an error comes out too small now and then; the shape of the distribution hardly depends on n.
     errors = np.maximum(errors, np.sqrt((errors**2).mean()))
     dofs = np.array([part.batches - 1.0 for part in parts])
-    value, error, dof = exponent(widths, logs, errors, dofs, corrections)
-    z = (value + 0.5) / error
-    return Trend(quantity, "spread", -0.5, value, error, z, student_p(z, dof), True, None, note)
+    return tested(quantity, "spread", -0.5, *exponent(widths, logs, errors, dofs, corrections), note=note)
+
+
+def tested(
+    quantity: str,
+    kind: str,
+    expected: float,
+    value: float,
+    error: float,
+    dof: float,
+    point: int | None = None,
+    note: str = "",
+) -> Trend:
+    """Return the trend of a number whose standard error has `dof` degrees of freedom, not judged yet."""
+    z = (value - expected) / error
+    return Trend(quantity, kind, expected, value, error, z, student_p(z, dof), True, point, note)
 
 
 def bias_trend(series: Sequence[WidthSeries]) -> Trend | None:
@@ -209,13 +229,26 @@ def bias_trend(series: Sequence[WidthSeries]) -> Trend | None:
     bias = (one.mean - one.theory)[:count]
     if count < 3 or (np.sign(bias) != np.sign(bias[0])).any():
         note = f"not resolved: over {RESOLVED:g} standard errors at {count} of {len(one.widths)} widths"
-        return Trend(one.quantity, "bias", -1.0, None, None, None, None, True, one.point, note)
+        return Trend(one.quantity, "bias", -1.0, point=one.point, note=note)
     errors = one.error[:count] / np.abs(bias)
     corrections = 1 if count >= 4 else 0
-    value, error, dof = exponent(one.widths[:count], np.log(np.abs(bias)), errors, one.dofs[:count], corrections)
-    z = (value + 1.0) / error
-    if corrections == 0:
-        note = "resolved at 3 widths only: shown, not checked (the 1/n^2 term is in it)"
-        return Trend(one.quantity, "bias", -1.0, value, error, z, None, True, one.point, note)
-    note = f"resolved at n <= {one.widths[count - 1]}"
-    return Trend(one.quantity, "bias", -1.0, value, error, z, student_p(z, dof), True, one.point, note)
+    found = exponent(one.widths[:count], np.log(np.abs(bias)), errors, one.dofs[:count], corrections)
+    trend = tested(one.quantity, "bias", -1.0, *found, one.point, f"resolved at n <= {one.widths[count - 1]}")
+    if corrections:
+        return trend
+    return replace(trend, p=None, note="resolved at 3 widths only: shown, not checked (the 1/n^2 term is in it)")
+
+
+def compare_nets(nets: FiniteEstimates, theory: Theory, radii: Sequence[float]) -> list[Comparison]:
+    """Return comparisons of the infinite-width values with means over Sobol nets of `nets.width` units."""
+    rows = []
+    for name in NET_QUANTITIES:
+        value = getattr(nets, name)
+        if name not in theory.values or value is None or value.exact:
+            continue
+        mean, error, expected = value.mean.numpy(), value.standard_error.numpy(), theory.values[name]
+        for i, radius in enumerate(radii):
+            if error[i] > 0:
+                row = compared(name, i, radius, None, expected[i], mean[i], error[i], NETS - 1)
+                rows.append(replace(row, note=f"{NETS} Sobol nets of {nets.width} units"))
+    return rows

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from infgeo.arguments import fraction, positive_integer, seed_integer, words
 from infgeo.errors import InvalidInput
-from infgeo.finite.inputs import as_points
+from infgeo.finite.inputs import as_points, point_shape
 from infgeo.finite.sampled_network import NetworkSpecification, specify
 from infgeo.symbolic.networks.network import MLP
 from infgeo.validation import ladder
-from infgeo.validation.batches import Simulation
+from infgeo.validation.batches import MOST_NET_DIMENSIONS, NET_QUANTITIES, Simulation
 from infgeo.validation.comparison import LOG_NORMAL, UNBIASED_AT_ONE_LAYER
 from infgeo.validation.predicted import Predicted
-from infgeo.validation.sobol_nets import MOST_DIMENSIONS, QUANTITIES
 from infgeo.validation.theory import Theory, theory_at
 
 LEVEL = 1e-3
@@ -65,7 +65,7 @@ class Design:
 def designed(
     mlp: MLP,
     input_dim: int,
-    points: Any,
+    points: ArrayLike | None,
     scales: Mapping[str, Any],
     *,
     widths: Iterable[int] | None,
@@ -105,7 +105,7 @@ def designed(
     if predicted is not None and predicted.compares_metric and measured - {"kernel"}:
         measured.add("metric")
     given = widths is not None or samples is not None
-    has_nets = bool(predicted) and set(theory.values) & set(QUANTITIES) and d <= MOST_DIMENSIONS and not given
+    has_nets = bool(predicted) and set(theory.values) & set(NET_QUANTITIES) and d <= MOST_NET_DIMENSIONS and not given
     simulation = Simulation.of(mlp if against is None else against, x, count, seed, tuple(sorted(measured)), scales)
     return Design(
         mlp,
@@ -130,8 +130,10 @@ def default_points(input_dim: int, seed: int) -> np.ndarray:
     return directions * np.geomspace(*RADII)[:, None]
 
 
-def _checked_points(points: Any, input_dim: int) -> np.ndarray:
-    array = as_points(points, input_dim, "points").to(device="cpu").double().numpy()
+def _checked_points(points: ArrayLike, input_dim: int) -> np.ndarray:
+    given = as_points(points, "points")
+    point_shape(given, None, input_dim, "points")
+    array = given.to(device="cpu").double().numpy()
     if array.ndim != 2 or len(array) == 0:
         raise InvalidInput(f"points has shape {array.shape}; pass at least one point, as an array (N, {input_dim})")
     return np.ascontiguousarray(array)

@@ -47,11 +47,11 @@ class Trend:
     quantity: str
     kind: str
     expected: float
-    value: float | None
-    standard_error: float | None
-    z: float | None
-    p: float | None
-    passed: bool
+    value: float | None = None
+    standard_error: float | None = None
+    z: float | None = None
+    p: float | None = None
+    passed: bool = True
     point: int | None = None
     note: str = ""
 

@@ -11,7 +11,6 @@ from infgeo.validation.findings import Comparison, Measurement, Trend
 from infgeo.validation.inference import holm
 from infgeo.validation.predicted import error_trend, measurements_of, metric_trends, slope_trend
 from infgeo.validation.simulate import Simulated
-from infgeo.validation.sobol_nets import compare_nets
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ def judge(design: Design, simulated: Simulated) -> Judgement:
     theory, pooled, predicted = design.theory, simulated.pooled, design.predicted
     series = comparison.series_of(theory, pooled, design.points.shape[1], design.layers)
     nets = simulated.nets
-    rows_of_nets = [] if nets is None else compare_nets(nets, theory, design.radii, design.net_units)
+    rows_of_nets = [] if nets is None else comparison.compare_nets(nets, theory, design.radii)
     rows: list[Comparison] = []
     trends: list[Trend] = []
     if predicted and theory.metric is not None:

@@ -14,9 +14,9 @@ from infgeo.numeric.quadrature.one_layer import metric_chi_square, moments_at, p
 from infgeo.symbolic.analysis.unit_moments import UnitMoments
 from infgeo.symbolic.networks.network import MLP
 from infgeo.validation.batches import Pooled
-from infgeo.validation.comparison import LINEAR_STATISTICS, WidthSeries, usable
+from infgeo.validation.comparison import LINEAR_STATISTICS, WidthSeries, tested, usable
 from infgeo.validation.findings import Measurement, Trend
-from infgeo.validation.inference import extrapolate, student_p
+from infgeo.validation.inference import student_p
 
 # Their variance at width n is known exactly; of all others to leading order in 1/n.
 EXACT_SPREAD = (*LINEAR_STATISTICS, "log_mean_det_metric")
@@ -28,7 +28,6 @@ class Predicted:
     """The predictions for networks of one layer at all points; `reason` says why there are none."""
 
     def __init__(self, mlp: MLP, specification: NetworkSpecification, points: np.ndarray) -> None:
-        """Integrate the moments of a unit at every point."""
         self.points, self.moments, self.reason = points, [], ""
         d = points.shape[1]
         if len(mlp.layers) > 1:
@@ -78,11 +77,9 @@ def slope_trend(series: WidthSeries, predicted: Predicted) -> Trend | None:
     known = predicted.at(series.point, series.widths[-1]) if predicted else {}
     if series.quantity not in known or len(series.widths) < 4 or not series.is_random:
         return None
-    fit = extrapolate(series.widths, series.mean, series.error, series.dofs)
-    expected, value, error = known[series.quantity].bias, float(fit.coefficients[1]), float(fit.errors[1])
-    z = (value - expected) / error
-    p = student_p(z, float(fit.degrees_of_freedom[1]))
-    return Trend(series.quantity, "slope", float(expected), value, error, z, p, True, series.point, "of b/n")
+    fit, expected = series.fit, float(known[series.quantity].bias)
+    value, error, dof = (float(part[1]) for part in (fit.coefficients, fit.errors, fit.degrees_of_freedom))
+    return tested(series.quantity, "slope", expected, value, error, dof, series.point, "of b/n")
 
 
 def error_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], predicted: Predicted) -> Trend | None:
@@ -103,9 +100,8 @@ def error_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], predi
     mean, error = float(np.mean(logs)), float(np.sqrt(np.square(errors).sum()) / len(logs))
     z = mean / error
     ratio = float(np.exp(mean))
-    return Trend(
-        quantity, "error", 1.0, ratio, ratio * error, z, student_p(z, batches), True, None, "observed/predicted"
-    )
+    p = student_p(z, batches)
+    return Trend(quantity, "error", 1.0, ratio, ratio * error, z, p, note="observed/predicted")
 
 
 def metric_trends(metric: np.ndarray, pooled: Mapping[int, Mapping[str, Pooled]], predicted: Predicted) -> list[Trend]:
@@ -122,7 +118,7 @@ def metric_trends(metric: np.ndarray, pooled: Mapping[int, Mapping[str, Pooled]]
         chi2, freedom = metric_chi_square(np.asarray(mean[i] - metric[i]), x, moments, units)
         p = float(special.chdtrc(freedom, chi2)) if units >= FEWEST_UNITS else None
         note = f"over {units:.2g} units"
-        result.append(Trend("metric", "metric", float(freedom), chi2, None, None, p, True, i, note))
+        result.append(Trend("metric", "metric", float(freedom), chi2, p=p, point=i, note=note))
     return result
 
 

@@ -42,7 +42,6 @@ class ValidationReport(Findings):
         draw(self, path)
 
     def __str__(self) -> str:
-        """Return the short table."""
         return self.table()
 
 

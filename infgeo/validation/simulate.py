@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from infgeo.finite import FiniteEstimates
 from infgeo.interruption import termination_as_interrupt
-from infgeo.validation.batches import Pooled, run_width
+from infgeo.validation.batches import NETS, Pooled, run_width
 from infgeo.validation.design import Design
-from infgeo.validation.sobol_nets import NETS, run_nets
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,7 @@ def simulate(design: Design, executor: Executor | None, progress: Callable[[int,
                 pooled[width] = run_width(design.simulation, width, executor, advance)
             if not design.net_units:
                 return Simulated(pooled)
-            nets = run_nets(design.simulation, design.net_units, executor)
+            nets = design.simulation.run_nets(design.net_units, executor)
             advance(NETS)
             return Simulated(pooled, nets)
     except KeyboardInterrupt:

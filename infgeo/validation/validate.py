@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from typing import Any
+from types import NoneType
+
+from numpy.typing import ArrayLike
 
 from infgeo.arguments import function, instance, values_by_name
 from infgeo.symbolic.networks.network import MLP
@@ -17,7 +19,7 @@ from infgeo.validation.simulate import simulate
 def validate(
     mlp: MLP,
     input_dim: int,
-    points: Any = None,
+    points: ArrayLike | None = None,
     *,
     weight_std: float | None = None,
     bias_std: float | None = None,
@@ -90,8 +92,7 @@ def validate(
 
     Source: arXiv 2301.11375, section 3, for the quantities.
     """
-    if executor is not None:
-        instance(executor, "executor", Executor, "a concurrent.futures.Executor or None")
+    instance(executor, "executor", (Executor, NoneType), "a concurrent.futures.Executor or None")
     function(progress, "progress", "a callable (done, total)")
     design = designed(
         mlp,

@@ -196,11 +196,11 @@ def test_bad_input_is_one_clear_error():
         ({"ard_num_dims": 2}, "ard_num_dims = 2"),
         ({"weight_std": "a"}, "weight_std = 'a' must be a number"),
         ({"weight_sdt": 2.0}, "weight_sdt = 2.0 is no argument"),
-        ({"activation": "leaky_relu", "parameters": [1]}, "must be a mapping"),
+        ({"activation": "leaky_relu", "parameters": [1]}, "pass a mapping"),
         ({"weight_std": True}, "weight_std = True must be a number"),
         ({"bias_std": torch.ones(2)}, r"bias_std has shape \(2,\)"),
-        ({"weight_std_prior": 3}, "weight_std_prior = 3 must be a prior"),
-        ({"bias_std_constraint": 3}, "bias_std_constraint = 3 must be a constraint"),
+        ({"weight_std_prior": 3}, "weight_std_prior is 3; pass a prior"),
+        ({"bias_std_constraint": 3}, "bias_std_constraint is 3; pass a constraint"),
         ({"activation": ["erf", "relu"], "depth": 3}, "activation lists 2 layers"),
     ):
         with pytest.raises(InvalidInput, match=message):

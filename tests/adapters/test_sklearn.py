@@ -1,9 +1,11 @@
 """scikit-learn's own checks of kernels, on ours; gradients against differences at 50 digits; other estimators."""
 
+import importlib.util
 import pickle
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -159,7 +161,7 @@ def test_bad_input_is_one_clear_error():
         with pytest.raises(InvalidInput, match="X cannot be made an array"):
             InfiniteWidthKernel()(points)
     for parameters in ([1], "alpha"):
-        with pytest.raises(InvalidInput, match="must be a mapping"):
+        with pytest.raises(InvalidInput, match="pass a mapping"):
             InfiniteWidthKernel("leaky_relu", parameters=parameters)(X)
     with pytest.raises(InvalidInput, match="does not keep the digits"):
         InfiniteWidthKernel()(np.array([[1e-160, 0.0], [1e200, 0.0]]), eval_gradient=True)
@@ -234,3 +236,18 @@ def test_gradients_warn_of_nothing():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "(2, 2, 2)"
+
+
+def test_the_worked_example_runs_and_says_what_it_says():
+    """benchmarks/regression.py on part of its data."""
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "regression.py"
+    spec = importlib.util.spec_from_file_location("regression", path)
+    example = importlib.util.module_from_spec(spec)
+    sys.modules["regression"] = example  # dataclasses look their module up
+    spec.loader.exec_module(example)
+    results = example.fits(120, {name: example.KERNELS[name] for name in ("RBF", "erf, 1 layer")})
+    assert [fit.name for fit in results] == ["RBF", "erf, 1 layer"]
+    for fit in results:
+        assert np.isfinite([fit.likelihood, fit.error, fit.log_density]).all()
+        assert fit.likelihood > fit.likelihood_at_start
+        assert fit.error < 1  # better than the mean

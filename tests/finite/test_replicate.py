@@ -25,7 +25,6 @@ from infgeo.finite import (
     sample_network,
     unit_sums,
 )
-from infgeo.finite import estimate_checkpoint as checkpoint
 from infgeo.finite.gauss_equation import LocalGeometry
 from infgeo.finite.replicate import sub_network, whole_network
 from infgeo.finite.running_mean import replicate_seed
@@ -348,7 +347,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_process_that_is_killed_has_saved_what_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
+    monkeypatch.setattr(reduction, "_SECONDS", 0.0)
     file, kept = tmp_path / "run", b""
 
     def keep(done: int, total: int) -> None:

@@ -140,3 +140,10 @@ def general_geometry(features: Any, x: torch.Tensor, ricci: bool, memory_budget:
     """The geometry of any feature map at x (N, d) by automatic differentiation and the Gauss equation."""
     source = replace(examine(FeatureMap(features, (x.shape[1],)), x), flat=False)
     return measured(source, x, ricci, memory_budget)
+
+
+def with_pivot(d: int, ratio: float) -> torch.Tensor:
+    """A matrix (d, d, 1) of unit diagonal whose last pivot is `ratio` of its diagonal entry, all others 1."""
+    g = torch.eye(d, dtype=torch.float64)
+    g[0, -1] = g[-1, 0] = math.sqrt(1 - ratio)
+    return g[:, :, None]

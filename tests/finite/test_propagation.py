@@ -1,98 +1,20 @@
-"""Few features of many inputs, as of images: the cheaper mode, its check, its memory, and spectra by Gram matrices."""
+"""Few features of many inputs, as of images: the cheaper mode, its check and its memory."""
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from typing import Any
 
-import mpmath
 import pytest
 import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.finite import gauss_equation, propagation, pullback, pullback_slice
+from infgeo.finite import feature_map, propagation, pullback, pullback_slice
 from infgeo.finite.differentiate import FORWARD, REVERSE, REVERSE_ONE_BY_ONE, Way, choose
 from infgeo.training import small_resnet
 from tests.finite.twins import double_backward, points
-
-
-def matrix(n: int, d: int, values: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    """An n × d matrix with these singular values, float64."""
-    numbers = torch.Generator().manual_seed(seed)
-    left, right = (torch.linalg.qr(torch.randn(m, m, generator=numbers, dtype=torch.float64))[0] for m in (n, d))
-    return left[:, : len(values)] * values @ right[:, : len(values)].T
-
-
-class Counted:
-    """A function that counts the matrices it is called with."""
-
-    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
-        self.function, self.matrices = function, 0
-
-    def __call__(self, j: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        self.matrices += j.shape[:-2].numel()
-        return self.function(j, *args, **kwargs)
-
-
-@pytest.fixture
-def decompositions(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    counted = Counted(torch.linalg.svdvals)
-    monkeypatch.setattr(torch.linalg, "svdvals", counted)
-    return counted
-
-
-@pytest.mark.parametrize(
-    ("n", "d", "scale"), [(18, 24, 1.0), (24, 18, 1e30), (18, 20, 1e-30)], ids=["wide", "tall, large", "wide, small"]
-)
-def test_gram_matrices_only_where_they_are_safe(n: int, d: int, scale: float, decompositions: Counted) -> None:
-    """κ = 10, 10³ and 10⁴ are safe in float32, 10⁷ and lost rank are not; the values are held to those of 40 digits."""
-    spectra = [torch.logspace(0, -k, 18, dtype=torch.float64) for k in (1, 3, 4, 7)]
-    spectra.append(torch.cat([spectra[0][:14], torch.zeros(4, dtype=torch.float64)]))
-    exact = torch.stack([matrix(n, d, s, seed) for seed, s in enumerate(spectra)]) * scale
-    j = exact.float()
-    result = gauss_equation.spectrum(j)
-    assert decompositions.matrices >= 2  # of the last two
-    before = decompositions.matrices
-    gauss_equation.spectrum(j[:3])
-    assert decompositions.matrices == before
-    for k, got in enumerate(result.singular_values):
-        with mpmath.workdps(40):
-            digits = sorted(mpmath.svd_r(mpmath.matrix(j[k].double().tolist()), compute_uv=False), reverse=True)
-        expected = torch.tensor([float(v) for v in digits], dtype=torch.float64)
-        bound = torch.finfo(torch.float32).eps / 8 if k < 3 else 1e-13
-        assert float((got - expected).abs().max() / expected[0]) < bound
-        if k < 3:
-            assert float((got / expected - 1).abs().max()) < 1e-7
-    assert result.rank[:3].tolist() == [18] * 3 and int(result.rank[4]) == 14
-    expected = torch.stack([s.log().sum() for s in spectra[:3]]) + 18 * math.log(scale)
-    torch.testing.assert_close(result.log_pseudo_volume[:3], expected, rtol=0, atol=1e4 * 1e-7)
-
-
-def test_double_precision_is_never_squared(decompositions: Counted) -> None:
-    j = torch.stack([matrix(24, 60, torch.logspace(0, -9, 24, dtype=torch.float64)), torch.zeros(24, 60).double()])
-    result = gauss_equation.spectrum(j)
-    assert decompositions.matrices >= 2
-    torch.testing.assert_close(
-        result.singular_values[0], torch.logspace(0, -9, 24, dtype=torch.float64), rtol=1e-5, atol=0
-    )
-    assert result.rank.tolist() == [24, 0] and float(result.log_pseudo_volume[1]) == 0
-
-
-def test_rank_of_wide_matrices_does_not_depend_on_the_scale_of_a_coordinate() -> None:
-    j = matrix(3, 8, torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64))
-    low = j.clone()
-    low[2] = low[0] - 3 * low[1]
-    for scale in (1.0, 1e-30, 1e25):
-        scaled = torch.stack([j, low])
-        scaled[..., 4] *= scale
-        assert gauss_equation.spectrum(scaled).rank.tolist() == [3, 2]
-    wild = torch.stack([j, j])
-    wild[1, 0, 0] = torch.nan
-    result = gauss_equation.spectrum(wild.float())
-    assert result.rank.tolist() == [3, -1] and bool(torch.isnan(result.singular_values[1]).all())
 
 
 def randomised(model: nn.Module) -> nn.Module:
@@ -227,7 +149,7 @@ def test_passes_at_once_stay_below_a_size(layer: str, directions: int, monkeypat
 
         return Way(way.name, run)
 
-    monkeypatch.setattr(propagation, "choose", recorded)
+    monkeypatch.setattr(feature_map, "choose", recorded)
     expected = None
     for size in (2**23, 4 * largest * directions * 2, 4 * largest * 7, 1):
         seen.clear()
