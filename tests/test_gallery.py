@@ -21,12 +21,12 @@ def test_the_page_is_made_of_the_committed_records():
 
 
 def test_every_figure_is_there_with_its_picture_and_its_settings():
-    assert set(RECORDS) == set(FIGURES)
+    assert set(RECORDS) <= set(FIGURES)
     for name, record in RECORDS.items():
         assert (DOCS / "gallery" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert record["settings"] == json.loads(json.dumps(json_safe(SETTINGS[name, "small"]))), name
         assert not record["partial"] and record["scale"] == "small"
-        assert len(record["seeds"]) >= 5 or not FIGURES[name].seeded
+        assert len(record["seeds"]) == FIGURES[name].seeds and record["settings_are"] == "published"
     assert sum(path.stat().st_size for path in (DOCS / "gallery").iterdir()) < 3_000_000
 
 

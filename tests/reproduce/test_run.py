@@ -17,7 +17,7 @@ from infgeo.reproduce.registry import SCALES
 from infgeo.reproduce.settings import SETTINGS, CubeRoots
 from tests.reproduce.small import PLANAR
 
-ENDINGS = ("json", "npz", "pdf", "png")
+ENDINGS = ("json", "npz", "pdf", "png", "txt")
 
 
 def arrays_of(folder, stem="fig1-small"):
@@ -51,7 +51,8 @@ def test_picture_data_and_record_are_written(whole):
     assert sorted(p.name for p in outcome.files) == [f"fig1-small.{ending}" for ending in ENDINGS]
     record = json.loads((folder / "fig1-small.json").read_text())
     assert record["figure"] == "fig1" and record["seeds"] == [0, 1] and not record["partial"]
-    assert record["settings"]["rows"][0]["recipe"]["learning_rate"] == 0.1
+    assert record["settings_are"] == "custom" and record["settings"]["rows"][0]["recipe"]["learning_rate"] == 0.1
+    assert "2 seeds" in (folder / "fig1-small.txt").read_text()
     assert record["settings"]["rows"][0]["widths"] == [2, 16, 2]
     assert {"infgeo", "torch", "numpy", "python"} <= set(record["versions"])
     assert [s["seed"] for s in record["statistics"]] == [0, 1]
@@ -130,7 +131,7 @@ def test_an_interrupt_before_any_seed_writes_nothing(tmp_path, monkeypatch, caps
     with pytest.raises(KeyboardInterrupt):
         reproduce("fig1", seeds=(0,), out=tmp_path, jobs=1, settings=PLANAR)
     assert [p.name for p in tmp_path.iterdir()] == ["fig1-small.seeds"]
-    monkeypatch.setattr(run, "SETTINGS", {("fig1", "small"): PLANAR})
+    monkeypatch.setitem(SETTINGS, ("fig1", "small"), PLANAR)
     monkeypatch.setattr(seeds, "_stop", StopsAfter(3))
     assert main(["reproduce", "fig1", "--seeds", "0", "--out", str(tmp_path / "again")]) == 130
     assert capsys.readouterr().err.splitlines() == [
@@ -169,6 +170,7 @@ def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):
         ({"device": "cuda:77"}, "device is 'cuda:77', which torch cannot use here"),
         ({"device": "abacus"}, "device is 'abacus', which torch cannot use here"),
         ({"device": "meta"}, "which holds no numbers"),
+        ({"settings": "mine"}, "settings is 'mine'; choose from 'published', 'ours'"),
         ({"jobs": 0}, "jobs is 0; it must be an integer >= 1"),
         ({"out": "/proc/nothing"}, "cannot write into the folder"),
     ],
@@ -190,13 +192,14 @@ def test_without_matplotlib_the_extra_is_named_before_training(tmp_path, monkeyp
 def test_the_list_says_what_each_figure_shows(capsys):
     assert main(["reproduce", "--list"]) == 0
     out = capsys.readouterr().out
-    for name in ("fig1", "fig2", "fig3", "fig4", "figD1", "xor", "deep", "ssl"):
+    for name in FIGURES:
         assert f"{name}: " in out
+    assert "no numbered figure" in out
     assert out.count("source") == out.count("shows") == len(FIGURES)
 
 
 def test_the_command_prints_claims_and_files(tmp_path, capsys, monkeypatch, undrawn):
-    monkeypatch.setitem(run.SETTINGS, ("figD1", "small"), CubeRoots(points=9))
+    monkeypatch.setitem(SETTINGS, ("figD1", "small"), CubeRoots(points=9))
     assert main(["reproduce", "figD1", "--out", str(tmp_path)]) == 0
     captured = capsys.readouterr()
     assert "holds" in captured.out and "3 times this R" in captured.out
