@@ -31,15 +31,17 @@ TITLES = {
 def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]) -> Any:
     """Draw the lines and planes of the first seed, and a row of statistics over all seeds."""
     first = results[0]
-    parts: list[tuple[Any, Images, tuple[str, ...]]] = []
+    parts: list[tuple[Any, Images, Any]] = []
     for row in settings.rows:
         names = list(first.statistics[row.name]["probes"])
         lines, planes = ([n for n in names if n.startswith(kind)] for kind in ("line", "plane"))
+        shown, last = _drawn(row), len(row.shown) - 1
         if len(row.layers) > 1:
-            parts += [(_stages, row, (lines[0], str(at))) for at in (_drawn(row)[0], len(row.shown) - 1)]
+            parts += [(_lines, row, [(lines[0], layer, at) for layer in range(len(row.layers))])
+                      for at in (shown[0], last)]  # fmt: skip
         elif lines:
-            parts.append((_line, row, tuple(lines[:2])))
-        parts += [(_plane, row, (name,)) for name in planes]
+            parts.append((_lines, row, [(lines[0], 0, at) for at in shown] + [(name, 0, last) for name in lines[1:2]]))
+        parts += [(_plane, row, name) for name in planes]
     heights = [1.55] * len(parts)
     with style.house_style():
         figure = style.new_figure(style.DOUBLE_COLUMN, sum(heights) + 1.75)
@@ -104,37 +106,19 @@ def _along(axes: Any, row: Images, name: str, result: SeedResult, values: np.nda
     axes.set_xticklabels(["0", "0.5", "1"])
 
 
-def _shared_limits(all_axes: Sequence[Any], values: Sequence[np.ndarray]) -> None:
-    low, high = style.limits(values, cut=0.0)
-    for axes in all_axes:
-        axes.set_ylim(low - 0.22 * (high - low), high + 0.5 * (high - low))
-
-
-def _line(figure: Any, row: Images, names: Sequence[str], result: SeedResult) -> Any:
-    """Draw volume along the line at each epoch shown, and along the control at the last one."""
-    shown = [(names[0], at) for at in _drawn(row)] + [(name, len(row.shown) - 1) for name in names[1:]]
-    axes_of_lines = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    curves = [_volume(result, row, name)[at] for name, at in shown]
-    for axes, (name, at), values in zip(axes_of_lines, shown, curves, strict=True):
-        control = ", one class" if name != names[0] else ""
-        _along(axes, row, name, result, values, at, panels.epoch(row.shown[at]) + control)
-    _shared_limits(axes_of_lines, curves)
-    figure.supxlabel("position on the line", fontsize=7)
-    axes_of_lines[0].set_ylabel(f"{TITLES[row.name]}\n{CENTRED}")
-    return axes_of_lines[0]
-
-
-def _stages(figure: Any, row: Images, chosen: Sequence[str], result: SeedResult) -> Any:
-    """Draw volume along one line for each stage, from left to right, at one epoch."""
-    name, at = chosen[0], int(chosen[1])
-    all_axes = figure.subplots(1, len(row.layers), sharey=True, squeeze=False)[0]
-    curves = [_volume(result, row, name, layer)[at] for layer in range(len(row.layers))]
-    for index, (axes, values) in enumerate(zip(all_axes, curves, strict=True)):
-        _along(axes, row, name, result, values, at, f"stage {index + 1}, {panels.epoch(row.shown[at])}")
-    _shared_limits(all_axes, [_volume(result, row, name, layer) for layer in range(len(row.layers))])
-    figure.supxlabel("position on the line", fontsize=7)
-    all_axes[0].set_ylabel(CENTRED)
-    return all_axes[0]
+def _lines(figure: Any, row: Images, chosen: Sequence[tuple[str, int, int]], result: SeedResult) -> Any:
+    """Draw volume along lines, one panel each: (name of the line, number of the layer, number of the record)."""
+    panels_of_lines = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
+    curves = [_volume(result, row, name, layer)[at] for name, layer, at in chosen]
+    for axes, (name, layer, at), values in zip(panels_of_lines, chosen, curves, strict=True):
+        title = panels.epoch(row.shown[at]) + (", one class" if name != chosen[0][0] else "")
+        title = f"stage {layer + 1}, {title}" if len(row.layers) > 1 else title
+        _along(axes, row, name, result, values, at, title)
+    low, high = style.limits(curves, cut=0.0)
+    panels_of_lines[0].set_ylim(low - 0.22 * (high - low), high + 0.5 * (high - low))  # of all: the axis is shared
+    figure.supxlabel("position on the line", fontsize=style.RC["font.size"])
+    panels_of_lines[0].set_ylabel(f"{TITLES[row.name]}\n{CENTRED}")
+    return panels_of_lines[0]
 
 
 def _thumbnail(axes: Any, image: np.ndarray, where: tuple[float, float], alignment: tuple[float, float]) -> None:
@@ -148,15 +132,15 @@ def _thumbnail(axes: Any, image: np.ndarray, where: tuple[float, float], alignme
     axes.add_artist(box)
 
 
-def _plane(figure: Any, row: Images, names: Sequence[str], result: SeedResult) -> Any:
+def _plane(figure: Any, row: Images, name: str, result: SeedResult) -> Any:
     """Draw volume on the plane at each epoch shown, on one scale, and the predictions at the end."""
-    key, shown = f"{row.name}.{names[0]}", _drawn(row)
-    volume = _volume(result, row, names[0])[shown]
+    key, shown = f"{row.name}.{name}", _drawn(row)
+    volume = _volume(result, row, name)[shown]
     points, corners = result.arrays[f"{key}.coordinates"], result.arrays[f"{key}.corners"]
     shape = (row.plane_points, row.plane_points)
     x, y = points.reshape(*shape, 2)[0, :, 0], points.reshape(*shape, 2)[:, 0, 1]
     axes_of_maps = figure.subplots(1, len(shown) + 1, squeeze=False)[0]
-    logits = [_logits(result, row, names[0], at) for at in shown]
+    logits = [_logits(result, row, name, at) for at in shown]
     borders = [decision_boundary(points, scores, shape).polylines for scores in logits]
     titles = [panels.epoch(row.shown[at]) for at in shown]
     panels.maps(figure, axes_of_maps[:-1], (x, y), volume, borders, titles, CENTRED)
@@ -174,7 +158,7 @@ def _plane(figure: Any, row: Images, names: Sequence[str], result: SeedResult) -
         share = (corner - (x[0], y[0])) / (x[-1] - x[0], y[-1] - y[0])
         at = (float(share[0]), float(share[1]))
         _thumbnail(axes_of_maps[0], image, at, (round(at[0]), round(at[1])))
-    axes_of_maps[0].set_ylabel(f"{TITLES[row.name]}\n{names[0].removeprefix('plane ')}")
+    axes_of_maps[0].set_ylabel(f"{TITLES[row.name]}\n{name.removeprefix('plane ')}")
     return axes_of_maps[0]
 
 
@@ -205,27 +189,25 @@ def _name_regions(axes: Any, points: np.ndarray, logits: np.ndarray, classes: Se
 def _against_distance(axes: Any, settings: Rows, results: Sequence[SeedResult]) -> None:
     """Draw volume, less its mean over the slice, against the distance in units of the largest one of the slice."""
     edges = np.linspace(0, 1, BINS + 1)
-    for index, row in enumerate(settings.rows):
-        for when, text in ((0, "before"), (-1, "after")):
-            curves = [curve for r in results if (curve := _curve(r, row, when, edges)) is not None]
-            one = len(settings.rows) == 1
-            label = text if one else TITLES[row.name] if when else None
-            panels.curve_over_seeds(axes, edges[:-1] + 0.5 / BINS, curves, index, when, label)
-    panels.distance_axes(axes, "distance to the boundary, of its largest")
+    groups = []
+    for row in settings.rows:
+        curves = [curve for result in results if (curve := _curves(result, row, edges)) is not None]
+        groups.append((TITLES[row.name], curves))
+    words = ("distance to the boundary, of its largest", CENTRED)
+    panels.curves_before_and_after(axes, edges[:-1] + 0.5 / BINS, groups, words)
 
 
-def _curve(result: SeedResult, row: Images, when: int, edges: np.ndarray) -> np.ndarray | None:
-    """Return the mean over the slices of one seed (NaN where no point is), or None where none has a boundary."""
+def _curves(result: SeedResult, row: Images, edges: np.ndarray) -> np.ndarray | None:
+    """Return the means (2, bins) over the slices of one seed (NaN where no point is), or None without a boundary."""
     curves = []
-    for name, statistics in result.statistics[row.name]["probes"].items():
-        if "after" not in statistics:
-            continue
-        points = result.arrays[f"{row.name}.{name}.coordinates"]
+    for name in result.statistics[row.name]["probes"]:
+        points, logits = result.arrays[f"{row.name}.{name}.coordinates"], _logits(result, row, name, -1)
         shape = (row.plane_points, row.plane_points) if name.startswith("plane") else None
-        distance = decision_boundary(points, _logits(result, row, name, -1), shape).distance(points)
-        bins = np.minimum(np.digitize(distance / distance.max(), edges) - 1, len(edges) - 2)
-        curves.append(panels.binned(_volume(result, row, name)[when], bins, len(edges) - 1))
-    return np.array([panels.finite_mean(column) for column in np.array(curves).T]) if curves else None
+        curve = panels.by_distance(points, logits, shape, _volume(result, row, name)[[0, -1]], edges, relative=True)
+        curves += [] if curve is None else [curve]
+    if not curves:
+        return None
+    return np.apply_along_axis(panels.finite_mean, 0, np.array(curves))
 
 
 def _bands(axes: Any, settings: Rows, results: Sequence[SeedResult]) -> None:
@@ -245,26 +227,21 @@ def _bands(axes: Any, settings: Rows, results: Sequence[SeedResult]) -> None:
 def _contrast(axes: Any, row: Images, results: Sequence[SeedResult]) -> None:
     """Draw the contrast of the lines against the stage, before and after training."""
     stages = np.arange(1, len(row.layers) + 1)
-    for when, text in ((0, "before"), (-1, "after")):
-        curves = [np.mean([s["contrast"] for s in r.statistics[row.name]["probes"].values()], axis=0)[:, when]
-                  for r in results]  # fmt: skip
-        panels.curve_over_seeds(axes, stages, curves, 0, when, text)
-    axes.set(xlabel="stage", ylabel="contrast (decades)", xticks=stages, ylim=(0, None))
-    axes.legend()
+    probes = [result.statistics[row.name]["probes"].values() for result in results]
+    contrast = [np.mean([s["contrast"] for s in found], axis=0)[:, [0, -1]].T for found in probes]
+    panels.curves_before_and_after(axes, stages, [("", contrast)], ("stage", "contrast (decades)"))
+    axes.set(xticks=stages, ylim=(0, None))
 
 
 def _spectra(axes: Any, settings: Rows, results: Sequence[SeedResult]) -> None:
     """Draw the singular values of the Jacobian at the images of the first slice, before and after training."""
-    for index, row in enumerate(settings.rows):
-        for when, text in ((0, "before"), (-1, "after")):
-            values = np.array([r.arrays[f"{row.name}.spectra"][when] for r in results])
-            logs = np.log10(np.maximum(values, values.max() * 1e-9)).mean(axis=1)  # over the images
-            one = len(settings.rows) == 1
-            mean, error = style.mean_and_interval(logs)
-            x = np.arange(1, len(mean) + 1)
-            colour = style.LINES[index][0]
-            label = text if one else TITLES[row.name] if when else None
-            axes.plot(x, mean, "-" if when else ":", color=colour, label=label)
-            axes.fill_between(x, mean - error, mean + error, color=colour, alpha=0.2, linewidth=0)
-    axes.set(xlabel="singular value of $J$ at the images", ylabel=r"$\log_{10}\sigma$")
-    axes.legend()
+    groups = []
+    for row in settings.rows:
+        values = np.array([result.arrays[f"{row.name}.spectra"] for result in results])  # (seeds, 2, images, n)
+        groups.append((TITLES[row.name], np.log10(np.maximum(values, values.max() * 1e-9)).mean(axis=2)))
+    most = max(curves.shape[-1] for _, curves in groups)
+    padded = [
+        (name, np.pad(c, ((0, 0), (0, 0), (0, most - c.shape[-1])), constant_values=np.nan)) for name, c in groups
+    ]
+    words = ("singular value of $J$ at the images", r"$\log_{10}\sigma$")
+    panels.curves_before_and_after(axes, np.arange(1, most + 1), padded, words, markers=False)

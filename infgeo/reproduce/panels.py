@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from infgeo import figure_style as style
+from infgeo.magnification import decision_boundary
 
 VOLUME = r"$\log_{10}\sqrt{\det g}$"
 CENTRED = f"{VOLUME} − mean"
@@ -42,35 +43,47 @@ def epoch(number: int) -> str:
     return f"epoch {number:,}".replace(",", "\u2009")
 
 
-def binned(values: np.ndarray, bins: np.ndarray, count: int) -> np.ndarray:
-    """Return the mean of the finite values (P,) in each of `count` bins, less that of all; NaN for an empty bin."""
-    values = values.astype(float)
-    centred = values - finite_mean(values)
-    return np.array([finite_mean(centred[bins == b]) for b in range(count)])
+def by_distance(
+    points: np.ndarray,
+    logits: np.ndarray,
+    shape: tuple[int, ...] | None,
+    volumes: Any,
+    edges: np.ndarray,
+    relative: bool = False,
+) -> np.ndarray | None:
+    """Return the mean of each of `volumes` (P,), less that of all, in bins of the distance to the boundary of `logits`.
+
+    NaN for an empty bin; None where there is no boundary. `relative` takes the largest distance as the unit.
+    """
+    line = decision_boundary(points, logits, shape)
+    if not line:
+        return None
+    distance = line.distance(points)
+    bins = np.digitize(distance / distance.max() * (1 - 1e-12) if relative else distance, edges) - 1
+    centred = [volume.astype(float) - finite_mean(volume) for volume in volumes]
+    return np.array([[finite_mean(volume[bins == b]) for b in range(len(edges) - 1)] for volume in centred])
 
 
 def finite_mean(values: np.ndarray) -> float:
     """Return the mean of what is finite, NaN where nothing is."""
-    known = values[np.isfinite(values)]
+    known = values[np.isfinite(values)].astype(float)
     return float(known.mean()) if len(known) else float("nan")
 
 
-def curve_over_seeds(
-    axes: Any, x: np.ndarray, curves: Sequence[np.ndarray], number: int, when: int, label: str | None
+def curves_before_and_after(
+    axes: Any, x: np.ndarray, groups: Sequence[tuple[str, Any]], labels: tuple[str, str], markers: bool = True
 ) -> None:
-    """Draw the mean over seeds of curves with its 95 % interval: dotted before training (0), solid after it (-1)."""
-    if not len(curves):
-        return
-    colour, marker, _ = style.LINES[number]
-    mean, error = style.mean_and_interval(np.array(curves))
-    axes.plot(x, mean, "-" if when else ":", color=colour, marker=marker, label=label)
-    axes.fill_between(x, mean - error, mean + error, color=colour, alpha=0.2, linewidth=0)
-
-
-def distance_axes(axes: Any, label: str) -> None:
-    """Name the axes of log volume against the distance to the boundary."""
-    axes.axhline(0, color="0.7", linewidth=0.5, zorder=0)
-    axes.set(xlabel=label, ylabel=CENTRED)
+    """Draw curves (seeds, 2, n) of each group as means with 95 % intervals: dotted before training, solid after it."""
+    for index, (name, curves) in enumerate(groups):
+        colour, marker, _ = style.LINES[index]
+        for at, (when, dash) in enumerate((("before", ":"), ("after", "-"))):
+            if not len(curves):
+                continue
+            mean, error = style.mean_and_interval(np.array(curves)[:, at])
+            label = when if len(groups) == 1 else name if at else None
+            axes.plot(x, mean, dash, color=colour, marker=marker if markers else None, label=label)
+            axes.fill_between(x, mean - error, mean + error, color=colour, alpha=0.2, linewidth=0)
+    axes.set(xlabel=labels[0], ylabel=labels[1])
     legend(axes)
 
 

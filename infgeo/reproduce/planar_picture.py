@@ -100,22 +100,19 @@ def _maps(figure: Any, row_of_axes: Any, part: Part, result: SeedResult) -> None
 
 def _against_distance(axes: Any, parts: Sequence[Part], labels: Sequence[str], results: Sequence[SeedResult]) -> None:
     """Draw log volume, less its mean over the grid, against the distance to the trained boundary: mean over seeds."""
-    for index, (name, row, layer) in enumerate(parts):
-        at, shape = row.layers.index(layer), (row.points, row.points)
-        edges = np.linspace(0, 0.4 * row.half_width, BINS + 1)
-        curves: dict[int, list[np.ndarray]] = {0: [], -1: []}
-        for result in results:
-            points = result.arrays[f"{name}.points"]
-            line = decision_boundary(points, result.arrays[f"{name}.logits"][-1], shape)
-            if not line:
-                continue
-            bins = np.digitize(line.distance(points), edges) - 1
-            for when, found in curves.items():
-                found.append(panels.binned(result.arrays[f"{name}.log10_volume"][at][when], bins, BINS))
-        for when, text in ((0, "before"), (-1, "after")):
-            words = text if len(parts) == 1 else labels[index] if when else None
-            panels.curve_over_seeds(axes, (edges[1:] + edges[:-1]) / 2, curves[when], index, when, words)
-    panels.distance_axes(axes, "distance to the boundary")
+    edges = np.linspace(0, 0.4 * parts[0][1].half_width, BINS + 1)
+    groups = []
+    for (name, row, layer), label in zip(parts, labels, strict=True):
+        found = []
+        for arrays in (result.arrays for result in results):
+            volume = arrays[f"{name}.log10_volume"][row.layers.index(layer)][[0, -1]]
+            shape = (row.points, row.points)
+            found.append(
+                panels.by_distance(arrays[f"{name}.points"], arrays[f"{name}.logits"][-1], shape, volume, edges)
+            )
+        groups.append((label, [curve for curve in found if curve is not None]))
+    words = ("distance to the boundary", panels.CENTRED)
+    panels.curves_before_and_after(axes, (edges[1:] + edges[:-1]) / 2, groups, words)
 
 
 def _over_training(

@@ -126,8 +126,7 @@ def _part(row: Any, label: str, measured: Mapping[str, float]) -> Part:
         share = points / few
     elif row.task == "xor":
         count = 4
-    size = min(row.recipe.batch_size or count, count)
-    batches = count // size if row.recipe.drop_last else -(-count // size)
+    _, batches = row.recipe.batches(count)
     record = measured["seconds_a_record"] * share
     return Part(label, measured["seconds_a_step"], row.recipe.epochs * batches, record, len(row.shown))
 

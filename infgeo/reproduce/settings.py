@@ -207,9 +207,7 @@ SETTINGS: Mapping[tuple[str, str], Any] = {
     ("figD1", "small"): CubeRoots(),
     ("figD1", "paper"): CubeRoots(points=401),
     **{(name, scale): rows for scale in ("small", "paper") for name, rows in
-       (("fig1", FIG1), ("xor", XOR))},
-    ("deep", "small"): _brief(DEEP),
-    ("deep", "paper"): DEEP,
+       (("fig1", FIG1), ("xor", XOR), ("deep", DEEP))},
     ("widths", "small"): _brief(WIDTHS),
     ("widths", "paper"): WIDTHS,
     ("curvature", "small"): _brief(CURVATURE),

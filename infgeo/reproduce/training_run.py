@@ -56,8 +56,7 @@ def trained(
         checkpoint.unlink(missing_ok=True)
         records.unlink(missing_ok=True)
     model.to(place.device)
-    size = min(recipe.batch_size or len(task.inputs), len(task.inputs))
-    batches = len(task.inputs) // size if recipe.drop_last else -(-len(task.inputs) // size)
+    _, batches = recipe.batches(len(task.inputs))
     due = sorted({epoch * batches for epoch in epochs})
     tracker = GeometryTracker(
         model, at=probes, features=list(layers), every=due, quantities=quantities, path=records, **options
