@@ -50,6 +50,8 @@ def verdicts(records: Mapping[str, Mapping[str, Any]]) -> str:
             found = [claim["verdict"] for claim in records[name]["claims"]]
             counts = [found.count(verdict) for verdict in ("holds", "does not hold", "not significant")]
             lines.append(f"| [{name}](#{name.lower()}) | {' | '.join(map(str, counts))} |")
+    if missing := [name for name in FIGURES if name not in records]:
+        lines += ["", f"Not yet run at these settings: {', '.join(missing)}."]
     return "\n".join(lines) + "\n"
 
 

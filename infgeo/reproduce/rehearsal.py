@@ -24,7 +24,7 @@ from infgeo.reproduce.settings import Images, Rows, settings_of
 from infgeo.training.image_files import CIFAR10_FILES, MNIST_MD5
 
 STEPS = 2
-POINTS: dict[str, Any] = {"line_points": 8, "plane_points": 4}
+POINTS: dict[str, Any] = {"line_points": 4, "plane_points": 4}
 _IMAGES = {"mnist": 60_000, "cifar10": 50_000}  # to train on, as published
 _MNIST_SIZES = {"train": 3000, "t10k": 600}
 _CIFAR_SIZE = 600  # in each of six files
@@ -109,9 +109,9 @@ def _shortened(row: Any) -> Any:
     """Return a row of a few steps, with few points of lines and planes."""
     recipe = replace(row.recipe, epochs=1)
     if not isinstance(row, Images):
-        return replace(row, recipe=recipe, shown=(0, 1))
+        return replace(row, recipe=recipe, shown=(1,))
     size = STEPS * (row.recipe.batch_size or 1) if row.data in _IMAGES else None
-    return replace(row, recipe=recipe, shown=(0, 1), train_images=size, **POINTS)
+    return replace(row, recipe=recipe, shown=(1,), train_images=size, **POINTS)
 
 
 def _part(row: Any, label: str, measured: Mapping[str, float]) -> Part:
