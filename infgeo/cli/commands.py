@@ -153,10 +153,12 @@ def reproduce(arguments: Namespace) -> int:
 
 
 def _print_estimate(name: str, arguments: Namespace) -> None:
-    from infgeo.reproduce.rehearsal import rehearse
+    from infgeo.reproduce.rehearsal import check_data, rehearse
     from infgeo.reproduce.run import checked_device
 
     device, folder = checked_device(arguments.device), None if arguments.rehearse else arguments.data
+    if not arguments.rehearse:
+        check_data(name, arguments.scale, arguments.settings, folder)
     rehearsal = rehearse(name, arguments.scale, settings=arguments.settings, device=device, data=folder)
     print(rehearsal.table() if rehearsal.parts else f"{name}: nothing is trained", flush=True)
 

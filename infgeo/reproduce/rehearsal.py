@@ -72,6 +72,13 @@ class Rehearsal:
         return "\n".join([*lines, f"{self.figure}: about {total} a seed on {self.device}, {memory}"])
 
 
+def check_data(name: str, scale: str, settings: str, data: str | None) -> None:
+    """Raise InvalidInput where the data of a figure are not there: before a rehearsal, which takes a while."""
+    module = importlib.import_module(figure_called(name).module)
+    if hasattr(module, "check"):
+        module.check(settings_of(name, scale, settings)[0], Place(Path(), data=data))
+
+
 def rehearse(
     name: str,
     scale: str = "paper",

@@ -7,6 +7,7 @@ from matplotlib.text import Text
 
 import infgeo
 from infgeo.finite import pullback
+from infgeo.reproduce import panels
 from infgeo.reproduce import planar_figures as planar
 from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import DEEP, FIG1, WIDTHS, XOR
@@ -141,3 +142,12 @@ def test_the_settings_are_the_published_ones():
     assert [r.recipe.batch_size for r in XOR.rows] == [None, 50]
     assert WIDTHS.names == ("sinusoid5", "sinusoid20", "noisy_xor10", "noisy_xor100")
     assert DEEP.rows[0].widths == (2, 8, 8, 8, 2) and [row.task for row in XOR.rows] == ["xor", "noisy_xor"]
+
+
+def test_means_by_distance_are_those_of_the_bins_less_the_mean_of_all():
+    x, y = (axis.ravel() for axis in np.meshgrid(*[np.linspace(-1, 1, 21)] * 2))
+    logits, points = np.stack((0 * y, 8 * y), 1), np.stack((x, y), 1)
+    found = panels.by_distance(points, logits, (21, 21), [np.abs(y), 0 * y], np.array([0, 0.45, 0.85, 3.0]))
+    expected = [np.abs(y)[np.digitize(np.abs(y), [0.45, 0.85]) == b].mean() - np.abs(y).mean() for b in range(3)]
+    np.testing.assert_allclose(found, [expected, [0, 0, 0]], atol=1e-12)
+    assert panels.by_distance(points, 0 * logits + [0, 1], (21, 21), [y], np.array([0, 1])) is None
