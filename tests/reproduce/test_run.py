@@ -212,7 +212,8 @@ def test_the_command_prints_claims_and_files(tmp_path, capsys, monkeypatch, undr
 @pytest.mark.parametrize(
     "arguments",
     [[], ["fig9"], ["fig1", "--scale", "huge"], ["fig1", "--seeds", "-1"], ["fig1", "--device", "cuda:9"],
-     ["fig2", "--scale", "paper", "--data", "/nowhere"], ["fig3", "--scale", "paper"], ["figD1", "--out", "/proc/nothing"]],
+     ["fig2", "--scale", "paper", "--data", "/nowhere"], ["fig3", "--scale", "paper"],
+     ["figD1", "--out", "/proc/nothing"]],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_status_2(arguments, capsys, tmp_path):
     out = [] if "--out" in arguments else ["--out", str(tmp_path)]
