@@ -17,9 +17,9 @@ from typing import Any
 from infgeo.errors import InfgeoError, InvalidInput
 from infgeo.files import write_whole
 from infgeo.interruption import termination_as_interrupt
-from infgeo.progress import epoch_lines
+from infgeo.progress import figures_progress
 from infgeo.reproduce.claims import Claim, from_document
-from infgeo.reproduce.record import SeedResult, make_folder
+from infgeo.reproduce.record import SeedResult, caption, make_folder
 from infgeo.reproduce.registry import FIGURES
 
 HEAD = """# Gallery: the paper's figures at small scale
@@ -28,10 +28,10 @@ Made by `make gallery` from the records in [gallery/](gallery), one for each fig
 seed, version and statistic; `infgeo reproduce NAME` makes one of them. Do not edit by hand.
 
 Means are over seeds, with 95 % intervals (Student's t over seeds). *p* is that of the sign-flip test over seeds (at
-least 1/32 = 0.031 for five). A claim **holds** where the whole interval is on the claimed side of 0 and p is at most
-0.05; it *does not hold* where the interval is on the other side; else it is *not significant*. Numbers without a claim
-are only described. *p within*, of tests that move the volume of a network against its boundary, combined over seeds,
-stands beside and does not decide: a smooth volume along a line has few independent shifts, and little can be seen.
+least 1/32 = 0.031 for five). A claim is stated beforehand, a number on one side of 0: it **holds** where the whole
+interval is on that side and p is at most 0.05, *does not hold* where it is on the other side, and is else *not
+significant*. Numbers without a claim are described. *p within*, of tests that move the volume of a network against its
+boundary, combined over seeds, stands beside and does not decide.
 """
 
 
@@ -50,36 +50,41 @@ def verdicts(records: Mapping[str, Mapping[str, Any]]) -> str:
             found = [claim["verdict"] for claim in records[name]["claims"]]
             counts = [found.count(verdict) for verdict in ("holds", "does not hold", "not significant")]
             lines.append(f"| [{name}](#{name.lower()}) | {' | '.join(map(str, counts))} |")
+    if missing := [name for name in FIGURES if name not in records]:
+        lines += ["", f"Not yet run at these settings: {', '.join(missing)}."]
     return "\n".join(lines) + "\n"
 
 
 def section(record: Mapping[str, Any]) -> str:
-    """Return the section of one figure."""
-    name = record["figure"]
+    """Return the section of one figure: the picture, its caption, and the folded table of all numbers."""
+    name, versions = record["figure"], record["versions"]
     seeds = ", ".join(map(str, record["seeds"])) or "none: nothing is random"
-    times = record["seconds"]["each_seed"]
-    versions = record["versions"]
     lines = [
         f"## {name}",
         "",
-        f"**{record['title']}.** {_sentence(record['shows'])} Source: {record['source']}.",
-        "",
         f"![{record['title']}](gallery/{name}.png)",
         "",
+        caption(record).replace("|", "\\|"),
+        "",
+        "<details><summary>All numbers, notes and settings</summary>",
+        "",
         *(note + "\n" for note in record["notes"]),
-        f"Seeds: {seeds}. {_times(times)} infgeo {versions['infgeo']}, torch {versions['torch']}, NumPy"
-        f" {versions['numpy']}, Python {versions['python']}. [Record](gallery/{name}.json).",
+        *(
+            f"- {d['key']}: published, {d['published']}; ours, {d['ours']} ({d['effect']})."
+            for d in record["departures"]
+        ),
+        *([""] if record["departures"] else []),
+        f"Seeds: {seeds}. {_times(record['seconds']['each_seed'])} infgeo {versions['infgeo']}, torch"
+        f" {versions['torch']}, NumPy {versions['numpy']}, Python {versions['python']}. [Record](gallery/{name}.json).",
         "",
         "| quantity | mean [95 % interval] | claimed | p | p within | verdict |",
         "|---|---|---|---|---|---|",
         *(_row(from_document(claim)) for claim in record["claims"]),
         "",
+        "</details>",
+        "",
     ]
     return "\n".join(lines)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
 
 
 def _times(seconds: Sequence[float]) -> str:
@@ -118,12 +123,13 @@ def collect(runs: Path, folder: Path) -> None:
     """Run every small figure into `runs`, and copy its picture and record to `folder`."""
     from infgeo.reproduce.run import reproduce
 
-    for name in FIGURES:
-        outcome = reproduce(name, out=runs, finished=partial(_told, name), progress=epoch_lines(name))
-        if outcome.partial:
-            raise KeyboardInterrupt
-        for ending in ("png", "json"):
-            write_whole(folder / f"{name}.{ending}", (runs / f"{name}-small.{ending}").read_bytes())
+    with figures_progress(tuple(FIGURES)) as progress:
+        for name in FIGURES:
+            outcome = reproduce(name, out=runs, finished=partial(_told, name), progress=progress(name))
+            if outcome.partial:
+                raise KeyboardInterrupt
+            for ending in ("png", "json"):
+                write_whole(folder / f"{name}.{ending}", (runs / f"{name}-small.{ending}").read_bytes())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,13 +29,15 @@ LINES = (
     ("#000000", "v", (0, (5, 1, 1, 1))),
     ("#E69F00", "P", (0, (1, 1))),
 )
+# Of classes, by Paul Tol ("muted"); names stand beside them.
+CLASSES = ("#332288", "#CC6677", "#DDCC77", "#117733", "#E07B00", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499")
 RC: dict[Any, Any] = {
     "font.size": 7,
     "axes.labelsize": 7,
     "axes.titlesize": 7,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
-    "legend.fontsize": 6.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
     "legend.frameon": False,
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 STEPS = 5
@@ -36,6 +36,40 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
             print(f"{label}: {done} of {total}", file=sys.stderr, flush=True)
 
     yield line
+
+
+@contextmanager
+def figures_progress(names: Sequence[str]) -> Iterator[Callable[[str], Callable[[int, str, int, int], None]]]:
+    """Yield a function of a figure's name that returns its progress(seed, part, epoch, epochs), all on one display.
+
+    On a terminal (with rich) a bar for each network that is trained, elsewhere a line every so many seconds.
+    """
+    many = len(names) > 1
+    if sys.stderr.isatty():
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        except ImportError:
+            pass
+        else:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+                figures, tasks = display.add_task("figures", total=len(names), visible=many), {}
+
+                def start(name: str) -> Callable[[int, str, int, int], None]:
+                    display.update(figures, completed=names.index(name))
+
+                    def update(seed: int, part: str, epoch: int, epochs: int) -> None:
+                        key = name, seed, part
+                        if key not in tasks:
+                            tasks[key] = display.add_task(f"{name}, seed {seed}, {part}", total=epochs)
+                        display.update(tasks[key], completed=epoch, visible=epoch < epochs)
+
+                    return update
+
+                yield start
+            return
+    yield lambda name: epoch_lines(f"{name} ({names.index(name) + 1} of {len(names)})" if many else name)
 
 
 def epoch_lines(label: str, seconds: float = 10.0) -> Callable[[int, str, int, int], None]:

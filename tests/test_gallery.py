@@ -21,13 +21,13 @@ def test_the_page_is_made_of_the_committed_records():
 
 
 def test_every_figure_is_there_with_its_picture_and_its_settings():
-    assert set(RECORDS) == set(FIGURES)
+    assert set(RECORDS) <= set(FIGURES)
     for name, record in RECORDS.items():
         assert (DOCS / "gallery" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert record["settings"] == json.loads(json.dumps(json_safe(SETTINGS[name, "small"]))), name
         assert not record["partial"] and record["scale"] == "small"
-        assert len(record["seeds"]) >= 5 or not FIGURES[name].seeded
-    assert sum(path.stat().st_size for path in (DOCS / "gallery").iterdir()) < 3_000_000
+        assert len(record["seeds"]) == FIGURES[name].seeds and record["settings_are"] == "published"
+    assert sum(path.stat().st_size for path in (DOCS / "gallery").iterdir()) < 4_000_000
 
 
 def test_links_lead_somewhere():
@@ -74,4 +74,4 @@ def test_the_page_alone_is_written_again(tmp_path):
     (tmp_path / "gallery" / "figD1.json").write_text((DOCS / "gallery" / "figD1.json").read_text(encoding="utf-8"))
     assert gallery.main(["--docs", str(tmp_path), "--page"]) == 0
     text = (tmp_path / "gallery.md").read_text(encoding="utf-8")
-    assert "## figD1" in text and "## fig1" not in text
+    assert "## figD1" in text and "## fig1" not in text and "Not yet run at these settings: fig1, " in text

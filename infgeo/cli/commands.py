@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 
 from infgeo.errors import InvalidInput
 
@@ -106,38 +107,84 @@ def validate(arguments: Namespace) -> int:
     return 0 if report.passed else 1
 
 
+def data(arguments: Namespace) -> int:
+    """Say which published data sets a folder holds; a damaged one is a failure."""
+    from infgeo.training.image_files import MissingFiles, read_cifar10, read_mnist
+
+    if not os.path.isdir(arguments.folder):
+        raise InvalidInput(f"there is no folder {arguments.folder}; name the one that holds the files")
+    found, damaged = False, False
+    for name, read in (("MNIST", read_mnist), ("CIFAR-10", read_cifar10)):
+        try:
+            train, test = read(arguments.folder)
+        except MissingFiles as error:
+            print(f"{name}: not there: {error}")
+        except InvalidInput as error:
+            damaged = True
+            print(f"{name}: {error}")
+        else:
+            found = True
+            print(f"{name}: as published, {len(train[1])} images to train on, {len(test[1])} to test on")
+    return 0 if found and not damaged else 1
+
+
 def reproduce(arguments: Namespace) -> int:
-    """Reproduce a figure; print its claims. A claim that does not hold is a result, no failure of the run."""
-    from infgeo.reproduce.registry import figure_called, listing
+    """Reproduce one figure or all; print the claims. A claim that does not hold is a result, no failure of the run."""
+    from infgeo.reproduce.registry import FIGURES, figure_called, listing
 
     if arguments.list:
         print(listing())
         return 0
     if arguments.figure is None:
         raise InvalidInput("the figure is missing; give a name that infgeo reproduce --list shows")
-    figure_called(arguments.figure)
-    from infgeo.progress import epoch_lines
-    from infgeo.reproduce.run import SEEDS
+    names = tuple(FIGURES) if arguments.figure == "all" else (figure_called(arguments.figure).name,)
+    from infgeo.progress import figures_progress
+
+    status = 0
+    with figures_progress(names) as progress:
+        for name in names:
+            if arguments.rehearse or arguments.scale == "paper":
+                _print_estimate(name, arguments)
+            if not arguments.rehearse:
+                status = max(status, _figure(name, arguments, progress(name)))
+                if status == 130 or (status and len(names) > 1):
+                    break
+    return status
+
+
+def _print_estimate(name: str, arguments: Namespace) -> None:
+    from infgeo.reproduce.rehearsal import check_data, rehearse
+    from infgeo.reproduce.run import checked_device
+
+    device, folder = checked_device(arguments.device), None if arguments.rehearse else arguments.data
+    if not arguments.rehearse:
+        check_data(name, arguments.scale, arguments.settings, folder)
+    rehearsal = rehearse(name, arguments.scale, settings=arguments.settings, device=device, data=folder)
+    print(rehearsal.table() if rehearsal.parts else f"{name}: nothing is trained", flush=True)
+
+
+def _figure(name: str, arguments: Namespace, progress: Callable[..., object]) -> int:
     from infgeo.reproduce.run import reproduce as run
 
     try:
         outcome = run(
-            arguments.figure,
+            name,
             arguments.scale,
-            seeds=SEEDS if arguments.seeds is None else arguments.seeds,
+            seeds=arguments.seeds,
             device=arguments.device,
             out=arguments.out,
             data=arguments.data,
             jobs=arguments.jobs,
+            settings=arguments.settings,
             finished=lambda result: print(
-                f"{arguments.figure}: seed {result.seed} finished, {result.seconds:.0f} s", file=sys.stderr, flush=True
+                f"{name}: seed {result.seed} finished, {result.seconds:.0f} s", file=sys.stderr, flush=True
             ),
-            progress=epoch_lines(arguments.figure),
+            progress=progress,
         )
     except KeyboardInterrupt:
         print("infgeo: interrupted before a seed was finished; the same command goes on", file=sys.stderr)
         return 130
-    print(f"{outcome.figure.name}: {outcome.figure.title} ({outcome.record['scale']})")
+    print(f"{outcome.figure.name}: {outcome.figure.title} ({outcome.record['scale']}, {arguments.settings} settings)")
     for claim in outcome.claims:
         print(f"  {claim.line()}")
     for note in outcome.record["notes"]:

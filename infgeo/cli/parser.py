@@ -95,7 +95,7 @@ def build() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"infgeo {__version__}")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="derive | emit | validate | reproduce | activations"
+        dest="command", required=True, metavar="derive | emit | validate | reproduce | data | activations"
     )
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
@@ -107,6 +107,9 @@ def build() -> Parser:
     _emit(command("emit", "write the geometry as a standalone module of numeric functions, which checks itself if run"))
     _validate(command("validate", "compare the closed forms with simulated networks of finite width"))
     _reproduce(command("reproduce", "reproduce a figure of the paper: picture, data and a record of what was measured"))
+    data = command("data", "check the files of MNIST and CIFAR-10 as published, for reproduce --scale paper")
+    data.add_argument("action", choices=("check",))
+    data.add_argument("folder", metavar="FOLDER")
     command("activations", "list the catalogue of activations; derive, emit and validate take any expression of z too")
     return parser
 
@@ -186,7 +189,7 @@ def _validate(command: argparse.ArgumentParser) -> None:
 
 
 def _reproduce(command: argparse.ArgumentParser) -> None:
-    command.add_argument("figure", metavar="FIGURE", nargs="?", help="a name that --list shows")
+    command.add_argument("figure", metavar="FIGURE", nargs="?", help="a name that --list shows, or all")
     command.add_argument("--list", action="store_true", help="say what each figure shows, its source and its cost")
     command.add_argument(
         "--scale",
@@ -194,7 +197,16 @@ def _reproduce(command: argparse.ArgumentParser) -> None:
         default="small",
         help="small: minutes on two cores, bundled data (default); paper: the published settings, for a GPU",
     )
-    command.add_argument("--seeds", type=natural, nargs="+", metavar="S", help="default: 0 1 2 3 4")
+    command.add_argument(
+        "--settings",
+        choices=("published", "ours"),
+        default="published",
+        help="published: those of the authors' scripts (default); ours: where ours is a considered departure",
+    )
+    command.add_argument(
+        "--rehearse", action="store_true", help="run a few steps of every network and estimate the whole run"
+    )
+    command.add_argument("--seeds", type=natural, nargs="+", metavar="S", help="default: 0 1 2 3 4, or 20 where cheap")
     command.add_argument("--device", default="cpu", help="of torch, for example cuda (default: cpu)")
     command.add_argument("--out", default="out/reproduce", metavar="DIR", help="default: out/reproduce")
     command.add_argument("--data", metavar="DIR", help="folder with the files of MNIST or CIFAR-10, for --scale paper")

@@ -132,34 +132,33 @@ def notes(settings: CubeRoots) -> list[str]:
 
 
 def picture(settings: CubeRoots, results: Sequence[SeedResult], made: Sequence[Claim]) -> Any:
-    """Draw volume element (top) and R (bottom) for each bias, on shared scales."""
+    """Draw volume element (left) and R (right) for each bias, one below the other, on one scale a quantity."""
     from matplotlib.colors import Normalize, SymLogNorm
 
     arrays = results[0].arrays
     axis, volume, ricci = arrays["axis"], arrays["log10_volume"], arrays["ricci_scalar"]
-    columns = len(settings.biases)
+    reach = float(np.percentile(np.abs(ricci), 99.5)) or 1.0
+    columns = (
+        (volume, Normalize(*style.limits([volume])), style.SEQUENTIAL, r"$\log_{10}\sqrt{\det g}$"),
+        (ricci, SymLogNorm(1.0, vmin=-reach, vmax=reach, base=10), style.diverging(), "$R$ (printed: $3R$)"),
+    )
     with style.house_style():
-        figure = style.new_figure(style.SINGLE_COLUMN * max(1.0, columns / 2) + 0.6, 3.7)
-        panels = figure.subplots(2, columns, sharex=True, sharey=True, squeeze=False)
-        reach = float(np.percentile(np.abs(ricci), 99.5)) or 1.0
-        norms = (Normalize(*style.limits([volume])), SymLogNorm(1.0, vmin=-reach, vmax=reach, base=10))
-        images = []
-        for column, bias in enumerate(settings.biases):
-            images = [
-                style.field(panels[0, column], axis, axis, volume[column], norms[0]),
-                style.field(panels[1, column], axis, axis, ricci[column], norms[1], style.diverging()),
-            ]
-            if bias:
-                turn = np.linspace(0, 2 * np.pi, 200)
-                panels[1, column].plot(2 * bias * np.cos(turn), 2 * bias * np.sin(turn), "k--", linewidth=0.7)
-            panels[0, column].set_title(f"$b = {bias:g}$")
-            panels[1, column].set_xlabel("$x_1$")
-        for row, label in enumerate((r"$\log_{10}\sqrt{\det g}$", "Ricci scalar $R$")):
-            panels[row, 0].set_ylabel("$x_2$")
-            bar = style.shared_colourbar(figure, images[row], panels[row], label)
-            if row == 1:
-                ticks = [t for t in (-10, -3, -1, 0, 1, 3, 10) if abs(t) <= reach]
-                bar.set_ticks(ticks, labels=[f"{t:g}".replace("-", "−") for t in ticks], minor=False)
-                bar.minorticks_off()
-            style.letter(panels[row, 0], "ab"[row])
+        figure = style.new_figure(1.35 * style.SINGLE_COLUMN, 1.75 * len(settings.biases) + 0.3)
+        panels = figure.subplots(len(settings.biases), 2, sharex=True, sharey=True, squeeze=False)
+        for column, (values, norm, colours, label) in enumerate(columns):
+            for row, bias in enumerate(settings.biases):
+                axes = panels[row, column]
+                image = style.field(axes, axis, axis, values[row], norm, colours)
+                axes.set_title(f"$b = {bias:g}$")
+                if bias and column:
+                    turn = np.linspace(0, 2 * np.pi, 200)
+                    axes.plot(2 * bias * np.cos(turn), 2 * bias * np.sin(turn), "k--", linewidth=0.7)
+                if not column:
+                    axes.set_ylabel("$x_2$")
+            axes.set_xlabel("$x_1$")
+            bar = style.shared_colourbar(figure, image, panels[:, column], label)
+            style.letter(panels[0, column], "ab"[column])
+        ticks = [t for t in (-10, -1, 0, 1, 10) if abs(t) <= reach]
+        bar.set_ticks(ticks, labels=[f"{t:g}".replace("-", "−") for t in ticks], minor=False)
+        bar.minorticks_off()
     return figure

@@ -1,19 +1,16 @@
-"""Figures 2 to 4 and the self-supervised encoders: lines and planes through images, measured while a network learns.
+"""Figures 2 to 4 and their variants: lines and planes through images, measured while a network learns.
 
-The probes are lines between two test images of different classes and planes through three. The volume element is that
-of the whole input space, not of the slice; where there are fewer features than pixels it is the product of the nonzero
-singular values of the Jacobian. Distances are those along the slice, to the boundary within the slice, of the trained
-network; for self-supervised encoders, of a linear readout fitted to the frozen features.
+The probes are lines between two test images and planes through three; a line and a plane of the same classes go through
+the same images. The volume element is that of the whole input space, not of the slice; where there are fewer features
+than pixels it is the product of the nonzero singular values of the Jacobian. Distances are those along the slice, to
+the boundary within the slice, of the trained network; for self-supervised encoders, of a linear readout fitted to the
+frozen features.
 
 Images do not have one norm, and networks with convolutions no law in |x|: the numbers are not taken at equal |x|, but
 before and after training at the same points, so that what the slice itself does to the volume cancels.
 
-Source: arXiv 2301.11375, section 4. Verified in the authors' published scripts and gallery: the architectures, the
-recipes, lines of 64 and planes of 80 × 80 points, the epochs 0, 50, 200 (and 500, 1000) that are shown, a line from a 1
-to a 6 and the plane of the classes 5, 6, 1 for MNIST, and for CIFAR-10 planes of the classes 5, 6, 1 (dog, frog, car),
-7, 6, 1 (horse, frog, car) and 5, 6, 7. Inferred, as the printed captions were not at hand: that figure 3 has lines and
-figure 4 planes, and which images. Initial weights of [784, 2000, 10] in torch's default, and random images of each
-class, are chosen here.
+Source: arXiv 2301.11375, section 4, the captions of its figures, and the settings of `settings`. The seed
+chooses which images of a class are taken.
 """
 
 from __future__ import annotations
@@ -26,22 +23,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.interpolate import RegularGridInterpolator
+from scipy.stats import spearmanr
 from torch import nn
 
 from infgeo.errors import InvalidInput
+from infgeo.finite import pullback
 from infgeo.magnification import decision_boundary
 from infgeo.reproduce.claims import Claim, measured
 from infgeo.reproduce.image_picture import picture as picture
-from infgeo.reproduce.near_boundary import MEASURES, before_and_after, entropy_of, magnification_claims
+from infgeo.reproduce.near_boundary import MEASURES, band_claims, before_and_after, entropy_of
+from infgeo.reproduce.pooled_stages import PooledStages
 from infgeo.reproduce.record import SeedResult
 from infgeo.reproduce.seed_runs import Place
-from infgeo.reproduce.settings import ImageRows, Images
+from infgeo.reproduce.settings import BLOCKS, Images, Rows
 from infgeo.reproduce.training_run import QUANTITIES, trained
 from infgeo.tracking import Probe, line, plane
 from infgeo.training import (
-    CIFAR_CROPS,
-    COLOUR_32,
-    GREY_8,
+    Augmentation,
     BarlowTwins,
     ContrastiveLoss,
     ContrastiveNetwork,
@@ -54,16 +53,24 @@ from infgeo.training import (
     linear_readout,
     mlp,
     mnist,
+    patches,
     projector,
-    resnet34,
     small_resnet,
+    views,
 )
 
-AUGMENTATIONS = {"crops": CIFAR_CROPS, "grey": GREY_8, "colour": COLOUR_32}
+AUGMENTATIONS = {
+    "crops": views.CIFAR_CROPS,
+    "flips": Augmentation(flip=0.5),
+    "colour": views.COLOUR_32,
+    "barlow": views.BARLOW,
+    "simclr": views.SIMCLR,
+}
 MARGIN = 0.1  # of planes beyond the smallest rectangle that holds the three images
+LARGEST = 10  # singular values, whose product some of the scripts call volume
 
 
-def check(settings: ImageRows, place: Place) -> None:
+def check(settings: Rows, place: Place) -> None:
     """Raise now what would stop the run later: data that are not there, libraries that are not installed."""
     for row in settings.rows:
         task = task_of(row, 0, place)
@@ -73,146 +80,170 @@ def check(settings: ImageRows, place: Place) -> None:
 
 
 @cache
-def _published(name: str, data: str | None) -> Task:
+def _published(name: str, data: str | None, verify: bool, normalise: Any, dtype: torch.dtype) -> Task:
     maker = {"mnist": mnist, "cifar10": cifar10}[name]
     try:
-        return maker(data)
+        return maker(data, verify=verify, normalise=normalise, dtype=dtype)
     except InvalidInput as error:
         raise InvalidInput(
-            f"{error}. On the command line: --data FOLDER, or --scale small, which takes the bundled digits"
+            f"{error}. On the command line: --data FOLDER, or --scale small, which takes bundled images"
         ) from None
 
 
 def task_of(row: Images, seed: int, place: Place) -> Task:
     """Return the images, as images."""
-    task = digits(seed=seed) if row.data == "digits" else _published(row.data, place.data)
-    if row.train_images is not None:
-        task = task.subset(row.train_images, seed)
-    return task
+    kind = torch.float64 if row.double else torch.float32
+    if row.data in ("digits", "patches"):
+        bundled = digits if row.data == "digits" else patches
+        task = bundled(seed=seed, normalise=row.normalise, dtype=kind)
+    else:
+        task = _published(row.data, place.data, place.verify, row.normalise, kind)
+    if row.split is not None:
+        task = task.resplit(row.split, seed)
+    return task if row.train_images is None else task.subset(row.train_images, seed)
 
 
 def model_of(row: Images, task: Task, seed: int) -> nn.Module:
     """Return the network before training."""
-    channels, classes = task.input_shape[0], len(task.classes)
+    channels, classes, kind = task.input_shape[0], len(task.classes), task.inputs.dtype
     if row.network == "mlp":
-        pixels = int(np.prod(task.input_shape))
-        return mlp([pixels, *row.widths, classes], row.activation, "torch", seed=seed)
-    own_classes = classes if row.objective == "labels" else None
-    if row.network == "resnet34":
-        network = resnet34(row.activation, in_channels=channels, classes=own_classes, seed=seed)
-    else:
-        network = small_resnet(
-            row.activation,
-            in_channels=channels,
-            classes=own_classes,
-            blocks=(1,) * len(row.widths),
-            widths=row.widths,
-            seed=seed,
-        )
+        widths = [int(np.prod(task.input_shape)), *row.widths, classes]
+        return mlp(widths, row.activation, row.parametrisation, seed=seed, dtype=kind)
+    network = small_resnet(
+        row.activation, in_channels=channels, classes=classes if row.objective == "labels" else None,
+        blocks=BLOCKS.get(row.network, (1,) * len(row.widths)), widths=row.widths, stem=row.stem, seed=seed, dtype=kind,
+    )  # fmt: skip
     if row.objective == "labels":
-        return network
-    width = row.embedding
-    if row.objective == "simclr":
-        head = projector(network.width, network.width, width, norm=False, seed=seed)
-    else:
-        head = projector(network.width, (width, width), width, seed=seed)
-    return ContrastiveNetwork(network, head)
+        return PooledStages(network) if row.layers[0].startswith("pooled") else network
+    norm = row.objective == "barlow_twins"
+    return ContrastiveNetwork(
+        network, projector(network.width, row.hidden, row.embedding, activation=row.head, norm=norm, seed=seed)
+    )
 
 
 def probes_of(row: Images, task: Task, seed: int) -> dict[str, Probe]:
     """Return lines and planes through test images of the classes named, drawn by `seed`."""
 
-    def image(label: int, *of: int) -> torch.Tensor:
-        rows = torch.nonzero(task.test_labels == label)[:, 0]
-        return task.test_inputs[rows[np.random.default_rng([seed, label, *of]).integers(len(rows))]]
+    def images(classes: tuple[int, ...]) -> list[torch.Tensor]:
+        found = []
+        for position, label in enumerate(classes):  # an image of its class, and where that is repeated another one
+            rows = torch.nonzero(task.test_labels == label)[:, 0].numpy()
+            order = np.random.default_rng([seed, label]).permutation(rows)
+            found.append(task.test_inputs[order[classes[:position].count(label)]])
+        return found
 
     probes = {}
-    for pair in row.lines:
-        name = "line " + "-".join(task.classes[c] for c in pair)
-        probes[name] = line(*(image(c, *pair) for c in pair), points=row.line_points, name=name)
-    for triple in row.planes:
-        name = "plane " + "-".join(task.classes[c] for c in triple)
-        corners = (image(c, *triple) for c in triple)
-        probes[name] = plane(*corners, points=row.plane_points, margin=MARGIN, name=name)
+    for classes in (*row.lines, *row.planes):
+        kind = "line" if len(classes) == 2 else "plane"
+        name = f"{kind} " + "-".join(task.classes[c] for c in classes)
+        if kind == "line":
+            probes[name] = line(*images(classes), points=row.line_points, name=name)
+        else:
+            probes[name] = plane(*images(classes), points=row.plane_points, margin=MARGIN, name=name)
     return probes
 
 
-def measure(settings: ImageRows, seed: int, place: Place) -> SeedResult:
+def measure(settings: Rows, seed: int, place: Place) -> SeedResult:
     """Train each network of the figure and measure it on its lines and planes."""
     start = time.perf_counter()
     arrays: dict[str, np.ndarray] = {}
     statistics: dict[str, Any] = {}
     for row in settings.rows:
-        made, numbers = _measure_row(row, seed, place)
+        made, statistics[row.name] = _measure_row(row, seed, place)
         arrays |= {f"{row.name}.{key}": value for key, value in made.items()}
-        statistics[row.name] = numbers
     return SeedResult(seed, arrays, statistics, time.perf_counter() - start)
 
 
+def _loss(row: Images, task: Task) -> ContrastiveLoss | None:
+    if row.objective == "labels":
+        return None
+    objective = BarlowTwins(row.redundancy) if row.objective == "barlow_twins" else SimCLR(row.temperature)
+    second = views.BARLOW_SECOND if row.augmentation == "barlow" else None
+    assert row.augmentation is not None
+    drawn = TwoViews(AUGMENTATIONS[row.augmentation], task.mean, task.std, second)
+    return ContrastiveLoss(objective, drawn, row.separate)
+
+
 def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    task = task_of(row, seed, place)
-    recipe = row.recipe
-    views = None if row.augmentation is None else AUGMENTATIONS[row.augmentation]
+    task, recipe = task_of(row, seed, place), row.recipe
     flat = task.flattened() if row.network == "mlp" else task
     supervised = row.objective == "labels"
-    model, probes = model_of(row, task, seed), probes_of(row, flat, seed)
-    loss = None
-    if not supervised:
-        objective = BarlowTwins(row.redundancy) if row.objective == "barlow_twins" else SimCLR(row.temperature)
-        assert views is not None
-        loss = ContrastiveLoss(objective, TwoViews(views, task.mean, task.std))
-    elif views is not None:
-        recipe = dataclasses.replace(recipe, augmentation=RandomView(views, task.mean, task.std))
-    layer = row.layer if supervised else "encoder"
-    result, history = trained(
-        model,
-        flat,
-        recipe,
-        seed,
-        place,
-        row.name,
-        probes,
-        (layer,),
-        row.shown,
-        loss=loss,
-        quantities=QUANTITIES if supervised else ("log10_volume",),
-        slices=False,
-        dtype=torch.float64 if row.double else None,
-    )
+    model, probes, loss = model_of(row, task, seed), probes_of(row, flat, seed), _loss(row, task)
+    if supervised and row.augmentation is not None:
+        recipe = dataclasses.replace(
+            recipe, augmentation=RandomView(AUGMENTATIONS[row.augmentation], task.mean, task.std)
+        )
+    layers = row.layers if supervised else ("encoder",)
+    quantities = [name for name in QUANTITIES if supervised or name == "log10_volume"]
+    run = trained(
+        model, flat, recipe, seed, place, row.name, probes, layers, row.shown, loss=loss, slices=False,
+        quantities=quantities if row.network == "mlp" else (*quantities, "spectrum"),
+        dtype=torch.float64 if row.measured_in_double else None,
+    )  # fmt: skip
+    accuracy = run.result.test_accuracy
     if supervised:
-        logits = {name: history.quantity("logits", probe=name) for name in probes}
-        accuracy = result.test_accuracy
+        logits = {name: run.history.quantity("logits", probe=name) for name in probes}
     else:
         assert isinstance(model, ContrastiveNetwork)
         readout = linear_readout(model.encoder, flat.inputs.to(place.device), flat.labels)
-        logits = {name: logits_at(readout, probe)[None] for name, probe in probes.items()}
-        right = logits_of(readout, flat.test_inputs).argmax(1) == flat.test_labels.numpy()
-        accuracy = float(right.mean())
+        logits = {name: logits_of(readout, probe.inputs)[None] for name, probe in probes.items()}
+        accuracy = float((logits_of(readout, flat.test_inputs).argmax(1) == flat.test_labels.numpy()).mean())
     arrays: dict[str, np.ndarray] = {}
     on_probes: dict[str, dict[str, Any]] = {}
     for name, probe in probes.items():
-        volume = history.quantity("log10_volume", layer, name)
-        on_probes[name] = statistics_of(probe, volume, logits[name][-1], seed)
+        volume = np.stack([run.history.quantity("log10_volume", layer, name) for layer in layers])
+        on_probes[name] = statistics_of(probe, volume[-1], logits[name][-1], seed)
+        on_probes[name]["contrast"] = np.array([[_range(v) for v in epochs] for epochs in volume]).tolist()
+        if "spectrum" in run.history.quantities:
+            on_probes[name]["largest"] = _of_the_largest(run.history.quantity("spectrum", layers[-1], name), volume[-1])
+        assert probe.anchors is not None
         arrays |= {
-            f"{name}.log10_volume": volume.astype(np.float32),  # (epochs, points)
+            f"{name}.log10_volume": volume.astype(np.float32),  # (layers, epochs, points)
             f"{name}.logits": logits[name].astype(np.float32),  # (epochs, points, classes), or those of the readout
             f"{name}.coordinates": probe.coordinates.numpy(),
-            f"{name}.images": anchors_of(probe, task.input_shape),
+            f"{name}.images": pixels_of(probe.anchors.reshape(-1, *task.input_shape), task),
             f"{name}.corners": probe.coordinates_of(probe.anchors).numpy(),
         }
-    numbers = {"test_accuracy": accuracy, "loss": result.losses[-1], "probes": on_probes}
-    return arrays, numbers | {kind: averaged(on_probes, kind) for kind in ("line", "plane")}
+    first = next(iter(probes.values()))
+    nets = (model_of(row, task, seed).to(place.device), model)
+    arrays["spectra"] = np.stack([spectra_of(net, layers[-1], first) for net in nets])  # (2, images, n)
+    numbers = {"test_accuracy": accuracy, "loss": run.result.losses[-1], "classes": list(task.classes), **run.costs}
+    return arrays, numbers | {
+        "probes": on_probes,
+        "edge": edge_difference(probes, arrays),
+        "rank": int((arrays["spectra"][-1] > 1e-6 * arrays["spectra"][-1].max()).sum(-1).min()),
+        **{kind: averaged(on_probes, kind) for kind in ("line", "plane")},
+    }
 
 
-def anchors_of(probe: Probe, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the images that span a probe (k + 1, *shape), float32."""
+def pixels_of(images: torch.Tensor, task: Task) -> np.ndarray:
+    """Return images as they were before normalisation, with values in [0, 1], float32."""
+    mean, std = (images.new_tensor(v or (n,)).reshape(-1, 1, 1) for v, n in ((task.mean, 0.0), (task.std, 1.0)))
+    return (images * std + mean).float().numpy()
+
+
+def spectra_of(model: nn.Module, layer: str, probe: Probe) -> np.ndarray:
+    """Return the singular values of the Jacobian (images, min(n, d)) at the images that span a probe, descending."""
     assert probe.anchors is not None
-    return probe.anchors.reshape(-1, *shape).float().numpy()
+    like = next(model.parameters())
+    here = pullback(
+        model, probe.anchors.to(like.device), layer=layer, freeze=True, input_shape=probe.input_shape,
+        dtype=torch.float64,
+    )  # fmt: skip
+    found: np.ndarray = here.singular_values.cpu().numpy()
+    return found
 
 
-def logits_at(model: nn.Module, probe: Probe) -> np.ndarray:
-    """Return the logits (P, classes) at the points of a probe."""
-    return logits_of(model, probe.inputs)
+def _range(volume: np.ndarray) -> float:
+    """Return the largest log volume less the smallest one, of those that are finite."""
+    known = volume[np.isfinite(volume)]
+    return float(np.ptp(known)) if len(known) else 0.0
+
+
+def _of_the_largest(spectrum: np.ndarray, volume: np.ndarray) -> float:
+    """Return the rank correlation over the points of the product of the ten largest singular values with the volume."""
+    product = np.log10(np.maximum(spectrum[-1, :, :LARGEST], 1e-300)).sum(-1)
+    return float(spearmanr(product, volume[-1]).statistic)
 
 
 @torch.no_grad()
@@ -222,31 +253,45 @@ def logits_of(model: nn.Module, inputs: torch.Tensor) -> np.ndarray:
     return torch.cat([model(x.to(like)).cpu() for x in inputs.split(512)]).numpy()
 
 
-def grid_shape(probe: Probe) -> tuple[int, ...] | None:
-    """Return (rows, columns) of a plane, None of a line."""
-    return probe.shape if probe.kind == "plane" else None
+def edge_difference(probes: Mapping[str, Probe], arrays: Mapping[str, np.ndarray]) -> float | None:
+    """Return the largest difference in decades of the first plane and the first line, where that is an edge of it."""
+    lines, planes = ([name for name in probes if name.startswith(kind)] for kind in ("line", "plane"))
+    if not lines or not planes or not planes[0].startswith(lines[0].replace("line", "plane")):
+        return None
+    edge, whole = probes[lines[0]], probes[planes[0]]
+    x, y = (np.unique(whole.coordinates[:, i].numpy()) for i in (0, 1))
+    field = arrays[f"{planes[0]}.log10_volume"][-1, -1].reshape(len(y), len(x))
+    where = whole.coordinates_of(edge.inputs).numpy()[:, ::-1]
+    interpolated = RegularGridInterpolator((y, x), field, method="cubic")(where)
+    return float(np.abs(interpolated - arrays[f"{lines[0]}.log10_volume"][-1, -1]).max())
 
 
 def statistics_of(probe: Probe, volume: np.ndarray, logits: np.ndarray, seed: int) -> dict[str, Any]:
     """Return the magnification before and after training, with the boundary of the trained network."""
-    coordinates = probe.coordinates.numpy()
-    border = decision_boundary(coordinates, logits, grid_shape(probe))
+    coordinates, grid_shape = probe.coordinates.numpy(), probe.shape if probe.kind == "plane" else None
+    border = decision_boundary(coordinates, logits, grid_shape)
     found: dict[str, Any] = {"classes": list(border.classes), "pieces": len(border.polylines)}
     if not border:  # one class along the whole slice
         return found
     options = {"entropy": entropy_of(logits), "shape": probe.shape, "null": "shifts", "seed": seed}
-    found |= before_and_after(volume, border.distance(coordinates), **options)
-    return found
+    return found | before_and_after(volume, border.distance(coordinates), **options)
+
+
+def is_control(name: str) -> bool:
+    """Return whether a probe is a line within one class."""
+    classes = name.removeprefix("line ").split("-")
+    return name.startswith("line ") and classes[0] == classes[-1]
 
 
 def averaged(on_probes: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, Any]:
-    """Return the means over the lines, or planes, of one network; {} where none has a boundary.
+    """Return the means over the lines (but controls), or planes, of one network; {} where none has a boundary.
 
     p is twice the mean of the p-values, at most 1: valid however the slices of one network depend on each other
     (Vovk and Wang 2020).
     """
-    chosen = [s for name, s in on_probes.items() if name.startswith(kind) and "after" in s]
-    found: dict[str, Any] = {"slices": sum(name.startswith(kind) for name in on_probes), "with_boundary": len(chosen)}
+    named = [name for name in on_probes if name.startswith(kind) and not is_control(name)]
+    chosen = [on_probes[name] for name in named if "after" in on_probes[name]]
+    found: dict[str, Any] = {"slices": len(named), "with_boundary": len(chosen)}
     for when in ("before", "after") if chosen else ():
         found[when] = {
             key: {
@@ -255,33 +300,86 @@ def averaged(on_probes: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str,
                 "at_equal_radius": None,
                 "p_at_equal_radius": None,
             }
-            for key, _, _ in MEASURES
+            for key in MEASURES
         }
     return found
 
 
-def claims(settings: ImageRows, results: Sequence[SeedResult]) -> list[Claim]:
-    """Return the accuracy and the claims on the magnification, on lines and on planes."""
+def claims(settings: Rows, results: Sequence[SeedResult]) -> list[Claim]:
+    """Return one claim on lines and one on planes, or two on the stages, and what is described beside them."""
     made = []
     for row in settings.rows:
         seeds = [r.statistics[row.name] for r in results]
         prefix = f"{row.name}, " if len(settings.rows) > 1 else ""
-        made.append(measured(f"{prefix}test accuracy", f"{prefix}test accuracy", [s["test_accuracy"] for s in seeds]))
-        for kind, slices in (("line", row.lines), ("plane", row.planes)):
-            if slices:
-                made += magnification_claims(f"{prefix}{kind}s, ", [s[kind] for s in seeds])
+        if len(row.layers) > 1:
+            made += _stage_claims(prefix, seeds)
+        else:
+            for kind, slices in (("line", row.lines), ("plane", row.planes)):
+                made += band_claims(f"{prefix}{kind}s, ", [s[kind] for s in seeds]) if slices else []
+        beside: list[tuple[str, list[float | None]]] = [
+            ("test accuracy", [s["test_accuracy"] for s in seeds]),
+            ("nonzero singular values at the images", [s["rank"] for s in seeds]),
+        ]
+        if row.lines and row.planes:
+            beside.append(
+                ("largest difference of plane and line along their edge, in decades", [s["edge"] for s in seeds])
+            )
+        contrasts = [_contrasts(s["probes"]) for s in seeds]
+        if row.lines and len(row.layers) == 1:
+            beside.append(("contrast of lines between classes, in decades", [between for between, _ in contrasts]))
+            beside.append(("contrast of the line within one class", [within for _, within in contrasts]))
+        if row.network != "mlp":
+            words = f"rank correlation of the {LARGEST} largest singular values' product with the volume"
+            found = [[p["largest"] for p in s["probes"].values()] for s in seeds]
+            beside.append((words, [float(np.mean(values)) for values in found]))
+        made += [measured(f"{prefix}{words}", f"{prefix}{words}", values) for words, values in beside]
     return made
 
 
-def notes(settings: ImageRows) -> list[str]:
+def _contrasts(on_probes: Mapping[str, Mapping[str, Any]]) -> tuple[float | None, float | None]:
+    """Return the mean contrast of lines between classes and of those within one, at the end of the training."""
+    lines = {name: s["contrast"][-1][-1] for name, s in on_probes.items() if name.startswith("line")}
+    groups = ([v for n, v in lines.items() if is_control(n) == within] for within in (False, True))
+    between, within = (float(np.mean(values)) if values else None for values in groups)
+    return between, within
+
+
+def growth(contrast: Sequence[float]) -> float:
+    """Return the slope of the contrast against the number of the stage, in decades a stage."""
+    return float(np.polyfit(np.arange(len(contrast)), contrast, 1)[0])
+
+
+def _stage_claims(prefix: str, seeds: Sequence[Mapping[str, Any]]) -> list[Claim]:
+    contrast = [np.mean([s["contrast"] for s in seed["probes"].values()], axis=0) for seed in seeds]  # (stages, epochs)
+    before, after = ([growth(c[:, at]) for c in contrast] for at in (0, -1))
+    gain = [b - a for a, b in zip(before, after, strict=True)]
+    words = "growth of the contrast (largest less smallest log₁₀ √det g of the line), decades a stage"
+    return [
+        measured(f"{prefix}growth after", f"{prefix}{words}, after training", after, 1),
+        measured(f"{prefix}growth change", f"{prefix}{words}: change by training", gain, 1),
+        measured(f"{prefix}growth before", f"{prefix}{words}, before training", before),
+        *(
+            measured(f"{prefix}contrast {i + 1} {when}", f"{prefix}contrast of stage {i + 1}, {when} training",
+                     [float(c[i, at]) for c in contrast])
+            for i in range(len(contrast[0])) for at, when in ((0, "before"), (-1, "after"))
+        ),
+    ]  # fmt: skip
+
+
+def notes(settings: Rows) -> list[str]:
     """Return what a reader must know beside the numbers."""
+    rows = settings.rows
     said = [
-        "The boundary is that of the trained network, also for the numbers before training; numbers of a seed are "
-        "means over its slices that have a boundary. The band holds the tenth of the points that is nearest to it.",
-        "Between two images the volume of a random network is not even, either: what training did is the change.",
+        "The boundary is that of the trained network, also for the numbers before training, which are at "
+        "initialisation; numbers of a seed are means over its slices between classes that have a boundary."
     ]
-    if any(row.data == "digits" for row in settings.rows):
-        said.append("Scikit-learn's 8 × 8 digits stand in for the data of the paper.")
-    if any(row.objective != "labels" for row in settings.rows):
+    if rows[0].first:
+        said.append("The first panel is after one epoch, as in the paper's scripts, which call it epoch 0.")
+    if any(row.data in ("digits", "patches") for row in rows):
+        said.append("Scikit-learn's 8 × 8 digits and patches of its two photographs stand in for the paper's images.")
+    if any("relu" in (row.activation, row.stem) for row in rows):
+        said.append("A ReLU network is flat: R is 0 where it is defined, and its volume is constant between kinks. The "
+                    "paper's ReLU ResNet has ReLU in its stem and GELU in its blocks: it is curved.")  # fmt: skip
+    if any(row.objective != "labels" for row in rows):
         said.append("Self-supervised encoders have no boundary: it is that of a linear readout of the frozen features.")
     return said

@@ -12,17 +12,17 @@ from infgeo.magnification import Magnification, magnification
 from infgeo.reproduce.claims import Claim, measured
 from infgeo.tracking.measure import entropy
 
-MEASURES = (
-    ("band", "log₁₀ √det g near the boundary less that of the rest", 1),
-    ("distance", "rank correlation of log √det g with the distance to the boundary", -1),
-    ("entropy", "rank correlation of log √det g with the predictive entropy", 1),
-)
+MEASURES = {
+    "band": "log₁₀ √det g near the boundary less that of the rest",
+    "distance": "rank correlation of log √det g with the distance to the boundary",
+    "entropy": "rank correlation of log √det g with the predictive entropy",
+}
 
 
 def numbers_of(result: Magnification) -> dict[str, Any]:
     """Return the measures of a `Magnification` with their p-values, at equal |x| where that is defined."""
     numbers: dict[str, Any] = {"null": result.null, "moves": result.moves, "band_width": result.band_width}
-    for name, _, _ in MEASURES:
+    for name in MEASURES:
         measure = getattr(result, name)
         if measure is not None:
             numbers[name] = {
@@ -41,19 +41,21 @@ def before_and_after(volume: np.ndarray, distance: np.ndarray, **options: Any) -
     }
 
 
-def magnification_claims(where: str, seeds: Sequence[Mapping[str, Any]]) -> list[Claim]:
-    """Return the claims on the magnification, from "before" and "after" of each seed (absent without a boundary)."""
-    made = []
-    for key, words, direction in MEASURES:
-        before, after = ([number_of(s, when, key) for s in seeds] for when in ("before", "after"))
-        gain = [None if a is None or b is None else b - a for a, b in zip(before, after, strict=True)]
-        p_within = [number_of(s, "after", key, "p") for s in seeds]
-        made += [
-            measured(f"{where}{key} before", f"{where}{words}, before training", before),
-            measured(f"{where}{key} after", f"{where}{words}, after", after, direction, p_within),
-            measured(f"{where}{key} change", f"{where}{words}: change by training", gain, direction),
-        ]
-    return made
+def band_claims(where: str, seeds: Sequence[Mapping[str, Any]]) -> list[Claim]:
+    """Return the claim that training magnifies the band at the boundary, and the measures beside it.
+
+    The numbers are "before" and "after" of each seed, absent without a boundary.
+    """
+    before, after = ([number_of(s, when, "band") for s in seeds] for when in ("before", "after"))
+    gain = [None if a is None or b is None else b - a for a, b in zip(before, after, strict=True)]
+    words = MEASURES["band"]
+    beside = [
+        measured(f"{where}{key} {when}", f"{where}{text}, {when} training", [number_of(s, when, key) for s in seeds])
+        for key, text in MEASURES.items()
+        for when in ("before", "after")
+    ]
+    p_within = [number_of(s, "after", "band", "p") for s in seeds]
+    return [measured(f"{where}band change", f"{where}{words}: change by training", gain, 1, p_within), *beside]
 
 
 def number_of(seed: Mapping[str, Any], when: str, key: str, number: str = "value") -> float | None:

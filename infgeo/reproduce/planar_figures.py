@@ -1,45 +1,44 @@
-"""XOR, the sinusoid and its deep sibling: networks of two inputs, whose geometry is measured on a grid.
+"""XOR, the sinusoid and their variants: networks of two inputs, whose geometry is measured on a grid.
 
-What is measured is the paper's claim in both parts. Symmetry: the share of the variance of log √det g that |x| alone
-explains, 1 at infinite width, and the standard deviation of the rest, 0 at infinite width, before and after training.
-Random networks fluctuate as 1/√n: at width 250 the share is near 1 before training, at width 8 it is not, and the rest
-is the telling number. Magnification: log √det g against the distance to the decision boundary of the trained network
-and against its predictive entropy, at equal |x|, before and after training.
+What is measured is the paper's claim in both parts. Symmetry: the standard deviation of the part of log √det g that |x|
+does not explain, 0 at infinite width, before and after training. Magnification: log √det g near the decision boundary
+of the trained network less that elsewhere, at equal |x|, before and after training.
 
 Source: arXiv 2301.11375, section 4 and appendix on experiments. Figure 1 is the sinusoid with [2, 250, 2]; the deep
-network [2, 8, 8, 8, 2] is shown layer by layer in the appendix. Architectures, learning rates, numbers of epochs and
-the grid of 40 × 40 points are those of the authors' published scripts; which epochs are shown, and the region around
-XOR, are chosen here.
+network [2, 8, 8, 8, 2] is shown layer by layer. Which epochs are shown is chosen here.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import sympy
+import torch
 from numpy.polynomial import Chebyshev
 
 import infgeo
 from infgeo.errors import NoClosedForm
 from infgeo.magnification import agreement, decision_boundary, symmetry
 from infgeo.reproduce.claims import Claim, measured
-from infgeo.reproduce.near_boundary import before_and_after, magnification_claims
+from infgeo.reproduce.near_boundary import band_claims, before_and_after
 from infgeo.reproduce.planar_picture import picture as picture
 from infgeo.reproduce.record import SeedResult
 from infgeo.reproduce.seed_runs import Place
-from infgeo.reproduce.settings import Panels, Planar
-from infgeo.reproduce.training_run import trained
+from infgeo.reproduce.settings import Planar, Rows
+from infgeo.reproduce.training_run import QUANTITIES, trained
 from infgeo.tracking import Probe, grid
 from infgeo.training import Task, mlp, noisy_xor, sinusoid, xor
 
 
 def task_of(settings: Planar, seed: int) -> Task:
     """Return the task, its points drawn from `seed` where they are random."""
+    kind = torch.float64 if settings.double else torch.float32
     if settings.task == "xor":
-        return xor()
-    return {"noisy_xor": noisy_xor, "sinusoid": sinusoid}[settings.task](seed=seed)
+        return xor(dtype=kind)
+    return {"noisy_xor": noisy_xor, "sinusoid": sinusoid}[settings.task](seed=seed, dtype=kind)
 
 
 def grid_of(settings: Planar) -> Probe:
@@ -48,12 +47,14 @@ def grid_of(settings: Planar) -> Probe:
 
 
 def law(settings: Planar, depth: int, points: np.ndarray) -> np.ndarray:
-    """Return log₁₀ √det g (P,) of the network of infinite width, with the scales of the paper's parametrisation.
+    """Return log₁₀ √det g (P,) of layer `depth` at infinite width, with the scales of the parametrisation.
 
     It depends on |x|² alone, smoothly: it is evaluated at nine values, and interpolated between them.
     """
     square = (points**2).sum(axis=1)
-    network = infgeo.MLP(settings.activation, depth=depth, weight_std=1, bias_std=1)
+    scaled = settings.parametrisation == "scripts"
+    biases = [1, *(1 / sympy.sqrt(n) if scaled else 1 for n in settings.widths[1:depth])]
+    network = infgeo.MLP(settings.activation, depth=depth, weight_std=1, bias_std=biases)
     try:
         geometry = network.numeric()
     except NoClosedForm:
@@ -68,77 +69,70 @@ def law(settings: Planar, depth: int, points: np.ndarray) -> np.ndarray:
     return curve
 
 
-def measure(settings: Panels, seed: int, place: Place) -> SeedResult:
+def measure(settings: Rows, seed: int, place: Place) -> SeedResult:
     """Train each network of the figure and measure it."""
     start = time.perf_counter()
     arrays: dict[str, np.ndarray] = {}
     statistics: dict[str, Any] = {}
     for name, row in zip(settings.names, settings.rows, strict=True):
-        made, numbers = _measure_row(row, seed, place, name)
+        made, statistics[name] = _measure_row(row, seed, place, name)
         arrays |= {f"{name}.{key}": value for key, value in made.items()}
-        statistics[name] = numbers
     return SeedResult(seed, arrays, statistics, time.perf_counter() - start)
 
 
 def _measure_row(row: Planar, seed: int, place: Place, label: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    task = task_of(row, seed)
-    model = mlp(row.widths, row.activation, seed=seed)
-    layers, probe = row.layers, grid_of(row)
-    result, history = trained(model, task, row.recipe, seed, place, label, probe, layers, row.shown)
-    volume = {layer: history.quantity("log10_volume", layer) for layer in layers}
-    logits, entropy = history.quantity("logits"), history.quantity("entropy")
+    task, layers, probe = task_of(row, seed), row.layers, grid_of(row)
+    model = mlp(row.widths, row.activation, row.parametrisation, seed=seed, dtype=task.inputs.dtype)
+    quantities = (*QUANTITIES, "ricci") if row.field == "ricci" else QUANTITIES
+    run = trained(model, task, row.recipe, seed, place, label, probe, layers, row.shown, quantities=quantities)
+    logits, entropy = run.history.quantity("logits"), run.history.quantity("entropy")
     points = probe.coordinates.numpy()
-    laws = {layer: law(row, depth, points) for depth, layer in enumerate(layers, 1)}
-    numbers = {
-        "accuracy": result.accuracy,
-        "test_accuracy": result.test_accuracy,
-        "loss": result.losses[-1],
-        "layers": {
-            layer: statistics_of(probe, volume[layer], logits[-1], entropy[-1], laws[layer], row.half_width, seed)
-            for layer in layers
-        },
+    arrays = {"logits": logits, "entropy": entropy, "points": points, "inputs": task.inputs.numpy()}
+    for field in {"log10_volume", row.field}:
+        arrays[field] = np.stack([run.history.quantity(field, layer) for layer in layers])  # (layers, epochs, points)
+    laws = [law(row, depth, points) for depth in range(1, len(layers) + 1)]
+    numbers: dict[str, Any] = {"accuracy": run.result.accuracy, "test_accuracy": run.result.test_accuracy, **run.costs}
+    numbers["layers"] = {
+        layer: statistics_of(row, probe, volume, logits[-1], entropy[-1], law_here, seed)
+        for layer, volume, law_here in zip(layers, arrays["log10_volume"], laws, strict=True)
     }
-    arrays = {
-        "log10_volume": np.stack(list(volume.values())).astype(np.float32),  # (layers, epochs, points)
-        "logits": logits.astype(np.float32),
-        "entropy": entropy.astype(np.float32),
-        "law": np.stack(list(laws.values())).astype(np.float32),
-        "points": points,
-        "inputs": task.inputs.numpy(),
-        "labels": task.labels.numpy(),
-    }
-    return arrays, numbers
+    if row.field == "ricci":
+        numbers["ricci"] = ricci_of(points, arrays["ricci"][0], logits[-1], probe.shape)
+    kept = {name: array.astype(np.float32) for name, array in arrays.items()}
+    return kept | {"points": points, "labels": task.labels.numpy()}, numbers
 
 
 def statistics_of(
-    probe: Probe,
-    volume: np.ndarray,
-    logits: np.ndarray,
-    entropy: np.ndarray,
-    law_here: np.ndarray,
-    half_width: float,
-    seed: int,
+    row: Planar, probe: Probe, volume: np.ndarray, logits: np.ndarray, entropy: np.ndarray, law: np.ndarray, seed: int
 ) -> dict[str, Any]:
     """Return the statistics of one layer's log₁₀ volume (epochs, P), with the boundary of the trained network."""
     points = probe.coordinates.numpy()
     line = decision_boundary(points, logits, probe.shape)
-    radial = [symmetry(points, v, within=half_width) for v in volume]
+    radial = [symmetry(points, v, within=row.half_width) for v in volume]
     found: dict[str, Any] = {
         "share": [result.share for result in radial],
         "rest": [result.spread for result in radial],
-        "law_variation": float(np.ptp(law_here)),
-        "agreement_with_law": [agreement(v, law_here).r2_shifted for v in (volume[0], volume[-1])],
+        "agreement_with_law": [agreement(v, law).r2_shifted for v in (volume[0], volume[-1])],
         "boundary_length": line.length,
     }
     if not line:  # one class everywhere: nothing to be near to
         return found
+    options = {"entropy": entropy, "points": points, "shape": probe.shape, "seed": seed}
+    return found | before_and_after(volume, line.distance(points), **options)
+
+
+def ricci_of(points: np.ndarray, ricci: np.ndarray, logits: np.ndarray, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return the medians of R (epochs, P) over the tenth of the grid that is nearest to the boundary, and the rest."""
+    line = decision_boundary(points, logits, shape)
+    if not line:
+        return {}
     distance = line.distance(points)
-    found |= before_and_after(volume, distance, entropy=entropy, points=points, shape=probe.shape, seed=seed)
-    return found
+    near = distance <= np.quantile(distance, 0.1)
+    return {"near": np.median(ricci[:, near], axis=1).tolist(), "rest": np.median(ricci[:, ~near], axis=1).tolist()}
 
 
-def claims(settings: Panels, results: Sequence[SeedResult]) -> list[Claim]:
-    """Return both parts of the claim for each row and layer."""
+def claims(settings: Rows, results: Sequence[SeedResult]) -> list[Claim]:
+    """Return two claims for each network and layer, symmetry and magnification, and what is described beside them."""
     made: list[Claim] = []
     for name, row in zip(settings.names, settings.rows, strict=True):
         seeds = [r.statistics[name] for r in results]
@@ -147,40 +141,52 @@ def claims(settings: Panels, results: Sequence[SeedResult]) -> list[Claim]:
         made.append(
             measured(f"{prefix}{accuracy}", f"{prefix}{accuracy.replace('_', ' ')}", [s[accuracy] for s in seeds])
         )
+        if row.field == "ricci":
+            made += _ricci_claims(prefix, [s["ricci"] for s in seeds])
+            continue
         for layer in row.layers:
-            where = f"{prefix}layer {layer.removeprefix('activation')}, " if len(row.widths) > 3 else prefix
+            where = f"{prefix}layer {layer.removeprefix('activation')}, " if len(row.layers) > 1 else prefix
             made += layer_claims(where, [s["layers"][layer] for s in seeds])
     return made
 
 
-def layer_claims(where: str, layers: Sequence[Mapping[str, Any]]) -> list[Claim]:
+def layer_claims(where: str, layers: Sequence[Any]) -> list[Claim]:
     """Return the claims on one layer, from its statistics in each seed."""
+    before, after = ([s["rest"][at] for s in layers] for at in (0, -1))
+    gain = [b - a for a, b in zip(before, after, strict=True)]
+    rest = "decades of log₁₀ √det g that |x| does not explain"
+    law = "R² of log √det g with the law of infinite width"
+    beside = [
+        measured(f"{where}{name} {when}", f"{where}{words}, {when} training", [s[key][at] for s in layers])
+        for name, key, words in (("rest", "rest", rest), ("law", "agreement_with_law", law))
+        for at, when in ((0, "before"), (-1, "after"))
+    ]
+    change = measured(f"{where}rest change", f"{where}{rest}: change by training", gain, 1)
+    return [change, *band_claims(where, layers), *beside]
 
-    def symmetry_claim(key: str, words: str, direction: int) -> list[Claim]:
-        first, last = [s[key][0] for s in layers], [s[key][-1] for s in layers]
-        gain = [b - a for a, b in zip(first, last, strict=True)]
-        return [
-            measured(f"{where}{key} before", f"{where}{words} before training", first),
-            measured(f"{where}{key} after", f"{where}{words} after", last),
-            measured(f"{where}{key} change", f"{where}{words}: change by training", gain, direction),
-        ]
 
-    law_r2 = "R² of log √det g with the law of infinite width (offset free)"
+def _ricci_claims(prefix: str, seeds: Sequence[Any]) -> list[Claim]:
+    """Return R near the boundary and elsewhere: described, for the paper claims nothing of it."""
     return [
-        *(
-            measured(f"{where}law {when}", f"{where}{law_r2}, {words}", [s["agreement_with_law"][at] for s in layers])
-            for at, when, words in ((0, "before", "before training"), (1, "after", "after"))
-        ),
-        *symmetry_claim("share", "share of Var(log √det g) that |x| explains", -1),
-        *symmetry_claim("rest", "decades of log₁₀ √det g that |x| does not explain", 1),
-        *magnification_claims(where, layers),
+        measured(
+            f"{prefix}R {where} {when}",
+            f"{prefix}median of R {words}, {when} training (printed: 3 times this)",
+            [s[where][at] if s else None for s in seeds],
+        )
+        for where, words in (("near", "near the boundary"), ("rest", "elsewhere"))
+        for at, when in ((0, "before"), (-1, "after"))
     ]
 
 
-def notes(settings: Panels) -> list[str]:
+def notes(settings: Rows) -> list[str]:
     """Return what a reader must know beside the numbers."""
-    return [
-        "At infinite width |x| explains all of log √det g: the share is 1 and the rest 0.",
-        "Measures of magnification are at equal |x|; the boundary is that of the trained network, also for the numbers "
-        "before training. The band holds the tenth of the grid that is nearest to the boundary.",
+    said = [
+        "At infinite width |x| explains all of log √det g. Magnification is at equal |x|; the boundary is that of the "
+        "trained network, also for the numbers before training, which are at initialisation. The band holds the tenth "
+        "of the grid that is nearest to the boundary."
     ]
+    if settings.rows[0].first:
+        said.append("The first map is after one epoch, as in the paper's scripts, which call it epoch 0.")
+    if settings.rows[0].field == "ricci":
+        said.append("R is positive on spheres. The paper's figures of R, of one hidden layer, show 3 times this R.")
+    return said

@@ -1,4 +1,4 @@
-"""The picture of the planar networks: maps of log volume over training with the boundary, and the numbers below."""
+"""The picture of the planar networks: maps over training with the boundary, and the numbers of all seeds below."""
 
 from __future__ import annotations
 
@@ -13,113 +13,142 @@ from infgeo.reproduce import panels
 from infgeo.reproduce.near_boundary import number_of
 from infgeo.reproduce.panels import VOLUME
 from infgeo.reproduce.record import SeedResult
-from infgeo.reproduce.settings import Panels
+from infgeo.reproduce.settings import Planar, Rows
 
 BINS = 12
+TASKS = {"xor": "4 points", "noisy_xor": "400 points", "sinusoid": "sinusoid"}
+Part = tuple[str, Planar, str]  # the name of the network, its settings, a layer
 
 
-def picture(settings: Panels, results: Sequence[SeedResult], claims: Sequence[Any]) -> Any:
+def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]) -> Any:
     """Draw a row of maps for each network and layer, of the first seed, and a row of statistics over all seeds."""
-    rows = [(n, layer) for n, row in enumerate(settings.rows) for layer in row.layers]
-    columns = max(len(row.shown) for row in settings.rows)
-    top = 1.3 * len(rows) + 0.5
+    named = zip(settings.names, settings.rows, strict=True)
+    parts: list[Part] = [(name, row, layer) for name, row in named for layer in row.layers]
+    labels = [_label(part, settings) for part in parts]
+    columns = max(len(_drawn(row)) for row in settings.rows)
+    top = len(parts) * min(1.5, 6.1 / (columns + 0.35)) + 0.2
+    rows = style.LETTERS[: len(parts)] if len(parts) > 1 else labels
+    curved = settings.rows[0].field == "ricci"
     with style.house_style():
-        figure = style.new_figure(style.DOUBLE_COLUMN, top + 1.95)
-        maps, numbers = figure.subfigures(2, 1, height_ratios=[top, 1.95])
-        grids = maps.subplots(len(rows), columns, squeeze=False)
-        for index, (number, layer) in enumerate(rows):
-            _maps(maps, grids[index], settings, number, layer, results[0])
-            for axes in grids[index] if index == len(rows) - 1 else ():
-                axes.set_xlabel("$x_1$")
-            for axes in grids[index] if index and len({row.shown for row in settings.rows}) == 1 else ():
-                axes.set_title("")
+        figure = style.new_figure(style.DOUBLE_COLUMN, top + 1.75)
+        upper, lower = figure.subfigures(2, 1, height_ratios=[top, 1.75])
+        grids = upper.subplots(len(parts), columns, squeeze=False)
+        for index, (part, label) in enumerate(zip(parts, labels, strict=True)):
+            _maps(upper, grids[index], part, results[0])
+            grids[index, 0].set_ylabel(label)
             style.letter(grids[index, 0], style.LETTERS[index])
-        statistics = numbers.subplots(1, 3)
-        _against_distance(statistics[0], settings, rows, results)
-        _shares(statistics[1], settings, rows, results)
-        _bands(statistics[2], settings, rows, results)
+        statistics = lower.subplots(1, 2 if curved else 3)
+        if curved:
+            _ricci(statistics[0], parts, rows, results, "near", "median $R$ near the boundary")
+            _ricci(statistics[1], parts, rows, results, "rest", "median $R$ elsewhere")
+        else:
+            _against_distance(statistics[0], parts, rows, results)
+            _unexplained(statistics[1], parts, rows, results)
+            groups = []
+            for index, (name, _, layer) in enumerate(parts):
+                seeds = [r.statistics[name]["layers"][layer] for r in results]
+                groups.append(
+                    (rows[index], index, {w: [number_of(s, w, "band") for s in seeds] for w in ("before", "after")})
+                )
+            panels.before_and_after(statistics[2], groups, "band − rest (decades)")
         for index, axes in enumerate(statistics):
-            style.letter(axes, style.LETTERS[len(rows) + index])
+            style.letter(axes, style.LETTERS[len(parts) + index])
     return figure
 
 
-def _maps(figure: Any, row_of_axes: Any, settings: Panels, number: int, layer: str, result: SeedResult) -> None:
-    from matplotlib.colors import Normalize
-
-    row, name = settings.rows[number], settings.names[number]
-    shape = (row.points, row.points)
-    volume = result.arrays[f"{name}.log10_volume"][row.layers.index(layer)]
-    logits, points = result.arrays[f"{name}.logits"], result.arrays[f"{name}.points"]
-    axis = np.linspace(-row.half_width, row.half_width, row.points)
-    norm = Normalize(*style.limits(volume))
-    for axes in row_of_axes[len(row.shown) :]:
-        axes.set_visible(False)
-    for axes, epoch, values, scores in zip(row_of_axes, row.shown, volume, logits, strict=False):
-        image = style.field(axes, axis, axis, values.reshape(shape), norm)
-        style.boundary(axes, decision_boundary(points, scores, shape).polylines)
-        axes.set(xlim=(axis[0], axis[-1]), ylim=(axis[0], axis[-1]), xticks=[axis[0], 0, axis[-1]], yticks=[])
-        axes.set_title(f"epoch {epoch:,}".replace(",", " "))
-    if row.task != "sinusoid":
-        inputs, labels = result.arrays[f"{name}.inputs"], result.arrays[f"{name}.labels"]
-        style.points(row_of_axes[0], inputs, labels)
-    row_of_axes[0].set_yticks([axis[0], 0, axis[-1]])
-    row_of_axes[0].set_ylabel(f"{row_label(settings, number, layer)}\n$x_2$")
-    style.shared_colourbar(figure, image, row_of_axes, VOLUME)
+def _drawn(row: Planar) -> list[int]:
+    """Return the numbers of the records that are drawn."""
+    return [index for index, epoch in enumerate(row.shown) if epoch >= row.first]
 
 
-def row_label(settings: Panels, number: int, layer: str) -> str:
-    """Return what a row of maps is called."""
-    row = settings.rows[number]
-    if len(row.widths) > 3:
+def _label(part: Part, settings: Rows) -> str:
+    _, row, layer = part
+    if len(row.layers) > 1:
         return f"layer {layer.removeprefix('activation')}"
-    return {"xor": "4 points", "noisy_xor": "400 points", "sinusoid": "sinusoid"}[row.task]
+    repeated = [other.task for other in settings.rows].count(row.task) > 1
+    return f"{TASKS[row.task]}, {row.widths[1]} units" if repeated else TASKS[row.task]
 
 
-def _against_distance(axes: Any, settings: Panels, rows: Sequence[tuple[int, str]], results: Any) -> None:
+def _maps(figure: Any, row_of_axes: Any, part: Part, result: SeedResult) -> None:
+    from matplotlib.colors import SymLogNorm
+
+    name, row, layer = part
+    shown = _drawn(row)
+    values = result.arrays[f"{name}.{row.field}"][row.layers.index(layer)][shown]
+    points, logits = result.arrays[f"{name}.points"], result.arrays[f"{name}.logits"][shown]
+    axis, shape = np.linspace(-row.half_width, row.half_width, row.points), (row.points, row.points)
+    for axes in row_of_axes[len(shown) :]:
+        axes.set_visible(False)
+    drawn = row_of_axes[: len(shown)]
+    borders = [decision_boundary(points, scores, shape).polylines for scores in logits]
+    titles = [panels.epoch(row.shown[index]) for index in shown]
+    if row.field == "ricci":
+        reach = 10 ** np.ceil(np.log10(np.nanpercentile(np.abs(values), 99)))
+        norm = SymLogNorm(1.0, vmin=-reach, vmax=reach, base=10)
+        bar = panels.maps(
+            figure, drawn, (axis, axis), values, borders, titles, "$R$ (printed: $3R$)", norm, style.diverging()
+        )
+        bar.set_ticks([-reach, -1, 0, 1, reach], labels=[f"{t:g}".replace("-", "−") for t in (-reach, -1, 0, 1, reach)])
+        bar.minorticks_off()
+    else:
+        panels.maps(figure, drawn, (axis, axis), values, borders, titles, VOLUME)
+    for axes in drawn:
+        axes.set_xticks([-row.half_width, row.half_width])
+    drawn[0].set_yticks([-row.half_width, row.half_width])
+    style.points(drawn[0], result.arrays[f"{name}.inputs"], result.arrays[f"{name}.labels"])
+
+
+def _against_distance(axes: Any, parts: Sequence[Part], labels: Sequence[str], results: Sequence[SeedResult]) -> None:
     """Draw log volume, less its mean over the grid, against the distance to the trained boundary: mean over seeds."""
-    for index, (number, layer) in enumerate(rows):
-        row, name = settings.rows[number], settings.names[number]
-        at, shape = row.layers.index(layer), (row.points, row.points)
-        edges = np.linspace(0, 0.5 * row.half_width, BINS + 1)
-        curves: dict[int, list[np.ndarray]] = {0: [], -1: []}
-        for result in results:
-            points = result.arrays[f"{name}.points"]
-            line = decision_boundary(points, result.arrays[f"{name}.logits"][-1], shape)
-            if not line:
-                continue
-            bins = np.digitize(line.distance(points), edges) - 1
-            for when, found in curves.items():
-                found.append(panels.binned(result.arrays[f"{name}.log10_volume"][at][when], bins, BINS))
-        for when, text in ((0, "before"), (-1, "after")):
-            words = text if len(rows) == 1 else row_label(settings, number, layer) if when else None
-            panels.curve_over_seeds(axes, (edges[1:] + edges[:-1]) / 2, curves[when], index, when, words)
-    panels.distance_axes(axes, "distance to the boundary")
-    axes.legend(fontsize=6, title=None if len(rows) == 1 else "after (dotted: before)", title_fontsize=6)
-
-
-def _shares(axes: Any, settings: Panels, rows: Sequence[tuple[int, str]], results: Any) -> None:
-    """Draw the decades that |x| does not explain, over training."""
-    for index, (number, layer) in enumerate(rows):
-        row, name = settings.rows[number], settings.names[number]
-        colour, marker, dash = style.LINES[index]
-        values = np.array([r.statistics[name]["layers"][layer]["rest"] for r in results])
-        mean, error = style.mean_and_interval(values)
-        epochs = np.maximum(np.array(row.shown, dtype=float), 1)
-        label = row_label(settings, number, layer)
-        axes.errorbar(epochs, mean, yerr=error, color=colour, marker=marker, linestyle=dash, capsize=2, label=label)
-    axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("epoch (0 drawn at 1)")
-    axes.set_ylabel(f"s.d. of {VOLUME}\nthat $|x|$ does not explain")
-    if len(rows) > 1:
-        axes.legend(fontsize=6)
-
-
-def _bands(axes: Any, settings: Panels, rows: Sequence[tuple[int, str]], results: Any) -> None:
-    """Draw the difference between the band at the boundary and the rest, before and after training."""
+    edges = np.linspace(0, 0.4 * parts[0][1].half_width, BINS + 1)
     groups = []
-    for index, (number, layer) in enumerate(rows):
-        seeds = [r.statistics[settings.names[number]]["layers"][layer] for r in results]
-        values = {when: [number_of(s, when, "band") for s in seeds] for when in ("before", "after")}
-        groups.append((row_label(settings, number, layer), index, values))
-    panels.before_and_after(axes, groups, f"band − rest of {VOLUME}\nat equal $|x|$ (decades)")
+    for (name, row, layer), label in zip(parts, labels, strict=True):
+        found = []
+        for arrays in (result.arrays for result in results):
+            volume = arrays[f"{name}.log10_volume"][row.layers.index(layer)][[0, -1]]
+            shape = (row.points, row.points)
+            found.append(
+                panels.by_distance(arrays[f"{name}.points"], arrays[f"{name}.logits"][-1], shape, volume, edges)
+            )
+        groups.append((label, [curve for curve in found if curve is not None]))
+    words = ("distance to the boundary", panels.CENTRED)
+    panels.curves_before_and_after(axes, (edges[1:] + edges[:-1]) / 2, groups, words)
+
+
+def _over_training(
+    axes: Any, parts: Sequence[Part], labels: Sequence[str], values: Sequence[np.ndarray], label: str
+) -> None:
+    """Draw numbers (seeds, epochs) of each part over training."""
+    for index, (part, numbers) in enumerate(zip(parts, values, strict=True)):
+        colour, marker, dash = style.LINES[index]
+        mean, error = style.mean_and_interval(numbers)
+        epochs = np.maximum(np.array(part[1].shown, dtype=float), 0.3)
+        axes.errorbar(
+            epochs, mean, yerr=error, color=colour, marker=marker, linestyle=dash, capsize=2, label=labels[index]
+        )
+    axes.set_xscale("log")
+    last = max(part[1].shown[-1] for part in parts)
+    ticks = {0.3: "0", 1: "1", 100: "100", 1000: "1\u2009000", 10_000: "10\u2009000"}
+    axes.set_xticks([t for t in ticks if t <= last], labels=[text for t, text in ticks.items() if t <= last])
+    axes.minorticks_off()
+    axes.set(xlabel="epoch", ylabel=label)
+    if len(parts) > 1:
+        axes.legend()
+
+
+def _unexplained(axes: Any, parts: Sequence[Part], labels: Sequence[str], results: Sequence[SeedResult]) -> None:
+    """Draw the decades that |x| does not explain, over training."""
+    values = [np.array([r.statistics[name]["layers"][layer]["rest"] for r in results]) for name, _, layer in parts]
+    _over_training(axes, parts, labels, values, "decades that $|x|$ leaves")
+    axes.set_ylim(bottom=0)
+
+
+def _ricci(
+    axes: Any, parts: Sequence[Part], labels: Sequence[str], results: Sequence[SeedResult], where: str, label: str
+) -> None:
+    values = [
+        np.array([found[where] for r in results if (found := r.statistics[name]["ricci"])]) for name, _, _ in parts
+    ]
+    known = [(p, t, v) for p, t, v in zip(parts, labels, values, strict=True) if len(v)]
+    _over_training(axes, [p for p, _, _ in known], [t for _, t, _ in known], [v for _, _, v in known], label)
+    axes.axhline(0, color="0.7", linewidth=0.5, zorder=0)

@@ -17,12 +17,10 @@ from infgeo.files import write_whole
 from infgeo.processes import cores
 from infgeo.report_text import json_safe, strict_json
 from infgeo.reproduce.claims import Claim
-from infgeo.reproduce.record import SeedResult, as_npz, make_folder, stacked, versions
+from infgeo.reproduce.record import SeedResult, as_npz, caption, make_folder, stacked, versions
 from infgeo.reproduce.registry import SCALES, Figure, figure_called
 from infgeo.reproduce.seed_runs import Place, Progress, run_seeds
-from infgeo.reproduce.settings import SETTINGS
-
-SEEDS = (0, 1, 2, 3, 4)
+from infgeo.reproduce.settings import CHOICES, SOURCE, settings_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +38,16 @@ def reproduce(
     name: str,
     scale: str = "small",
     *,
-    seeds: Sequence[int] = SEEDS,
+    seeds: Sequence[int] | None = None,
     device: str = "cpu",
     out: str | os.PathLike[str] = "out/reproduce",
     data: str | os.PathLike[str] | None = None,
     jobs: int | None = None,
-    settings: Any = None,
+    settings: Any = "published",
     finished: Callable[[SeedResult], None] | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Reproduce one figure of the paper and write NAME-SCALE.png, .pdf, .npz and .json into the folder `out`.
+    """Reproduce one figure of the paper and write NAME-SCALE.png, .pdf, .txt (the caption), .npz and .json into `out`.
 
     Each seed is kept in NAME-SCALE.seeds/ as soon as it is finished, and training is checkpointed there: after an
     interruption (Ctrl-C, SIGTERM) the same call goes on where it was. The record holds every hyperparameter, the seeds,
@@ -58,12 +56,14 @@ def reproduce(
     Args:
         name: one of `infgeo.reproduce.FIGURES`.
         scale: "small" (minutes on two cores, bundled data) or "paper" (the published settings, a GPU).
-        seeds: integers >= 0, without repetition; at least two for intervals. Figures without randomness take none.
+        seeds: integers >= 0, without repetition; by default as many as the registry says. Figures without randomness
+            take none.
         device: of torch, for example "cuda".
         out: folder of the files.
         data: folder with the files of MNIST or CIFAR-10 as published, for scale "paper".
         jobs: worker processes; by default one a core and at most one a seed, on a GPU one.
-        settings: other settings than those of the scale, for a variation of the figure.
+        settings: "published", "ours" (where ours is a considered departure, see `infgeo.reproduce.settings`), or a
+            value like those of `settings.SETTINGS`, for a variation of the figure.
         finished: called with every seed's result as it comes.
         progress: called as progress(seed, what is trained, epochs done, epochs), some times a second.
 
@@ -80,13 +80,16 @@ def reproduce(
     """
     figure = figure_called(name)
     scale = one_of(scale, "scale", SCALES)
-    wanted = _checked_seeds(seeds) if figure.seeded else (0,)
-    chosen = SETTINGS[name, scale] if settings is None else settings
+    wanted = _checked_seeds(range(figure.seeds) if seeds is None else seeds) if figure.seeds else (0,)
+    choice = one_of(settings, "settings", CHOICES) if isinstance(settings, str) else "custom"
+    chosen, departures = settings_of(name, scale, choice)
+    if choice == "custom":
+        chosen, departures = settings, ()
     style.require_matplotlib()
     module = importlib.import_module(figure.module)
-    device = _checked_device(device)
+    device = checked_device(device)
     folder = make_folder(out)
-    stem = f"{name}-{scale}"
+    stem = f"{name}-{scale}" + ("-ours" if choice == "ours" else "")
     workers = _workers(jobs, device, len(wanted))
     threads = 1 if scale == "small" else max(1, cores() // workers)
     files_of_data = None if data is None else os.fspath(data)
@@ -103,9 +106,14 @@ def reproduce(
         "title": figure.title,
         "shows": figure.shows,
         "source": figure.source,
-        "scale": scale if settings is None else "custom",
+        "scale": "custom" if choice == "custom" else scale,
+        "settings_are": choice,
+        "departures": [
+            {"key": d.key, "published": d.published, "ours": d.ours, "effect": d.effect, "source": SOURCE}
+            for d in departures
+        ],
         "settings": chosen,
-        "seeds": [r.seed for r in results] if figure.seeded else [],
+        "seeds": [r.seed for r in results] if figure.seeds else [],
         "partial": not complete,
         "device": device,
         "versions": versions(),
@@ -117,11 +125,17 @@ def reproduce(
     }
     pictures = style.rendered(module.picture(chosen, results, claims))
     text = strict_json(record, ensure_ascii=False) + "\n"
-    contents = {"json": text.encode(), "npz": as_npz(stacked(results)), **pictures}
+    record = json_safe(record)
+    contents = {
+        "json": text.encode(),
+        "npz": as_npz(stacked(results)),
+        "txt": f"{caption(record)}\n".encode(),
+        **pictures,
+    }
     files = tuple(folder / f"{stem}.{ending}" for ending in contents)
     for path, content in zip(files, contents.values(), strict=True):
         write_whole(path, content)
-    return Outcome(figure, tuple(claims), json_safe(record), files, not complete)
+    return Outcome(figure, tuple(claims), record, files, not complete)
 
 
 def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
@@ -133,10 +147,11 @@ def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     return wanted
 
 
-def _checked_device(device: str) -> str:
-    from infgeo.finite.inputs import checked_device
+def checked_device(device: str) -> str:
+    """Return the name of a device of torch that is here and holds numbers; InvalidInput for another."""
+    from infgeo.finite import inputs
 
-    name = checked_device(device)
+    name = inputs.checked_device(device)
     if name == "meta":
         raise InvalidInput("device is 'meta', which holds no numbers; pass cpu or cuda")
     return name

@@ -34,7 +34,7 @@ Progress = Callable[[int, str, int, int], object]  # seed, what is trained, epoc
 class Place:
     """Where one seed works: its folder (checkpoints), the device, where data files are, and threads of torch.
 
-    `progress` is told of every epoch.
+    `progress` is told of every epoch; files of data must be the published ones where `verify`.
     """
 
     folder: Path
@@ -42,6 +42,7 @@ class Place:
     data: str | None = None
     threads: int = 1
     progress: Progress | None = None
+    verify: bool = True
 
     def checkpoint(self, seed: int, name: str) -> Path:
         """Return the path of a checkpoint of this seed."""

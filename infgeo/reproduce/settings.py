@@ -1,6 +1,10 @@
 """The hyperparameters of every figure at every scale, as data: what runs is the same code.
 
-Epochs that are shown are the epochs at which the geometry is measured; the last one is the end of the training.
+SETTINGS are the published ones, those of the authors' public scripts (repository nn_curvature). DEPARTURES say, setting
+by setting, where we would choose otherwise: `settings_of(name, scale, "ours")` is SETTINGS with all of them.
+
+Epochs that are shown are those at which the geometry is measured: the first is 0, before training, and the last one the
+end of the training.
 """
 
 from __future__ import annotations
@@ -10,6 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from infgeo.training.recipe import RECIPES, Recipe
+from infgeo.training.tasks import Moments
+
+CHOICES = ("published", "ours")
 
 
 @dataclass(frozen=True)
@@ -23,18 +30,24 @@ class CubeRoots:
 
 @dataclass(frozen=True)
 class Planar:
-    """A perceptron on two-dimensional inputs, in the paper's parametrisation, measured on a square grid around 0.
+    """A perceptron on two-dimensional inputs, measured on a square grid around 0.
 
-    `task` is "xor", "noisy_xor" or "sinusoid"; each hidden layer is measured.
+    `task` is "xor", "noisy_xor" or "sinusoid"; each hidden layer is measured, and the maps show `field`, "log10_volume"
+    or "ricci". `parametrisation` is that of `infgeo.training.mlp`, `double` trains in float64; maps begin with epoch
+    `first`.
     """
 
     task: str
     widths: tuple[int, ...]
-    activation: str
     recipe: Recipe
     shown: tuple[int, ...]
-    half_width: float = 1.0
+    activation: str = "sigmoid"
+    half_width: float = 1.5
     points: int = 40
+    field: str = "log10_volume"
+    parametrisation: str = "scripts"
+    double: bool = True
+    first: int = 1
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -43,27 +56,17 @@ class Planar:
 
 
 @dataclass(frozen=True)
-class Panels:
-    """A figure of several planar networks, one below the other."""
-
-    rows: tuple[Planar, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the rows: their tasks, numbered where tasks repeat."""
-        tasks = [row.task for row in self.rows]
-        return tuple(t if tasks.count(t) == 1 else f"{t}{i + 1}" for i, t in enumerate(tasks))
-
-
-@dataclass(frozen=True)
 class Images:
     """A network on images, measured on lines and planes through test images of the classes named.
 
-    `data` is "digits", "mnist" or "cifar10" (`train_images` of them, or all); `network` "mlp", "small_resnet" or
-    "resnet34", with hidden `widths` (channels of the stages of "small_resnet"); `layer` the name of the features.
-    `augmentation` is None, "crops", "grey" or "colour". `objective` is "labels", "barlow_twins" (with `redundancy`) or
-    "simclr" (with `temperature`), which have a projector to `embedding` coordinates, and whose features are those of
-    the encoder. `double` measures in float64.
+    `data` is "digits", "patches", "mnist" or "cifar10" (`train_images` of them, or all), `split` the share of a random
+    split (None: the published one), `normalise` as for `infgeo.training.mnist`. `network` is "mlp", "small_resnet" or a
+    key of `BLOCKS`, with hidden `widths`, and activation `stem` in the stem if that is another one. `layers` are the
+    features, of which "pooled1", ... are those of the stages, pooled to one size. A line within one class is a control.
+
+    `augmentation` names views of `infgeo.training.views`. `objective` is "labels", "barlow_twins" or "simclr", with a
+    head of `hidden` and `embedding` units of `head`, and `separate` norms of the two views. `double` trains in float64;
+    geometry is measured in float64 at small scale, lines and planes are drawn from epoch `first` on.
     """
 
     name: str
@@ -72,105 +75,238 @@ class Images:
     activation: str
     recipe: Recipe
     shown: tuple[int, ...]
-    layer: str = "pool"
+    layers: tuple[str, ...] = ("pool",)
     widths: tuple[int, ...] = ()
     lines: tuple[tuple[int, int], ...] = ()
     planes: tuple[tuple[int, int, int], ...] = ()
     line_points: int = 64
     plane_points: int = 80
     train_images: int | None = None
+    split: float | None = None
+    normalise: bool | Moments = True
+    parametrisation: str = "scripts"
+    stem: str | None = None
     augmentation: str | None = None
     objective: str = "labels"
+    hidden: tuple[int, ...] = ()
+    embedding: int = 256
+    head: str = "relu"
+    separate: bool = True
     redundancy: float = 0.005
     temperature: float = 0.07
-    embedding: int = 256
     double: bool = False
+    measured_in_double: bool = False
+    first: int = 1
 
 
 @dataclass(frozen=True)
-class ImageRows:
-    """A figure of one or several networks on images."""
+class Rows:
+    """A figure of one or several networks, planar ones or on images, one below the other."""
 
-    rows: tuple[Images, ...]
+    rows: tuple[Any, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the rows: of images their own, else tasks, with the width where tasks repeat."""
+        if isinstance(self.rows[0], Images):
+            return tuple(row.name for row in self.rows)
+        tasks = [row.task for row in self.rows]
+        return tuple(
+            t if tasks.count(t) == 1 else f"{t}{row.widths[1]}" for t, row in zip(tasks, self.rows, strict=True)
+        )
 
 
-def _until(recipe: Recipe, shown: tuple[int, ...]) -> Recipe:
-    return replace(recipe, epochs=shown[-1])
+BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+_XOR, _SINUSOID = (0, 1, 100, 500, 2000), (0, 1, 50, 200, 1000, 10_000)
+_FOUR_POINTS = Planar("xor", (2, 250, 2), RECIPES["xor"], _XOR)
+_NOISY = Planar("noisy_xor", (2, 250, 2), replace(RECIPES["xor"], batch_size=50), _XOR)
+_WAVE = Planar("sinusoid", (2, 250, 2), RECIPES["sinusoid"], _SINUSOID)
 
 
-_XOR = (0, 100, 500, 2000)
-_SINUSOID = (0, 50, 200, 1000, 10_000)
+def _widths(row: Planar, *widths: int) -> tuple[Planar, ...]:
+    return tuple(replace(row, widths=(2, n, 2)) for n in widths)
 
-XOR = Panels(
-    (
-        Planar("xor", (2, 250, 2), "sigmoid", _until(RECIPES["xor"], _XOR), _XOR, 2.0),
-        Planar("noisy_xor", (2, 250, 2), "sigmoid", _until(RECIPES["xor"], _XOR), _XOR, 2.0),
-    )
+
+def _brief(rows: Rows) -> Rows:
+    """Return the sinusoid trained for a fifth of its epochs."""
+    shown = (0, 1, 50, 200, 2000)
+    return Rows(tuple(replace(row, shown=shown, recipe=replace(row.recipe, epochs=2000)) for row in rows.rows))
+
+
+XOR, FIG1 = Rows((_FOUR_POINTS, _NOISY)), Rows((_WAVE,))
+DEEP = Rows((replace(_WAVE, widths=(2, 8, 8, 8, 2)),))
+CURVATURE = Rows(tuple(replace(row, field="ricci") for row in (_WAVE, _NOISY)))
+WIDTHS = Rows((*_widths(_WAVE, 5, 20), *_widths(_NOISY, 10, 100)))
+
+# Classes of digits are their values. CIFAR-10's 1, 5, 6, 7 are car, dog, frog, horse; those of the patches that stand
+# in for them are 2 pagoda, 3 trees, 4 flower and 1 water. The line of the caption comes first, then the control within
+# one class, then further pairs, which the numbers count.
+_DIGITS_LINES, _DIGITS_PLANES = ((7, 6), (7, 7), (1, 6), (5, 6), (5, 1)), ((7, 6, 1),)
+_PATCH_LINES, _PATCH_PLANES = ((2, 3), (2, 2), (3, 4), (1, 0)), ((2, 3, 4),)
+_CIFAR_LINES, _CIFAR_PLANES = ((7, 6), (7, 7), (5, 1), (5, 6)), ((7, 6, 1),)
+_CIFAR_MOMENTS = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+_IMAGENET_MOMENTS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+_MNIST = Images(
+    "mnist", "mnist", "mlp", "sigmoid", RECIPES["mnist"], (0, 1, 10, 200), ("activation1",), (2000,), _DIGITS_LINES,
+    _DIGITS_PLANES, split=0.25, normalise=False, double=True, measured_in_double=True,
+)  # fmt: skip
+_DIGITS = replace(
+    _MNIST, name="digits", data="digits", recipe=replace(RECIPES["mnist"], batch_size=100), plane_points=32
 )
-FIG1 = Panels((Planar("sinusoid", (2, 250, 2), "sigmoid", _until(RECIPES["sinusoid"], _SINUSOID), _SINUSOID),))
-DEEP = Panels((Planar("sinusoid", (2, 8, 8, 8, 2), "sigmoid", _until(RECIPES["sinusoid"], _SINUSOID), _SINUSOID),))
-
-# Pairs and triples of classes: 1-6 and 5-6-1 are those of the paper's digits; of CIFAR-10 5, 6, 7, 1 are dog, frog,
-# horse, car. The others are there for the statistics.
-_PAIRS = ((1, 6), (7, 6), (5, 6), (5, 1), (7, 1))
-_TRIPLES = ((5, 6, 1), (7, 6, 1))
-_SUPERVISED = Recipe(learning_rate=0.05, momentum=0.9, weight_decay=1e-4, batch_size=64, epochs=30)
-_VIEWS = replace(_SUPERVISED, batch_size=128, drop_last=True)
-
-FIG2 = {
-    "small": Images(
-        "digits", "digits", "mlp", "sigmoid", replace(RECIPES["mnist"], batch_size=100, epochs=200), (0, 10, 200),
-        layer="activation1", widths=(2000,), lines=_PAIRS, planes=_TRIPLES[:1], plane_points=32, double=True,
-    ),
-    "paper": Images(
-        "mnist", "mnist", "mlp", "sigmoid", RECIPES["mnist"], (0, 10, 200),
-        layer="activation1", widths=(2000,), lines=_PAIRS, planes=_TRIPLES[:1], double=True,
-    ),
-}  # fmt: skip
-_DIGITS_RESNET = Images(
-    "digits",
-    "digits",
-    "small_resnet",
-    "gelu",
-    _SUPERVISED,
-    (0, 3, 30),
-    widths=(8, 16, 32),
-    plane_points=32,
-    double=True,
-)
-_CIFAR_RESNET = Images("cifar10", "cifar10", "resnet34", "gelu", RECIPES["cifar10"], (0, 50, 200), augmentation="crops")
-_LONG = replace(RECIPES["cifar10"], epochs=500)
+_BRIEF_DIGITS = replace(_DIGITS, shown=(0, 1, 10, 50), recipe=replace(_DIGITS.recipe, epochs=50))
+_PATCHES = Images(
+    "patches", "patches", "small_resnet", "gelu",
+    Recipe(learning_rate=0.05, momentum=0.9, weight_decay=1e-4, batch_size=64, epochs=30), (0, 1, 30),
+    widths=(8, 16, 32), lines=_PATCH_LINES, planes=_PATCH_PLANES, plane_points=24, augmentation="flips",
+    measured_in_double=True,
+)  # fmt: skip
+_CIFAR = Images(
+    "cifar10", "cifar10", "resnet34", "gelu", replace(RECIPES["cifar10"], epochs=500), (0, 1, 50, 200, 500),
+    widths=(64, 128, 256, 512), lines=_CIFAR_LINES, planes=_CIFAR_PLANES, augmentation="crops",
+    normalise=_CIFAR_MOMENTS,
+)  # fmt: skip
+_RELU_RESNET: dict[str, Any] = {"name": "relu_resnet", "stem": "relu", "planes": ()}
+_BARLOW: dict[str, Any] = {
+    "name": "barlow_twins",
+    "objective": "barlow_twins",
+    "augmentation": "barlow",
+    "normalise": _IMAGENET_MOMENTS,
+}
+_SIMCLR: dict[str, Any] = {
+    "name": "simclr",
+    "objective": "simclr",
+    "augmentation": "simclr",
+    "normalise": False,
+    "head": "gelu",
+}
 
 
-def _encoders(base: Mapping[str, Images]) -> tuple[Images, ...]:
-    return tuple(replace(row, name=name, objective=name) for name, row in base.items())
+def _blocks(row: Images, line: tuple[int, int]) -> Rows:
+    """Return the line across the stages, at the start and at the end."""
+    layers = tuple(f"pooled{i + 1}" for i in range(len(row.widths)))
+    return Rows((replace(row, layers=layers, lines=(line,), planes=(), shown=(0, 1, row.shown[-1])),))
 
 
-_DIGITS_SSL = replace(
-    _DIGITS_RESNET, recipe=_VIEWS, augmentation="grey", lines=_PAIRS, planes=_TRIPLES[:1], plane_points=20
-)
-_CIFAR_SSL = Images("", "cifar10", "resnet34", "gelu", RECIPES["simclr"], (0, 50, 200, 1000), augmentation="colour",
-                    lines=_PAIRS, planes=_TRIPLES[:1])  # fmt: skip
+def _relu(digits: Images, images: Images) -> Rows:
+    perceptron = replace(digits, name="relu_mlp", activation="relu", planes=())
+    return Rows((perceptron, replace(images, **_RELU_RESNET)))
+
+
+def _encoders(row: Images, batches: tuple[int, int], embedding: int, hidden: int) -> Rows:
+    """Return Barlow Twins and SimCLR, with batches of these sizes."""
+    drawn = [replace(row.recipe, batch_size=size, drop_last=True, epochs=row.shown[-1]) for size in batches]
+    barlow = replace(row, **_BARLOW, recipe=drawn[0], embedding=embedding)
+    return Rows((barlow, replace(row, **_SIMCLR, recipe=drawn[1], embedding=10, hidden=(hidden,))))
+
+
+_PATCH_VIEWS = replace(_PATCHES, plane_points=16, lines=_PATCH_LINES[:3])
+_CIFAR_VIEWS = replace(_CIFAR, shown=(0, 1, 50, 200, 1000))
 
 SETTINGS: Mapping[tuple[str, str], Any] = {
     ("figD1", "small"): CubeRoots(),
     ("figD1", "paper"): CubeRoots(points=401),
-    ("xor", "small"): XOR,
-    ("xor", "paper"): XOR,
-    ("fig1", "small"): FIG1,
-    ("fig1", "paper"): FIG1,
-    ("deep", "small"): DEEP,
-    ("deep", "paper"): DEEP,
-    ("fig2", "small"): ImageRows((FIG2["small"],)),
-    ("fig2", "paper"): ImageRows((FIG2["paper"],)),
-    ("fig3", "small"): ImageRows((replace(_DIGITS_RESNET, lines=_PAIRS),)),
-    ("fig3", "paper"): ImageRows((replace(_CIFAR_RESNET, lines=_PAIRS),)),
-    ("fig4", "small"): ImageRows((replace(_DIGITS_RESNET, planes=_TRIPLES),)),
-    ("fig4", "paper"): ImageRows(
-        (replace(_CIFAR_RESNET, recipe=_LONG, shown=(0, 50, 200, 500), planes=(*_TRIPLES, (5, 6, 7))),)
+    **{(name, scale): rows for scale in ("small", "paper") for name, rows in
+       (("fig1", FIG1), ("xor", XOR), ("deep", DEEP))},
+    ("widths", "small"): _brief(WIDTHS),
+    ("widths", "paper"): WIDTHS,
+    ("curvature", "small"): _brief(CURVATURE),
+    ("curvature", "paper"): CURVATURE,
+    ("fig2", "small"): Rows((_DIGITS,)),
+    ("fig2", "paper"): Rows((_MNIST,)),
+    ("fig3", "small"): Rows((_PATCHES,)),
+    ("fig3", "paper"): Rows((_CIFAR,)),
+    ("fig4", "small"): _blocks(_PATCHES, (4, 2)),
+    ("fig4", "paper"): _blocks(_CIFAR, (1, 5)),
+    ("planes", "small"): Rows((replace(_PATCHES, lines=(), planes=((2, 3, 4), (1, 0, 5))),)),
+    ("planes", "paper"): Rows((replace(_CIFAR, lines=(), planes=((7, 6, 1), (5, 6, 1), (5, 6, 7))),)),
+    ("relu", "small"): _relu(_BRIEF_DIGITS, _PATCHES),
+    ("relu", "paper"): _relu(_MNIST, _CIFAR),
+    ("ssl", "small"): _encoders(_PATCH_VIEWS, (128, 128), 32, 32),
+    ("ssl", "paper"): _encoders(_CIFAR_VIEWS, (1024, 512), 256, 512),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Where we would choose otherwise than the scripts: `changes` of the rows whose fields are as `where` says.
+
+    A key "recipe.NAME" is a field of the recipe. `effect` says what the published setting does.
+    """
+
+    key: str
+    published: str
+    ours: str
+    effect: str
+    where: Mapping[str, tuple[Any, ...]]
+    changes: Mapping[str, Any]
+
+
+SOURCE = "the authors' scripts, repository nn_curvature"
+DEPARTURES = (
+    Departure(
+        "M3", "pixels as they are, a random 75/25 split", "standardised pixels, the published split",
+        "units see the bright pixels alone", {"network": ("mlp",)}, {"normalise": True, "split": None},
     ),
-    ("ssl", "small"): ImageRows(_encoders({"barlow_twins": _DIGITS_SSL, "simclr": _DIGITS_SSL})),
-    ("ssl", "paper"): ImageRows(
-        _encoders({"barlow_twins": replace(_CIFAR_SSL, recipe=RECIPES["barlow_twins"]), "simclr": _CIFAR_SSL})
+    Departure(
+        "M4", "biases behind the first layer are divided by the root of the width, too", "biases as in the text",
+        "deeper layers have nearly no bias; the features of one hidden layer are the same",
+        {"parametrisation": ("scripts",)}, {"parametrisation": "paper"},
     ),
-}
+    Departure(
+        "M5", "batches of 50 points", "all 400 points at once", "eight noisy steps an epoch in place of one",
+        {"task": ("noisy_xor",)}, {"recipe.batch_size": None},
+    ),
+    Departure(
+        "M7", "epoch 0 is measured after one epoch", "at initialisation",
+        "the first map has seen training; numbers before training are at initialisation in both",
+        {"first": (1,)}, {"first": 0},
+    ),
+    Departure("M8", "trained in float64", "in float32", "none that is seen", {"double": (True,)}, {"double": False}),
+    Departure(
+        "M9", "a bias-free linear head; norms see each view alone",
+        "two hidden layers of 256 with norms; norms see both views", "the loss acts on the features nearly directly",
+        {"objective": ("barlow_twins",)}, {"hidden": (256, 256), "embedding": 256, "separate": False},
+    ),
+    Departure(
+        "M10", "a head with 10 outputs and GELU", "256 outputs, ReLU", "the loss sees 10 directions alone",
+        {"objective": ("simclr",)}, {"embedding": 256, "head": "relu", "separate": False},
+    ),
+    Departure(
+        "M11", "views and normalisation of each method's own", "one recipe for both, pixels standardised",
+        "methods differ by their views, too", {"augmentation": ("barlow", "simclr")},
+        {"augmentation": "colour", "normalise": True},
+    ),
+    Departure(
+        "M12", "deviations .2023, .1994, .2010", "those of the training pixels, .247, .243, .262",
+        "pixels are a quarter larger than standardised", {"normalise": (_CIFAR_MOMENTS,)}, {"normalise": True},
+    ),
+    Departure(
+        "ReLU", "ReLU in the stem alone, for the blocks never receive the choice", "ReLU everywhere",
+        "the network is a GELU network: curved, where a ReLU network is flat",
+        {"stem": ("relu",)}, {"stem": None, "activation": "relu"},
+    ),
+)  # fmt: skip
+
+
+def apply(departure: Departure, row: Any) -> Any:
+    """Return the row with our choice, or as it is where the departure does not concern it."""
+    if any(getattr(row, name, None) not in values for name, values in departure.where.items()):
+        return row
+    own = {name: value for name, value in departure.changes.items() if "." not in name}
+    recipe = {name.removeprefix("recipe."): value for name, value in departure.changes.items() if "." in name}
+    return replace(row, **own, **({"recipe": replace(row.recipe, **recipe)} if recipe else {}))
+
+
+def settings_of(name: str, scale: str, choice: str = "published") -> tuple[Any, tuple[Departure, ...]]:
+    """Return the settings of a figure, and the departures that concern it, taken where `choice` is "ours"."""
+    settings = SETTINGS[name, scale]
+    if not isinstance(settings, Rows):
+        return settings, ()
+    rows, concerned = settings.rows, []
+    for departure in DEPARTURES:
+        changed = tuple(apply(departure, row) for row in rows)
+        if changed != rows:
+            concerned.append(departure)
+            rows = changed
+    return Rows(rows) if choice == "ours" else settings, tuple(concerned)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -13,6 +15,18 @@ from infgeo.tracking import GeometryTracker, History
 from infgeo.training import Recipe, Task, TrainingResult, train
 
 QUANTITIES = ("log10_volume", "predictions", "entropy")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished training, what the tracker recorded, and the seconds of a step and of a record of these points.
+
+    A training that was resumed counts the steps of its last part alone.
+    """
+
+    result: TrainingResult
+    history: History
+    costs: Mapping[str, float]
 
 
 def trained(
@@ -29,7 +43,7 @@ def trained(
     loss: Any = None,
     quantities: Sequence[str] = QUANTITIES,
     **options: Any,
-) -> tuple[TrainingResult, History]:
+) -> Run:
     """Train with a tracker that records after these `epochs`, from the checkpoint if there is one.
 
     The arguments are those of `train` and `GeometryTracker`, which takes the `options`; `label` tells the networks of a
@@ -42,27 +56,30 @@ def trained(
         checkpoint.unlink(missing_ok=True)
         records.unlink(missing_ok=True)
     model.to(place.device)
-    size = min(recipe.batch_size or len(task.inputs), len(task.inputs))
-    batches = len(task.inputs) // size if recipe.drop_last else -(-len(task.inputs) // size)
+    _, batches = recipe.batches(len(task.inputs))
     due = sorted({epoch * batches for epoch in epochs})
     tracker = GeometryTracker(
         model, at=probes, features=list(layers), every=due, quantities=quantities, path=records, **options
     )
 
+    made: list[int] = []  # the steps of this call
+
     def report(step: int, _steps: int) -> None:
         if place.progress is not None:
             place.progress(seed, label, step // batches, recipe.epochs)
 
+    start = time.perf_counter()
     result = train(
         model,
         task.to(place.device),
         recipe,
         seed=seed,
-        callbacks=(tracker, check_stop),
+        callbacks=(tracker, check_stop, lambda step, _: made.append(step)),
         checkpoint=checkpoint,
         progress=report,
         loss=loss,
     )
+    seconds = time.perf_counter() - start
     history = tracker.history
     tracker.close()
     if result.interrupted:
@@ -70,4 +87,8 @@ def trained(
     missing = sorted(set(due) - set(history.steps.tolist()))
     if missing:
         raise InfgeoError(f"{records} lacks the steps {missing}; remove {place.folder} and start again")
-    return result, history
+    costs = {}
+    if made:
+        recorded = history.costs[history.steps >= made[0]].sum()
+        costs = {"seconds_a_step": float(seconds - recorded) / len(made), "seconds_a_record": float(history.costs[-1])}
+    return Run(result, history, costs)

@@ -157,7 +157,9 @@ class Target:
         parts = []
         with random_kept(self.model):
             stack = self._stack()
-            if stack is not None or self._seen.stack is not None:  # hooks may have come or gone
+            if stack is not None and not anew and _alike(stack, self._seen.stack):
+                self._seen = replace(self._seen, stack=stack)
+            elif stack is not None or self._seen.stack is not None:  # hooks may have come or gone
                 self._seen = self._examined(stack)
                 stack = self._seen.stack
             weight, bias = (None if stack is None else self._readout(stack)) or (None, None)
@@ -201,6 +203,14 @@ class Target:
                 second = source.way(f, x, True) if self.curved and not source.flat else None
                 self._ways = (source.way(f, x, False), second)
         return replace(source, ways=self._ways)
+
+
+def _alike(stack: Stack, before: Stack | None) -> bool:
+    """Return whether a stack has the layers of the one `before`, which gave the values of the model."""
+    if before is None or len(stack.weights) != len(before.weights):
+        return False
+    kinds = [[(w.shape, w.dtype) for w in s.weights] + list(map(type, s.activations)) for s in (stack, before)]
+    return kinds[0] == kinds[1]
 
 
 def _quantities(geometry: Pullback, names: Sequence[str]) -> dict[str, torch.Tensor]:

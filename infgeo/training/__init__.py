@@ -8,7 +8,7 @@ from infgeo.training.perceptrons import mlp
 from infgeo.training.readout import linear_readout
 from infgeo.training.recipe import RECIPES, Recipe
 from infgeo.training.resnet import ResNet, resnet34, small_resnet
-from infgeo.training.tasks import Task, digits, noisy_xor, sinusoid, xor
+from infgeo.training.tasks import Task, digits, noisy_xor, patches, sinusoid, xor
 from infgeo.training.views import CIFAR_CROPS, COLOUR_32, GREY_8, Augmentation, RandomView, TwoViews
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "mlp",
     "mnist",
     "noisy_xor",
+    "patches",
     "projector",
     "resnet34",
     "sinusoid",

@@ -112,10 +112,13 @@ class ContrastiveLoss:
     Args:
         objective: `BarlowTwins()`, `SimCLR()`, or any function of two embeddings (N, m).
         views: how views are drawn.
+        separate: each view goes through the model by itself, so that norms over the batch see one view; else both go
+            together, and norms see both.
     """
 
     objective: Objective
     views: TwoViews
+    separate: bool = False
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -125,11 +128,11 @@ class ContrastiveLoss:
             raise InvalidInput(f"views is {shown(self.views)}; pass an infgeo.training.TwoViews")
 
     def __call__(self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the loss of images (N, C, H, W); `labels` are not looked at. Reads torch's global random state.
-
-        Both views go through the model together, so that norms over the batch see both.
-        """
-        return self.objective(*model(torch.cat(self.views(inputs))).chunk(2))
+        """Return the loss of images (N, C, H, W); `labels` are not looked at. Reads torch's global random state."""
+        first, second = self.views(inputs)
+        if self.separate:
+            return self.objective(model(first), model(second))
+        return self.objective(*model(torch.cat([first, second])).chunk(2))
 
 
 class ContrastiveNetwork(nn.Module):

@@ -22,7 +22,7 @@ from infgeo.training.image_files import (
     read_cifar10,
     read_mnist,
 )
-from infgeo.training.tasks import Task, image_task
+from infgeo.training.tasks import Moments, Task, image_task
 
 _VARIABLE = "INFGEO_DATA"  # the folder with the files, where root is not given
 Parts = list[tuple[numpy.ndarray, numpy.ndarray]]
@@ -69,7 +69,7 @@ def mnist(
     download: bool = False,
     *,
     verify: bool = True,
-    normalise: bool = True,
+    normalise: bool | Moments = True,
     dtype: torch.dtype = torch.float32,
 ) -> Task:
     """Return MNIST: 60000 images (1, 28, 28) to train on, 10000 to test on.
@@ -83,7 +83,7 @@ def mnist(
         download: fetch the data from OpenML with scikit-learn (which checks their checksum and keeps them in `root`)
             instead of reading files.
         verify: whether files must have the published checksums; False takes any files of this form.
-        normalise: whether to shift and divide; `mean` and `std` of the task say by what.
+        normalise: whether to shift and divide by these moments, or others (mean, std); those of the task say by what.
         dtype: torch.float32 or torch.float64.
 
     Raises:
@@ -101,7 +101,7 @@ def cifar10(
     download: bool = False,
     *,
     verify: bool = True,
-    normalise: bool = True,
+    normalise: bool | Moments = True,
     dtype: torch.dtype = torch.float32,
 ) -> Task:
     """Return CIFAR-10: 50000 images (3, 32, 32) to train on, 10000 to test on.

@@ -195,9 +195,7 @@ class _Run:
         self.called_back = False  # whether the callbacks were called after this step, to their end
         self.total = 0.0  # sum over the points of this epoch of their loss
         self.losses: list[float] = []
-        count = len(task.inputs)
-        self.batch_size = min(recipe.batch_size or count, count)
-        self.batches = count // self.batch_size if recipe.drop_last else math.ceil(count / self.batch_size)
+        self.batch_size, self.batches = recipe.batches(len(task.inputs))
         self.own_loss, self.recipe_loss = loss, loss_function(recipe.loss)
         self._identity: tuple[dict[str, Any], list[str]] | None = None
 

@@ -16,7 +16,7 @@ from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import float_dtype
 from infgeo.training.activation_modules import activation_module
 
-PARAMETRISATIONS = ("paper", "torch")
+PARAMETRISATIONS = ("paper", "scripts", "torch")
 
 
 def mlp(
@@ -34,12 +34,13 @@ def mlp(
 
         paper:  zˡ = Wˡ hˡ⁻¹ + bˡ,   hˡ = φ(zˡ)/√nₗ,   W, b ~ N(0, 1): the factor 1/√n is in the forward pass, so that
                 "activation1", ... are the feature maps of the paper and the readout is scaled by 1/√n;
+        scripts: the same, but behind the first layer zˡ = Wˡ hˡ⁻¹ + bˡ/√nₗ₋₁: the paper's scripts scale biases, too;
         torch:  hˡ = φ(zˡ),   W, b as `nn.Linear` draws them, U(−1/√m, 1/√m) for m inputs.
 
     Args:
         widths: [d, n₁, ..., n_L, classes], such as [2, 250, 2] or [784, 2000, 10]; at least one hidden layer.
         activation: a name of the catalogue, text such as "tanh(2*z)", or a SymPy expression.
-        parametrisation: "paper" or "torch".
+        parametrisation: "paper", "scripts" or "torch".
         seed: 0 <= seed < 2^63; equal seeds give equal weights. No global random state is read or changed.
         dtype: torch.float32 or torch.float64. In the paper's parametrisation both are the same draw, rounded.
         parameters: values of the activation's own symbols, by name.
@@ -59,14 +60,31 @@ def mlp(
     one_of(parametrisation, "parametrisation", PARAMETRISATIONS)
     dtype = float_dtype(torch.float32 if dtype is None else dtype)
     source = torch.Generator().manual_seed(seed_integer(seed, 63))
-    paper = parametrisation == "paper"
+    paper = parametrisation != "torch"
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for index, (columns, rows) in enumerate(pairwise(sizes[:-1]), start=1):
         layers[f"hidden{index}"] = _linear(columns, rows, paper, source, dtype)
         factor = 1.0 / math.sqrt(rows) if paper else 1.0
         layers[f"activation{index}"] = activation_module(activation, factor, parameters=parameters)
     layers["readout"] = _linear(sizes[-2], sizes[-1], paper, source, dtype)
+    if parametrisation == "scripts":
+        for name, layer in list(layers.items())[1:]:
+            if isinstance(layer, nn.Linear):
+                layers[name] = ScaledBias(layer)
     return nn.Sequential(layers)
+
+
+class ScaledBias(nn.Module):
+    """The linear layer h -> W h + b/√n of n inputs."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        """Take weight and bias of `layer`."""
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return W x + b/√n."""
+        return nn.functional.linear(x, self.weight, self.bias * self.weight.shape[1] ** -0.5)
 
 
 def _checked_widths(widths: Any) -> list[int]:

@@ -70,6 +70,11 @@ class Recipe:
         object.__setattr__(self, "drop_last", flag(self.drop_last, "drop_last"))
         function(self.augmentation, "augmentation", "a callable batch -> batch")
 
+    def batches(self, points: int) -> tuple[int, int]:
+        """Return the size of a batch and the number of batches in an epoch, of this many points."""
+        size = min(self.batch_size or points, points)
+        return size, points // size if self.drop_last else -(-points // size)
+
     def record(self) -> dict[str, Any]:
         """Return the values as plain data, a callable by its name: for records and checkpoints."""
         return {field.name: plain(getattr(self, field.name)) for field in fields(self)}

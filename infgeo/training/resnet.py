@@ -62,11 +62,15 @@ class ResNet(nn.Module):
         activation: Callable[[], nn.Module],
         in_channels: int,
         classes: int | None,
+        stem: Callable[[], nn.Module] | None = None,
     ) -> None:
-        """Make `blocks[i]` blocks of `widths[i]` channels in stage i; each stage but the first halves the image."""
+        """Make `blocks[i]` blocks of `widths[i]` channels in stage i; each stage but the first halves the image.
+
+        `stem` makes the activation of the stem, where it is another one.
+        """
         super().__init__()
-        stem = OrderedDict(conv=_convolution(in_channels, widths[0], 3, 1), norm=_norm(widths[0]))
-        self.stem = nn.Sequential(OrderedDict[str, nn.Module](stem, activation=activation()))
+        first = OrderedDict(conv=_convolution(in_channels, widths[0], 3, 1), norm=_norm(widths[0]))
+        self.stem = nn.Sequential(OrderedDict[str, nn.Module](first, activation=(stem or activation)()))
         channels = widths[0]
         for stage, (count, width) in enumerate(zip(blocks, widths, strict=True)):
             stage_blocks = []
@@ -168,6 +172,7 @@ def small_resnet(
     classes: int | None = 10,
     blocks: Sequence[int] = (1, 1, 1),
     widths: Sequence[int] = (16, 32, 64),
+    stem: Any = None,
     seed: int = 0,
     parameters: Mapping[str, float] | None = None,
     dtype: torch.dtype = torch.float32,
@@ -181,6 +186,7 @@ def small_resnet(
     Args:
         blocks: number of blocks in each stage.
         widths: channels in each stage; each stage but the first halves the image.
+        stem: the activation of the stem alone, where it is another one.
         activation, in_channels, classes, seed, parameters, dtype, device: as for `resnet34`.
 
     Raises:
@@ -199,5 +205,5 @@ def small_resnet(
     outputs = None if classes is None else positive_integer(classes, "classes")
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(number)  # torch.manual_seed would also seed accelerators
-        model = ResNet(counts, channels, factory, inputs, outputs)
+        model = ResNet(counts, channels, factory, inputs, outputs, None if stem is None else activation_factory(stem))
     return model.to(device=where, dtype=kind)

@@ -14,6 +14,8 @@ from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.finite.inputs import checked_device, float_dtype
 from infgeo.finite.samplers import generator
 
+Moments = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -98,6 +100,21 @@ class Task:
         chosen = chosen.to(self.inputs.device)
         source = f"{self.source} ({count} of {len(self.inputs)} training points, seed {seed})"
         return replace(self, inputs=self.inputs[chosen], labels=self.labels[chosen], source=source)
+
+    def resplit(self, test_fraction: float = 0.25, seed: int = 0) -> Task:
+        """Return the task with all its points split anew at random: `test_fraction` of them, in (0, 1), to test on."""
+        inputs, labels = torch.cat([self.inputs, self.test_inputs]), torch.cat([self.labels, self.test_labels])
+        share = real_number(test_fraction, "test_fraction", minimum=0.0, strict=True)
+        count = round((1 - share) * len(inputs))
+        if not 0 < count < len(inputs):
+            raise InvalidInput(
+                f"test_fraction is {share:g} of {len(inputs)} points; leave some to train and to test on"
+            )
+        order = torch.from_numpy(generator(seed_integer(seed, 63)).permutation(len(inputs))).to(inputs.device)
+        chosen, rest = order[:count], order[count:]
+        source = f"{self.source}, split anew at random, {share:.0%} to test on, seed {seed}"
+        return replace(self, inputs=inputs[chosen], labels=labels[chosen], test_inputs=inputs[rest],
+                       test_labels=labels[rest], source=source)  # fmt: skip
 
     def flattened(self) -> Task:
         """Return the task with points of one axis, (N, d), in row-major order: for multilayer perceptrons."""
@@ -206,7 +223,7 @@ def sinusoid(points: int = 400, seed: int = 0, *, test_points: int = 400, dtype:
 
 
 def digits(
-    seed: int = 0, *, test_fraction: float = 0.2, normalise: bool = True, dtype: torch.dtype = torch.float32
+    seed: int = 0, *, test_fraction: float = 0.2, normalise: bool | Moments = True, dtype: torch.dtype = torch.float32
 ) -> Task:
     """Return scikit-learn's bundled handwritten digits: 1797 images (1, 8, 8), split by `seed`; needs no network.
 
@@ -216,7 +233,7 @@ def digits(
     Args:
         seed: of the split, 0 <= seed < 2^32.
         test_fraction: in (0, 1), of the images that are kept for testing.
-        normalise: whether to shift and divide; `mean` and `std` say by what.
+        normalise: whether to shift and divide by these moments, or others (mean, std).
         dtype: torch.float32 or torch.float64.
 
     Raises:
@@ -242,21 +259,84 @@ def digits(
     return image_task("digits", parts, tuple(map(str, range(10))), normalise, dtype, source)
 
 
+# Rectangles (left, top, right, bottom) of scikit-learn's two photographs, china.jpg and flower.jpg (427 x 640 pixels).
+_REGIONS = {
+    "sky": ("china", ((330, 0, 640, 130), (0, 0, 90, 136))),
+    "water": ("china", ((352, 224, 544, 272), (344, 272, 520, 296))),
+    "pagoda": ("china", ((104, 136, 320, 328),)),
+    "trees": ("china", ((344, 312, 640, 424), (568, 184, 640, 312), (0, 352, 192, 424))),
+    "flower": ("flower", ((200, 120, 416, 320),)),
+    "leaves": ("flower", ((0, 0, 160, 424), (464, 0, 600, 360))),
+}
+
+
+def patches(
+    seed: int = 0,
+    *,
+    size: int = 8,
+    test_fraction: float = 0.25,
+    normalise: bool | Moments = True,
+    dtype: torch.dtype = torch.float32,
+) -> Task:
+    """Return colour patches (3, size, size) of scikit-learn's two bundled photographs: of six regions, the classes.
+
+    The patches of a region do not overlap; of each region there are equally many (at 8 pixels 210), drawn by `seed`, of
+    which `test_fraction` are to test on. Arguments and errors are those of `digits`, and:
+
+    Args:
+        size: pixels, 4 to 16.
+        normalise: whether to shift and divide by the moments of the training pixels, or (mean, std) to do so by.
+
+    Source: china.jpg and flower.jpg of scikit-learn's `load_sample_images` (CC BY, their README.txt).
+
+    >>> task = patches()
+    >>> tuple(task.inputs.shape), task.classes
+    ((948, 3, 8, 8), ('sky', 'water', 'pagoda', 'trees', 'flower', 'leaves'))
+    """
+    try:
+        from sklearn.datasets import load_sample_image
+
+        photographs = {name: load_sample_image(f"{name}.jpg").transpose(2, 0, 1) for name in ("china", "flower")}
+    except ImportError:  # scikit-learn, or Pillow, by which it reads them and which comes with matplotlib
+        raise MissingExtra("the task patches()", "reproduce") from None
+    side = positive_integer(size, "size", 4, maximum=16)
+    numbers = generator(seed_integer(seed, 32))
+    regions = []
+    for photograph, rectangles in _REGIONS.values():
+        pixels = photographs[photograph]
+        corners = [
+            (y, x)
+            for left, top, right, bottom in rectangles
+            for y in range(top, bottom - side + 1, side)
+            for x in range(left, right - side + 1, side)
+        ]
+        regions.append(numpy.stack([pixels[:, y : y + side, x : x + side] for y, x in corners]))
+    count = min(map(len, regions))
+    chosen = numpy.concatenate([region[numbers.permutation(len(region))[:count]] for region in regions])
+    labels = numpy.repeat(numpy.arange(len(regions)), count)
+    kept = numpy.arange(len(chosen)) % count >= round(real_number(test_fraction, "test_fraction", 0.0) * count)
+    parts = [(chosen[rows], labels[rows]) for rows in (kept, ~kept)]
+    source = f"{side}x{side} patches of six regions of scikit-learn's two photographs, drawn by seed {seed}"
+    return image_task("patches", parts, tuple(_REGIONS), normalise, dtype, source)
+
+
 def image_task(
     name: str,
     parts: list[tuple[numpy.ndarray, numpy.ndarray]],
     classes: tuple[str, ...],
-    normalise: bool,
+    normalise: bool | Moments,
     dtype: Any,
     source: str,
 ) -> Task:
     """Return a task of images from (pixels in [0, 1] or uint8 (N, C, H, W), labels), to train on and to test on.
 
-    Mean and standard deviation of each channel are those of the training pixels, in float64.
+    Mean and standard deviation of each channel are those given, or of the training pixels, in float64.
     """
     kind = float_dtype(torch.float32 if dtype is None else dtype)
     mean = std = None
-    if flag(normalise, "normalise"):
+    if isinstance(normalise, tuple):
+        mean, std = normalise
+    elif flag(normalise, "normalise"):
         mean, std = _moments(parts[0][0])
     tensors = []
     for pixels, labels in parts:
@@ -269,7 +349,7 @@ def image_task(
     return Task(name, *tensors[0], *tensors[1], classes=classes, mean=mean, std=std, source=source)
 
 
-def _moments(pixels: numpy.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _moments(pixels: numpy.ndarray) -> Moments:
     """Return mean and standard deviation of each channel of pixels (N, C, H, W) on the scale [0, 1]."""
     scale = 255.0 if pixels.dtype == numpy.uint8 else 1.0
     means, deviations = [], []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -43,6 +43,8 @@ class Augmentation:
         shear: largest shear, in degrees.
         contrast: largest relative change of the contrast, for grey images.
         noise: standard deviation of Gaussian noise on each pixel.
+        blur: probability of a Gaussian blur, of 0.1 to 2 pixels.
+        solarise: probability that what is above 1/2 is turned to its negative.
     """
 
     crop: tuple[float, float] | None = None
@@ -57,13 +59,26 @@ class Augmentation:
     shear: float = 0.0
     contrast: float = 0.0
     noise: float = 0.0
+    blur: float = 0.0
+    solarise: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the values."""
         object.__setattr__(self, "padding", positive_integer(self.padding, "padding", minimum=0, maximum=10_000))
-        for name in ("flip", "jitter_probability", "grey", "degrees", "shift", "shear", "contrast", "noise"):
+        for name in (
+            "flip",
+            "jitter_probability",
+            "grey",
+            "degrees",
+            "shift",
+            "shear",
+            "contrast",
+            "noise",
+            "blur",
+            "solarise",
+        ):
             object.__setattr__(self, name, real_number(getattr(self, name), name, minimum=0.0))
-        for name in ("flip", "jitter_probability", "grey"):
+        for name in ("flip", "jitter_probability", "grey", "blur", "solarise"):
             if getattr(self, name) > 1:
                 raise InvalidInput(f"{name} is {getattr(self, name):g}; pass a probability, from 0 to 1")
         for name, length in (("crop", 2), ("zoom", 2), ("jitter", 4)):
@@ -73,6 +88,10 @@ class Augmentation:
 
 # SimCLR's (Chen et al. 2020, appendix B.9 on CIFAR-10: no blur), with crops of at least a fifth of the image.
 COLOUR_32 = Augmentation(crop=(0.2, 1.0), flip=0.5, jitter=(0.4, 0.4, 0.4, 0.1), grey=0.2)
+# Those of arXiv 2301.11375's scripts: SimCLR's with blur, and the two of Barlow Twins, which differ.
+SIMCLR = Augmentation(crop=(0.08, 1.0), flip=0.5, jitter=(0.8, 0.8, 0.8, 0.2), grey=0.2, blur=0.5)
+BARLOW = Augmentation(crop=(0.08, 1.0), flip=0.5, jitter=(0.4, 0.4, 0.2, 0.1), grey=0.2, blur=1.0)
+BARLOW_SECOND = replace(BARLOW, blur=0.1, solarise=0.2)
 # Digits of 8 × 8 pixels: a mirror image is another digit or none, and a crop cuts off strokes.
 GREY_8 = Augmentation(degrees=12.0, shift=0.1, zoom=(0.85, 1.15), shear=8.0, contrast=0.3, noise=0.05)
 
@@ -136,14 +155,21 @@ class RandomView:
         return images.new_tensor(channels)[:, None, None]
 
 
+@dataclass(frozen=True)
 class TwoViews(RandomView):
-    """Draws two views of each image of a batch; arguments as for `RandomView`."""
+    """Draws two views of each image of a batch; arguments as for `RandomView`, and the `second` view's augmentation."""
+
+    second: Augmentation | None = None
 
     def __call__(  # type: ignore[override]
         self, images: torch.Tensor, seed: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return two views of images (N, C, H, W); random numbers and errors as for `RandomView`."""
         _refuse_shape(images)
+        if self.second is not None:
+            other = RandomView(self.second, self.mean, self.std)
+            with nullcontext() if seed is None else own_random_state(seed_integer(seed, 32), images.device):
+                return super().__call__(images), other(images)
         first, second = super().__call__(torch.cat([images, images]), seed).chunk(2)
         return first, second
 
@@ -181,6 +207,10 @@ def _pipeline(a: Augmentation, shape: tuple[int, int, int]) -> Any:
         steps.append(kornia.RandomGrayscale(p=a.grey))
     if a.contrast:
         steps.append(kornia.RandomContrast((1.0 - a.contrast, 1.0 + a.contrast), p=1.0))
+    if a.blur:
+        steps.append(kornia.RandomGaussianBlur((3, 3), (0.1, 2.0), p=a.blur))
+    if a.solarise:
+        steps.append(kornia.RandomSolarize((0.5, 0.5), (0.0, 0.0), p=a.solarise))
     if a.noise:
         steps.append(kornia.RandomGaussianNoise(std=a.noise, p=1.0))
     return torch.nn.Sequential(*steps)

@@ -202,6 +202,7 @@ QUICK = {
     "emit": ["erf", "--certificate", "none"],
     "validate": ["erf", "--input-dim", "2", "--widths", "8,16,32", "--samples", "8", "--jobs", "1"],
     "reproduce": ["no such figure"],
+    "data": ["check", "no such folder"],
     "activations": [],
 }
 TEXTS = ["", " ", "nan", "-1", "0", "1e400", "9" * 400, CODE, "a,b", "1,", "\0", "/", "x=1", "=", "z", "(("]

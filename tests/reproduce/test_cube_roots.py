@@ -71,7 +71,8 @@ def test_the_claims_hold_and_can_fail(results):
 def test_the_picture_has_shared_scales_and_symmetric_colours(results):
     settings = CubeRoots(points=13)
     figure = cube_roots.picture(settings, [results], [])
-    volume, ricci = [[a.collections[0] for a in figure.axes[row : row + 2]] for row in (0, 2)]
+    assert [a.get_title() for a in figure.axes[:4]] == ["$b = 0$", "$b = 0$", "$b = 1$", "$b = 1$"]  # a bias a row
+    volume, ricci = [[a.collections[0] for a in figure.axes[column:4:2]] for column in (0, 1)]
     assert volume[0].get_clim() == volume[1].get_clim()
     assert ricci[0].get_clim() == ricci[1].get_clim() and sum(ricci[0].get_clim()) == 0
     figure.draw_without_rendering()

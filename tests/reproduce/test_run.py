@@ -30,7 +30,7 @@ from infgeo.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(main())
 """
-ENDINGS = ("json", "npz", "pdf", "png")
+ENDINGS = ("json", "npz", "pdf", "png", "txt")
 
 
 def arrays_of(folder, stem="fig1-small"):
@@ -64,7 +64,8 @@ def test_picture_data_and_record_are_written(whole):
     assert sorted(p.name for p in outcome.files) == [f"fig1-small.{ending}" for ending in ENDINGS]
     record = json.loads((folder / "fig1-small.json").read_text())
     assert record["figure"] == "fig1" and record["seeds"] == [0, 1] and not record["partial"]
-    assert record["settings"]["rows"][0]["recipe"]["learning_rate"] == 0.1
+    assert record["settings_are"] == "custom" and record["settings"]["rows"][0]["recipe"]["learning_rate"] == 0.1
+    assert "2 seeds" in (folder / "fig1-small.txt").read_text()
     assert record["settings"]["rows"][0]["widths"] == [2, 16, 2]
     assert {"infgeo", "torch", "numpy", "python"} <= set(record["versions"])
     assert [s["seed"] for s in record["statistics"]] == [0, 1]
@@ -143,7 +144,7 @@ def test_an_interrupt_before_any_seed_writes_nothing(tmp_path, monkeypatch, caps
     with pytest.raises(KeyboardInterrupt):
         reproduce("fig1", seeds=(0,), out=tmp_path, jobs=1, settings=PLANAR)
     assert [p.name for p in tmp_path.iterdir()] == ["fig1-small.seeds"]
-    monkeypatch.setattr(run, "SETTINGS", {("fig1", "small"): PLANAR})
+    monkeypatch.setitem(SETTINGS, ("fig1", "small"), PLANAR)
     monkeypatch.setattr(seeds, "_stop", StopsAfter(3))
     assert main(["reproduce", "fig1", "--seeds", "0", "--out", str(tmp_path / "again")]) == 130
     assert capsys.readouterr().err.splitlines() == [
@@ -209,6 +210,7 @@ def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):
         ({"device": "cuda:77"}, "device is 'cuda:77', which torch cannot use here"),
         ({"device": "abacus"}, "device is 'abacus', which torch cannot use here"),
         ({"device": "meta"}, "which holds no numbers"),
+        ({"settings": "mine"}, "settings is 'mine'; choose from 'published', 'ours'"),
         ({"jobs": 0}, "jobs is 0; it must be an integer >= 1"),
         ({"out": "/proc/nothing"}, "cannot write into the folder"),
     ],
@@ -230,13 +232,14 @@ def test_without_matplotlib_the_extra_is_named_before_training(tmp_path, monkeyp
 def test_the_list_says_what_each_figure_shows(capsys):
     assert main(["reproduce", "--list"]) == 0
     out = capsys.readouterr().out
-    for name in ("fig1", "fig2", "fig3", "fig4", "figD1", "xor", "deep", "ssl"):
+    for name in FIGURES:
         assert f"{name}: " in out
+    assert "no numbered figure" in out
     assert out.count("source") == out.count("shows") == len(FIGURES)
 
 
 def test_the_command_prints_claims_and_files(tmp_path, capsys, monkeypatch, undrawn):
-    monkeypatch.setitem(run.SETTINGS, ("figD1", "small"), CubeRoots(points=9))
+    monkeypatch.setitem(SETTINGS, ("figD1", "small"), CubeRoots(points=9))
     assert main(["reproduce", "figD1", "--out", str(tmp_path)]) == 0
     captured = capsys.readouterr()
     assert "holds" in captured.out and "3 times this R" in captured.out
@@ -249,7 +252,8 @@ def test_the_command_prints_claims_and_files(tmp_path, capsys, monkeypatch, undr
 @pytest.mark.parametrize(
     "arguments",
     [[], ["fig9"], ["fig1", "--scale", "huge"], ["fig1", "--seeds", "-1"], ["fig1", "--device", "cuda:9"],
-     ["fig2", "--scale", "paper", "--data", "/nowhere"], ["figD1", "--out", "/proc/nothing"]],
+     ["fig2", "--scale", "paper", "--data", "/nowhere"], ["fig3", "--scale", "paper"],
+     ["figD1", "--out", "/proc/nothing"]],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_status_2(arguments, capsys, tmp_path):
     out = [] if "--out" in arguments else ["--out", str(tmp_path)]

@@ -327,3 +327,24 @@ def test_readout_refuses() -> None:
         linear_readout(flat, x, y, iterations=1)
     with pytest.raises(InvalidInput, match="strength"):
         linear_readout(flat, x, y, strength=0.0)
+
+
+def test_the_second_view_may_have_an_augmentation_of_its_own():
+    x = pictures(6, 3, 8)
+    views = TwoViews(Augmentation(), second=Augmentation(solarise=1.0))
+    first, second = views(x, seed=0)
+    torch.testing.assert_close(first, x)
+    torch.testing.assert_close(second, torch.where(x < 0.5, x, 1 - x))
+    blurred = TwoViews(Augmentation(blur=1.0), second=Augmentation())(x, seed=0)[0]
+    assert float(blurred.var()) < float(x.var())
+
+
+def test_norms_see_one_view_where_views_are_separate():
+    seen = []
+    model = nn.Linear(4, 2)
+    model.register_forward_hook(lambda module, args, out: seen.append(len(out)))
+    views = lambda x: (x, x + 1)  # noqa: E731
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    both = [ContrastiveLoss(BarlowTwins(), views, separate)(model, x) for separate in (False, True)]
+    assert seen == [12, 6, 6]
+    torch.testing.assert_close(*both)

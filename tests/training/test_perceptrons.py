@@ -39,7 +39,7 @@ def test_layers_have_names_and_sizes():
     assert tuple(model(torch.zeros(5, 784)).shape) == (5, 10)
 
 
-@pytest.mark.parametrize("parametrisation", ["paper", "torch"])
+@pytest.mark.parametrize("parametrisation", ["paper", "scripts", "torch"])
 def test_a_seed_is_a_network_and_the_global_state_stays(parametrisation):
     before = torch.get_rng_state()
     first, again, other = (mlp([2, 8, 8, 2], "erf", parametrisation, seed=s) for s in (3, 3, 4))
@@ -57,6 +57,16 @@ def test_torchs_parametrisation_is_what_torch_draws():
         assert torch.equal(a, b)
     x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(model(x), wanted(x))
+
+
+def test_the_scripts_scale_the_biases_behind_the_first_layer():
+    paper, scripts = (mlp([2, 8, 3, 2], "tanh", p, seed=5, dtype=torch.float64) for p in ("paper", "scripts"))
+    x = torch.randn(7, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(scripts[:2](x), paper[:2](x))
+    with torch.no_grad():
+        paper.hidden2.bias *= 8**-0.5
+        paper.readout.bias *= 3**-0.5
+    torch.testing.assert_close(scripts(x), paper(x))
 
 
 def test_the_papers_parametrisation_is_its_formula():
@@ -180,7 +190,7 @@ def test_text_and_expressions_are_activations():
         (("2,3,2", "erf"), {}, "widths is '2,3,2'"),
         (([2, 0, 2], "erf"), {}, r"widths\[1\] is 0"),
         (([2, 2.5, 2], "erf"), {}, r"widths\[1\] is 2.5"),
-        (([2, 3, 2], "erf", "ntk"), {}, "parametrisation is 'ntk'; choose from 'paper', 'torch'"),
+        (([2, 3, 2], "erf", "ntk"), {}, "parametrisation is 'ntk'; choose from 'paper', 'scripts', 'torch'"),
         (([2, 3, 2], "erf"), {"seed": -1}, "seed is -1"),
         (([2, 3, 2], "erf"), {"dtype": torch.float16}, "dtype is torch.float16"),
         (([2, 3, 2], "leaky_relu"), {}, "alpha"),

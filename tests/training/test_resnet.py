@@ -244,3 +244,13 @@ def test_weights_survive_torch_save(tmp_path) -> None:  # type: ignore[no-untype
     other.load_state_dict(torch.load(path, weights_only=True))
     assert torch.equal(other.eval()(images(2)), model(images(2)))
     assert infgeo.__version__
+
+
+def test_the_stem_may_have_an_activation_of_its_own() -> None:
+    model = small_resnet("gelu", stem="relu")
+    assert isinstance(model.stem.activation, torch.nn.ReLU)
+    assert {type(m) for m in model.modules() if isinstance(m, torch.nn.ReLU | torch.nn.GELU)} == {
+        torch.nn.ReLU,
+        torch.nn.GELU,
+    }
+    assert isinstance(model.stage1[0].activation1, torch.nn.GELU)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from infgeo.errors import InvalidInput, MissingExtra
-from infgeo.training import Task, digits, noisy_xor, sinusoid, xor
+from infgeo.training import Task, digits, noisy_xor, patches, sinusoid, xor
 
-MAKERS = (xor, noisy_xor, sinusoid, digits)
+MAKERS = (xor, noisy_xor, sinusoid, digits, patches)
 
 
 @pytest.mark.parametrize("maker", MAKERS)
@@ -167,3 +167,33 @@ def test_tasks_that_do_not_fit(changes, said):
 def test_arguments_outside_their_domain(make, said):
     with pytest.raises(InvalidInput, match=said):
         make()
+
+
+def test_patches_are_cut_from_their_regions_without_overlap():
+    from sklearn.datasets import load_sample_image
+
+    task = patches(seed=2, normalise=False, test_fraction=0.25)
+    assert len(task.inputs) == 948 and len(task.test_inputs) == 312
+    assert torch.equal(task.labels.unique(return_counts=True)[1], torch.full((6,), 158))
+    both = torch.cat([task.inputs, task.test_inputs]).flatten(1)
+    assert len(both.unique(dim=0)) > 0.95 * len(both)  # but for the even sky
+    flower = torch.from_numpy(load_sample_image("flower.jpg").transpose(2, 0, 1).copy()) / 255.0
+    found = flower.unfold(1, 8, 8).unfold(2, 8, 8).permute(1, 2, 0, 3, 4).reshape(-1, 192)
+    petals = task.inputs[task.labels == 4].flatten(1)
+    assert float(torch.cdist(petals.double(), found.double()).min(1).values.max()) < 1e-3
+
+
+def test_given_moments_are_those_of_the_normalisation():
+    plain, shifted = patches(normalise=False), patches(normalise=((0.5,) * 3, (0.25,) * 3))
+    torch.testing.assert_close(shifted.inputs, (plain.inputs - 0.5) / 0.25)
+    assert shifted.mean == (0.5, 0.5, 0.5)
+
+
+def test_a_new_split_keeps_every_point_once():
+    task = digits(normalise=False)
+    again = task.resplit(0.25, seed=1)
+    assert (len(again.inputs), len(again.test_inputs)) == (1348, 449) and "split anew" in again.source
+    sums = [torch.cat([t.inputs, t.test_inputs]).flatten(1).double().sum(1).sort().values for t in (task, again)]
+    assert torch.equal(*sums) and not torch.equal(again.inputs, task.resplit(0.25, seed=2).inputs)
+    with pytest.raises(InvalidInput, match="leave some"):
+        xor().resplit(0.01)

@@ -1,0 +1,56 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from infgeo.cli import main
+from infgeo.errors import InvalidInput
+from infgeo.reproduce import rehearsal
+from infgeo.reproduce.settings import SETTINGS, Rows
+from infgeo.training.image_files import read_cifar10, read_mnist
+from tests.reproduce.small import PLANAR
+
+
+def test_synthetic_files_are_read_as_the_published_ones(tmp_path):
+    rehearsal.write_synthetic(tmp_path)
+    (train, _), (test, labels) = read_mnist(tmp_path, verify=False)
+    assert train.shape == (3000, 1, 28, 28) and test.dtype == np.uint8 and set(labels) == set(range(10))
+    assert read_cifar10(tmp_path, verify=False)[0][0].shape == (3000, 3, 32, 32)
+    with pytest.raises(InvalidInput, match=r"MD5|checksum"):
+        read_mnist(tmp_path)
+
+
+def test_the_estimate_is_the_sum_over_steps_and_records():
+    row = SETTINGS["fig2", "paper"].rows[0]
+    part = rehearsal._part(row, "mnist", {"seconds_a_step": 0.5, "seconds_a_record": 1.0})
+    assert part.steps == 200 * 53 and part.records == 4  # 52 500 images of the split, batches of 1000
+    assert part.seconds_a_record == (5 * 64 + 80**2) / (5 * 4 + 4**2)
+    whole = rehearsal.Rehearsal("fig2", "cpu", (part, part), 2**30)
+    assert whole.seconds == 2 * (part.steps * 0.5 + 4 * part.seconds_a_record)
+    assert "about 3.4 h a seed on cpu, 1.0 GiB" in whole.table()
+
+
+def test_a_rehearsal_trains_the_networks_of_the_figure(monkeypatch, capsys):
+    monkeypatch.setitem(SETTINGS, ("fig1", "small"), PLANAR)
+    assert main(["reproduce", "fig1", "--rehearse"]) == 0
+    out = capsys.readouterr().out
+    assert "fig1, sinusoid: 24 steps of" in out and "a seed on cpu" in out
+    assert main(["reproduce", "figD1", "--rehearse"]) == 0
+    assert "nothing is trained" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_perceptron_of_the_paper_is_rehearsed():
+    """Not the residual networks: 512 gradients of ResNet-34 a point are minutes on a CPU."""
+    found = rehearsal.rehearse("fig2")
+    assert found.seconds > 60 and found.memory > 2**28
+    assert [part.name for part in found.parts] == ["mnist"]
+
+
+def test_a_residual_network_is_rehearsed_on_synthetic_images_of_its_size(monkeypatch):
+    """The whole way of `fig3 --scale paper`, with a network of a few channels."""
+    row = SETTINGS["fig3", "paper"].rows[0]
+    small = replace(row, network="small_resnet", widths=(3, 4), recipe=replace(row.recipe, batch_size=20))
+    monkeypatch.setitem(SETTINGS, ("fig3", "paper"), Rows((small,)))
+    found = rehearsal.rehearse("fig3")
+    assert [(part.name, part.steps, part.records) for part in found.parts] == [("cifar10", 500 * 2500, 5)]
