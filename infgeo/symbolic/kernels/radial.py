@@ -13,10 +13,11 @@ which is the metric A I + B x x^T where gamma = 2. Layers act on it by
     centred     k(x, y) <- k(x, y) - mean(x) mean(y)
     add         f, f', A and B add
 
-with m = E[phi^2] and m0 = E[phi'^2] at variance f (see `dual`); squares of f' belong to gamma = 2. A jump J of phi
-separates a pair of preactivations of variance f and determinant Delta = p q - c^2 with probability sqrt(Delta)/(pi f):
+with m = E[phi^2] and m0 = E[phi'^2] at variance f (see `dual`); squares of f' belong to gamma = 2. A jump J of phi at t
+comes between the preactivations of a pair, of variance f and determinant Delta = p q - c^2, with the probability
+exp(-t^2/(2 f))/sqrt(2 pi f) E|v - u|, where v - u is at u = t a Gaussian of variance Delta/f and of mean (p - c) t/f:
 
-    D^2 = J^2 sqrt(Delta) / (pi f),   Delta = (f A - [along x] s (f'^2 - f B)) |x - y|^2  or  f D^2,
+    D^2 = J^2 exp(-t^2/(2 f)) sqrt(Delta) / (pi f) across x,   Delta = (f A - [along x] s (f'^2 - f B)) |x - y|^2  or  f D^2,
 
 so that gamma halves, and a second jump halves it again.
 """
@@ -26,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sympy import Expr, Integer, Symbol, pi, sqrt
+from sympy import Abs, Expr, Integer, Symbol, erf, exp, pi, sqrt
 
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
@@ -65,14 +66,34 @@ class Radial:
     def activate(self, law: Dual) -> Radial:
         """See the module."""
         m, m_prime, mean = (part.xreplace({v: self.f}) for part in (law.m, law.m_prime, law.mean))
-        if law.jump == 0:
+        if not law.jumps:
             m0, m0_prime = law.m0.xreplace({v: self.f}), law.m0_prime.xreplace({v: self.f})
             after = replace(self, A=m0 * self.A, B=m0 * self.B).with_radial(2 * m0_prime * self.slope**2)
         else:
             delta = replace(self, A=self.f * self.A, B=self.f * self.B).with_radial(-(self.slope**2))
-            across, along = (law.jump**2 * sqrt(tidy(part)) / (pi * self.f) for part in (delta.A, delta.along))
+            across, along = (
+                self._apart(law, root, drift)
+                for root, drift in (
+                    (sqrt(tidy(delta.A)), ZERO),
+                    (sqrt(tidy(delta.along)), sqrt(s) * self.slope if self.exponent == 2 else ZERO),
+                )
+            )
             after = replace(self, A=across, B=(along - across) / s, exponent=self.exponent / 2)
         return replace(after, f=m, slope=m_prime * self.slope, mean=mean)
+
+    def _apart(self, law: Dual, root: Expr, drift: Expr) -> Expr:
+        """Return the coefficient of D^2 after jumps; sqrt(Delta) = root |y - x|, and p - c = drift |y - x|."""
+        total: Expr = ZERO
+        for place, jump in law.jumps.items():
+            mean = drift * Abs(place) / root
+            passed = (
+                exp(-(mean**2) / (2 * self.f)) + sqrt(pi / 2) * mean / sqrt(self.f) * erf(mean / sqrt(2 * self.f))
+                if root != 0
+                else 0
+            )
+            height = root * passed if root != 0 else sqrt(pi / 2) * drift * Abs(place) / sqrt(self.f)
+            total += jump**2 * exp(-(place**2) / (2 * self.f)) * height / (pi * self.f)
+        return total
 
     def over_norm(self, epsilon: Expr, width: Expr) -> Radial:
         """See the module."""
