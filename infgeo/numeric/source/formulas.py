@@ -6,7 +6,7 @@ import math
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sympy import Abs, Add, Eq, Expr, Mul, Symbol, atan, atan2, exp, false, log
+from sympy import Abs, Add, Eq, Expr, Mul, Symbol, atan, atan2, erf, erfc, exp, false, log
 from sympy.logic.boolalg import Boolean
 from sympy.printing.pycode import PythonCodePrinter
 
@@ -25,6 +25,7 @@ from infgeo.numeric.source.precision import (
     ricci_program,
 )
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, function_source, scalar_source
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import distinct
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import tidy
@@ -32,6 +33,7 @@ from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.expectations.dual import dual as dual_of
 from infgeo.symbolic.floats.difference import difference_program
 from infgeo.symbolic.floats.exponentials import far, near, of_squares, paired
+from infgeo.symbolic.floats.normal_tails import with_tails
 from infgeo.symbolic.networks.existence import degenerate_at_origin
 from infgeo.symbolic.networks.layers import Residual, RMSNorm, parameters_of
 
@@ -86,6 +88,8 @@ def has_arcs(activation: Activation) -> bool:
 
 def loses_digits(dual: Dual) -> bool:
     """Return whether the formulas of an activation need double-double numbers, and have a form in them."""
+    if dual.kernel.has(BivariateNormal, erf, erfc):
+        return False
     if not cancels(paired(dual.kernel).subs({p: v, q: v, c: v, Delta: 0}, simultaneous=True)):
         return False
     try:
@@ -105,7 +109,7 @@ def _law(
     precise = not plain and loses_digits(dual)
 
     def formula(name: str, expr: Expr, arguments: list[Symbol], doc: str) -> str:
-        expr = expr if plain else paired(expr)
+        expr = with_tails(expr) if plain else paired(with_tails(expr))
         if precise:
             doc = f"{doc}; in doubles digits are lost"
             program = Program((), {"value": expr})
@@ -115,7 +119,7 @@ def _law(
 
     def on_diagonal(kernel: Expr, moment: Expr) -> Expr:
         """Return a moment; of exponentials as its kernel's, in pairs, which do not cancel at small variances."""
-        if plain or not moment.has(exp):
+        if plain or not moment.has(exp) or kernel.has(BivariateNormal):
             return moment
         return paired(kernel).subs({p: v, q: v, c: v, Delta: 0}, simultaneous=True)
 

@@ -22,9 +22,11 @@ from infgeo.errors import NoClosedForm
 from infgeo.numeric.source.of_formula import Formula
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE as DOUBLE_DOUBLE_NUMBERS
 from infgeo.numeric.source.printing import function_source
+from infgeo.symbolic.algebra.bivariate_normal import bivariate_normal
 from infgeo.symbolic.algebra.graph import cse
 from infgeo.symbolic.algebra.program import Names, Program
 from infgeo.symbolic.expectations.dual import Dual
+from infgeo.symbolic.floats.normal_tails import program_with_tails
 from infgeo.symbolic.networks.existence import require_metric
 from infgeo.symbolic.networks.propagate import propagate
 from infgeo.symbolic.networks.recursion import metric_program
@@ -48,6 +50,31 @@ BEYOND = 1e70  # variances that doubles are not asked for
 LARGEST_EXPONENT = 1e6
 FLAT = 1e-50  # of the curvature of a sphere: what mpmath leaves of 0
 SMALLEST = 1e-290  # of a value, or of its inverse, that doubles are asked for
+
+
+def _scaled_erfc(a: Any, x: Any, rest: Any) -> Any:
+    """Return e^a erfc(x) with an error of some roundings, as libraries do: of `rest` = a - x^2 where x >= 0."""
+    if x < 0:
+        return mpmath.exp(a) * mpmath.erfc(x)
+    with mpmath.extraprec(60 + 4 * max(0, mpmath.mag(x))):
+        scaled = mpmath.exp(x * x) * mpmath.erfc(x) if x < 1e4 else _erfcx_far(x)
+    return mpmath.exp(rest) * scaled
+
+
+def _erfcx_far(x: Any) -> Any:
+    """Return e^(x^2) erfc(x) at large x by its asymptotic series."""
+    total = term = mpmath.mpf(1)
+    for n in range(1, 40):
+        term *= -(2 * n - 1) / (2 * x * x)
+        total += term
+    return total / (x * mpmath.sqrt(mpmath.pi))
+
+
+def _scaled_quadrant(a: Any, h: Any, k: Any, y: Any, x: Any, rest: Any) -> Any:
+    return mpmath.exp(a) * bivariate_normal(-h, -k, y, x)
+
+
+TAILS = {"scaled_erfc": _scaled_erfc, "scaled_quadrant": _scaled_quadrant}
 
 
 @dataclass(frozen=True)
@@ -124,7 +151,7 @@ def program_of(mlp: MLP) -> Program:
     """Return the program of the metric and its curvatures, without R, of which the shortest form takes long to find."""
     require_metric(mlp.layers)
     program = metric_program(mlp.layers, ("A", "shear", "eta", "B", "K_rad", "K_tan"))
-    return program.substituted({} if mlp.dimension == d else {d: mlp.dimension})
+    return program_with_tails(program.substituted({} if mlp.dimension == d else {d: mlp.dimension}))
 
 
 @lru_cache(maxsize=256)
@@ -191,6 +218,7 @@ def _for_mpmath(program: Program, mlp: MLP) -> Callable:
         return mpmath.exp(x) if x > -LARGEST_EXPONENT else mpmath.mpf(0)
 
     primitives = {
+        **TAILS,
         "exp": exp,
         "where_nonnegative": where_nonnegative,
         "ratio": lambda a, b: a / b if b else mpmath.mpf(0),
@@ -210,7 +238,7 @@ def _variances(mlp: MLP) -> Callable:
     names = Names()
     state = propagate(mlp.layers, Variances(names))
     reached = {str(i): part for i, part in enumerate(state.reached)}
-    return _for_mpmath(Program(tuple(names.bindings), reached), mlp)
+    return _for_mpmath(program_with_tails(Program(tuple(names.bindings), reached)), mlp)
 
 
 def _reached(mlp: MLP, arguments: Sequence[Any]) -> tuple[float, float] | None:
@@ -313,7 +341,7 @@ def cancels(moment: Expr) -> bool:
     if not moment.has(sympy_exp):
         return False
     own = sorted(moment.free_symbols - {v}, key=lambda symbol: symbol.name)
-    primitives = {"exp_difference": lambda a, b, gap: mpmath.exp(b) * mpmath.expm1(gap)}
+    primitives = {**TAILS, "exp_difference": lambda a, b, gap: mpmath.exp(b) * mpmath.expm1(gap)}
     function = lambdify([v, *own], moment, [primitives, "mpmath"])
     for size in SIZES:
         try:

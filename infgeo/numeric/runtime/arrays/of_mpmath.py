@@ -138,6 +138,26 @@ class MpmathArrays:
         """Return `yes` where x >= 0, else `no`."""
         return yes if x >= 0 else no
 
+    def scaled_erfc(self, a: Array, x: Array, rest: Any) -> Any:
+        """Return e^a erfc(x)."""
+        return mpmath.exp(a) * mpmath.erfc(x)
+
+    def scaled_quadrant(self, a: Array, h: Array, k: Array, y: Array, x: Array, rest: Any) -> Any:
+        """Return e^a P(X > h, Y > k) as the integral over X of what is left of Y."""
+        radius = mpmath.hypot(x, y)
+        if x == 0:
+            low = mpmath.ncdf(-max(h, k)) if y > 0 else max(mpmath.mpf(0), mpmath.ncdf(-h) - mpmath.ncdf(k))
+            return mpmath.exp(a) * low
+        centre, width = k * radius / y if y else h, abs(x / y) if y else mpmath.mpf(1)
+        edge = mpmath.sqrt(2 * mpmath.mp.dps * mpmath.log(10)) + abs(h) + abs(k)
+        cuts = [centre + sign * size * width for size in (0, 1, 8) for sign in (-1, 1)] + [mpmath.mpf(0)]
+        points = sorted({cut for cut in cuts if h < cut < h + 2 * edge})
+
+        def slab(t: Any) -> Any:
+            return mpmath.npdf(t) * mpmath.ncdf((y * t - k * radius) / x)
+
+        return mpmath.exp(a) * mpmath.quad(slab, [h, *points, h + 2 * edge])
+
     def sum_squares(self, X: Sequence[Any]) -> Any:
         """Return |x|^2."""
         return mpmath.fsum(X, squared=True)
