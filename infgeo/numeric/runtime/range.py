@@ -103,6 +103,11 @@ def rooted(xp: Any, squares: Array, squared: bool, like: Array) -> Any:
     known = xp.known(lost)
     if known is not None and bool(known.any()):
         value = float(xp.known(result)[known][0])
+        if math.isnan(value):
+            raise InputError(
+                "points are so near to each other that their distance is lost where kernels are subtracted: this"
+                " activation has no other form; take method='quadrature' or backend='mpmath'"
+            )
         raise InputError(
             f"a distance{' squared' * squared} of {in_words(value)} leaves the range of {like.dtype}: {REMEDY}"
         )

@@ -29,6 +29,7 @@ class Law:
         homogeneous: whether phi(a z) = a^n phi(z) for a > 0.
         odd: whether phi is odd.
         steep: whether it jumps, or looks as if it did from afar, as erf does.
+        subtracts: whether `difference` subtracts kernels, of which digits are lost for neighbouring points.
     """
 
     kernel: Callable
@@ -46,6 +47,7 @@ class Law:
     homogeneous: bool = False
     odd: bool = False
     steep: bool = False
+    subtracts: bool = False
 
 
 @dataclass(frozen=True)

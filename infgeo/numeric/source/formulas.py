@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -81,8 +82,22 @@ def _before_sharp_layers(mlp: MLP) -> set[Activation]:
     return found
 
 
+@lru_cache(maxsize=256)
+def missing_kernel(mlp: MLP) -> str:
+    """Return why a network whose metric has a closed form has a kernel without one; "" where it has one."""
+    try:
+        assert all(dual_of(layer.activation).kernel is not None for layer in mlp.with_weights)
+    except NoClosedForm as error:
+        return str(error)
+    return ""
+
+
 def has_arcs(activation: Activation) -> bool:
     """Return whether the kernel of an activation has inverse tangents: of erf and what has kinks or jumps."""
+    try:
+        dual_of(activation).kernel  # noqa: B018
+    except NoClosedForm:
+        return False
     return any(isinstance(part, atan | atan2) for part in distinct(dual_of(activation).kernel))
 
 
@@ -106,6 +121,14 @@ def _law(
     """Return the formulas of one activation, and the law that holds them; `sensitive` as in `_before_sharp_layers`."""
     dual, pair = dual_of(activation), [p, q, c, Delta]
     plain = backend.name == "mpmath"  # what the others are measured against takes the plain way
+    try:
+        dual.kernel  # noqa: B018
+    except NoClosedForm as error:
+        notes.append(f"No kernel at two points: {error}.")
+        moment = function_source(
+            f"_moment{suffix}", Program((), {"value": with_tails(dual.m)}), [v], own, backend, "E[phi(u)^2]"
+        )
+        return [moment, law_source(f"_LAW{suffix}", ["kernel=None", f"moment=_moment{suffix}", "difference=None"])]
     precise = not plain and loses_digits(dual)
 
     def formula(name: str, expr: Expr, arguments: list[Symbol], doc: str) -> str:
@@ -165,6 +188,7 @@ def _law(
         formulas += _determinant(dual, own, suffix, members)
     steep = activation.smoothness < 0 or (activation.homogeneity is None and has_arcs(activation))
     kinds = {"homogeneous": activation.homogeneity is not None, "odd": activation.parity == "odd", "steep": steep}
+    kinds["subtracts"] = "= by_subtraction(" in formulas[2]
     members += [f"{name}=True" for name, holds in kinds.items() if holds and not plain]
     if dual.growth is not None:
         names = ", ".join(symbol.name for symbol in own)

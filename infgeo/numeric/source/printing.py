@@ -99,7 +99,7 @@ JAX = Backend(
 # Both scalars and arrays are double-double numbers, see `runtime.double_double`.
 _DOUBLE_DOUBLE = {
     name: f"dd_{name}" for name in ("exp", "exp_difference", "sin", "cos", "atan", "atan2", "sqrt", "power")
-}
+} | {name: f"dd_{name}" for name in ("erf", "erfc", "scaled_erfc")}
 DOUBLE_DOUBLE = Backend("double-double", _DOUBLE_DOUBLE, _DOUBLE_DOUBLE, double_double=True)
 _MP = _prefixed(
     "mpmath",
