@@ -20,6 +20,7 @@ from infgeo.numeric.source.precision import (
     EXACT,
     Precision,
     cancels,
+    kernel_range,
     precision_of_parts,
     precision_of_ricci,
     program_of,
@@ -190,6 +191,8 @@ def _law(
     kinds = {"homogeneous": activation.homogeneity is not None, "odd": activation.parity == "odd", "steep": steep}
     kinds["subtracts"] = "= by_subtraction(" in formulas[2]
     members += [f"{name}=True" for name, holds in kinds.items() if holds and not plain]
+    if not plain and (between := kernel_range(dual)):
+        members.append(f"between={between}")
     if dual.growth is not None:
         names = ", ".join(symbol.name for symbol in own)
         members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")

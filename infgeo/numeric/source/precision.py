@@ -7,26 +7,29 @@ lose too many, the same formulas are computed in double-double numbers. Both are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import mpmath
-from sympy import Expr, lambdify
+import numpy as np
+from sympy import Add, Expr, erf, erfc, expand, lambdify
 from sympy import exp as sympy_exp
 
-from infgeo.conventions import Internal, d, s
+from infgeo.conventions import Delta, Internal, c, d, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import NoClosedForm
+from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
 from infgeo.numeric.source.of_formula import Formula
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE as DOUBLE_DOUBLE_NUMBERS
 from infgeo.numeric.source.printing import function_source
-from infgeo.symbolic.algebra.bivariate_normal import bivariate_normal
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal, bivariate_normal
 from infgeo.symbolic.algebra.graph import cse
 from infgeo.symbolic.algebra.program import Names, Program
 from infgeo.symbolic.expectations.dual import Dual
-from infgeo.symbolic.floats.normal_tails import program_with_tails
+from infgeo.symbolic.floats.normal_tails import program_with_tails, with_tails
 from infgeo.symbolic.networks.existence import require_metric
 from infgeo.symbolic.networks.propagate import propagate
 from infgeo.symbolic.networks.recursion import metric_program
@@ -354,3 +357,40 @@ def cancels(moment: Expr) -> bool:
         if SMALLEST < abs(exact) < 1 / SMALLEST and abs(value - exact) > MEASURED * abs(exact):
             return True
     return False
+
+
+LARGEST_SUM = 2e3  # of the terms of a kernel, relative to its norm
+VARIANCES = tuple(10.0 ** (k / 2) for k in range(-24, 25))
+
+
+@lru_cache(maxsize=256)
+def kernel_range(dual: Dual) -> tuple[float, float] | None:
+    """Return between which variances the kernels of an activation keep their digits in doubles; None where always.
+
+    Kernels with error functions are sums whose terms, at large variances of activations that are bounded and at small
+    ones of those that vanish near 0, are larger than the sum.
+    """
+    pairs = [(dual.kernel, dual.m)]
+    if not dual.jumps:
+        pairs.append((dual.derivative_kernel, dual.m0))
+    low, high = 0.0, float("inf")
+    for kernel, moment in pairs:
+        if not kernel.has(BivariateNormal, erf, erfc):
+            continue
+        own = sorted(kernel.free_symbols - {p, q, c, Delta}, key=lambda symbol: symbol.name)
+        size = lambdify([v, *own], moment, "mpmath") if not moment.has(BivariateNormal) else None
+        terms = [with_tails(term) for term in Add.make_args(expand(kernel))]
+        arrays = NumpyArrays()
+        tails = {"scaled_erfc": arrays.scaled_erfc, "scaled_quadrant": arrays.scaled_quadrant}
+        function = lambdify([p, q, c, Delta, *own], terms, [tails, "scipy"])
+        for variance in sorted(VARIANCES, key=lambda x: abs(math.log(x))):
+            if not low < variance < high:
+                continue
+            near = variance * (1 - 1e-4)
+            with np.errstate(all="ignore"), mpmath.workdps(50):
+                values = function(variance, variance, near, variance**2 - near**2, *[0.75] * len(own))
+                norm = sum(values) if size is None else size(mpmath.mpf(variance), *[mpmath.mpf("0.75")] * len(own))
+                total = sum(map(abs, values))
+            if not total <= LARGEST_SUM * abs(float(norm)):
+                low, high = (variance, high) if variance < 1 else (low, variance)
+    return None if (low, high) == (0.0, float("inf")) else (low, high)

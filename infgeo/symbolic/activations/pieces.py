@@ -13,12 +13,14 @@ from itertools import pairwise
 
 from sympy import (
     Abs,
+    And,
     Expr,
     FiniteSet,
     Heaviside,
     Integer,
     Max,
     Min,
+    Or,
     Piecewise,
     Poly,
     S,
@@ -130,8 +132,13 @@ def _pieces_of_condition(condition: Boolean) -> Pieces:
     """Return what is positive where a condition holds, ends aside."""
     if condition == true:
         return _constant(ONE)
+    if isinstance(condition, And | Or):
+        first, *rest = map(_pieces_of_condition, condition.args)
+        for other in rest:
+            first = _extreme(first, other, 1 if isinstance(condition, Or) else -1)
+        return first
     if not isinstance(condition, Relational) or condition.rel_op not in ("<", "<=", ">", ">="):
-        raise NoClosedForm(f"the condition {condition} is not one comparison: write it with <, <=, > or >=")
+        raise NoClosedForm(f"the condition {condition} is made of other than <, <=, > and >=")
     difference = condition.lhs - condition.rhs
     return _pieces(difference if condition.rel_op.startswith(">") else -difference)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sympy import Add, Expr, Integer, Mul, cancel, erfc, exp, expand, expand_mul, factor, sqrt, together
 
-from infgeo.conventions import Delta, c, p, q
+from infgeo.conventions import Delta, c, p, q, variance
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import distinct, rebuilt
 from infgeo.symbolic.algebra.primitives import scaled_erfc, scaled_quadrant
@@ -14,12 +14,14 @@ from infgeo.symbolic.algebra.program import Program
 def with_tails(expr: Expr) -> Expr:
     """Return `expr` with e^a erfc(x) as scaled_erfc, and with all bivariate normal probabilities as scaled_quadrant.
 
+    Densities, products of exponentials of quotients, become one exponential.
+
     Example:
         >>> from infgeo.conventions import variance as v
         >>> with_tails(exp(2 * v) * erfc(sqrt(2 * v)))
         scaled_erfc(2*v, sqrt(2)*sqrt(v), 0)
     """
-    if not any(isinstance(part, erfc | BivariateNormal) for part in distinct(expr)):
+    if not any(isinstance(part, erfc | BivariateNormal) or _is_quotient(part) for part in distinct(expr)):
         return expr
     return rebuilt(expr, _rule)
 
@@ -39,15 +41,22 @@ def _rule(part: Expr) -> Expr:
     if exponentials and any(isinstance(sum_, Add) and sum_.has(erfc, scaled_quadrant) for sum_ in part.args):
         return Add(*(_rule(term) for term in Add.make_args(expand_mul(part))))
     tails = [factor_ for factor_ in part.args if isinstance(factor_, erfc | scaled_quadrant)]
+    exponent = Add(*(factor_.args[0] for factor_ in exponentials))
+    if len(exponentials) > 1 and not tails and any(map(_is_quotient, exponentials)):
+        return Mul(*(factor_ for factor_ in part.args if factor_ not in exponentials)) * exp(factor(together(exponent)))
     if not exponentials or len(tails) != 1:
         return part
-    exponent = Add(*(factor_.args[0] for factor_ in exponentials))
     [tail] = tails
     rest = Mul(*(factor_ for factor_ in part.args if factor_ not in exponentials and factor_ != tail))
     if isinstance(tail, erfc):
         return rest * scaled_erfc(exponent, tail.args[0], _short(exponent - tail.args[0] ** 2))
     old, h, k, y, x, _ = tail.args
     return rest * _quadrant(old + exponent, BivariateNormal(-h, -k, y, x))
+
+
+def _is_quotient(part: Expr) -> bool:
+    """Whether a part is an exponential of a quotient of variances, as densities at a kink have."""
+    return isinstance(part, exp) and not part.args[0].is_polynomial(p, q, c, Delta, variance)
 
 
 def _quadrant(exponent: Expr, normal: Expr) -> Expr:
