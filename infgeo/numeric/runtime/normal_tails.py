@@ -22,6 +22,7 @@ from infgeo.numeric.runtime.records import Array
 ROOT_HALF = math.sqrt(0.5)
 NEAR = 2.0  # distance of the corner below which Owen's integral is taken
 REACH = 76.0  # twice the exponent at which an integrand is cut off
+LARGEST = 700.0  # exponent of what is not used in the end where it is larger
 LEAST = 1e-200  # in the place of 0 in quotients
 # Nodes and weights on [0, 1].
 RULE = (
@@ -70,8 +71,7 @@ def scaled_quadrant(xp: Any, a: Array, h: Array, k: Array, y: Array, x: Array, r
     u, v, y = first * h + LEAST, second * k + LEAST, first * second * y
     gap = xp.where_nonnegative(y, x * x / (radius + abs(y)), radius - y)  # radius - y without cancellation
     n, n_ = ((v - u) * y + v * gap) / x, ((u - v) * y + u * gap) / x
-    if isinstance(a, int):  # the literal 0
-        rest = -(u * u + n * n) / 2
+    rest = -(u * u + n * n) / 2 if isinstance(a, int) else rest + 0 * h  # an int is the literal 0
     tail_u, tail_v = half_tail(xp, a, u, n, rest), half_tail(xp, a, v, n_, rest)
     quadrant = wedge(xp, u, n, tail_u, rest) + wedge(xp, v, n_, tail_v, rest)
     # Of the four quadrants at (+-u, +-v) the one that is asked for.
@@ -82,10 +82,9 @@ def scaled_quadrant(xp: Any, a: Array, h: Array, k: Array, y: Array, x: Array, r
 
 def half_tail(xp: Any, a: Array, h: Array, n: Array, rest: Array) -> Any:
     """Return e^a Q(h), its exponent a - h^2/2 = rest + n^2/2 from the smaller numbers."""
-    plain, other = (abs(a) + h * h / 2), (abs(rest) + n * n / 2)
-    return (
-        xp.lib.exp(xp.where_nonnegative(other - plain, a - h * h / 2, rest + n * n / 2)) * xp.erfcx(ROOT_HALF * h) / 2
-    )
+    plain, other = abs(a) + h * h / 2, abs(rest) + n * n / 2
+    exponent = xp.where_nonnegative(other - plain, a - h * h / 2, rest + n * n / 2)
+    return xp.lib.exp(xp.where_nonnegative(LARGEST - exponent, exponent, LARGEST + 0 * h)) * xp.erfcx(ROOT_HALF * h) / 2
 
 
 def wedge(xp: Any, h: Array, n: Array, half: Array, rest: Array) -> Any:

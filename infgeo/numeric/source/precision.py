@@ -373,7 +373,7 @@ def kernel_range(dual: Dual) -> tuple[float, float] | None:
     pairs = [(dual.kernel, dual.m)]
     if not dual.jumps:
         pairs.append((dual.derivative_kernel, dual.m0))
-    low, high = 0.0, float("inf")
+    low, high = 0.0, math.inf
     for kernel, moment in pairs:
         if not kernel.has(BivariateNormal, erf, erfc):
             continue
@@ -393,4 +393,4 @@ def kernel_range(dual: Dual) -> tuple[float, float] | None:
                 total = sum(map(abs, values))
             if not total <= LARGEST_SUM * abs(float(norm)):
                 low, high = (variance, high) if variance < 1 else (low, variance)
-    return None if (low, high) == (0.0, float("inf")) else (low, high)
+    return None if (low, high) == (0.0, math.inf) else (low, min(high, 1 / SMALLEST))

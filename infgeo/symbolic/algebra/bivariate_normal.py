@@ -43,6 +43,8 @@ class BivariateNormal(Function):
             return Rational(1, 4) + atan2(y, x) / (2 * pi)
         if y == 0:
             return normal(h) * normal(k)
+        if x == 0 and y.is_positive and h == k:
+            return normal(h)
         for one, other in ((h, k), (k, h)):
             if one == oo:
                 return normal(other)

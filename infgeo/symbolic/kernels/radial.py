@@ -17,7 +17,8 @@ with m = E[phi^2] and m0 = E[phi'^2] at variance f (see `dual`); squares of f' b
 comes between the preactivations of a pair, of variance f and determinant Delta = p q - c^2, with the probability
 exp(-t^2/(2 f))/sqrt(2 pi f) E|v - u|, where v - u is at u = t a Gaussian of variance Delta/f and of mean (p - c) t/f:
 
-    D^2 = J^2 exp(-t^2/(2 f)) sqrt(Delta) / (pi f) across x,   Delta = (f A - [along x] s (f'^2 - f B)) |x - y|^2  or  f D^2,
+    D^2 = J^2 exp(-t^2/(2 f)) sqrt(Delta) / (pi f) across x,
+    Delta = (f A - [along x] s (f'^2 - f B)) |x - y|^2  or  f D^2,
 
 so that gamma halves, and a second jump halves it again.
 """
@@ -71,28 +72,25 @@ class Radial:
             after = replace(self, A=m0 * self.A, B=m0 * self.B).with_radial(2 * m0_prime * self.slope**2)
         else:
             delta = replace(self, A=self.f * self.A, B=self.f * self.B).with_radial(-(self.slope**2))
-            across, along = (
-                self._apart(law, root, drift)
-                for root, drift in (
-                    (sqrt(tidy(delta.A)), ZERO),
-                    (sqrt(tidy(delta.along)), sqrt(s) * self.slope if self.exponent == 2 else ZERO),
-                )
-            )
+            drift = sqrt(s) * self.slope if self.exponent == 2 else ZERO
+            across = self._after_jumps(law, sqrt(tidy(delta.A)), ZERO)
+            along = self._after_jumps(law, sqrt(tidy(delta.along)), drift)
             after = replace(self, A=across, B=(along - across) / s, exponent=self.exponent / 2)
         return replace(after, f=m, slope=m_prime * self.slope, mean=mean)
 
-    def _apart(self, law: Dual, root: Expr, drift: Expr) -> Expr:
-        """Return the coefficient of D^2 after jumps; sqrt(Delta) = root |y - x|, and p - c = drift |y - x|."""
+    def _after_jumps(self, law: Dual, root: Expr, drift: Expr) -> Expr:
+        """Return the coefficient of D^2 where sqrt(Delta) is `root` |y - x| and p - c is `drift` |y - x|."""
         total: Expr = ZERO
         for place, jump in law.jumps.items():
-            mean = drift * Abs(place) / root
-            passed = (
-                exp(-(mean**2) / (2 * self.f)) + sqrt(pi / 2) * mean / sqrt(self.f) * erf(mean / sqrt(2 * self.f))
-                if root != 0
-                else 0
-            )
-            height = root * passed if root != 0 else sqrt(pi / 2) * drift * Abs(place) / sqrt(self.f)
-            total += jump**2 * exp(-(place**2) / (2 * self.f)) * height / (pi * self.f)
+            mean, deviation = drift * Abs(place) / self.f, root / sqrt(self.f)
+            if mean == 0:
+                apart = deviation * sqrt(2 / pi)
+            elif deviation == 0:
+                apart = mean
+            else:
+                turn = mean / deviation
+                apart = deviation * sqrt(2 / pi) * exp(-(turn**2) / 2) + mean * erf(turn / sqrt(2))
+            total += jump**2 * exp(-(place**2) / (2 * self.f)) / sqrt(2 * pi * self.f) * apart
         return total
 
     def over_norm(self, epsilon: Expr, width: Expr) -> Radial:
