@@ -19,10 +19,8 @@ from typing import Any
 
 from infgeo.numeric.runtime.records import Array
 
-ROOT_HALF = math.sqrt(0.5)
 NEAR = 2.0  # distance of the corner below which Owen's integral is taken
 REACH = 76.0  # twice the exponent at which an integrand is cut off
-LARGEST = 700.0  # exponent of what is not used in the end where it is larger
 LEAST = 1e-200  # in the place of 0 in quotients
 # Nodes and weights on [0, 1].
 RULE = (
@@ -84,7 +82,7 @@ def half_tail(xp: Any, a: Array, h: Array, n: Array, rest: Array) -> Any:
     """Return e^a Q(h), its exponent a - h^2/2 = rest + n^2/2 from the smaller numbers."""
     plain, other = abs(a) + h * h / 2, abs(rest) + n * n / 2
     exponent = xp.where_nonnegative(other - plain, a - h * h / 2, rest + n * n / 2)
-    return xp.lib.exp(xp.where_nonnegative(LARGEST - exponent, exponent, LARGEST + 0 * h)) * xp.erfcx(ROOT_HALF * h) / 2
+    return xp.lib.exp(xp.where_nonnegative(xp.largest_exponent - exponent, exponent, xp.largest_exponent + 0 * h)) * xp.erfcx(xp.root_half * h) / 2
 
 
 def wedge(xp: Any, h: Array, n: Array, half: Array, rest: Array) -> Any:
@@ -94,20 +92,25 @@ def wedge(xp: Any, h: Array, n: Array, half: Array, rest: Array) -> Any:
     is_far = larger - NEAR
     slope, reach = smaller / larger, REACH / (m + xp.lib.sqrt(m * m + REACH))
     bounded, bounded_h, bounded_m = (xp.where_nonnegative(is_far, 0 * h, part) for part in (larger, h, m))
+    far, owen = xp.wedge_integrals(h, m, reach, slope, bounded)
+    # All times e^((h^2 + n^2)/2): the integral, Q(h)/2 - T(h, n/h), and Q(h) Q(n) - Q(n)/2 + T(n, h/n).
+    tail_h, tail_m = xp.erfcx(xp.root_half * h) / 2, xp.erfcx(xp.root_half * m) / 2
+    across = xp.lib.exp(bounded_m * bounded_m / 2) * tail_h / 2 - owen
+    along = tail_h * tail_m - xp.lib.exp(bounded_h * bounded_h / 2) * tail_m / 2 + owen
+    close = xp.where_nonnegative(h - m, across, along)
+    value = xp.lib.exp(rest) * xp.where_nonnegative(is_far, far, close)
+    return xp.where_nonnegative(n, value, half - value)
+
+
+def wedge_integrals(xp: Any, h: Array, m: Array, reach: Array, slope: Array, bounded: Array) -> tuple[Any, Any]:
+    """Return the integral in W(h, m), up to `reach`, and e^((1 + slope^2) bounded^2/2) T(bounded, slope)."""
     far, near = 0 * h, 0 * h
     for node, weight in RULE:
         t = reach * node
         far = far + weight * xp.lib.exp(-(t / 2 + m) * t) * (h / (h * h + (m + t) ** 2))
         t = slope * node
         near = near + weight * xp.lib.exp((slope * slope - t * t) * bounded * bounded / 2) / (1 + t * t)
-    # All times e^((h^2 + n^2)/2): the integral, Q(h)/2 - T(h, n/h), and Q(h) Q(n) - Q(n)/2 + T(n, h/n).
-    owen = near * slope / (2 * math.pi)
-    tail_h, tail_m = xp.erfcx(ROOT_HALF * h) / 2, xp.erfcx(ROOT_HALF * m) / 2
-    across = xp.lib.exp(bounded_m * bounded_m / 2) * tail_h / 2 - owen
-    along = tail_h * tail_m - xp.lib.exp(bounded_h * bounded_h / 2) * tail_m / 2 + owen
-    close = xp.where_nonnegative(h - m, across, along)
-    value = xp.lib.exp(rest) * xp.where_nonnegative(is_far, far * reach / (2 * math.pi), close)
-    return xp.where_nonnegative(n, value, half - value)
+    return far * reach / (2 * math.pi), near * slope / (2 * math.pi)
 
 
 def erfcx_by_sums(xp: Any, x: Array) -> Any:

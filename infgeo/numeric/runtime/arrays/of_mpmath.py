@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import mpmath
@@ -10,6 +11,7 @@ import mpmath
 from infgeo.numeric.runtime.errors import InputError
 from infgeo.numeric.runtime.layers import pairs_after, point_after
 from infgeo.numeric.runtime.nearly_parallel import of_pairs
+from infgeo.numeric.runtime.normal_tails import NEAR, scaled_quadrant
 from infgeo.numeric.runtime.records import Array, Law, Pairs
 
 
@@ -54,6 +56,45 @@ def lost_digits(x: Sequence[Any], y: Sequence[Any]) -> int:
     distance = mpmath.fsum((a - b) ** 2 for a, b in zip(x, y, strict=True))
     size = 1 + mpmath.fsum(x, squared=True) + mpmath.fsum(y, squared=True)
     return 10 + (int(2 * mpmath.log10(size / distance)) if distance else 0)
+
+
+class Numbers:
+    """What `normal_tails` asks of numbers."""
+
+    root_half = property(lambda self: mpmath.sqrt(0.5))
+    largest_exponent = mpmath.inf
+    lib = SimpleNamespace(exp=mpmath.exp, sqrt=mpmath.sqrt, maximum=max, minimum=min)
+
+    def where_nonnegative(self, x: Any, yes: Any, no: Any) -> Any:
+        """Return `yes` where x >= 0, else `no`."""
+        return yes if x >= 0 else no
+
+    def erfcx(self, x: Any) -> Any:
+        """Return e^(x^2) erfc(x)."""
+        return mpmath.exp(x * x) * mpmath.erfc(x)
+
+    def wedge_integrals(self, h: Any, m: Any, reach: Any, slope: Any, bounded: Any) -> tuple[Any, Any]:
+        """Return the integral in W(h, m), and Owen's T with its factor by his series."""
+        if max(h, m) >= NEAR:
+            size = 2 * mpmath.mp.prec * mpmath.log(2)
+            reach = size / (m + mpmath.sqrt(m * m + size))
+            far = mpmath.quadgl(
+                lambda t: mpmath.exp(-(t / 2 + m) * t) * h / (h * h + (m + t) ** 2), [0, reach / 4, reach]
+            )
+            return far / (2 * mpmath.pi), mpmath.mpf(0)
+        # T(b, a) = (1/2 pi) sum_j (-1)^j a^(2j+1)/(2j+1) e^(-u) sum_(i <= j) u^i/i!,  u = b^2/2, and atan a = the same
+        # with 1 for the last factor: what is left of it falls faster than any power.
+        u = bounded * bounded / 2
+        term = total = mpmath.exp(-u)
+        missing, j, power = 1 - total, 0, slope
+        left = mpmath.mpf(0)
+        while abs(power * missing) > mpmath.ldexp(slope, -mpmath.mp.prec - 10) or j < 4:
+            left += (-1) ** j * power * missing / (2 * j + 1)
+            j, power = j + 1, power * slope * slope
+            term = term * u / j
+            total += term
+            missing = 1 - total
+        return mpmath.mpf(0), mpmath.exp((1 + slope * slope) * u) * (mpmath.atan(slope) - left) / (2 * mpmath.pi)
 
 
 class MpmathArrays:
@@ -143,20 +184,8 @@ class MpmathArrays:
         return mpmath.exp(a) * mpmath.erfc(x)
 
     def scaled_quadrant(self, a: Array, h: Array, k: Array, y: Array, x: Array, rest: Any) -> Any:
-        """Return e^a P(X > h, Y > k) as the integral over X of what is left of Y."""
-        radius = mpmath.hypot(x, y)
-        if x == 0:
-            low = mpmath.ncdf(-max(h, k)) if y > 0 else max(mpmath.mpf(0), mpmath.ncdf(-h) - mpmath.ncdf(k))
-            return mpmath.exp(a) * low
-        centre, width = k * radius / y if y else h, abs(x / y) if y else mpmath.mpf(1)
-        edge = mpmath.sqrt(2 * mpmath.mp.dps * mpmath.log(10)) + abs(h) + abs(k)
-        cuts = [centre + sign * size * width for size in (0, 1, 8) for sign in (-1, 1)] + [mpmath.mpf(0)]
-        points = sorted({cut for cut in cuts if h < cut < h + 2 * edge})
-
-        def slab(t: Any) -> Any:
-            return mpmath.npdf(t) * mpmath.ncdf((y * t - k * radius) / x)
-
-        return mpmath.exp(a) * mpmath.quad(slab, [h, *points, h + 2 * edge])
+        """Return e^a P(X > h, Y > k), see `normal_tails`."""
+        return scaled_quadrant(Numbers(), a, h, k, y, x, rest)
 
     def sum_squares(self, X: Sequence[Any]) -> Any:
         """Return |x|^2."""
