@@ -9,7 +9,6 @@ from typing import Any
 from infgeo.numeric.runtime.nearly_parallel import apart_after, determinant_after, determinant_of_sum
 from infgeo.numeric.runtime.records import Array, Law, Pairs, Point
 
-
 DIGITS_LEFT = 4e-4  # squared distances relative to squared norms that have 1e-12 after a subtraction
 
 

@@ -60,7 +60,7 @@ def scaled_erfc(xp: Any, a: Array, x: Array, rest: Array) -> Any:
 
 
 def scaled_quadrant(xp: Any, a: Array, h: Array, k: Array, y: Array, x: Array, rest: Array) -> Any:
-    """Return e^a P(X > h, Y > k) for correlation y/sqrt(x^2 + y^2), with rest = a - (h^2 + n^2)/2; of a = 0 not used."""
+    """Return e^a P(X > h, Y > k) for correlation y/sqrt(x^2 + y^2), rest = a - (h^2 + n^2)/2; of a = 0 not used."""
     h, k, y, x = (part + 0 * (h + k + x + y) for part in (h, k, y, x))
     radius = xp.lib.sqrt(x * x + y * y)
     x = xp.lib.maximum(x, LEAST * radius)
@@ -82,7 +82,11 @@ def half_tail(xp: Any, a: Array, h: Array, n: Array, rest: Array) -> Any:
     """Return e^a Q(h), its exponent a - h^2/2 = rest + n^2/2 from the smaller numbers."""
     plain, other = abs(a) + h * h / 2, abs(rest) + n * n / 2
     exponent = xp.where_nonnegative(other - plain, a - h * h / 2, rest + n * n / 2)
-    return xp.lib.exp(xp.where_nonnegative(xp.largest_exponent - exponent, exponent, xp.largest_exponent + 0 * h)) * xp.erfcx(xp.root_half * h) / 2
+    return (
+        xp.lib.exp(xp.where_nonnegative(xp.largest_exponent - exponent, exponent, xp.largest_exponent + 0 * h))
+        * xp.erfcx(xp.root_half * h)
+        / 2
+    )
 
 
 def wedge(xp: Any, h: Array, n: Array, half: Array, rest: Array) -> Any:

@@ -393,4 +393,6 @@ def kernel_range(dual: Dual) -> tuple[float, float] | None:
                 total = sum(map(abs, values))
             if not total <= LARGEST_SUM * abs(float(norm)):
                 low, high = (variance, high) if variance < 1 else (low, variance)
+    if any(term.factor.is_step and term.factor.place != 0 for term in dual.terms):
+        low = max(low, VARIANCES[0])  # such a place is infinitely many deviations away where a variance is 0
     return None if (low, high) == (0.0, math.inf) else (low, min(high, 1 / SMALLEST))

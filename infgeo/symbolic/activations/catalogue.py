@@ -38,7 +38,7 @@ _scale = Symbol("scale", positive=True)
 _gamma = Symbol("gamma", positive=True)
 _amplitude, _frequency, _phase = (Symbol(name, real=True) for name in ("amplitude", "frequency", "phase"))
 _HALF, _CUBE = Rational(1, 2), Rational("0.044715")
-_SELU, _SELU_ALPHA = Rational("1.0507009873554804934193349852946"), Rational("1.6732632423543772848170429916717")
+_SELU, _SELU_ALPHA = Rational("1.0507009873554805"), Rational("1.6732632423543772")
 _FOURIER = "random Fourier features, Rahimi & Recht 2007"
 _CHO_SAUL = "Cho & Saul 2009, arc-cosine kernel of degree"
 
@@ -54,7 +54,7 @@ _ENTRIES = (
     Activation("gaussian", exp(-(z**2) / 2), "Williams 1997, for radial units"),
     Activation("gelu", z * (1 + erf(z / sqrt(2))) / 2, "Hendrycks & Gimpel 2016"),
     Activation("gelu_tanh", z * (1 + tanh(sqrt(2 / pi) * (z + _CUBE * z**3))) / 2, "its approximation, same paper"),
-    Activation("hardshrink", Piecewise((z, z > _HALF), (z, z < -_HALF), (0, True)), "hard thresholding"),
+    Activation("hardshrink", Piecewise((z, Abs(z) > _HALF), (0, True)), "hard thresholding"),
     Activation("hardsigmoid", Max(0, Min(z / 6 + _HALF, 1)), "Courbariaux, Bengio & David 2015, as in torch"),
     Activation("hardswish", z * Max(0, Min(z / 6 + _HALF, 1)), "Howard et al. 2019"),
     Activation("hardtanh", Max(-1, Min(z, 1)), "Collobert 2004"),

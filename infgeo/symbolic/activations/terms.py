@@ -185,8 +185,8 @@ def product_of_factors(left: Factor, right: Factor) -> tuple[tuple[Expr, Factor]
         flip = 1 if left.scale == right.scale else -1
         if left.place == right.place:
             return ((Integer(flip), FACTOR_ONE),)
-        first, last = sorted((left.place, right.place), key=lambda place: sign_of(place - left.place))
-        signs = ((ONE, FACTOR_ONE), (ONE, Factor("erf", oo, last)), (-ONE, Factor("erf", oo, first)))
+        low, high = sorted((left.place, right.place), key=lambda place: sign_of(place - left.place))
+        signs = ((ONE, FACTOR_ONE), (ONE, Factor("erf", oo, high)), (-ONE, Factor("erf", oo, low)))
         return tuple((flip * weight, factor) for weight, factor in signs)
     if left.kind == "erf":
         left, right = right, left
@@ -198,10 +198,10 @@ def product_of_factors(left: Factor, right: Factor) -> tuple[tuple[Expr, Factor]
     if left.scale == right.scale:
         below = left.scale is oo
         return ((TWO, left if (order >= 0) == below else right),)
-    below, above = (left, right) if left.scale is oo else (right, left)  # z < below.place and z > above.place
-    if sign_of(below.place - above.place) <= 0:
+    first, last = (left, right) if left.scale is oo else (right, left)  # z < first.place and z > last.place
+    if sign_of(first.place - last.place) <= 0:
         return ()
-    return ((TWO, below), (-TWO, Factor("erfc", oo, above.place)))
+    return ((TWO, first), (-TWO, Factor("erfc", oo, last.place)))
 
 
 def product(left: Term, right: Term) -> tuple[Term, ...] | None:
@@ -220,6 +220,15 @@ def product(left: Term, right: Term) -> tuple[Term, ...] | None:
         ).settled()
         for weight, factor in factors
     )
+
+
+def squared(terms: Iterable[Term]) -> tuple[Term, ...] | None:
+    """Return the square of a sum of terms as terms, or None where it contains a product that is no term."""
+    every = tuple(terms)
+    products = [product(left, right) for left in every for right in every]
+    if None in products:
+        return None
+    return collect_terms(term for part in products for term in part or ())
 
 
 def parts_of(value: Expr) -> tuple[Expr, Expr]:

@@ -16,8 +16,8 @@ from infgeo.symbolic.activations.parsing import parse
 _EXPRESSIONS = {
     "CELU": "max(z, 0) + {alpha}*(exp(min(z, 0)/{alpha}) - 1)",
     "ELU": "max(z, 0) + {alpha}*(exp(min(z, 0)) - 1)",
-    "GELU": {"none": "gelu", "tanh": "gelu_tanh"},
-    "Hardshrink": "Piecewise((z, z > {lambd}), (z, z < -{lambd}), (0, True))",
+    "GELU": "gelu",
+    "Hardshrink": "Piecewise((z, abs(z) > {lambd}), (0, True))",
     "Hardsigmoid": "hardsigmoid",
     "Hardswish": "hardswish",
     "Hardtanh": "max({min_val}, min(z, {max_val}))",
@@ -43,7 +43,7 @@ _EXPRESSIONS = {
 
 def is_torch_module(value: object) -> bool:
     """Return whether a value is a module of torch.nn, or of a class that is made from one."""
-    return any(kind.__module__.startswith("torch.nn.modules") for kind in type(value).__mro__)
+    return any(str(kind.__module__).startswith("torch.nn.modules") for kind in type(value).__mro__)
 
 
 def from_torch_module(module: object) -> Activation:
@@ -53,12 +53,12 @@ def from_torch_module(module: object) -> Activation:
     """
     kind = type(module).__name__
     expression = _EXPRESSIONS.get(kind) if type(module).__module__.startswith("torch.nn.modules") else None
-    if isinstance(expression, dict):
-        expression = expression[module.approximate]  # type: ignore[attr-defined]
+    if getattr(module, "approximate", "none") == "tanh":
+        expression = "gelu_tanh"
     if expression is None:
         raise InvalidInput(
-            f"activation {shown(module)} is no elementwise activation of torch.nn ({', '.join(_EXPRESSIONS)}): pass one,"
-            " or the formula as text"
+            f"activation {shown(module)} is no elementwise activation of torch.nn ({', '.join(_EXPRESSIONS)}): pass"
+            " one, or the formula as text"
         )
     if "(" not in expression:
         return get(expression)

@@ -59,8 +59,9 @@ def _is_quotient(part: Expr) -> bool:
     return isinstance(part, exp) and not part.args[0].is_polynomial(p, q, c, Delta, variance)
 
 
-def _quadrant(exponent: Expr, normal: Expr) -> Expr:
-    h, k, y, x = (-normal.args[0], -normal.args[1], *normal.arc)
+def _quadrant(exponent: Expr, normal: BivariateNormal) -> Expr:
+    h, k = -normal.args[0], -normal.args[1]
+    y, x = normal.arc
     square = factor(expand((x**2 + y**2).subs(Delta, p * q - c**2)))
     form = ((h**2 + k**2) * square - 2 * h * k * y * sqrt(square)) / (2 * x**2)
     return scaled_quadrant(exponent, h, k, y, x, _short(exponent - form))

@@ -187,5 +187,9 @@ def degenerate_at_origin(layers: Sequence[Layer]) -> Boolean:
 def _vanishes_at_origin(law: Dual) -> Boolean:
     """Return whether both one-sided limits of a sum of terms at z = 0 vanish."""
     # Of the sign of z itself the mean of the limits is 0; sines are terms with complex coefficients.
-    values = (t.coefficient * t.factor.expr.subs(z, 0) for t in law.terms if t.power == 0 and t.modulus == 0)
+    values = (
+        t.coefficient * t.factor.expr.subs(z, 0)
+        for t in law.terms
+        if t.power == 0 and t.modulus == 0 and t.factor.kind != "delta"
+    )
     return And(Eq(factor(real_part(sum(values, ZERO))), 0), Eq(law.jumps.get(ZERO, ZERO), 0))

@@ -185,7 +185,7 @@ Layer = Dense | Residual | RMSNorm
 
 
 def as_activation(activation: object, variable: Symbol | None = None) -> Activation:
-    """Return an activation from its name, its text (see `parsing.parse`), its SymPy expression, a torch module or itself.
+    """Return an activation from its name, text (see `parsing.parse`), SymPy expression, torch module or itself.
 
     Text is a name of the catalogue, or one wrongly spelled, if it is an identifier other than z, or is one with spaces.
     """

@@ -45,8 +45,9 @@ class MLP:
 
     Args:
         activation: a name of `infgeo.activations.available()`, text such as "erf(3*z) + z/5" in the variable z (see
-            `infgeo.symbolic.activations.parsing.parse`), a SymPy expression of one symbol, an activation of torch.nn such
-            as `nn.ELU(alpha=0.5)`, or a list of them, one for each layer, in which `infgeo.layers.Residual`, `RMSNorm` and `LayerNorm` may stand too.
+            `infgeo.symbolic.activations.parsing.parse`), a SymPy expression of one symbol, an activation of torch.nn
+            such as `nn.ELU(alpha=0.5)`, or a list of them, one for each layer, in which `infgeo.layers.Residual`,
+            `RMSNorm` and `LayerNorm` may stand too.
         depth: number of hidden layers with weights, at least 1; a list has its own. The feature map is the last one,
             phi(z_j) / sqrt(n).
         weight_std, bias_std: sigma_w > 0 and sigma_b >= 0: symbols (the default), or exact or floating numbers

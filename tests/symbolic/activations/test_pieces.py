@@ -41,7 +41,7 @@ def test_places_and_parts_are_those_of_the_function(text):
 def test_symbolic_places_are_ordered_by_their_signs():
     assert pieces_of(sp.Max(-a, sp.Min(a, z))).places == (-a, a)
     assert pieces_of(sp.Abs(z**2 - a**2)).places == (-a, a)
-    with pytest.raises(NoClosedForm, match="sign of .* is not known"):
+    with pytest.raises(NoClosedForm, match=r"sign of .* is not known"):
         pieces_of(sp.Max(-b, sp.Min(b, z)))
 
 

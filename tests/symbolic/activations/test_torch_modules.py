@@ -47,5 +47,5 @@ def test_a_class_that_has_an_entry_is_found_by_its_name(module):
 
 def test_other_modules_are_refused_with_the_list():
     for module in (nn.Linear(2, 2), nn.Softmax(-1), nn.PReLU(3), type("Own", (nn.ReLU,), {})()):
-        with pytest.raises(InvalidInput, match="torch.nn|one a feature"):
+        with pytest.raises(InvalidInput, match=r"torch\.nn|one a feature"):
             infgeo.MLP(module)

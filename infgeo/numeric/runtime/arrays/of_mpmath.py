@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -214,11 +215,26 @@ class MpmathArrays:
 
     def kernel(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> Any:
         """Return E[phi(u) phi(v)]."""
-        return of_pairs(self, law.kernel, law.kernel_of_squares, pairs, scalars)
+        return self.of_pairs(law.kernel, law.kernel_of_squares, pairs, scalars)
 
     def derivative_kernel(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> Any:
         """Return E[phi'(u) phi'(v)]."""
-        return of_pairs(self, law.derivative_kernel, law.derivative_of_squares, pairs, scalars)
+        return self.of_pairs(law.derivative_kernel, law.derivative_of_squares, pairs, scalars)
+
+    def of_pairs(self, function: Callable | None, of_squares: Callable | None, pairs: Pairs, scalars: Sequence[Any]) -> Any:
+        """Return a function of a pair; of parallel ones its limit, where it divides by Delta."""
+        assert function is not None
+        try:
+            return of_pairs(self, function, of_squares, pairs, scalars)
+        except ZeroDivisionError as error:
+            product = pairs.p * pairs.q
+            if product == 0:
+                raise InputError(
+                    "the kernel of this activation is not computed where a preactivation has variance 0: give a bias,"
+                    " or drop x = 0"
+                ) from error
+            apart = replace(pairs, Delta=mpmath.ldexp(product, -4 * mpmath.mp.prec))
+            return of_pairs(self, function, of_squares, apart, scalars)
 
     def differences(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tuple[Any, Any]:
         """Return E[(phi(u) - phi(v))^2] and E[phi(u)^2] - E[phi(v)^2], by subtraction at a raised precision."""
