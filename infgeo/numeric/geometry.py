@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from sympy import Basic
 
 from infgeo.arguments import flag, one_of, python_name
-from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, MissingExtra
+from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, MissingExtra, NoClosedForm
 from infgeo.expressions import exact
 from infgeo.numeric.runtime.errors import DoesNotExist, InputError
 from infgeo.numeric.runtime.geometry import Geometry
+from infgeo.numeric.source.formulas import missing_kernel
 from infgeo.numeric.source.module import DEFAULTS, functions_of, module_source, standalone
 from infgeo.numeric.source.of_formula import OF_METRIC, Formula, subject_of
 from infgeo.numeric.source.pair import FAST, fast_gram
@@ -152,9 +153,11 @@ class NumericGeometry:
         return standalone(self.mlp, self.backend)
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        if name not in functions_of(self.mlp):
-            if name in OF_METRIC:
-                raise MetricDoesNotExist(self.mlp.missing)  # type: ignore[union-attr]
+        if self.method == "closed_form" and name not in functions_of(self.mlp):
+            if name in OF_METRIC and isinstance(self.mlp, Formula):
+                raise MetricDoesNotExist(self.mlp.missing)
+            if not isinstance(self.mlp, Formula):
+                raise NoClosedForm(missing_kernel(self.mlp))
             raise InvalidInput(f"{name} is not among the functions that there are: {', '.join(functions_of(self.mlp))}")
         geometry = _geometry(self.mlp, self.backend, self.method)
         try:

@@ -12,6 +12,8 @@ import numpy as np
 from infgeo.errors import ExpectationDiverges, InvalidInput
 from infgeo.numeric.certificates.reference_values import flat, sphere
 from infgeo.numeric.geometry import NumericGeometry, numeric
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
+from infgeo.symbolic.expectations.dual import dual
 
 if TYPE_CHECKING:
     from infgeo.numeric.source.of_formula import Formula
@@ -22,6 +24,7 @@ STEP = mpmath.mpf(2) ** -80  # of a numerical derivative in numbers of so many d
 SUSPECT = 1e-14  # an error that may be due to a zero nearby
 ZERO = mpmath.mpf(10) ** -30  # curvatures below this, of a sphere's, are those of flat metrics
 REFUSED = -1.0  # in the place of an error
+THINNED = 5  # of the points, one of so many for kernels that are integrals
 SAME_FEATURES = 1e-20  # distances below this are those of points with the same features, as a step has, and rounding
 
 
@@ -98,10 +101,16 @@ def point_error(
         return max(float(error / size) if error else 0.0 for error, size in zip(errors, sizes, strict=True))
 
 
+def _integrates(mlp: Any) -> bool:
+    """Whether mpmath computes integrals for a kernel: some hundredths of a second each."""
+    return any(dual(layer.activation).kernel.has(BivariateNormal) for layer in mlp.with_weights)
+
+
 def pair_errors(
     mlp: MLP | Formula, quantity: str, backend: str, values: Mapping[str, Any], points: np.ndarray
 ) -> list[float]:
     """Return the errors of a kernel at all pairs of points, relative to the norms; of a distance, to itself."""
+    points = points[::THINNED] if _integrates(mlp) else points
     result = np.asarray(getattr(numeric(mlp, backend=backend, parameters=values), quantity)(converted(points, backend)))
     rows = [[mpmath.mpf(float(part)) for part in point] for point in points]
     reference = _reference(mlp, values)

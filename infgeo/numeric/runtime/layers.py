@@ -9,6 +9,8 @@ from typing import Any
 from infgeo.numeric.runtime.nearly_parallel import apart_after, determinant_after, determinant_of_sum
 from infgeo.numeric.runtime.records import Array, Law, Pairs, Point
 
+DIGITS_LEFT = 4e-4  # squared distances relative to squared norms that have 1e-12 after a subtraction
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -35,6 +37,9 @@ class Dense:
             p, q = law.moment(u.p, *scalars), law.moment(u.q, *scalars)
         if not is_last or distance:
             delta, omega, apart = apart_after(xp, law, u, scalars)
+            if distance and law.subtracts and xp.lib is not None:
+                sizes = law.moment(u.p, *scalars) + law.moment(u.q, *scalars)
+                delta = xp.lib.where((delta >= DIGITS_LEFT * sizes) | (u.delta == 0), delta, float("nan"))
         if not is_last or not distance:
             c = xp.kernel(law, u, scalars)
         after = Pairs(p, q, c, omega, delta, Delta)

@@ -51,6 +51,9 @@ def out_of_range(
         lost = ~((low >= float(work.tiny) ** 0.25) & (high <= float(work.max) ** 0.25))
         if variances:
             lost = lost | (low < variances[0]) | (high > variances[1])
+        for layer, part in zip(layers, h.reached if wanted != "metric" else (), strict=False):
+            if layer.law is not None and layer.law.between:
+                lost = lost | (part < layer.law.between[0]) | (part > layer.law.between[1])
         if wanted in ("kernel", "ntk"):  # other results are looked at themselves
             held = (last >= float(given.tiny)) & (last <= float(given.max))
             lost = lost | ~(held | ((abs(X).sum(-1) == 0) & (last == 0)))
@@ -103,6 +106,11 @@ def rooted(xp: Any, squares: Array, squared: bool, like: Array) -> Any:
     known = xp.known(lost)
     if known is not None and bool(known.any()):
         value = float(xp.known(result)[known][0])
+        if math.isnan(value):
+            raise InputError(
+                "points are so near to each other that their distance is lost where kernels are subtracted: this"
+                " activation has no other form; take method='quadrature' or backend='mpmath'"
+            )
         raise InputError(
             f"a distance{' squared' * squared} of {in_words(value)} leaves the range of {like.dtype}: {REMEDY}"
         )

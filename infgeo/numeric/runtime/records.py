@@ -29,6 +29,8 @@ class Law:
         homogeneous: whether phi(a z) = a^n phi(z) for a > 0.
         odd: whether phi is odd.
         steep: whether it jumps, or looks as if it did from afar, as erf does.
+        between: the smallest and the largest variance at which the kernels keep their digits, or None.
+        subtracts: whether `difference` subtracts kernels, of which digits are lost for neighbouring points.
     """
 
     kernel: Callable
@@ -46,6 +48,8 @@ class Law:
     homogeneous: bool = False
     odd: bool = False
     steep: bool = False
+    between: tuple | None = None
+    subtracts: bool = False
 
 
 @dataclass(frozen=True)

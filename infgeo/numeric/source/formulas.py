@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sympy import Abs, Add, Eq, Expr, Mul, Symbol, atan, atan2, exp, false, log
+from sympy import Abs, Add, Eq, Expr, Mul, Symbol, atan, atan2, erf, erfc, exp, false, log
 from sympy.logic.boolalg import Boolean
 from sympy.printing.pycode import PythonCodePrinter
 
@@ -19,12 +20,14 @@ from infgeo.numeric.source.precision import (
     EXACT,
     Precision,
     cancels,
+    kernel_range,
     precision_of_parts,
     precision_of_ricci,
     program_of,
     ricci_program,
 )
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, function_source, scalar_source
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import distinct
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import tidy
@@ -32,6 +35,7 @@ from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.expectations.dual import dual as dual_of
 from infgeo.symbolic.floats.difference import difference_program
 from infgeo.symbolic.floats.exponentials import far, near, of_squares, paired
+from infgeo.symbolic.floats.normal_tails import with_tails
 from infgeo.symbolic.networks.existence import degenerate_at_origin
 from infgeo.symbolic.networks.layers import Residual, RMSNorm, parameters_of
 
@@ -79,13 +83,29 @@ def _before_sharp_layers(mlp: MLP) -> set[Activation]:
     return found
 
 
+@lru_cache(maxsize=256)
+def missing_kernel(mlp: MLP) -> str:
+    """Return why a network whose metric has a closed form has a kernel without one; "" where it has one."""
+    try:
+        assert all(dual_of(layer.activation).kernel is not None for layer in mlp.with_weights)
+    except NoClosedForm as error:
+        return str(error)
+    return ""
+
+
 def has_arcs(activation: Activation) -> bool:
     """Return whether the kernel of an activation has inverse tangents: of erf and what has kinks or jumps."""
+    try:
+        dual_of(activation).kernel  # noqa: B018
+    except NoClosedForm:
+        return False
     return any(isinstance(part, atan | atan2) for part in distinct(dual_of(activation).kernel))
 
 
 def loses_digits(dual: Dual) -> bool:
     """Return whether the formulas of an activation need double-double numbers, and have a form in them."""
+    if dual.kernel.has(BivariateNormal, erf, erfc):
+        return False
     if not cancels(paired(dual.kernel).subs({p: v, q: v, c: v, Delta: 0}, simultaneous=True)):
         return False
     try:
@@ -102,10 +122,18 @@ def _law(
     """Return the formulas of one activation, and the law that holds them; `sensitive` as in `_before_sharp_layers`."""
     dual, pair = dual_of(activation), [p, q, c, Delta]
     plain = backend.name == "mpmath"  # what the others are measured against takes the plain way
+    try:
+        dual.kernel  # noqa: B018
+    except NoClosedForm as error:
+        notes.append(f"No kernel at two points: {error}.")
+        moment = function_source(
+            f"_moment{suffix}", Program((), {"value": with_tails(dual.m)}), [v], own, backend, "E[phi(u)^2]"
+        )
+        return [moment, law_source(f"_LAW{suffix}", ["kernel=None", f"moment=_moment{suffix}", "difference=None"])]
     precise = not plain and loses_digits(dual)
 
     def formula(name: str, expr: Expr, arguments: list[Symbol], doc: str) -> str:
-        expr = expr if plain else paired(expr)
+        expr = with_tails(expr) if plain else paired(with_tails(expr))
         if precise:
             doc = f"{doc}; in doubles digits are lost"
             program = Program((), {"value": expr})
@@ -115,7 +143,7 @@ def _law(
 
     def on_diagonal(kernel: Expr, moment: Expr) -> Expr:
         """Return a moment; of exponentials as its kernel's, in pairs, which do not cancel at small variances."""
-        if plain or not moment.has(exp):
+        if plain or not moment.has(exp) or kernel.has(BivariateNormal):
             return moment
         return paired(kernel).subs({p: v, q: v, c: v, Delta: 0}, simultaneous=True)
 
@@ -161,7 +189,10 @@ def _law(
         formulas += _determinant(dual, own, suffix, members)
     steep = activation.smoothness < 0 or (activation.homogeneity is None and has_arcs(activation))
     kinds = {"homogeneous": activation.homogeneity is not None, "odd": activation.parity == "odd", "steep": steep}
+    kinds["subtracts"] = "= by_subtraction(" in formulas[2]
     members += [f"{name}=True" for name, holds in kinds.items() if holds and not plain]
+    if not plain and (between := kernel_range(dual)):
+        members.append(f"between={between}")
     if dual.growth is not None:
         names = ", ".join(symbol.name for symbol in own)
         members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")

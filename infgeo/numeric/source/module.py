@@ -11,6 +11,7 @@ from infgeo.numeric.source.formulas import (
     bound_of,
     domain_source,
     laws,
+    missing_kernel,
     network_source,
     own_parameters,
     radial,
@@ -18,7 +19,7 @@ from infgeo.numeric.source.formulas import (
 )
 from infgeo.numeric.source.inlining import inlined
 from infgeo.numeric.source.names import in_code, public_name
-from infgeo.numeric.source.of_formula import Formula
+from infgeo.numeric.source.of_formula import OF_METRIC, Formula
 from infgeo.numeric.source.printing import Backend, backend_named
 from infgeo.symbolic.networks.network import MLP
 
@@ -66,6 +67,7 @@ from infgeo.numeric.runtime.double_double import (
     dd_sqrt,
     determinant_by,
 )
+from infgeo.numeric.runtime.double_double_erf import dd_erf, dd_erfc, dd_scaled_erfc
 from infgeo.numeric.runtime.errors import DoesNotExist
 from infgeo.numeric.runtime.geometry import Geometry
 from infgeo.numeric.runtime.gram.fast import FastGram, PairLaw, compiler
@@ -93,7 +95,9 @@ N(0, sigma_w^2 / n); features phi(z_j) / sqrt(n) of the last hidden layer. Point
 
 def functions_of(mlp: MLP | Formula) -> tuple[str, ...]:
     """Return the names of the functions of a network or of formulas."""
-    return mlp.functions if isinstance(mlp, Formula) else tuple(PUBLIC)
+    if isinstance(mlp, Formula):
+        return mlp.functions
+    return ("kernel_diag", *OF_METRIC) if missing_kernel(mlp) else tuple(PUBLIC)
 
 
 @lru_cache(maxsize=64)

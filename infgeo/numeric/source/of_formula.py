@@ -153,6 +153,8 @@ def laws_of(formula: Formula, backend: Backend, notes: list[str]) -> list[str]:
             sections.append(formula_source("_derivative_slope", B / 2, [v], "B/2"))
             members += [f"{name}=_{name}" for name in ("derivative_moment", "derivative_slope")]
     sections.append(_difference(kernel, of_squares, moment, own, backend, notes))
+    if backend.name != "mpmath" and "= by_subtraction(" in sections[-1]:
+        members.append("subtracts=True")
     law = "\n".join(["_LAW = Law(", *(f"    {member}," for member in members), ")"])
     return [*sections, law, "_LAWS = [_LAW]"]
 

@@ -7,24 +7,29 @@ lose too many, the same formulas are computed in double-double numbers. Both are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import mpmath
-from sympy import Expr, lambdify
+import numpy as np
+from sympy import Add, Expr, erf, erfc, expand, lambdify
 from sympy import exp as sympy_exp
 
-from infgeo.conventions import Internal, d, s
+from infgeo.conventions import Delta, Internal, c, d, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import NoClosedForm
+from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
 from infgeo.numeric.source.of_formula import Formula
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE as DOUBLE_DOUBLE_NUMBERS
 from infgeo.numeric.source.printing import function_source
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal, bivariate_normal
 from infgeo.symbolic.algebra.graph import cse
 from infgeo.symbolic.algebra.program import Names, Program
 from infgeo.symbolic.expectations.dual import Dual
+from infgeo.symbolic.floats.normal_tails import program_with_tails, with_tails
 from infgeo.symbolic.networks.existence import require_metric
 from infgeo.symbolic.networks.propagate import propagate
 from infgeo.symbolic.networks.recursion import metric_program
@@ -48,6 +53,31 @@ BEYOND = 1e70  # variances that doubles are not asked for
 LARGEST_EXPONENT = 1e6
 FLAT = 1e-50  # of the curvature of a sphere: what mpmath leaves of 0
 SMALLEST = 1e-290  # of a value, or of its inverse, that doubles are asked for
+
+
+def _scaled_erfc(a: Any, x: Any, rest: Any) -> Any:
+    """Return e^a erfc(x) with an error of some roundings, as libraries do: of `rest` = a - x^2 where x >= 0."""
+    if x < 0:
+        return mpmath.exp(a) * mpmath.erfc(x)
+    with mpmath.extraprec(60 + 4 * max(0, mpmath.mag(x))):
+        scaled = mpmath.exp(x * x) * mpmath.erfc(x) if x < 1e4 else _erfcx_far(x)
+    return mpmath.exp(rest) * scaled
+
+
+def _erfcx_far(x: Any) -> Any:
+    """Return e^(x^2) erfc(x) at large x by its asymptotic series."""
+    total = term = mpmath.mpf(1)
+    for n in range(1, 40):
+        term *= -(2 * n - 1) / (2 * x * x)
+        total += term
+    return total / (x * mpmath.sqrt(mpmath.pi))
+
+
+def _scaled_quadrant(a: Any, h: Any, k: Any, y: Any, x: Any, rest: Any) -> Any:
+    return mpmath.exp(a) * bivariate_normal(-h, -k, y, x)
+
+
+TAILS = {"scaled_erfc": _scaled_erfc, "scaled_quadrant": _scaled_quadrant}
 
 
 @dataclass(frozen=True)
@@ -124,7 +154,7 @@ def program_of(mlp: MLP) -> Program:
     """Return the program of the metric and its curvatures, without R, of which the shortest form takes long to find."""
     require_metric(mlp.layers)
     program = metric_program(mlp.layers, ("A", "shear", "eta", "B", "K_rad", "K_tan"))
-    return program.substituted({} if mlp.dimension == d else {d: mlp.dimension})
+    return program_with_tails(program.substituted({} if mlp.dimension == d else {d: mlp.dimension}))
 
 
 @lru_cache(maxsize=256)
@@ -191,6 +221,7 @@ def _for_mpmath(program: Program, mlp: MLP) -> Callable:
         return mpmath.exp(x) if x > -LARGEST_EXPONENT else mpmath.mpf(0)
 
     primitives = {
+        **TAILS,
         "exp": exp,
         "where_nonnegative": where_nonnegative,
         "ratio": lambda a, b: a / b if b else mpmath.mpf(0),
@@ -210,7 +241,7 @@ def _variances(mlp: MLP) -> Callable:
     names = Names()
     state = propagate(mlp.layers, Variances(names))
     reached = {str(i): part for i, part in enumerate(state.reached)}
-    return _for_mpmath(Program(tuple(names.bindings), reached), mlp)
+    return _for_mpmath(program_with_tails(Program(tuple(names.bindings), reached)), mlp)
 
 
 def _reached(mlp: MLP, arguments: Sequence[Any]) -> tuple[float, float] | None:
@@ -313,7 +344,7 @@ def cancels(moment: Expr) -> bool:
     if not moment.has(sympy_exp):
         return False
     own = sorted(moment.free_symbols - {v}, key=lambda symbol: symbol.name)
-    primitives = {"exp_difference": lambda a, b, gap: mpmath.exp(b) * mpmath.expm1(gap)}
+    primitives = {**TAILS, "exp_difference": lambda a, b, gap: mpmath.exp(b) * mpmath.expm1(gap)}
     function = lambdify([v, *own], moment, [primitives, "mpmath"])
     for size in SIZES:
         try:
@@ -326,3 +357,42 @@ def cancels(moment: Expr) -> bool:
         if SMALLEST < abs(exact) < 1 / SMALLEST and abs(value - exact) > MEASURED * abs(exact):
             return True
     return False
+
+
+LARGEST_SUM = 2e3  # of the terms of a kernel, relative to its norm
+VARIANCES = tuple(10.0 ** (k / 2) for k in range(-24, 25))
+
+
+@lru_cache(maxsize=256)
+def kernel_range(dual: Dual) -> tuple[float, float] | None:
+    """Return between which variances the kernels of an activation keep their digits in doubles; None where always.
+
+    Kernels with error functions are sums whose terms, at large variances of activations that are bounded and at small
+    ones of those that vanish near 0, are larger than the sum.
+    """
+    pairs = [(dual.kernel, dual.m)]
+    if not dual.jumps:
+        pairs.append((dual.derivative_kernel, dual.m0))
+    low, high = 0.0, math.inf
+    for kernel, moment in pairs:
+        if not kernel.has(BivariateNormal, erf, erfc):
+            continue
+        own = sorted(kernel.free_symbols - {p, q, c, Delta}, key=lambda symbol: symbol.name)
+        size = lambdify([v, *own], moment, "mpmath") if not moment.has(BivariateNormal) else None
+        terms = [with_tails(term) for term in Add.make_args(expand(kernel))]
+        arrays = NumpyArrays()
+        tails = {"scaled_erfc": arrays.scaled_erfc, "scaled_quadrant": arrays.scaled_quadrant}
+        function = lambdify([p, q, c, Delta, *own], terms, [tails, "scipy"])
+        for variance in sorted(VARIANCES, key=lambda x: abs(math.log(x))):
+            if not low < variance < high:
+                continue
+            near = variance * (1 - 1e-4)
+            with np.errstate(all="ignore"), mpmath.workdps(50):
+                values = function(variance, variance, near, variance**2 - near**2, *[0.75] * len(own))
+                norm = sum(values) if size is None else size(mpmath.mpf(variance), *[mpmath.mpf("0.75")] * len(own))
+                total = sum(map(abs, values))
+            if not total <= LARGEST_SUM * abs(float(norm)):
+                low, high = (variance, high) if variance < 1 else (low, variance)
+    if any(term.factor.is_step and term.factor.place != 0 for term in dual.terms):
+        low = max(low, VARIANCES[0])  # such a place is infinitely many deviations away where a variance is 0
+    return None if (low, high) == (0.0, math.inf) else (low, min(high, 1 / SMALLEST))

@@ -63,14 +63,18 @@ def _prefixed(prefix: str, names: Mapping[str, str], **extra: str) -> dict[str, 
     return {key: f"{prefix}.{value}" for key, value in names.items()} | extra
 
 
-MATH = _prefixed("math", _MPMATH, sqrt="math.sqrt", erf="math.erf", expm1="math.expm1", log1p="math.log1p")
+MATH = _prefixed(
+    "math", _MPMATH, **{name: f"math.{name}" for name in ("sqrt", "erf", "erfc", "gamma", "expm1", "log1p")}
+)
 NUMPY = Backend(
     "numpy",
-    _prefixed("np", _NUMPY, sqrt="np.sqrt", expm1="np.expm1", log1p="np.log1p", erf="_xp.erf"),
+    _prefixed("np", _NUMPY, sqrt="np.sqrt", expm1="np.expm1", log1p="np.log1p", erf="_xp.erf", erfc="_xp.erfc"),
     MATH,
 )
 _MORE = {"expm1": "expm1", "log1p": "log1p"}
-_SCALARS_OF_TORCH = _prefixed("torch", {**_TORCH, **_MORE, "sqrt": "sqrt"}, erf="torch.special.erf")
+_SCALARS_OF_TORCH = _prefixed(
+    "torch", {**_TORCH, **_MORE, "sqrt": "sqrt"}, erf="torch.special.erf", erfc="torch.special.erfc", gamma="_xp.gamma"
+)
 TORCH = Backend(
     "torch",
     _SCALARS_OF_TORCH | {"sqrt": "_xp.sqrt", "atan2": "_xp.atan2"},
@@ -80,17 +84,28 @@ TORCH = Backend(
 JAX = Backend(
     "jax",
     _prefixed(
-        "jnp", _NUMPY, sqrt="_xp.sqrt", atan2="_xp.atan2", expm1="jnp.expm1", log1p="jnp.log1p", erf="jax.lax.erf"
+        "jnp",
+        _NUMPY,
+        sqrt="_xp.sqrt",
+        atan2="_xp.atan2",
+        expm1="jnp.expm1",
+        log1p="jnp.log1p",
+        erf="jax.lax.erf",
+        erfc="jax.lax.erfc",
     ),
-    {name: f"scalars.{name}" for name in (*_NUMPY, "sqrt", "expm1", "log1p", "erf")},
+    {name: f"scalars.{name}" for name in (*_NUMPY, "sqrt", "expm1", "log1p", "erf", "erfc", "gamma")},
     differentiable=True,
 )
 # Both scalars and arrays are double-double numbers, see `runtime.double_double`.
 _DOUBLE_DOUBLE = {
     name: f"dd_{name}" for name in ("exp", "exp_difference", "sin", "cos", "atan", "atan2", "sqrt", "power")
-}
+} | {name: f"dd_{name}" for name in ("erf", "erfc", "scaled_erfc")}
 DOUBLE_DOUBLE = Backend("double-double", _DOUBLE_DOUBLE, _DOUBLE_DOUBLE, double_double=True)
-_MP = _prefixed("mpmath", _MPMATH, sqrt="mpmath.sqrt", expm1="mpmath.expm1", log1p="mpmath.log1p", erf="mpmath.erf")
+_MP = _prefixed(
+    "mpmath",
+    _MPMATH,
+    **{name: f"mpmath.{name}" for name in ("sqrt", "erf", "erfc", "gamma", "expm1", "log1p")},
+)
 MPMATH = Backend("mpmath", _MP, _MP, exact_numbers=True)
 BACKENDS = {backend.name: backend for backend in (NUMPY, TORCH, JAX, MPMATH)}
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from sympy import (
-    Abs,
     Derivative,
     DiracDelta,
-    Dummy,
     Expr,
     I,
     Integral,
-    Max,
-    Min,
     Symbol,
-    erf,
     im,
     nan,
     oo,
     simplify,
+    sympify,
     zoo,
 )
 from sympy.core.function import AppliedUndef
@@ -30,7 +27,8 @@ from infgeo import conventions as conv
 from infgeo.arguments import shown
 from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.expressions import exact
-from infgeo.symbolic.activations.terms import FACTOR_ONE, FACTOR_SIGN, Factor, Term, collect_terms, parse_terms
+from infgeo.symbolic.activations.pieces import Pieces, pieces_of
+from infgeo.symbolic.activations.terms import FACTOR_ONE, Factor, Term, terms_of
 from infgeo.symbolic.algebra.limits import SMOOTH_ORDER
 from infgeo.symbolic.algebra.naming import check_distinct, own_parameter
 
@@ -62,63 +60,46 @@ class Activation:
         return tuple(sorted(self.expr.free_symbols - {conv.z}, key=lambda symbol: symbol.name))
 
     @cached_property
+    def pieces(self) -> Pieces:
+        """The smooth expressions between the kinks and jumps; raises NoClosedForm where these are not known."""
+        try:
+            return pieces_of(self.expr)
+        except NoClosedForm as error:
+            raise NoClosedForm(f"activation {self.name}: {error}") from None
+
+    @property
     def sides(self) -> tuple[Expr, Expr]:
-        """The expressions that the activation has on z < 0 and on z > 0."""
-        positive = Dummy("z", positive=True)
-        right = _homogeneous(self.expr.xreplace({conv.z: positive}).doit(), positive).xreplace({positive: conv.z})
-        left = _homogeneous(self.expr.xreplace({conv.z: -positive}).doit(), positive).xreplace({positive: -conv.z})
-        return left, right
+        """The expressions that the activation has just below and just above z = 0."""
+        return self.pieces.beside(ZERO, -1), self.pieces.beside(ZERO, 1)
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
         """The activation as a sum of terms; raises NoClosedForm naming the part that is not one."""
-        left, right = self.sides
-        left_terms, right_terms = parse_terms(left, self.name), parse_terms(right, self.name)
-        if set(left_terms) == set(right_terms):
-            return right_terms
-        half = Rational(1, 2)
-        even = [Term(half * t.coefficient, t.power, t.decay, t.slope, t.factor) for t in (*left_terms, *right_terms)]
-        jump = collect_terms(
-            Term(weight * t.coefficient, t.power, t.decay, t.slope, t.factor)
-            for weight, side in ((half, right_terms), (-half, left_terms))
-            for t in side
-        )
-        for term in jump:
-            if term.factor != FACTOR_ONE:
-                raise NoClosedForm(
-                    f"activation {self.name}: the product of a step with {erf(term.factor.scale * conv.z)} is outside"
-                    " the class that is integrated in closed form"
-                )
-        signs = [Term(t.coefficient, t.power, t.decay, t.slope, FACTOR_SIGN) for t in jump]
-        return collect_terms(even + signs)
+        return terms_of(self.pieces, self.name)
 
     @cached_property
     def smoothness(self) -> Expr:
-        """The number of continuous derivatives at 0: -1 for a jump, 0 for a kink, oo for a smooth activation.
-
-        Kinks and jumps elsewhere are outside the class of terms and not looked for.
-        """
-        left, right = self.sides
-        for order in range(-1, SMOOTH_ORDER):
-            if simplify(right - left) == 0:
-                return oo
-            if simplify(right.subs(conv.z, 0) - left.subs(conv.z, 0)) != 0:
-                return Integer(order)
-            left, right = left.diff(conv.z), right.diff(conv.z)
-        return oo
+        """The number of continuous derivatives: -1 with a jump, 0 with a kink, oo for a smooth activation."""
+        return min((order for _, order in self._orders), default=oo)
 
     @property
     def kinks(self) -> tuple[Expr, ...]:
-        """The points where some derivative jumps: () or (0,)."""
-        return () if self.smoothness is oo else (ZERO,)
+        """The points where some derivative jumps, in their order."""
+        return tuple(place for place, _ in self._orders)
+
+    @cached_property
+    def _orders(self) -> tuple[tuple[Expr, Expr], ...]:
+        """The places with the number of derivatives that are continuous there."""
+        neighbours = zip(self.pieces.places, pairwise(self.pieces.parts), strict=True)
+        return tuple((place, _continuity(right - left, place)) for place, (left, right) in neighbours)
 
     @cached_property
     def parity(self) -> str | None:
         """Return "even", "odd", or None where the activation is neither."""
-        left, right = self.sides
-        mirrored = left.subs(conv.z, -conv.z)
-        for name, sign_ in (("even", 1), ("odd", -1)):
-            if simplify(right - sign_ * mirrored) == 0:
+        mirrored = pieces_of(self.expr.xreplace({conv.z: -conv.z}))
+        for name, sign in (("even", 1), ("odd", -1)):
+            pairs = zip(self.pieces.parts, mirrored.parts, strict=False)
+            if mirrored.places == self.pieces.places and all(simplify(a - sign * b) == 0 for a, b in pairs):
                 return name
         return None
 
@@ -126,33 +107,28 @@ class Activation:
     def homogeneity(self) -> Expr | None:
         """The degree a with phi(t z) = t^a phi(z) for t > 0, or None where there is none."""
         try:
-            powers = {term.power for term in self.terms}
+            powers = {term.power + term.modulus for term in self.terms}
             plain = all(t.decay == 0 and t.slope == 0 and _scale_free(t.factor) for t in self.terms)
         except NoClosedForm:
             return None
-        return Integer(powers.pop()) if plain and len(powers) == 1 else None
+        return sympify(powers.pop()) if plain and len(powers) == 1 else None
 
     def __str__(self) -> str:
         """Return the formula."""
         return f"phi(z) = {self.expr}"
 
 
-def _homogeneous(expr: Expr, positive: Symbol) -> Expr:
-    """Return an expression in which Max(a z, b z), for z > 0, is (a + b + |a - b|) z / 2."""
-
-    def apart(part: Expr, sign_: int) -> Expr:
-        rates = [argument / positive for argument in part.args]
-        if len(rates) != 2 or any(rate.has(positive) for rate in rates):
-            return part
-        return positive * (rates[0] + rates[1] + sign_ * Abs(rates[0] - rates[1])) / 2
-
-    for function, sign_ in ((Max, 1), (Min, -1)):
-        expr = expr.replace(function, lambda *args, f=function, s=sign_: apart(f(*args), s))
-    return expr
+def _continuity(difference: Expr, place: Expr) -> Expr:
+    """Return the number of derivatives that are continuous at a place where the function changes by `difference`."""
+    for order in range(-1, SMOOTH_ORDER):
+        if simplify(difference.subs(conv.z, place)) != 0:
+            return Integer(order)
+        difference = difference.diff(conv.z)
+    return oo
 
 
 def _scale_free(factor: Factor) -> bool:
-    return factor == FACTOR_ONE or factor == FACTOR_SIGN
+    return factor == FACTOR_ONE or (factor.is_step and factor.place == 0)
 
 
 def from_expression(expr: object, variable: Symbol | None = None) -> Activation:

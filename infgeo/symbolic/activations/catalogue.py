@@ -6,7 +6,26 @@ import re
 from collections.abc import Callable
 from difflib import get_close_matches
 
-from sympy import Abs, Expr, Heaviside, Max, Min, Symbol, cos, erf, exp, factorial, log, pi, sign, sin, sqrt, tanh
+from sympy import (
+    Abs,
+    Expr,
+    Heaviside,
+    Max,
+    Min,
+    Piecewise,
+    Rational,
+    Symbol,
+    cos,
+    erf,
+    exp,
+    factorial,
+    log,
+    pi,
+    sign,
+    sin,
+    sqrt,
+    tanh,
+)
 from sympy.polys.orthopolys import hermite_prob_poly
 
 from infgeo.arguments import instance, shown
@@ -18,6 +37,8 @@ _alpha = Symbol("alpha", real=True)
 _scale = Symbol("scale", positive=True)
 _gamma = Symbol("gamma", positive=True)
 _amplitude, _frequency, _phase = (Symbol(name, real=True) for name in ("amplitude", "frequency", "phase"))
+_HALF, _CUBE = Rational(1, 2), Rational("0.044715")
+_SELU, _SELU_ALPHA = Rational("1.0507009873554805"), Rational("1.6732632423543772")
 _FOURIER = "random Fourier features, Rahimi & Recht 2007"
 _CHO_SAUL = "Cho & Saul 2009, arc-cosine kernel of degree"
 
@@ -32,8 +53,15 @@ _ENTRIES = (
     Activation("gabor", exp(-(z**2) / 2) * cos(_frequency * z), "Gabor 1946, the even wavelet"),
     Activation("gaussian", exp(-(z**2) / 2), "Williams 1997, for radial units"),
     Activation("gelu", z * (1 + erf(z / sqrt(2))) / 2, "Hendrycks & Gimpel 2016"),
+    Activation("gelu_tanh", z * (1 + tanh(sqrt(2 / pi) * (z + _CUBE * z**3))) / 2, "its approximation, same paper"),
+    Activation("hardshrink", Piecewise((z, Abs(z) > _HALF), (0, True)), "hard thresholding"),
+    Activation("hardsigmoid", Max(0, Min(z / 6 + _HALF, 1)), "Courbariaux, Bengio & David 2015, as in torch"),
+    Activation("hardswish", z * Max(0, Min(z / 6 + _HALF, 1)), "Howard et al. 2019"),
+    Activation("hardtanh", Max(-1, Min(z, 1)), "Collobert 2004"),
     Activation("identity", z, "deep linear networks"),
+    Activation("logsigmoid", -log(1 + exp(-z)), "the logarithm of the logistic function"),
     Activation("leaky_relu", Max(z, 0) + _alpha * Min(z, 0), "Maas, Hannun & Ng 2013; alpha is the negative slope"),
+    Activation("mish", z * tanh(log(1 + exp(z))), "Misra 2020"),
     Activation("probit", (1 + erf(z / sqrt(2))) / 2, "the normal distribution function"),
     Activation(
         "rbf", sqrt(2) * sin(sqrt(2 * _gamma) * z + pi / 4), "Rahimi & Recht 2007: its kernel is exp(-gamma |x - y|^2)"
@@ -41,17 +69,22 @@ _ENTRIES = (
     Activation("rectified_cube", Max(z, 0) ** 3, f"{_CHO_SAUL} 3"),
     Activation("rectified_square", Max(z, 0) ** 2, f"{_CHO_SAUL} 2"),
     Activation("relu", Max(z, 0), f"{_CHO_SAUL} 1"),
+    Activation("relu6", Min(Max(z, 0), 6), "Krizhevsky 2010"),
     Activation("scaled_erf", erf(_scale * z), "Williams 1997, at any scale"),
     Activation("scaled_gaussian", exp(-_scale * z**2), "Williams 1997, for radial units of any width"),
+    Activation("selu", _SELU * (Max(z, 0) + _SELU_ALPHA * (exp(Min(z, 0)) - 1)), "Klambauer et al. 2017"),
     Activation("sigmoid", 1 / (1 + exp(-z)), "the logistic function"),
     Activation("sign", sign(z), "McCulloch & Pitts 1943, with values -1 and 1"),
     Activation("silu", z / (1 + exp(-z)), "Elfwing, Uchibe & Doya 2018"),
     Activation("sin", sin(z), _FOURIER),
     Activation("sinusoid", _amplitude * sin(_frequency * z + _phase), _FOURIER),
+    Activation("softshrink", Max(z - _HALF, 0) + Min(z + _HALF, 0), "soft thresholding, Donoho 1995"),
+    Activation("softsign", z / (1 + Abs(z)), "Bergstra et al. 2009"),
     Activation("softplus", log(1 + exp(z)), "Dugas et al. 2001"),
     Activation("square", z**2, "polynomial networks"),
     Activation("step", Heaviside(z), f"{_CHO_SAUL} 0"),
     Activation("tanh", tanh(z), "the hyperbolic tangent"),
+    Activation("tanhshrink", z - tanh(z), "as in torch"),
     Activation("z_erf", z * erf(z), "a smooth absolute value"),
 )
 _FAMILIES: dict[str, tuple[Callable[[int], Expr], int, str]] = {
@@ -77,21 +110,17 @@ _ELSEWHERE = {
     **dict.fromkeys(("quadratic", "squared"), "square"),
     **dict.fromkeys(("relu2", "squaredrelu"), "rectified_square"),
     **{"cosine": "cos", "exponential": "exp", "cubic": "cube", "gaussianrbf": "gaussian"},
-    **dict.fromkeys(("softsign", "elliot"), "z/(1 + abs(z))"),
+    "elliot": "softsign",
     **dict.fromkeys(("arctan", "atan"), "atan(z)"),
-    **dict.fromkeys(("hardtanh", "clip", "satlin"), "max(-1, min(z, 1))"),
-    **dict.fromkeys(("hardsigmoid", "hardsilu"), "max(0, min(z/6 + 1/2, 1))"),
-    "hardswish": "z*max(0, min(z/6 + 1/2, 1))",
-    "relu6": "max(0, min(z, 6))",
-    "mish": "z*tanh(log(1 + exp(z)))",
-    "selu": "1.0507009873554805*max(z, 0) + 1.7580993408473766*(exp(min(z, 0)) - 1)",
-    "celu": "max(z, 0) + alpha*(exp(min(z, 0)/alpha) - 1)",
-    "logsigmoid": "-log(1 + exp(-z))",
-    "tanhshrink": "z - tanh(z)",
+    **dict.fromkeys(("clip", "satlin"), "hardtanh"),
+    "hardsilu": "hardswish",
     "quickgelu": "z/(1 + exp(-1.702*z))",
 }
 LARGEST_DEGREE = 20
 _BY_NAME = {entry.name: entry for entry in _ENTRIES}
+# Classes of torch.nn that have an entry under the same name, differently spelled, or under another.
+_TORCH = {name.replace("_", ""): name for name in _BY_NAME}
+_TORCH |= {"celu": "elu", "prelu": "leaky_relu", "rrelu": "leaky_relu"}
 
 
 def available() -> tuple[str, ...]:
@@ -126,6 +155,8 @@ def get(name: str) -> Activation:
             raise InvalidInput(f"activation {name!r}: the number must be from {smallest} to {LARGEST_DEGREE}")
         return Activation(name, make(degree), source)
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    if name[:1].isupper() and name.isalnum() and plain in _TORCH:
+        return _BY_NAME[_TORCH[plain]]
     names = {known.replace("_", ""): known for known in _BY_NAME} | _ELSEWHERE
     # What a name means comes before how it is spelled; a spelling far from all says nothing.
     close = [plain] if plain in names else get_close_matches(plain, names, n=1, cutoff=0.6)

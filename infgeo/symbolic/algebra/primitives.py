@@ -42,4 +42,19 @@ class exp_difference(_RealFunction):
     nargs = 3
 
 
-PRIMITIVES = (sin_minus_theta_cos, where_nonnegative, ratio, exp_difference)
+class scaled_erfc(_RealFunction):
+    """The product scaled_erfc(a, x, d) = e^a erfc(x) with d = a - x^2 given accurately: both factors may be extreme."""
+
+    nargs = 3
+
+
+class scaled_quadrant(_RealFunction):
+    """The product scaled_quadrant(a, h, k, y, x, d) = e^a P(X > h, Y > k), X and Y standard normal.
+
+    Their correlation is y/sqrt(x^2 + y^2), and d = a - (h^2 - 2 rho h k + k^2)/(2 (1 - rho^2)) is given accurately.
+    """
+
+    nargs = 6
+
+
+PRIMITIVES = (sin_minus_theta_cos, where_nonnegative, ratio, exp_difference, scaled_erfc, scaled_quadrant)

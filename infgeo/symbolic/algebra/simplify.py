@@ -31,6 +31,7 @@ from sympy import (
 )
 from sympy.core.numbers import Integer, Rational
 
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import rebuilt
 from infgeo.symbolic.algebra.limits import FACTOR_LIMIT, LARGEST_DEGREE, PLAIN_CONTENT
 
@@ -161,10 +162,16 @@ def proved_nonnegative(expr: Expr) -> bool:
 def arcs_as_arcsine(expr: Expr) -> Expr:
     """Return `expr` with atan2(y, x) as asin(y / sqrt(x^2 + y^2)), as kernels are printed, where x >= 0 is proved.
 
+    So is the arc of a bivariate normal distribution function.
+
     Elsewhere, in the other half plane, the arcsine is another angle, and the arc stays as it is.
     """
 
     def published(part: Expr) -> Expr:
+        if isinstance(part, BivariateNormal):
+            h, k, y, x = part.args
+            square = factor(expand(together(x**2 + y**2)))
+            return BivariateNormal(h, k, y / sqrt(square)) if proved_nonnegative(x) else part
         if not isinstance(part, (atan, atan2)) or part.is_number:
             return part
         y, x = part.args if isinstance(part, atan2) else part.args[0].as_numer_denom()

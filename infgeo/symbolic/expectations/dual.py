@@ -12,13 +12,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from sympy import Expr, Integer, Max, Pow, count_ops, expand, nan, oo, zoo
+from sympy import Add, Expr, I, Integer, Max, Pow, Rational, count_ops, exp, expand, nan, oo, zoo
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
 from infgeo.symbolic.activations.activation import Activation
-from infgeo.symbolic.activations.terms import FACTOR_SIGN, Term, differentiate, real_part, squared
+from infgeo.symbolic.activations.terms import (
+    FACTOR_ONE,
+    Term,
+    collect_terms,
+    derivative_of_factor,
+    differentiate,
+    product,
+    real_part,
+)
 from infgeo.symbolic.algebra.graph import distinct, is_long, substituted
 from infgeo.symbolic.algebra.limits import EXPAND_LIMIT, FACTOR_LIMIT
 from infgeo.symbolic.algebra.simplify import tidy
@@ -49,11 +57,16 @@ class Dual:
         return Max(*growth) if growth else None
 
     @cached_property
-    def jump(self) -> Expr:
-        """The jump phi(0+) - phi(0-) at 0; jumps elsewhere are outside the class of terms."""
-        return tidy(
-            2 * sum((t.coefficient for t in self.terms if t.factor == FACTOR_SIGN and t.power == 0), Integer(0))
-        )
+    def jumps(self) -> dict[Expr, Expr]:
+        """The jumps phi(t+) - phi(t-) that are not 0, by their places t."""
+        sums: dict[Expr, Expr] = {}
+        for term in self.terms:
+            if term.factor.is_step and term.modulus == 0:
+                t = term.factor.place
+                weight, *_ = derivative_of_factor(term.factor)
+                height = term.coefficient * t**term.power * exp(-term.decay * t**2 + term.slope * t)
+                sums[t] = sums.get(t, Integer(0)) + weight * height
+        return {place: jump for place, total in sums.items() if (jump := tidy(real_part(total))) != 0}
 
     @cached_property
     def value(self) -> Expr:
@@ -92,11 +105,16 @@ class Dual:
     @cached_property
     def m0(self) -> Expr:
         """The second moment E[phi'^2] of the slope at variance v; raises MetricDoesNotExist where it is infinite."""
+        if self.jumps:
+            place, jump = next(iter(self.jumps.items()))
+            raise MetricDoesNotExist(
+                f"{self.name} has a jump of {jump} at {place}: E[phi'(u) phi'(v)] diverges as the inputs come together,"
+                " so its kernel induces no Riemannian metric"
+            )
         value = _diagonal(self.derivative)
         if value.has(zoo, oo, nan):
             raise MetricDoesNotExist(
-                f"{self.name} has a jump: E[phi'(u) phi'(v)] = {self.derivative_kernel} diverges"
-                " as the inputs come together, so its kernel induces no Riemannian metric"
+                f"{self.name} is too steep at 0: E[phi'^2] is infinite, so its kernel induces no Riemannian metric"
             )
         return tidy(value)
 
@@ -137,12 +155,33 @@ class Dual:
 
 
 def _diagonal(law: Dual) -> Expr:
-    """Return the expectation of the square of a sum of terms: over one variable, where the square is one again."""
-    squares = squared(law.terms)
-    if squares is None:
+    """Return the expectation of the square of a sum of terms: over one variable, where products are terms again."""
+    terms: list[Term] = []
+    rest: list[Expr] = []
+    for left in law.terms:
+        for right in law.terms:
+            products = product(left, right)
+            if products is None:
+                rest.append(expectation((left,), (right,)))
+            else:
+                terms += products
+    if not rest:
+        rest.append(Integer(0))
+    elif len(rest) == len(law.terms) ** 2:
         # Not of the kernel in its printed form, which may be expanded.
         return gathered(substituted(law.value, _COINCIDENCE))
-    return gathered(expectation(squares, (Term(Integer(1)),)).subs(_COINCIDENCE))
+    total = expectation(_symmetrised(collect_terms(terms)), (Term(Integer(1)),))
+    return gathered(substituted(total + Add(*rest), _COINCIDENCE))
+
+
+def _symmetrised(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    """Return terms of the same expectation, without waves beside error functions and steps where these are odd."""
+    waves = [term for term in terms if term.slope.has(I) and term.factor != FACTOR_ONE]
+    if not waves:
+        return terms
+    half = Rational(1, 2)
+    even = collect_terms(part.times(half) for term in waves for part in (term, term.reflected()))
+    return collect_terms([*(term for term in terms if term not in waves), *even])
 
 
 @lru_cache(maxsize=256)

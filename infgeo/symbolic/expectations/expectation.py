@@ -9,7 +9,9 @@ Three exact steps reduce the product of any two terms (see `activations.terms`):
 2. *Stein's lemma* (Gaussian integration by parts) lowers powers: E[u F] = mu E[F] + p E[dF/du] + c E[dF/dv].
 3. *Price's theorem*, dE[f g]/dc = E[f' g'], removes what is left, a product of two error functions or steps: the right
    side is a Gaussian integral, C / sqrt(P - Q c^2), and its integral from c = 0 is an arc, written as
-   atan2(sine, cosine) with the cosine in terms of Delta, which stays accurate for nearly parallel inputs.
+   atan2(sine, cosine) with the cosine in terms of Delta, which stays accurate for nearly parallel inputs. Away from 0
+   the product is one of the signs of two Gaussian variables with means: the bivariate normal distribution function,
+   in which the arc is that of the correlation.
 
 Source: Price, IRE Trans. Inf. Theory 4 (1958) 69; Williams, Computing with infinite networks (NIPS 1997).
 """
@@ -30,10 +32,12 @@ from sympy import (
     atan2,
     binomial,
     erf,
+    erfc,
     exp,
     expand,
     factorial,
     factorial2,
+    gamma,
     oo,
     pi,
     sqrt,
@@ -42,13 +46,13 @@ from sympy import (
 from infgeo.conventions import Delta, c, p, q
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.activations.terms import (
-    FACTOR_DELTA,
     FACTOR_ONE,
     Factor,
     Term,
     conjugated,
     derivative_of_factor,
 )
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.limits import NESTED_POWERS
 from infgeo.symbolic.expectations.complex_parts import real_part_of
 
@@ -57,7 +61,10 @@ HALF = Rational(1, 2)
 
 @dataclass(frozen=True)
 class _Product:
-    """The integrand u^m v^n exp(-a u^2 + b u - a' v^2 + b' v) F(u) G(v), every pair in the order (u, v)."""
+    """The integrand u^m v^n exp(-a u^2 + b u - a' v^2 + b' v) F(u) G(v), every pair in the order (u, v).
+
+    Powers may be any where all else is a function of one variable, see `_modulus`.
+    """
 
     powers: tuple[int, int]
     decays: tuple[Expr, Expr]
@@ -77,9 +84,10 @@ class _Product:
 
     def with_derivative(self, index: int) -> tuple[Expr, _Product]:
         """Return (weight, product) in which the factor at `index` is replaced by its derivative."""
-        weight, decay, factor = derivative_of_factor(self.factors[index])
+        weight, decay, slope, factor = derivative_of_factor(self.factors[index])
         decays = _set(self.decays, index, self.decays[index] + decay)
-        return weight, replace(self, decays=decays, factors=_set(self.factors, index, factor))
+        slopes = _set(self.slopes, index, self.slopes[index] + slope)
+        return weight, replace(self, decays=decays, slopes=slopes, factors=_set(self.factors, index, factor))
 
 
 def _set(pair: tuple, index: int, value: object) -> tuple:
@@ -95,6 +103,9 @@ def expectation(left: Sequence[Term], right: Sequence[Term]) -> Expr:
     waves: dict[_Product, dict[tuple[int, int], Expr]] = {}
     for f in left:
         for g in right:
+            if f.modulus != 0 or g.modulus != 0:
+                parts.append(f.coefficient * g.coefficient * _modulus(f, g))
+                continue
             product = _Product((f.power, g.power), (f.decay, g.decay), (f.slope, g.slope), (f.factor, g.factor))
             coefficient = f.coefficient * g.coefficient
             if product.factors == (FACTOR_ONE, FACTOR_ONE) and product.slopes != (0, 0):
@@ -134,10 +145,10 @@ def _of_wave(wave: _Product, powers: Mapping[tuple[int, int], Expr]) -> Expr:
 @lru_cache(maxsize=4096)
 def _integral(product: _Product) -> Expr:
     """Return the expectation of a product of terms."""
-    if product.factors[1] == FACTOR_DELTA and product.factors[0] != FACTOR_DELTA:
+    if product.factors[1].kind == "delta" and product.factors[0].kind != "delta":
         swap = {p: q, q: p}
         return _integral(product.swapped()).xreplace(swap)
-    if product.factors[0] == FACTOR_DELTA:
+    if product.factors[0].kind == "delta":
         return _integral_with_delta(product)
     (m, n), (b, b_) = product.powers, product.slopes
     if _is_odd(product):
@@ -159,7 +170,7 @@ def _integral(product: _Product) -> Expr:
         if factor_weight != 0:
             total += covariance * factor_weight * _integral(differentiated)
     # Nested, high powers share parts, and every walk over the tree visits them again and again; polynomials collect.
-    polynomial = product.decays == (0, 0) and all(factor.scale in (0, oo) for factor in product.factors)
+    polynomial = product.decays == (0, 0) and all(f.scale in (0, oo) and f.place == 0 for f in product.factors)
     return expand(total) if polynomial and m + n > NESTED_POWERS else total
 
 
@@ -174,8 +185,31 @@ def _moment(m: int, n: int, variances: tuple[Expr, Expr], cov: Expr) -> Expr:
 
 def _is_odd(product: _Product) -> bool:
     """Whether (u, v) -> (-u, -v) changes the sign of the integrand."""
-    parity = sum(product.powers) + sum(factor.kind == "erf" for factor in product.factors)
-    return product.slopes == (0, 0) and parity % 2 == 1
+    if product.slopes != (0, 0) or any(f.kind == "erfc" or f.place != 0 for f in product.factors):
+        return False
+    return (sum(product.powers) + sum(factor.kind == "erf" for factor in product.factors)) % 2 == 1
+
+
+def _modulus(f: Term, g: Term) -> Expr:
+    """Return E of a term with a power of |z|, of coefficient 1, where it is a function of one variable."""
+    if g.modulus != 0:
+        f, g, variance = g, f, q
+    else:
+        variance = p
+    alone = g.key == Term(Integer(1)).key
+    if alone and f.slope == 0 and f.factor.place == 0 and (f.factor.is_step or f.factor == FACTOR_ONE):
+        if f.power % 2 == 0 and f.factor.kind != "erf":
+            power = f.power + f.modulus
+            tilted = variance / (1 + 2 * f.decay * variance)
+            if (power + 1).is_nonpositive:
+                return oo
+            return (2 * tilted) ** (power / 2) * gamma((power + 1) / 2) / sqrt(pi * (1 + 2 * f.decay * variance))
+        if f.power % 2 == 1 and f.factor == FACTOR_ONE:
+            return Integer(0)
+    raise NoClosedForm(
+        f"the expectation of the terms {f.expr} and {g.expr} of two variables is not elementary;"
+        " numeric(..., method='quadrature') integrates it numerically"
+    )
 
 
 def _determinant(a: Expr, a_: Expr) -> Expr:
@@ -195,57 +229,95 @@ def _base(product: _Product, mean: tuple[Expr, Expr], var_u: Expr, var_v: Expr) 
     if f == g == FACTOR_ONE:
         return Integer(1)
     if FACTOR_ONE in (f, g):
-        scale, mu, variance = (f.scale, mean[0], var_u) if g == FACTOR_ONE else (g.scale, mean[1], var_v)
-        if mu.has(I):
-            raise NoClosedForm("the product of a trigonometric function with an error function or a step is outside")
-        return erf(mu / sqrt(2 * variance) if scale is oo else scale * mu / sqrt(1 + 2 * scale**2 * variance))
-    if product.slopes != (0, 0):
-        raise NoClosedForm(
-            "two error functions or steps away from 0 need the bivariate normal distribution function, which is not"
-            " elementary"
-        )
-    return 2 / pi * _price_arc(f.scale, g.scale, *product.decays)
+        factor, mu, variance = (f, mean[0], var_u) if g == FACTOR_ONE else (g, mean[1], var_v)
+        argument = _height(factor, mu, variance)
+        return erf(argument) if factor.kind == "erf" else erfc(argument)
+    if "erfc" in (f.kind, g.kind) and "erf" in (f.kind, g.kind):
+        # erf = 1 - erfc
+        i = 0 if f.kind == "erf" else 1
+        others = FACTOR_ONE, replace((f, g)[i], kind="erfc")
+        one, both = (_base(replace(product, factors=_set((f, g), i, x)), mean, var_u, var_v) for x in others)
+        return one - both
+    y, x = _arc(f.scale, g.scale, *product.decays)
+    if mean == (0, 0) and f.place == g.place == 0:
+        arc = 2 / pi * atan2(y, x)
+        return arc if f.kind == "erf" else 1 + arc
+    h, k = (sqrt(2) * _height(*part) for part in ((f, mean[0], var_u), (g, mean[1], var_v)))
+    if f.kind == "erfc":
+        return 4 * BivariateNormal(-h, -k, y, x)
+    return 4 * BivariateNormal(h, k, y, x) - erf(h / sqrt(2)) - erf(k / sqrt(2)) - 1
 
 
-def _price_arc(scale: Expr, scale_: Expr, a: Expr, a_: Expr) -> Expr:
-    """Return (pi/2) E[erf(scale u) erf(scale_ v)] by Price's theorem, at decays a, a_.
+def _height(factor: Factor, mu: Expr, variance: Expr) -> Expr:
+    """Return t where E[F(z)] = erf(t), or its complement, for z of mean mu."""
+    if mu.has(I):
+        raise NoClosedForm("the product of a trigonometric function with an error function or a step is outside")
+    scale, distance = factor.scale, mu - factor.place
+    if factor.is_step:
+        return (1 if scale is oo else -1) * distance / sqrt(2 * variance)
+    return scale * distance / sqrt(1 + 2 * scale**2 * variance)
+
+
+def _arc(scale: Expr, scale_: Expr, a: Expr, a_: Expr) -> tuple[Expr, Expr]:
+    """Return (y, x) with (pi/2) E[erf(scale u) erf(scale_ v)] = atan2(y, x) by Price's theorem, at decays a, a_.
 
     The derivative in the covariance is E[erf' erf'] = (4/pi) scale scale_ / sqrt(det) with det the determinant at the
     decays raised by scale^2 and scale_^2, which is P - Q c^2 with Q = 4 scale^2 scale_^2; the integral from c = 0
-    is the arc whose sine is to its cosine as sqrt(Q) c is to sqrt(det).
+    is the arc whose sine is to its cosine as sqrt(Q) c is to sqrt(det). It is the arcsine of the correlation of the
+    variables whose signs erf(scale u) and erf(scale_ v) are the means of.
     """
     weight: Expr = sqrt(_determinant(a, a_))
-    if scale is oo and scale_ is oo:
-        return atan2(c, sqrt(Delta) * weight)
-    if scale is oo:
-        return atan2(sqrt(2) * scale_ * c, sqrt(p + 2 * (a_ + scale_**2) * Delta) * weight)
-    if scale_ is oo:
-        return atan2(sqrt(2) * scale * c, sqrt(q + 2 * (a + scale**2) * Delta) * weight)
-    return atan2(2 * scale * scale_ * c, sqrt(_determinant(a + scale**2, a_ + scale_**2)) * weight)
+    sign = (-1 if scale is -oo else 1) * (-1 if scale_ is -oo else 1)
+    first, second = scale in (oo, -oo), scale_ in (oo, -oo)
+    if first and second:
+        return sign * c, sqrt(Delta) * weight
+    if first:
+        return sign * sqrt(2) * scale_ * c, sqrt(p + 2 * (a_ + scale_**2) * Delta) * weight
+    if second:
+        return sign * sqrt(2) * scale * c, sqrt(q + 2 * (a + scale**2) * Delta) * weight
+    return 2 * scale * scale_ * c, sqrt(_determinant(a + scale**2, a_ + scale_**2)) * weight
 
 
 def _integral_with_delta(product: _Product) -> Expr:
-    """Return the expectation where F(u) = delta(u): v is then a centred Gaussian of variance Delta / p."""
-    (m, n), (_, a_), (_, b_), (_, g) = product.powers, product.decays, product.slopes, product.factors
-    if m > 0:
-        return Integer(0)
-    if g == FACTOR_DELTA:
-        return 1 / (2 * pi * sqrt(Delta)) if n == 0 else Integer(0)
-    if b_ != 0:
-        raise NoClosedForm("a step times the exponential of a linear function is outside the elementary class")
-    if (n + (g.kind == "erf")) % 2 == 1:
-        return Integer(0)
-    if g.kind == "erf":
-        # n is odd: Stein's lemma in one variable, E[v^n G] = var ((n - 1) E[v^(n-2) G] + E[v^(n-1) G']).
-        variance = Delta / (p + 2 * a_ * Delta)
-        lowered = replace(product, powers=(0, n - 1))
-        weight, differentiated = lowered.with_derivative(1)
-        total = weight * _integral_with_delta(differentiated)
-        if n > 1:
-            total += (n - 1) * _integral_with_delta(replace(product, powers=(0, n - 2)))
-        return variance * total
-    moment = Integer(1)
-    for k in range(1, n, 2):
-        moment *= k
+    """Return the expectation where F(u) = delta(u - t): v is then a Gaussian of mean c t/p and variance Delta/p."""
+    (m, n), (a, a_), (b, b_), (f, g) = product.powers, product.decays, product.slopes, product.factors
+    t = f.place
+    density = t**m * exp(-a * t**2 + b * t - t**2 / (2 * p)) / sqrt(2 * pi * p)
+    if g.kind == "delta":
+        t_ = g.place
+        rest = t**m * exp(-a * t**2 + b * t) * t_**n * exp(-a_ * t_**2 + b_ * t_)
+        return rest * exp(-(q * t**2 - 2 * c * t * t_ + p * t_**2) / (2 * Delta)) / (2 * pi * sqrt(Delta))
+    # Completing the square: exp(-a' v^2 + b' v) takes N(mu, V) to N(mean, V/(1 + 2 a' V)).
     precision = p + 2 * a_ * Delta
-    return moment * (Delta / precision) ** (n // 2) / sqrt(2 * pi * precision)
+    variance, mean = Delta / precision, (c * t + b_ * Delta) / precision
+    exponent = (b_ * (2 * c * t + b_ * Delta) - 2 * a_ * (c * t) ** 2 / p) / (2 * precision)
+    return density * sqrt(p) / sqrt(precision) * exp(exponent) * _of_one(n, mean, variance, g)
+
+
+def _of_one(n: int, mean: Expr, variance: Expr, factor: Factor) -> Expr:
+    """Return E[v^n G(v)] for v of a mean and a variance, by Stein's lemma."""
+    if n == 0:
+        if factor == FACTOR_ONE:
+            return Integer(1)
+        argument = _height(factor, mean, variance)
+        return erf(argument) if factor.kind == "erf" else erfc(argument)
+    total = mean * _of_one(n - 1, mean, variance, factor) if mean != 0 else Integer(0)
+    if n > 1:
+        total += variance * (n - 1) * _of_one(n - 2, mean, variance, factor)
+    if factor != FACTOR_ONE:
+        total += variance * _of_derivative(n - 1, mean, variance, factor)
+    return total
+
+
+def _of_derivative(n: int, mean: Expr, variance: Expr, factor: Factor) -> Expr:
+    """Return E[v^n G'(v)] for v of a mean and a variance."""
+    weight, decay, _, new = derivative_of_factor(factor)
+    t = factor.place
+    if new.kind == "delta":
+        return weight * t**n * exp(-((t - mean) ** 2) / (2 * variance)) / sqrt(2 * pi * variance)
+    # G' is a Gaussian around t.
+    total = 1 + 2 * decay * variance
+    centre = (mean + 2 * decay * variance * t) / total
+    weight, *_ = derivative_of_factor(replace(factor, place=Integer(0)))
+    height = weight * exp(-decay * (mean - t) ** 2 / total) / sqrt(total)
+    return height * _of_one(n, centre, variance / total, FACTOR_ONE)

@@ -10,6 +10,7 @@ from infgeo.conventions import c as C
 from infgeo.conventions import p as P
 from infgeo.conventions import q as Q
 from infgeo.errors import NoClosedForm
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import distinct, evaluated, symbols_of
 from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
 from infgeo.symbolic.algebra.primitives import where_nonnegative
@@ -44,6 +45,8 @@ def difference_program(kernel: sp.Expr) -> Program:
         raise NoClosedForm(f"the kernel has more than {LONGEST} distinct subexpressions")
     if any(node.is_Float for node in nodes):
         raise NoClosedForm(f"kernel {kernel} contains floating-point constants; give exact rationals (sympy.nsimplify)")
+    if tails := [node for node in nodes if isinstance(node, sp.erf | sp.erfc | BivariateNormal)]:
+        raise NoClosedForm(f"there is no rule for {tails[0].func.__name__} of the variances")
     even = longer(kernel, FACTOR_LIMIT) and _even_at_a_point(kernel)
     kernel = normalise(in_waves(kernel))
     builder = Builder(kernel, even)

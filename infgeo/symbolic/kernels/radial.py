@@ -13,10 +13,12 @@ which is the metric A I + B x x^T where gamma = 2. Layers act on it by
     centred     k(x, y) <- k(x, y) - mean(x) mean(y)
     add         f, f', A and B add
 
-with m = E[phi^2] and m0 = E[phi'^2] at variance f (see `dual`); squares of f' belong to gamma = 2. A jump J of phi
-separates a pair of preactivations of variance f and determinant Delta = p q - c^2 with probability sqrt(Delta)/(pi f):
+with m = E[phi^2] and m0 = E[phi'^2] at variance f (see `dual`); squares of f' belong to gamma = 2. A jump J of phi at t
+comes between the preactivations of a pair, of variance f and determinant Delta = p q - c^2, with the probability
+exp(-t^2/(2 f))/sqrt(2 pi f) E|v - u|, where v - u is at u = t a Gaussian of variance Delta/f and of mean (p - c) t/f:
 
-    D^2 = J^2 sqrt(Delta) / (pi f),   Delta = (f A - [along x] s (f'^2 - f B)) |x - y|^2  or  f D^2,
+    D^2 = J^2 exp(-t^2/(2 f)) sqrt(Delta) / (pi f) across x,
+    Delta = (f A - [along x] s (f'^2 - f B)) |x - y|^2  or  f D^2,
 
 so that gamma halves, and a second jump halves it again.
 """
@@ -26,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sympy import Expr, Integer, Symbol, pi, sqrt
+from sympy import Abs, Expr, Integer, Symbol, erf, exp, pi, sqrt
 
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
@@ -65,14 +67,31 @@ class Radial:
     def activate(self, law: Dual) -> Radial:
         """See the module."""
         m, m_prime, mean = (part.xreplace({v: self.f}) for part in (law.m, law.m_prime, law.mean))
-        if law.jump == 0:
+        if not law.jumps:
             m0, m0_prime = law.m0.xreplace({v: self.f}), law.m0_prime.xreplace({v: self.f})
             after = replace(self, A=m0 * self.A, B=m0 * self.B).with_radial(2 * m0_prime * self.slope**2)
         else:
             delta = replace(self, A=self.f * self.A, B=self.f * self.B).with_radial(-(self.slope**2))
-            across, along = (law.jump**2 * sqrt(tidy(part)) / (pi * self.f) for part in (delta.A, delta.along))
+            drift = sqrt(s) * self.slope if self.exponent == 2 else ZERO
+            across = self._after_jumps(law, sqrt(tidy(delta.A)), ZERO)
+            along = self._after_jumps(law, sqrt(tidy(delta.along)), drift)
             after = replace(self, A=across, B=(along - across) / s, exponent=self.exponent / 2)
         return replace(after, f=m, slope=m_prime * self.slope, mean=mean)
+
+    def _after_jumps(self, law: Dual, root: Expr, drift: Expr) -> Expr:
+        """Return the coefficient of D^2 where sqrt(Delta) is `root` |y - x| and p - c is `drift` |y - x|."""
+        total: Expr = ZERO
+        for place, jump in law.jumps.items():
+            mean, deviation = drift * Abs(place) / self.f, root / sqrt(self.f)
+            if mean == 0:
+                apart = deviation * sqrt(2 / pi)
+            elif deviation == 0:
+                apart = mean
+            else:
+                turn = mean / deviation
+                apart = deviation * sqrt(2 / pi) * exp(-(turn**2) / 2) + mean * erf(turn / sqrt(2))
+            total += jump**2 * exp(-(place**2) / (2 * self.f)) / sqrt(2 * pi * self.f) * apart
+        return total
 
     def over_norm(self, epsilon: Expr, width: Expr) -> Radial:
         """See the module."""

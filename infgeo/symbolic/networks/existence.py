@@ -22,7 +22,7 @@ from sympy import (
 )
 from sympy.logic.boolalg import Boolean
 
-from infgeo.conventions import s
+from infgeo.conventions import s, z
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist, SingularMetric
 from infgeo.symbolic.activations.terms import real_part
@@ -63,14 +63,16 @@ def leading_distance(layers: Sequence[Layer], tangent: bool = False) -> Divergen
 def require_metric(layers: Sequence[Layer], tangent: bool = False) -> None:
     """Raise MetricDoesNotExist, with the leading order of the distance, unless the features have a metric."""
     laws = [layer.dual for layer in layers if isinstance(layer, Weighted)]
-    jumps = next((law for law in laws if law.jump != 0), None)
-    if jumps is not None and tangent:
+    jumping = next((law for law in laws if law.jumps), None)
+    if jumping is not None and tangent:
         raise MetricDoesNotExist(
-            f"the NTK of {jumps.name} does not exist: phi jumps by {jumps.jump} at 0, so that E[phi'(u)^2] is infinite"
+            f"the NTK of {jumping.name} does not exist: phi {_jumps_of(jumping)}, so that E[phi'(u)^2] is infinite"
         )
-    kinked = next((law for law in laws if law.derivative.jump != 0), None) if tangent else None
-    broken = jumps or kinked
+    kinked = next((law for law in laws if law.derivative.jumps), None) if tangent else None
+    broken = jumping or kinked
     if broken is None:
+        for law in laws:
+            assert law.m0 is not None  # raises where it is infinite
         return
     leading = leading_distance(layers, tangent)
     power = "" if leading.exponent == 1 else f"^({leading.exponent})"
@@ -78,12 +80,12 @@ def require_metric(layers: Sequence[Layer], tangent: bool = False) -> None:
     coefficient = str(leading.across) if known else "C"
     if tangent:
         reason = (
-            f"the NTK of {broken.name} induces no metric: phi' jumps by {broken.derivative.jump} at 0, so that"
+            f"the NTK of {broken.name} induces no metric: phi' {_jumps_of(broken.derivative)}, so that"
             " E[phi'(u) phi'(v)] falls linearly with the angle between x and y and the NTK has a cusp at y = x"
         )
     else:
         reason = (
-            f"{broken.name} has a jump of {broken.jump} at 0: E[phi'(u)^2] is infinite, so its kernel induces no"
+            f"{broken.name} has a jump of {_heights(broken)}: E[phi'(u)^2] is infinite, so its kernel induces no"
             " Riemannian metric"
         )
     raise MetricDoesNotExist(
@@ -91,6 +93,14 @@ def require_metric(layers: Sequence[Layer], tangent: bool = False) -> None:
         f" s = |x|^2{'' if known else ', with C in the attribute divergence of this exception'}",
         leading,
     )
+
+
+def _heights(law: Dual) -> str:
+    return " and ".join(f"{jump} at {place}" for place, jump in law.jumps.items())
+
+
+def _jumps_of(law: Dual) -> str:
+    return f"jumps by {_heights(law)}"
 
 
 def require_radius(layers: Sequence[Layer], A: Expr, B: Expr) -> None:
@@ -176,6 +186,10 @@ def degenerate_at_origin(layers: Sequence[Layer]) -> Boolean:
 
 def _vanishes_at_origin(law: Dual) -> Boolean:
     """Return whether both one-sided limits of a sum of terms at z = 0 vanish."""
-    plain = sum((t.coefficient for t in law.terms if t.power == 0 and t.factor.kind == "one"), ZERO)
-    # Sines are terms with complex coefficients.
-    return And(Eq(factor(real_part(plain)), 0), Eq(law.jump, 0))
+    # Of the sign of z itself the mean of the limits is 0; sines are terms with complex coefficients.
+    values = (
+        t.coefficient * t.factor.expr.subs(z, 0)
+        for t in law.terms
+        if t.power == 0 and t.modulus == 0 and t.factor.kind != "delta"
+    )
+    return And(Eq(factor(real_part(sum(values, ZERO))), 0), Eq(law.jumps.get(ZERO, ZERO), 0))

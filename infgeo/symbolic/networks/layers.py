@@ -30,6 +30,7 @@ from infgeo.expressions import exact
 from infgeo.symbolic.activations.activation import Activation, from_expression
 from infgeo.symbolic.activations.catalogue import available, get
 from infgeo.symbolic.activations.parsing import MAX_LENGTH, parse
+from infgeo.symbolic.activations.torch_modules import from_torch_module, is_torch_module
 from infgeo.symbolic.algebra.naming import SCALES, by_name
 from infgeo.symbolic.expectations.dual import Dual, dual
 from infgeo.symbolic.networks.propagate import S
@@ -184,7 +185,7 @@ Layer = Dense | Residual | RMSNorm
 
 
 def as_activation(activation: object, variable: Symbol | None = None) -> Activation:
-    """Return an activation from its name, its text (see `parsing.parse`), its SymPy expression or itself.
+    """Return an activation from its name, text (see `parsing.parse`), SymPy expression, torch module or itself.
 
     Text is a name of the catalogue, or one wrongly spelled, if it is an identifier other than z, or is one with spaces.
     """
@@ -192,6 +193,8 @@ def as_activation(activation: object, variable: Symbol | None = None) -> Activat
         return activation
     if variable is not None:
         instance(variable, "variable", Symbol, "the SymPy symbol that is the variable, or None")
+    if is_torch_module(activation):
+        return from_torch_module(activation)
     if not isinstance(activation, str):
         return from_expression(activation, variable)
     activation = str.__str__(activation)  # of a subclass the text itself, whatever its methods say

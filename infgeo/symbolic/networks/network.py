@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sympy import Expr, Symbol, latex, true
+from sympy import Expr, Symbol, erf, erfc, latex, nan, oo, true, zoo
 from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
@@ -16,19 +16,24 @@ from infgeo.arguments import one_of
 from infgeo.conventions import s_x
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.activations.activation import Activation
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.conditions import in_words
 from infgeo.symbolic.algebra.graph import substituted
 from infgeo.symbolic.algebra.naming import check_distinct
 from infgeo.symbolic.algebra.program import Program
+from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.algebra.substitution import assigned
 from infgeo.symbolic.expectations.dual import Dual, dual
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.kernels.kernel import Kernel
+from infgeo.symbolic.kernels.radial import Radial
 from infgeo.symbolic.networks.existence import degenerate_at_origin, domain_of, require_metric, require_radius
 from infgeo.symbolic.networks.layers import Layer, Weighted, build_layers, parameters_of
 from infgeo.symbolic.networks.ntk import tangent_metric
 from infgeo.symbolic.networks.pair import kernel_program
+from infgeo.symbolic.networks.propagate import propagate
 from infgeo.symbolic.networks.recursion import metric_program
+from infgeo.symbolic.networks.tangent import Tangent
 
 if TYPE_CHECKING:
     from infgeo import NumericGeometry
@@ -40,8 +45,9 @@ class MLP:
 
     Args:
         activation: a name of `infgeo.activations.available()`, text such as "erf(3*z) + z/5" in the variable z (see
-            `infgeo.symbolic.activations.parsing.parse`), a SymPy expression of one symbol, or a list of them, one for
-            each layer, in which `infgeo.layers.Residual`, `RMSNorm` and `LayerNorm` may stand too.
+            `infgeo.symbolic.activations.parsing.parse`), a SymPy expression of one symbol, an activation of torch.nn
+            such as `nn.ELU(alpha=0.5)`, or a list of them, one for each layer, in which `infgeo.layers.Residual`,
+            `RMSNorm` and `LayerNorm` may stand too.
         depth: number of hidden layers with weights, at least 1; a list has its own. The feature map is the last one,
             phi(z_j) / sqrt(n).
         weight_std, bias_std: sigma_w > 0 and sigma_b >= 0: symbols (the default), or exact or floating numbers
@@ -278,6 +284,18 @@ class _OfNetwork(Kernel):
         """What the symbols stand for, and where the expectations are finite at x (the same holds at y)."""
         return _with_domain(super().assumptions, self.network)
 
+    @cached_property
+    def diagonal(self) -> Expr:
+        """The value k(x, x), an expression of s = |x|^2, of the moments where the kernel has 0/0 at y = x."""
+        if not self.expr.has(BivariateNormal, erf, erfc):
+            return Kernel.diagonal.func(self)  # type: ignore[attr-defined]
+        value = tidy(self._state().f).xreplace(self.network._dimension)
+        return oo if value.has(nan, zoo) else value  # the tangent kernel where phi jumps
+
+    def _state(self) -> Radial:
+        """Return what the kernel does to lengths."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class NetworkKernel(_OfNetwork):
@@ -285,6 +303,9 @@ class NetworkKernel(_OfNetwork):
 
     def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
         return self.network.substituted(found).kernel
+
+    def _state(self) -> Radial:
+        return propagate(self.network.layers, Radial())
 
     @cached_property
     def metric(self) -> RadialMetric:
@@ -298,6 +319,9 @@ class TangentKernel(_OfNetwork):
 
     def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
         return self.network.substituted(found).ntk
+
+    def _state(self) -> Radial:
+        return propagate(self.network.layers, Tangent()).total
 
     @cached_property
     def metric(self) -> RadialMetric:

@@ -10,8 +10,8 @@ from infgeo.errors import InvalidInput, MetricDoesNotExist, NoClosedForm
 from infgeo.numeric.quadrature.oracle import as_function, pair_moment
 from infgeo.symbolic.activations.catalogue import get
 
-NUMERIC_ONLY = ("elu", "sigmoid", "silu", "softplus", "tanh")
-JUMPS = ("sign", "step")
+NUMERIC_ONLY = ("gelu_tanh", "logsigmoid", "mish", "sigmoid", "silu", "softplus", "softsign", "tanh", "tanhshrink")
+JUMPS = ("hardshrink", "sign", "step")
 CLOSED = [name for name in infgeo.activations.available() if name not in NUMERIC_ONLY]
 KINKED = ("abs", "leaky_relu", "relu")
 NAMES = ("alpha", "amplitude", "frequency", "gamma", "phase", "scale")
@@ -128,16 +128,32 @@ def test_entries_can_be_simulated():
 
 
 SMOOTHNESS = {"step": -1, "sign": -1, "relu": 0, "abs": 0, "leaky_relu": 0, "elu": 1, "rectified_square": 1}
-SMOOTHNESS |= {"rectified_cube": 2, "rectified_power_5": 4}
+SMOOTHNESS |= {"rectified_cube": 2, "rectified_power_5": 4, "hardshrink": -1, "selu": 0, "softsign": 1}
+SMOOTHNESS |= dict.fromkeys(("hardsigmoid", "hardswish", "hardtanh", "relu6", "softshrink"), 0)
+PLACES = {"hardsigmoid": (-3, 3), "hardswish": (-3, 3), "hardtanh": (-1, 1), "relu6": (0, 6)}
+PLACES |= dict.fromkeys(("hardshrink", "softshrink"), (-sp.Rational(1, 2), sp.Rational(1, 2)))
 EVEN = ("abs", "cos", "gabor", "gaussian", "scaled_gaussian", "square", "z_erf")
-ODD = ("cube", "erf", "identity", "scaled_erf", "sign", "sin", "tanh")
+ODD = (
+    "cube",
+    "erf",
+    "hardshrink",
+    "hardtanh",
+    "identity",
+    "scaled_erf",
+    "sign",
+    "sin",
+    "softshrink",
+    "softsign",
+    "tanh",
+)
+ODD += ("tanhshrink",)
 
 
 @pytest.mark.parametrize("name", [*infgeo.activations.available(), "rectified_power_5", "hermite_3"])
 def test_kinks_and_parity_are_derived(name):
     entry = get(name)
     assert entry.smoothness == SMOOTHNESS.get(name, sp.oo)
-    assert entry.kinks == ((0,) if name in SMOOTHNESS else ())
+    assert entry.kinks == PLACES.get(name, (0,) if name in SMOOTHNESS else ())
     assert entry.parity == ("even" if name in EVEN else "odd" if name in (*ODD, "hermite_3") else None)
     # By numbers: the activation on both sides of 0.
     values = {symbol: sp.Rational(3, 10) for symbol in entry.parameters}

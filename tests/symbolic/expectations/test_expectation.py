@@ -71,7 +71,7 @@ def test_symbolic_parameter_stays_symbolic():
 
 @pytest.mark.parametrize(
     ("expr", "named"),
-    [(sp.tanh(z), "tanh"), (erf(z) ** 2, "erf(z)**2"), (sp.Max(z - 1, 0), "Max"), (exp(z**4), "z**4")],
+    [(sp.tanh(z), "tanh"), (erf(z) ** 2, "erf(z)**2"), (sp.Max(z - 1, 0) * erf(z), "step"), (exp(z**4), "z**4")],
 )
 def test_outside_the_class_is_said_with_the_term(expr, named):
     with pytest.raises(NoClosedForm) as caught:

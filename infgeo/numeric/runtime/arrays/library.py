@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from infgeo.numeric.runtime.errors import InputError
+from infgeo.numeric.runtime.normal_tails import scaled_erfc, scaled_quadrant, wedge_integrals
 from infgeo.numeric.runtime.records import Array, Pairs
 
 # sin t - t cos t = sum_n (-1)^(n+1) 2n t^(2n+1) / (2n+1)!, used below t = 1.
@@ -23,6 +24,8 @@ class ArrayLibrary:
     """An array library with NumPy's names."""
 
     lib: Any
+    root_half = math.sqrt(0.5)
+    largest_exponent = 700.0  # of what is not used in the end where it is larger
     largest_scale = 1e38  # the fourth power of a larger one overflows
 
     def masked(self, name: str) -> InputError:
@@ -86,6 +89,18 @@ class ArrayLibrary:
         for coefficient in reversed(SINE_SERIES):
             series = series * square + coefficient
         return self.lib.where(t < 1, t * square * series, self.lib.sin(t) - t * self.lib.cos(t))
+
+    def scaled_erfc(self, a: Array, x: Array, rest: Any) -> Any:
+        """Return e^a erfc(x) from a, x and a - x^2."""
+        return scaled_erfc(self, a, x, rest)
+
+    def scaled_quadrant(self, a: Any, h: Array, k: Array, y: Array, x: Array, rest: Any) -> Any:
+        """Return e^a P(X > h, Y > k), see `normal_tails`."""
+        return scaled_quadrant(self, a, h, k, y, x, rest)
+
+    def wedge_integrals(self, h: Array, m: Array, reach: Array, slope: Array, bounded: Array) -> tuple[Any, Any]:
+        """Return the two integrals of `normal_tails.wedge`."""
+        return wedge_integrals(self, h, m, reach, slope, bounded)
 
     def leading_half(self, a: Array) -> Any:
         """Return `a` rounded to half its digits (Dekker's splitting)."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from infgeo.numeric.runtime.arrays.differentiable import DifferentiableArrays
 from infgeo.numeric.runtime.errors import InputError
+from infgeo.numeric.runtime.normal_tails import erfcx_by_sums
 from infgeo.numeric.runtime.records import Array, Pairs
 
 
@@ -77,6 +78,14 @@ class JaxArrays(DifferentiableArrays):
                 f"{name} is {value.dtype} {value.shape}, it must be a number or an array without dimensions"
             )
         return value
+
+    def erfc(self, x: Array) -> Any:
+        """Return 1 - erf(x)."""
+        return jax.lax.erfc(x)
+
+    def erfcx(self, x: Array) -> Any:
+        """Return e^(x^2) erfc(x)."""
+        return erfcx_by_sums(self, x)
 
     def all(self, condition: Any) -> bool:
         """Return whether a condition holds everywhere, as far as that is known."""
@@ -177,4 +186,6 @@ scalars = SimpleNamespace(
     expm1=of_scalars(math.expm1, jnp.expm1),
     log1p=of_scalars(math.log1p, jnp.log1p),
     erf=of_scalars(math.erf, jax.lax.erf),
+    erfc=of_scalars(math.erfc, jax.lax.erfc),
+    gamma=of_scalars(math.gamma, jax.scipy.special.gamma),
 )

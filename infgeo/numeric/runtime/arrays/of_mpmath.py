@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import mpmath
@@ -10,6 +12,7 @@ import mpmath
 from infgeo.numeric.runtime.errors import InputError
 from infgeo.numeric.runtime.layers import pairs_after, point_after
 from infgeo.numeric.runtime.nearly_parallel import of_pairs
+from infgeo.numeric.runtime.normal_tails import NEAR, scaled_quadrant
 from infgeo.numeric.runtime.records import Array, Law, Pairs
 
 
@@ -54,6 +57,45 @@ def lost_digits(x: Sequence[Any], y: Sequence[Any]) -> int:
     distance = mpmath.fsum((a - b) ** 2 for a, b in zip(x, y, strict=True))
     size = 1 + mpmath.fsum(x, squared=True) + mpmath.fsum(y, squared=True)
     return 10 + (int(2 * mpmath.log10(size / distance)) if distance else 0)
+
+
+class Numbers:
+    """What `normal_tails` asks of numbers."""
+
+    root_half = property(lambda self: mpmath.sqrt(0.5))
+    largest_exponent = mpmath.inf
+    lib = SimpleNamespace(exp=mpmath.exp, sqrt=mpmath.sqrt, maximum=max, minimum=min)
+
+    def where_nonnegative(self, x: Any, yes: Any, no: Any) -> Any:
+        """Return `yes` where x >= 0, else `no`."""
+        return yes if x >= 0 else no
+
+    def erfcx(self, x: Any) -> Any:
+        """Return e^(x^2) erfc(x)."""
+        return mpmath.exp(x * x) * mpmath.erfc(x)
+
+    def wedge_integrals(self, h: Any, m: Any, reach: Any, slope: Any, bounded: Any) -> tuple[Any, Any]:
+        """Return the integral in W(h, m), and Owen's T with its factor by his series."""
+        if max(h, m) >= NEAR:
+            size = 2 * mpmath.mp.prec * mpmath.log(2)
+            reach = size / (m + mpmath.sqrt(m * m + size))
+            far = mpmath.quadgl(
+                lambda t: mpmath.exp(-(t / 2 + m) * t) * h / (h * h + (m + t) ** 2), [0, reach / 4, reach]
+            )
+            return far / (2 * mpmath.pi), mpmath.mpf(0)
+        # T(b, a) = (1/2 pi) sum_j (-1)^j a^(2j+1)/(2j+1) e^(-u) sum_(i <= j) u^i/i!,  u = b^2/2, and atan a = the same
+        # with 1 for the last factor: what is left of it falls faster than any power.
+        u = bounded * bounded / 2
+        term = total = mpmath.exp(-u)
+        missing, j, power = 1 - total, 0, slope
+        left = mpmath.mpf(0)
+        while abs(power * missing) > mpmath.ldexp(slope, -mpmath.mp.prec - 10) or j < 4:
+            left += (-1) ** j * power * missing / (2 * j + 1)
+            j, power = j + 1, power * slope * slope
+            term = term * u / j
+            total += term
+            missing = 1 - total
+        return mpmath.mpf(0), mpmath.exp((1 + slope * slope) * u) * (mpmath.atan(slope) - left) / (2 * mpmath.pi)
 
 
 class MpmathArrays:
@@ -138,6 +180,14 @@ class MpmathArrays:
         """Return `yes` where x >= 0, else `no`."""
         return yes if x >= 0 else no
 
+    def scaled_erfc(self, a: Array, x: Array, rest: Any) -> Any:
+        """Return e^a erfc(x)."""
+        return mpmath.exp(a) * mpmath.erfc(x)
+
+    def scaled_quadrant(self, a: Array, h: Array, k: Array, y: Array, x: Array, rest: Any) -> Any:
+        """Return e^a P(X > h, Y > k), see `normal_tails`."""
+        return scaled_quadrant(Numbers(), a, h, k, y, x, rest)
+
     def sum_squares(self, X: Sequence[Any]) -> Any:
         """Return |x|^2."""
         return mpmath.fsum(X, squared=True)
@@ -165,11 +215,26 @@ class MpmathArrays:
 
     def kernel(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> Any:
         """Return E[phi(u) phi(v)]."""
-        return of_pairs(self, law.kernel, law.kernel_of_squares, pairs, scalars)
+        return self.of_pairs(law.kernel, law.kernel_of_squares, pairs, scalars)
 
     def derivative_kernel(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> Any:
         """Return E[phi'(u) phi'(v)]."""
-        return of_pairs(self, law.derivative_kernel, law.derivative_of_squares, pairs, scalars)
+        return self.of_pairs(law.derivative_kernel, law.derivative_of_squares, pairs, scalars)
+
+    def of_pairs(self, function: Callable | None, of_squares: Callable | None, pairs: Pairs, scalars: Sequence[Any]) -> Any:
+        """Return a function of a pair; of parallel ones its limit, where it divides by Delta."""
+        assert function is not None
+        try:
+            return of_pairs(self, function, of_squares, pairs, scalars)
+        except ZeroDivisionError as error:
+            product = pairs.p * pairs.q
+            if product == 0:
+                raise InputError(
+                    "the kernel of this activation is not computed where a preactivation has variance 0: give a bias,"
+                    " or drop x = 0"
+                ) from error
+            apart = replace(pairs, Delta=mpmath.ldexp(product, -4 * mpmath.mp.prec))
+            return of_pairs(self, function, of_squares, apart, scalars)
 
     def differences(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tuple[Any, Any]:
         """Return E[(phi(u) - phi(v))^2] and E[phi(u)^2] - E[phi(v)^2], by subtraction at a raised precision."""

@@ -95,6 +95,14 @@ class NumpyArrays(ArrayLibrary):
         """Return the error function."""
         return special.erf(x)
 
+    def erfc(self, x: Array) -> Any:
+        """Return 1 - erf(x)."""
+        return special.erfc(x)
+
+    def erfcx(self, x: Array) -> Any:
+        """Return e^(x^2) erfc(x)."""
+        return special.erfcx(x)
+
     def at_points(self, function: Callable, X: np.ndarray) -> np.ndarray:
         """Return the function of points, some at a time, so that what it computes on the way stays in the cache."""
         with np.errstate(all="ignore"):  # Branches not taken may divide by zero.

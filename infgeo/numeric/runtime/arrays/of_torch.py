@@ -111,6 +111,18 @@ class TorchArrays(DifferentiableArrays):
         y, x = torch.broadcast_tensors(y, x)
         return torch.atan2(y, torch.where((x == 0) & (y == 0), torch.ones_like(x), x))
 
+    def erfc(self, x: torch.Tensor) -> torch.Tensor:
+        """Return 1 - erf(x)."""
+        return torch.special.erfc(x)
+
+    def erfcx(self, x: torch.Tensor) -> torch.Tensor:
+        """Return e^(x^2) erfc(x)."""
+        return torch.special.erfcx(x)
+
+    def gamma(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the Gamma function of a positive number."""
+        return torch.exp(torch.lgamma(x))
+
     def fixed(self, x: torch.Tensor) -> torch.Tensor:
         """Return a tensor as a constant."""
         return x.detach()

@@ -14,8 +14,10 @@ from infgeo.errors import InvalidInput
 from infgeo.numeric.runtime.gram import fast
 from infgeo.numeric.source import pair
 from infgeo.symbolic.activations.catalogue import available
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
+from infgeo.symbolic.expectations.dual import dual
 
-OPEN = {"tanh", "sigmoid", "softplus", "silu", "elu"}  # no closed form
+OPEN = {"gelu_tanh", "logsigmoid", "mish", "sigmoid", "silu", "softplus", "softsign", "tanh", "tanhshrink"}
 CLOSED = [name for name in available() if name not in OPEN]
 COUNT = 90
 PROMISE = {"float64": 1e-12, "float32": 1e-5}  # of the norms
@@ -45,8 +47,9 @@ def test_compiled_formulas_are_the_formulas(name, monkeypatch):
     geo = mlp.numeric(0.6, 0.4, **own(mlp))
     X = np.random.default_rng(0).normal(size=(40, 3))
     X[7], X[9], X[20] = X[3], 0, -X[21]
-    # The exponents of its kernel are quotients of variances: all pairs are computed by broadcasting.
-    assert bool(pair.compiled_source(mlp, False, "float64")) == (name != "gabor")
+    # Exponents that are quotients of variances, and tails of normal distributions, are computed by broadcasting.
+    broadcast = name == "gabor" or dual(mlp.activation).kernel.has(BivariateNormal)
+    assert bool(pair.compiled_source(mlp, False, "float64")) != broadcast
     for kind in ("kernel", "ntk"):
         if kind == "ntk" and infgeo.activations.get(name).smoothness < 0:
             continue

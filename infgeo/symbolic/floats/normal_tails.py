@@ -1,0 +1,77 @@
+"""Products of exponentials and tails of normal distributions, of which one overflows where the other vanishes."""
+
+from __future__ import annotations
+
+from sympy import Add, Expr, Integer, Mul, cancel, erfc, exp, expand, expand_mul, factor, sqrt, together
+
+from infgeo.conventions import Delta, c, p, q, variance
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
+from infgeo.symbolic.algebra.graph import distinct, rebuilt
+from infgeo.symbolic.algebra.primitives import scaled_erfc, scaled_quadrant
+from infgeo.symbolic.algebra.program import Program
+
+
+def with_tails(expr: Expr) -> Expr:
+    """Return `expr` with e^a erfc(x) as scaled_erfc, and with all bivariate normal probabilities as scaled_quadrant.
+
+    Densities, products of exponentials of quotients, become one exponential.
+
+    Example:
+        >>> from infgeo.conventions import variance as v
+        >>> with_tails(exp(2 * v) * erfc(sqrt(2 * v)))
+        scaled_erfc(2*v, sqrt(2)*sqrt(v), 0)
+    """
+    if not any(isinstance(part, erfc | BivariateNormal) or _is_quotient(part) for part in distinct(expr)):
+        return expr
+    return rebuilt(expr, _rule)
+
+
+def program_with_tails(program: Program) -> Program:
+    """Return a program with `with_tails` in all its values."""
+    bindings = tuple((symbol, with_tails(value)) for symbol, value in program.bindings)
+    return Program(bindings, {name: with_tails(value) for name, value in program.outputs.items()})
+
+
+def _rule(part: Expr) -> Expr:
+    if isinstance(part, BivariateNormal):
+        return _quadrant(Integer(0), part)
+    if not isinstance(part, Mul):
+        return part
+    exponentials = [factor_ for factor_ in part.args if isinstance(factor_, exp)]
+    if exponentials and any(isinstance(sum_, Add) and sum_.has(erfc, scaled_quadrant) for sum_ in part.args):
+        return Add(*(_rule(term) for term in Add.make_args(expand_mul(part))))
+    tails = [factor_ for factor_ in part.args if isinstance(factor_, erfc | scaled_quadrant)]
+    exponent = Add(*(factor_.args[0] for factor_ in exponentials))
+    if len(exponentials) > 1 and not tails and any(map(_is_quotient, exponentials)):
+        return Mul(*(factor_ for factor_ in part.args if factor_ not in exponentials)) * exp(factor(together(exponent)))
+    if not exponentials or len(tails) != 1:
+        return part
+    [tail] = tails
+    rest = Mul(*(factor_ for factor_ in part.args if factor_ not in exponentials and factor_ != tail))
+    if isinstance(tail, erfc):
+        return rest * scaled_erfc(exponent, tail.args[0], _short(exponent - tail.args[0] ** 2))
+    old, h, k, y, x, _ = tail.args
+    return rest * _quadrant(old + exponent, BivariateNormal(-h, -k, y, x))
+
+
+def _is_quotient(part: Expr) -> bool:
+    """Whether a part is an exponential of a quotient of variances, as densities at a kink have."""
+    return isinstance(part, exp) and not part.args[0].is_polynomial(p, q, c, Delta, variance)
+
+
+def _quadrant(exponent: Expr, normal: BivariateNormal) -> Expr:
+    h, k = -normal.args[0], -normal.args[1]
+    y, x = normal.arc
+    square = factor(expand((x**2 + y**2).subs(Delta, p * q - c**2)))
+    form = ((h**2 + k**2) * square - 2 * h * k * y * sqrt(square)) / (2 * x**2)
+    return scaled_quadrant(exponent, h, k, y, x, _short(exponent - form))
+
+
+def _short(expr: Expr) -> Expr:
+    """Return an exponent in which what cancels has cancelled, in terms of Delta."""
+    if cancel(together(expr.subs(Delta, p * q - c**2))) == 0:
+        return Integer(0)
+    reduced = factor(together(expr))
+    numerator, denominator = reduced.as_numer_denom()
+    numerator = expand(expand(numerator).subs(c**2, p * q - Delta))
+    return factor(cancel(numerator / denominator)) if numerator.has(Delta) else reduced

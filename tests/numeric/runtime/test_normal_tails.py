@@ -1,0 +1,80 @@
+"""Tails of normal distributions times exponentials."""
+
+import mpmath
+import numpy as np
+import pytest
+
+from infgeo.numeric.runtime.arrays.of_mpmath import MpmathArrays
+from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
+from infgeo.numeric.runtime.double_double import DoubleDouble
+from infgeo.numeric.runtime.double_double_erf import dd_erf, dd_erfc, dd_erfcx
+from infgeo.numeric.runtime.normal_tails import erfcx_by_sums
+from infgeo.symbolic.algebra.bivariate_normal import bivariate_normal
+
+XP = NumpyArrays()
+
+
+def corners(count=120):
+    """Return corners and angles: alone, on the diagonal, on the axes, nearly parallel and antiparallel."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        h, k = rng.normal(size=2) * rng.choice([0.1, 1, 3, 10])
+        h = 0.0 if i % 7 == 0 else h
+        k = h * (1 + rng.choice([0, 1e-9, 1e-3])) if i % 5 == 0 else k
+        angle = rng.uniform(-1, 1) * np.pi / 2
+        if i % 3 == 0:
+            angle = np.sign(angle) * (np.pi / 2 - 10 ** rng.uniform(-9, -1))
+        yield float(h), float(k), float(np.sin(angle)), float(np.cos(angle))
+
+
+def test_quadrants_against_the_arc_and_against_the_slabs():
+    with mpmath.workdps(30):
+        for h, k, y, x in corners():
+            expected = bivariate_normal(*map(mpmath.mpf, (-h, -k, y, x)))
+            assert abs(float(XP.scaled_quadrant(0, h, k, y, x, None)) - expected) < 1e-15
+            if x > 1e-3:
+                slabs = MpmathArrays().scaled_quadrant(0, *map(mpmath.mpf, (h, k, y, x)), None)
+                assert abs(slabs - expected) < 1e-20
+
+
+@pytest.mark.parametrize("size", [1.0, 30.0, 1e3, 1e6])
+def test_exponentials_that_would_overflow(size):
+    """The square of exp(u) where u < 0: e^(p/2 + q/2 + c) P(X > (p + c)/sqrt(p), Y > (q + c)/sqrt(q))."""
+    p, q, c = size, 0.7 * size, 0.3 * size
+    h, k = (p + c) / np.sqrt(p), (q + c) / np.sqrt(q)
+    with XP.quiet():  # branches not taken may overflow
+        value = float(XP.scaled_quadrant((p + q + 2 * c) / 2, h, k, c, np.sqrt(p * q - c * c), 0.0))
+    with mpmath.workdps(40):
+        p_, q_, c_ = map(mpmath.mpf, (p, q, c))
+        area = p_ * q_ - c_ * c_
+
+        def line(u):  # of exp(u + v) over v < 0, given u: e^(u + mean + V/2) P(N > (mean + V)/sqrt(V))
+            mean, width = c_ / p_ * u, area / p_
+            turned = (mean + width) / mpmath.sqrt(2 * width)
+            tail = (
+                mpmath.erfc(turned) * mpmath.exp(turned**2) if turned < 1e6 else 1 / (turned * mpmath.sqrt(mpmath.pi))
+            )
+            return mpmath.exp(u - u * u / (2 * p_) - mean**2 / (2 * width)) * tail / 2
+
+        expected = mpmath.quad(line, [-200, -20, -5, -1, 0]) / mpmath.sqrt(2 * mpmath.pi * p_)
+    assert abs(value / expected - 1) < 1e-13
+
+
+def test_erfcx_of_libraries_without_it():
+    x = np.array([0, 1e-12, 1e-3, 0.4, 0.999, 1.0, 2.0, 6.2, 6.3, 20.0, 1e3, 1e8])
+    assert np.abs(erfcx_by_sums(XP, x) / XP.erfcx(x) - 1).max() < 1e-15
+
+
+def test_double_double_error_functions():
+    x = np.array([1e-12, 1e-3, 0.4999, 0.5, 0.5001, 1.0, 3.0, 8.8, 8.9, 20.0])
+    with mpmath.workdps(60):
+        exact = {
+            dd_erf: lambda t: mpmath.erf(t),
+            dd_erfc: lambda t: mpmath.erfc(t),
+            dd_erfcx: lambda t: mpmath.exp(t * t) * mpmath.erfc(t),
+        }
+        for function, of in exact.items():
+            value = function(DoubleDouble(x, 0 * x, XP))
+            for t, high, low in zip(x, value.high, value.low, strict=True):
+                if float(of(mpmath.mpf(t))) > 1e-200:
+                    assert abs((mpmath.mpf(high) + mpmath.mpf(low)) / of(mpmath.mpf(t)) - 1) < 1e-30
