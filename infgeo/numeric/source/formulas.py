@@ -13,6 +13,9 @@ from sympy.printing.pycode import PythonCodePrinter
 from infgeo.conventions import Delta, c, d, delta, omega, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, SingularMetric
+from infgeo.numeric.source.law_of_nodes import Named, law_of_nodes, named_dual, naming, nodes_source
+from infgeo.numeric.source.methods import Methods
+from infgeo.numeric.source.mixture import mixture_of
 from infgeo.numeric.source.of_formula import Formula, laws_of, radial_of
 from infgeo.numeric.source.precision import (
     DOUBLE,
@@ -26,14 +29,16 @@ from infgeo.numeric.source.precision import (
 )
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, function_source, scalar_source
 from infgeo.symbolic.algebra.graph import distinct
-from infgeo.symbolic.algebra.program import Program
+from infgeo.symbolic.algebra.program import Names, Program
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.expectations.dual import dual as dual_of
 from infgeo.symbolic.floats.difference import difference_program
 from infgeo.symbolic.floats.exponentials import far, near, of_squares, paired
-from infgeo.symbolic.networks.existence import degenerate_at_origin
+from infgeo.symbolic.networks.existence import degenerate_at_origin, require_metric
 from infgeo.symbolic.networks.layers import Residual, RMSNorm, parameters_of
+from infgeo.symbolic.networks.propagate import propagate
+from infgeo.symbolic.networks.recursion import LogRadial
 
 if TYPE_CHECKING:
     from infgeo.symbolic.activations.activation import Activation
@@ -43,14 +48,18 @@ if TYPE_CHECKING:
 PRECISE_DETERMINANTS = ("numpy", "torch")
 
 
-def laws(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
-    """Return the formulas of the activations, a law for each."""
+def laws(mlp: MLP | Formula, backend: Backend, notes: list[str], methods: Methods) -> list[str]:
+    """Return the formulas of the activations, a law for each, in closed form or as mixtures."""
     if isinstance(mlp, Formula):
         return laws_of(mlp, backend, notes)
     own = own_parameters(mlp)
-    sections = []
-    numbers, sensitive = law_names(mlp), _before_sharp_layers(mlp)
+    sections = [nodes_source()] if "mixture" in methods.values() else []
+    numbers, sensitive = law_names(mlp), _before_sharp_layers(mlp, methods)
     for activation, suffix in numbers.items():
+        if methods[activation] == "mixture":
+            odd = activation.parity == "odd" and not backend.exact_numbers
+            sections += law_of_nodes(mixture_of(activation), own, suffix, backend, odd)
+            continue
         sections += _law(activation, own, suffix, backend, notes, sensitive=activation in sensitive)
     names = ", ".join(f"_LAW{suffix}" for suffix in numbers.values())
     return [*sections, f"_LAWS = [{names}]"]
@@ -62,7 +71,7 @@ def law_names(mlp: MLP) -> dict[Activation, str]:
     return {activation: f"_{i}" if len(distinct) > 1 else "" for i, activation in enumerate(distinct, start=1)}
 
 
-def _before_sharp_layers(mlp: MLP) -> set[Activation]:
+def _before_sharp_layers(mlp: MLP, methods: Methods) -> set[Activation]:
     """Return the activations before kinks, jumps or normalisations, whose results depend on the angle of features.
 
     So do those of what looks like a kink or a jump from afar, as erf and GELU do: their kernels have arcs.
@@ -75,8 +84,12 @@ def _before_sharp_layers(mlp: MLP) -> set[Activation]:
             continue
         if sharp:
             found.add(layer.activation)
-        sharp = sharp or layer.activation.smoothness <= 0 or has_arcs(layer.activation)
+        sharp = sharp or methods[layer.activation] == "mixture" or _is_sharp(layer.activation)
     return found
+
+
+def _is_sharp(activation: Activation) -> bool:
+    return bool(activation.smoothness <= 0) or has_arcs(activation)
 
 
 def has_arcs(activation: Activation) -> bool:
@@ -205,11 +218,13 @@ def _determinant(dual: Dual, own: tuple[Symbol, ...], suffix: str, members: list
     return sources
 
 
-def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
+def radial(mlp: MLP | Formula, backend: Backend, notes: list[str], methods: Methods) -> list[str]:
     """Return the formulas of the metric in s = |x|^2; without a metric, functions that say so."""
     if isinstance(mlp, Formula):
         return radial_of(mlp, backend, notes)
     try:
+        if set(methods.values()) - {"closed_form"}:
+            return _radial_of_names(mlp, backend, methods)
         program = program_of(mlp)
     except (MetricDoesNotExist, SingularMetric) as error:
         notes.append(f"No metric: {error}.")
@@ -242,6 +257,31 @@ def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
         # For its derivatives at x = 0; elsewhere s B/A and x/|x| do.
         formulas.append(formula("_metric_coefficient", program.select(["B"]), parts, "B of g = A I + B x x^T"))
     return formulas
+
+
+def _radial_of_names(mlp: MLP, backend: Backend, methods: Methods) -> list[str]:
+    """Return the formulas of the metric of a network with activations whose functions of the variance have only names."""
+    numbers = {a: suffix for a, suffix in law_names(mlp).items() if methods[a] != "closed_form"}
+    require_metric([layer for layer in mlp.with_weights if layer.activation not in numbers])
+    duals = {activation: named_dual(suffix, own_parameters(mlp)) for activation, suffix in numbers.items()}
+    layers = [
+        Named(layer, duals[layer.activation]) if getattr(layer, "activation", None) in duals else layer
+        for layer in mlp.layers
+    ]
+    names = Names()
+    outputs = propagate(layers, LogRadial(names)).outputs(("A", "shear", "eta", "R", "B"))
+    program, named = Program(tuple(names.bindings), outputs), naming(backend, list(numbers.values()))
+    wanted = {"_metric_parts": ["A", "shear", "eta"], "_ricci_scalar": ["R"]}
+    if backend.differentiable:
+        wanted["_metric_coefficient"] = ["B"]
+    return [
+        *(
+            function_source(name, program.select(found), [s], [d, *mlp.parameters], named, ", ".join(found))
+            for name, found in wanted.items()
+        ),
+        "_log_metric = None",
+        "_VARIANCES = None",
+    ]
 
 
 def _log_metric(mlp: MLP, program: Program, backend: Backend) -> str:
@@ -299,11 +339,13 @@ def network_source(mlp: MLP | Formula, backend: Backend) -> str:
     )
 
 
-def vanishing_source(mlp: MLP | Formula) -> str:
+def vanishing_source(mlp: MLP | Formula, methods: Methods) -> str:
     """Return the source of the condition under which the metric vanishes at x = 0: that some scales are 0."""
     if isinstance(mlp, Formula):
         return "None"
     own = set(own_parameters(mlp))
+    if set(methods.values()) - {"closed_form"}:
+        return "None"
     condition = degenerate_at_origin(mlp.layers)
     # That an expression of the activation's own parameters is 0 is not a question for floats.
     condition = condition.xreplace({part: false for part in condition.atoms(Eq) if part.free_symbols & own})
