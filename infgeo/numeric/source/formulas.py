@@ -13,7 +13,7 @@ from sympy.printing.pycode import PythonCodePrinter
 from infgeo.conventions import Delta, c, d, delta, omega, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, SingularMetric
-from infgeo.numeric.source.law_of_nodes import Named, law_of_nodes, named_dual, naming, nodes_source
+from infgeo.numeric.source.law_of_nodes import Named, law_of_nodes, law_source, named_dual, naming, nodes_source
 from infgeo.numeric.source.methods import Methods
 from infgeo.numeric.source.mixture import mixture_of
 from infgeo.numeric.source.of_formula import Formula, laws_of, radial_of
@@ -179,11 +179,6 @@ def _law(
         names = ", ".join(symbol.name for symbol in own)
         members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")
     return [*formulas, law_source(f"_LAW{suffix}", members)]
-
-
-def law_source(name: str, members: list[str]) -> str:
-    """Return the source of a law."""
-    return "\n".join([f"{name} = Law(", *(f"    {member}," for member in members), ")"])
 
 
 def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> str:

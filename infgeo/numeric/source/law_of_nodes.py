@@ -7,6 +7,7 @@ keep their names in the program of the metric, as do those of any activation tha
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -28,59 +29,122 @@ if TYPE_CHECKING:
     from infgeo.symbolic.networks.layers import Dense, Residual
 
 _PAIR = [p, q, c, Delta]
-_COINCIDENCE = {p: v, q: v, c: v, Delta: 0}
 _OF_VARIANCE = ("psi", "psi_prime", "mu", "nu", "nu_prime", "chi", "chi_prime")
 # Names in formulas -> source text.
 NAMED = {f"of_variance_{name}": f"OfVariance.{name}" for name in (*_OF_VARIANCE, "first", "slope_moment")}
 
 
-def law_of_nodes(
-    mixture: Mixture, own: tuple[Symbol, ...], suffix: str, backend: Backend, odd: bool
-) -> list[str]:
+@dataclass(frozen=True)
+class DualOfNodes:
+    """The expectations of f(u; a) f(v; b) for two nodes a and b, with the names of `symbolic.expectations.dual.Dual`."""
+
+    terms: tuple[Term, ...]
+
+    @cached_property
+    def derivative(self) -> DualOfNodes:
+        """The same of f'."""
+        return DualOfNodes(differentiate(self.terms))
+
+    @cached_property
+    def others(self) -> tuple[Term, ...]:
+        """The terms at the second node."""
+        return tuple(_at(term, {NODE_A: NODE_B}) for term in self.terms)
+
+    @cached_property
+    def kernel(self) -> Expr:
+        """The expectation E[f(u; a) f(v; b)]."""
+        return expectation(self.terms, self.others)
+
+    @property
+    def derivative_kernel(self) -> Expr:
+        """The expectation E[f'(u; a) f'(v; b)]."""
+        return self.derivative.kernel
+
+    @cached_property
+    def symmetric(self) -> Expr:
+        """The kernel's mean over both orders of the nodes, which is symmetric in u and v."""
+        return (self.kernel + expectation(self.others, self.terms)) / 2
+
+    @cached_property
+    def m(self) -> Expr:
+        """The kernel at coincidence."""
+        return _at_coincidence(self.kernel)
+
+    @property
+    def m_prime(self) -> Expr:
+        """The derivative of m."""
+        return self.m.diff(v)
+
+    @property
+    def m0(self) -> Expr:
+        """The kernel of f' at coincidence."""
+        return self.derivative.m
+
+    @cached_property
+    def sums(self) -> list[Expr]:
+        """What `runtime.nodes.OfVariance` holds."""
+        second = self.derivative.derivative
+        e = _at_coincidence((expectation(self.terms, second.others) + expectation(second.terms, self.others)) / 2)
+        x = tidy(self.m0 + 2 * v * self.m0.diff(v))
+        found = [self.m, self.m_prime, self.m0, self.m0.diff(v), self.m0.diff(v, 2), e, e.diff(v), x, x.diff(v)]
+        return list(map(tidy, found))
+
+
+def _at_coincidence(kernel: Expr) -> Expr:
+    return tidy(gathered(kernel.subs({p: v, q: v, c: v, Delta: 0})))
+
+
+@lru_cache(maxsize=256)
+def dual_of_nodes(mixture: Mixture) -> DualOfNodes:
+    """Return the dual of two nodes of a mixture, derived once."""
+    return DualOfNodes(mixture.terms)
+
+
+def summed_source(
+    name: str, arguments: list[Symbol], program: Program, own: tuple[Symbol, ...], backend: Backend, alike: bool
+) -> str:
+    """Return the source of a function that is the sum of a program over pairs of nodes, the same in both orders or not."""
+    doc = "The summand of a pair of nodes"
+    source = function_source(f"{name}_of_nodes", program, [*arguments, NODE_A, NODE_B], own, backend, doc)
+    return f"{source}\n\n\n{name} = over_nodes(_xp, {name}_of_nodes, {len(arguments)}, _NODES, {alike})"
+
+
+def law_of_nodes(mixture: Mixture, own: tuple[Symbol, ...], suffix: str, backend: Backend, odd: bool) -> list[str]:
     """Return the formulas of a mixture, and the law that holds their sums."""
-    left = mixture.terms
-    right = tuple(_at(term, {NODE_A: NODE_B}) for term in left)
-    first = [(left, right), (differentiate(left), differentiate(right))]
-    kernel, slope = (expectation(*pair) for pair in first)
-    second = differentiate(first[1][0]), differentiate(first[1][1])
-    moment, m0 = (tidy(gathered(expr.subs(_COINCIDENCE))) for expr in (kernel, slope))
-    curved = (expectation(left, second[1]) + expectation(second[0], right)) / 2
-    e = tidy(gathered(curved.subs(_COINCIDENCE)))
-    x = tidy(m0 + 2 * v * m0.diff(v))
-    sums = [moment, moment.diff(v), m0, m0.diff(v), m0.diff(v, 2), e, e.diff(v), x, x.diff(v)]
-    sections, members = [], []
-
-    def add(name: str, arguments: list[Symbol], program: Program, alike: bool) -> None:
-        source = function_source(
-            f"_{name}_of_nodes{suffix}", program, [*arguments, NODE_A, NODE_B], own, backend, f"{name}, of two nodes"
-        )
-        total = f"over_nodes(_xp, _{name}_of_nodes{suffix}, {len(arguments)}, _NODES, {alike})"
-        sections.append(f"{source}\n\n\n_{name}{suffix} = {total}")
-        members.append(f"{name}=_{name}{suffix}")
-
-    def plain(*exprs: Expr) -> Program:
-        return Program((), {str(i): paired(expr) for i, expr in enumerate(exprs)})
-
-    add("kernel", _PAIR, plain(kernel), False)
-    add("moment", [v], plain(moment), True)
+    dual = dual_of_nodes(mixture)
+    formulas: dict[str, tuple[list[Symbol], list[Expr]]] = {
+        "kernel": (_PAIR, [dual.kernel]),
+        "moment": ([v], [dual.m]),
+        "derivative_kernel": (_PAIR, [dual.derivative_kernel]),
+        "derivative_moment": ([v], [dual.m0]),
+        "sums": ([v], dual.sums),
+    }
+    if backend.differentiable:
+        second = dual.derivative.m0
+        formulas |= {
+            "derivative_slope": ([v], [dual.m0.diff(v)]),
+            "second_moment": ([v], [second]),
+            "second_slope": ([v], [second.diff(v)]),
+        }
+    sections = []
+    for name, (arguments, exprs) in formulas.items():
+        program = Program((), {str(i): paired(expr) for i, expr in enumerate(exprs)})
+        sections.append(summed_source(f"_{name}{suffix}", arguments, program, own, backend, arguments == [v]))
     if backend.exact_numbers:
         sections.append(f"_difference{suffix} = by_subtraction(_kernel{suffix}, _moment{suffix})")
-        members.append(f"difference=_difference{suffix}")
     else:
-        both = (kernel + expectation(right, left)) / 2
-        add("difference", [p, q, omega, delta, c, Delta], difference_program(both), True)
-    add("derivative_kernel", _PAIR, plain(slope), False)
-    add("derivative_moment", [v], plain(m0), True)
-    if backend.differentiable:
-        second_moment = tidy(gathered(expectation(*second).subs(_COINCIDENCE)))
-        add("derivative_slope", [v], plain(m0.diff(v)), True)
-        add("second_moment", [v], plain(second_moment), True)
-        add("second_slope", [v], plain(second_moment.diff(v)), True)
-    law = list(members)
-    add("sums", [v], plain(*map(tidy, sums)), True)
+        program = difference_program(dual.symmetric)
+        arguments = [p, q, omega, delta, c, Delta]
+        sections.append(summed_source(f"_difference{suffix}", arguments, program, own, backend, True))
     sections.append(f"_of_variance{suffix} = of_variance(_sums{suffix})")
-    law += ["steep=True", *(["odd=True"] if odd else [])]
-    return [*sections, "\n".join([f"_LAW{suffix} = Law(", *(f"    {member}," for member in law), ")"])]
+    members = [f"{name}=_{name}{suffix}" for name in ("difference", *formulas) if name != "sums"]
+    members += ["steep=True", *(["odd=True"] if odd else [])]
+    return [*sections, law_source(f"_LAW{suffix}", members)]
+
+
+def law_source(name: str, members: list[str]) -> str:
+    """Return the source of a law."""
+    return "\n".join([f"{name} = Law(", *(f"    {member}," for member in members), ")"])
 
 
 def nodes_source() -> str:

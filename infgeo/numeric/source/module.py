@@ -71,6 +71,7 @@ from infgeo.numeric.runtime.double_double import (
 from infgeo.numeric.runtime.errors import DoesNotExist
 from infgeo.numeric.runtime.geometry import Geometry
 from infgeo.numeric.runtime.gram.fast import FastGram, PairLaw, compiler
+from infgeo.numeric.runtime.gram.series import HermiteSeries
 from infgeo.numeric.runtime.layers import Dense, Residual, RMSNorm
 from infgeo.numeric.runtime.nodes import OfVariance, of_variance, over_nodes
 from infgeo.numeric.runtime.records import Law, by_subtraction
