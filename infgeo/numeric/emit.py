@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from infgeo.arguments import one_of
 from infgeo.errors import InvalidInput
 from infgeo.numeric.certificates.reference_values import closed_forms, self_test_data
+from infgeo.numeric.source.methods import require_formulas
 from infgeo.numeric.source.module import functions_of, standalone
 from infgeo.numeric.source.of_formula import Formula, subject_of
 from infgeo.numeric.source.pair import FAST, fast_source
@@ -62,11 +63,12 @@ def emit(
             blocks and threads for NumPy and torch, compiled by Numba where it is installed.
 
     Raises:
-        NoClosedForm: the activation's kernel has no closed form.
+        NoClosedForm: the activation's kernel has no closed form, and is no mixture of such.
         NotAccurate: a function misses its bound.
         InvalidInput: unknown backend or style.
     """
     subject, name = subject_of(mlp, "emit"), backend_named(backend).name
+    require_formulas(subject)
     if certificate is None:
         certificate = {"numpy": "required", "torch": "stated"}.get(name, "none")
         certificate = "stated" if certificate == "required" and isinstance(subject, Formula) else certificate

@@ -89,10 +89,8 @@ class NumericGeometry:
             return "closed form"
         values = {symbol: self.parameters[symbol.name] for symbol in own_parameters(self.mlp)}
         mixtures = [mixture_of(a) for a, method in methods_of(self.mlp).items() if method == "mixture"]
-        bounds = (
-            max(float(getattr(part, name).subs(values)) for part in mixtures) for name in ("error", "slope_error")
-        )
-        return "mixture, |error of phi| <= {:.1e}, of phi' <= {:.1e}".format(*bounds)
+        errors = (max(float(getattr(x, name).subs(values)) for x in mixtures) for name in ("error", "slope_error"))
+        return "mixture, |error of phi| <= {:.1e}, of phi' <= {:.1e}".format(*errors)
 
     def kernel(self, X: Any, Y: Any = None, *, out: Any = None, threads: int | None = None) -> Any:
         """Return the NNGP kernel, (N, d), (M, d) -> (N, M); without Y the Gram matrix of X, exactly symmetric.
@@ -120,8 +118,8 @@ class NumericGeometry:
         for option, value in (("out", out), ("threads", threads)):
             if value is not None:
                 raise InvalidInput(
-                    f"{option} is for closed forms and mixtures in NumPy and torch, this is {self.method} for {self.backend}:"
-                    " leave it out"
+                    f"{option} is for closed forms and mixtures in NumPy and torch, this is {self.method} for"
+                    f" {self.backend}: leave it out"
                 )
         return self._call(name, X, Y)
 
@@ -249,8 +247,9 @@ def numeric(
 ) -> NumericGeometry:
     """Return the numeric geometry of a network, a kernel or a metric; see `MLP.numeric` for the arguments.
 
-    Raises NoClosedForm for a method that the network does not have, with the reason, and InvalidInput for a scale that the network has as a number already, a value outside its domain, a parameter
-    that the activation does not have or that is missing.
+    Raises NoClosedForm for a method that the network does not have, with the reason; InvalidInput for a scale that the
+    network has as a number already, a value outside its domain, a parameter that the activation does not have or that
+    is missing.
     """
     method = None if method is None else one_of(method, "method", METHODS)
     backend = backend_named(backend).name

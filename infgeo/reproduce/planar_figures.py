@@ -22,7 +22,6 @@ import numpy as np
 from numpy.polynomial import Chebyshev
 
 import infgeo
-from infgeo.errors import NoClosedForm
 from infgeo.magnification import agreement, decision_boundary, symmetry
 from infgeo.reproduce.claims import Claim, measured
 from infgeo.reproduce.near_boundary import before_and_after, magnification_claims
@@ -54,10 +53,7 @@ def law(settings: Planar, depth: int, points: np.ndarray) -> np.ndarray:
     """
     square = (points**2).sum(axis=1)
     network = infgeo.MLP(settings.activation, depth=depth, weight_std=1, bias_std=1)
-    try:
-        geometry = network.numeric()
-    except NoClosedForm:
-        geometry = network.numeric(method="quadrature")
+    geometry = network.numeric()
 
     def at(s: np.ndarray) -> np.ndarray:
         radius = np.sqrt(np.maximum(s, 0.0))

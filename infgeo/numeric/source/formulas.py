@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sympy import Abs, Add, Eq, Expr, Mul, Symbol, atan, atan2, exp, false, log
 from sympy.logic.boolalg import Boolean
@@ -13,7 +14,16 @@ from sympy.printing.pycode import PythonCodePrinter
 from infgeo.conventions import Delta, c, d, delta, omega, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, SingularMetric
-from infgeo.numeric.source.law_of_nodes import Named, law_of_nodes, law_source, named_dual, naming, nodes_source
+from infgeo.numeric.source.law_of_nodes import (
+    LOWEST,
+    Named,
+    flat_at_origin,
+    law_of_nodes,
+    law_source,
+    named_dual,
+    naming,
+    nodes_source,
+)
 from infgeo.numeric.source.methods import Methods
 from infgeo.numeric.source.mixture import mixture_of
 from infgeo.numeric.source.of_formula import Formula, laws_of, radial_of
@@ -57,8 +67,9 @@ def laws(mlp: MLP | Formula, backend: Backend, notes: list[str], methods: Method
     numbers, sensitive = law_names(mlp), _before_sharp_layers(mlp, methods)
     for activation, suffix in numbers.items():
         if methods[activation] == "mixture":
-            odd = activation.parity == "odd" and not backend.exact_numbers
-            sections += law_of_nodes(mixture_of(activation), own, suffix, backend, odd)
+            odd, mixture = activation.parity == "odd" and not backend.exact_numbers, mixture_of(activation)
+            notes.append(f"{activation} is a mixture of error functions: {mixture.bounds}.")
+            sections += law_of_nodes(mixture, own, suffix, backend, odd)
             continue
         sections += _law(activation, own, suffix, backend, notes, sensitive=activation in sensitive)
     names = ", ".join(f"_LAW{suffix}" for suffix in numbers.values())
@@ -255,14 +266,11 @@ def radial(mlp: MLP | Formula, backend: Backend, notes: list[str], methods: Meth
 
 
 def _radial_of_names(mlp: MLP, backend: Backend, methods: Methods) -> list[str]:
-    """Return the formulas of the metric of a network with activations whose functions of the variance have only names."""
+    """Return the formulas of the metric, where functions of the variance of some activations have only names."""
     numbers = {a: suffix for a, suffix in law_names(mlp).items() if methods[a] != "closed_form"}
-    require_metric([layer for layer in mlp.with_weights if layer.activation not in numbers])
-    duals = {activation: named_dual(suffix, own_parameters(mlp)) for activation, suffix in numbers.items()}
-    layers = [
-        Named(layer, duals[layer.activation]) if getattr(layer, "activation", None) in duals else layer
-        for layer in mlp.layers
-    ]
+    exact: list[Any] = [layer for layer in mlp.with_weights if layer.activation not in numbers]
+    require_metric(exact)
+    layers = _with(mlp, {a: named_dual(a, suffix, own_parameters(mlp)) for a, suffix in numbers.items()})
     names = Names()
     outputs = propagate(layers, LogRadial(names)).outputs(("A", "shear", "eta", "R", "B"))
     program, named = Program(tuple(names.bindings), outputs), naming(backend, list(numbers.values()))
@@ -275,8 +283,17 @@ def _radial_of_names(mlp: MLP, backend: Backend, methods: Methods) -> list[str]:
             for name, found in wanted.items()
         ),
         "_log_metric = None",
-        "_VARIANCES = None",
+        # Errors of slopes that vanish at 0 are not relative to them.
+        f"_VARIANCES = {((LOWEST, math.inf),) * 2 if any(map(flat_at_origin, numbers)) else None}".replace(
+            "inf", "math.inf"
+        ),
     ]
+
+
+def _with(mlp: MLP, duals: Mapping[Activation, Any]) -> list[Any]:
+    """Return the layers of a network with other duals of some activations."""
+    found = [(layer, duals.get(getattr(layer, "activation", None))) for layer in mlp.layers]  # type: ignore[arg-type]
+    return [layer if dual is None else Named(layer, dual) for layer, dual in found]
 
 
 def _log_metric(mlp: MLP, program: Program, backend: Backend) -> str:
@@ -339,9 +356,8 @@ def vanishing_source(mlp: MLP | Formula, methods: Methods) -> str:
     if isinstance(mlp, Formula):
         return "None"
     own = set(own_parameters(mlp))
-    if set(methods.values()) - {"closed_form"}:
-        return "None"
-    condition = degenerate_at_origin(mlp.layers)
+    named = {a: named_dual(a, "", ()) for a, method in methods.items() if method != "closed_form"}
+    condition = degenerate_at_origin(_with(mlp, named))
     # That an expression of the activation's own parameters is 0 is not a question for floats.
     condition = condition.xreplace({part: false for part in condition.atoms(Eq) if part.free_symbols & own})
     if condition == false:

@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from sympy import Expr, Function, Symbol
+from sympy import Expr, Function, Integer, Symbol
 
 from infgeo.conventions import Delta, c, delta, omega, p, q
 from infgeo.conventions import variance as v
@@ -26,9 +26,10 @@ from infgeo.symbolic.floats.difference import difference_program
 from infgeo.symbolic.floats.exponentials import paired
 
 if TYPE_CHECKING:
-    from infgeo.symbolic.networks.layers import Dense, Residual
+    from infgeo.symbolic.activations.activation import Activation
 
 _PAIR = [p, q, c, Delta]
+LOWEST = 0.01  # variance down to which metrics keep their digits where the slope vanishes at 0
 _OF_VARIANCE = ("psi", "psi_prime", "mu", "nu", "nu_prime", "chi", "chi_prime")
 # Names in formulas -> source text.
 NAMED = {f"of_variance_{name}": f"OfVariance.{name}" for name in (*_OF_VARIANCE, "first", "slope_moment")}
@@ -36,7 +37,7 @@ NAMED = {f"of_variance_{name}": f"OfVariance.{name}" for name in (*_OF_VARIANCE,
 
 @dataclass(frozen=True)
 class DualOfNodes:
-    """The expectations of f(u; a) f(v; b) for two nodes a and b, with the names of `symbolic.expectations.dual.Dual`."""
+    """The expectations of f(u; a) f(v; b) for two nodes a and b, with the names of `expectations.dual.Dual`."""
 
     terms: tuple[Term, ...]
 
@@ -103,7 +104,7 @@ def dual_of_nodes(mixture: Mixture) -> DualOfNodes:
 def summed_source(
     name: str, arguments: list[Symbol], program: Program, own: tuple[Symbol, ...], backend: Backend, alike: bool
 ) -> str:
-    """Return the source of a function that is the sum of a program over pairs of nodes, the same in both orders or not."""
+    """Return the source of the sum of a program over pairs of nodes, which is the same in both orders or not."""
     doc = "The summand of a pair of nodes"
     source = function_source(f"{name}_of_nodes", program, [*arguments, NODE_A, NODE_B], own, backend, doc)
     return f"{source}\n\n\n{name} = over_nodes(_xp, {name}_of_nodes, {len(arguments)}, _NODES, {alike})"
@@ -163,19 +164,24 @@ def _at(term: Term, new: dict[Symbol, Symbol]) -> Term:
 class Named:
     """A layer whose dual is made of functions that have only names."""
 
-    layer: Dense | Residual
+    layer: Any
     dual: Any
 
     def apply(self, state: Any) -> Any:
         """Return the state after the layer."""
-        return type(self.layer).apply(self, state)  # type: ignore[arg-type]
+        return type(self.layer).apply(self, state)
 
     def __getattr__(self, name: str) -> Any:
         """Return what the layer has."""
         return getattr(self.layer, name)
 
 
-def named_dual(suffix: str, own: tuple[Symbol, ...]) -> SimpleNamespace:
+def flat_at_origin(activation: Activation) -> bool:
+    """Return whether the slope of an activation vanishes at 0."""
+    return bool(activation.expr.diff(activation.symbol).subs(activation.symbol, 0) == 0)
+
+
+def named_dual(activation: Activation, suffix: str, own: tuple[Symbol, ...]) -> SimpleNamespace:
     """Return the functions of one variance of an activation by the names that they have in the source."""
     at = Function(f"of_variance_at{suffix}")(v, *own)
     functions: dict[str, Any] = {name: Function(f"of_variance_{name}")(at) for name in _OF_VARIANCE}
@@ -187,7 +193,10 @@ def named_dual(suffix: str, own: tuple[Symbol, ...]) -> SimpleNamespace:
 
     m, m0 = Function("of_variance_first")(at), Function("of_variance_slope_moment")(at)
     m_prime = functions["mu"] * m0
-    return SimpleNamespace(**functions, m=m, m0=m0, m_prime=m_prime, of_one_layer=of_one_layer)
+    # What matters at x = 0: whether phi vanishes there; of phi' see `flat_at_origin`.
+    slope = SimpleNamespace(terms=(Term(Integer(1)),), jump=Integer(0))
+    origin = {"terms": (Term(activation.expr.subs(activation.symbol, 0)),), "jump": Integer(0), "derivative": slope}
+    return SimpleNamespace(**functions, **origin, m=m, m0=m0, m_prime=m_prime, of_one_layer=of_one_layer)
 
 
 def naming(backend: Backend, suffixes: list[str]) -> Backend:

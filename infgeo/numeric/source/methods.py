@@ -23,13 +23,23 @@ Methods = Mapping["Activation", str]
 @lru_cache(maxsize=256)
 def method_of(activation: Activation) -> str:
     """Return the first of `METHODS` that an activation has."""
-    for method, derive in (("closed_form", lambda: dual(activation).kernel), ("mixture", lambda: mixture_of(activation))):
+    for method, derive in (
+        ("closed_form", lambda: dual(activation).kernel),
+        ("mixture", lambda: mixture_of(activation)),
+    ):
         try:
             derive()
         except NoClosedForm:
             continue
         return method
     return "quadrature"
+
+
+def require_formulas(mlp: MLP | Formula) -> None:
+    """Raise NoClosedForm, naming what the user wrote, for a network that has expectations by quadrature alone."""
+    for activation, method in methods_of(mlp).items():
+        if method == "quadrature":
+            _ = activation.terms, dual(activation).kernel
 
 
 @lru_cache(maxsize=64)

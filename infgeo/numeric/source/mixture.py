@@ -1,10 +1,10 @@
 """Activations made of the logistic function as mixtures of error functions, to a stated error.
 
-With tau of Kolmogorov's law 1/(1 + exp(-z)) = E[Phi(z/(2 tau))] (Andrews & Mallows 1974), so that tanh z is a mixture of
-error functions erf(a z). A finite one does, tanh z = sum_i w_i erf(a_i z) with sum_i w_i = 1 and an error that
-oscillates between equal extremes: `NODES`. Integrated, log cosh z is a sum of z erf(a z) + (exp(-a^2 z^2) - 1)/(a
-sqrt(pi)). What is linear in these is a sum over nodes of one term of the class that is integrated in closed form, so the
-kernels are sums over pairs of nodes of a formula in closed form.
+With tau of Kolmogorov's law 1/(1 + exp(-z)) = E[Phi(z/(2 tau))] (Andrews & Mallows 1974), so that tanh z is a mixture
+of error functions erf(a z). A finite one will do: tanh z = sum_i w_i erf(a_i z) with sum_i w_i = 1 and an error that
+oscillates between equal extremes (`NODES`, by the exchange algorithm of Remez, from Gauss nodes in log tau).
+Integrated, log cosh z is a sum of z erf(a z) + (exp(-a^2 z^2) - 1)/(a sqrt(pi)). What is linear in these is a sum over
+nodes of functions that are integrated in closed form, and kernels are sums over pairs of nodes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from infgeo.symbolic.activations.terms import Term, parse_terms
 if TYPE_CHECKING:
     from infgeo.symbolic.activations.activation import Activation
 
-# (a_i, w_i), made by derivations/13_logistic_mixture.py.
+# (a_i, w_i).
 NODES: tuple[tuple[float, float], ...] = (
     (0.25783863004375196, 3.4684294933632914e-06),
     (0.30879845695212865, 0.00019919021829739524),
@@ -89,6 +89,12 @@ class Mixture:
     error: Expr
     slope_error: Expr
 
+    @property
+    def bounds(self) -> str:
+        """The bounds in words."""
+        first, second = (part.evalf(2) for part in (self.error, self.slope_error))
+        return f"|error of phi| <= {first}, of phi' <= {second}".replace("E-", "e-")
+
 
 @lru_cache(maxsize=256)
 def mixture_of(activation: Activation) -> Mixture:
@@ -114,7 +120,7 @@ def _of_part(part: Expr, activation: Activation) -> tuple[Expr, Bounds]:
     if factor.has(conv.z):
         raise _no_mixture(activation, part)
     node, bounds = _of_log(logarithms[0].args[0], activation)
-    return factor * node, tuple(Abs(factor) * bound for bound in bounds)  # type: ignore[return-value]
+    return factor * node, tuple(Abs(factor) * bound for bound in bounds)
 
 
 def _of_tanh(part: Expr, activation: Activation) -> tuple[Expr, Bounds]:
@@ -175,6 +181,6 @@ def _in_tanh(expr: Expr, activation: Activation) -> tuple[Expr, Expr, Expr]:
 
 def _no_mixture(activation: Activation, part: Expr) -> NoClosedForm:
     return NoClosedForm(
-        f"activation {activation.name}: {part} is not linear in functions tanh(a z) and log(cosh(a z)), of which mixtures"
-        " of error functions are made"
+        f"activation {activation.name}: {part} is not linear in functions tanh(a z) and log(cosh(a z)), of which"
+        " mixtures of error functions are made"
     )

@@ -17,11 +17,10 @@ from infgeo.numeric.source.formulas import (
     vanishing_source,
 )
 from infgeo.numeric.source.inlining import inlined
-from infgeo.numeric.source.methods import methods_of
+from infgeo.numeric.source.methods import methods_of, require_formulas
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.numeric.source.of_formula import Formula
 from infgeo.numeric.source.printing import Backend, backend_named
-from infgeo.symbolic.expectations.dual import dual
 from infgeo.symbolic.networks.network import MLP
 
 # Public function -> (points it takes, what it returns).
@@ -110,9 +109,7 @@ def module_source(mlp: MLP | Formula, backend_name: str, fast: str = "", more: s
         fast: source that defines `_FAST`, what computes Gram matrices in blocks and threads; none in plain files.
         more: further sections.
     """
-    for activation, method in methods_of(mlp).items():
-        if method == "quadrature":
-            _ = activation.terms, dual(activation).kernel  # so that an error names what the user wrote
+    require_formulas(mlp)
     backend, coded = backend_named(backend_name), in_code(mlp)
     formulas, _ = _formulas(coded, backend.name)
     arrays, library = _ARRAYS[backend.name], _LIBRARY.get(backend.name, "import mpmath")

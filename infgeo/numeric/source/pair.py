@@ -129,7 +129,8 @@ _SERIES_SLOPES = """    for n in range(count_ - 4, -1, -4):
             s_[j], x_[j] = (row_[1] * columns_[1][j] if step_ == 1 else T(0)), T(1)
         s_[j] *= scale_1 * scales_2[j] * (T(1) if first_ == 1 else T(1) / x_[j])
 """
-_SERIES_BOTH = """        D[j] = skip_ * D[j] + branch_ * (learned_ * k_[j] + s_[j] * (weight_ * f[j] + bias_ + weight_ * D[j]))
+_SERIES_BOTH = """        c_ = weight_ * f[j] + bias_
+        D[j] = skip_ * D[j] + branch_ * (learned_ * k_[j] + s_[j] * (c_ + weight_ * D[j]))
 """
 _KERNEL = """        f[j] = skip_ * f[j] + branch_ * k_"""
 _BOTH = """        D[j] = skip_ * D[j] + branch_ * (learned_ * k_ + slope_ * (c_ + weight_ * D[j]))

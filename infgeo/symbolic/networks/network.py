@@ -239,7 +239,7 @@ class MLP:
         Args:
             weight_std, bias_std: values for scales left symbolic; by default those of arXiv 2301.11375, 1 and 1.
             backend: "numpy", "torch", "jax" or "mpmath".
-            method: by default the first of these that all activations have; asked for, NoClosedForm says why there is none.
+            method: by default the first that all activations have; asked for, NoClosedForm says why there is none.
                 "closed_form"; "mixture", for what is linear in tanh(a z) and log(cosh(a z)), which are sums over error
                 functions to a stated error; "quadrature", for any activation: slow, in NumPy alone, to a relative
                 tolerance that each evaluation verifies (`tolerance`). `kind` says which it is.

@@ -102,16 +102,16 @@ class ArrayLibrary:
         self, function: Callable, arrays: Sequence[Any], scalars: Sequence[Any], a: Sequence, b: Sequence, w: Sequence
     ) -> Any:
         """Return sum_k w_k function(*arrays, a_k, b_k, *scalars), some k at a time; of several results each."""
-        first = sum(0 * part for part in arrays)
+        first: Any = sum(0 * part for part in arrays)
         rows = [self.row(values, first) for values in (a, b, w)]
         wide = [part[..., None] for part in arrays]
-        step, total = max(1, AT_ONCE // max(1, math.prod(first.shape))), 0
+        step, total = max(1, AT_ONCE // max(1, math.prod(first.shape))), list[Any]()
         for start in range(0, len(w), step):
             left, right, weights = (part[start : start + step] for part in rows)
             found = function(*wide, left, right, *scalars)
             several = found if isinstance(found, tuple) else (found,)
             sums = [(part * weights).sum(-1) for part in several]
-            total = sums if start == 0 else [old + new for old, new in zip(total, sums, strict=True)]
+            total = [old + new for old, new in zip(total, sums, strict=True)] if total else sums
         return tuple(total) if isinstance(found, tuple) else total[0]
 
     def close_pairs(self, x: Array, y: Array) -> tuple[Any, Any, Any]:

@@ -82,7 +82,7 @@ def strip(
     left: int,  # the number of the first column
     symmetric: bool,
     kinds: Any,  # of each layer: the number of its law, -1 for a normalisation
-    numbers: Any,  # (layers, 10): weight, bias, skip, branch, whether a residual block, near, rate; of series see `fast`
+    numbers: Any,  # (layers, 10): weight, bias, skip, branch, whether a residual block, near, rate; series, see `fast`
     rows: Any,  # (layers, 2, N): sizes and scales of the rows' preactivations, see `fast`
     columns: Any,  # (layers, 2, M)
     own: Any,  # the activations' parameters
@@ -115,9 +115,7 @@ def strip(
                     some |= mark_parallel(f, weight, bias, scale, scales, near, bad)
                 if rate > 0:
                     some |= mark_exponents(f, weight, bias, v, w, rate, bad)
-                apply(
-                    kinds[layer], f, D, numbers[layer], v, scale, w, scales, own, row_series[layer, i], series[layer]
-                )
+                apply(kinds[layer], f, D, numbers[layer], v, scale, w, scales, own, row_series[layer, i], series[layer])
             if kernel.shape[0]:
                 kernel[i, here : here + size] = f
             if ntk.shape[0]:

@@ -246,7 +246,8 @@ class Task:
                 np.matmul(rows, columns, out=products)
                 count = self.strip(
                     products, start, left, self.Y is None, self.kinds, self.numbers, self.rows, self.columns,
-                    self.scalars, self.row_series, self.column_series, outs.get("kernel", none), outs.get("ntk", none), *bad,
+                    self.scalars, self.row_series, self.column_series,
+                    outs.get("kernel", none), outs.get("ntk", none), *bad,
                 )  # fmt: skip
                 for first in range(0, count, ONE_BY_ONE):
                     self.one_by_one(*bad[:, first : min(count, first + ONE_BY_ONE)])

@@ -1,4 +1,4 @@
-"""Kernels of mixtures as Hermite series: k = sum_n c_n(p) c_n(q) rho^n, of rank one in the variances (Mehler's formula).
+"""Kernels of mixtures as Hermite series, k = sum_n c_n(p) c_n(q) rho^n, of rank one in the variances (Mehler).
 
 A pair takes some multiplications, where the sum over pairs of nodes takes hundreds of arcs. Coefficients of phi at
 variance v are c_n = E[phi(sqrt(v) t) h_n(t)], t ~ N(0, 1), h_n = He_n/sqrt(n!):
