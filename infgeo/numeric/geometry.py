@@ -16,7 +16,7 @@ from infgeo.expressions import exact
 from infgeo.numeric.runtime.errors import DoesNotExist, InputError
 from infgeo.numeric.runtime.geometry import Geometry
 from infgeo.numeric.source.formulas import own_parameters
-from infgeo.numeric.source.methods import METHODS, methods_of, resolved
+from infgeo.numeric.source.methods import METHODS, methods_of, require_formulas, resolved
 from infgeo.numeric.source.mixture import mixture_of
 from infgeo.numeric.source.module import DEFAULTS, functions_of, module_source, standalone
 from infgeo.numeric.source.of_formula import OF_METRIC, Formula, subject_of
@@ -256,8 +256,10 @@ def numeric(
     mlp = subject_of(what, "numeric")
     if isinstance(mlp, Formula) and method not in (None, "closed_form"):
         raise InvalidInput(f"method = {method!r} is for networks; a kernel or a metric is a closed form: leave it out")
-    method = resolved(mlp, method)
+    asked, method = method, resolved(mlp, method)
     if method == "quadrature":
+        if asked is None and backend != "numpy":
+            require_formulas(mlp)
         from infgeo.numeric.quadrature.quadrature_geometry import check_backend
 
         check_backend(backend)

@@ -174,6 +174,8 @@ def test_methods_say_what_they_are():
     with pytest.raises(NoClosedForm, match="leave method out"):
         infgeo.MLP("erf").numeric(method="mixture")
     with pytest.raises(NoClosedForm, match="outside the class"):
+        infgeo.MLP("z/(1 + abs(z))").numeric(backend="torch")
+    with pytest.raises(NoClosedForm, match="outside the class"):
         infgeo.emit(infgeo.MLP("z/(1 + abs(z))"))
 
 
