@@ -223,7 +223,7 @@ def sorted_out(
             raise InvalidInput(f"parameters = {parameters!r} must map names to values")
         parameters, values["parameters"] = {}, parameters
     for name, default in (("backend", "numpy"), ("method", None)):
-        if name in own and not isinstance(options.get(name, ""), str):
+        if name in own and not isinstance(options.get(name), str | None):
             options[name], values[name] = default, options[name]
     for name in ("weight_std", "bias_std"):
         if name in own and options.get(name) is not None:
