@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import infgeo
-from infgeo.errors import NoClosedForm
+from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.numeric.quadrature.oracle import moment, pair_moment
 from infgeo.numeric.runtime.gram import fast
 
@@ -180,7 +180,9 @@ def test_methods_say_what_they_are():
 
 
 def test_emitted_files_say_that_they_are_mixtures_and_pass_their_test():
-    source = infgeo.emit(infgeo.MLP("tanh"), certificate="none", style="fast")
+    with pytest.raises(InvalidInput, match="is for closed forms"):
+        infgeo.emit(infgeo.MLP("tanh"), certificate="required")
+    source = infgeo.emit(infgeo.MLP("tanh"), style="fast")
     assert "mixture of error functions: |error of phi| <= 4.6e-14, of phi' <= 8.6e-13" in source
     module = {"__name__": "emitted"}
     exec(compile(source, "emitted", "exec"), module)
