@@ -15,7 +15,9 @@ from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist,
 from infgeo.expressions import exact
 from infgeo.numeric.runtime.errors import DoesNotExist, InputError
 from infgeo.numeric.runtime.geometry import Geometry
-from infgeo.numeric.source.formulas import missing_kernel
+from infgeo.numeric.source.formulas import missing_kernel, own_parameters
+from infgeo.numeric.source.methods import METHODS, methods_of, require_formulas, resolved
+from infgeo.numeric.source.mixture import mixture_of
 from infgeo.numeric.source.module import DEFAULTS, functions_of, module_source, standalone
 from infgeo.numeric.source.of_formula import OF_METRIC, Formula, subject_of
 from infgeo.numeric.source.pair import FAST, fast_gram
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NumericGeometry:
-    """Numeric functions of a network's geometry, made by `MLP.numeric`.
+    """Numeric functions of a network's geometry, made by `MLP.numeric`; `kind` says of which kind they are.
 
     Arguments:
         mlp: the network.
@@ -40,6 +42,7 @@ class NumericGeometry:
             mpmath. Results of torch and jax are differentiable with respect to points and parameters; those of jax go
             through jit and vmap too.
         parameters: the values of sigma_w, sigma_b and the activation's parameters that the network leaves symbolic.
+        method: how expectations are computed: in "closed_form", as a "mixture" of such, or by "quadrature".
 
     Raises InvalidInput for points of another dtype or shape, or that are not finite, naming value and remedy;
     MetricDoesNotExist, and ExpectationDiverges for the tangent kernel, where an activation jumps.
@@ -66,12 +69,28 @@ class NumericGeometry:
 
     @property
     def tolerance(self) -> float | None:
-        """The relative tolerance that method "quadrature" verifies at each evaluation; None for closed forms."""
-        if self.method == "closed_form":
+        """The relative tolerance that method "quadrature" verifies at each evaluation; None for the others."""
+        if self.method != "quadrature":
             return None
         from infgeo.numeric.quadrature.quadrature_geometry import TOLERANCE
 
         return TOLERANCE
+
+    @property
+    def kind(self) -> str:
+        """What the functions are: a closed form, a mixture with bounds on the errors of phi and phi', or quadrature.
+
+        With |f| = sqrt(E[f(u)^2]), errors e and e' of phi and phi' change the kernel by at most e (|phi(u)| + |phi(v)|)
+        + e^2, and E[phi'^2], to which the metric of a layer is proportional, by 2 e' |phi'| + e'^2.
+        """
+        if self.method == "quadrature":
+            return f"quadrature, relative error <= {self.tolerance:g}"
+        if self.method == "closed_form":
+            return "closed form"
+        values = {symbol: self.parameters[symbol.name] for symbol in own_parameters(self.mlp)}
+        mixtures = [mixture_of(a) for a, method in methods_of(self.mlp).items() if method == "mixture"]
+        errors = (max(float(getattr(x, name).subs(values)) for x in mixtures) for name in ("error", "slope_error"))
+        return "mixture, |error of phi| <= {:.1e}, of phi' <= {:.1e}".format(*errors)
 
     def kernel(self, X: Any, Y: Any = None, *, out: Any = None, threads: int | None = None) -> Any:
         """Return the NNGP kernel, (N, d), (M, d) -> (N, M); without Y the Gram matrix of X, exactly symmetric.
@@ -94,13 +113,13 @@ class NumericGeometry:
         return self._gram("kernel_and_ntk", X, Y, out, threads)
 
     def _gram(self, name: str, X: Any, Y: Any, out: Any, threads: int | None) -> Any:
-        if self.backend in FAST and self.method == "closed_form":
+        if self.backend in FAST and self.method != "quadrature":
             return self._call(name, X, Y, (out, threads))
         for option, value in (("out", out), ("threads", threads)):
             if value is not None:
                 raise InvalidInput(
-                    f"{option} is for closed forms in NumPy and torch, this is {self.method} for {self.backend}:"
-                    " leave it out"
+                    f"{option} is for closed forms and mixtures in NumPy and torch, this is {self.method} for"
+                    f" {self.backend}: leave it out"
                 )
         return self._call(name, X, Y)
 
@@ -205,8 +224,8 @@ def sorted_out(
         if "parameters" not in own:
             raise InvalidInput(f"parameters = {parameters!r} must map names to values")
         parameters, values["parameters"] = {}, parameters
-    for name, default in (("backend", "numpy"), ("method", "closed_form")):
-        if name in own and not isinstance(options.get(name, ""), str):
+    for name, default in (("backend", "numpy"), ("method", None)):
+        if name in own and not isinstance(options.get(name), str | None):
             options[name], values[name] = default, options[name]
     for name in ("weight_std", "bias_std"):
         if name in own and options.get(name) is not None:
@@ -226,22 +245,26 @@ def numeric(
     bias_std: Any = None,
     backend: str = "numpy",
     parameters: Mapping[str, Any] = MappingProxyType({}),
-    method: str = "closed_form",
+    method: str | None = None,
 ) -> NumericGeometry:
     """Return the numeric geometry of a network, a kernel or a metric; see `MLP.numeric` for the arguments.
 
-    Raises InvalidInput for a scale that the network has as a number already, a value outside its domain, a parameter
-    that the activation does not have or that is missing.
+    Raises NoClosedForm for a method that the network does not have, with the reason; InvalidInput for a scale that the
+    network has as a number already, a value outside its domain, a parameter that the activation does not have or that
+    is missing.
     """
-    method = one_of(method, "method", ("closed_form", "quadrature"))
+    method = None if method is None else one_of(method, "method", METHODS)
     backend = backend_named(backend).name
+    mlp = subject_of(what, "numeric")
+    if isinstance(mlp, Formula) and method not in (None, "closed_form"):
+        raise InvalidInput(f"method = {method!r} is for networks; a kernel or a metric is a closed form: leave it out")
+    asked, method = method, resolved(mlp, method)
     if method == "quadrature":
+        if asked is None and backend != "numpy":
+            require_formulas(mlp)
         from infgeo.numeric.quadrature.quadrature_geometry import check_backend
 
         check_backend(backend)
-    mlp = subject_of(what, "numeric")
-    if isinstance(mlp, Formula) and method != "closed_form":
-        raise InvalidInput(f"method = {method!r} is for networks; a kernel or a metric is a closed form: leave it out")
     names = {symbol.name for symbol in mlp.parameters}
     unknown = sorted(set(parameters) - names)
     if unknown:

@@ -20,7 +20,6 @@ import torch
 from numpy.polynomial import Chebyshev
 
 import infgeo
-from infgeo.errors import NoClosedForm
 from infgeo.magnification import agreement, decision_boundary, symmetry
 from infgeo.reproduce.claims import Claim, measured
 from infgeo.reproduce.near_boundary import band_claims, before_and_after
@@ -55,10 +54,7 @@ def law(settings: Planar, depth: int, points: np.ndarray) -> np.ndarray:
     scaled = settings.parametrisation == "scripts"
     biases = [1, *(1 / sympy.sqrt(n) if scaled else 1 for n in settings.widths[1:depth])]
     network = infgeo.MLP(settings.activation, depth=depth, weight_std=1, bias_std=biases)
-    try:
-        geometry = network.numeric()
-    except NoClosedForm:
-        geometry = network.numeric(method="quadrature")
+    geometry = network.numeric()
 
     def at(s: np.ndarray) -> np.ndarray:
         radius = np.sqrt(np.maximum(s, 0.0))

@@ -255,7 +255,7 @@ def _of_geometry(geometry: NumericGeometry, kind: str, dtype: DType) -> Subject:
     if geometry.method == "quadrature":
         missing = {**subject.missing, "quadrature": "k is integrated numerically itself"}
         return replace(subject, epsilon=_QUADRATURE, slow=True, missing=missing)
-    if kind == "ntk":
+    if kind == "ntk" and geometry.method == "closed_form":
         numbers = {symbol: mpmath.mpf(truth.values[symbol.name]) for symbol in mlp.parameters}
 
         def metric(X: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ Otherwise the rules are refined, and NotConverged is raised in the end. It is sl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from infgeo.numeric.runtime.geometry import Geometry
 from infgeo.numeric.runtime.layers import Dense, Residual, RMSNorm
 from infgeo.numeric.runtime.records import Law
 from infgeo.numeric.source.formulas import bound_of, own_parameters
+from infgeo.numeric.source.law_of_nodes import Named
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.symbolic.algebra.program import Names
 from infgeo.symbolic.networks import layers as symbolic
@@ -174,24 +174,10 @@ def _network(mlp: MLP, laws: dict[Any, Law]) -> Callable:
     return network
 
 
-@dataclass(frozen=True)
-class _ByQuadrature:
-    """A layer whose dual is made of functions that have only names."""
-
-    layer: symbolic.Dense | symbolic.Residual
-    dual: SimpleNamespace
-
-    def apply(self, state: Any) -> Any:
-        return type(self.layer).apply(self, state)  # type: ignore[arg-type]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.layer, name)
-
-
 def _radial(mlp: MLP, numbers: dict[Any, int], function: Callable, names: Sequence[str]) -> Callable:
     """Return the function (outputs, s, scalars) that runs the recursion of the metric on quadrature moments."""
     duals = {a: SimpleNamespace(**{name: Function(f"{name}_of_{i}")(v) for name in _NAMES}) for a, i in numbers.items()}
-    layers = [x if isinstance(x, symbolic.RMSNorm) else _ByQuadrature(x, duals[x.activation]) for x in mlp.layers]
+    layers = [x if isinstance(x, symbolic.RMSNorm) else Named(x, duals[x.activation]) for x in mlp.layers]
 
     @lru_cache(maxsize=1)
     def compiled() -> tuple[list, dict[str, Any]]:
@@ -280,5 +266,5 @@ def check_backend(backend: str) -> None:
     """Raise InvalidInput for a backend that quadrature does not have."""
     if backend != "numpy":
         raise InvalidInput(
-            f"method='quadrature' computes in NumPy, not {backend!r}: drop backend, or use the closed form"
+            f"method='quadrature' computes in NumPy, not {backend!r}: drop backend, or method where there is another"
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sympy import Abs, Add, Eq, Expr, Mul, Symbol, atan, atan2, erf, erfc, exp, false, log
 from sympy.logic.boolalg import Boolean
@@ -14,6 +15,18 @@ from sympy.printing.pycode import PythonCodePrinter
 from infgeo.conventions import Delta, c, d, delta, omega, p, q, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, SingularMetric
+from infgeo.numeric.source.law_of_nodes import (
+    LOWEST,
+    Named,
+    flat_at_origin,
+    law_of_nodes,
+    law_source,
+    named_dual,
+    naming,
+    nodes_source,
+)
+from infgeo.numeric.source.methods import Methods
+from infgeo.numeric.source.mixture import mixture_of
 from infgeo.numeric.source.of_formula import Formula, laws_of, radial_of
 from infgeo.numeric.source.precision import (
     DOUBLE,
@@ -29,15 +42,17 @@ from infgeo.numeric.source.precision import (
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, function_source, scalar_source
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import distinct
-from infgeo.symbolic.algebra.program import Program
+from infgeo.symbolic.algebra.program import Names, Program
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.expectations.dual import dual as dual_of
 from infgeo.symbolic.floats.difference import difference_program
 from infgeo.symbolic.floats.exponentials import far, near, of_squares, paired
 from infgeo.symbolic.floats.normal_tails import with_tails
-from infgeo.symbolic.networks.existence import degenerate_at_origin
+from infgeo.symbolic.networks.existence import degenerate_at_origin, require_metric
 from infgeo.symbolic.networks.layers import Residual, RMSNorm, parameters_of
+from infgeo.symbolic.networks.propagate import propagate
+from infgeo.symbolic.networks.recursion import LogRadial
 
 if TYPE_CHECKING:
     from infgeo.symbolic.activations.activation import Activation
@@ -47,14 +62,19 @@ if TYPE_CHECKING:
 PRECISE_DETERMINANTS = ("numpy", "torch")
 
 
-def laws(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
-    """Return the formulas of the activations, a law for each."""
+def laws(mlp: MLP | Formula, backend: Backend, notes: list[str], methods: Methods) -> list[str]:
+    """Return the formulas of the activations, a law for each, in closed form or as mixtures."""
     if isinstance(mlp, Formula):
         return laws_of(mlp, backend, notes)
     own = own_parameters(mlp)
-    sections = []
-    numbers, sensitive = law_names(mlp), _before_sharp_layers(mlp)
+    sections = [nodes_source()] if "mixture" in methods.values() else []
+    numbers, sensitive = law_names(mlp), _before_sharp_layers(mlp, methods)
     for activation, suffix in numbers.items():
+        if methods[activation] == "mixture":
+            odd, mixture = activation.parity == "odd" and not backend.exact_numbers, mixture_of(activation)
+            notes.append(f"{activation} is a mixture of error functions: {mixture.bounds}.")
+            sections += law_of_nodes(mixture, own, suffix, backend, odd)
+            continue
         sections += _law(activation, own, suffix, backend, notes, sensitive=activation in sensitive)
     names = ", ".join(f"_LAW{suffix}" for suffix in numbers.values())
     return [*sections, f"_LAWS = [{names}]"]
@@ -66,7 +86,7 @@ def law_names(mlp: MLP) -> dict[Activation, str]:
     return {activation: f"_{i}" if len(distinct) > 1 else "" for i, activation in enumerate(distinct, start=1)}
 
 
-def _before_sharp_layers(mlp: MLP) -> set[Activation]:
+def _before_sharp_layers(mlp: MLP, methods: Methods) -> set[Activation]:
     """Return the activations before kinks, jumps or normalisations, whose results depend on the angle of features.
 
     So do those of what looks like a kink or a jump from afar, as erf and GELU do: their kernels have arcs.
@@ -79,7 +99,7 @@ def _before_sharp_layers(mlp: MLP) -> set[Activation]:
             continue
         if sharp:
             found.add(layer.activation)
-        sharp = sharp or layer.activation.smoothness <= 0 or has_arcs(layer.activation)
+        sharp = sharp or methods[layer.activation] == "mixture" or _is_sharp(layer.activation)
     return found
 
 
@@ -91,6 +111,10 @@ def missing_kernel(mlp: MLP) -> str:
     except NoClosedForm as error:
         return str(error)
     return ""
+
+
+def _is_sharp(activation: Activation) -> bool:
+    return bool(activation.smoothness <= 0) or has_arcs(activation)
 
 
 def has_arcs(activation: Activation) -> bool:
@@ -199,11 +223,6 @@ def _law(
     return [*formulas, law_source(f"_LAW{suffix}", members)]
 
 
-def law_source(name: str, members: list[str]) -> str:
-    """Return the source of a law."""
-    return "\n".join([f"{name} = Law(", *(f"    {member}," for member in members), ")"])
-
-
 def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> str:
     """Return the source of `_difference`: free of cancellation where the kernel's form allows it."""
     by_subtraction = f"_difference{suffix} = by_subtraction(_kernel{suffix}, _moment{suffix})"
@@ -236,11 +255,13 @@ def _determinant(dual: Dual, own: tuple[Symbol, ...], suffix: str, members: list
     return sources
 
 
-def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
+def radial(mlp: MLP | Formula, backend: Backend, notes: list[str], methods: Methods) -> list[str]:
     """Return the formulas of the metric in s = |x|^2; without a metric, functions that say so."""
     if isinstance(mlp, Formula):
         return radial_of(mlp, backend, notes)
     try:
+        if set(methods.values()) - {"closed_form"}:
+            return _radial_of_names(mlp, backend, methods)
         program = program_of(mlp)
     except (MetricDoesNotExist, SingularMetric) as error:
         notes.append(f"No metric: {error}.")
@@ -273,6 +294,37 @@ def radial(mlp: MLP | Formula, backend: Backend, notes: list[str]) -> list[str]:
         # For its derivatives at x = 0; elsewhere s B/A and x/|x| do.
         formulas.append(formula("_metric_coefficient", program.select(["B"]), parts, "B of g = A I + B x x^T"))
     return formulas
+
+
+def _radial_of_names(mlp: MLP, backend: Backend, methods: Methods) -> list[str]:
+    """Return the formulas of the metric, where functions of the variance of some activations have only names."""
+    numbers = {a: suffix for a, suffix in law_names(mlp).items() if methods[a] != "closed_form"}
+    exact: list[Any] = [layer for layer in mlp.with_weights if layer.activation not in numbers]
+    require_metric(exact)
+    layers = _with(mlp, {a: named_dual(a, suffix, own_parameters(mlp)) for a, suffix in numbers.items()})
+    names = Names()
+    outputs = propagate(layers, LogRadial(names)).outputs(("A", "shear", "eta", "R", "B"))
+    program, named = Program(tuple(names.bindings), outputs), naming(backend, list(numbers.values()))
+    wanted = {"_metric_parts": ["A", "shear", "eta"], "_ricci_scalar": ["R"]}
+    if backend.differentiable:
+        wanted["_metric_coefficient"] = ["B"]
+    return [
+        *(
+            function_source(name, program.select(found), [s], [d, *mlp.parameters], named, ", ".join(found))
+            for name, found in wanted.items()
+        ),
+        "_log_metric = None",
+        # Errors of slopes that vanish at 0 are not relative to them.
+        f"_VARIANCES = {((LOWEST, math.inf),) * 2 if any(map(flat_at_origin, numbers)) else None}".replace(
+            "inf", "math.inf"
+        ),
+    ]
+
+
+def _with(mlp: MLP, duals: Mapping[Activation, Any]) -> list[Any]:
+    """Return the layers of a network with other duals of some activations."""
+    found = [(layer, duals.get(getattr(layer, "activation", None))) for layer in mlp.layers]  # type: ignore[arg-type]
+    return [layer if dual is None else Named(layer, dual) for layer, dual in found]
 
 
 def _log_metric(mlp: MLP, program: Program, backend: Backend) -> str:
@@ -330,12 +382,13 @@ def network_source(mlp: MLP | Formula, backend: Backend) -> str:
     )
 
 
-def vanishing_source(mlp: MLP | Formula) -> str:
+def vanishing_source(mlp: MLP | Formula, methods: Methods) -> str:
     """Return the source of the condition under which the metric vanishes at x = 0: that some scales are 0."""
     if isinstance(mlp, Formula):
         return "None"
     own = set(own_parameters(mlp))
-    condition = degenerate_at_origin(mlp.layers)
+    named = {a: named_dual(a, "", ()) for a, method in methods.items() if method != "closed_form"}
+    condition = degenerate_at_origin(_with(mlp, named))
     # That an expression of the activation's own parameters is 0 is not a question for floats.
     condition = condition.xreplace({part: false for part in condition.atoms(Eq) if part.free_symbols & own})
     if condition == false:

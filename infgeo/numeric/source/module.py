@@ -18,6 +18,7 @@ from infgeo.numeric.source.formulas import (
     vanishing_source,
 )
 from infgeo.numeric.source.inlining import inlined
+from infgeo.numeric.source.methods import methods_of, require_formulas
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.numeric.source.of_formula import OF_METRIC, Formula
 from infgeo.numeric.source.printing import Backend, backend_named
@@ -71,7 +72,9 @@ from infgeo.numeric.runtime.double_double_erf import dd_erf, dd_erfc, dd_scaled_
 from infgeo.numeric.runtime.errors import DoesNotExist
 from infgeo.numeric.runtime.geometry import Geometry
 from infgeo.numeric.runtime.gram.fast import FastGram, PairLaw, compiler
+from infgeo.numeric.runtime.gram.series import HermiteSeries
 from infgeo.numeric.runtime.layers import Dense, Residual, RMSNorm
+from infgeo.numeric.runtime.nodes import OfVariance, of_variance, over_nodes
 from infgeo.numeric.runtime.records import Law, by_subtraction
 from infgeo.numeric.runtime.self_test import self_test
 
@@ -110,8 +113,7 @@ def module_source(mlp: MLP | Formula, backend_name: str, fast: str = "", more: s
         fast: source that defines `_FAST`, what computes Gram matrices in blocks and threads; none in plain files.
         more: further sections.
     """
-    for layer in mlp.with_weights:
-        _ = layer.activation.terms  # so that an error names what the user wrote
+    require_formulas(mlp)
     backend, coded = backend_named(backend_name), in_code(mlp)
     formulas, _ = _formulas(coded, backend.name)
     arrays, library = _ARRAYS[backend.name], _LIBRARY.get(backend.name, "import mpmath")
@@ -175,7 +177,8 @@ def _grouped(lines: Iterable[str]) -> list[str]:
 def _formulas(mlp: MLP | Formula, backend_name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the sources of the formulas, and notes about what there is none of."""
     backend, notes = backend_named(backend_name), list[str]()
-    formulas = [*laws(mlp, backend, notes), *radial(mlp, backend, notes)]
+    methods = methods_of(mlp)
+    formulas = [*laws(mlp, backend, notes, methods), *radial(mlp, backend, notes, methods)]
     return tuple(formulas), tuple(notes)
 
 
@@ -194,7 +197,7 @@ def _public(mlp: MLP | Formula, backend: Backend, fast: bool) -> list[str]:
         "logarithm": "_log_metric",
         "coefficient": "_metric_coefficient" if backend.differentiable else "None",
         "variances": "_VARIANCES",
-        "vanishes": vanishing_source(mlp),
+        "vanishes": vanishing_source(mlp, methods_of(mlp)),
         "domain": domain_source(mlp),
         "fast": "_FAST" if fast else "None",
     }

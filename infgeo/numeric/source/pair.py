@@ -18,13 +18,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sympy import Add, Expr, Pow, Symbol, exp
+from sympy import Add, Expr, Integer, Pow, Symbol, exp
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.errors import NoClosedForm
 from infgeo.numeric.runtime.gram.fast import FastGram, PairLaw
 from infgeo.numeric.source.cosine_form import cosine_form
 from infgeo.numeric.source.formulas import has_arcs, law_names, loses_digits, own_parameters
+from infgeo.numeric.source.law_of_nodes import nodes_source
+from infgeo.numeric.source.methods import method_of
+from infgeo.numeric.source.mixture import NODE_A, mixture_of
 from infgeo.numeric.source.names import in_code
 from infgeo.numeric.source.of_formula import Formula
 from infgeo.numeric.source.printing import MATH, Backend, Printer, scalar_source
@@ -56,6 +59,7 @@ import numba
 import numpy as np
 
 from infgeo.numeric.runtime.gram.fast import PairLaw
+from infgeo.numeric.runtime.gram.series import HermiteSeries
 
 T = np.{format}
 LARGEST_EXPONENT = {largest}
@@ -83,13 +87,50 @@ def exp_difference(a, b, difference):
 # No parameter is called like these names: they end in a line or have a digit, or are short.
 _LAW = """
 @jit
-def law_{n}(f, D, numbers_, size_1, scale_1, sizes_2, scales_2, own_):
+def law_{n}(f, D, numbers_, size_1, scale_1, sizes_2, scales_2, own_, row_, columns_):
     weight_, bias_, skip_, branch_, learned_ = numbers_[0], numbers_[1], numbers_[2], numbers_[3], numbers_[4]
 {scalars}    p = size_1
     for j in range(f.shape[0]):
         c_, q = weight_ * f[j] + bias_, sizes_2[j]
 {pair}
 {lines}
+"""
+# Kernels as series, see `runtime.gram.series`.
+_SERIES = """
+@jit
+def law_{n}(f, D, numbers_, size_1, scale_1, sizes_2, scales_2, own_, row_, columns_):
+    weight_, bias_, skip_, branch_, learned_ = numbers_[0], numbers_[1], numbers_[2], numbers_[3], numbers_[4]
+    first_, step_, count_, size_ = int(numbers_[7]), int(numbers_[8]), int(numbers_[9]), f.shape[0]
+    x_, t_, k_, s_ = np.empty(size_, T), np.empty(size_, T), np.zeros(size_, T), np.zeros(size_, T)
+    for j in range(size_):
+        x_[j] = max(min((weight_ * f[j] + bias_) * scale_1 * scales_2[j], T(1)), T(-1))
+        t_[j] = x_[j] * x_[j] if step_ == 2 else x_[j]
+    for n in range(count_ - 4, -1, -4):
+        a_0, a_1, a_2, a_3 = row_[n], row_[n + 1], row_[n + 2], row_[n + 3]
+        b_0, b_1, b_2, b_3 = columns_[n], columns_[n + 1], columns_[n + 2], columns_[n + 3]
+        for j in range(size_):
+            t = t_[j]
+            k_[j] = a_0 * b_0[j] + t * (a_1 * b_1[j] + t * (a_2 * b_2[j] + t * (a_3 * b_3[j] + t * k_[j])))
+{slopes}    for j in range(size_):
+        if first_ == 1:
+            k_[j] *= x_[j]
+{lines}
+"""
+_SERIES_SLOPES = """    for n in range(count_ - 4, -1, -4):
+        m = T(first_ + step_ * n)
+        d_ = T(step_)
+        a_0, a_1, a_2, a_3 = m * row_[n], (m + d_) * row_[n + 1], (m + 2 * d_) * row_[n + 2], (m + 3 * d_) * row_[n + 3]
+        b_0, b_1, b_2, b_3 = columns_[n], columns_[n + 1], columns_[n + 2], columns_[n + 3]
+        for j in range(size_):
+            t = t_[j]
+            s_[j] = a_0 * b_0[j] + t * (a_1 * b_1[j] + t * (a_2 * b_2[j] + t * (a_3 * b_3[j] + t * s_[j])))
+    for j in range(size_):
+        if first_ == 0 and x_[j] == T(0):
+            s_[j], x_[j] = (row_[1] * columns_[1][j] if step_ == 1 else T(0)), T(1)
+        s_[j] *= scale_1 * scales_2[j] * (T(1) if first_ == 1 else T(1) / x_[j])
+"""
+_SERIES_BOTH = """        c_ = weight_ * f[j] + bias_
+        D[j] = skip_ * D[j] + branch_ * (learned_ * k_[j] + s_[j] * (c_ + weight_ * D[j]))
 """
 _KERNEL = """        f[j] = skip_ * f[j] + branch_ * k_"""
 _BOTH = """        D[j] = skip_ * D[j] + branch_ * (learned_ * k_ + slope_ * (c_ + weight_ * D[j]))
@@ -162,6 +203,8 @@ def _rate(kernel: Expr) -> Expr | None:
 
 def _law(activation: Activation, own: tuple[Symbol, ...], n: int, tangent: bool) -> tuple[str, str]:
     """Return the compiled functions of an activation, and the source of its PairLaw; raises where there are none."""
+    if method_of(activation) == "mixture":
+        return _series(activation, own, n, tangent)
     dual = dual_of(activation)
     names = {"k_": dual.kernel}
     if tangent:
@@ -192,6 +235,24 @@ def _law(activation: Activation, own: tuple[Symbol, ...], n: int, tangent: bool)
     return text, f"PairLaw({', '.join(f'{name}={value}' for name, value in fields.items())})"
 
 
+def _series(activation: Activation, own: tuple[Symbol, ...], n: int, tangent: bool) -> tuple[str, str]:
+    """Return the same of a mixture."""
+    terms = []
+    for term in mixture_of(activation).terms:
+        if term.slope != 0 or (term.factor.kind == "erf" and term.decay != 0):
+            raise NoClosedForm("there is no series of this mixture")
+        parts = (term.coefficient, Integer(term.power), term.decay, term.factor.scale)
+        terms.append(f"({', '.join(scalar_source(part, _COMPILED) for part in parts)})")
+    text = _SERIES.format(
+        n=n,
+        slopes=_SERIES_SLOPES if tangent else "",
+        lines=(_SERIES_BOTH if tangent else "") + "        f[j] = skip_ * f[j] + branch_ * k_[j]",
+    )
+    arguments = ", ".join(symbol.name for symbol in own)
+    series = f"HermiteSeries(_NODES, lambda {', '.join(filter(None, (NODE_A.name, arguments)))}: [{', '.join(terms)}])"
+    return text, f"PairLaw(extra=lambda {arguments}: 0.0, series={series})"
+
+
 @lru_cache(maxsize=64)
 def _sources(mlp: MLP | Formula, tangent: bool) -> tuple[str, str] | None:
     """Return the compiled functions of a network, and the list of its pair laws; None where one is not compiled."""
@@ -207,10 +268,10 @@ def _sources(mlp: MLP | Formula, tangent: bool) -> tuple[str, str] | None:
         return None
     cases = "".join(
         f"    {'if' if n == 0 else 'elif'} law == {n}:\n"
-        f"        law_{n}(f, D, numbers, size, scale, sizes, scales, own)\n"
+        f"        law_{n}(f, D, numbers, size, scale, sizes, scales, own, row, columns)\n"
         for n in range(len(records))
     )
-    texts.append(f"\n@jit\ndef apply(law, f, D, numbers, size, scale, sizes, scales, own):\n{cases}")
+    texts.append(f"\n@jit\ndef apply(law, f, D, numbers, size, scale, sizes, scales, own, row, columns):\n{cases}")
     return "\n".join(texts), f"[{', '.join(records)}]"
 
 
@@ -235,7 +296,8 @@ def compiled_source(mlp: MLP | Formula, tangent: bool, dtype: str, cache: bool =
     first, *others = ARCSINE[dtype]
     horner = "\n".join(f"    y = y * t + T({value!r})" for value in others)
     head = _HEAD.format(format=dtype, largest=LARGEST_EXPONENT[dtype], cache=cache, first=repr(first), horner=horner)
-    records = f"PAIR_LAWS = {found[1]}\n\n\n"
+    nodes = f"{nodes_source()}\n" if "_NODES" in found[1] else ""
+    records = f"{nodes}PAIR_LAWS = {found[1]}\n\n\n"
     return "\n".join([head, found[0], _loops(), records])
 
 

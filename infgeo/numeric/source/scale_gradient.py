@@ -25,7 +25,11 @@ from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
 from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
+from infgeo.numeric.runtime.nodes import over_nodes
 from infgeo.numeric.source.formulas import own_parameters
+from infgeo.numeric.source.law_of_nodes import dual_of_nodes, summed_source
+from infgeo.numeric.source.methods import method_of
+from infgeo.numeric.source.mixture import NODES, mixture_of
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.numeric.source.printing import NUMPY, function_source, scalar_source
 from infgeo.symbolic.algebra.program import Program
@@ -46,7 +50,7 @@ def scale_gradient(
     """Return the derivatives of the kernel, or the tangent kernel, by the scales `names`, (len(names), N, M).
 
     Arguments:
-        mlp: a network in closed form.
+        mlp: a network in closed form, or of mixtures.
         X: points (N, d), checked, in double precision.
         Y: points (M, d), or None for X.
         values: those of all parameters by name.
@@ -183,14 +187,16 @@ def _module(mlp: MLP, names: tuple[str, ...], tangent: bool) -> dict[str, Any]:
     for activation, law in laws.items():
         sections += _law_sources(activation, law, own, tangent)
     namespace: dict[str, Any] = {"math": math, "np": np, "SimpleNamespace": SimpleNamespace, "_xp": NumpyArrays()}
+    namespace |= {"over_nodes": over_nodes, "_NODES": NODES}
     exec(compile("\n\n\n".join([*sections, _layers_source(mlp, names, laws)]), "<scale gradient>", "exec"), namespace)
     return namespace
 
 
 def _law_sources(activation: Activation, law: str, own: tuple[Symbol, ...], tangent: bool) -> list[str]:
     """Return `_slopes`, k, k', S_p, S_q and for tangent kernels those of k', and `_moments`, m, m' and m0, m0'."""
-    found = dual(activation)
-    degree = activation.homogeneity
+    mixture = mixture_of(activation) if method_of(activation) == "mixture" else None
+    found: Any = dual_of_nodes(mixture) if mixture else dual(activation)
+    degree = None if mixture else activation.homogeneity
     outputs = {"k": found.kernel, "slope": found.derivative_kernel, **_partials("k", found.kernel, degree)}
     moments = {"m": found.m, "m_slope": found.m_prime}
     if tangent:
@@ -198,15 +204,15 @@ def _law_sources(activation: Activation, law: str, own: tuple[Symbol, ...], tang
         slope = found.derivative_kernel
         outputs |= {"by_c": _turning(slope), **_partials("slope", slope, degree)}
         moments |= {"m0": found.m0, "m0_slope": found.m0.diff(v)}
-    return [
-        function_source(
-            name, Program((), {key: paired(expr) for key, expr in exprs.items()}), arguments, own, NUMPY, ""
+    sections = []
+    for name, exprs, arguments in ((f"_slopes{law}", outputs, [p, q, c, Delta]), (f"_moments{law}", moments, [v])):
+        program = Program((), {key: paired(expr) for key, expr in exprs.items()})
+        sections.append(
+            summed_source(name, arguments, program, own, NUMPY, arguments == [v])
+            if mixture
+            else function_source(name, program, arguments, own, NUMPY, "")
         )
-        for name, exprs, arguments in (
-            (f"_slopes{law}", outputs, [p, q, c, Delta]),
-            (f"_moments{law}", moments, [v]),
-        )
-    ]
+    return sections
 
 
 def _turning(kernel: Expr) -> Expr:

@@ -118,6 +118,14 @@ class Dual:
             )
         return tidy(value)
 
+    @property
+    def moments(self) -> tuple[Expr, ...]:
+        """All that the metric needs, m and m0; m alone where there is no metric."""
+        try:
+            return self.m, self.m0
+        except MetricDoesNotExist:
+            return (self.m,)
+
     @cached_property
     def m0_prime(self) -> Expr:
         """The derivative of m0 by v."""

@@ -236,7 +236,7 @@ class MLP:
         weight_std: object = None,
         bias_std: object = None,
         backend: str = "numpy",
-        method: str = "closed_form",
+        method: str | None = None,
         parameters: Mapping[str, object] | None = None,
         **named: object,
     ) -> NumericGeometry:
@@ -245,8 +245,10 @@ class MLP:
         Args:
             weight_std, bias_std: values for scales left symbolic; by default those of arXiv 2301.11375, 1 and 1.
             backend: "numpy", "torch", "jax" or "mpmath".
-            method: "closed_form", which raises NoClosedForm where there is none, or "quadrature", for any activation:
-                slow, in NumPy alone, to a relative tolerance that each evaluation verifies (`tolerance`).
+            method: by default the first that all activations have; asked for, NoClosedForm says why there is none.
+                "closed_form"; "mixture", for what is linear in tanh(a z) and log(cosh(a z)), which are sums over error
+                functions to a stated error; "quadrature", for any activation: slow, in NumPy alone, to a relative
+                tolerance that each evaluation verifies (`tolerance`). `kind` says which it is.
             parameters: values of the activation's own parameters, by name.
             named: the same, as keywords.
         """

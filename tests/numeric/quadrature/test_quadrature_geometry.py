@@ -120,8 +120,8 @@ def test_curvature_of_tanh_against_simulated_networks():
 
 def test_refusals(monkeypatch):
     tanh = infgeo.MLP("tanh")
-    with pytest.raises(NoClosedForm):
-        tanh.numeric()
+    with pytest.raises(NoClosedForm, match="outside the class"):
+        tanh.numeric(method="closed_form")
     for arguments in ({"method": "simpson"}, {"method": "quadrature", "backend": "torch"}):
         with pytest.raises(InvalidInput, match="method"):
             tanh.numeric(**arguments)

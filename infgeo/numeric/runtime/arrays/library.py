@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from infgeo.numeric.runtime.errors import InputError
 from infgeo.numeric.runtime.normal_tails import scaled_erfc, scaled_quadrant, wedge_integrals
 from infgeo.numeric.runtime.records import Array, Pairs
+
+AT_ONCE = 2**20  # numbers of a sum over nodes that are held at a time
 
 # sin t - t cos t = sum_n (-1)^(n+1) 2n t^(2n+1) / (2n+1)!, used below t = 1.
 SINE_SERIES = [1 / 3, -1 / 30, 1 / 840, -1 / 45360, 1 / 3991680, -1 / 518918400, 1 / 93405312000, -1 / 22230464256000]
@@ -106,6 +108,26 @@ class ArrayLibrary:
         """Return `a` rounded to half its digits (Dekker's splitting)."""
         shifted = a * (4097.0 if self.lib.finfo(a.dtype).bits == 32 else 134217729.0)
         return shifted - (shifted - a)
+
+    def row(self, values: Sequence[float], like: Array) -> Any:
+        """Return numbers as an array of the format of another."""
+        return self.lib.asarray(values, dtype=like.dtype)
+
+    def weighted_sum(
+        self, function: Callable, arrays: Sequence[Any], scalars: Sequence[Any], a: Sequence, b: Sequence, w: Sequence
+    ) -> Any:
+        """Return sum_k w_k function(*arrays, a_k, b_k, *scalars), some k at a time; of several results each."""
+        first: Any = sum(0 * part for part in arrays)
+        rows = [self.row(values, first) for values in (a, b, w)]
+        wide = [part[..., None] for part in arrays]
+        step, total = max(1, AT_ONCE // max(1, math.prod(first.shape))), list[Any]()
+        for start in range(0, len(w), step):
+            left, right, weights = (part[start : start + step] for part in rows)
+            found = function(*wide, left, right, *scalars)
+            several = found if isinstance(found, tuple) else (found,)
+            sums = [(part * weights).sum(-1) for part in several]
+            total = [old + new for old, new in zip(total, sums, strict=True)] if total else sums
+        return tuple(total) if isinstance(found, tuple) else total[0]
 
     def close_pairs(self, x: Array, y: Array) -> tuple[Any, Any, Any]:
         """Return |x - y|^2, |x|^2 - |y|^2 and |x|^2 |y|^2 - (x.y)^2 for nearly parallel points.

@@ -160,6 +160,17 @@ class MpmathArrays:
             result = function(X)
         return result.apply(mpmath.mpf.__pos__) if isinstance(result, mpmath.matrix) else +result
 
+    def weighted_sum(
+        self, function: Callable, arrays: Sequence[Any], scalars: Sequence[Any], a: Sequence, b: Sequence, w: Sequence
+    ) -> Any:
+        """Return sum_k w_k function(*arrays, a_k, b_k, *scalars); of several results each."""
+        nodes = [tuple(map(mpmath.mpf, node)) for node in zip(a, b, w, strict=True)]
+        found = [function(*arrays, left, right, *scalars) for left, right, _ in nodes]
+        weights = [weight for *_, weight in nodes]
+        if not isinstance(found[0], tuple):
+            return mpmath.fdot(weights, found)
+        return tuple(mpmath.fdot(weights, part) for part in zip(*found, strict=True))
+
     def constant(self, like: Array, value: Any) -> Any:
         """Return a number."""
         return mpmath.mpf(value)
@@ -221,7 +232,9 @@ class MpmathArrays:
         """Return E[phi'(u) phi'(v)]."""
         return self.of_pairs(law.derivative_kernel, law.derivative_of_squares, pairs, scalars)
 
-    def of_pairs(self, function: Callable | None, of_squares: Callable | None, pairs: Pairs, scalars: Sequence[Any]) -> Any:
+    def of_pairs(
+        self, function: Callable | None, of_squares: Callable | None, pairs: Pairs, scalars: Sequence[Any]
+    ) -> Any:
         """Return a function of a pair; of parallel ones its limit, where it divides by Delta."""
         assert function is not None
         try:

@@ -174,6 +174,10 @@ class TorchArrays(DifferentiableArrays):
         step = found - values.detach()
         return values + torch.where(where & torch.isfinite(step), step, 0.0)
 
+    def row(self, values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+        """Return numbers as a tensor of the format of another, beside it."""
+        return torch.tensor(values, dtype=like.dtype, device=like.device)
+
     def power_of_two(self, n: torch.Tensor) -> torch.Tensor:
         """Return 2^n."""
         return ((torch.clamp(n, -1023, 1024).to(torch.int64) + 1023) << 52).view(torch.float64)

@@ -82,10 +82,12 @@ def strip(
     left: int,  # the number of the first column
     symmetric: bool,
     kinds: Any,  # of each layer: the number of its law, -1 for a normalisation
-    numbers: Any,  # (layers, 7): weight, bias, skip, branch, whether a residual block, near, rate
+    numbers: Any,  # (layers, 10): weight, bias, skip, branch, whether a residual block, near, rate; series, see `fast`
     rows: Any,  # (layers, 2, N): sizes and scales of the rows' preactivations, see `fast`
     columns: Any,  # (layers, 2, M)
     own: Any,  # the activations' parameters
+    row_series: Any,  # (layers, N, terms): coefficients of the laws that are series
+    column_series: Any,  # (layers, terms, M)
     kernel: Any,  # (N, M), or (0, 0) where it is not wanted
     ntk: Any,
     bad_rows: Any,  # (n m), takes the pairs that must be computed one by one
@@ -97,6 +99,7 @@ def strip(
     bad = np.zeros(TILE, np.bool_)
     for start in range(0, products.shape[1], TILE):
         size, here = min(TILE, products.shape[1] - start), left + start
+        series = column_series[:, :, here : here + size].copy()
         for n in range(products.shape[0]):
             i, f, D = first + n, products[n, start : start + size], rest[:size]
             D[:] = T(0)
@@ -112,7 +115,7 @@ def strip(
                     some |= mark_parallel(f, weight, bias, scale, scales, near, bad)
                 if rate > 0:
                     some |= mark_exponents(f, weight, bias, v, w, rate, bad)
-                apply(kinds[layer], f, D, numbers[layer], v, scale, w, scales, own)
+                apply(kinds[layer], f, D, numbers[layer], v, scale, w, scales, own, row_series[layer, i], series[layer])
             if kernel.shape[0]:
                 kernel[i, here : here + size] = f
             if ntk.shape[0]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from infgeo.numeric.runtime.errors import InputError
 from infgeo.numeric.runtime.gram.plain import chosen, gram_by_rows
+from infgeo.numeric.runtime.gram.series import HermiteSeries
 from infgeo.numeric.runtime.layers import pairs_after, point_after
 from infgeo.numeric.runtime.range import out_of_range
 from infgeo.numeric.runtime.records import Array
@@ -25,6 +26,7 @@ FEW = 2**20  # pairs below which nothing is compiled
 HEIGHT = 128  # rows of a strip
 WIDTH = 512  # columns of a strip at the most
 ONE_BY_ONE = 2**13  # pairs at a time that are computed from the difference of their points
+SOME = 500  # pairs by which the others are judged
 TOLERANCE = {np.dtype(np.float64): 2.5e-13, np.dtype(np.float32): 5e-6}
 
 
@@ -37,11 +39,13 @@ class PairLaw:
         rate: the largest factor of a variance in an exponent, of the parameters; or None.
         order: how the kernel, or the one of the derivative, depends on a small 1 - rho^2: 0 smoothly, 1/2 by its root,
             1 by its inverse.
+        series: what makes the coefficients of a kernel that is a series; or None.
     """
 
     extra: Callable | None = None
     rate: Callable | None = None
     order: float = 0
+    series: HermiteSeries | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class Task:
         # Of a cosine: some roundings of its own, and those of the product of points, which grow like a random walk.
         roundings = 8 + X.shape[1] ** 0.5 / 2
         rounding = roundings * float(np.finfo(self.dtype.type).eps) / 2 / TOLERANCE[given]
-        numbers = np.zeros((len(layers), 7))
+        numbers = np.zeros((len(layers), 10))
         for i, (layer, law) in enumerate(zip(layers, laws, strict=True)):
             if law is None:
                 numbers[i, 0] = float(layer.unit)
@@ -127,7 +131,14 @@ class Task:
             exponent = 1 if law.order == 1 else 1 / (1 - 2.0 ** -max(1, sum(sharp[i:])))
             near = rounding**exponent if law.order else 0.0
             rate = law.rate(*scalars) if law.rate else 0.0
-            numbers[i] = [float(layer.weight), float(layer.bias), *factors, near, rate]
+            numbers[i, :7] = [float(layer.weight), float(layer.bias), *factors, near, rate]
+        points = (X,) if Y is None else (X, Y)
+        series = self.series(points, laws, numbers, scalars, TOLERANCE[given] / 10)
+        if series is None:
+            self.strip = None
+            return
+        self.column_series = series[-1]
+        self.row_series = np.ascontiguousarray(series[0].transpose(0, 2, 1))
         self.numbers, self.scalars = numbers.astype(self.dtype), np.array(scalars, self.dtype)
         self.kinds = np.array(kinds)
         self.rows = self.sides(X, laws)
@@ -151,13 +162,64 @@ class Task:
                     return False
         return True
 
+    def series(
+        self, sides: Sequence[Array], laws: Sequence[PairLaw | None], numbers: np.ndarray, own: list, tolerance: float
+    ) -> list[np.ndarray] | None:
+        """Return the coefficients of laws that are series, (layers, terms, points) for each side; None if too many.
+
+        How the terms are numbered goes to the last columns of `numbers`: the first, the distance, how many.
+        """
+        if not any(law is not None and law.series is not None for law in laws):
+            return [np.empty((len(laws), 0, len(Z)), self.dtype) for Z in sides]
+        reached, cosines = [self.reached(Z) for Z in sides], self.cosines(sides[0], sides[-1])
+        found: list[np.ndarray] = []
+        for i, law in enumerate(laws):
+            if law is None or law.series is None:
+                found.append(np.empty((0, 0)))
+                continue
+            v = np.concatenate([np.broadcast_to(part[i], len(Z)) for part, Z in zip(reached, sides, strict=True)])
+            some = np.quantile(v, np.linspace(0, 1, 17))
+            functions, given = self.layers[i].law, self.xp.lib.asarray(some)
+            moments = [np.asarray(functions.moment(given, *self.own))]
+            if self.tangent:
+                moments.append(some * np.asarray(functions.derivative_moment(given, *self.own)))
+            cut = law.series.cut(some, own, moments, cosines[i], tolerance)
+            if cut is None:
+                return None
+            cosine, first, step, count = cut
+            numbers[i, 5], numbers[i, 7:] = 1 - cosine**2, (first, step, count)
+            found.append(law.series.coefficients(v, own, first + step * count)[first::step])
+        longest = max(len(part) for part in found)
+        result, start = [], 0
+        for Z in sides:
+            table = np.zeros((len(laws), longest, len(Z)), self.dtype)
+            for i, part in enumerate(found):
+                table[i, : len(part)] = part[:, start : start + len(Z)] if len(part) else 0
+            result.append(table)
+            start += len(Z)
+        return result
+
+    def cosines(self, X: Array, Y: Array) -> list[np.ndarray]:
+        """Return cosines of the preactivations of some pairs at each layer."""
+        spread = np.linspace(0, 1, SOME)
+        rows = (spread * (len(X) - 1)).astype(int)
+        columns = (spread * 97 % 1 * (len(Y) - 1)).astype(int)
+        h, found = self.xp.pairs_of(self.xp.double(X[rows]), self.xp.double(Y[columns])), []
+        for layer in self.layers:
+            u = h if layer.law is None else layer.preactivations(h)
+            found.append(np.asarray(u.c / self.xp.sqrt(u.p * u.q)))
+            h = layer.pairs(self.xp, h, self.own, "kernel", [layer])
+        return found
+
+    def reached(self, Z: Array) -> list[np.ndarray]:
+        """Return the variances, and norms, of each layer."""
+        s = self.xp.sum_squares(self.xp.double(Z))
+        return [np.asarray(part) for part in point_after(self.xp, self.layers, s, self.own, False).reached]
+
     def sides(self, Z: Array, laws: Sequence[PairLaw | None]) -> np.ndarray:
         """Return for each layer and point a size, the variance v or sqrt(v + e), and a scale, 1/sqrt(v + e)."""
-        x = self.xp.double(Z)
-        reached = point_after(self.xp, self.layers, self.xp.sum_squares(x), self.own, False).reached
         result = np.empty((len(laws), 2, len(Z)))
-        for i, (law, part) in enumerate(zip(laws, reached, strict=True)):
-            part = np.asarray(part)
+        for i, (law, part) in enumerate(zip(laws, self.reached(Z), strict=True)):
             extra = 0.0 if law is None or law.extra is None else law.extra(*map(float, self.own))
             root = np.sqrt(part + extra)
             inverse = np.where(root == 0, 0.0, 1 / np.where(root == 0, 1, root))
@@ -184,7 +246,8 @@ class Task:
                 np.matmul(rows, columns, out=products)
                 count = self.strip(
                     products, start, left, self.Y is None, self.kinds, self.numbers, self.rows, self.columns,
-                    self.scalars, outs.get("kernel", none), outs.get("ntk", none), *bad,
+                    self.scalars, self.row_series, self.column_series,
+                    outs.get("kernel", none), outs.get("ntk", none), *bad,
                 )  # fmt: skip
                 for first in range(0, count, ONE_BY_ONE):
                     self.one_by_one(*bad[:, first : min(count, first + ONE_BY_ONE)])

@@ -269,7 +269,7 @@ def test_bad_scales_and_shapes():
         geo.kernel(X[0])
     with pytest.raises(InvalidInput, match="dimension 3 and Y of 2"):
         geo.kernel(X, X[:, :2])
-    with pytest.raises(InvalidInput, match="threads is for closed forms in NumPy"):
+    with pytest.raises(InvalidInput, match="threads is for closed forms and mixtures in NumPy"):
         geo.kernel(X, threads=2)
     for leading in ((), (0,), (2, 5)):
         assert geo.metric(np.ones((*leading, 3), np.float32)).shape == (*leading, 3, 3)

@@ -251,7 +251,7 @@ def test_bad_out_and_threads_are_refused():
     for threads in (0, 1.5, True, "2"):
         with pytest.raises(InvalidInput, match="threads = "):
             geo.kernel(X, threads=threads)
-    with pytest.raises(InvalidInput, match="threads is for closed forms in NumPy and torch"):
+    with pytest.raises(InvalidInput, match="threads is for closed forms and mixtures in NumPy and torch"):
         infgeo.MLP("erf").numeric(backend="mpmath").kernel(X, threads=2)
 
 
