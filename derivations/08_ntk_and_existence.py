@@ -85,7 +85,7 @@ assert abs(sp.N((mixed - ours).subs(numbers), 40)) < sp.Float("1e-30")
 # %%
 for name, jump in (("step", 1), ("sign", 2)):
     law = infgeo.MLP(name).dual
-    assert law.jump == jump
+    assert law.jumps == {0: jump}
     on_circle = {conv.p: 1, conv.q: 1, conv.c: sp.cos(t), conv.Delta: sp.sin(t) ** 2}
     # atan2(cos t, sin t) = pi/2 - t.
     kernel = law.kernel.subs(on_circle).replace(sp.atan2, lambda *_: sp.pi / 2 - t)

@@ -250,6 +250,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "sinusoid": (training.sinusoid, {"points": 4, "test_points": 4}),
     "xor": (training.xor, {}),
     "digits": (training.digits, {}),
+    "patches": (training.patches, {}),
     "mnist": (training.mnist, {"root": "no such folder"}),
     "cifar10": (training.cifar10, {"root": "no such folder"}),
     "train": (training.train, {"model": NET, "task": TASK, "recipe": training.Recipe()}),

@@ -246,9 +246,7 @@ def digits(
         from sklearn.model_selection import train_test_split
     except ImportError:
         raise MissingExtra("the task digits()", "sklearn") from None
-    share = real_number(test_fraction, "test_fraction", minimum=0.0, strict=True)
-    if not 0.01 <= share <= 0.99:
-        raise InvalidInput(f"test_fraction is {share:g}; pass a number from 0.01 to 0.99")
+    share = _share_to_test(test_fraction)
     data = load_digits()
     split = train_test_split(
         numpy.arange(len(data.target)), test_size=share, random_state=seed_integer(seed, 32), stratify=data.target
@@ -268,6 +266,13 @@ _REGIONS = {
     "flower": ("flower", ((200, 120, 416, 320),)),
     "leaves": ("flower", ((0, 0, 160, 424), (464, 0, 600, 360))),
 }
+
+
+def _share_to_test(test_fraction: float) -> float:
+    share = real_number(test_fraction, "test_fraction", minimum=0.0, strict=True)
+    if not 0.01 <= share <= 0.99:
+        raise InvalidInput(f"test_fraction is {share:g}; pass a number from 0.01 to 0.99")
+    return share
 
 
 def patches(
@@ -314,7 +319,7 @@ def patches(
     count = min(map(len, regions))
     chosen = numpy.concatenate([region[numbers.permutation(len(region))[:count]] for region in regions])
     labels = numpy.repeat(numpy.arange(len(regions)), count)
-    kept = numpy.arange(len(chosen)) % count >= round(real_number(test_fraction, "test_fraction", 0.0) * count)
+    kept = numpy.arange(len(chosen)) % count >= round(_share_to_test(test_fraction) * count)
     parts = [(chosen[rows], labels[rows]) for rows in (kept, ~kept)]
     source = f"{side}x{side} patches of six regions of scikit-learn's two photographs, drawn by seed {seed}"
     return image_task("patches", parts, tuple(_REGIONS), normalise, dtype, source)

@@ -88,8 +88,9 @@ def designed(
     chosen = ladder.default_widths(d, layers) if widths is None else ladder.checked_widths(widths, d, has_metric)
     curved = d > 1 and not specification.piecewise_linear
     _refuse_short_ladder(chosen, theory, layers, curved, d)
-    if curved and widths is None:
-        theory, note = _without_unresolved_curvature(theory, chosen, d, asked_for=quantities is not None)
+    reason = _no_curvature(mlp) or (_unresolved_curvature(chosen, d) if curved and widths is None else "")
+    if reason:
+        theory, note = _without_curvature(theory, reason, asked_for=quantities is not None)
         notes += note
     if samples is None:
         with_curvature = curved and "ricci_scalar" in theory.values
@@ -180,19 +181,38 @@ def _refuse_short_ladder(widths: tuple[int, ...], theory: Theory, layers: int, c
         )
 
 
-def _without_unresolved_curvature(
-    theory: Theory, widths: tuple[int, ...], input_dim: int, asked_for: bool
-) -> tuple[Theory, list[str]]:
-    """Leave R out where the default widths are too narrow for it; refuse where it was asked for."""
+def _no_curvature(mlp: MLP) -> str:
+    """Return why R of networks of finite width is not that of the limit, or "".
+
+    Where phi' jumps, and phi is not a multiple of |z| and z, their metric jumps at creases, where each unit has its
+    kink. The metric of the limit is smooth and has the curvature of the creases too, which no point of a network sees.
+    """
+    for layer in mlp.with_weights:
+        activation = layer.activation
+        if activation.kinks and activation.smoothness == 0 and activation.homogeneity != 1:
+            return (
+                f"the slope of {activation.name} jumps, so that networks of finite width have part of their curvature"
+                " in creases, between the points"
+            )
+    return ""
+
+
+def _unresolved_curvature(widths: tuple[int, ...], input_dim: int) -> str:
+    """Return why the default widths are too narrow for R, and which are not, or ""."""
     least = 4 * input_dim**2
-    if "ricci_scalar" not in theory.values or widths[0] >= least:
+    if widths[0] >= least:
+        return ""
+    return (
+        f"its expansion in 1/n needs n >> d^2 = {input_dim**2}, and the default widths start at {widths[0]}; pass"
+        f" widths from 4 d^2 = {least} on, for example widths={tuple(least * 2**k for k in range(len(widths)))}"
+    )
+
+
+def _without_curvature(theory: Theory, reason: str, asked_for: bool) -> tuple[Theory, list[str]]:
+    """Leave R out for a reason; refuse where it was asked for."""
+    if "ricci_scalar" not in theory.values:
         return theory, []
-    reason = f"its expansion in 1/n needs n >> d^2 = {input_dim**2}, and the default widths start at {widths[0]}"
     if asked_for:
-        raise InvalidInput(
-            f"ricci_scalar is asked for, but {reason}; pass widths from 4 d^2 = {least} on, for example"
-            f" widths={tuple(least * 2**k for k in range(len(widths)))}"
-        )
+        raise InvalidInput(f"ricci_scalar is asked for, but {reason}")
     kept = {name: value for name, value in theory.values.items() if name != "ricci_scalar"}
-    note = f"the Ricci scalar is left out: {reason}; pass wider ones to compare it"
-    return replace(theory, values=kept), [note]
+    return replace(theory, values=kept), [f"the Ricci scalar is left out: {reason}"]

@@ -34,10 +34,10 @@ class Theory:
 
 
 def theory_at(mlp: MLP, geometry: NumericGeometry, points: np.ndarray) -> Theory:
-    """Evaluate the closed forms at points (N, d)."""
+    """Evaluate the closed forms at points (N, d), of mixtures and by quadrature what stands for them."""
     values = {"kernel": np.asarray(geometry.kernel(points))}
     try:
-        _ = mlp.metric_program
+        _ = mlp.metric_program if geometry.method == "closed_form" else geometry.metric(points)
     except MetricDoesNotExist as error:
         return Theory(values, str(error))
     metric = np.asarray(geometry.metric(points))

@@ -189,7 +189,12 @@ def test_an_output_that_cannot_be_written_is_one_line(redirection, words):
 
 @pytest.mark.parametrize(
     "command",
-    [["derive", "tanh"], ["emit", "atan(z)"], ["validate", "tanh", "--input-dim", "2"], ["emit", "exp(z**4)"]],
+    [
+        ["derive", "tanh"],
+        ["emit", "atan(z)"],
+        ["validate", "max(z, 0) + sin(z)", "--input-dim", "2"],
+        ["emit", "exp(z**4)"],
+    ],
 )
 def test_errors_speak_of_options(command, capsys):
     assert main(command) == 2

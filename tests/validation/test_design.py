@@ -91,3 +91,17 @@ def test_default_widths_that_are_too_narrow_for_the_curvature():
 
     assert next(d for d in range(2, 30) if narrow(d, 1)) == 23
     assert next(d for d in range(2, 30) if narrow(d, 2)) == 12
+
+
+def test_curvature_in_creases_is_left_out_and_refused_where_it_is_asked_for():
+    mlp = infgeo.MLP("hardtanh", weight_std=1, bias_std=0.5)
+    report = infgeo.validate(mlp, 2, widths=(64, 128, 256), samples=32)
+    assert report.passed and "Ricci scalar R " not in report.table()
+    assert any("creases" in note for note in report.notes)
+    with pytest.raises(InvalidInput, match="creases"):
+        infgeo.validate(mlp, 2, widths=(64, 128, 256), samples=32, quantities=("ricci_scalar",))
+
+
+def test_mixtures_are_validated():
+    report = infgeo.validate(infgeo.MLP("tanh", weight_std=1, bias_std=0.5), 2, widths=(64, 128, 256), samples=32)
+    assert report.passed and "Ricci scalar R " in report.table()

@@ -25,7 +25,7 @@ from infgeo.numeric.source.law_of_nodes import (
     naming,
     nodes_source,
 )
-from infgeo.numeric.source.methods import Methods
+from infgeo.numeric.source.methods import Methods, methods_of
 from infgeo.numeric.source.mixture import mixture_of
 from infgeo.numeric.source.of_formula import Formula, laws_of, radial_of
 from infgeo.numeric.source.precision import (
@@ -106,10 +106,11 @@ def _before_sharp_layers(mlp: MLP, methods: Methods) -> set[Activation]:
 @lru_cache(maxsize=256)
 def missing_kernel(mlp: MLP) -> str:
     """Return why a network whose metric has a closed form has a kernel without one; "" where it has one."""
-    try:
-        assert all(dual_of(layer.activation).kernel is not None for layer in mlp.with_weights)
-    except NoClosedForm as error:
-        return str(error)
+    for activation, method in methods_of(mlp).items():
+        try:
+            assert method != "closed_form" or dual_of(activation).kernel is not None
+        except NoClosedForm as error:
+            return str(error)
     return ""
 
 

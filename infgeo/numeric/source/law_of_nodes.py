@@ -194,8 +194,8 @@ def named_dual(activation: Activation, suffix: str, own: tuple[Symbol, ...]) -> 
     m, m0 = Function("of_variance_first")(at), Function("of_variance_slope_moment")(at)
     m_prime = functions["mu"] * m0
     # What matters at x = 0: whether phi vanishes there; of phi' see `flat_at_origin`.
-    slope = SimpleNamespace(terms=(Term(Integer(1)),), jump=Integer(0))
-    origin = {"terms": (Term(activation.expr.subs(activation.symbol, 0)),), "jump": Integer(0), "derivative": slope}
+    slope = SimpleNamespace(terms=(Term(Integer(1)),), jumps={})
+    origin = {"terms": (Term(activation.expr.subs(activation.symbol, 0)),), "jumps": {}, "derivative": slope}
     return SimpleNamespace(**functions, **origin, m=m, m0=m0, m_prime=m_prime, of_one_layer=of_one_layer)
 
 

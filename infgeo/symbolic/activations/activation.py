@@ -17,7 +17,6 @@ from sympy import (
     nan,
     oo,
     simplify,
-    sympify,
     zoo,
 )
 from sympy.core.function import AppliedUndef
@@ -111,7 +110,7 @@ class Activation:
             plain = all(t.decay == 0 and t.slope == 0 and _scale_free(t.factor) for t in self.terms)
         except NoClosedForm:
             return None
-        return sympify(powers.pop()) if plain and len(powers) == 1 else None
+        return powers.pop() if plain and len(powers) == 1 else None
 
     def __str__(self) -> str:
         """Return the formula."""

@@ -24,9 +24,9 @@ class BivariateNormal(Function):
     Example:
         >>> from sympy import Symbol
         >>> BivariateNormal(0, 0, 1, Symbol("x", positive=True))
-        atan2(1, x)/(2*pi) + 1/4
+        atan(1/x)/(2*pi) + 1/4
         >>> BivariateNormal(1, -1, Rational(1, 2)).evalf(20)
-        0.15483848353046073716
+        0.15487295185860278754
     """
 
     nargs = (3, 4)

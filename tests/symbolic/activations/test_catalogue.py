@@ -11,6 +11,7 @@ from infgeo.numeric.quadrature.oracle import as_function, pair_moment
 from infgeo.symbolic.activations.catalogue import get
 
 NUMERIC_ONLY = ("gelu_tanh", "logsigmoid", "mish", "sigmoid", "silu", "softplus", "softsign", "tanh", "tanhshrink")
+MIXTURES = ("logsigmoid", "sigmoid", "silu", "softplus", "tanh", "tanhshrink")
 JUMPS = ("hardshrink", "sign", "step")
 CLOSED = [name for name in infgeo.activations.available() if name not in NUMERIC_ONLY]
 KINKED = ("abs", "leaky_relu", "relu")
@@ -75,8 +76,9 @@ def test_float_metric_against_the_symbolic_one(name):
 def test_entries_without_a_closed_form_say_so(name):
     with pytest.raises(NoClosedForm):
         infgeo.MLP(name).kernel  # noqa: B018
-    with pytest.raises(NoClosedForm):
-        infgeo.emit(infgeo.MLP(name))
+    if name not in MIXTURES:
+        with pytest.raises(NoClosedForm):
+            infgeo.emit(infgeo.MLP(name))
 
 
 @pytest.mark.parametrize(
