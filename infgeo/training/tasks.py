@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 import torch
 
-from infgeo.arguments import flag, positive_integer, real_number, seed_integer
+from infgeo.arguments import flag, positive_integer, real_number, seed_integer, shown
 from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.finite.inputs import checked_device, float_dtype
 from infgeo.finite.samplers import generator
@@ -340,7 +340,7 @@ def image_task(
     kind = float_dtype(torch.float32 if dtype is None else dtype)
     mean = std = None
     if isinstance(normalise, tuple):
-        mean, std = normalise
+        mean, std = _given(normalise, parts[0][0].shape[1])
     elif flag(normalise, "normalise"):
         mean, std = _moments(parts[0][0])
     tensors = []
@@ -352,6 +352,14 @@ def image_task(
             x.sub_(x.new_tensor(mean).reshape(-1, 1, 1)).div_(x.new_tensor(std).reshape(-1, 1, 1))
         tensors.append((x, torch.from_numpy(labels.astype(numpy.int64))))
     return Task(name, *tensors[0], *tensors[1], classes=classes, mean=mean, std=std, source=source)
+
+
+def _given(moments: Any, channels: int) -> Moments:
+    """Return given moments; raises InvalidInput for others than a mean and a standard deviation of each channel."""
+    if len(moments) != 2 or not all(isinstance(part, tuple) and len(part) == channels for part in moments):
+        raise InvalidInput(f"normalise = {shown(moments)} must be a bool, or (mean, std) with {channels} numbers each")
+    mean = tuple(real_number(value, "normalise") for value in moments[0])
+    return mean, tuple(real_number(value, "normalise", minimum=0.0, strict=True) for value in moments[1])
 
 
 def _moments(pixels: numpy.ndarray) -> Moments:
