@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 
 import mpmath
@@ -11,10 +12,12 @@ from sympy import Expr, lambdify, oo
 from infgeo import conventions as conv
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
-from infgeo.errors import InfgeoError
+from infgeo.errors import InfgeoError, NoClosedForm
 from infgeo.numeric.quadrature.oracle import moment
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.symbolic.activations.activation import Activation
+from infgeo.symbolic.activations.pieces import Pieces
+from infgeo.symbolic.algebra.bivariate_normal import IN_MPMATH
 from infgeo.symbolic.expectations.dual import Dual, dual
 from infgeo.testing.outcome import Measured, NotApplicable, required
 
@@ -36,12 +39,16 @@ class Expectations:
         self.smooth = PiecewiseFunction(activation, self.own)
 
     def phi(self, order: int = 0) -> Callable:
-        """Return phi or phi' as a function of mpf, from the expressions on either side of 0."""
-        sides = [side.diff(conv.z) if order else side for side in self.activation.sides]
+        """Return phi or phi' as a function of mpf, from the expressions between the kinks."""
+        try:
+            pieces = self.activation.pieces
+        except NoClosedForm:
+            pieces = Pieces((), (self.activation.expr,))
         step = {"Heaviside": lambda t, _=0: mpmath.mpf(t > 0)}
-        left, right = (lambdify([conv.z, *self.values], side, ["mpmath", step]) for side in sides)
+        parts = [lambdify([conv.z, *self.values], part.diff(conv.z, order), ["mpmath", step]) for part in pieces.parts]
         others = list(self.values.values())
-        return lambda z: mpmath.mpf((right if z > 0 else left)(z, *others))
+        places = [mpmath.mpf(lambdify([*self.values], place, "mpmath")(*others)) for place in pieces.places]
+        return lambda z: mpmath.mpf(parts[bisect_left(places, z)](z, *others))
 
     @required
     def function(self) -> Measured:
@@ -171,5 +178,5 @@ class Expectations:
 
     def _number(self, expr: Expr, at: Mapping[Expr, mpmath.mpf]) -> mpmath.mpf:
         everything = {**self.values, **at}
-        value = mpmath.mpmathify(lambdify(list(everything), expr, "mpmath")(*everything.values()))
+        value = mpmath.mpmathify(lambdify(list(everything), expr, [IN_MPMATH, "mpmath"])(*everything.values()))
         return value.real

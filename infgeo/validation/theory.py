@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from infgeo.errors import MetricDoesNotExist
+from infgeo.errors import MetricDoesNotExist, NoClosedForm
 from infgeo.numeric.geometry import NumericGeometry
 from infgeo.symbolic.networks.network import MLP
 
@@ -37,7 +37,10 @@ def theory_at(mlp: MLP, geometry: NumericGeometry, points: np.ndarray) -> Theory
     """Evaluate the closed forms at points (N, d), of mixtures and by quadrature what stands for them."""
     values = {"kernel": np.asarray(geometry.kernel(points))}
     try:
-        _ = mlp.metric_program if geometry.method == "closed_form" else geometry.metric(points)
+        try:
+            _ = mlp.metric_program
+        except NoClosedForm:
+            geometry.metric(points)
     except MetricDoesNotExist as error:
         return Theory(values, str(error))
     metric = np.asarray(geometry.metric(points))

@@ -17,11 +17,12 @@ import sympy as sp
 import infgeo
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, NotConverged
 from infgeo.symbolic.activations.catalogue import get
+from infgeo.symbolic.algebra.bivariate_normal import IN_MPMATH, BivariateNormal
 
 z = sp.Symbol("z", real=True)
 R = sp.Rational
 LONG = ("z_erf", "gabor", "sin", "cos", "gelu", "sinusoid", "rbf")
-NUMERIC_ONLY = ("elu", "sigmoid", "silu", "softplus", "tanh")
+NUMERIC_ONLY = ("gelu_tanh", "logsigmoid", "mish", "sigmoid", "silu", "softplus", "softsign", "tanh", "tanhshrink")
 CLOSED = [name for name in infgeo.activations.available() if name not in NUMERIC_ONLY]
 OWN = {symbol.name for name in CLOSED for symbol in get(name).parameters}
 NAMES = ("s_x", "s_y", "xy", "s", "d", "sigma_w", "sigma_b", "a", *sorted(OWN))
@@ -59,9 +60,11 @@ def activation(draw, level=2):
 
 @cache
 def read(text, names):
-    expr = sp.parse_expr(text, local_dict={name: sp.Symbol(name) for name in names})
+    expr = sp.parse_expr(
+        text, local_dict={"BivariateNormal": BivariateNormal} | {name: sp.Symbol(name) for name in names}
+    )
     used = sorted(expr.free_symbols, key=str)
-    return [symbol.name for symbol in used], sp.lambdify(used, expr, "mpmath")
+    return [symbol.name for symbol in used], sp.lambdify(used, expr, [IN_MPMATH, "mpmath"])
 
 
 def value(text, at):

@@ -10,10 +10,10 @@ import sympy
 import infgeo
 from infgeo.testing import check_activation
 
-NUMERIC_ONLY = ("elu", "sigmoid", "silu", "softplus", "tanh")
-
-
-CLOSED = [name for name in infgeo.activations.available() if name not in NUMERIC_ONLY]
+NUMERIC_ONLY = ("gelu_tanh", "logsigmoid", "mish", "sigmoid", "silu", "softplus", "softsign", "tanh", "tanhshrink")
+# Their distances of neighbours are refused, of which the kit asks for some.
+PIECES = ("elu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "relu6", "selu", "softshrink")
+CLOSED = [name for name in infgeo.activations.available() if name not in (*NUMERIC_ONLY, *PIECES)]
 
 
 # The metric of the tangent kernel takes seconds to derive; tests/symbolic does it for more.
@@ -68,4 +68,5 @@ def test_activations_of_all_kinds():
     report = check_activation(["identity", "relu"], skip=["ntk"])
     assert {"activation_1.moments", "activation_2.moments"} <= {check.name for check in report.checks}
     assert check_activation(infgeo.MLP("erf", weight_std=1, bias_std=0), skip=["ntk"]).passed
-    assert check_activation("max(z - 1, 0)", skip=["ntk"])["kernel.simulation"].status == "passed"
+    report = check_activation("max(z - 1, 0)", skip=["ntk"], raises=False)
+    assert report["kernel.simulation"].status == report["activation.moments"].status == "passed"

@@ -26,7 +26,7 @@ from infgeo.numeric.runtime.errors import DoesNotExist
 from infgeo.numeric.runtime.geometry import Geometry
 from infgeo.numeric.runtime.layers import Dense, Residual, RMSNorm
 from infgeo.numeric.runtime.records import Law
-from infgeo.numeric.source.formulas import bound_of, own_parameters
+from infgeo.numeric.source.formulas import bounds_of, own_parameters
 from infgeo.numeric.source.law_of_nodes import Named
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.symbolic.algebra.program import Names
@@ -60,7 +60,7 @@ def quadrature_geometry(mlp: MLP) -> Geometry:
         NumpyArrays(),
         list(laws.values()),
         _network(mlp, laws),
-        {public_name(symbol.name): bound_of(symbol) for symbol in mlp.parameters},
+        bounds_of(mlp),
         tuple(map(public_name, own)),
         parts=lambda s, *scalars: tuple(radial(("A", "shear", "eta"), s, scalars)),
         ricci=lambda s, *scalars: radial(("R",), s, scalars)[0],

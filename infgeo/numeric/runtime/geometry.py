@@ -20,7 +20,7 @@ class Geometry:
         xp: the array library.
         laws: those of the activations.
         network: a function of d and all parameters that returns the layers.
-        parameters: the names of all parameters with their bounds, "> 0", ">= 0" or none.
+        parameters: the names of all parameters with their bounds, "> 0", "> 0.5", ">= 0" or none.
         own: the names of the activations' parameters.
         parts: A, s B/A and (A + s B)/A of g = A I + B x x^T, a function of s = |x|^2, d and all parameters.
         ricci: the Ricci scalar, and so on.
@@ -52,7 +52,8 @@ class Geometry:
         for name, bound in self.parameters.items():
             value = parameters[name]
             values[name] = number = xp.scalar(name, value)
-            valid = {"> 0": number > 0, ">= 0": number >= 0}.get(bound, True)
+            relation, _, least = bound.partition(" ")
+            valid = not bound or (number > float(least) if relation == ">" else number >= float(least))
             if not xp.all(valid) or not xp.all(number - number == 0):
                 raise InputError(f"{name} = {shown(value)} must be finite" + (f" and {bound}" if bound else ""))
             if bound and not xp.all(number <= xp.largest_scale):

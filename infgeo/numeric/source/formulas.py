@@ -27,6 +27,7 @@ from infgeo.numeric.source.law_of_nodes import (
 )
 from infgeo.numeric.source.methods import Methods, methods_of
 from infgeo.numeric.source.mixture import mixture_of
+from infgeo.numeric.source.names import public_name
 from infgeo.numeric.source.of_formula import Formula, laws_of, radial_of
 from infgeo.numeric.source.precision import (
     DOUBLE,
@@ -42,6 +43,7 @@ from infgeo.numeric.source.precision import (
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, function_source, scalar_source
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import distinct
+from infgeo.symbolic.algebra.primitives import determinant_of
 from infgeo.symbolic.algebra.program import Names, Program
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.dual import Dual
@@ -174,19 +176,23 @@ def _law(
 
     def of_squared_sums(name: str, expr: Expr, doc: str) -> None:
         """Add a formula with |u - v|^2 and |u + v|^2 in its exponents, or None."""
+        expr = with_tails(expr)  # whose exponents cancel as they stand
         written = of_squares(paired(expr)) if expr.has(exp) and not plain else expr
         known = written.has(near, far)
         if known:
             formulas.append(formula(name, written, [*pair, near, far], doc))
             members.append(f"{name}=_{name}{suffix}")
 
+    kernel = dual.kernel
+    if any(term.factor.is_step and term.factor.place != 0 for term in dual.terms):
+        kernel = with_tails(kernel).xreplace({Delta: determinant_of(p, q, c)})
     formulas = [
-        formula("kernel", dual.kernel, pair, "E[phi(u) phi(v)]"),
+        formula("kernel", kernel, pair, "E[phi(u) phi(v)]"),
         formula("moment", on_diagonal(dual.kernel, dual.m), [v], "E[phi(u)^2]"),
         _difference(dual, own, suffix, backend, notes),
     ]
     members = [f"{name}=_{name}{suffix}" for name in ("kernel", "moment", "difference")]
-    of_squared_sums("kernel_of_squares", dual.kernel, "E[phi(u) phi(v)], of squared sums too")
+    of_squared_sums("kernel_of_squares", kernel, "E[phi(u) phi(v)], of squared sums too")
     # The kernel of phi' only where its diagonal m0 is finite (m0 raises elsewhere).
     optional = {
         "derivative_kernel": ("E[phi'(u) phi'(v)]", pair, lambda: dual.m0 is not None and dual.derivative_kernel),
@@ -415,9 +421,13 @@ class _Conditions(PythonCodePrinter):
         return " | ".join(f"({self._print(part)})" for part in expr.args)
 
 
-def bound_of(symbol: Symbol) -> str:
-    """Return the bound on a parameter that its assumptions state."""
-    return "> 0" if symbol.is_positive else ">= 0" if symbol.is_nonnegative else ""
+def bounds_of(mlp: MLP | Formula) -> dict[str, str]:
+    """Return the bounds on the parameters: those that their assumptions state, and those of exponents."""
+    bounds = {part: "> 0" if part.is_positive else ">= 0" * bool(part.is_nonnegative) for part in mlp.parameters}
+    for activation, method in methods_of(mlp).items():
+        least = dual_of(activation).least_exponents if method == "closed_form" else {}
+        bounds |= {symbol: f"> {float(bound)}" for symbol, bound in least.items() if bound >= 0}
+    return {public_name(symbol.name): bound for symbol, bound in bounds.items()}
 
 
 def own_parameters(mlp: MLP | Formula) -> tuple[Symbol, ...]:

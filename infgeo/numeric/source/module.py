@@ -8,7 +8,7 @@ from functools import lru_cache
 from infgeo import __version__
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD
 from infgeo.numeric.source.formulas import (
-    bound_of,
+    bounds_of,
     domain_source,
     laws,
     missing_kernel,
@@ -185,7 +185,7 @@ def _formulas(mlp: MLP | Formula, backend_name: str) -> tuple[tuple[str, ...], t
 def _public(mlp: MLP | Formula, backend: Backend, fast: bool) -> list[str]:
     """Return the end of the module: the object that holds the formulas, and the public functions."""
     names = [public_name(symbol.name) for symbol in mlp.parameters]
-    bounds = {public_name(symbol.name): bound_of(symbol) for symbol in mlp.parameters}
+    bounds = bounds_of(mlp)
     own = tuple(public_name(symbol.name) for symbol in own_parameters(mlp))
     fields = {
         "laws": "_LAWS",

@@ -220,13 +220,13 @@ def roots(expr: Expr) -> Sequence[Expr]:
         return []
     if expr.is_polynomial(z):
         found: list[Expr] = []
-        for part, _ in factor_list(expr, z)[1] if not expr.free_symbols - {z} else factor_list(expr)[1]:
+        for part, _ in factor_list(expr)[1]:
             polynomial = Poly(part, z)
             if polynomial.degree() == 1:
                 slope, constant = polynomial.all_coeffs()
                 found.append(-constant / slope)
             elif polynomial.degree() > 1 and not part.free_symbols - {z}:
-                found += polynomial.real_roots(multiple=False) and [root for root, _ in polynomial.real_roots(False)]
+                found += [root for root, _ in polynomial.real_roots(multiple=False)]
             elif polynomial.degree() > 1:
                 raise NoClosedForm(f"the kinks at the roots of {part} are not known: give its symbols values")
         return found

@@ -121,3 +121,10 @@ def bivariate_normal(h: Any, k: Any, y: Any, x: Any) -> Any:
     cuts = [start, *(t for t in (near / 8, near / 2, 2 * near) if min(start, end) < t < max(start, end)), end]
     integral = mpmath.quad(density, sorted(cuts)) * (1 if start <= end else -1)
     return mpmath.ncdf(h) * mpmath.ncdf(k) + integral / (2 * mpmath.pi)
+
+
+def _of_three_or_four(h: Any, k: Any, y: Any, x: Any = None) -> Any:
+    return bivariate_normal(h, k, y, mpmath.sqrt(1 - y * y) if x is None else x)
+
+
+IN_MPMATH = {"BivariateNormal": _of_three_or_four}  # for `sympy.lambdify(..., [IN_MPMATH, "mpmath"])`

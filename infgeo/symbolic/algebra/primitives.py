@@ -57,4 +57,18 @@ class scaled_quadrant(_RealFunction):
     nargs = 6
 
 
-PRIMITIVES = (sin_minus_theta_cos, where_nonnegative, ratio, exp_difference, scaled_erfc, scaled_quadrant)
+class determinant_of(_RealFunction):
+    """The determinant determinant_of(p, q, c) = p q - c^2 of these very numbers, rounded once; a little more than 0."""
+
+    nargs = 3
+
+
+PRIMITIVES = (
+    sin_minus_theta_cos,
+    where_nonnegative,
+    ratio,
+    exp_difference,
+    scaled_erfc,
+    scaled_quadrant,
+    determinant_of,
+)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from sympy import Add, Expr, I, Integer, Max, Pow, Rational, count_ops, exp, expand, nan, oo, zoo
+from sympy import Add, Expr, I, Integer, Max, Pow, Rational, Symbol, count_ops, exp, expand, nan, oo, zoo
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
@@ -55,6 +55,17 @@ class Dual:
         decays = [real_part(term.decay) for term in self.terms]
         growth = [-decay for decay in decays if not decay.is_nonnegative]
         return Max(*growth) if growth else None
+
+    @cached_property
+    def least_exponents(self) -> dict[Symbol, Expr]:
+        """The numbers that symbols in the exponents of |z| must exceed for E[phi'^2] to be finite: a > 1/2 in |z|^a."""
+        bounds: dict[Symbol, Expr] = {}
+        for term in self.terms:
+            for symbol in term.modulus.free_symbols:
+                rate, rest = term.modulus.coeff(symbol), term.modulus.subs(symbol, 0)
+                if rate.is_positive and rest.is_number:
+                    bounds[symbol] = Max(bounds.get(symbol, -oo), (Rational(1, 2) - term.power - rest) / rate)
+        return bounds
 
     @cached_property
     def jumps(self) -> dict[Expr, Expr]:

@@ -35,12 +35,14 @@ from sympy import (
     erfc,
     exp,
     expand,
+    factor_terms,
     factorial,
     factorial2,
     gamma,
     oo,
     pi,
     sqrt,
+    together,
 )
 
 from infgeo.conventions import Delta, c, p, q
@@ -252,7 +254,7 @@ def _height(factor: Factor, mu: Expr, variance: Expr) -> Expr:
     """Return t where E[F(z)] = erf(t), or its complement, for z of mean mu."""
     if mu.has(I):
         raise NoClosedForm("the product of a trigonometric function with an error function or a step is outside")
-    scale, distance = factor.scale, mu - factor.place
+    scale, distance = factor.scale, _apart(mu, factor.place)
     if factor.is_step:
         return (1 if scale is oo else -1) * distance / sqrt(2 * variance)
     return scale * distance / sqrt(1 + 2 * scale**2 * variance)
@@ -309,12 +311,17 @@ def _of_one(n: int, mean: Expr, variance: Expr, factor: Factor) -> Expr:
     return total
 
 
+def _apart(mean: Expr, place: Expr) -> Expr:
+    """Return a mean less a place; c t/p - t is (c - p) t/p, which keeps its digits where c is nearly p."""
+    return factor_terms(together(mean - place)) if place != 0 else mean
+
+
 def _of_derivative(n: int, mean: Expr, variance: Expr, factor: Factor) -> Expr:
     """Return E[v^n G'(v)] for v of a mean and a variance."""
     weight, decay, _, new = derivative_of_factor(factor)
     t = factor.place
     if new.kind == "delta":
-        return weight * t**n * exp(-((t - mean) ** 2) / (2 * variance)) / sqrt(2 * pi * variance)
+        return weight * t**n * exp(-(_apart(mean, t) ** 2) / (2 * variance)) / sqrt(2 * pi * variance)
     # G' is a Gaussian around t.
     total = 1 + 2 * decay * variance
     centre = (mean + 2 * decay * variance * t) / total

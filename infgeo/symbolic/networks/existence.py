@@ -125,11 +125,12 @@ class _Domain:
 
     def activate(self, law: Dual) -> _Domain:
         m, mean = law.m.xreplace({v: self.f}), law.mean.xreplace({v: self.f})
+        conditions = (*self.conditions, *(symbol > bound for symbol, bound in law.least_exponents.items()))
         if law.growth is None:
-            return _Domain(m, self.conditions, mean)
+            return _Domain(m, conditions, mean)
         growth = law.growth
         condition = self.f < 1 / (4 * growth) if growth.is_positive else 4 * growth * self.f < 1
-        return _Domain(m, (*self.conditions, condition), mean)
+        return _Domain(m, (*conditions, condition), mean)
 
     def over_norm(self, epsilon: Expr, width: Expr) -> _Domain:
         norm = (self.f + width * epsilon) / width
@@ -144,7 +145,8 @@ class _Domain:
 
 def domain_of(layers: Sequence[Layer], squared_norm: Expr = s) -> Boolean:
     """Return the condition on |x|^2 and the scales under which every expectation is finite; true without one."""
-    growing = [i for i, layer in enumerate(layers) if isinstance(layer, Weighted) and layer.dual.growth is not None]
+    laws = [layer.dual if isinstance(layer, Weighted) else None for layer in layers]
+    growing = [i for i, law in enumerate(laws) if law and (law.growth is not None or law.least_exponents)]
     return And(*propagate(layers[: growing[-1] + 1], _Domain(squared_norm)).conditions) if growing else true
 
 

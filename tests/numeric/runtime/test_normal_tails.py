@@ -4,6 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 
+import infgeo
 from infgeo.numeric.runtime.arrays.of_mpmath import MpmathArrays
 from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
 from infgeo.numeric.runtime.double_double import DoubleDouble
@@ -78,3 +79,17 @@ def test_double_double_error_functions():
             for t, high, low in zip(x, value.high, value.low, strict=True):
                 if float(of(mpmath.mpf(t))) > 1e-200:
                     assert abs((mpmath.mpf(high) + mpmath.mpf(low)) / of(mpmath.mpf(t)) - 1) < 1e-30
+
+
+@pytest.mark.parametrize("name", ["elu", "hardtanh"])
+def test_kernels_of_nearly_parallel_points(name):
+    """At angles down to 1e-8 kernels with kinks away from 0 and exponentials between them keep their digits."""
+    mlp, x = infgeo.MLP(name), np.array([1.095, 2.772, -0.3418])
+    geo, exact = mlp.numeric(), mlp.numeric(backend="mpmath")
+    for step in (1e-8, 1e-6, 1e-4, 1e-2):
+        y = x + np.array([0, 0, step])
+        for function in ("kernel", "ntk"):
+            value = getattr(geo, function)(x[None], y[None])[0, 0]
+            with mpmath.workdps(30):
+                wanted = getattr(exact, function)([list(x)], [list(y)])[0, 0]
+            assert abs(value - wanted) < 1e-12 * wanted

@@ -15,6 +15,8 @@ MIXTURES = ("logsigmoid", "sigmoid", "silu", "softplus", "tanh", "tanhshrink")
 JUMPS = ("hardshrink", "sign", "step")
 CLOSED = [name for name in infgeo.activations.available() if name not in NUMERIC_ONLY]
 KINKED = ("abs", "leaky_relu", "relu")
+# Kernels with the bivariate normal distribution have 0/0 at coincidence.
+PIECES = ("elu", "hardsigmoid", "hardswish", "hardtanh", "relu6", "selu", "softshrink")
 NAMES = ("alpha", "amplitude", "frequency", "gamma", "phase", "scale")
 VALUES = dict.fromkeys(NAMES, 0.3)
 X = np.array([[0.5, -1.0], [1.2, 0.3], [-0.4, 0.2], [0.0, 0.0]])
@@ -36,11 +38,12 @@ def test_kernel_against_quadrature(name):
     pre = 0.36 + 0.64 * X @ X.T
     for i in range(len(X)):
         for j in range(i):
-            exact = pair_moment(phi, phi, pre[i, i], pre[j, j], pre[i, j])
+            kinks = [float(kink) for kink in get(name).kinks if not kink.free_symbols] or [0.0]
+            exact = pair_moment(phi, phi, pre[i, i], pre[j, j], pre[i, j], kinks)
             assert abs(gram[i, j] - exact) < 1e-13 * (1 + abs(exact))
 
 
-@pytest.mark.parametrize("name", [name for name in CLOSED if name not in (*JUMPS, *KINKED)])
+@pytest.mark.parametrize("name", [name for name in CLOSED if name not in (*JUMPS, *KINKED, *PIECES)])
 def test_metric_is_the_mixed_derivative_of_the_kernel(name):
     mlp = network(name, weight_std=sp.Rational(4, 5), bias_std=sp.Rational(3, 5))
     k = mlp.kernel.expr

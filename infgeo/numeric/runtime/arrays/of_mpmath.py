@@ -191,6 +191,10 @@ class MpmathArrays:
         """Return `yes` where x >= 0, else `no`."""
         return yes if x >= 0 else no
 
+    def determinant_of(self, p: Array, q: Array, c: Array) -> Any:
+        """Return p q - c^2, a little more than 0."""
+        return max(p * q - c * c, mpmath.ldexp(p * q, -4 * mpmath.mp.prec))
+
     def scaled_erfc(self, a: Array, x: Array, rest: Any) -> Any:
         """Return e^a erfc(x)."""
         return mpmath.exp(a) * mpmath.erfc(x)
