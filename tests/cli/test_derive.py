@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -147,17 +146,16 @@ def test_named_and_explicit_formulas_of_one_layer_are_the_same_function(capsys):
         assert values[0] == pytest.approx(values[1], rel=1e-9)
 
 
-def test_cold_derive_is_quick_and_loads_no_array_library():
+def test_cold_derive_loads_no_array_library():
+    """How long it takes: benchmarks/cold_start.py."""
     code = (
         "import sys; from infgeo.cli import main; status = main(sys.argv[1:]);"
         "print([m for m in ('torch', 'numpy', 'scipy', 'matplotlib', 'sklearn', 'rich') if m in sys.modules], status)"
     )
-    start = time.perf_counter()
     arguments = ["derive", "erf", "--quantity", "ricci_scalar"]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True
     )
-    assert time.perf_counter() - start < 3
     assert done.stdout.splitlines()[-1] == "[] 0"
 
 

@@ -21,7 +21,6 @@ from infgeo.numeric.runtime.records import Array
 
 NEAR = 2.0  # distance of the corner below which Owen's integral is taken
 REACH = 76.0  # twice the exponent at which an integrand is cut off
-LEAST = 1e-200  # in the place of 0 in quotients
 # Nodes and weights on [0, 1].
 RULE = (
     (0.00240639000148932, 0.0061706148999936),
@@ -63,10 +62,10 @@ def scaled_quadrant(xp: Any, a: Array, h: Array, k: Array, y: Array, x: Array, r
     """Return e^a P(X > h, Y > k) for correlation y/sqrt(x^2 + y^2), rest = a - (h^2 + n^2)/2; of a = 0 not used."""
     h, k, y, x = (part + 0 * (h + k + x + y) for part in (h, k, y, x))
     radius = xp.lib.sqrt(x * x + y * y)
-    x = xp.lib.maximum(x, LEAST * radius)
+    x = xp.lib.maximum(x, xp.least * radius)
     # Both reflected to h, k >= 0: P(X > h, Y > k) = Q(k) - P(-X > -h, Y > k).
     first, second = (xp.where_nonnegative(part, 1.0 + 0 * part, -1.0 + 0 * part) for part in (h, k))
-    u, v, y = first * h + LEAST, second * k + LEAST, first * second * y
+    u, v, y = first * h + xp.least, second * k + xp.least, first * second * y
     gap = xp.where_nonnegative(y, x * x / (radius + abs(y)), radius - y)  # radius - y without cancellation
     n, n_ = ((v - u) * y + v * gap) / x, ((u - v) * y + u * gap) / x
     rest = -(u * u + n * n) / 2 if isinstance(a, int) else rest + 0 * h  # an int is the literal 0

@@ -360,6 +360,7 @@ def cancels(moment: Expr) -> bool:
 
 
 LARGEST_SUM = 2e3  # of the terms of a kernel, relative to its norm
+LARGEST_VARIANCE = 1e30  # a number of single precision too
 VARIANCES = tuple(10.0 ** (k / 2) for k in range(-24, 25))
 
 
@@ -395,4 +396,4 @@ def kernel_range(dual: Dual) -> tuple[float, float] | None:
                 low, high = (variance, high) if variance < 1 else (low, variance)
     if any(term.factor.is_step and term.factor.place != 0 for term in dual.terms):
         low = max(low, VARIANCES[0])  # such a place is infinitely many deviations away where a variance is 0
-    return None if (low, high) == (0.0, math.inf) else (low, min(high, 1 / SMALLEST))
+    return None if (low, high) == (0.0, math.inf) else (low, min(high, LARGEST_VARIANCE))

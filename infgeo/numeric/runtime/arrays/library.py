@@ -28,6 +28,7 @@ class ArrayLibrary:
 
     lib: Any
     root_half = math.sqrt(0.5)
+    least = 1e-30  # in the place of 0 in quotients, in single precision too
     largest_exponent = 700.0  # of what is not used in the end where it is larger
     largest_scale = 1e38  # the fourth power of a larger one overflows
 
@@ -111,7 +112,7 @@ class ArrayLibrary:
         Terms in (p - c)/sqrt(Delta) agree with it: with the determinant of the points each errs by eps p/sqrt(Delta).
         """
         (product, rest), (square, other) = two_product(p + 0 * c, q + 0 * c, self), two_product(c, c, self)
-        return self.lib.maximum((product - square) + (rest - other), 1e-60 * product)
+        return self.lib.maximum((product - square) + (rest - other), self.least * product)
 
     def leading_half(self, a: Array) -> Any:
         """Return `a` rounded to half its digits (Dekker's splitting)."""

@@ -63,6 +63,7 @@ class Numbers:
     """What `normal_tails` asks of numbers."""
 
     root_half = property(lambda self: mpmath.sqrt(0.5))
+    least = property(lambda self: mpmath.ldexp(1, -10 * mpmath.mp.prec))
     largest_exponent = mpmath.inf
     lib = SimpleNamespace(exp=mpmath.exp, sqrt=mpmath.sqrt, maximum=max, minimum=min)
 
