@@ -68,7 +68,7 @@ def test_the_metric_exists_where_the_kernel_is_not_elementary(text):
         mlp.kernel  # noqa: B018
 
 
-def test_the_values_of_the_issue_that_asked_for_them():
+def test_known_second_moments_of_slopes():
     a, b = sp.symbols("a b", positive=True)
     t = sp.Symbol("t", positive=True)
     known = {
