@@ -7,25 +7,33 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 STEPS = 5
+
+
+def _bars() -> Any:
+    """Return rich's display of bars, or None where there is no terminal or no rich."""
+    if not sys.stderr.isatty():
+        return None
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    except ImportError:
+        return None
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a function progress(done, total)."""
-    if sys.stderr.isatty():
-        try:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-        except ImportError:
-            pass
-        else:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-                task = bar.add_task(label, total=None)
-                yield lambda done, total: bar.update(task, completed=done, total=total)
-            return
+    bars = _bars()
+    if bars is not None:
+        with bars as bar:
+            task = bar.add_task(label, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
     said = 0
 
     def line(done: int, total: int) -> None:
@@ -45,30 +53,24 @@ def figures_progress(names: Sequence[str]) -> Iterator[Callable[[str], Callable[
     On a terminal (with rich) a bar for each network that is trained, elsewhere a line every so many seconds.
     """
     many = len(names) > 1
-    if sys.stderr.isatty():
-        try:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-        except ImportError:
-            pass
-        else:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            with Progress(*columns, console=Console(stderr=True), transient=True) as display:
-                figures, tasks = display.add_task("figures", total=len(names), visible=many), {}
+    bars = _bars()
+    if bars is not None:
+        with bars as display:
+            figures, tasks = display.add_task("figures", total=len(names), visible=many), {}
 
-                def start(name: str) -> Callable[[int, str, int, int], None]:
-                    display.update(figures, completed=names.index(name))
+            def start(name: str) -> Callable[[int, str, int, int], None]:
+                display.update(figures, completed=names.index(name))
 
-                    def update(seed: int, part: str, epoch: int, epochs: int) -> None:
-                        key = name, seed, part
-                        if key not in tasks:
-                            tasks[key] = display.add_task(f"{name}, seed {seed}, {part}", total=epochs)
-                        display.update(tasks[key], completed=epoch, visible=epoch < epochs)
+                def update(seed: int, part: str, epoch: int, epochs: int) -> None:
+                    key = name, seed, part
+                    if key not in tasks:
+                        tasks[key] = display.add_task(f"{name}, seed {seed}, {part}", total=epochs)
+                    display.update(tasks[key], completed=epoch, visible=epoch < epochs)
 
-                    return update
+                return update
 
-                yield start
-            return
+            yield start
+        return
     yield lambda name: epoch_lines(f"{name} ({names.index(name) + 1} of {len(names)})" if many else name)
 
 

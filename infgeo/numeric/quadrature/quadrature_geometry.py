@@ -26,7 +26,8 @@ from infgeo.numeric.runtime.errors import DoesNotExist
 from infgeo.numeric.runtime.geometry import Geometry
 from infgeo.numeric.runtime.layers import Dense, Residual, RMSNorm
 from infgeo.numeric.runtime.records import Law
-from infgeo.numeric.source.formulas import bounds_of, own_parameters
+from infgeo.numeric.source.conditions import bounds_of
+from infgeo.numeric.source.formulas import own_parameters
 from infgeo.numeric.source.law_of_nodes import Named
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.symbolic.algebra.program import Names

@@ -53,6 +53,7 @@ def out_of_range(
             lost = lost | (low < variances[0]) | (high > variances[1])
         for layer, part in zip(layers, h.reached if wanted != "metric" else (), strict=False):
             if layer.law is not None and layer.law.between:
+                low, high = xp.lib.minimum(low, part), xp.lib.maximum(high, part)
                 lost = lost | (part < layer.law.between[0]) | (part > layer.law.between[1])
         if wanted in ("kernel", "ntk"):  # other results are looked at themselves
             held = (last >= float(given.tiny)) & (last <= float(given.max))

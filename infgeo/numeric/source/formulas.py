@@ -8,9 +8,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sympy import Abs, Add, Eq, Expr, Mul, Symbol, atan, atan2, erf, erfc, exp, false, log
-from sympy.logic.boolalg import Boolean
-from sympy.printing.pycode import PythonCodePrinter
+from sympy import Abs, Add, Expr, Mul, Symbol, atan, atan2, erf, erfc, exp, log
 
 from infgeo.conventions import Delta, c, d, delta, omega, p, q, s
 from infgeo.conventions import variance as v
@@ -27,7 +25,6 @@ from infgeo.numeric.source.law_of_nodes import (
 )
 from infgeo.numeric.source.methods import Methods, methods_of
 from infgeo.numeric.source.mixture import mixture_of
-from infgeo.numeric.source.names import public_name
 from infgeo.numeric.source.of_formula import Formula, laws_of, radial_of
 from infgeo.numeric.source.precision import (
     DOUBLE,
@@ -51,7 +48,7 @@ from infgeo.symbolic.expectations.dual import dual as dual_of
 from infgeo.symbolic.floats.difference import difference_program
 from infgeo.symbolic.floats.exponentials import far, near, of_squares, paired
 from infgeo.symbolic.floats.normal_tails import with_tails
-from infgeo.symbolic.networks.existence import degenerate_at_origin, require_metric
+from infgeo.symbolic.networks.existence import require_metric
 from infgeo.symbolic.networks.layers import Residual, RMSNorm, parameters_of
 from infgeo.symbolic.networks.propagate import propagate
 from infgeo.symbolic.networks.recursion import LogRadial
@@ -308,7 +305,7 @@ def _radial_of_names(mlp: MLP, backend: Backend, methods: Methods) -> list[str]:
     numbers = {a: suffix for a, suffix in law_names(mlp).items() if methods[a] != "closed_form"}
     exact: list[Any] = [layer for layer in mlp.with_weights if layer.activation not in numbers]
     require_metric(exact)
-    layers = _with(mlp, {a: named_dual(a, suffix, own_parameters(mlp)) for a, suffix in numbers.items()})
+    layers = with_duals(mlp, {a: named_dual(a, suffix, own_parameters(mlp)) for a, suffix in numbers.items()})
     names = Names()
     outputs = propagate(layers, LogRadial(names)).outputs(("A", "shear", "eta", "R", "B"))
     program, named = Program(tuple(names.bindings), outputs), naming(backend, list(numbers.values()))
@@ -328,7 +325,7 @@ def _radial_of_names(mlp: MLP, backend: Backend, methods: Methods) -> list[str]:
     ]
 
 
-def _with(mlp: MLP, duals: Mapping[Activation, Any]) -> list[Any]:
+def with_duals(mlp: MLP, duals: Mapping[Activation, Any]) -> list[Any]:
     """Return the layers of a network with other duals of some activations."""
     found = [(layer, duals.get(getattr(layer, "activation", None))) for layer in mlp.layers]  # type: ignore[arg-type]
     return [layer if dual is None else Named(layer, dual) for layer, dual in found]
@@ -387,47 +384,6 @@ def network_source(mlp: MLP | Formula, backend: Backend) -> str:
     return (
         f'def _network({arguments}):\n    """The layers, with their variances."""\n    return (\n        {body}\n    )'
     )
-
-
-def vanishing_source(mlp: MLP | Formula, methods: Methods) -> str:
-    """Return the source of the condition under which the metric vanishes at x = 0: that some scales are 0."""
-    if isinstance(mlp, Formula):
-        return "None"
-    own = set(own_parameters(mlp))
-    named = {a: named_dual(a, "", ()) for a, method in methods.items() if method != "closed_form"}
-    condition = degenerate_at_origin(_with(mlp, named))
-    # That an expression of the activation's own parameters is 0 is not a question for floats.
-    condition = condition.xreplace({part: false for part in condition.atoms(Eq) if part.free_symbols & own})
-    if condition == false:
-        return "None"
-    return f"lambda {', '.join(['d', *(symbol.name for symbol in mlp.parameters)])}: {_Conditions().doprint(condition)}"
-
-
-def domain_source(mlp: MLP | Formula) -> str:
-    """Return the source of the condition under which a metric that is a formula is finite, a function of s too."""
-    if not isinstance(mlp, Formula) or mlp.program is None:
-        return "None"
-    names = ", ".join(["s", "d", *(symbol.name for symbol in mlp.parameters)])
-    return f"lambda {names}: {_Conditions().doprint(mlp.domain)}"
-
-
-class _Conditions(PythonCodePrinter):
-    """Prints conditions on scalars that may be arrays without dimension."""
-
-    def _print_And(self, expr: Boolean) -> str:
-        return " & ".join(f"({self._print(part)})" for part in expr.args)
-
-    def _print_Or(self, expr: Boolean) -> str:
-        return " | ".join(f"({self._print(part)})" for part in expr.args)
-
-
-def bounds_of(mlp: MLP | Formula) -> dict[str, str]:
-    """Return the bounds on the parameters: those that their assumptions state, and those of exponents."""
-    bounds = {part: "> 0" if part.is_positive else ">= 0" * bool(part.is_nonnegative) for part in mlp.parameters}
-    for activation, method in methods_of(mlp).items():
-        least = dual_of(activation).least_exponents if method == "closed_form" else {}
-        bounds |= {symbol: f"> {float(bound)}" for symbol, bound in least.items() if bound >= 0}
-    return {public_name(symbol.name): bound for symbol, bound in bounds.items()}
 
 
 def own_parameters(mlp: MLP | Formula) -> tuple[Symbol, ...]:

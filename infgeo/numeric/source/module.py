@@ -7,15 +7,13 @@ from functools import lru_cache
 
 from infgeo import __version__
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD
+from infgeo.numeric.source.conditions import bounds_of, domain_source, vanishing_source
 from infgeo.numeric.source.formulas import (
-    bounds_of,
-    domain_source,
     laws,
     missing_kernel,
     network_source,
     own_parameters,
     radial,
-    vanishing_source,
 )
 from infgeo.numeric.source.inlining import inlined
 from infgeo.numeric.source.methods import methods_of, require_formulas

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import infgeo
+from infgeo.errors import InvalidInput
 from infgeo.numeric.runtime.arrays.of_mpmath import MpmathArrays
 from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
 from infgeo.numeric.runtime.double_double import DoubleDouble
@@ -93,3 +94,18 @@ def test_kernels_of_nearly_parallel_points(name):
             with mpmath.workdps(30):
                 wanted = getattr(exact, function)([list(x)], [list(y)])[0, 0]
             assert abs(value - wanted) < 1e-12 * wanted
+
+
+def test_what_such_kernels_do_not_keep_is_refused():
+    """Variances beyond their range, a variance of 0, and distances of neighbours; the metric is none of these."""
+    geo = infgeo.MLP("hardtanh").numeric(weight_std=1.0, bias_std=0.0)
+    far, zero, near = np.array([[3e3, 0.0]]), np.zeros((1, 2)), np.array([[1.0, 2.0], [1.0, 2.001]])
+    for function, points, words in (
+        (geo.kernel, far, "reach goes"),
+        (geo.kernel, zero, "from 0 to"),
+        (geo.ntk, far, "reach goes"),
+        (geo.kernel_distance, near, "subtracted"),
+    ):
+        with pytest.raises(InvalidInput, match=words):
+            function(points)
+    assert np.isfinite(geo.ricci_scalar(far)).all()
