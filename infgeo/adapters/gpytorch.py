@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import Any
 
-from infgeo.adapters.kernel_network import method_name, network
+from infgeo.adapters.kernel_network import gradient_by_scales, method_name, network
 from infgeo.arguments import instance
 from infgeo.errors import InvalidInput, MissingExtra
 
@@ -21,7 +21,6 @@ from gpytorch.priors import Prior
 from torch.autograd import forward_ad
 
 from infgeo.numeric.runtime.arrays.of_torch import transformed
-from infgeo.numeric.source.scale_gradient import scale_gradient
 
 _SCALES = ("weight_std", "bias_std")
 _SYMBOLS = dict(zip(_SCALES, ("sigma_w", "sigma_b"), strict=True))
@@ -221,7 +220,7 @@ class _OfScales(torch.autograd.Function):
             values = {_SYMBOLS[name]: float(scale) for name, scale in zip(_SCALES, scales, strict=True)} | kernel.own
             X, Y = x1.double().contiguous().numpy(), None if x2 is None else x2.double().contiguous().numpy()
             names = [_SYMBOLS[_SCALES[i]] for i in needed]
-            parts = scale_gradient(kernel.mlp, X, Y, values, names, kernel.kind == "ntk")
+            parts = gradient_by_scales(kernel.mlp, X, Y, values, names, kernel.kind)
             found = tuple(
                 (torch.from_numpy(part) * slope).sum().to(scales[i]) for i, part in zip(needed, parts, strict=True)
             )

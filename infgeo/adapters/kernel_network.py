@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from types import NoneType
 from typing import Any
 
+import numpy as np
+
 from infgeo.arguments import instance, one_of
 from infgeo.errors import InvalidInput
+from infgeo.numeric.source.methods import methods_of
+from infgeo.numeric.source.scale_gradient import scale_gradient
 from infgeo.symbolic.networks.network import MLP
 
 KINDS = ("nngp", "ntk")
@@ -44,6 +48,27 @@ def network(activation: Any, depth: int, kind: str, parameters: Mapping[str, flo
 @lru_cache(maxsize=64, typed=True)  # depth True or 1.0 is not 1
 def _network(activation: Any, depth: int) -> MLP:
     return MLP(list(activation)) if isinstance(activation, tuple) else MLP(activation, depth=depth)
+
+
+def gradient_by_scales(
+    mlp: MLP, X: Any, Y: Any, values: Mapping[str, float], names: Sequence[str], kind: str
+) -> np.ndarray:
+    """Return the derivatives of the Gram matrix of points (N, d) by scales, (len(names), N, M).
+
+    In closed form (see `infgeo.numeric.source.scale_gradient`); of what is integrated numerically by torch, forward.
+    """
+    if "quadrature" not in methods_of(mlp).values():
+        return scale_gradient(mlp, X, Y, values, names, kind == "ntk")
+    import torch
+
+    points = [torch.from_numpy(Z) for Z in (X, Y) if Z is not None]
+    one = torch.tensor(1.0, dtype=torch.float64)
+
+    def gram(name: str, scale: Any) -> Any:
+        geometry = mlp.numeric(backend="torch", parameters={**values, name: scale})
+        return getattr(geometry, method_name(kind))(*points)
+
+    return np.stack([torch.func.jvp(partial(gram, name), (one * values[name],), (one,))[1].numpy() for name in names])
 
 
 def method_name(kind: str) -> str:

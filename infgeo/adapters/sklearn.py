@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from infgeo.adapters.kernel_network import method_name, network
+from infgeo.adapters.kernel_network import gradient_by_scales, method_name, network
 from infgeo.errors import InvalidInput, MissingExtra
-from infgeo.numeric.source.scale_gradient import scale_gradient
 
 try:
     from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
@@ -144,7 +143,7 @@ class InfiniteWidthKernel(Kernel):
         scales = {_SYMBOLS[name]: float(getattr(self, name)) for name in _SYMBOLS}
         names = [_SYMBOLS[name] for name in free]
         points = X.astype(float, order="C")
-        gradient = scale_gradient(mlp, points, None, scales | dict(self.parameters or {}), names, self.kind == "ntk")
+        gradient = gradient_by_scales(mlp, points, None, scales | dict(self.parameters or {}), names, self.kind)
         for part, name in zip(gradient, names, strict=True):
             part *= scales[name]
         if not np.isfinite(gradient).all():

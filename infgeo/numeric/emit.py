@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from infgeo.arguments import one_of
 from infgeo.errors import InvalidInput
 from infgeo.numeric.certificates.reference_values import closed_forms, self_test_data
-from infgeo.numeric.source.methods import require_formulas, resolved
+from infgeo.numeric.source.methods import resolved
 from infgeo.numeric.source.module import functions_of, standalone
 from infgeo.numeric.source.of_formula import Formula, subject_of
 from infgeo.numeric.source.pair import FAST, fast_source
@@ -58,26 +58,26 @@ def emit(
             `infgeo.numeric.certificates.certificate.certify`), "stated" emits it all the same with its errors, "none"
             measures nothing. By default "required" for networks in NumPy, "stated" for kernels and metrics there, and
             for torch, whose widest format is double precision, and "none" for jax, which has to compile, and for
-            mixtures, whose files state the error; mpmath is what is measured against.
+            mixtures and integrands, whose files state the error; mpmath is what is measured against.
         style: "plain", formulas, checks, Gram matrices by broadcasting and the self-test; "fast" adds Gram matrices in
             blocks and threads for NumPy and torch, compiled by Numba where it is installed.
 
     Raises:
-        NoClosedForm: the activation's kernel has no closed form, and is no mixture of such.
+        NoClosedForm: the activation cannot be integrated: its kinks are not known, or a function has no form.
         NotAccurate: a function misses its bound.
         InvalidInput: unknown backend or style.
     """
     subject, name = subject_of(mlp, "emit"), backend_named(backend).name
-    require_formulas(subject)
+    closed = resolved(subject, None) == "closed_form"
     if certificate is None:
         certificate = {"numpy": "required", "torch": "stated"}.get(name, "none")
         certificate = "stated" if certificate == "required" and isinstance(subject, Formula) else certificate
-        certificate = "none" if resolved(subject, None) == "mixture" else certificate
+        certificate = certificate if closed else "none"
     certificate = one_of(certificate, "certificate", CERTIFICATE_CHOICES)
-    if certificate != "none" and resolved(subject, None) == "mixture":
+    if certificate != "none" and not closed:
         raise InvalidInput(
-            f"certificate = {certificate!r} is for closed forms, and {subject} is a mixture, whose file states its"
-            " error: leave certificate out"
+            f"certificate = {certificate!r} is for closed forms, and {subject} has none; its file states the error:"
+            " leave certificate out"
         )
     measured = () if certificate == "none" or name == "mpmath" else _measured(subject, name, certificate == "required")
     style = one_of(style, "style", STYLES)

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from sympy import Basic
+from sympy import Basic, Rational
 
 from infgeo.arguments import flag, one_of, python_name
-from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, MissingExtra, NoClosedForm
+from infgeo.errors import (
+    ExpectationDiverges,
+    InvalidInput,
+    MetricDoesNotExist,
+    MissingExtra,
+    NoClosedForm,
+    NotConverged,
+)
 from infgeo.expressions import exact
-from infgeo.numeric.runtime.errors import DoesNotExist, InputError
+from infgeo.numeric.runtime.errors import DoesNotExist, InputError, NotAgreed
 from infgeo.numeric.runtime.geometry import Geometry
+from infgeo.numeric.runtime.normal_mean import AGREEMENT
 from infgeo.numeric.source.formulas import missing_kernel, own_parameters
-from infgeo.numeric.source.methods import METHODS, methods_of, require_formulas, resolved
+from infgeo.numeric.source.methods import METHODS, methods_of, resolved
 from infgeo.numeric.source.mixture import mixture_of
 from infgeo.numeric.source.module import DEFAULTS, functions_of, module_source, standalone
 from infgeo.numeric.source.of_formula import OF_METRIC, Formula, subject_of
@@ -70,11 +79,7 @@ class NumericGeometry:
     @property
     def tolerance(self) -> float | None:
         """The relative tolerance that method "quadrature" verifies at each evaluation; None for the others."""
-        if self.method != "quadrature":
-            return None
-        from infgeo.numeric.quadrature.quadrature_geometry import TOLERANCE
-
-        return TOLERANCE
+        return AGREEMENT if self.method == "quadrature" else None
 
     @property
     def kind(self) -> str:
@@ -187,6 +192,8 @@ class NumericGeometry:
             return getattr(geometry, name)(self.parameters, *arguments)
         except InputError as error:
             raise InvalidInput(str(error)) from None
+        except NotAgreed as error:
+            raise NotConverged(str(error)) from None
         except DoesNotExist as error:
             diverges = name in ("ntk", "ntk_diag", "kernel_and_ntk") or str(error).startswith("E[phi(z)^2]")
             raise (ExpectationDiverges if diverges else MetricDoesNotExist)(str(error)) from None
@@ -195,19 +202,39 @@ class NumericGeometry:
 @lru_cache(maxsize=64)
 def _geometry(mlp: MLP | Formula, backend: str, method: str) -> Geometry:
     """Return what computes: the runtime with the formulas of a network, which alone are generated code."""
-    if method == "quadrature" and not isinstance(mlp, Formula):
-        from infgeo.numeric.quadrature.quadrature_geometry import quadrature_geometry
-
-        return quadrature_geometry(mlp)
     namespace: dict[str, Any] = {"__name__": f"infgeo_emitted_{backend}"}
     try:
-        exec(compile(module_source(mlp, backend), f"<emitted for {backend}>", "exec"), namespace)
+        source = module_source(mlp, backend, asked=method)
+        exec(compile(source, f"<emitted for {backend}>", "exec"), namespace)
     except ImportError as error:
         if backend == "jax":
             raise MissingExtra("backend = 'jax'", "jax") from error
         raise
     geometry: Geometry = namespace["_GEOMETRY"]
-    return replace(geometry, fast=fast_gram(mlp, geometry.laws)) if backend in FAST else geometry
+    return (
+        replace(geometry, fast=fast_gram(mlp, geometry.laws))
+        if backend in FAST and method != "quadrature"
+        else geometry
+    )
+
+
+def _with_own_values(mlp: MLP | Formula, values: dict[str, Any]) -> tuple[MLP | Formula, dict[str, Any]]:
+    """Return a network with the values of its activations' parameters, on which kinks depend, and the other values."""
+    own = {}
+    for symbol in own_parameters(mlp):
+        if symbol.name not in values:
+            continue
+        try:
+            number = float(values[symbol.name])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InvalidInput(
+                f"{symbol.name} = {values[symbol.name]!r} must be a number: by quadrature results are no"
+                " functions of an activation's parameters"
+            ) from error
+        own[symbol.name] = exact(Rational(repr(number)) if math.isfinite(number) else number, symbol.name)
+    if not own or isinstance(mlp, Formula):
+        return mlp, values
+    return mlp.at(**own), {name: value for name, value in values.items() if name not in own}
 
 
 def sorted_out(
@@ -258,13 +285,7 @@ def numeric(
     mlp = subject_of(what, "numeric")
     if isinstance(mlp, Formula) and method not in (None, "closed_form"):
         raise InvalidInput(f"method = {method!r} is for networks; a kernel or a metric is a closed form: leave it out")
-    asked, method = method, resolved(mlp, method)
-    if method == "quadrature":
-        if asked is None and backend != "numpy":
-            require_formulas(mlp)
-        from infgeo.numeric.quadrature.quadrature_geometry import check_backend
-
-        check_backend(backend)
+    method = resolved(mlp, method)
     names = {symbol.name for symbol in mlp.parameters}
     unknown = sorted(set(parameters) - names)
     if unknown:
@@ -282,6 +303,9 @@ def numeric(
     for name, value in values.items():
         if isinstance(value, Basic):
             exact(value, name)
+    if method == "quadrature":
+        mlp, values = _with_own_values(mlp, values)
+        names = {symbol.name for symbol in mlp.parameters}
     missing = sorted(names - set(values))
     if missing:
         raise InvalidInput(f"the parameter {missing[0]!r} needs a value: pass {missing[0]}=...")

@@ -11,6 +11,7 @@ import mpmath
 from sympy import exp
 
 from infgeo.errors import ExpectationDiverges, InfgeoError, InvalidInput, MetricDoesNotExist
+from infgeo.numeric.source.methods import methods_of
 from infgeo.symbolic.activations.catalogue import get
 from infgeo.symbolic.algebra.simplify import longer
 from infgeo.symbolic.networks.network import MLP
@@ -18,7 +19,7 @@ from infgeo.symbolic.networks.network import MLP
 if TYPE_CHECKING:
     from infgeo.numeric.source.of_formula import Formula
 
-DIGITS, PRINTED = 50, 25
+DIGITS, FEWER, PRINTED = 50, 20, 25
 LONGEST = 200  # characters of a closed form that is quoted
 # Coordinates that float32 holds exactly: two in general position, one beside the first, a far and a near one.
 _POINTS = (
@@ -32,7 +33,8 @@ _SCALES = {"sigma_w": Fraction(5, 4), "sigma_b": Fraction(1, 2)}
 _OWN = Fraction(3, 4)  # of a parameter of the activation
 _SHRUNK = [Fraction(1, 4**k) for k in range(4)]  # for activations whose expectations are finite at small points alone
 _LARGEST = 1e30  # of the values, and of what they are made of in single precision
-FUNCTIONS = ("kernel", "ntk", "kernel_distance", "metric", "volume_element", "log_volume_element", "ricci_scalar")
+_OF_PAIRS = ("kernel", "ntk", "kernel_distance")
+FUNCTIONS = (*_OF_PAIRS, "metric", "volume_element", "log_volume_element", "ricci_scalar")
 
 
 def closed_forms(mlp: MLP | Formula) -> str:
@@ -66,7 +68,7 @@ def self_test_data(mlp: MLP | Formula) -> str:
         try:
             if not _finite(mlp, values, points):
                 continue
-            with mpmath.workdps(DIGITS):
+            with mpmath.workdps(FEWER if _integrated(mlp) else DIGITS):
                 reference = _reference(mlp, values, points)
         except ExpectationDiverges:
             continue
@@ -74,7 +76,7 @@ def self_test_data(mlp: MLP | Formula) -> str:
         if len(reference) == len(_functions(mlp)) and largest < _LARGEST:
             break
     lines = [
-        "# The self-test: python FILE. By mpmath at 50 digits, for points and parameters that are exact in binary.",
+        "# The self-test: python FILE. By mpmath, for points and parameters that are exact in binary.",
         f"_VALUES: dict[str, str] = {_exact(values)!r}",
         f"_INPUTS: list[list[str]] = {[[_decimal(x) for x in point] for point in points]!r}",
         "# Function; bound on its error in units in the last place (ulp) of the sizes; values; sizes.",
@@ -144,14 +146,21 @@ def _reference(
 
 
 def _functions(mlp: MLP | Formula) -> tuple[str, ...]:
-    return tuple(name for name in FUNCTIONS if name in getattr(mlp, "functions", FUNCTIONS))
+    found = tuple(name for name in FUNCTIONS if name in getattr(mlp, "functions", FUNCTIONS))
+    # In many digits integrals over pairs take minutes.
+    return found if not _integrated(mlp) else tuple(name for name in found if name not in _OF_PAIRS)
+
+
+def _integrated(mlp: MLP | Formula) -> bool:
+    return "quadrature" in methods_of(mlp).values()
 
 
 def _bound(mlp: MLP | Formula, name: str) -> int:
-    """Return a bound on the error of a function, in ulp; 16 times as much for other activations than erf and ReLU."""
+    """Return a bound on the error of a function, in ulp; of other activations than erf and ReLU 16 times as much."""
     depth = len(mlp.with_weights)  # 0 for formulas
     stated = {get(activation).expr for activation in ("erf", "relu")}
     factor = 1 if depth and {layer.activation.expr for layer in mlp.with_weights} <= stated else 16
+    factor *= 8 if _integrated(mlp) else 1
     if name in ("kernel", "ntk"):
         return factor * 8 * max(depth, 1)
     if name == "kernel_distance":

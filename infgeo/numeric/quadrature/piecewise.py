@@ -89,6 +89,7 @@ class PiecewiseFunction:
         self._at = np.array([float(start) for start in self._starts])
         self._functions: dict[int, list[Callable[[np.ndarray], np.ndarray]]] = {}
         self.no_metric, self.no_kernel = "", ""
+        self.smooth = True  # phi' has no jumps, and phi'' has limits
         self.growth: dict[int, float] = {}  # a where a derivative of this order grows like |dz|^-a, 0 for a logarithm
         self._exact: dict[tuple[int, int], Callable[[Any], Any]] = {}
         self.places = tuple(self._examined(place) for place in self.places)
@@ -177,7 +178,15 @@ class PiecewiseFunction:
             self.no_metric = self.no_metric or where.format("is unbounded", energy[1])
         elif abs(b - a) > 1e-12 * max(1, abs(a)):
             self.no_metric = self.no_metric or where.format("has a jump", energy[1])
-        return all(limit is not None for limit, _ in (*left, *right))
+        limits = all(limit is not None for limit, _ in (*left, *right))
+        slopes = left[1][0], right[1][0]
+        self.smooth = (
+            self.smooth
+            and limits
+            and not self.no_metric
+            and abs(slopes[1] - slopes[0]) <= 1e-12 * max(1, abs(slopes[0]))
+        )
+        return limits
 
     def _limit(self, point: Expr, piece: int, sign: int, order: int) -> tuple[Any, float]:
         """Return the limit at a place from one side, or None and the exponent with which it grows."""
@@ -356,6 +365,11 @@ def _derivative(expr: Expr, z: Symbol, order: int) -> Expr:
     """Return a derivative between the places, where steps are constants."""
     steps = {step: sp.Dummy("n", real=True) for step in expr.atoms(sp.floor)}
     return expr.xreplace(steps).diff(z, order).xreplace({name: step for step, name in steps.items()})
+
+
+def between_places(expr: Expr, z: Symbol, order: int) -> Expr:
+    """Return a derivative of an activation between its places, with cases as Piecewise and steps as floors."""
+    return _derivative(_in_cases(expr), z, order)
 
 
 def _as_function(expr: Expr, z: Symbol) -> Callable[[np.ndarray], np.ndarray]:

@@ -13,6 +13,10 @@ class DoesNotExist(ArithmeticError):
     """What was asked for diverges for this activation."""
 
 
+class NotAgreed(ArithmeticError):
+    """Two rules of quadrature do not agree."""
+
+
 def shown(value: Any) -> str:
     """Return a value as text."""
     try:

@@ -23,6 +23,7 @@ from infgeo.numeric.source.law_of_nodes import (
     naming,
     nodes_source,
 )
+from infgeo.numeric.source.law_of_quadrature import law_of_quadrature, require_slope
 from infgeo.numeric.source.methods import Methods, methods_of
 from infgeo.numeric.source.mixture import mixture_of
 from infgeo.numeric.source.of_formula import Formula, laws_of, radial_of
@@ -62,13 +63,17 @@ PRECISE_DETERMINANTS = ("numpy", "torch")
 
 
 def laws(mlp: MLP | Formula, backend: Backend, notes: list[str], methods: Methods) -> list[str]:
-    """Return the formulas of the activations, a law for each, in closed form or as mixtures."""
+    """Return the formulas of the activations, a law for each: in closed form, as mixtures or integrands."""
     if isinstance(mlp, Formula):
         return laws_of(mlp, backend, notes)
     own = own_parameters(mlp)
     sections = [nodes_source()] if "mixture" in methods.values() else []
     numbers, sensitive = law_names(mlp), _before_sharp_layers(mlp, methods)
     for activation, suffix in numbers.items():
+        if methods[activation] == "quadrature":
+            notes.append(f"{activation} is integrated numerically.")
+            sections += law_of_quadrature(activation, suffix, backend)
+            continue
         if methods[activation] == "mixture":
             odd, mixture = activation.parity == "odd" and not backend.exact_numbers, mixture_of(activation)
             notes.append(f"{activation} is a mixture of error functions: {mixture.bounds}.")
@@ -98,14 +103,14 @@ def _before_sharp_layers(mlp: MLP, methods: Methods) -> set[Activation]:
             continue
         if sharp:
             found.add(layer.activation)
-        sharp = sharp or methods[layer.activation] == "mixture" or _is_sharp(layer.activation)
+        sharp = sharp or methods[layer.activation] != "closed_form" or _is_sharp(layer.activation)
     return found
 
 
 @lru_cache(maxsize=256)
-def missing_kernel(mlp: MLP) -> str:
+def missing_kernel(mlp: MLP, asked: str | None = None) -> str:
     """Return why a network whose metric has a closed form has a kernel without one; "" where it has one."""
-    for activation, method in methods_of(mlp).items():
+    for activation, method in methods_of(mlp, asked).items():
         try:
             assert method != "closed_form" or dual_of(activation).kernel is not None
         except NoClosedForm as error:
@@ -305,6 +310,9 @@ def _radial_of_names(mlp: MLP, backend: Backend, methods: Methods) -> list[str]:
     numbers = {a: suffix for a, suffix in law_names(mlp).items() if methods[a] != "closed_form"}
     exact: list[Any] = [layer for layer in mlp.with_weights if layer.activation not in numbers]
     require_metric(exact)
+    for activation in numbers:
+        if methods[activation] == "quadrature":
+            require_slope(activation)
     layers = with_duals(mlp, {a: named_dual(a, suffix, own_parameters(mlp)) for a, suffix in numbers.items()})
     names = Names()
     outputs = propagate(layers, LogRadial(names)).outputs(("A", "shear", "eta", "R", "B"))

@@ -43,9 +43,11 @@ def require_formulas(mlp: MLP | Formula) -> None:
 
 
 @lru_cache(maxsize=64)
-def methods_of(mlp: MLP | Formula) -> Methods:
-    """Return the method of each activation of a network."""
-    return MappingProxyType({layer.activation: method_of(layer.activation) for layer in mlp.with_weights})
+def methods_of(mlp: MLP | Formula, asked: str | None = None) -> Methods:
+    """Return the method of each activation of a network: quadrature where that is asked for."""
+    return MappingProxyType(
+        {x.activation: asked if asked == "quadrature" else method_of(x.activation) for x in mlp.with_weights}
+    )
 
 
 def resolved(mlp: MLP | Formula, asked: str | None) -> str:

@@ -16,7 +16,7 @@ from infgeo.numeric.source.formulas import (
     radial,
 )
 from infgeo.numeric.source.inlining import inlined
-from infgeo.numeric.source.methods import methods_of, require_formulas
+from infgeo.numeric.source.methods import methods_of
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.numeric.source.of_formula import OF_METRIC, Formula
 from infgeo.numeric.source.printing import Backend, backend_named
@@ -44,7 +44,11 @@ OPTIONS = ("out", "threads")
 WITH_OPTIONS = ("kernel", "ntk", "kernel_and_ntk")
 DEFAULTS = {"sigma_w": DEFAULT_WEIGHT_STD, "sigma_b": DEFAULT_BIAS_STD}
 _ARRAYS = {"numpy": "NumpyArrays", "torch": "TorchArrays", "jax": "JaxArrays", "mpmath": "MpmathArrays"}
-_LIBRARY = {"numpy": "import numpy as np", "torch": "import torch", "jax": "import jax\nimport jax.numpy as jnp"}
+_LIBRARY = {
+    "numpy": "import numpy as np\nfrom scipy import special",
+    "torch": "import torch",
+    "jax": "import jax\nimport jax.numpy as jnp",
+}
 _IMPORTS = """from __future__ import annotations
 
 import math
@@ -73,6 +77,7 @@ from infgeo.numeric.runtime.gram.fast import FastGram, PairLaw, compiler
 from infgeo.numeric.runtime.gram.series import HermiteSeries
 from infgeo.numeric.runtime.layers import Dense, Residual, RMSNorm
 from infgeo.numeric.runtime.nodes import OfVariance, of_variance, over_nodes
+from infgeo.numeric.runtime.quadrature import Integrand
 from infgeo.numeric.runtime.records import Law, by_subtraction
 from infgeo.numeric.runtime.self_test import self_test
 
@@ -94,15 +99,17 @@ N(0, sigma_w^2 / n); features phi(z_j) / sqrt(n) of the last hidden layer. Point
 '''
 
 
-def functions_of(mlp: MLP | Formula) -> tuple[str, ...]:
+def functions_of(mlp: MLP | Formula, asked: str | None = None) -> tuple[str, ...]:
     """Return the names of the functions of a network or of formulas."""
     if isinstance(mlp, Formula):
         return mlp.functions
-    return ("kernel_diag", *OF_METRIC) if missing_kernel(mlp) else tuple(PUBLIC)
+    return ("kernel_diag", *OF_METRIC) if missing_kernel(mlp, asked) else tuple(PUBLIC)
 
 
 @lru_cache(maxsize=64)
-def module_source(mlp: MLP | Formula, backend_name: str, fast: str = "", more: str = "") -> str:
+def module_source(
+    mlp: MLP | Formula, backend_name: str, fast: str = "", more: str = "", asked: str | None = None
+) -> str:
     """Return the source of a module that imports the runtime.
 
     Args:
@@ -110,10 +117,10 @@ def module_source(mlp: MLP | Formula, backend_name: str, fast: str = "", more: s
         backend_name: "numpy", "torch", "jax" or "mpmath".
         fast: source that defines `_FAST`, what computes Gram matrices in blocks and threads; none in plain files.
         more: further sections.
+        asked: "quadrature" for expectations that are integrated numerically throughout.
     """
-    require_formulas(mlp)
     backend, coded = backend_named(backend_name), in_code(mlp)
-    formulas, _ = _formulas(coded, backend.name)
+    formulas, _ = _formulas(coded, backend.name, asked)
     arrays, library = _ARRAYS[backend.name], _LIBRARY.get(backend.name, "import mpmath")
     head = _IMPORTS.format(library=library, backend=backend.name, arrays=arrays)
     if backend.name == "jax":
@@ -121,7 +128,8 @@ def module_source(mlp: MLP | Formula, backend_name: str, fast: str = "", more: s
     if backend.exact_numbers:
         head = head.replace(f"import {arrays}", f"import {arrays}, remembered")
     return (
-        "\n\n\n".join([head, *formulas, *([fast] if fast else []), *_public(coded, backend, bool(fast)), more]) + "\n"
+        "\n\n\n".join([head, *formulas, *([fast] if fast else []), *_public(coded, backend, bool(fast), asked), more])
+        + "\n"
     )
 
 
@@ -172,15 +180,17 @@ def _grouped(lines: Iterable[str]) -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def _formulas(mlp: MLP | Formula, backend_name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _formulas(
+    mlp: MLP | Formula, backend_name: str, asked: str | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the sources of the formulas, and notes about what there is none of."""
     backend, notes = backend_named(backend_name), list[str]()
-    methods = methods_of(mlp)
+    methods = methods_of(mlp, asked)
     formulas = [*laws(mlp, backend, notes, methods), *radial(mlp, backend, notes, methods)]
     return tuple(formulas), tuple(notes)
 
 
-def _public(mlp: MLP | Formula, backend: Backend, fast: bool) -> list[str]:
+def _public(mlp: MLP | Formula, backend: Backend, fast: bool, asked: str | None) -> list[str]:
     """Return the end of the module: the object that holds the formulas, and the public functions."""
     names = [public_name(symbol.name) for symbol in mlp.parameters]
     bounds = bounds_of(mlp)
@@ -195,14 +205,14 @@ def _public(mlp: MLP | Formula, backend: Backend, fast: bool) -> list[str]:
         "logarithm": "_log_metric",
         "coefficient": "_metric_coefficient" if backend.differentiable else "None",
         "variances": "_VARIANCES",
-        "vanishes": vanishing_source(mlp, methods_of(mlp)),
+        "vanishes": vanishing_source(mlp, methods_of(mlp, asked)),
         "domain": domain_source(mlp),
         "fast": "_FAST" if fast else "None",
     }
     lines = [f"    {name}={text}," for name, text in fields.items() if text != "None"]
     sections = [network_source(mlp, backend), "\n".join(["_GEOMETRY = Geometry(\n    _xp,", *lines, ")"])]
     values = "{" + ", ".join(f"{name!r}: {name}" for name in names) + "}"
-    for name in functions_of(mlp):
+    for name in functions_of(mlp, asked):
         points, returned = PUBLIC[name]
         options = OPTIONS if fast and name in WITH_OPTIONS else ()
         pairs = [part.partition("=") for part in points.split(", ")]

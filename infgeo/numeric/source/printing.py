@@ -37,6 +37,15 @@ _NUMPY = {
 _TORCH = {**_COMMON, "atan": "atan", "atan2": "atan2", "asin": "asin", "acos": "acos", "Abs": "abs", "sign": "sign"}
 _MPMATH = {**_COMMON, "atan": "atan", "atan2": "atan2", "asin": "asin", "acos": "acos", "Abs": "fabs", "sign": "sign"}
 
+# Of arrays alone: what activations that are integrated numerically are made of.
+_NUMPY_ARRAYS = {"asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh", "floor": "floor"}
+_ARRAYS = {name: name for name in _NUMPY_ARRAYS}
+_SPECIAL = {
+    **{"besselj": "special.jv", "besseli": "special.iv", "erfi": "special.erfi"},
+    **{"airyai": "special.airy({})[0]", "airybi": "special.airy({})[2]", "Si": "special.sici({})[0]"},
+    **{"fresnels": "special.fresnel({})[0]", "fresnelc": "special.fresnel({})[1]"},
+}
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -68,7 +77,10 @@ MATH = _prefixed(
 )
 NUMPY = Backend(
     "numpy",
-    _prefixed("np", _NUMPY, sqrt="np.sqrt", expm1="np.expm1", log1p="np.log1p", erf="_xp.erf", erfc="_xp.erfc"),
+    _SPECIAL
+    | _prefixed(
+        "np", _NUMPY | _NUMPY_ARRAYS, sqrt="np.sqrt", expm1="np.expm1", log1p="np.log1p", erf="_xp.erf", erfc="_xp.erfc"
+    ),
     MATH,
 )
 _MORE = {"expm1": "expm1", "log1p": "log1p"}
@@ -77,7 +89,7 @@ _SCALARS_OF_TORCH = _prefixed(
 )
 TORCH = Backend(
     "torch",
-    _SCALARS_OF_TORCH | {"sqrt": "_xp.sqrt", "atan2": "_xp.atan2"},
+    _SCALARS_OF_TORCH | _prefixed("torch", _ARRAYS) | {"sqrt": "_xp.sqrt", "atan2": "_xp.atan2"},
     _SCALARS_OF_TORCH,
     differentiable=True,
 )
@@ -85,7 +97,7 @@ JAX = Backend(
     "jax",
     _prefixed(
         "jnp",
-        _NUMPY,
+        _NUMPY | _NUMPY_ARRAYS,
         sqrt="_xp.sqrt",
         atan2="_xp.atan2",
         expm1="jnp.expm1",
@@ -106,7 +118,12 @@ _MP = _prefixed(
     _MPMATH,
     **{name: f"mpmath.{name}" for name in ("sqrt", "erf", "erfc", "gamma", "expm1", "log1p")},
 )
-MPMATH = Backend("mpmath", _MP, _MP, exact_numbers=True)
+MPMATH = Backend(
+    "mpmath",
+    _MP | _prefixed("mpmath", _ARRAYS | {name: name for name in _SPECIAL} | {"Si": "si"}),
+    _MP,
+    exact_numbers=True,
+)
 BACKENDS = {backend.name: backend for backend in (NUMPY, TORCH, JAX, MPMATH)}
 
 
@@ -128,7 +145,8 @@ class Printer(PythonCodePrinter):
         name = type(expr).__name__
         arguments = ", ".join(self._print(argument) for argument in expr.args)
         if name in self.names:
-            return f"{self.names[name]}({arguments})"
+            form = self.names[name]
+            return form.format(arguments) if "{}" in form else f"{form}({arguments})"
         if isinstance(expr, PRIMITIVES) and not self.backend.double_double:
             return f"_xp.{name}({arguments})"
         raise NoClosedForm(f"the function {name} in {expr} has no {self.backend.name} form: it cannot be emitted")

@@ -247,8 +247,8 @@ class MLP:
             backend: "numpy", "torch", "jax" or "mpmath".
             method: by default the first that all activations have; asked for, NoClosedForm says why there is none.
                 "closed_form"; "mixture", for what is linear in tanh(a z) and log(cosh(a z)), which are sums over error
-                functions to a stated error; "quadrature", for any activation: slow, in NumPy alone, to a relative
-                tolerance that each evaluation verifies (`tolerance`). `kind` says which it is.
+                functions to a stated error; "quadrature", for any activation: slow, to a relative tolerance
+                that each evaluation verifies (`tolerance`). `kind` says which it is.
             parameters: values of the activation's own parameters, by name.
             named: the same, as keywords.
         """

@@ -8,6 +8,7 @@ from typing import Any
 
 from infgeo.numeric.runtime.double_double import two_product
 from infgeo.numeric.runtime.errors import InputError
+from infgeo.numeric.runtime.normal_mean import normal_mean
 from infgeo.numeric.runtime.normal_tails import scaled_erfc, scaled_quadrant, wedge_integrals
 from infgeo.numeric.runtime.records import Array, Pairs
 
@@ -118,6 +119,26 @@ class ArrayLibrary:
         """Return `a` rounded to half its digits (Dekker's splitting)."""
         shifted = a * (4097.0 if self.lib.finfo(a.dtype).bits == 32 else 134217729.0)
         return shifted - (shifted - a)
+
+    def at_least(self, x: Array, bound: float) -> Any:
+        """Return the larger of the two."""
+        return self.lib.where(x >= bound, x, bound)
+
+    def in_order(self, arrays: Sequence[Array]) -> list[Any]:
+        """Return arrays whose elements increase from one to the next."""
+        found = self.lib.sort(self.lib.stack(list(arrays), -1))
+        return [found[..., i] for i in range(len(arrays))]
+
+    def normal_mean(self, function: Callable, places: Sequence[Array], width: Array, level: int, power: float) -> tuple:
+        """Return expectations over a normal variable, see `normal_mean`."""
+        return normal_mean(self, function, places, width, level, power)
+
+    def in_parts(self, function: Callable, arrays: Sequence[Array], numbers: int) -> tuple:
+        """Return what `function` makes of arrays of one shape, a part at a time; an element takes so many numbers."""
+        flat, step = [x.reshape(-1) for x in arrays], max(1, AT_ONCE // numbers)
+        starts = range(0, max(1, len(flat[0])), step)
+        parts = [function(*(x[start : start + step] for x in flat)) for start in starts]
+        return tuple(self.lib.concatenate(found).reshape(arrays[0].shape) for found in zip(*parts, strict=True))
 
     def row(self, values: Sequence[float], like: Array) -> Any:
         """Return numbers as an array of the format of another."""

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from infgeo.numeric.runtime.arrays.differentiable import DifferentiableArrays
+from infgeo.numeric.runtime.arrays.library import AT_ONCE
 from infgeo.numeric.runtime.errors import InputError
 from infgeo.numeric.runtime.normal_tails import erfcx_by_sums
 from infgeo.numeric.runtime.records import Array, Pairs
@@ -134,6 +135,12 @@ class JaxArrays(DifferentiableArrays):
     def power_of_two(self, n: Any) -> jax.Array:
         """Return 2^n."""
         return jnp.ldexp(jnp.ones_like(n), jnp.clip(n, -20000, 20000).astype(int))
+
+    def in_parts(self, function: Callable, arrays: Any, numbers: int) -> tuple:
+        """Return what `function` makes of arrays of one shape, a part at a time; an element takes so many numbers."""
+        flat, size = [x.reshape(-1) for x in arrays], max(1, AT_ONCE // numbers)
+        found = jax.lax.map(lambda parts: function(*parts), tuple(flat), batch_size=size)
+        return tuple(part.reshape(arrays[0].shape) for part in found)
 
     def leading_half(self, a: jax.Array) -> jax.Array:
         """Return `a` cut to half its digits, as a constant: what is made of it depends on it by rounding alone."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import mpmath
 
-from infgeo.numeric.runtime.errors import InputError
+from infgeo.numeric.runtime.errors import InputError, NotAgreed
 from infgeo.numeric.runtime.layers import pairs_after, point_after
 from infgeo.numeric.runtime.nearly_parallel import of_pairs
 from infgeo.numeric.runtime.normal_tails import NEAR, scaled_quadrant
@@ -171,6 +171,30 @@ class MpmathArrays:
         if not isinstance(found[0], tuple):
             return mpmath.fdot(weights, found)
         return tuple(mpmath.fdot(weights, part) for part in zip(*found, strict=True))
+
+    def at_least(self, x: Any, bound: float) -> Any:
+        """Return the larger of the two."""
+        return max(x, mpmath.mpf(bound))
+
+    def in_parts(self, function: Callable, arrays: Sequence[Any], numbers: int) -> tuple:
+        """Return what `function` makes of numbers."""
+        return function(*arrays)
+
+    def normal_mean(self, function: Callable, places: Sequence[Any], width: Any, level: int, power: float) -> tuple:
+        """Return E[f(t)], t ~ N(0, 1), for each f that `function` returns, by the tanh-sinh rule between the places."""
+        edge = 2 + 2 * mpmath.sqrt(mpmath.mp.prec * mpmath.log(2))
+        known = remembered(function)
+        points = {place + k * width for place in places for k in (-8, 0, 8)}
+        ends = [-edge, *sorted(point for point in points if -edge < point < edge), edge]
+        found = []
+        for i in range(len(known(mpmath.mpf(1)))):
+            value, error = mpmath.quad(lambda t, i=i: known(t)[i] * mpmath.npdf(t), ends, error=True)
+            if error > mpmath.sqrt(mpmath.eps) * (1 + abs(value)):
+                raise NotAgreed(
+                    f"quadrature in {mpmath.mp.dps} digits errs by {mpmath.nstr(error, 2)}: use more digits"
+                )
+            found.append(value)
+        return tuple(found)
 
     def constant(self, like: Array, value: Any) -> Any:
         """Return a number."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from infgeo.numeric.runtime.arrays.differentiable import DifferentiableArrays
 from infgeo.numeric.runtime.arrays.library import taken
@@ -72,6 +74,16 @@ class TorchArrays(DifferentiableArrays):
                 f"{name} has shape {tuple(scalar.shape)}, it must be a number or a tensor without dimensions"
             )
         return scalar
+
+    def in_parts(self, function: Callable, arrays: Sequence[Array], numbers: int) -> tuple:
+        """Return what `function` makes of arrays of one shape, a part at a time, computed again for derivatives."""
+        graph = torch.is_grad_enabled() and any(x.requires_grad and not transformed(x) for x in arrays)
+        again = partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
+        return super().in_parts(again if graph else function, arrays, numbers)
+
+    def in_order(self, arrays: Sequence[Array]) -> list[torch.Tensor]:
+        """Return arrays whose elements increase from one to the next."""
+        return list(torch.stack(list(arrays), -1).sort().values.unbind(-1))
 
     def known(self, x: Array) -> torch.Tensor | None:
         """Return values, out of the transforms of torch.func, or None where they may not be looked at."""

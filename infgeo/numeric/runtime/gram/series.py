@@ -20,7 +20,7 @@ import numpy as np
 LONGEST = 1024  # the last n
 DEAREST = 1500.0  # beyond so many terms a pair, at large variances, kernels are sums over pairs of nodes
 APART = 3000.0  # what one pair by itself costs, in terms
-AT_ONCE = 4  # terms that are added at a time: their number is a multiple
+TERMS_AT_ONCE = 4  # terms that are added at a time: their number is a multiple
 COSINES = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8)
 
 
@@ -82,7 +82,7 @@ class HermiteSeries:
                 left_out = np.abs(moment - terms.sum(0)) * cosine**LONGEST
                 tails = np.cumsum((terms * cosine**n)[::-1], 0)[::-1] + left_out
                 count = max(count, 1 + int(np.flatnonzero((tails > tolerance * moment).any(1))[-1:].sum()))
-            number = AT_ONCE * -(-(count - first) // (step * AT_ONCE))
+            number = TERMS_AT_ONCE * -(-(count - first) // (step * TERMS_AT_ONCE))
             price = number + APART * float((np.abs(rho) > cosine).mean())
             if count < LONGEST and price < best[0]:
                 best = price, cosine, number

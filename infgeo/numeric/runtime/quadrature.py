@@ -1,0 +1,208 @@
+"""The law of an activation whose expectations are integrated numerically, see `normal_mean`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from infgeo.numeric.runtime.errors import InputError
+from infgeo.numeric.runtime.nodes import OfVariance
+from infgeo.numeric.runtime.normal_mean import LEAST_WIDTH, LEVELS, agreed
+from infgeo.numeric.runtime.records import Array, Law
+
+MOST_PLACES = 40
+
+
+@dataclass(frozen=True)
+class Integrand:
+    """An activation that is smooth between places.
+
+    Args:
+        name: for messages.
+        derivatives: phi, phi' and phi'' as functions of arrays, between the places.
+        places: pairs (start, step) of numbers: one place, or with a step all of start + k step.
+        power: see `normal_mean.normal_mean`.
+        has_metric: whether E[phi'^2] is finite.
+        has_second: whether phi' has no jumps, so that E[phi''^2] is finite.
+    """
+
+    name: str
+    derivatives: Sequence[Callable]
+    places: Sequence[tuple[float, float]]
+    power: float
+    has_metric: bool
+    has_second: bool
+
+    def within(self, xp: Any, reach: Array) -> list[float]:
+        """Return the places up to a distance, and 0, around which activations vary."""
+        found = {0.0}
+        for start, step in self.places:
+            if not step:
+                found.add(start)
+                continue
+            if xp.known(reach) is None:
+                raise InputError(f"activation {self.name} has kinks at all scales: call it outside of transformations")
+            low, high = (math.ceil((sign * float(xp.largest(reach)) - start) / step) for sign in (-1, 1))
+            if high - low > MOST_PLACES:
+                raise InputError(
+                    f"activation {self.name} has {high - low} kinks, jumps or poles within reach of its preactivations,"
+                    f" more than {MOST_PLACES}: use smaller scales or points"
+                )
+            found |= {start + k * step for k in range(low, high)}
+        return sorted(found)
+
+    def law(self, xp: Any) -> Law:
+        """Return the expectations as a law."""
+        slopes: dict[str, Any] = {}
+        if self.has_metric:
+            slopes = {
+                "derivative_kernel": self._kernel(xp, 1),
+                "derivative_moment": self._moment(xp, 1),
+                "derivative_slope": self._slope(xp, 1),
+            }
+        if self.has_second:
+            slopes |= {"second_moment": self._moment(xp, 2), "second_slope": self._slope(xp, 2)}
+        return Law(self._kernel(xp, 0), self._moment(xp, 0), self._difference(xp), steep=True, **slopes)
+
+    def _mean(self, xp: Any, v: Array, level: int, parts: Callable) -> tuple:
+        """Return E[f(z, t)], z = sqrt(v) t ~ N(0, v), for each f of `parts`."""
+        scale = xp.at_least(xp.sqrt(v), 1e-30)
+        places = [0 * v + place / scale for place in self.within(xp, LEVELS[level][1] * scale)]
+        return xp.normal_mean(
+            lambda t: parts(scale[..., None] * t if xp.lib else scale * t, t), places, 1 / scale, level, self.power
+        )
+
+    def _moment(self, xp: Any, order: int) -> Callable:
+        f = self.derivatives[order]
+
+        def moment(v: Array, *_: Any) -> Any:
+            def compute(level: int) -> tuple:
+                return self._mean(xp, v, level, lambda z, t: (f(z) ** 2,))
+
+            return agreed(xp, compute, lambda found: found, f"E[phi{chr(39) * order}(z)^2] of activation {self.name}")[
+                0
+            ]
+
+        return moment
+
+    def _slope(self, xp: Any, order: int) -> Callable:
+        """Return the derivative of a moment: E[f^2 (t^2 - 1)]/(2 v)."""
+        f = self.derivatives[order]
+
+        def slope(v: Array, *_: Any) -> Any:
+            def compute(level: int) -> tuple:
+                size, value = self._mean(xp, v, level, lambda z, t: (f(z) ** 2, f(z) ** 2 * (t * t - 1)))
+                return value / (2 * v), size / v
+
+            return agreed(xp, compute, lambda found: (found[1], found[1]), f"a moment of activation {self.name}")[0]
+
+        return slope
+
+    def of_variance(self, xp: Any) -> Callable:
+        """Return the function of v that makes `OfVariance`: derivatives in v as weights, so that kinks do no harm."""
+        phi, slope = self.derivatives[:2]
+
+        def parts(z: Array, t: Array) -> tuple:
+            f, h, s = phi(z) ** 2, phi(z) * slope(z), slope(z) ** 2
+            w = t * t
+            return f, s, s * (w - 1), s * ((w - 6) * w + 3), h * t, h * t * (w - 3), s * w, s * w * (w - 3)
+
+        def of(v: Array, *_: Any) -> OfVariance:
+            if not xp.all(v > 0):
+                raise InputError(
+                    "the metric by quadrature needs preactivations of positive variance: give a bias, or drop x = 0"
+                )
+
+            def compute(level: int) -> tuple:
+                m, m0, first, second, mixed, mixed_1, x, x_1 = self._mean(xp, v, level, parts)
+                m0_1 = first / (2 * v)
+                e, e_1 = mixed / xp.sqrt(v) - m0, mixed_1 / (2 * v * xp.sqrt(v)) - m0_1
+                return m, m0 + e, m0, m0_1, second / (4 * v * v), e, e_1, x, x_1 / (2 * v)
+
+            def sizes(found: tuple) -> tuple:
+                m, m0, x = found[0], found[2], found[7]
+                return m, m0, m0, m0 / v, m0 / (v * v), m0, m0 / v, x, x / v
+
+            return OfVariance(*agreed(xp, compute, sizes, f"E[phi'(z)^2] of activation {self.name}"))
+
+        return of
+
+    def _pair(self, xp: Any, order: int, level: int, parts: Callable, pair: Sequence[Array]) -> tuple:
+        """Return E[f(g(u), g(v))] for each f of `parts`, g a derivative of phi; the inner mean is over v given u.
+
+        With p >= q, v = (c/p) u + sqrt(Delta/p) t.
+        """
+        p, _, c, Delta = pair
+        g, wide = self.derivatives[order], (lambda x: x[..., None]) if xp.lib else (lambda x: x)
+        scale = xp.at_least(xp.sqrt(p), 1e-30)
+        along, across = c / (scale * scale), xp.at_least(xp.sqrt(Delta) / scale, 1e-30)
+        reach = LEVELS[level][1] * (scale + across)
+        found, width = self.within(xp, reach), 1 / scale
+        places = [0 * along + place / scale for place in found]
+        if self.places:  # v crosses them as u varies
+            places += [xp.ratio(0 * along + place, along * scale) for place in found if place]
+            width = xp.at_least(1 / (scale + abs(along) * scale / across), LEAST_WIDTH)
+
+        def outer(t: Array) -> tuple:
+            u = wide(scale) * t
+            value, mean, spread = g(u), wide(along) * u, wide(across)
+
+            def inner(tau: Array) -> tuple:
+                return parts(wide(value), g(wide(mean) + wide(spread) * tau))
+
+            return xp.normal_mean(
+                inner, [(place - mean) / spread for place in found], 1 / spread + 0 * mean, level, self.power
+            )
+
+        return xp.normal_mean(outer, places, width, level, self.power)
+
+    def _over_pairs(self, xp: Any, order: int, parts: Callable, sizes: Callable, what: str) -> Callable:
+        """Return the means of `parts` over pairs (p, q, c, Delta), and E[g^2] at p and at q."""
+        g = self.derivatives[order]
+
+        def compute(level: int, p: Array, q: Array, c: Array, Delta: Array) -> tuple:
+            pair = xp.where_nonnegative(p - q, p, q), xp.where_nonnegative(p - q, q, p), c, Delta
+            moments = (self._mean(xp, v, level, lambda z, t: (g(z) ** 2,))[0] for v in (p, q))
+            return *self._pair(xp, order, level, parts, pair), *moments
+
+        def over(p: Array, q: Array, c: Array, Delta: Array) -> tuple:
+            arrays = [part + 0 * Delta + 0 * p * q for part in (p, q, c, Delta)]
+
+            def at_level(level: int) -> tuple:
+                numbers = (2 * len(self.within(xp, LEVELS[level][1] * xp.sqrt(arrays[0]))) * LEVELS[level][0]) ** 2
+                return xp.in_parts(lambda *parts: compute(level, *parts), arrays, numbers)
+
+            return agreed(xp, at_level, sizes, what)
+
+        return over
+
+    def _kernel(self, xp: Any, order: int) -> Callable:
+        what = f"E[phi{chr(39) * order}(z)^2] of activation {self.name}"
+
+        def sizes(found: tuple) -> tuple:
+            _, first, second = found
+            return xp.sqrt(first) * xp.sqrt(second), first, second
+
+        over = self._over_pairs(xp, order, lambda f, g: (f * g,), sizes, what)
+        return lambda p, q, c, Delta, *_: over(p, q, c, Delta)[0]
+
+    def _difference(self, xp: Any) -> Callable:
+        def sizes(found: tuple) -> tuple:
+            square, _, first, second = found
+            return square, xp.sqrt(square) * xp.sqrt(first + second), first, second
+
+        what = f"E[phi(z)^2] of activation {self.name}"
+        over = self._over_pairs(xp, 0, lambda f, g: ((f - g) ** 2, (f - g) * (f + g)), sizes, what)
+
+        def difference(p: Array, q: Array, omega: Array, delta: Array, c: Array, Delta: Array, *_: Any) -> tuple:
+            same = -delta  # 0 where points coincide, and so do all functions of them
+            parts = (
+                xp.where_nonnegative(same, 0 * delta + x, y)
+                for x, y in zip((1, 1, 0, 1), (p, q, c, Delta), strict=True)
+            )
+            square, fall = (xp.where_nonnegative(same, 0 * delta, part) for part in over(*parts)[:2])
+            return square, xp.where_nonnegative(omega, fall, -fall)
+
+        return difference
