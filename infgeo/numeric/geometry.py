@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from infgeo.expressions import exact
 from infgeo.numeric.runtime.errors import DoesNotExist, InputError, NotAgreed
 from infgeo.numeric.runtime.geometry import Geometry
 from infgeo.numeric.runtime.normal_mean import AGREEMENT
+from infgeo.numeric.runtime.records import Law
 from infgeo.numeric.source.formulas import missing_kernel, own_parameters
 from infgeo.numeric.source.methods import METHODS, methods_of, resolved
 from infgeo.numeric.source.mixture import mixture_of
@@ -216,6 +217,11 @@ def _geometry(mlp: MLP | Formula, backend: str, method: str) -> Geometry:
         if backend in FAST and method != "quadrature"
         else geometry
     )
+
+
+def laws_of(mlp: MLP, backend: str) -> Sequence[Law]:
+    """Return the expectations of the activations of a network."""
+    return _geometry(mlp, backend, resolved(mlp, None)).laws
 
 
 def _with_own_values(mlp: MLP | Formula, values: dict[str, Any]) -> tuple[MLP | Formula, dict[str, Any]]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import mpmath
 from sympy import Add, Expr, Integer, Mul, Pow, exp, expand, factor, oo, powsimp
 
+from infgeo.arguments import instance, positive_integer
 from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import NoClosedForm
@@ -25,6 +26,8 @@ from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.algebra.truncated_series import DIGITS, Evaluator, Lost
 from infgeo.symbolic.geometry.metric import RadialMetric
+from infgeo.symbolic.networks.layers import Dense
+from infgeo.symbolic.networks.network import MLP
 
 ZERO = Integer(0)
 PRECISIONS = (1, 2, 4, 7)  # relative orders in 1/s that are tried until no leading term is lost to cancellation
@@ -37,6 +40,49 @@ class Expansion:
     A: Expr
     B: Expr
     R: Expr
+
+
+def small_norm(metric: RadialMetric, terms: int = 2) -> Expansion:
+    """Return A, B and R as power series at x = 0, `terms` terms each, in s = |x|^2.
+
+    R(0) = d (d - 1) (B(0) - 2 A'(0)) / A(0)^2, which is 0 for one layer. Where the metric vanishes at x = 0, R begins
+    with a negative power.
+
+    Args:
+        metric: any `RadialMetric` whose A and B are power series in s there.
+        terms: number of terms, at least 1; a term may be 0.
+
+    Raises NoClosedForm where A or B is no power series at s = 0, or a coefficient of a deep network is too long to be
+    written out; InvalidInput for `terms` < 1.
+
+    Example:
+        >>> import infgeo
+        >>> infgeo.analysis.small_norm(infgeo.MLP("erf", weight_std=1, bias_std=0).metric).R
+        pi*s**2*(d - 1)*(d + 2)/2 - pi*s*(d - 1)*(d + 2)/2
+    """
+    instance(metric, "metric", RadialMetric, "the metric of a network, as infgeo.MLP(...).metric")
+    return terms_at_origin(metric, positive_integer(terms, "terms", maximum=100))
+
+
+def large_norm(mlp: MLP) -> Expansion:
+    """Return the leading terms of A, B and R of a network for s = |x|^2 -> oo.
+
+    They are c s^a, for one dense layer also c s^a exp(b s): the quotient with the function they stand for tends to 1.
+
+    Raises NoClosedForm where there is no such term, with the reason: beyond one dense layer, what grows or decays like
+    an exponential.
+
+    Example:
+        >>> import infgeo
+        >>> infgeo.analysis.large_norm(infgeo.MLP("erf", weight_std=1, bias_std=0)).R
+        -sqrt(2)*pi*sqrt(s)*(d - 1)*(d + 2)/4
+        >>> infgeo.analysis.large_norm(infgeo.MLP(["erf", "relu"], weight_std=1, bias_std=0)).A
+        sqrt(2)/(2*pi*sqrt(s))
+    """
+    layer = instance(mlp, "mlp", MLP, "an infgeo.MLP").layers[0]
+    if len(mlp.layers) == 1 and isinstance(layer, Dense):
+        return leading_of_layer(layer.dual.m0, *layer.variances)
+    return leading_terms(mlp.metric_program)
 
 
 def leading_terms(program: Program) -> Expansion:

@@ -1,0 +1,20 @@
+"""Zeros of functions of a positive number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mpmath
+
+
+def sign_changes(function: Callable[[mpmath.mpf], mpmath.mpf], low: float, high: float) -> list[mpmath.mpf]:
+    """Return the zeros at which `function` changes sign between 10^low and 10^high, by a scan and bisection."""
+    with mpmath.workdps(40):
+        count = 400
+        grid = [mpmath.mpf(10) ** (low + (high - low) * mpmath.mpf(i) / count) for i in range(count + 1)]
+        values = [mpmath.re(function(x)) for x in grid]
+        zeros = [x for x, y in zip(grid, values, strict=True) if y == 0]
+        for i in range(count):
+            if values[i] * values[i + 1] < 0:
+                zeros.append(mpmath.findroot(lambda x: mpmath.re(function(x)), grid[i : i + 2], solver="anderson"))
+        return sorted(zeros)
