@@ -12,7 +12,9 @@ from infgeo.numeric.runtime.nodes import OfVariance
 from infgeo.numeric.runtime.normal_mean import LEAST_WIDTH, LEVELS, agreed
 from infgeo.numeric.runtime.records import Array, Law
 
-MOST_PLACES = 40
+MOST_PLACES = 200
+NEAR_BY = 1e-5  # differences of phi over less are integrals of phi'
+ROOT = math.sqrt(1 / 12)
 
 
 @dataclass(frozen=True)
@@ -129,80 +131,95 @@ class Integrand:
 
         return of
 
-    def _pair(self, xp: Any, order: int, level: int, parts: Callable, pair: Sequence[Array]) -> tuple:
-        """Return E[f(g(u), g(v))] for each f of `parts`, g a derivative of phi; the inner mean is over v given u.
+    def _pair(
+        self, xp: Any, order: int, level: int, parts: Callable, p: Array, lag: Array, Delta: Array
+    ) -> tuple[Any, ...]:
+        """Return E[f(u, v, v - u)] for each f of `parts`, u ~ N(0, p); the inner mean is over v given u.
 
-        With p >= q, v = (c/p) u + sqrt(Delta/p) t.
+        With p >= q, v = (1 - lag) u + sqrt(Delta/p) t, lag = 1 - c/p.
         """
-        p, _, c, Delta = pair
-        g, wide = self.derivatives[order], (lambda x: x[..., None]) if xp.lib else (lambda x: x)
-        scale = xp.at_least(xp.sqrt(p), 1e-30)
-        along, across = c / (scale * scale), xp.at_least(xp.sqrt(Delta) / scale, 1e-30)
-        reach = LEVELS[level][1] * (scale + across)
-        found, width = self.within(xp, reach), 1 / scale
+        wide = (lambda x: x[..., None]) if xp.lib else (lambda x: x)
+        scale, along = xp.at_least(xp.sqrt(p), 1e-30), 1 - lag
+        across = xp.at_least(xp.sqrt(Delta) / scale, 1e-30)
+        found, width = self.within(xp, LEVELS[level][1] * (scale + across)), 1 / scale
         places = [0 * along + place / scale for place in found]
         if self.places:  # v crosses them as u varies
             places += [xp.ratio(0 * along + place, along * scale) for place in found if place]
-            width = xp.at_least(1 / (scale + abs(along) * scale / across), LEAST_WIDTH)
+            if self.power == 1:  # else nodes are dense there at all scales
+                width = xp.at_least(1 / (scale + abs(along) * scale / across), LEAST_WIDTH)
 
         def outer(t: Array) -> tuple:
             u = wide(scale) * t
-            value, mean, spread = g(u), wide(along) * u, wide(across)
+            mean, spread = wide(along) * u, wide(across)
+            inside = [(place - mean) / spread for place in found]
 
             def inner(tau: Array) -> tuple:
-                return parts(wide(value), g(wide(mean) + wide(spread) * tau))
+                across = wide(spread) * tau
+                return parts(wide(u), wide(mean) + across, across - wide(wide(lag) * u))
 
-            return xp.normal_mean(
-                inner, [(place - mean) / spread for place in found], 1 / spread + 0 * mean, level, self.power
-            )
+            return xp.normal_mean(inner, inside, 1 / spread + 0 * mean, level, self.power)
 
         return xp.normal_mean(outer, places, width, level, self.power)
 
-    def _over_pairs(self, xp: Any, order: int, parts: Callable, sizes: Callable, what: str) -> Callable:
-        """Return the means of `parts` over pairs (p, q, c, Delta), and E[g^2] at p and at q."""
-        g = self.derivatives[order]
+    def _over_pairs(self, xp: Any, order: int, parts: Callable, sizes: Callable) -> Callable:
+        """Return the means of `parts` over pairs of variances p and q, with E[g^2] at p and at q."""
+        g, what = self.derivatives[order], f"E[phi{chr(39) * order}(z)^2] of activation {self.name}"
 
-        def compute(level: int, p: Array, q: Array, c: Array, Delta: Array) -> tuple:
-            pair = xp.where_nonnegative(p - q, p, q), xp.where_nonnegative(p - q, q, p), c, Delta
+        def compute(level: int, p: Array, q: Array, lag: Array, Delta: Array) -> tuple:
             moments = (self._mean(xp, v, level, lambda z, t: (g(z) ** 2,))[0] for v in (p, q))
-            return *self._pair(xp, order, level, parts, pair), *moments
+            return *self._pair(xp, order, level, parts, xp.where_nonnegative(p - q, p, q), lag, Delta), *moments
 
-        def over(p: Array, q: Array, c: Array, Delta: Array) -> tuple:
-            arrays = [part + 0 * Delta + 0 * p * q for part in (p, q, c, Delta)]
+        def over(p: Array, q: Array, lag: Array, Delta: Array) -> tuple:
+            arrays = [part + 0 * Delta + 0 * p * q for part in (p, q, lag, Delta)]
 
             def at_level(level: int) -> tuple:
-                numbers = (2 * len(self.within(xp, LEVELS[level][1] * xp.sqrt(arrays[0]))) * LEVELS[level][0]) ** 2
-                return xp.in_parts(lambda *parts: compute(level, *parts), arrays, numbers)
+                return xp.in_parts(lambda *parts: compute(level, *parts), arrays, LEVELS[level][0] ** 2)
 
             return agreed(xp, at_level, sizes, what)
 
         return over
 
     def _kernel(self, xp: Any, order: int) -> Callable:
-        what = f"E[phi{chr(39) * order}(z)^2] of activation {self.name}"
+        g = self.derivatives[order]
 
         def sizes(found: tuple) -> tuple:
             _, first, second = found
             return xp.sqrt(first) * xp.sqrt(second), first, second
 
-        over = self._over_pairs(xp, order, lambda f, g: (f * g,), sizes, what)
-        return lambda p, q, c, Delta, *_: over(p, q, c, Delta)[0]
+        over = self._over_pairs(xp, order, lambda u, v, h: (g(u) * g(v),), sizes)
+
+        def kernel(p: Array, q: Array, c: Array, Delta: Array, *_: Any) -> Any:
+            return over(p, q, 1 - xp.ratio(c, xp.where_nonnegative(p - q, p, q)), Delta)[0]
+
+        return kernel
 
     def _difference(self, xp: Any) -> Callable:
+        phi, slope = self.derivatives[:2]
+
+        def parts(u: Array, v: Array, h: Array) -> tuple:
+            first, second = phi(u), phi(v)
+            gap = second - first
+            if self.has_second:  # phi(u + h) - phi(u) is the integral of phi', which does not cancel
+                inside = slope(u + (0.5 - ROOT) * h) + slope(u + (0.5 + ROOT) * h)
+                gap = xp.where_nonnegative(NEAR_BY - abs(h), h * inside / 2, gap)
+            return gap * gap, -gap * (first + second)
+
         def sizes(found: tuple) -> tuple:
             square, _, first, second = found
             return square, xp.sqrt(square) * xp.sqrt(first + second), first, second
 
-        what = f"E[phi(z)^2] of activation {self.name}"
-        over = self._over_pairs(xp, 0, lambda f, g: ((f - g) ** 2, (f - g) * (f + g)), sizes, what)
+        over = self._over_pairs(xp, 0, parts, sizes)
 
         def difference(p: Array, q: Array, omega: Array, delta: Array, c: Array, Delta: Array, *_: Any) -> tuple:
             same = -delta  # 0 where points coincide, and so do all functions of them
-            parts = (
-                xp.where_nonnegative(same, 0 * delta + x, y)
-                for x, y in zip((1, 1, 0, 1), (p, q, c, Delta), strict=True)
+            lag = (abs(omega) + delta) / (
+                2 * xp.where_nonnegative(same, 1 + 0 * delta, xp.where_nonnegative(omega, p, q))
             )
-            square, fall = (xp.where_nonnegative(same, 0 * delta, part) for part in over(*parts)[:2])
+            pair = (
+                xp.where_nonnegative(same, x + 0 * delta, y)
+                for x, y in zip((1, 1, 1, 1), (p, q, lag, Delta), strict=True)
+            )
+            square, fall = (xp.where_nonnegative(same, 0 * delta, part) for part in over(*pair)[:2])
             return square, xp.where_nonnegative(omega, fall, -fall)
 
         return difference

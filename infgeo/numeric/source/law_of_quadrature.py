@@ -47,7 +47,7 @@ def law_of_quadrature(activation: Activation, suffix: str, backend: Backend) -> 
     function = PiecewiseFunction(activation, {})
     if function.no_kernel:
         raise ExpectationDiverges(function.no_kernel)
-    growth = max(function.growth.values(), default=None)
+    growth = function.growth.get(0 if function.no_metric else 1, 0.0)
     sections = [
         function_source(
             f"{name}{suffix}",
@@ -60,7 +60,7 @@ def law_of_quadrature(activation: Activation, suffix: str, backend: Backend) -> 
         for order, name in enumerate(_NAMES)
     ]
     places = tuple((float(place.start), float(place.step)) for place in function.places)
-    power = 1.0 if growth is None else max(3.0, float(round(6 / (1 - 2 * min(growth, 0.45)))))
+    power = round(6 / (1 - 2 * min(growth, 0.45))) if any(place.singular for place in function.places) else 1
     names = ", ".join(f"{name}{suffix}" for name in _NAMES)
     sections.append(
         f"_INTEGRAND{suffix} = Integrand(\n    {activation.name!r},\n    ({names}),\n    {places!r},\n    {power!r},\n"

@@ -126,11 +126,8 @@ def test_kinks_have_metrics(name):
 
 @pytest.mark.parametrize("expr", [1 / z, sp.tan(z), 1 / sp.sin(z), sp.Abs(z) ** sp.Rational(-1, 2)], ids=str)
 def test_poles_have_no_expectation(expr):
-    geo = infgeo.MLP(expr).numeric(method="quadrature")
     with pytest.raises(ExpectationDiverges, match="unbounded at z = "):
-        geo.kernel(RIGHT)
-    with pytest.raises((ExpectationDiverges, MetricDoesNotExist), match="unbounded at z = "):
-        geo.metric(RIGHT)
+        infgeo.MLP(expr).numeric(method="quadrature")
 
 
 UNKNOWN = (sp.gamma(z), sp.floor(z**2), 1 / (z + sp.exp(z)), sp.sin(1 / z), sp.Abs(sp.erf(z) + z - 1), sp.zeta(z))

@@ -74,14 +74,15 @@ def as_array(value):
 )
 def test_other_backends(backend, phi):
     """NumPy's values are held to mpmath's tanh-sinh rule, those of torch and jax to NumPy's."""
-    points = X[:2] if backend == "mpmath" else X
+    points = X if backend == "torch" else X[:2]
     mlp = infgeo.MLP(phi)
     expected, geo = mlp.numeric(1.1, 0.5), mlp.numeric(1.1, 0.5, backend=backend)
     array = {"torch": torch.tensor, "jax": np.array, "mpmath": lambda rows: rows.tolist()}[backend]
-    quantities = QUANTITIES if backend != "mpmath" else ["kernel_diag", "metric", "ricci_scalar"]
+    # Integrals over pairs take mpmath seconds, and jax some to compile.
+    chosen = {"torch": QUANTITIES, "jax": ["kernel", "metric"], "mpmath": ["kernel_diag", "metric", "ricci_scalar"]}
     context = jax.enable_x64(True) if backend == "jax" else nullcontext()
     with context:
-        for quantity in quantities:
+        for quantity in chosen[backend]:
             value = as_array(getattr(geo, quantity)(array(points))).ravel()
             exact = np.ravel(getattr(expected, quantity)(points))
             assert np.abs(value - exact).max() <= 3e-9 * np.abs(exact).max() + 1e-13, quantity
@@ -95,7 +96,7 @@ def test_kernel_in_mpmath():
     assert abs(float(value[0, 0]) - exact) <= 1e-9
 
 
-@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize("backend", ["torch", pytest.param("jax", marks=pytest.mark.slow)])
 def test_derivatives(backend):
     """Gradients by scales and points against differences; half the Hessian of the squared distance is the metric."""
     x, y = X[0], X[1]
@@ -145,6 +146,17 @@ def test_kernels_at_all_scales(phi, scale):
         exact = gaussian_rules.pair(function, p, q, c, across**2, 3)["product"]
         norm = np.sqrt(value[i, i] * value[j, j])
         assert abs(value[i, j] - exact) < 1e-9 * norm
+
+
+@pytest.mark.parametrize("phi", ["softsign", "mish", "tanh"])
+def test_distances_of_neighbours(phi):
+    """To first order |v| of the metric, to the second the mean over both ends."""
+    geo, x = infgeo.MLP(phi).numeric(1.0, 0.5, method="quadrature"), np.array([0.6, 0.8])
+    for size in (1e-4, 1e-7, 1e-10):
+        y = x + size * np.array([0.3, -0.7])
+        v = y - x
+        expected = np.sqrt(v @ geo.metric((x + y) / 2) @ v)
+        assert abs(geo.kernel_distance(x[None], y[None])[0, 0] / expected - 1) < max(1e-9, size**2)
 
 
 def test_emitted_file_checks_itself(tmp_path):

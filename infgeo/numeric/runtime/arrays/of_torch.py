@@ -79,7 +79,7 @@ class TorchArrays(DifferentiableArrays):
         """Return what `function` makes of arrays of one shape, a part at a time, computed again for derivatives."""
         graph = torch.is_grad_enabled() and any(x.requires_grad and not transformed(x) for x in arrays)
         again = partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
-        return super().in_parts(again if graph else function, arrays, numbers)
+        return super().in_parts(again, arrays, 64 * numbers) if graph else super().in_parts(function, arrays, numbers)
 
     def in_order(self, arrays: Sequence[Array]) -> list[torch.Tensor]:
         """Return arrays whose elements increase from one to the next."""
