@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -257,7 +258,9 @@ def _slope(closed: ClosedForm, x: np.ndarray) -> np.ndarray:
     for i in range(x.shape[1]):
         direction = torch.zeros_like(points)
         direction[:, i] = 1
-        parts.append(torch.func.jvp(closed.metric, (points,), (direction,))[1] / 2)
+        with warnings.catch_warnings():  # torch's own use of torch.jit.script, when it loads its rules
+            warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
+            parts.append(torch.func.jvp(closed.metric, (points,), (direction,))[1] / 2)
     return torch.stack(parts, -1).numpy()
 
 
