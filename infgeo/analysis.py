@@ -28,6 +28,7 @@ from infgeo.errors import InvalidInput
 from infgeo.symbolic.algebra.graph import evaluated
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.analysis.expansions import Expansion, leading_of_layer, leading_terms, terms_at_origin
+from infgeo.symbolic.analysis.learned_metric import learned_metric
 from infgeo.symbolic.expectations.dual import dual
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.networks.layers import Dense, as_activation, checked_std
@@ -42,6 +43,7 @@ __all__ = [
     "edge_of_chaos",
     "fixed_points",
     "large_norm",
+    "learned_metric",
     "small_norm",
 ]
 
