@@ -188,18 +188,18 @@ assert sp.expand(sp.expand(R).coeff(e, 1) - claimed) == 0
 # ## 13.5 A step of gradient descent
 #
 # On $\tfrac12\sum_{ac}(f_{ca} - y_{ca})^2$, $f_c = \tfrac1{\sqrt n}\sum_j a_{cj}\phi(z_j)$, at rate $\eta$, a unit
-# moves by $\Delta = \tfrac{\eta}{\sqrt n}\sum_a\big(\sum_c(y_{ca} - f_{ca})a_c\big)\phi'_a\,\Sigma\tilde x_a$. Over the readout
-# $\mathrm E[f_{ca}a_c] = \phi_a/\sqrt n$: at order $\eta/n$ the labels are gone, and what remains draws the features of
-# the data to 0. At order $\eta^2/n$ the products of residuals are $N = YY^{\mathsf T} + CK$. With
-# $D_a = (\Sigma\tilde x_a)\cdot\nabla$,
+# moves by $\Delta = \tfrac{\eta}{\sqrt n}\sum_a\big(\sum_c(y_{ca} - f_{ca})a_c\big)\phi'_a\,\Sigma\tilde x_a$.
+# Over the readout $\mathrm E[f_{ca}a_c] = \phi_a/\sqrt n$: at order $\eta/n$ the labels are gone, and what
+# remains draws the features of the data to 0. At order $\eta^2/n$ the products of residuals are
+# $N = YY^{\mathsf T} + CK$. With $D_a = (\Sigma\tilde x_a)\cdot\nabla$,
 #
 # $$ \delta\langle o\rangle = \tfrac1n\mathrm E\Big[-\eta C\sum_a\phi_a\phi'_aD_ao
 #    + \tfrac{\eta^2}2\sum_{ab}N_{ab}\phi'_a\phi'_bD_aD_bo\Big] $$
 #
 # Terms of odd order in $\eta$ beyond the first fall faster than $1/n$. Integration by parts,
 # $\mathrm E[f D_ao] = \mathrm E[o\,(z_af - D_af)]$, gives the $h$ of this rule. In mean-field parametrisation the
-# labels act at order $\eta^2n^0$; at order $\eta$ they act on average over a readout of mean 0 not at all. For polynomials of
-# one weight of variance 1, $D_a = x_a\,d/dw$:
+# labels act at order $\eta^2n^0$; at order $\eta$ they act on average over a readout of mean 0 not at all. For
+# polynomials of one weight of variance 1, $D_a = x_a\,d/dw$:
 
 # %%
 w = sp.Symbol("w")
@@ -237,8 +237,9 @@ assert mean(h) == 0
 #
 # `infgeo.analysis.learned_metric` writes the shift for symbolic positions and any dimension, with the named values of
 # 13.2. With one example $M = y^2/(K + \sigma^2)^2 - 1/(K + \sigma^2)$: the sign of all that is learned is that of
-# $y^2 - K - \sigma^2$, and there is nothing to learn where the label is what the prior expects. Labels enter in pairs: $y\to-y$
-# changes nothing. For large noise $M\to-C/\sigma^2$ does not know the labels, which appear at $1/\sigma^4$.
+# $y^2 - K - \sigma^2$, and there is nothing to learn where the label is what the prior expects. Labels enter in
+# pairs: $y\to-y$ changes nothing. For large noise $M\to-C/\sigma^2$ does not know the labels, which appear at
+# $1/\sigma^4$.
 
 # %%
 one = infgeo.analysis.learned_metric(erf)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterable
 from functools import reduce
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from infgeo import __version__
 from infgeo.arguments import fraction, positive_integer, seed_integer
-from infgeo.errors import InvalidInput, NoClosedForm, NotConverged
+from infgeo.errors import InvalidInput, NotConverged
 from infgeo.finite.learning import LearningTask, added
 from infgeo.finite.sampled_network import specify
-from infgeo.numeric.learned.geometry import LearnedGeometry
+from infgeo.numeric.learned.geometry import LearnedGeometry, has_smooth_slope
 from infgeo.validation import comparison, ladder
 from infgeo.validation.design import default_points
 from infgeo.validation.detectable_error import power_of
 from infgeo.validation.judge import verdict
-from infgeo.validation.report import ValidationReport
+from infgeo.validation.report import ValidationReport, configuration_of
 
 WIDTHS = (128, 256, 512, 1024)
 BATCHES = 32
@@ -90,23 +87,9 @@ def validate_learned(
     judged = verdict(rows, trends, level)
     kept = f"; of {count} networks likelihoods leave {min(effective):.0f} or more" if effective else ""
     return ValidationReport(
-        configuration={
-            "network": str(learned.mlp),
-            "rule": learned.rule,
-            "kind": learned.kind,
-            "activation": str(learned.mlp.activation.expr),
-            "depth": 1,
-            "input_dim": d,
-            "weight_std": specification.weight_std,
-            "bias_std": specification.bias_std,
-            "input_scale": learned.mlp.input_scale,
-            "samples": count,
-            "seed": seed,
-            "widths": rungs,
-            "effective_samples": tuple(effective),
-            "versions": {"infgeo": __version__, "python": platform.python_version()}
-            | {name: version(name) for name in ("numpy", "scipy", "sympy", "torch")},
-        },
+        configuration=configuration_of(learned.mlp, specification, d)
+        | {"rule": learned.rule, "kind": learned.kind, "samples": count, "seed": seed, "widths": rungs}
+        | {"effective_samples": tuple(effective)},
         points=tuple(tuple(float(v) for v in point) for point in x),
         rows=judged.rows,
         trends=judged.trends,
@@ -129,18 +112,11 @@ def _without(total: Any, part: Any) -> Any:
 
 def _theory(learned: LearnedGeometry, x: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the shifts by name, and the errors of those that have one."""
-    values = {
-        "metric_shift": learned.metric(x),
-        "kernel_shift": learned.kernel(x),
-        "volume_shift": learned.volume_shift(x),
-    }
-    quantities = ("metric", "kernel", "volume_shift")
-    errors = {name: learned.standard_error(x, quantity) for name, quantity in zip(values, quantities, strict=True)}
-    if x.shape[1] > 1:
-        try:
-            values["ricci_shift"] = learned.ricci_shift(x)
-        except NoClosedForm:  # networks with kinks have part of their curvature in creases
-            pass
+    values = {f"{name}_shift": getattr(learned, name)(x) for name in ("metric", "kernel")}
+    values["volume_shift"] = learned.volume_shift(x)
+    errors = {name: learned.standard_error(x, name if name == "volume_shift" else name[:6]) for name in values}
+    if x.shape[1] > 1 and has_smooth_slope(learned.mlp.activation):  # else part of the curvature is in creases
+        values["ricci_shift"] = learned.ricci_shift(x)
     return values, errors
 
 

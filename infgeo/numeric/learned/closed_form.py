@@ -11,6 +11,7 @@ by Stein's lemma. A factor z_x^2 is minus the derivative in a, taken by a comple
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,25 +30,14 @@ _ROWS = 100  # of the training points, at once
 _AT_ONCE = 2**14  # pairs of training points, times inputs: what the cache of a core holds
 
 
-@dataclass(frozen=True)
-class Pair:
-    """E[phi phi], E[phi' phi'], E[phi'' phi] and E[phi phi''] as products of factors(p, q) and cores(p, q, c).
-
-    The factor of E[phi'' phi] is one of p, that of E[phi phi''] one of q, and the others are numbers: they are taken
-    after the sums.
-    """
-
-    factors: Callable[..., tuple]
-    cores: Callable[..., tuple]
-
-
 @dataclass(frozen=True, eq=False)
 class ClosedForm:
     """E[phi'(z_x)^2 w w h(w)] less E[phi'(z_x)^2 w w] E[h(w)], for h = sum_ab weights_ab phi(z_a) phi(z_b).
 
     Arguments:
         tilts: (coefficient, power, decay) of phi'^2.
-        pair: E[phi phi], E[phi' phi'], E[phi'' phi], E[phi phi''], see `Pair`.
+        factors, cores: E[phi phi], E[phi' phi'], E[phi'' phi], E[phi phi''] are factors(p, q) times cores(p, q, c). The
+            third factor is one of p, the last one of q, and two are numbers: they are taken after the sums.
         variances: of the weights and of the bias, (d + 1,).
         scaled: training points times `variances`, (P, d + 1).
         own: the variances of their preactivations, (P,).
@@ -57,7 +47,8 @@ class ClosedForm:
     """
 
     tilts: tuple[tuple[float, int, float], ...]
-    pair: Pair
+    factors: Callable[..., tuple]
+    cores: Callable[..., tuple]
     variances: np.ndarray
     scaled: np.ndarray
     own: np.ndarray
@@ -69,6 +60,16 @@ class ClosedForm:
         size = max(1, _AT_ONCE // (len(self.own) * min(len(self.own), _ROWS)))
         stack: Any = torch.cat if isinstance(x, torch.Tensor) else np.concatenate
         return stack([self._of_block(x[i : i + size]) for i in range(0, max(len(x), 1), size)])
+
+    def slope(self, x: np.ndarray) -> np.ndarray:
+        """Return half the derivative of the shift, (m, d) -> (m, d, d, d), by forward differentiation."""
+        points, parts = torch.from_numpy(x), []
+        for direction in torch.eye(x.shape[1], dtype=points.dtype):
+            with warnings.catch_warnings():  # torch's own use of torch.jit.script, when it loads its rules
+                warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
+                along = direction.expand_as(points).clone()
+                parts.append(torch.func.jvp(self.metric, (points,), (along,))[1] / 2)
+        return torch.stack(parts, -1).numpy()
 
     def _of_block(self, x: Any) -> Any:
         d = x.shape[-1]
@@ -102,8 +103,8 @@ class ClosedForm:
             rows, rest = slice(start, start + len(prior)), slice(start, None)
             w = _like(kx, weights)
             covariance = _like(kx, prior) - moved[:, rows, None] * kx[:, None, rest]
-            both, slopes, first, last = self.pair.cores(own[:, rows, None], own[:, None, rest], covariance)
-            of_both, of_slopes, of_first, of_last = self.pair.factors(own[:, rows], own[:, rest])
+            both, slopes, first, last = self.cores(own[:, rows, None], own[:, None, rest], covariance)
+            of_both, of_slopes, of_first, of_last = self.factors(own[:, rows], own[:, rest])
             left, right = features[:, rows], features[:, rest]
             value = value + of_both * (both.reshape(len(both), weights.size) @ _like(both, weights.ravel()))
             mixed = of_slopes * left.mT @ ((w * slopes) @ right)
@@ -124,37 +125,27 @@ def closed_form(activation: Activation, variances: np.ndarray, inputs: np.ndarra
     Raises NoClosedForm for an activation that has none.
     """
     tilts = tuple((float(t.coefficient), t.power, float(t.decay)) for t in slope_tilts(activation))
-    pair = _pair(activation)
+    factors, cores = _pair(activation)
     scaled = inputs * variances
     prior = scaled @ inputs.T
     own = prior.diagonal().copy()
-    mean = float((weights * pair.factors(own, own)[0] * pair.cores(own[:, None], own, prior)[0]).sum())
+    mean = float((weights * factors(own, own)[0] * cores(own[:, None], own, prior)[0]).sum())
     halved = 2 * np.triu(weights, 1) + np.diag(weights.diagonal())
     strips = []
     for i in range(0, len(own), _ROWS):
         rows, rest = slice(i, i + _ROWS), slice(i, None)
         strips.append((i, prior[rows, rest].copy(), halved[rows, rest].copy()))
-    return ClosedForm(tilts, pair, variances, scaled, own, tuple(strips), mean)
+    return ClosedForm(tilts, factors, cores, variances, scaled, own, tuple(strips), mean)
 
 
 @lru_cache(maxsize=64)
-def _pair(activation: Activation) -> Pair:
-    library = {name: _either(name, spelled) for name, spelled in (("sqrt", "sqrt"), ("exp", "exp"), ("atan", "arctan"))}
-    library["atan2"] = _either("atan2", "arctan2")
+def _pair(activation: Activation) -> tuple[Callable[..., tuple], Callable[..., tuple]]:
+    """Return `factors` and `cores`, functions of arrays of either library."""
     others = ((p, q, c), (p, q, c), (q, c), (p, c))
-    parts = [
-        e.as_independent(*symbols, as_Add=False)
-        for e, symbols in zip(pair_expectations(activation), others, strict=True)
-    ]
-    factors, cores = zip(*parts, strict=True)
-    return Pair(*(lambdify(on, of, [library, "math"], cse=True) for on, of in (([p, q], factors), ([p, q, c], cores))))
-
-
-def _either(of_torch: str, of_numpy: str) -> Callable[..., Any]:
-    """Return a function of numbers and of arrays of either library."""
-
-    def function(*arguments: Any) -> Any:
-        known = isinstance(arguments[0], torch.Tensor)
-        return getattr(torch, of_torch)(*arguments) if known else getattr(np, of_numpy)(*arguments)
-
-    return function
+    pairs = zip(pair_expectations(activation), others, strict=True)
+    factors, cores = zip(*(expr.as_independent(*symbols, as_Add=False) for expr, symbols in pairs), strict=True)
+    library = {
+        "sqrt": lambda x: x**0.5,
+        "atan": lambda x: torch.atan(x) if isinstance(x, torch.Tensor) else np.arctan(x),
+    }
+    return tuple(lambdify(on, of, [library, "math"], cse=True) for on, of in (([p, q], factors), ([p, q, c], cores)))

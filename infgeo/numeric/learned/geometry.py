@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -16,7 +15,7 @@ from infgeo.errors import ExpectationDiverges, InvalidInput, NoClosedForm
 from infgeo.numeric.learned.closed_form import ClosedForm, closed_form
 from infgeo.numeric.learned.ricci import radial_metric, ricci_shift
 from infgeo.numeric.learned.rules import GradientStep, Posterior
-from infgeo.numeric.learned.unit_sums import Rule, UnitSums, unit_sums
+from infgeo.numeric.learned.unit_sums import UnitSums, unit_sums
 from infgeo.numeric.quadrature import gaussian_rules
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
@@ -62,22 +61,15 @@ class LearnedGeometry:
     def kind(self) -> str:
         """How metric, volume and R are computed: "closed form", "quadrature" or "nets", these with `standard_error`.
 
-        The kernel is never in closed form: it has four points.
+        The kernel has four points, and is never in closed form.
         """
-        return "closed form" if self._closed is not None else self.kernel_kind
-
-    @property
-    def kernel_kind(self) -> str:
-        """How the kernel is computed: "quadrature" or "nets"."""
-        return "quadrature" if self._sums.is_grid else "nets"
+        return "closed form" if self._closed else "quadrature" if self._sums.is_grid else "nets"
 
     def metric(self, x: Any, width: int | None = None) -> Any:
         """Return the shift of the metric, or with `width` the metric, (..., d) -> (..., d, d)."""
         points, shape = self._points(x)
-        shift = self._metric(points)
-        if width is not None:
-            shift = self._prior_metric(points) + shift / self._order(width)
-        return _restored(shift.reshape(*shape, *shift.shape[1:]), x)
+        shift = self._at(self._metric(points)[0], width)
+        return _restored(shift if width is None else self._prior_metric(points) + shift, shape, x)
 
     def volume_shift(self, x: Any, width: int | None = None) -> Any:
         """Return the shift of log sqrt det g, tr(g_inf^-1 dg)/2, (..., d) -> (...); it is that of learning alone.
@@ -86,39 +78,36 @@ class LearnedGeometry:
         """
         points, shape = self._points(x)
         inverse: Any = torch.linalg.inv if isinstance(points, torch.Tensor) else np.linalg.inv
-        shift = (inverse(self._prior_metric(points)) * self._metric(points)).sum((-1, -2)) / 2
-        return _restored((shift if width is None else shift / self._order(width)).reshape(shape), x)
+        shift = (inverse(self._prior_metric(points)) * self._metric(points)[0]).sum((-1, -2)) / 2
+        return _restored(self._at(shift, width), shape, x)
 
     def ricci_shift(self, x: Any, width: int | None = None) -> Any:
         """Return the shift of the Ricci scalar of the mean metric, (..., d) -> (...); R is positive on spheres.
 
         Raises NoClosedForm where phi' jumps: part of the curvature is then in creases.
         """
-        points, shape = self._points(x)
-        at = _plain(points)
         if not has_smooth_slope(self.mlp.activation):
             raise NoClosedForm(
                 f"the slope of activation {self.mlp.activation.name} jumps, so that part of the curvature is in"
                 " creases, which sums over units do not see; take a smooth activation, or volume_shift"
             )
-        if self._closed is not None:
-            P, Q = self._closed.metric(at), _slope(self._closed, at)
-        else:
-            P, Q = (self._sums.combined(part)[0] for part in (self._sums.metric(at), self._sums.slope(at)))
-        shift = ricci_shift(*self._prior(at), P, Q)
-        return _restored(_like(points, shift if width is None else shift / self._order(width)).reshape(shape), x)
+        points, shape = self._points(x)
+        at = _plain(points)
+        weight = variances(self.mlp, at.shape[-1])[0]
+        moments = [gaussian_rules.moments(self._function, float(v), _LEVEL) for v in self.variance(at)]
+        A = [weight ** (i + 1) * np.array([m[name] for m in moments]) for i, name in enumerate(("m0", "m0_1", "m0_2"))]
+        slope = (self._closed or self._sums).slope(at)
+        return _restored(self._at(ricci_shift(*radial_metric(at, *A), self._metric(at)[0], slope), width), shape, x)
 
     def kernel(self, x: Any, y: Any = None, width: int | None = None) -> Any:
         """Return the shift of the kernel, or with `width` the kernel, (m, d), (k, d) -> (m, k); y = None means x."""
         (left, shape), (right, others) = self._points(x), self._points(x if y is None else y)
         a, b = _plain(left), _plain(right)
-        shift = self._sums.combined(self._sums.kernel(a, b))[0]
-        if width is not None:
-            shift = self.mlp.numeric().kernel(a, b) + shift / self._order(width)
-        return _restored(_like(left, shift).reshape(*shape, *others), x)
+        shift = self._at(self._sums.kernel(a, b)[0], width)
+        return _restored(shift if width is None else self.mlp.numeric().kernel(a, b) + shift, shape + others, x, 2)
 
     def standard_error(self, x: Any, quantity: str = "metric") -> Any:
-        """Return the error of "metric", "volume_shift" or "kernel" (of x and x): 0 in closed form.
+        """Return the error of "metric" or "kernel" (of x and x), a bound on that of "volume_shift": 0 in closed form.
 
         Of nets it is a standard error, of a quadrature the difference of two rules.
         """
@@ -126,26 +115,26 @@ class LearnedGeometry:
         points, shape = self._points(x)
         at = _plain(points)
         if quantity == "kernel":
-            error = self._sums.combined(self._sums.kernel(at, at))[1]
-            return _restored(_like(points, error).reshape(*shape, *shape), x)
-        values = self._sums.metric(at) if self._closed is None else np.zeros((2, *at.shape, at.shape[-1]))
+            return _restored(self._sums.kernel(at, at)[1], shape + shape, x, 2)
+        error = self._metric(at)[1]
         if quantity == "volume_shift":
-            values = (np.linalg.inv(self._prior_metric(at)) * values).sum((-1, -2)) / 2
-        error = self._sums.combined(values)[1] if self._closed is None else values[0]
-        return _restored(_like(points, error).reshape(*shape, *error.shape[1:]), x)
+            error = (np.abs(np.linalg.inv(self._prior_metric(at))) * error).sum((-1, -2)) / 2
+        return _restored(error, shape, x)
 
-    def _metric(self, points: Any) -> Any:
-        if self._closed is not None:
-            return self._closed.metric(points)
+    def _metric(self, points: Any) -> tuple[Any, Any]:
+        """Return the shift of the metric and its error."""
+        if self._closed:
+            shift = self._closed.metric(points)
+            return shift, 0 * shift
         self._function.require_metric()
         if isinstance(points, torch.Tensor) and points.requires_grad:
             raise InvalidInput(f"the geometry is computed by {self.kind}, which has no derivatives: pass x.detach()")
-        return _like(points, self._sums.combined(self._sums.metric(_plain(points)))[0])
+        shift, error = self._sums.metric(_plain(points))
+        return _like(points, shift), error
 
-    def _order(self, width: int) -> int:
-        """Return n, or 1 in mean-field parametrisation, where the shift does not fall with n."""
-        n = positive_integer(width, "width")
-        return n if self.parametrisation == "ntk" else 1
+    def _at(self, shift: Any, width: int | None) -> Any:
+        """Return a shift at a width; in mean-field parametrisation it does not fall with n."""
+        return shift if width is None else shift / positive_integer(width, "width") ** (self.parametrisation == "ntk")
 
     def _points(self, x: Any) -> tuple[Any, tuple[int, ...]]:
         """Return points as (m, d) in float64, of NumPy or torch, and the shape of what is one number a point."""
@@ -162,66 +151,43 @@ class LearnedGeometry:
 
     def _prior_metric(self, points: Any) -> Any:
         """Return the metric of infinite width."""
-        if isinstance(points, torch.Tensor) and self._closed is not None:
+        if isinstance(points, torch.Tensor) and self._closed:
             return self.mlp.numeric(backend="torch").metric(points)
         return _like(points, self.mlp.numeric().metric(_plain(points)))
-
-    def _prior(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the metric of infinite width at x (m, d), and half its derivative."""
-        weight = variances(self.mlp, x.shape[-1])[0]
-        moments = [gaussian_rules.moments(self._function, float(v), _LEVEL) for v in self.variance(x)]
-        A, A1, A2 = (
-            weight ** (i + 1) * np.array([m[name] for m in moments]) for i, name in enumerate(("m0", "m0_1", "m0_2"))
-        )
-        return radial_metric(x, A, A1, A2)
 
     @cached_property
     def _function(self) -> PiecewiseFunction:
         return PiecewiseFunction(self.mlp.activation, {})
 
     @cached_property
-    def _extended(self) -> np.ndarray:
-        return np.concatenate([self.inputs, np.ones((len(self.inputs), 1))], axis=1)
-
-    @cached_property
-    def _matrix(self) -> np.ndarray:
-        """The matrix of the quadratic form in phi, or of a gradient step in phi', that h has; with its factor 1/2."""
-        kernel, outputs = self.mlp.numeric().kernel(self.inputs), self.labels.shape[1]
-        if self.rule == "posterior":
-            assert self.noise_variance is not None
+    def _rule(self) -> Posterior | GradientStep:
+        """The function h of a unit's weights."""
+        inputs, outputs = np.pad(self.inputs, ((0, 0), (0, 1)), constant_values=1), self.labels.shape[1]
+        kernel = self.mlp.numeric().kernel(self.inputs)
+        if self.noise_variance is not None:
             inverse = np.linalg.inv(kernel + self.noise_variance * np.eye(len(kernel)))
             fitted = inverse @ self.labels
-            matrix = (fitted @ fitted.T - outputs * inverse) / 2
-            return (matrix + matrix.T) / 2
+            return Posterior(self._function, inputs, (fitted @ fitted.T - outputs * (inverse + inverse.T) / 2) / 2)
         assert self.learning_rate is not None
-        residuals = self.labels @ self.labels.T
-        if self.parametrisation == "ntk":
-            residuals = residuals + outputs * kernel
-        return self.learning_rate**2 / 2 * residuals
+        if self.parametrisation == "mean_field":
+            outputs = 0  # without what falls with the width
+        rate, residuals = self.learning_rate, self.labels @ self.labels.T + outputs * kernel
+        prior = inputs * variances(self.mlp, self.inputs.shape[1]) @ inputs.T
+        return GradientStep(self._function, inputs, prior, rate * outputs, rate**2 / 2 * residuals)
 
     @cached_property
     def _closed(self) -> ClosedForm | None:
-        if self.rule != "posterior":
+        if not isinstance(self._rule, Posterior):
             return None
         try:
-            return closed_form(
-                self.mlp.activation, variances(self.mlp, self.inputs.shape[1]), self._extended, self._matrix
-            )
+            scales = variances(self.mlp, self.inputs.shape[1])
+            return closed_form(self.mlp.activation, scales, self._rule.inputs, self._rule.matrix)
         except NoClosedForm:
             return None
 
     @cached_property
     def _sums(self) -> UnitSums:
-        scales = variances(self.mlp, self.inputs.shape[1])
-        rule: Rule
-        if self.rule == "posterior":
-            rule = Posterior(self._function, self._extended, self._matrix)
-        else:
-            assert self.learning_rate is not None
-            first = self.learning_rate * self.labels.shape[1] if self.parametrisation == "ntk" else 0.0
-            prior = (self._extended * scales) @ self._extended.T
-            rule = GradientStep(self._function, self._extended, prior, first, self._matrix)
-        return unit_sums(self._function, scales, rule)
+        return unit_sums(self._function, variances(self.mlp, self.inputs.shape[1]), self._rule)
 
 
 def variances(mlp: MLP, dimension: int) -> np.ndarray:
@@ -251,19 +217,6 @@ def has_smooth_slope(activation: Activation, order: int = 1) -> bool:
         return not PiecewiseFunction(activation, {}).places
 
 
-def _slope(closed: ClosedForm, x: np.ndarray) -> np.ndarray:
-    """Return half the derivative of the shift of the metric, (m, d, d, d), by forward differentiation."""
-    points = torch.from_numpy(x)
-    parts = []
-    for i in range(x.shape[1]):
-        direction = torch.zeros_like(points)
-        direction[:, i] = 1
-        with warnings.catch_warnings():  # torch's own use of torch.jit.script, when it loads its rules
-            warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
-            parts.append(torch.func.jvp(closed.metric, (points,), (direction,))[1] / 2)
-    return torch.stack(parts, -1).numpy()
-
-
 def checked(x: Any, name: str) -> np.ndarray:
     """Return points as an array, or raise InvalidInput."""
     try:
@@ -276,12 +229,13 @@ def _plain(x: Any) -> Any:
     return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
 
 
-def _like(x: Any, value: np.ndarray) -> Any:
-    return torch.from_numpy(value).to(x.device) if isinstance(x, torch.Tensor) else value
+def _like(x: Any, value: Any) -> Any:
+    return torch.as_tensor(value, device=x.device) if isinstance(x, torch.Tensor) else value
 
 
-def _restored(value: Any, x: Any) -> Any:
-    """Return a result in the precision of the points."""
+def _restored(value: Any, shape: tuple[int, ...], x: Any, axes: int = 1) -> Any:
+    """Return a result with its first axes in the shape of the points, of their kind and precision."""
+    value = value.reshape((*shape, *value.shape[axes:]))
     if isinstance(x, torch.Tensor):
-        return value.to(x.dtype)
+        return _like(x, value).to(x.dtype)
     return value.astype(getattr(x, "dtype", np.float64), copy=False)

@@ -9,12 +9,7 @@ import numpy as np
 from infgeo.arguments import instance, one_of, real_number
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, d, sigma_b, sigma_w
 from infgeo.errors import InvalidInput
-from infgeo.numeric.learned.geometry import (
-    LearnedGeometry,
-    checked,
-    has_smooth_slope,
-    require_fourth_moments,
-)
+from infgeo.numeric.learned.geometry import LearnedGeometry, checked, has_smooth_slope, require_fourth_moments
 from infgeo.symbolic.networks.layers import Dense
 from infgeo.symbolic.networks.network import MLP
 
@@ -35,19 +30,16 @@ def learned(
 ) -> LearnedGeometry:
     r"""Return the geometry that a network of one layer has after learning, to order 1/n in its width n.
 
-    The mean over units (1/n) sum_j o(w_j) of what learning has made of the weights is
+    A unit's weights have their prior density times 1 + (h - <h>)/n after learning, so that a mean over units becomes
 
-        <o> + (1/n) Cov_w(o(w), h(w)),
-
-    that is, a unit's weights have their prior density times 1 + (h - <h>)/n. For the metric o = phi'(z_x)^2 w w.
+        (1/n) sum_j o(w_j) = <o> + (1/n) Cov_w(o(w), h(w)),   for the metric o = phi'(z_x)^2 w w.
 
     Rule "posterior" (readout N(0, I), Gaussian noise, features phi/sqrt(n)): h = (1/2) sum_ab M_ab phi(z_a) phi(z_b),
-    where M = G^-1 y y^T G^-1 - C G^-1 and G = K + noise_variance I, for C outputs.
-
-    Rule "gradient_step": what one step on (1/2) sum_ac (f_c(x_a) - y_ac)^2 from random initialisation does, in the mean
-    over readout and weights; for h see `infgeo.numeric.learned.rules`. In parametrisation "ntk" f is the sum of
-    a_j phi(z_j)/sqrt(n), and the labels act at order eta^2/n. In "mean_field" it is the sum of a_j phi(z_j)/n, the rate
-    is n eta, and the shift does not fall with n: what is returned is its term in eta^2, the first that is not 0.
+    M = G^-1 y y^T G^-1 - C G^-1, G = K + noise_variance I, for C outputs. Rule "gradient_step": what one step on
+    (1/2) sum_ac (f_c(x_a) - y_ac)^2 from random initialisation does, in the mean over readout and weights; its h is in
+    `infgeo.numeric.learned.rules`. In parametrisation "ntk" f = sum_j a_j phi(z_j)/sqrt(n), and labels act at order
+    eta^2/n. In "mean_field" f = sum_j a_j phi(z_j)/n, the rate is n eta, and the shift does not fall with n: what is
+    returned is its term in eta^2, the first that is not 0.
 
     Args:
         mlp: an `infgeo.MLP` of depth 1; scales that it leaves symbolic are 1.
@@ -62,12 +54,10 @@ def learned(
         A `LearnedGeometry`. Its `kind` is "closed form" for the posterior of erf, Gaussians and quadratic polynomials;
         else "quadrature" (up to three weights and bias, no kinks) or "nets", with `standard_error`.
 
-    Raises:
-        InvalidInput: for arguments outside their domain.
-        ExpectationDiverges: E[phi^4] is infinite at a training point.
+    Raises InvalidInput for arguments outside their domain, ExpectationDiverges where E[phi^4] is infinite.
 
     Example:
-        XOR: what learning adds to the metric, and to log sqrt det g, times n.
+        XOR, and two points: what learning adds to the metric and to log sqrt det g, times n.
 
         >>> import infgeo, numpy as np
         >>> X, y = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]]), np.array([-1.0, 1, 1, -1])
@@ -76,9 +66,6 @@ def learned(
         ('closed form', [[0.149, -0.281], [-0.281, 0.257]])
         >>> xor.volume_shift(np.array([[0.0, 0], [1, 0], [1, 1]])).round(2).tolist()
         [-0.9, 3.21, 1.96]
-
-        Two points: areas are magnified at the boundary between them.
-
         >>> two = learned(infgeo.MLP("erf", weight_std=1, bias_std=1), X[[1, 3]] * [1, 0], np.array([1.0, -1]), 0.1)
         >>> two.volume_shift(np.array([[0.0, 0], [1, 0], [2, 0]])).round(2).tolist()
         [1.31, 0.26, -0.73]
@@ -116,20 +103,14 @@ def learned(
         raise InvalidInput(f"the parameter {missing[0]} needs a value: pass mlp.at({missing[0]}=...)")
     result = LearnedGeometry(network, inputs, labels, noise, rule, rate, parametrisation)
     require_fourth_moments(network.activation, result.variance(inputs))
-    if rule == "posterior":
-        _require_invertible(network.numeric().kernel(inputs), noise)
+    if noise is not None and noise < (least := 1e-13 * float(network.numeric().kernel_diag(inputs).sum())):
+        raise InvalidInput(
+            f"noise_variance is {noise:g}: training points that are close or equal make the kernel of X singular; pass"
+            f" {least:.0e} or more"
+        )
     return result
 
 
 def _refuse(value: object, name: str, rule: str) -> None:
     if value is not None:
         raise InvalidInput(f"{name} is given, which rule={rule!r} has alone: leave it out, or pass rule={rule!r}")
-
-
-def _require_invertible(kernel: np.ndarray, noise: float | None) -> None:
-    largest = float(np.trace(kernel))
-    if noise is not None and noise < 1e-13 * largest:
-        raise InvalidInput(
-            f"noise_variance is {noise:g}, and the kernel of X has the trace {largest:.3g}: training points that are"
-            f" close or equal make it singular; pass a noise_variance of {1e-13 * largest:.0e} or more"
-        )

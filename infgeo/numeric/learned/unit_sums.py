@@ -29,7 +29,7 @@ Rule = Callable[[np.ndarray], np.ndarray]  # weights (N, d + 1) -> h(w), (N,)
 class UnitSums:
     """Cov(o(w), h(w)) over w ~ N(0, variances), for functions o that depend on the input, by several sets of nodes.
 
-    Methods return one result for each set, on the first axis; `combined` makes a value and an error of them.
+    Kernel and metric come with their errors.
 
     Arguments:
         function: phi and its derivatives.
@@ -43,30 +43,30 @@ class UnitSums:
     factors: tuple[np.ndarray, ...]
     is_grid: bool
 
-    def metric(self, x: np.ndarray) -> np.ndarray:
-        """Return the shift of the metric, (sets, m, d, d)."""
-        return self._moments(x, 2)
+    def metric(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the shift of the metric, (m, d, d), and its error."""
+        return self._combined(self._moments(x, 2))
 
     def slope(self, x: np.ndarray) -> np.ndarray:
-        """Return the shift of half the derivative of the metric, (sets, m, d, d, d)."""
-        return self._moments(x, 3)
+        """Return the shift of half the derivative of the metric, (m, d, d, d)."""
+        return self._combined(self._moments(x, 3))[0]
 
-    def kernel(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the shift of the kernel, (sets, m, k)."""
+    def kernel(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the shift of the kernel, (m, k), and its error."""
         result = np.zeros((len(self.weights), len(x), len(y)))
         for i, w, factor in self._blocks(len(x) + len(y)):
             left, right = (self._of(w, points, 0) for points in (x, y))
             result[i] += (left.T * factor) @ right
-        return result
+        return self._combined(result)
 
-    def combined(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the value and its error, of a result (sets, ...)."""
+    def _combined(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return value and error of a result for every set."""
         if self.is_grid:
             return values[1], np.abs(values[1] - values[0])
         return values.mean(0), values.std(0, ddof=1) / len(values) ** 0.5
 
     def _moments(self, x: np.ndarray, order: int) -> np.ndarray:
-        """Return the covariances of h with phi'^2 w w (order 2) or phi' phi'' w w w (order 3)."""
+        """Return the covariances of h with phi'^2 w w (order 2) or phi' phi'' w w w (order 3), (sets, m, d, ...)."""
         d = x.shape[1]
         result = np.zeros((len(self.weights), len(x), d**order))
         for i, w, factor in self._blocks(3 * len(x) + d**order):
