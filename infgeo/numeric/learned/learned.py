@@ -54,7 +54,8 @@ def learned(
         A `LearnedGeometry`. Its `kind` is "closed form" for the posterior of erf, Gaussians and quadratic polynomials;
         else "quadrature" (up to three weights and bias, no kinks) or "nets", with `standard_error`.
 
-    Raises InvalidInput for arguments outside their domain, ExpectationDiverges where E[phi^4] is infinite.
+    Raises InvalidInput for arguments outside their domain, ExpectationDiverges where E[phi^4] is infinite; its methods
+    NotConverged for points at which a quadrature is too coarse.
 
     Example:
         XOR, and two points: what learning adds to the metric and to log sqrt det g, times n.

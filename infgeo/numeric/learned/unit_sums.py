@@ -12,11 +12,12 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from infgeo.errors import InvalidInput
+from infgeo.errors import InvalidInput, NotConverged
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 
 _GRIDS = ((0.3, 6.5), (0.25, 8.0))  # step and edge of trapezoidal rules, in standard deviations
 _MOST_GRID = 3  # dimensions
+_NOTHING = 1e-6  # a shift that may be the error alone, as where symmetry makes it 0
 _REPLICATES = 8
 _LOG2_NODES = 15  # of each replicate
 _MOST_DIMENSIONS = 21201  # of Sobol sequences in SciPy
@@ -62,7 +63,13 @@ class UnitSums:
     def _combined(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return value and error of a result for every set."""
         if self.is_grid:
-            return values[1], np.abs(values[1] - values[0])
+            error, size = np.abs(values[1] - values[0]), np.abs(values[1]).max(initial=0)
+            if error.max(initial=0) > max(0.1 * size, _NOTHING):
+                raise NotConverged(
+                    f"two rules for the shift by learning differ by {error.max():.1g}, its size is {size:.1g}: pass"
+                    " points of smaller norm, or smaller scales"
+                )
+            return values[1], error
         return values.mean(0), values.std(0, ddof=1) / len(values) ** 0.5
 
     def _moments(self, x: np.ndarray, order: int) -> np.ndarray:

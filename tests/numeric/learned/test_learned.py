@@ -12,7 +12,7 @@ import torch
 from scipy.special import erf
 
 import infgeo
-from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, NoClosedForm
+from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, NoClosedForm, NotConverged
 
 XOR = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
 LABELS = np.array([-1.0, 1, 1, -1])
@@ -291,6 +291,8 @@ def test_what_does_not_exist_is_said():
         growing.metric(np.array([3.0, 0.0]))
     with pytest.raises(MetricDoesNotExist):
         infgeo.learned(infgeo.MLP("step"), XOR, LABELS, 0.1).metric(PLANE)
+    with pytest.raises(NotConverged, match="smaller norm"):  # steep functions of the weights
+        infgeo.learned(infgeo.MLP("tanh"), XOR, LABELS, 0.1).metric(np.array([60.0, 0.0]))
     relu = infgeo.learned(infgeo.MLP("relu"), XOR, LABELS, 0.1)
     assert relu.kind == "nets"
     with pytest.raises(NoClosedForm, match="creases"):
