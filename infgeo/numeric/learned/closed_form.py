@@ -26,8 +26,8 @@ from infgeo.symbolic.activations.activation import Activation
 from infgeo.symbolic.analysis.unit_weights import pair_expectations, slope_tilts
 
 _STEP = 1e-30  # of the decay, in the imaginary direction
-_ROWS = 100  # of the training points, at once
-_AT_ONCE = 2**14  # pairs of training points, times inputs: what the cache of a core holds
+_AT_ONCE = 2**14  # pairs of training points, times inputs: larger arrays cost three times as much a number
+_FEWEST_ROWS = 8  # of pairs at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class ClosedForm:
 
     def metric(self, x: Any) -> Any:
         """Return the shift, (m, d) -> (m, d, d), for an array of NumPy or torch; there it is differentiable."""
-        size = max(1, _AT_ONCE // (len(self.own) * min(len(self.own), _ROWS)))
+        size = max(1, _AT_ONCE // max(weights.size for _, _, weights in self.strips))
         stack: Any = torch.cat if isinstance(x, torch.Tensor) else np.concatenate
         return stack([self._of_block(x[i : i + size]) for i in range(0, max(len(x), 1), size)])
 
@@ -131,10 +131,11 @@ def closed_form(activation: Activation, variances: np.ndarray, inputs: np.ndarra
     own = prior.diagonal().copy()
     mean = float((weights * factors(own, own)[0] * cores(own[:, None], own, prior)[0]).sum())
     halved = 2 * np.triu(weights, 1) + np.diag(weights.diagonal())
-    strips = []
-    for i in range(0, len(own), _ROWS):
-        rows, rest = slice(i, i + _ROWS), slice(i, None)
+    strips, i = [], 0
+    while i < len(own):
+        rows, rest = slice(i, i + max(_FEWEST_ROWS, _AT_ONCE // (len(own) - i))), slice(i, None)
         strips.append((i, prior[rows, rest].copy(), halved[rows, rest].copy()))
+        i = rows.stop
     return ClosedForm(tilts, factors, cores, variances, scaled, own, tuple(strips), mean)
 
 

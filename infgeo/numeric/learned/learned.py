@@ -82,9 +82,11 @@ def learned(
     inputs = checked(X, "X").astype(np.float64)
     if inputs.ndim != 2 or not 1 <= len(inputs) <= _MOST_POINTS:
         raise InvalidInput(f"X has shape {inputs.shape}; pass 1 to {_MOST_POINTS} training points, (P, d)")
-    labels = checked(np.asarray(y)[:, None] if np.ndim(y) == 1 else y, "y").astype(np.float64)
-    if labels.ndim != 2 or len(labels) != len(inputs):
-        raise InvalidInput(f"y has shape {np.shape(y)}; pass labels ({len(inputs)},) or ({len(inputs)}, C), as X has")
+    integers = getattr(getattr(y, "dtype", None), "kind", "f") in "iu"  # classes are numbers too
+    labels = checked(np.asarray(y, dtype=float) if integers else y, "y").astype(np.float64)
+    if labels.ndim not in (1, 2) or len(labels) != len(inputs):
+        raise InvalidInput(f"y has shape {labels.shape}; pass labels ({len(inputs)},) or ({len(inputs)}, C), as X has")
+    labels = labels.reshape(len(inputs), -1)
     noise = rate = None
     if rule == "posterior":
         noise = real_number(noise_variance, "noise_variance", minimum=0.0, strict=True)

@@ -246,6 +246,17 @@ def test_gradient_step_is_that_of_simulated_networks(parametrisation, eta):
     assert np.abs(learned.metric(PLANE[0])).max() > 8 * error.max()  # resolved
 
 
+def test_labels_may_be_lists_tensors_columns_and_whole_numbers():
+    expected = infgeo.learned(infgeo.MLP("erf"), XOR, LABELS, 0.1).metric(PLANE)
+    for X, y in (
+        (XOR.tolist(), LABELS.tolist()),
+        (torch.tensor(XOR), torch.tensor(LABELS)),
+        (XOR, LABELS[:, None]),
+        (XOR, LABELS.astype(int)),
+    ):
+        np.testing.assert_allclose(infgeo.learned(infgeo.MLP("erf"), X, y, 0.1).metric(PLANE), expected, rtol=1e-14)
+
+
 def test_pickles_and_copies():
     learned = infgeo.learned(infgeo.MLP("erf"), XOR, LABELS, 0.1)
     expected = learned.metric(PLANE)
