@@ -16,7 +16,7 @@ from infgeo.finite.learning import LearningTask, added
 from infgeo.finite.sampled_network import specify
 from infgeo.numeric.learned.geometry import LearnedGeometry, has_smooth_slope
 from infgeo.validation import comparison, ladder
-from infgeo.validation.design import default_points
+from infgeo.validation.design import checked_points, default_points
 from infgeo.validation.detectable_error import power_of
 from infgeo.validation.judge import verdict
 from infgeo.validation.report import ValidationReport, configuration_of
@@ -41,9 +41,7 @@ def validate_learned(
     At width n it is the coefficient of 1/n, with a remainder that falls as 1/n: see `infgeo.validate`.
     """
     d, seed, level = learned.inputs.shape[1], seed_integer(seed, 62), fraction(level, "level")
-    x = default_points(d, seed)[::2] / 2 if points is None else np.asarray(points, dtype=float)
-    if x.ndim != 2 or x.shape[1] != d or not len(x):
-        raise InvalidInput(f"points has shape {x.shape}; pass at least one point, as an array (N, {d})")
+    x = default_points(d, seed)[::2] / 2 if points is None else checked_points(points, d)
     rungs = ladder.checked_widths(WIDTHS if widths is None else widths, d, metric=True)
     if len(rungs) < 3:
         raise InvalidInput(f"widths is {rungs}: shifts are extrapolated; pass three or more, for example {WIDTHS}")

@@ -14,7 +14,7 @@ from infgeo.conventions import d
 from infgeo.errors import ExpectationDiverges, InvalidInput, NoClosedForm
 from infgeo.numeric.learned.closed_form import ClosedForm, closed_form
 from infgeo.numeric.learned.ricci import radial_metric, ricci_shift
-from infgeo.numeric.learned.rules import GradientStep, Posterior
+from infgeo.numeric.learned.rules import Rule
 from infgeo.numeric.learned.unit_sums import UnitSums, unit_sums
 from infgeo.numeric.quadrature import gaussian_rules
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
@@ -160,30 +160,30 @@ class LearnedGeometry:
         return PiecewiseFunction(self.mlp.activation, {})
 
     @cached_property
-    def _rule(self) -> Posterior | GradientStep:
+    def _rule(self) -> Rule:
         """The function h of a unit's weights."""
         inputs, outputs = np.pad(self.inputs, ((0, 0), (0, 1)), constant_values=1), self.labels.shape[1]
         kernel = self.mlp.numeric().kernel(self.inputs)
         if self.noise_variance is not None:
             inverse = np.linalg.inv(kernel + self.noise_variance * np.eye(len(kernel)))
             fitted = inverse @ self.labels
-            return Posterior(self._function, inputs, (fitted @ fitted.T - outputs * (inverse + inverse.T) / 2) / 2)
+            return Rule(self._function, inputs, (fitted @ fitted.T - outputs * (inverse + inverse.T) / 2) / 2)
         assert self.learning_rate is not None
         if self.parametrisation == "mean_field":
             outputs = 0  # without what falls with the width
         rate, residuals = self.learning_rate, self.labels @ self.labels.T + outputs * kernel
         prior = inputs * variances(self.mlp, self.inputs.shape[1]) @ inputs.T
-        return GradientStep(self._function, inputs, prior, rate * outputs, rate**2 / 2 * residuals)
+        return Rule(self._function, inputs, rate**2 / 2 * residuals, prior, rate * outputs)
 
     @cached_property
     def _closed(self) -> ClosedForm | None:
-        if not isinstance(self._rule, Posterior):
-            return None
         try:
             scales = variances(self.mlp, self.inputs.shape[1])
-            return closed_form(self.mlp.activation, scales, self._rule.inputs, self._rule.matrix)
+            if self.noise_variance is not None:
+                return closed_form(self.mlp.activation, scales, self._rule.inputs, self._rule.matrix)
         except NoClosedForm:
-            return None
+            pass
+        return None
 
     @cached_property
     def _sums(self) -> UnitSums:

@@ -25,59 +25,39 @@ _AT_ONCE = 2**21  # weights times training points
 
 
 @dataclass(frozen=True, eq=False)
-class Posterior:
-    """h of the posterior, with `matrix` M/2 and the training points `inputs`, (P, d + 1)."""
-
-    function: PiecewiseFunction
-    inputs: np.ndarray
-    matrix: np.ndarray
-
-    def __call__(self, w: np.ndarray) -> np.ndarray:
-        """Return h at weights (N, d + 1)."""
-
-        def of_block(z: np.ndarray) -> np.ndarray:
-            phi = self.function(z)
-            return _form(phi, self.matrix, phi)
-
-        return _in_blocks(of_block, w, self.inputs)
-
-
-@dataclass(frozen=True, eq=False)
-class GradientStep:
-    """h of a step of gradient descent: see the module.
+class Rule:
+    """The function h of a unit's weights.
 
     Arguments:
-        function: phi and three derivatives of it.
-        inputs: the training points, (P, d + 1).
-        prior: the covariances of their preactivations, (P, P).
-        first: eta C.
-        second: eta^2 N/2, (P, P).
+        function: phi and, for a step, three derivatives of it.
+        inputs: the training points, with a last coordinate 1, (P, d + 1).
+        matrix: M/2 of the posterior, eta^2 N/2 of a step, (P, P).
+        prior: for a step, the covariances of the preactivations, (P, P).
+        first: for a step, eta C.
     """
 
     function: PiecewiseFunction
     inputs: np.ndarray
-    prior: np.ndarray
-    first: float
-    second: np.ndarray
+    matrix: np.ndarray
+    prior: np.ndarray | None = None
+    first: float = 0.0
 
     def __call__(self, w: np.ndarray) -> np.ndarray:
         """Return h at weights (N, d + 1)."""
-        own, N, K = self.prior.diagonal(), self.second, self.prior
+        size = max(1, _AT_ONCE // len(self.inputs))
+        return np.concatenate([self._of(w[i : i + size] @ self.inputs.T) for i in range(0, len(w), size)])
 
-        def of_block(z: np.ndarray) -> np.ndarray:
-            phi, one, two, three = (self.function(z, order) for order in range(4))
-            first = (z * phi * one - own * (one**2 + phi * two)).sum(-1)
-            beta = z * one - own * two
-            mixed = one + 2 * (z * two - own * three)
-            return _form(beta, N, beta) - _form(one, N * K, mixed) + _form(two, N * K * K, two) - self.first * first
-
-        return _in_blocks(of_block, w, self.inputs)
+    def _of(self, z: np.ndarray) -> np.ndarray:
+        phi, N, K = self.function(z), self.matrix, self.prior
+        if K is None:
+            return _form(phi, N, phi)
+        own, one, two, three = K.diagonal(), *(self.function(z, order) for order in (1, 2, 3))
+        first = (z * phi * one - own * (one**2 + phi * two)).sum(-1)
+        beta = z * one - own * two
+        mixed = one + 2 * (z * two - own * three)
+        return _form(beta, N, beta) - _form(one, N * K, mixed) + _form(two, N * K * K, two) - self.first * first
 
 
 def _form(left: np.ndarray, matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return ((left @ matrix) * right).sum(-1)
-
-
-def _in_blocks(of_block, w: np.ndarray, inputs: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
-    size = max(1, _AT_ONCE // len(inputs))
-    return np.concatenate([of_block(w[i : i + size] @ inputs.T) for i in range(0, len(w), size)])
+    result: np.ndarray = ((left @ matrix) * right).sum(-1)
+    return result

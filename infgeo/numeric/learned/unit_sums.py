@@ -5,7 +5,6 @@ Up to three dimensions and without kinks trapezoidal rules, which converge expon
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from infgeo.errors import InvalidInput, NotConverged
+from infgeo.numeric.learned.rules import Rule
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 
 _GRIDS = ((0.3, 6.5), (0.25, 8.0))  # step and edge of trapezoidal rules, in standard deviations
@@ -22,8 +22,6 @@ _REPLICATES = 8
 _LOG2_NODES = 15  # of each replicate
 _MOST_DIMENSIONS = 21201  # of Sobol sequences in SciPy
 _AT_ONCE = 2**22  # numbers
-
-Rule = Callable[[np.ndarray], np.ndarray]  # weights (N, d + 1) -> h(w), (N,)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ E[phi phi], E[phi' phi'], E[phi'' phi] and E[phi phi''] alone, by Stein's lemma.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from sympy import Add, Expr, Function, atan, expand, factor
@@ -15,29 +14,20 @@ from sympy import Add, Expr, Function, atan, expand, factor
 from infgeo.conventions import Delta, c, p, q
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.activations.activation import Activation
-from infgeo.symbolic.activations.terms import FACTOR_ONE, differentiate, squared
+from infgeo.symbolic.activations.terms import FACTOR_ONE, Term, differentiate, squared
 from infgeo.symbolic.expectations.expectation import expectation
 
 
-@dataclass(frozen=True)
-class Tilt:
-    """The part coefficient z^power exp(-decay z^2) of phi'(z)^2, of power 0 or 2."""
-
-    coefficient: Expr
-    power: int
-    decay: Expr
-
-
 @lru_cache(maxsize=64)
-def slope_tilts(activation: Activation) -> tuple[Tilt, ...]:
-    """Return phi'^2 as a sum of tilts; raises NoClosedForm where it is none."""
+def slope_tilts(activation: Activation) -> tuple[Term, ...]:
+    """Return phi'^2 as a sum of terms coefficient z^power exp(-decay z^2), power 0 or 2; or raise NoClosedForm."""
     squares = squared(differentiate(activation.terms))
     if squares is None or any(
         term.power not in (0, 2) or term.slope != 0 or term.modulus != 0 or term.factor != FACTOR_ONE
         for term in squares
     ):
         raise NoClosedForm(f"phi'^2 of activation {activation.name} is no sum of a exp(-b z^2) and a z^2 exp(-b z^2)")
-    return tuple(Tilt(term.coefficient, term.power, term.decay) for term in squares)
+    return squares
 
 
 @lru_cache(maxsize=64)
