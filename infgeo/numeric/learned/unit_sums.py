@@ -20,6 +20,7 @@ _MOST_GRID = 3  # dimensions
 _NOTHING = 1e-6  # a shift that may be the error alone, as where symmetry makes it 0
 _REPLICATES = 8
 _LOG2_NODES = 15  # of each replicate
+_MOST_NUMBERS = 2**26  # in the nodes of all replicates
 _MOST_DIMENSIONS = 21201  # of Sobol sequences in SciPy
 _AT_ONCE = 2**22  # numbers
 
@@ -72,16 +73,15 @@ class UnitSums:
 
     def _moments(self, x: np.ndarray, order: int) -> np.ndarray:
         """Return the covariances of h with phi'^2 w w (order 2) or phi' phi'' w w w (order 3), (sets, m, d, ...)."""
-        d = x.shape[1]
-        result = np.zeros((len(self.weights), len(x), d**order))
-        for i, w, factor in self._blocks(3 * len(x) + d**order):
-            powers = w[:, :d]
-            for _ in range(order - 1):
-                powers = (powers[:, :, None] * w[:, None, :d]).reshape(len(w), -1)
+        m, d = x.shape
+        result = np.zeros((len(self.weights), m * d, d ** (order - 1)))
+        for i, w, factor in self._blocks(m * (d + 3) + d ** (order - 1)):
             slope = self._of(w, x, 1)
             of_point = slope * (slope if order == 2 else self._of(w, x, 2))
-            result[i] += (of_point.T * factor) @ powers
-        return result.reshape(*result.shape[:2], *(d,) * order)
+            w = w[:, :d]
+            powers = w if order == 2 else (w[:, :, None] * w[:, None, :]).reshape(len(w), -1)
+            result[i] += ((of_point.T * factor)[:, None, :] * w.T).reshape(m * d, -1) @ powers
+        return result.reshape(len(result), m, *(d,) * order)
 
     def _of(self, w: np.ndarray, x: np.ndarray, order: int) -> np.ndarray:
         return self.function(w[:, :-1] @ x.T + w[:, -1:], order)
@@ -127,5 +127,6 @@ def _grid(dimensions: int, step: float, edge: float) -> tuple[np.ndarray, np.nda
 
 def _net(dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a scrambled net for N(0, 1)."""
-    points = qmc.Sobol(dimensions, rng=np.random.default_rng(seed)).random_base2(_LOG2_NODES)
+    most = (_MOST_NUMBERS // _REPLICATES // dimensions).bit_length() - 1
+    points = qmc.Sobol(dimensions, rng=np.random.default_rng(seed)).random_base2(min(_LOG2_NODES, most))
     return ndtri(np.clip(points, 2.0**-60, 1 - 2.0**-53)), np.full(len(points), 1 / len(points))
