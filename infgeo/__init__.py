@@ -27,6 +27,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "finite_width": ("infgeo.symbolic.analysis.finite_width", "finite_width"),
     "kernels": ("infgeo.kernels", None),
     "layers": ("infgeo.layers", None),
+    "learned": ("infgeo.numeric.learned.learned", "learned"),
     "magnification": ("infgeo.magnification", None),
     "reproduce": ("infgeo.reproduce", None),
     "symbols": ("infgeo.symbols", None),

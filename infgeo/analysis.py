@@ -11,6 +11,7 @@ from infgeo.symbolic.analysis.depth import (
     great_circles,
 )
 from infgeo.symbolic.analysis.expansions import Expansion, large_norm, small_norm
+from infgeo.symbolic.analysis.learned_metric import learned_metric
 from infgeo.symbolic.networks.circle import Circle
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "fixed_points",
     "great_circles",
     "large_norm",
+    "learned_metric",
     "small_norm",
 ]

@@ -33,6 +33,7 @@ def test_all_is_pinned():
         "finite_width",
         "kernels",
         "layers",
+        "learned",
         "magnification",
         "reproduce",
         "symbols",

@@ -80,7 +80,7 @@ def designed(
     d = positive_integer(input_dim, "input_dim", maximum=10**6)
     seed = seed_integer(seed, 63)
     level = fraction(level, "level")
-    x = default_points(d, seed) if points is None else _checked_points(points, d)
+    x = default_points(d, seed) if points is None else checked_points(points, d)
     factor, units = ladder.checked_budget(budget)
     specification = _specified(mlp, against, scales)
     theory, notes = _theory(mlp, x, scales, specification, quantities)
@@ -131,7 +131,8 @@ def default_points(input_dim: int, seed: int) -> np.ndarray:
     return directions * np.geomspace(*RADII)[:, None]
 
 
-def _checked_points(points: ArrayLike, input_dim: int) -> np.ndarray:
+def checked_points(points: ArrayLike, input_dim: int) -> np.ndarray:
+    """Return points as an array (N, d) of float64, or raise InvalidInput."""
     given = as_points(points, "points")
     point_shape(given, None, input_dim, "points")
     array = given.to(device="cpu").double().numpy()

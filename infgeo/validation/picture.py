@@ -41,6 +41,8 @@ def draw(report: Findings, path: str | os.PathLike[str]) -> None:
     Raises MissingExtra without matplotlib, InvalidInput for another ending or a report without comparisons.
     """
     ending = check_format(path)
+    if "rule" in report.configuration:
+        raise InvalidInput("the report of a learned geometry has no picture: print its table()")
     if not report.rows:
         raise InvalidInput("the report has no comparisons to draw: no width was completed")
     write_whole(path, style.rendered(make_figure(report), [ending[1:]])[ending[1:]])

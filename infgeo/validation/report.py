@@ -11,7 +11,9 @@ from typing import Any
 from sympy import latex
 
 from infgeo import __version__
+from infgeo.finite.sampled_network import NetworkSpecification
 from infgeo.report_text import json_safe, strict_json
+from infgeo.symbolic.networks.network import MLP
 from infgeo.validation.comparison import LOG_NORMAL, usable
 from infgeo.validation.design import Design
 from infgeo.validation.detectable_error import power_of
@@ -83,18 +85,9 @@ def _notes(design: Design, simulated: Simulated) -> list[str]:
 
 
 def _configuration(design: Design) -> dict[str, Any]:
-    mlp, specification, simulation = design.mlp, design.specification, design.simulation
-    equal_layers = specification.has_equal_layers
-    return {
-        "network": str(mlp),
+    simulation = design.simulation
+    return configuration_of(design.mlp, design.specification, design.points.shape[1]) | {
         "against": None if design.against is None else str(design.against),
-        "activation": str(mlp.activation.expr) if equal_layers else "",
-        "activation_latex": latex(mlp.activation.expr) if equal_layers else "",
-        "depth": mlp.depth,
-        "input_dim": design.points.shape[1],
-        "weight_std": specification.weight_std,
-        "bias_std": specification.bias_std,
-        "input_scale": getattr(mlp, "input_scale", None),
         "parameters": simulation.scales["parameters"],
         "widths": design.widths,
         "samples": simulation.samples,
@@ -104,6 +97,21 @@ def _configuration(design: Design) -> dict[str, Any]:
         "sampler": "iid",
         "default_points": design.default_points,
         "verdict": f"Holm's procedure over all checks with a p-value, family-wise level {design.level:g}; Student's t",
+    }
+
+
+def configuration_of(mlp: MLP, specification: NetworkSpecification, input_dim: int) -> dict[str, Any]:
+    """Return what a report says of a network, and the versions of what it was made with."""
+    equal_layers = specification.has_equal_layers
+    return {
+        "network": str(mlp),
+        "activation": str(mlp.activation.expr) if equal_layers else "",
+        "activation_latex": latex(mlp.activation.expr) if equal_layers else "",
+        "depth": mlp.depth,
+        "input_dim": input_dim,
+        "weight_std": specification.weight_std,
+        "bias_std": specification.bias_std,
+        "input_scale": getattr(mlp, "input_scale", None),
         "versions": {"infgeo": __version__, "python": platform.python_version()}
         | {name: version(name) for name in ("numpy", "scipy", "sympy", "torch")},
     }

@@ -102,7 +102,7 @@ def _comparisons(rows: Sequence[Comparison], report: Findings, every_row: bool) 
         where = f"{row.radius:.3g}" if row.other in (None, row.point) else f"({row.point},{row.other})"
         cells.append(
             [
-                TITLES[row.quantity],
+                TITLES.get(row.quantity, row.quantity),
                 *([] if every_row else [str(counts[row.quantity])]),
                 where,
                 ("any" if row.z is None else "oo") if row.width is None else str(row.width),
@@ -146,5 +146,7 @@ def _trends(trends: Sequence[Trend]) -> str:
         p = "-" if trend.p is None else f"{trend.p:.2g}"
         state = ("shown" if trend.p is None else "ok") if trend.passed else "FAILED"
         note = f"point {trend.point}: {trend.note}" if trend.point is not None else trend.note
-        cells.append([TITLES[trend.quantity], TRENDS[trend.kind], expected, value, error, p, state, note])
+        cells.append(
+            [TITLES.get(trend.quantity, trend.quantity), TRENDS[trend.kind], expected, value, error, p, state, note]
+        )
     return align(cells, left=(0, 1, 6, 7))

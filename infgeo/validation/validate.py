@@ -9,16 +9,19 @@ from types import NoneType
 from numpy.typing import ArrayLike
 
 from infgeo.arguments import function, instance, values_by_name
+from infgeo.errors import InvalidInput
+from infgeo.numeric.learned.geometry import LearnedGeometry
 from infgeo.symbolic.networks.network import MLP
 from infgeo.validation.design import LEVEL, designed
 from infgeo.validation.judge import judge
+from infgeo.validation.learned import validate_learned
 from infgeo.validation.report import ValidationReport, reported
 from infgeo.validation.simulate import simulate
 
 
 def validate(
-    mlp: MLP,
-    input_dim: int,
+    mlp: MLP | LearnedGeometry,
+    input_dim: int | None = None,
     points: ArrayLike | None = None,
     *,
     weight_std: float | None = None,
@@ -60,8 +63,13 @@ def validate(
     most `level`, as far as the means are normal; with 8 networks at each width, where the degrees of freedom of the
     extrapolation (Welch and Satterthwaite) are too rough for the tails, at most about 3 times that.
 
+    Of a learned geometry (`infgeo.learned`) n times the shifts of metric, kernel, log volume element and R are compared
+    with those of networks: the posterior by importance sampling, of which the report has the effective number of
+    networks, or simulated steps of gradient descent. They are extrapolated as above, for the remainder falls as 1/n.
+
     Args:
-        mlp: an `infgeo.MLP`.
+        mlp: an `infgeo.MLP`, or what `infgeo.learned` returns; that takes points, widths, samples (a multiple of 16
+            networks), seed, level and progress.
         input_dim: d >= 1. At d = 1 there is no tangential eigenvalue and R = 0 exactly.
         points: inputs (N, d), floats; default 8 points with |x| from 0.3 to 4 in directions drawn from the seed.
         weight_std: sigma_w where `mlp` leaves it symbolic; default 1.
@@ -94,6 +102,13 @@ def validate(
     """
     instance(executor, "executor", (Executor, NoneType), "a concurrent.futures.Executor or None")
     function(progress, "progress", "a callable (done, total)")
+    if isinstance(mlp, LearnedGeometry):
+        others = (input_dim, weight_std, bias_std, parameters, quantities, against, executor)
+        if any(other is not None for other in others) or budget != "default":
+            raise InvalidInput("a learned geometry takes points, widths, samples, seed, level and progress alone")
+        return validate_learned(mlp, points, widths, samples, seed, level, progress)
+    if input_dim is None:
+        raise InvalidInput("input_dim is missing; pass the dimension d of the inputs, such as input_dim=3")
     design = designed(
         mlp,
         input_dim,

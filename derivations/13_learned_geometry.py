@@ -1,0 +1,253 @@
+# %% [markdown]
+# # 13 Learned geometry
+#
+# What does learning do to the metric? For one hidden layer, features $\phi(w_j\cdot x + b_j)/\sqrt n$ and a readout
+# $\mathcal N(0, 1)$ the answer to order $1/n$ is a covariance over the weights of *one* unit.
+#
+# ## 13.1 The law of a unit's weights
+#
+# With the readout integrated out, labels $y_c$ of $P$ points have the likelihood
+# $\prod_c\mathcal N(y_c; 0, K_n + \sigma^2)$, where $K_n = \tfrac1n\sum_j\varphi_j\varphi_j^{\mathsf T}$ and
+# $\varphi_j = (\phi(z_{j1}), \ldots, \phi(z_{jP}))$. The other units hold the Gram matrix at $K$ to leading order;
+# one unit changes it by $\varphi\varphi^{\mathsf T}/n$, and its weights $w$ have the posterior
+#
+# $$ p(w)\,\Big(1 + \tfrac1n(h(w) - \mathrm E h) + \ldots\Big), \qquad
+#    h = \tfrac12\varphi^{\mathsf T} M\varphi, \qquad
+#    M = \sum_c\Gamma^{-1}y_cy_c^{\mathsf T}\Gamma^{-1} - C\,\Gamma^{-1}, \quad \Gamma = K + \sigma^2 . $$
+#
+# So $\langle O\rangle = \langle o\rangle + \tfrac1n\mathrm{Cov}(o, h)$ for every mean over units
+# $O = \tfrac1n\sum_j o(w_j)$. Here is $h$, as the derivative of the log likelihood in the direction
+# $\varphi\varphi^{\mathsf T}$, for two points and two outputs.
+
+# %%
+from itertools import product
+
+import numpy as np
+import sympy as sp
+from scipy.special import erf as erf_function
+
+import infgeo
+
+t = sp.Symbol("t")
+K = sp.Matrix(2, 2, sp.symbols("k11 k12 k12 k22"))
+phi = sp.Matrix(sp.symbols("f1 f2"))
+Y = sp.Matrix(2, 2, sp.symbols("y1 y2 y3 y4"))
+Gamma = K + t * phi * phi.T
+log_likelihood = -(Y.T * Gamma.inv() * Y).trace() / 2 - sp.Rational(2, 2) * sp.log(Gamma.det())
+slope = log_likelihood.diff(t).subs(t, 0)
+inverse = K.inv()
+h = (phi.T * (inverse * Y * Y.T * inverse - 2 * inverse) * phi)[0] / 2
+assert sp.simplify(slope - h) == 0
+
+# %% [markdown]
+# ## 13.2 Tilted weights
+#
+# For the metric $o = \phi'(z_x)^2\,w w^{\mathsf T}$. With $\tilde x = (x, 1)$ and $\Sigma$ the covariance of weights
+# and bias, erf has $\phi'(z)^2 = \tfrac2\pi e^{-z^2}$, and $e^{-a z_x^2}$ makes another Gaussian, with
+# $v = \tilde x^{\mathsf T}\Sigma\tilde x$:
+#
+# $$ \Sigma' = \Sigma - \tau\,\Sigma\tilde x\tilde x^{\mathsf T}\Sigma, \qquad \tau = \frac{2a}{1 + 2av}, \qquad
+#    \mathrm E\,e^{-a z_x^2} = \frac1{\sqrt{1 + 2av}} . $$
+
+# %%
+a = sp.Symbol("a", positive=True)
+S = sp.diag(*sp.symbols("w w b", positive=True))
+X1 = sp.Matrix([*sp.symbols("x1 x2", real=True), 1])
+v = (X1.T * S * X1)[0]
+tilted = S - 2 * a / (1 + 2 * a * v) * S * X1 * X1.T * S
+assert ((S.inv() + 2 * a * X1 * X1.T) * tilted - sp.eye(3)).applyfunc(sp.simplify) == sp.zeros(3)
+assert sp.simplify((S * (S.inv() + 2 * a * X1 * X1.T)).det() - (1 + 2 * a * v)) == 0
+
+# %% [markdown]
+# By Stein's lemma, with $A_a = \Sigma'\tilde x_a$ and all expectations under $\Sigma'$,
+#
+# $$ \mathrm E[w w^{\mathsf T}\phi_a\phi_b] = \Sigma'\,\mathrm E[\phi_a\phi_b]
+#    + A_aA_a^{\mathsf T}\,\mathrm E[\phi''_a\phi_b] + A_bA_b^{\mathsf T}\,\mathrm E[\phi_a\phi''_b]
+#    + (A_aA_b^{\mathsf T} + A_bA_a^{\mathsf T})\,\mathrm E[\phi'_a\phi'_b] , $$
+#
+# and the expectations of pairs are those of chapter 2. Here for $\phi = z^3$, where both sides are polynomials.
+
+# %%
+C = sp.Matrix(2, 2, sp.symbols("c11 c12 c12 c22"))
+w1, w2 = sp.symbols("w1 w2")
+
+
+def gauss(polynomial, covariance):
+    """The expectation of a polynomial in w1, w2 by Isserlis' theorem."""
+    total = 0
+    for (i, j), coefficient in sp.Poly(polynomial, w1, w2).terms():
+        moment, letters = 0, [0] * i + [1] * j
+        if letters:
+            stack = [(letters, 1)]
+            while stack:
+                rest, value = stack.pop()
+                if not rest:
+                    moment += value
+                elif len(rest) > 1:
+                    first, *others = rest
+                    stack += [
+                        (others[:n] + others[n + 1 :], value * covariance[first, other])
+                        for n, other in enumerate(others)
+                    ]
+        else:
+            moment = 1
+        total += coefficient * moment
+    return sp.expand(total)
+
+
+ends = [sp.Matrix([1, 2]), sp.Matrix([-1, 1])]
+z = [w1 + 2 * w2, -w1 + w2]
+left = sp.Matrix(2, 2, lambda i, j: gauss((w1, w2)[i] * (w1, w2)[j] * z[0] ** 3 * z[1] ** 3, C))
+A, B = (C * end for end in ends)
+right = C * gauss(z[0] ** 3 * z[1] ** 3, C) + A * A.T * gauss(6 * z[0] * z[1] ** 3, C)
+right += B * B.T * gauss(z[0] ** 3 * 6 * z[1], C) + (A * B.T + B * A.T) * gauss(9 * z[0] ** 2 * z[1] ** 2, C)
+assert (left - right).applyfunc(sp.expand) == sp.zeros(2)
+
+# %% [markdown]
+# ## 13.3 Magnification at the boundary
+#
+# `infgeo.learned` sums this over the training points. Two points $(\pm1, 0)$ labelled $\pm1$, $\sigma^2 = 0.1$: the
+# volume element rises at the boundary between them, $n\,\delta\log\sqrt{\det g} = 1.31$, by less at the data, and falls
+# behind them. Magnification at the boundary is derived. It is no law: for XOR the centre, where the boundaries cross,
+# shrinks, and the data are magnified.
+
+# %%
+erf = infgeo.MLP("erf", weight_std=1, bias_std=1)
+two = infgeo.learned(erf, np.array([[1.0, 0], [-1, 0]]), np.array([1.0, -1]), 0.1)
+assert np.allclose(two.volume_shift(np.array([[0.0, 0], [1, 0], [2, 0]])), [1.31, 0.26, -0.73], atol=0.005)
+corners = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
+labels = np.array([-1.0, 1, 1, -1])
+xor = infgeo.learned(erf, corners, labels, 0.1)
+assert np.allclose(xor.volume_shift(np.array([[0.0, 0], [1, 0], [1, 1]])), [-0.90, 3.21, 1.96], atol=0.005)
+
+# %% [markdown]
+# The covariance itself, by a trapezoidal rule over all weights, which converges exponentially:
+
+# %%
+line = np.arange(-8, 8.1, 0.25)
+weights = np.array(list(product(line, repeat=3)))
+mass = np.exp(-(weights**2).sum(1) / 2)
+mass /= mass.sum()
+point = np.array([0.3, -0.4])
+
+
+def extended(x):
+    return np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1)
+
+
+erf_of = erf_function(weights @ extended(corners).T / 2**0.5)
+gram = (erf_of * mass[:, None]).T @ erf_of
+inverse = np.linalg.inv(gram + 0.1 * np.eye(4))
+M = inverse @ np.outer(labels, labels) @ inverse - inverse
+h = ((erf_of @ M) * erf_of).sum(1) / 2
+slope = 2 / np.pi * np.exp(-((weights @ extended(point)) ** 2))
+covariance = np.einsum("n,ni,nj->ij", mass * slope * (h - mass @ h), weights[:, :2], weights[:, :2])
+assert np.allclose(xor.metric(point), covariance, atol=1e-6)
+
+# %% [markdown]
+# ## 13.4 Volume and curvature
+#
+# $\delta\log\sqrt{\det g} = \tfrac12\mathrm{tr}(g_\infty^{-1}\delta g)$. The learned metric is a mean
+# of $\phi'^2ww^{\mathsf T}$ like every one-layer metric, so a Hessian metric (chapter 11):
+# $R = |T|^2 - |\mathrm{tr}\,T|^2$
+# with $T = \tfrac12\partial g$ symmetric. For $g + eP$, $T + eQ$ the term in $e$ is
+#
+# $$ \delta R = 2\langle T, Q\rangle - 3\langle P, TT\rangle
+#    - 2\langle\mathrm{tr}\,T, \mathrm{tr}\,Q - P\!:\!T\rangle + P(\mathrm{tr}\,T, \mathrm{tr}\,T) . $$
+#
+# In an orthonormal frame, in two dimensions with general symmetric tensors:
+
+# %%
+e = sp.Symbol("e")
+pair = range(2)
+P2 = sp.Matrix(2, 2, lambda i, j: sp.Symbol(f"P{min(i, j)}{max(i, j)}"))
+T, Q = ({key: sp.Symbol(f"{name}{key}") for key in range(4)} for name in "TQ")
+
+
+def tensor(i, j, k, e):
+    return T[i + j + k] + e * Q[i + j + k]
+
+
+g_inverse = sp.eye(2) - e * P2
+norm = sum(
+    g_inverse[i, l] * g_inverse[j, m] * g_inverse[k, n] * tensor(i, j, k, e) * tensor(l, m, n, e)
+    for i, j, k, l, m, n in product(pair, repeat=6)
+)
+traces = [sum(g_inverse[i, j] * tensor(i, j, k, e) for i, j in product(pair, repeat=2)) for k in pair]
+R = norm - sum(g_inverse[k, l] * traces[k] * traces[l] for k, l in product(pair, repeat=2))
+t0 = [sum(T[2 * i + k] for i in pair) for k in pair]
+change = [
+    sum(Q[2 * i + k] for i in pair) - sum(P2[i, j] * T[i + j + k] for i, j in product(pair, repeat=2)) for k in pair
+]
+claimed = 2 * sum(T[i + j + k] * Q[i + j + k] for i, j, k in product(pair, repeat=3))
+claimed -= 3 * sum(P2[i, l] * T[i + j + k] * T[l + j + k] for i, j, k, l in product(pair, repeat=4))
+claimed += sum(P2[k, l] * t0[k] * t0[l] for k, l in product(pair, repeat=2)) - 2 * sum(t0[k] * change[k] for k in pair)
+assert sp.expand(sp.expand(R).coeff(e, 1) - claimed) == 0
+
+# %% [markdown]
+# ## 13.5 A step of gradient descent
+#
+# On $\tfrac12\sum_{ac}(f_{ca} - y_{ca})^2$, $f_c = \tfrac1{\sqrt n}\sum_j a_{cj}\phi(z_j)$, at rate $\eta$, a unit
+# moves by $\Delta = \tfrac{\eta}{\sqrt n}\sum_a\big(\sum_c(y_{ca} - f_{ca})a_c\big)\phi'_a\,\Sigma\tilde x_a$.
+# Over the readout $\mathrm E[f_{ca}a_c] = \phi_a/\sqrt n$: at order $\eta/n$ the labels are gone, and what
+# remains draws the features of the data to 0. At order $\eta^2/n$ the products of residuals are
+# $N = YY^{\mathsf T} + CK$. With $D_a = (\Sigma\tilde x_a)\cdot\nabla$,
+#
+# $$ \delta\langle o\rangle = \tfrac1n\mathrm E\Big[-\eta C\sum_a\phi_a\phi'_aD_ao
+#    + \tfrac{\eta^2}2\sum_{ab}N_{ab}\phi'_a\phi'_bD_aD_bo\Big] $$
+#
+# Terms of odd order in $\eta$ beyond the first fall faster than $1/n$. Integration by parts,
+# $\mathrm E[f D_ao] = \mathrm E[o\,(z_af - D_af)]$, gives the $h$ of this rule. In mean-field parametrisation the
+# labels act at order $\eta^2n^0$; at order $\eta$ they act on average over a readout of mean 0 not at all. For
+# polynomials of one weight of variance 1, $D_a = x_a\,d/dw$:
+
+# %%
+w = sp.Symbol("w")
+xa, xb, eta, outputs = sp.symbols("xa xb eta C")
+points, N = (xa, xb), sp.Matrix(2, 2, sp.symbols("n11 n12 n12 n22"))
+phi_of = [x * w + (x * w) ** 3 for x in points]
+argument = sp.Symbol("u")
+derivatives = [[(argument + argument**3).diff(argument, n).subs(argument, x * w) for x in points] for n in range(4)]
+f0, f1, f2, f3 = derivatives
+o = w**2 + w**4
+
+
+def mean(polynomial):
+    poly = sp.Poly(sp.expand(polynomial), w)
+    return sp.expand(sum(value * (sp.factorial2(n - 1) if n % 2 == 0 else 0) for (n,), value in poly.terms()))
+
+
+step = -eta * outputs * sum(f0[i] * f1[i] * points[i] * o.diff(w) for i in pair)
+step += (
+    eta**2 / 2 * sum(N[i, j] * f1[i] * f1[j] * points[i] * points[j] * o.diff(w, 2) for i, j in product(pair, repeat=2))
+)
+K1 = sp.Matrix(2, 2, lambda i, j: points[i] * points[j])
+beta = [points[i] * w * f1[i] - K1[i, i] * f2[i] for i in pair]
+h = 0
+for i, j in product(pair, repeat=2):
+    mixed = f1[j] + 2 * (points[j] * w * f2[j] - K1[j, j] * f3[j])
+    inner = beta[i] * beta[j] - K1[i, j] * f1[i] * mixed + K1[i, j] ** 2 * f2[i] * f2[j]
+    h += eta**2 / 2 * N[i, j] * inner
+h -= eta * outputs * sum(points[i] * w * f0[i] * f1[i] - K1[i, i] * (f1[i] ** 2 + f0[i] * f2[i]) for i in pair)
+assert sp.expand(mean(step) - mean(o * h)) == 0
+assert mean(h) == 0
+
+# %% [markdown]
+# ## 13.6 One example and two, as formulas
+#
+# `infgeo.analysis.learned_metric` writes the shift for symbolic positions and any dimension, with the named values of
+# 13.2. With one example $M = y^2/(K + \sigma^2)^2 - 1/(K + \sigma^2)$: the sign of all that is learned is that of
+# $y^2 - K - \sigma^2$, and there is nothing to learn where the label is what the prior expects. Labels enter in
+# pairs: $y\to-y$ changes nothing. For large noise $M\to-C/\sigma^2$ does not know the labels, which appear at
+# $1/\sigma^4$.
+
+# %%
+one = infgeo.analysis.learned_metric(erf)
+M11 = one.explicit("x_1 x_1")
+symbol = {part.name: part for part in one.inputs}
+kernel_at_1 = erf.kernel.diagonal.subs(infgeo.symbols.s, 1)
+balanced = sp.sqrt(kernel_at_1 + symbol["noise"])
+at_data = {symbol["x_1x_1"]: 1, symbol["xx_1"]: sp.Rational(1, 2), symbol["s"]: 2}
+assert sp.N(M11.subs(at_data).subs(symbol["y_1"], balanced).subs(symbol["noise"], sp.Rational(1, 3))) < 1e-15
+assert sp.simplify(M11.subs(symbol["y_1"], -symbol["y_1"]) - M11) == 0
+print(one)

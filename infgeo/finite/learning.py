@@ -1,0 +1,186 @@
+"""What learning does to sampled networks of one layer: posteriors by importance sampling, steps of gradient descent.
+
+Networks are drawn from the prior, with the readout integrated out of the likelihood, and weighted by it. Statistics are
+means over units, and functions of them. In a network one unit is as good as another: of the first many values are drawn
+while the others stay, and its covariance with the likelihood is the change of a mean over units, without the noise of
+the others. Functions of such means are split into what is linear in them, and a small rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+
+import torch
+
+from infgeo.finite.differentiate import load_forward_mode
+from infgeo.finite.sampled_network import NetworkSpecification
+from infgeo.finite.samplers import first_layer, generator, normals
+
+Sums = dict[tuple[str, str], torch.Tensor]  # what is summed, and of which statistic
+_UNITS = 2**15  # at once
+_PILOT = 2**14  # units of the network at which likelihood and functions of means are taken as usual
+_FIRST = 256  # values of the first unit, a Sobol net
+
+
+@dataclass(frozen=True)
+class LearningTask:
+    """Networks of a `specification`, the data (P, d) and (P, C) that they learn from, and points (m, d) to look at.
+
+    With `noise_variance` they learn by Bayes' rule, else by a step of gradient descent at `learning_rate`, of which
+    only the term in its square is kept if it is `mean_field`.
+    """
+
+    specification: NetworkSpecification
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    points: torch.Tensor
+    noise_variance: float | None = None
+    learning_rate: float = 0.0
+    mean_field: bool = False
+
+    def sums(self, width: int, networks: int, seed: int) -> Sums:
+        """Return sums over independent networks, which `changes` makes estimates of; sums of other seeds may be added.
+
+        Seeds must differ by 2 or more.
+        """
+        if self.noise_variance is not None:
+            load_forward_mode()
+            return self._posterior(width, networks, seed)
+        result = self._step(width, networks, seed, self.learning_rate)
+        if self.mean_field:
+            # Even in the rate: without the terms of fourth order.
+            half = self._step(width, networks, seed, self.learning_rate / 2)
+            result = {key: (16 * half[key] - value) / 3 / width for key, value in result.items()}
+        return result | {("networks", ""): torch.tensor(float(networks))}
+
+    def changes(self, width: int, sums: Sums) -> dict[str, torch.Tensor]:
+        """Return the change of every statistic, times the width."""
+        count = sums["networks", ""]
+        names = [name for kind, name in sums if kind == "change"]
+        if self.noise_variance is None:
+            return {name: sums["change", name] / count for name in names}
+        means = sums["covariance", ""] / sums["weight of first", ""]
+        linear = torch.func.jvp(self.functions, (self._usual[1],), (means,))[1]
+        return {
+            name: width * (linear[name] + sums["weighted", name] / sums["weight", ""] - sums["change", name] / count)
+            for name in names
+        }
+
+    def functions(self, means: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the statistics of networks that have these means over units, (..., q)."""
+        m, d = self.points.shape
+        metric, kernel, tensor = means.split((m * d * d, m * m, m * d**3), -1)
+        metric = metric.unflatten(-1, (m, d, d))
+        found = {
+            "metric_shift": metric,
+            "kernel_shift": kernel.unflatten(-1, (m, m)),
+            "volume_shift": torch.linalg.slogdet(metric)[1] / 2,
+        }
+        if d > 1:
+            inverse = torch.linalg.inv(metric)
+            tensor = tensor.unflatten(-1, (m, d, d, d))
+            raised = torch.einsum("...mai,...mbj,...mijk->...mabk", inverse, inverse, tensor)
+            trace = torch.einsum("...maak->...mk", torch.einsum("...mai,...mijk->...majk", inverse, tensor))
+            norm = torch.einsum("...mabk,...mkl,...mabl->...m", raised, inverse, tensor)
+            found["ricci_shift"] = norm - torch.einsum("...mk,...mkl,...ml->...m", trace, inverse, trace)
+        return found
+
+    def _of_units(self, w: torch.Tensor) -> torch.Tensor:
+        """Return what the statistics are made of, for each unit, (..., d + 1) -> (..., q)."""
+        phi, first, second = self.specification.first.function.jet(_preactivations(w, self.points))
+        w = w[..., :-1]
+        pairs = w[..., :, None] * w[..., None, :]
+        metric = first.square()[..., None, None] * pairs[..., None, :, :]
+        triples = pairs[..., None] * w[..., None, None, :]
+        tensor = (first * second)[..., None, None, None] * triples[..., None, :, :, :]
+        kernel = phi[..., :, None] * phi[..., None, :]
+        return torch.cat([metric.flatten(-3), kernel.flatten(-2), tensor.flatten(-4)], -1)
+
+    def _features(self, w: torch.Tensor) -> torch.Tensor:
+        return self.specification.first.function(_preactivations(w, self.inputs))
+
+    @cached_property
+    def _scales(self) -> torch.Tensor:
+        first = self.specification.first_scale(self.inputs.shape[1])
+        scales = [first] * self.inputs.shape[1] + [self.specification.bias_std]
+        return torch.tensor(scales, dtype=torch.float64)
+
+    @cached_property
+    def _usual(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The log likelihood and the means over units of a wide network."""
+        w = normals(generator(0), _PILOT, len(self._scales)) * self._scales
+        phi = self._features(w)
+        return self._log_likelihood(phi.T @ phi / _PILOT), self._of_units(w).mean(0)
+
+    def _weights(self, width: int, networks: int, seed: int) -> Iterator[torch.Tensor]:
+        """Yield weights and biases of some networks after the other, (b, n, d + 1)."""
+        source, count = generator(seed), max(1, _UNITS // (width + _FIRST))
+        for start in range(0, networks, count):
+            yield normals(source, min(count, networks - start), width, len(self._scales)) * self._scales
+
+    def _log_likelihood(self, gram: torch.Tensor) -> torch.Tensor:
+        """Return the log of the product of N(y_c; 0, gram + noise), up to a constant, (..., P, P) -> (...)."""
+        assert self.noise_variance is not None
+        lower = torch.linalg.cholesky(gram + self.noise_variance * torch.eye(gram.shape[-1], dtype=gram.dtype))
+        fitted = torch.linalg.solve_triangular(lower, self.labels.expand(*gram.shape[:-2], -1, -1), upper=False)
+        logs = lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return -fitted.square().sum((-1, -2)) / 2 - self.labels.shape[1] * logs
+
+    def _posterior(self, width: int, networks: int, seed: int) -> Sums:
+        usual, means = self._usual
+        nets = first_layer("sobol", seed + 1, networks * _FIRST, self.inputs.shape[1], True, torch.float64)
+        first_weights = torch.cat([torch.cat([w, b[:, None]], 1) for w, b in nets]) * self._scales
+        firsts = iter(first_weights.unflatten(0, (networks, _FIRST)))
+        total: Sums = {}
+        for w in self._weights(width - 1, networks, seed):
+            varied = torch.stack([next(firsts) for _ in w])
+            phi, first, of_first = self._features(w), self._features(varied), self._of_units(varied)
+            gram = (phi.mT @ phi)[:, None] + first[..., :, None] * first[..., None, :]
+            weight = (self._log_likelihood(gram / width) - usual).exp()
+            centred = of_first - of_first.mean(1, keepdim=True)
+            network = (self._of_units(w).sum(1) + of_first[:, 0]) / width
+            one = weight[:, 0]
+            parts = {
+                ("networks", ""): torch.tensor(float(len(w))),
+                ("weight", ""): one.sum(),
+                ("square", ""): one.square().sum(),
+                ("weight of first", ""): weight.mean(1).sum(),
+                ("covariance", ""): torch.einsum("bk,bkq->q", weight, centred) / _FIRST,
+            }
+            linear = torch.func.jvp(self.functions, (means.expand_as(network).clone(),), (network - means,))
+            for name, value in self.functions(network).items():
+                rest = value - linear[0][name] - linear[1][name]
+                parts["change", name], parts["weighted", name] = rest.sum(0), torch.tensordot(one, rest, 1)
+            total = added(total, parts)
+        return total
+
+    def _step(self, width: int, networks: int, seed: int, rate: float) -> Sums:
+        """Return the change by one step on half the sum of squared residuals, for a readout and its opposite."""
+        activation, source = self.specification.first.function, generator(seed + 1)
+        scale = float(width) if self.mean_field else sqrt(width)
+        inputs = torch.cat([self.inputs, self.inputs.new_ones(len(self.inputs), 1)], 1) * self._scales.square()
+        total: Sums = {}
+        for w in self._weights(width, networks, seed):
+            phi, first = activation.jet(_preactivations(w, self.inputs), 1)
+            readout = normals(source, len(w), width, self.labels.shape[1])
+            before = self.functions(self._of_units(w).mean(1))
+            for a in (readout, -readout):
+                residuals = self.labels - phi.mT @ a / scale
+                pull = first * (a @ residuals.mT) / scale
+                moved = w + rate * (width if self.mean_field else 1) * pull @ inputs
+                after = self.functions(self._of_units(moved).mean(1))
+                changes = {("change", name): (after[name] - before[name]).sum(0) * (width / 2) for name in after}
+                total = added(total, changes)
+        return total
+
+
+def added(one: Sums, other: Sums) -> Sums:
+    """Return the sum of two dicts of the same keys, of which the first may be empty."""
+    return {key: one[key] + value if one else value for key, value in other.items()}
+
+
+def _preactivations(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return w[..., :-1] @ x.T + w[..., -1:]

@@ -1,0 +1,1 @@
+"""Geometry after learning, to order 1/n in the width."""

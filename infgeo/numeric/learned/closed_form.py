@@ -1,0 +1,152 @@
+"""The first-order shift of the metric in closed form: Gaussian weights that phi'(z_x)^2 tilts.
+
+With the weights w and the bias as one vector of covariance S, x~ = (x, 1) and Var z_x = v, the factor exp(-a z_x^2)
+makes the covariance S - t S x~ x~' S with t = 2a/(1 + 2av), and the mass 1/sqrt(1 + 2av). In it
+
+    E[w w phi_a phi_b] = S E[phi_a phi_b] + A_a A_a E[phi''_a phi_b] + A_b A_b E[phi_a phi''_b]
+                         + (A_a A_b + A_b A_a) E[phi'_a phi'_b],    A_a = S x~_a,
+
+by Stein's lemma. A factor z_x^2 is minus the derivative in a, taken by a complex step. Arrays may be of NumPy or torch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from sympy import lambdify
+
+from infgeo.conventions import c, p, q
+from infgeo.symbolic.activations.activation import Activation
+from infgeo.symbolic.analysis.unit_weights import pair_expectations, slope_tilts
+
+_STEP = 1e-30  # of the decay, in the imaginary direction
+_AT_ONCE = 2**14  # pairs of training points, times inputs: larger arrays cost three times as much a number
+_FEWEST_ROWS = 8  # of pairs at once
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedForm:
+    """E[phi'(z_x)^2 w w h(w)] less E[phi'(z_x)^2 w w] E[h(w)], for h = sum_ab weights_ab phi(z_a) phi(z_b).
+
+    Arguments:
+        tilts: (coefficient, power, decay) of phi'^2.
+        factors, cores: E[phi phi], E[phi' phi'], E[phi'' phi], E[phi phi''] are factors(p, q) times cores(p, q, c). The
+            third factor is one of p, the last one of q, and two are numbers: they are taken after the sums.
+        variances: of the weights and of the bias, (d + 1,).
+        scaled: training points times `variances`, (P, d + 1).
+        own: the variances of their preactivations, (P,).
+        strips: (first row, covariances, weights) of some rows and the columns from the first row on; pairs beside the
+            diagonal stand for two.
+        mean: E[h].
+    """
+
+    tilts: tuple[tuple[float, int, float], ...]
+    factors: Callable[..., tuple]
+    cores: Callable[..., tuple]
+    variances: np.ndarray
+    scaled: np.ndarray
+    own: np.ndarray
+    strips: tuple[tuple[int, np.ndarray, np.ndarray], ...]
+    mean: float
+
+    def metric(self, x: Any) -> Any:
+        """Return the shift, (m, d) -> (m, d, d), for an array of NumPy or torch; there it is differentiable."""
+        size = max(1, _AT_ONCE // max(weights.size for _, _, weights in self.strips))
+        stack: Any = torch.cat if isinstance(x, torch.Tensor) else np.concatenate
+        return stack([self._of_block(x[i : i + size]) for i in range(0, max(len(x), 1), size)])
+
+    def slope(self, x: np.ndarray) -> np.ndarray:
+        """Return half the derivative of the shift, (m, d) -> (m, d, d, d), by forward differentiation."""
+        points, parts = torch.from_numpy(x), []
+        for direction in torch.eye(x.shape[1], dtype=points.dtype):
+            with warnings.catch_warnings():  # torch's own use of torch.jit.script, when it loads its rules
+                warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
+                along = direction.expand_as(points).clone()
+                parts.append(torch.func.jvp(self.metric, (points,), (along,))[1] / 2)
+        return torch.stack(parts, -1).numpy()
+
+    def _of_block(self, x: Any) -> Any:
+        d = x.shape[-1]
+        variances, scaled = _like(x, self.variances), _like(x, self.scaled)
+        diagonal = _like(x, np.diag(self.variances[:d]))
+        u = x * variances[:d]
+        v, kx = (x * u).sum(-1) + variances[d], x @ scaled[:, :d].T + scaled[:, d]
+
+        def tilted(a: complex) -> Any:
+            mass, tau = (1 + 2 * a * v) ** -0.5, 2 * a / (1 + 2 * a * v)
+            along = tau[:, None] * u
+            covariance = diagonal - along[:, :, None] * u[:, None, :]
+            features = scaled[:, :d] - kx[:, :, None] * along[:, None, :]
+            value, outer = self._contracted(tau[:, None] * kx, kx, features)
+            return mass[:, None, None] * ((value - self.mean)[:, None, None] * covariance + outer)
+
+        total: Any = 0.0
+        for coefficient, power, decay in self.tilts:
+            if power == 0:
+                total = total + coefficient * tilted(decay)
+            else:
+                total = total - coefficient / _STEP * tilted(decay + 1j * _STEP).imag
+        return total
+
+    def _contracted(self, moved: Any, kx: Any, features: Any) -> tuple[Any, Any]:
+        """Return sum_ab weights_ab E[phi_a phi_b], (m,), and the rest of Stein's sum, (m, d, d)."""
+        own = _like(kx, self.own) - moved * kx
+        value: Any = 0.0
+        outer: Any = 0.0
+        for start, prior, weights in self.strips:
+            rows, rest = slice(start, start + len(prior)), slice(start, None)
+            w = _like(kx, weights)
+            covariance = _like(kx, prior) - moved[:, rows, None] * kx[:, None, rest]
+            both, slopes, first, last = self.cores(own[:, rows, None], own[:, None, rest], covariance)
+            of_both, of_slopes, of_first, of_last = self.factors(own[:, rows], own[:, rest])
+            left, right = features[:, rows], features[:, rest]
+            value = value + of_both * (both.reshape(len(both), weights.size) @ _like(both, weights.ravel()))
+            mixed = of_slopes * left.mT @ ((w * slopes) @ right)
+            above = w * first
+            below = above if last is first else w * last
+            outer = outer + mixed + mixed.mT + left.mT @ ((above.sum(-1) * of_first)[..., None] * left)
+            outer = outer + right.mT @ ((below.sum(-2) * of_last)[..., None] * right)
+        return value, outer
+
+
+def _like(x: Any, value: np.ndarray) -> Any:
+    return torch.as_tensor(value, dtype=x.dtype, device=x.device) if isinstance(x, torch.Tensor) else value
+
+
+def closed_form(activation: Activation, variances: np.ndarray, inputs: np.ndarray, weights: np.ndarray) -> ClosedForm:
+    """Return the closed form for training points (P, d + 1), the last coordinate 1, and symmetric weights (P, P).
+
+    Raises NoClosedForm for an activation that has none.
+    """
+    tilts = tuple((float(t.coefficient), t.power, float(t.decay)) for t in slope_tilts(activation))
+    factors, cores = _pair(activation)
+    scaled = inputs * variances
+    prior = scaled @ inputs.T
+    own = prior.diagonal().copy()
+    mean = float((weights * factors(own, own)[0] * cores(own[:, None], own, prior)[0]).sum())
+    halved = 2 * np.triu(weights, 1) + np.diag(weights.diagonal())
+    strips, i = [], 0
+    while i < len(own):
+        rows, rest = slice(i, i + max(_FEWEST_ROWS, _AT_ONCE // (len(own) - i))), slice(i, None)
+        strips.append((i, prior[rows, rest].copy(), halved[rows, rest].copy()))
+        i = rows.stop
+    return ClosedForm(tilts, factors, cores, variances, scaled, own, tuple(strips), mean)
+
+
+@lru_cache(maxsize=64)
+def _pair(activation: Activation) -> tuple[Callable[..., tuple], Callable[..., tuple]]:
+    """Return `factors` and `cores`, functions of arrays of either library."""
+    others = ((p, q, c), (p, q, c), (q, c), (p, c))
+    pairs = zip(pair_expectations(activation), others, strict=True)
+    factors, cores = zip(*(expr.as_independent(*symbols, as_Add=False) for expr, symbols in pairs), strict=True)
+    library = {
+        "sqrt": lambda x: x**0.5,
+        "atan": lambda x: torch.atan(x) if isinstance(x, torch.Tensor) else np.arctan(x),
+    }
+    return tuple(lambdify(on, of, [library, "math"], cse=True) for on, of in (([p, q], factors), ([p, q, c], cores)))

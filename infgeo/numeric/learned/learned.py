@@ -1,0 +1,119 @@
+"""`infgeo.learned`: how a network of one layer learns its geometry, to order 1/n in its width n."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from infgeo.arguments import instance, one_of, real_number
+from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, d, sigma_b, sigma_w
+from infgeo.errors import InvalidInput
+from infgeo.numeric.learned.geometry import LearnedGeometry, checked, has_smooth_slope, require_fourth_moments
+from infgeo.symbolic.networks.layers import Dense
+from infgeo.symbolic.networks.network import MLP
+
+RULES = ("posterior", "gradient_step")
+PARAMETRISATIONS = ("ntk", "mean_field")
+_MOST_POINTS = 10_000
+
+
+def learned(
+    mlp: MLP,
+    X: Any,
+    y: Any,
+    noise_variance: float | None = None,
+    rule: str = "posterior",
+    *,
+    learning_rate: float | None = None,
+    parametrisation: str = "ntk",
+) -> LearnedGeometry:
+    r"""Return the geometry that a network of one layer has after learning, to order 1/n in its width n.
+
+    A unit's weights have their prior density times 1 + (h - <h>)/n after learning, so that a mean over units becomes
+
+        (1/n) sum_j o(w_j) = <o> + (1/n) Cov_w(o(w), h(w)),   for the metric o = phi'(z_x)^2 w w.
+
+    Rule "posterior" (readout N(0, I), Gaussian noise, features phi/sqrt(n)): h = (1/2) sum_ab M_ab phi(z_a) phi(z_b),
+    M = G^-1 y y^T G^-1 - C G^-1, G = K + noise_variance I, for C outputs. Rule "gradient_step": what one step on
+    (1/2) sum_ac (f_c(x_a) - y_ac)^2 from random initialisation does, in the mean over readout and weights; its h is in
+    `infgeo.numeric.learned.rules`. In parametrisation "ntk" f = sum_j a_j phi(z_j)/sqrt(n), and labels act at order
+    eta^2/n. In "mean_field" f = sum_j a_j phi(z_j)/n, the rate is n eta, and the shift does not fall with n: what is
+    returned is its term in eta^2, the first that is not 0.
+
+    Args:
+        mlp: an `infgeo.MLP` of depth 1; scales that it leaves symbolic are 1.
+        X: training points (P, d), P <= 10,000.
+        y: labels (P,) or (P, C).
+        noise_variance: sigma^2 > 0 of the posterior.
+        rule: "posterior" or "gradient_step".
+        learning_rate: eta > 0 of a gradient step, with respect to weights of unit variance.
+        parametrisation: "ntk" or "mean_field", of a gradient step.
+
+    Returns:
+        A `LearnedGeometry`. Its `kind` is "closed form" for the posterior of erf, Gaussians, z^2 and the like; else
+        "quadrature" (up to three weights and bias, no kinks) or "nets", with `standard_error`.
+
+    Raises InvalidInput for arguments outside their domain, ExpectationDiverges where E[phi^4] is infinite; its methods
+    NotConverged for points at which a quadrature is too coarse.
+
+    Example:
+        XOR, and two points: what learning adds to the metric and to log sqrt det g, times n.
+
+        >>> import infgeo, numpy as np
+        >>> X, y = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]]), np.array([-1.0, 1, 1, -1])
+        >>> xor = learned(infgeo.MLP("erf", weight_std=1, bias_std=1), X, y, noise_variance=0.1)
+        >>> xor.kind, xor.metric(np.array([0.3, -0.4])).round(3).tolist()
+        ('closed form', [[0.149, -0.281], [-0.281, 0.257]])
+        >>> xor.volume_shift(np.array([[0.0, 0], [1, 0], [1, 1]])).round(2).tolist()
+        [-0.9, 3.21, 1.96]
+        >>> two = learned(infgeo.MLP("erf", weight_std=1, bias_std=1), X[[1, 3]] * [1, 0], np.array([1.0, -1]), 0.1)
+        >>> two.volume_shift(np.array([[0.0, 0], [1, 0], [2, 0]])).round(2).tolist()
+        [1.31, 0.26, -0.73]
+
+    Source: perturbation of a Gaussian process by its finite width; compare Yaida 2020 (arXiv 1910.00019), Zavatone-Veth
+    et al. 2021 (arXiv 2106.00651).
+    """
+    instance(mlp, "mlp", MLP, "an infgeo.MLP of depth 1")
+    if len(mlp.layers) != 1 or not isinstance(mlp.layers[0], Dense):
+        raise InvalidInput(f"mlp is {mlp}; learned geometry is that of one layer: pass a network of depth 1")
+    one_of(rule, "rule", RULES)
+    one_of(parametrisation, "parametrisation", PARAMETRISATIONS)
+    inputs = checked(X, "X").astype(np.float64)
+    if inputs.ndim != 2 or not 1 <= len(inputs) <= _MOST_POINTS:
+        raise InvalidInput(f"X has shape {inputs.shape}; pass 1 to {_MOST_POINTS} training points, (P, d)")
+    integers = getattr(getattr(y, "dtype", None), "kind", "f") in "iu"  # classes are numbers too
+    labels = checked(np.asarray(y, dtype=float) if integers else y, "y").astype(np.float64)
+    if labels.ndim not in (1, 2) or len(labels) != len(inputs):
+        raise InvalidInput(f"y has shape {labels.shape}; pass labels ({len(inputs)},) or ({len(inputs)}, C), as X has")
+    labels = labels.reshape(len(inputs), -1)
+    noise = rate = None
+    if rule == "posterior":
+        noise = real_number(noise_variance, "noise_variance", minimum=0.0, strict=True)
+        _refuse(learning_rate, "learning_rate", "gradient_step")
+    else:
+        rate = real_number(learning_rate, "learning_rate", minimum=0.0, strict=True)
+        _refuse(noise_variance, "noise_variance", "posterior")
+        if not has_smooth_slope(mlp.activation, order=3):
+            raise InvalidInput(
+                f"activation {mlp.activation.name} has a kink; a gradient step is expanded in derivatives of phi up to"
+                " the third: take a smooth one, or rule='posterior'"
+            )
+    values = {sigma_w: DEFAULT_WEIGHT_STD, sigma_b: DEFAULT_BIAS_STD, d: inputs.shape[1]}
+    known = {*mlp.parameters, *mlp.dimension.free_symbols}
+    network = mlp.at({symbol: value for symbol, value in values.items() if symbol in known})
+    if missing := network.parameters:
+        raise InvalidInput(f"the parameter {missing[0]} needs a value: pass mlp.at({missing[0]}=...)")
+    result = LearnedGeometry(network, inputs, labels, noise, rule, rate, parametrisation)
+    require_fourth_moments(network.activation, result.variance(inputs))
+    if noise is not None and noise < (least := 1e-13 * float(network.numeric().kernel_diag(inputs).sum())):
+        raise InvalidInput(
+            f"noise_variance is {noise:g}: training points that are close or equal make the kernel of X singular; pass"
+            f" {least:.0e} or more"
+        )
+    return result
+
+
+def _refuse(value: object, name: str, rule: str) -> None:
+    if value is not None:
+        raise InvalidInput(f"{name} is given, which rule={rule!r} has alone: leave it out, or pass rule={rule!r}")

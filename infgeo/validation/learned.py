@@ -1,0 +1,144 @@
+"""Validation of `infgeo.learned`: the shift by learning against networks that learn, on a ladder of widths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from infgeo.arguments import fraction, positive_integer, seed_integer
+from infgeo.errors import InvalidInput, NotConverged
+from infgeo.finite.learning import LearningTask, added
+from infgeo.finite.sampled_network import specify
+from infgeo.numeric.learned.geometry import LearnedGeometry, has_smooth_slope
+from infgeo.validation import comparison, ladder
+from infgeo.validation.design import checked_points, default_points
+from infgeo.validation.detectable_error import power_of
+from infgeo.validation.judge import verdict
+from infgeo.validation.report import ValidationReport, configuration_of
+
+WIDTHS = (128, 256, 512, 1024)
+BATCHES = 32
+SAMPLES = 4096
+_FEWEST_EFFECTIVE = 100  # networks of a width
+
+
+def validate_learned(
+    learned: LearnedGeometry,
+    points: ArrayLike | None,
+    widths: Iterable[int] | None,
+    samples: int | None,
+    seed: int,
+    level: float,
+    progress: Callable[[int, int], object] | None,
+) -> ValidationReport:
+    """Compare n times the simulated shift of metric, kernel, volume and R, extrapolated to large n, with theory.
+
+    At width n it is the coefficient of 1/n, with a remainder that falls as 1/n: see `infgeo.validate`.
+    """
+    d, seed, level = learned.inputs.shape[1], seed_integer(seed, 62), fraction(level, "level")
+    x = default_points(d, seed)[::2] / 2 if points is None else checked_points(points, d)
+    rungs = ladder.checked_widths(WIDTHS if widths is None else widths, d, metric=True)
+    if len(rungs) < 3:
+        raise InvalidInput(f"widths is {rungs}: shifts are extrapolated; pass three or more, for example {WIDTHS}")
+    count = positive_integer(SAMPLES if samples is None else samples, "samples", 8 * BATCHES)
+    specification = specify(learned.mlp)
+    inputs, labels, at = (torch.from_numpy(part) for part in (learned.inputs, learned.labels, x))
+    mean_field = learned.parametrisation == "mean_field"
+    rate = learned.learning_rate or 0.0
+    task = LearningTask(specification, inputs, labels, at, learned.noise_variance, rate, mean_field)
+    expected, errors = _theory(learned, x)
+    found: list[dict[str, np.ndarray]] = []
+    effective: list[float] = []
+    for width in rungs:
+        batches: list[Any] = []
+        for batch in range(BATCHES):
+            one = int(np.random.SeedSequence((seed, width, batch)).generate_state(1, np.uint64)[0] >> np.uint64(2))
+            batches.append(task.sums(width, count // BATCHES, one))
+            if progress is not None:
+                progress(len(found) * BATCHES + batch + 1, len(rungs) * BATCHES)
+        total: Any = reduce(added, batches)
+        if learned.rule == "posterior":
+            effective.append(float(total["weight", ""] ** 2 / total["square", ""]))
+        # Jackknife: without one batch after the other.
+        whole, *parts = (task.changes(width, sums) for sums in (total, *(_without(total, one) for one in batches)))
+        pseudo = {name: [BATCHES * whole[name] - (BATCHES - 1) * part[name] for part in parts] for name in expected}
+        found.append({name: torch.stack(values).numpy() for name, values in pseudo.items()})
+    if effective and not np.min(effective) >= _FEWEST_EFFECTIVE:  # weights that overflow make it no number
+        raise NotConverged(
+            f"the likelihood leaves {np.min(effective):.1f} of {count} networks: pass larger widths, more samples, or a"
+            " larger noise_variance"
+        )
+    rows, trends = [], []
+    radii = np.linalg.norm(x, axis=1)
+    for series in _series(found, expected, errors, rungs).values():
+        for one in series:
+            more_rows, more_trends = comparison.compare(one, float(radii[one.point]), unbiased=False)
+            rows += more_rows
+            trends += more_trends
+        if (trend := comparison.bias_trend(series)) is not None:
+            trends.append(trend)
+    judged = verdict(rows, trends, level)
+    kept = f"; of {count} networks likelihoods leave {min(effective):.0f} or more" if effective else ""
+    return ValidationReport(
+        configuration=configuration_of(learned.mlp, specification, d)
+        | {"rule": learned.rule, "kind": learned.kind, "samples": count, "seed": seed, "widths": rungs}
+        | {"effective_samples": tuple(effective)},
+        points=tuple(tuple(float(v) for v in point) for point in x),
+        rows=judged.rows,
+        trends=judged.trends,
+        measurements=(),
+        curve={},
+        level=level,
+        adjusted_p=judged.adjusted_p,
+        widths_done=rungs,
+        notes=(
+            f"shifts by learning, rule {learned.rule!r}, times n; {len(learned.inputs)} training points, theory in"
+            f" {learned.kind}{kept}",
+        ),
+        power=power_of(judged.rows),
+    )
+
+
+def _without(total: Any, part: Any) -> Any:
+    return {key: value - part[key] for key, value in total.items()}
+
+
+def _theory(learned: LearnedGeometry, x: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the shifts by name, and the errors of those that have one."""
+    values = {f"{name}_shift": getattr(learned, name)(x) for name in ("metric", "kernel")}
+    values["volume_shift"] = learned.volume_shift(x)
+    errors = {name: learned.standard_error(x, name if name == "volume_shift" else name[:6]) for name in values}
+    if x.shape[1] > 1 and has_smooth_slope(learned.mlp.activation):  # else part of the curvature is in creases
+        values["ricci_shift"] = learned.ricci_shift(x)
+    return values, errors
+
+
+def _series(
+    found: list[dict[str, np.ndarray]],
+    expected: dict[str, np.ndarray],
+    errors: dict[str, np.ndarray],
+    widths: tuple[int, ...],
+) -> dict[str, list[Any]]:
+    """Return every number that is compared, over the widths: of symmetric arrays each entry once."""
+    result: dict[str, list[Any]] = {}
+    for name, theory in expected.items():
+        for at in np.ndindex(theory.shape):
+            if at[-2:] != tuple(sorted(at[-2:])) and name in ("metric_shift", "kernel_shift"):
+                continue
+            batches = np.stack([part[name][(slice(None), *at)] for part in found])
+            error = batches.std(axis=1, ddof=1) / BATCHES**0.5
+            if name in errors:
+                error = np.hypot(error, errors[name][at])
+            point, other = at[0], at[1] if name == "kernel_shift" else None
+            label = f"{name} {at[1] + 1}{at[2] + 1}" if name == "metric_shift" else name
+            series = comparison.WidthSeries(
+                label, point, other, widths, batches.mean(axis=1), error, np.full(len(widths), theory[at]),
+                np.full(len(widths), BATCHES - 1.0),
+            )  # fmt: skip
+            result.setdefault(label, []).append(series)
+    return result

@@ -1,0 +1,108 @@
+"""The validation of learned geometry: right theory passes, one that is 3 % wrong does not, the remainder falls."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import infgeo
+from infgeo.errors import InvalidInput, NotConverged
+from infgeo.validation.comparison import compared
+from infgeo.validation.judge import verdict
+
+ERF = infgeo.MLP("erf", weight_std=1, bias_std=1)
+ONE = infgeo.learned(ERF, np.array([[1.0, 0]]), np.array([3.0]), 0.5)
+XOR = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
+LABELS = np.array([-1.0, 1, 1, -1])
+POINTS = np.array([[1.0, 0.0]])
+
+
+@pytest.fixture(scope="module")
+def report():
+    return infgeo.validate(ONE, points=POINTS, widths=(16, 32, 64, 128), samples=4096)
+
+
+def test_the_posterior_has_the_learned_geometry(report):
+    assert report.passed, report.table()
+    assert {row.quantity.split()[0] for row in report.rows} == {
+        "metric_shift",
+        "kernel_shift",
+        "volume_shift",
+        "ricci_shift",
+    }
+    assert report.power["metric_shift 22"] < 0.03
+    assert min(report.configuration["effective_samples"]) > 3000
+    assert "likelihoods leave" in report.table()
+    assert report.to_json().startswith("{")
+
+
+def test_the_remainder_falls_as_one_over_n_squared(report):
+    """The simulated shift times n differs from theory by b/n: resolved at every width, of exponent -1."""
+    trend = next(one for one in report.trends if one.kind == "bias" and one.quantity == "metric_shift 22")
+    assert trend.p is not None
+    assert abs(trend.value + 1) < 4 * trend.standard_error
+    assert trend.standard_error < 0.4
+
+
+@pytest.mark.parametrize("factor", [0.97, 1.03])
+def test_a_formula_that_is_wrong_by_three_percent_is_caught(report, factor):
+    def judged(scale):
+        rows = [
+            compared(one.quantity, one.point, 0, None, scale * one.theory, one.estimate, one.standard_error, 31)
+            for one in report.rows
+        ]
+        return verdict(rows, (), report.level).rows
+
+    assert all(row.passed for row in judged(1.0))
+    assert any(not row.passed for row in judged(factor) if row.quantity.startswith("metric"))
+
+
+@pytest.mark.slow
+def test_xor_by_default():
+    report = infgeo.validate(infgeo.learned(ERF, XOR, LABELS, 0.1))
+    assert report.passed, report.table()
+    assert report.power["metric_shift 11"] < 0.03
+
+
+@pytest.mark.parametrize(
+    "options", [{"learning_rate": 0.8}, {"learning_rate": 0.1, "parametrisation": "mean_field"}], ids=["ntk", "mean"]
+)
+def test_gradient_steps_have_the_learned_geometry(options):
+    learned = infgeo.learned(infgeo.MLP("tanh"), XOR, LABELS, rule="gradient_step", **options)
+    report = infgeo.validate(learned, points=np.array([[1.0, 0.0]]), widths=(64, 128, 256), samples=1024)
+    assert report.passed, report.table()
+    assert report.power["volume_shift"] < 0.6
+
+
+def test_relu_is_compared_with_nets_and_without_curvature():
+    learned = infgeo.learned(infgeo.MLP("relu"), XOR, LABELS, 0.5)
+    report = infgeo.validate(learned, points=np.array([[0.7, 0.2]]), widths=(64, 128, 256), samples=512)
+    assert report.passed, report.table()
+    assert not any(row.quantity == "ricci_shift" for row in report.rows)
+
+
+def test_same_seed_same_report_and_progress():
+    calls = []
+    options = {"points": POINTS, "widths": (16, 32, 64), "samples": 256, "seed": 3}
+    one, two = (infgeo.validate(ONE, **options, progress=lambda *a: calls.append(a)) for _ in range(2))
+    assert one == two
+    assert calls[-1] == (96, 96)
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(InvalidInput, match="alone"):
+        infgeo.validate(ONE, 2)
+    with pytest.raises(InvalidInput, match="three or more"):
+        infgeo.validate(ONE, widths=(64, 128))
+    with pytest.raises(InvalidInput, match=r"points has shape \(1, 3\).*dimension 2"):
+        infgeo.validate(ONE, points=np.zeros((1, 3)))
+    with pytest.raises(InvalidInput, match="input_dim is missing"):
+        infgeo.validate(ERF)
+    peaked = infgeo.learned(ERF, XOR, 10 * LABELS, 0.01)
+    with pytest.raises(NotConverged, match="larger noise_variance"):
+        infgeo.validate(peaked, points=POINTS, widths=(8, 16, 32), samples=256)
+
+
+def test_there_is_no_picture(report, tmp_path):
+    with pytest.raises(InvalidInput, match="table"):
+        report.plot(tmp_path / "picture.png")
