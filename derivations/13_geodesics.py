@@ -85,7 +85,8 @@ assert abs((left - K_rad * radius**2 * A * inverse**3).subs(radius, point).evalf
 # ## 13.3 One layer of error functions
 #
 # $h = c\,(1+2q)^{-3/2}$ and $\sqrt{\det g}\,r^{d-1}$ are powers of one binomial in $s$, so radii and volumes of balls
-# are $\int_0^r t^{m-1}(1+ut^2)^{-p}dt = \frac{r^m}{m}\,{}_2F_1(p, \tfrac m2; \tfrac m2+1; -ur^2)$. With $\sigma_w = 1$ and
+# are $\int_0^r t^{m-1}(1+ut^2)^{-p}dt = \frac{r^m}{m}\,{}_2F_1(p, \tfrac m2; \tfrac m2+1; -ur^2)$.
+# With $\sigma_w = 1$ and
 # $b = \sigma_b^2$, the distance of $x$ from 0, finite as $r\to\infty$, and the area of a disc are
 #
 # $$ \sqrt{\tfrac2\pi}\,\frac{r}{(1+2b)^{1/4}}\;{}_2F_1\Big(\tfrac12,\tfrac34;\tfrac32;-\tfrac{2r^2}{1+2b}\Big), \qquad

@@ -116,7 +116,7 @@ def geodesic(
     ...     return torch.stack((t.sin() * p.cos(), t.sin() * p.sin(), t.cos()), -1)
     >>> path = geodesic(sphere, [1.0, 0.0], [1.0, 2.0])
     >>> f"{path.length:.6f}"  # arccos(sin(1)² cos(2) + cos(1)²)
-    '1.573749'
+    '1.573532'
     """
     steps, iterations = positive_integer(steps, "steps", 8), positive_integer(iterations, "iterations")
     tolerance = real_number(tolerance, "tolerance", 0.0, strict=True)

@@ -227,7 +227,7 @@ class PolarForm:
         >>> import infgeo, numpy as np
         >>> g = infgeo.MLP("erf", weight_std=1, bias_std=0).metric
         >>> float(g.distance(np.array([0.0, 1.0, 0.0]), np.array([1.0, 0.0, 0.0])).round(12))
-        0.854387087283
+        0.840045601945
         """
         return loaded("infgeo.numeric.geodesics.radial", "distance")(self, x, y)
 
