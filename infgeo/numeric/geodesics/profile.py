@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from sympy import Expr
+from sympy import Expr, Float, Integer
 
-from infgeo.errors import InvalidInput
+from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.numeric.geodesics.slopes import library_of, numbers, with_slope
 from infgeo.numeric.source.module import compiled
 from infgeo.symbolic.algebra.program import Program
@@ -23,6 +23,7 @@ from infgeo.symbolic.geometry.metric import RadialMetric, d, s
 
 _STEP, _REACH = 2.0**-4, 150.0  # of the table in log |x|
 _TOWARDS_END = 50  # halvings of the last step before the metric ends
+_DIGITS = 1e-13  # relative error up to which doubles are taken
 _FLAT = 1e-12  # by how much a stretch may seem to rise between entries of the table, where it does not
 
 
@@ -139,14 +140,41 @@ def functions_of(metric: RadialMetric, dimension: int) -> Functions:
 
 @lru_cache(maxsize=64)
 def _functions(bindings: Any, outputs: tuple[tuple[str, Expr], ...], dimension: int) -> Functions:
-    program = program_with_tails(Program(bindings, dict(outputs)).select(["A", "eta", "alpha", "K_rad"]))
-    parts, curvature = (
-        compiled(program.select(names), [s], [d], "numpy") for names in (["A", "eta", "alpha"], ["K_rad"])
-    )
+    program = Program(bindings, dict(outputs)).select(["A", "eta", "alpha", "K_rad"])
+    program = program.substituted({d: Integer(dimension)})
+    parts, curvature = (_with_digits(program.select(names)) for names in (["A", "eta", "alpha"], ["K_rad"]))
     return Functions(
-        lambda squares: tuple(part + 0 * squares for part in parts(squares, dimension)),
-        lambda squares: curvature(squares, dimension) + 0 * squares,
+        lambda squares: tuple(part + 0 * squares for part in parts(squares)),
+        lambda squares: curvature(squares) + 0 * squares,
     )
+
+
+def _with_digits(program: Program) -> Callable[..., Any]:
+    """Return a program of s as a function of arrays, in double-double numbers where these keep more digits."""
+    in_floats = program_with_tails(program)
+    double = compiled(in_floats, [s], [], "numpy")
+    if program.adds_up:
+        return double
+    try:
+        precise = compiled(in_floats, [s], [], "numpy", precise=True)
+    except NoClosedForm:
+        return double
+    points = 10.0 ** np.arange(-12, 13, 3)
+
+    def digits(name: str, x: float) -> float:
+        value = program.evaluate(name, {s: Float(x, 40)}, 40)
+        return float(value) if value.is_Number else np.nan
+
+    exact = [[digits(name, x) for x in points] for name in program.outputs]
+
+    def error(function: Callable[..., Any]) -> float:
+        with np.errstate(all="ignore"):
+            found = np.broadcast_arrays(points, *np.atleast_2d(function(points)))[1:]
+            errors = np.abs(np.asarray(found) - exact) / (np.abs(exact) + 1e-300)
+        return float(np.max(errors[np.isfinite(exact)], initial=0.0))
+
+    rough = error(double)
+    return precise if rough > _DIGITS and error(precise) < rough else double
 
 
 def profile_of(functions: Functions, smallest: float, largest: float) -> Profile:

@@ -22,7 +22,7 @@ from infgeo.numeric.source.inlining import inlined
 from infgeo.numeric.source.methods import methods_of, require_formulas
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.numeric.source.of_formula import OF_METRIC, Formula
-from infgeo.numeric.source.printing import Backend, backend_named, function_source
+from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, backend_named, function_source
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.networks.network import MLP
 
@@ -105,9 +105,16 @@ def functions_of(mlp: MLP | Formula) -> tuple[str, ...]:
     return ("kernel_diag", *OF_METRIC) if missing_kernel(mlp) else tuple(PUBLIC)
 
 
-def compiled(program: Program, arrays: Sequence[Symbol], scalars: Sequence[Symbol], backend_name: str) -> Callable:
-    """Return a program as a function of arrays and scalars, in the order given, of one library."""
-    source = function_source("values", program, arrays, scalars, backend_named(backend_name), "")
+def compiled(
+    program: Program, arrays: Sequence[Symbol], scalars: Sequence[Symbol], backend_name: str, precise: bool = False
+) -> Callable:
+    """Return a program as a function of arrays and scalars, in the order given, of one library.
+
+    With `precise` it is computed in double-double numbers; raises NoClosedForm where these do not have its functions.
+    """
+    backend = DOUBLE_DOUBLE if precise else backend_named(backend_name)
+    source = function_source("values", program, arrays, scalars, backend, "")
+    source += "\n\n\nvalues = as_doubles(_xp, values)" if precise else ""
     namespace: dict[str, Any] = {"__name__": f"infgeo_emitted_{backend_name}"}
     exec(compile(f"{_head(backend_name)}\n\n{source}\n", f"<emitted for {backend_name}>", "exec"), namespace)
     function: Callable = namespace["values"]

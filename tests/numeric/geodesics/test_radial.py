@@ -251,3 +251,13 @@ def test_shapes_and_bad_input():
     with pytest.raises(InvalidInput, match="paths that cross this one"):
         squeezed.distance(np.array([0.8, 0.0]), np.array([-0.8, 0.1]))
     assert squeezed.distance(np.array([0.1, 0.0]), np.array([-0.1, 0.1])) == pytest.approx(np.sqrt(0.05), rel=1e-3)
+
+
+def test_metrics_that_lose_digits_in_doubles_are_computed_in_more():
+    metric = infgeo.MLP("relu6").metric.at(sigma_w=1, sigma_b=1)
+    x = 1e6 * np.array([1.0, 0.0])
+    with mpmath.workdps(30):
+        h = sp.lambdify(s, metric.h, "mpmath")
+        edges = [0, 1e-2, 1, 3, 10, *(10.0**k for k in range(2, 7))]
+        exact = mpmath.quad(lambda r: mpmath.sqrt(h(r * r)), edges)
+    assert metric.distance(x, 0 * x) == pytest.approx(float(exact), rel=1e-12)
