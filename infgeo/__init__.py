@@ -19,6 +19,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "MLP": ("infgeo.symbolic.networks.network", "MLP"),
     "Metric": ("infgeo.symbolic.geometry.any_metric", "Metric"),
     "NumericGeometry": ("infgeo.numeric.geometry", "NumericGeometry"),
+    "RadialGeodesic": ("infgeo.numeric.geodesics.radial", "RadialGeodesic"),
     "RadialMetric": ("infgeo.symbolic.geometry.metric", "RadialMetric"),
     "activations": ("infgeo.activations", None),
     "analysis": ("infgeo.analysis", None),

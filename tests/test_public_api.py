@@ -23,6 +23,7 @@ def test_all_is_pinned():
         "MLP",
         "Metric",
         "NumericGeometry",
+        "RadialGeodesic",
         "RadialMetric",
         "__version__",
         "activations",

@@ -36,6 +36,7 @@ from infgeo.shorthand import loaded
 
 if TYPE_CHECKING:
     from infgeo.numeric.certificates.record import Certificate
+    from infgeo.numeric.geodesics.radial import RadialGeodesic
     from infgeo.symbolic.geometry.metric import RadialMetric
     from infgeo.symbolic.kernels.kernel import Kernel
     from infgeo.symbolic.networks.network import MLP
@@ -161,6 +162,34 @@ class NumericGeometry:
         """Return the Ricci scalar, positive on spheres, (..., d) -> (...)."""
         return self._call("ricci_scalar", X)
 
+    def distance(self, x: Any, y: Any) -> Any:
+        """Return the length of the shortest path, (..., d), (..., d) -> (...); see `RadialMetric.distance`."""
+        return self._radial_metric.distance(x, y)
+
+    def geodesic(self, x: Any, y: Any, way: str = "shortest") -> RadialGeodesic:
+        """Return the geodesic from x to y; see `RadialMetric.geodesic`."""
+        return self._radial_metric.geodesic(x, y, way)
+
+    def exponential(self, x: Any, v: Any) -> Any:
+        """Return where the geodesic from x with velocity v is after time 1; see `RadialMetric.exponential`."""
+        return self._radial_metric.exponential(x, v)
+
+    def logarithm(self, x: Any, y: Any) -> Any:
+        """Return the velocity at x of the shortest geodesic to y; see `RadialMetric.logarithm`."""
+        return self._radial_metric.logarithm(x, y)
+
+    @property
+    def _radial_metric(self) -> RadialMetric:
+        if self.backend not in ("numpy", "torch"):
+            raise InvalidInput(f"distances are for NumPy and torch, and this is {self.backend}")
+        if self.method != "closed_form":
+            raise NoClosedForm(
+                f"geodesics need a closed form of the metric, and this is {self.kind}: take infgeo.finite.geodesic of a"
+                " sampled network"
+            )
+        values = {name: value.item() if hasattr(value, "item") else value for name, value in self.parameters.items()}
+        return _metric_with(self.mlp, tuple(sorted(values.items())))
+
     @property
     def certificate(self) -> Mapping[str, tuple[Certificate, ...]]:
         """Function -> what is measured of it against 50 digits, in float64 and float32; takes some seconds at first."""
@@ -241,6 +270,14 @@ def _with_own_values(mlp: MLP | Formula, values: dict[str, Any]) -> tuple[MLP | 
     if not own or isinstance(mlp, Formula):
         return mlp, values
     return mlp.at(**own), {name: value for name, value in values.items() if name not in own}
+
+
+@lru_cache(maxsize=64)
+def _metric_with(mlp: MLP | Formula, values: tuple[tuple[str, Any], ...]) -> RadialMetric:
+    """Return the metric of a network or of formulas with numbers for its parameters."""
+    metric = mlp.radial_metric if isinstance(mlp, Formula) else mlp.metric
+    known = {python_name(symbol.name) for symbol in metric.parameters}
+    return metric.at({name: value for name, value in values if name in known})
 
 
 def sorted_out(

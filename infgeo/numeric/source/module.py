@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from typing import Any
+
+from sympy import Symbol
 
 from infgeo import __version__
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD
@@ -19,7 +22,8 @@ from infgeo.numeric.source.inlining import inlined
 from infgeo.numeric.source.methods import methods_of
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.numeric.source.of_formula import OF_METRIC, Formula
-from infgeo.numeric.source.printing import Backend, backend_named
+from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, backend_named, function_source
+from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.networks.network import MLP
 
 # Public function -> (points it takes, what it returns).
@@ -106,6 +110,27 @@ def functions_of(mlp: MLP | Formula, asked: str | None = None) -> tuple[str, ...
     return ("kernel_diag", *OF_METRIC) if missing_kernel(mlp, asked) else tuple(PUBLIC)
 
 
+def compiled(
+    program: Program, arrays: Sequence[Symbol], scalars: Sequence[Symbol], backend_name: str, precise: bool = False
+) -> Callable:
+    """Return a program as a function of arrays and scalars, in the order given, of one library.
+
+    With `precise` it is computed in double-double numbers; raises NoClosedForm where these do not have its functions.
+    """
+    backend = DOUBLE_DOUBLE if precise else backend_named(backend_name)
+    source = function_source("values", program, arrays, scalars, backend, "")
+    source += "\n\n\nvalues = as_doubles(_xp, values)" if precise else ""
+    namespace: dict[str, Any] = {"__name__": f"infgeo_emitted_{backend_name}"}
+    exec(compile(f"{_head(backend_name)}\n\n{source}\n", f"<emitted for {backend_name}>", "exec"), namespace)
+    function: Callable = namespace["values"]
+    return function
+
+
+def _head(backend_name: str) -> str:
+    arrays, library = _ARRAYS[backend_name], _LIBRARY.get(backend_name, "import mpmath")
+    return _IMPORTS.format(library=library, backend=backend_name, arrays=arrays)
+
+
 @lru_cache(maxsize=64)
 def module_source(
     mlp: MLP | Formula, backend_name: str, fast: str = "", more: str = "", asked: str | None = None
@@ -121,8 +146,7 @@ def module_source(
     """
     backend, coded = backend_named(backend_name), in_code(mlp)
     formulas, _ = _formulas(coded, backend.name, asked)
-    arrays, library = _ARRAYS[backend.name], _LIBRARY.get(backend.name, "import mpmath")
-    head = _IMPORTS.format(library=library, backend=backend.name, arrays=arrays)
+    head, arrays = _head(backend.name), _ARRAYS[backend.name]
     if backend.name == "jax":
         head = head.replace(f"import {arrays}", f"import {arrays}, scalars")
     if backend.exact_numbers:

@@ -16,7 +16,7 @@ from sympy.logic.boolalg import Boolean
 
 from infgeo.conventions import Delta, c, d, delta, omega, p, q, s, s_x, s_y, xy
 from infgeo.conventions import variance as v
-from infgeo.errors import InfgeoError, InvalidInput, NoClosedForm
+from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClosedForm
 from infgeo.numeric.source.printing import Backend, function_source
 from infgeo.symbolic.algebra.graph import rebuilt, substituted, symbols_of
 from infgeo.symbolic.algebra.program import Program
@@ -79,6 +79,14 @@ class Formula:
     def functions(self) -> tuple[str, ...]:
         """The names of the functions that there are."""
         return (_OF_KERNEL if self.kernel is not None else ()) + (OF_METRIC if self.program is not None else ())
+
+    @property
+    def radial_metric(self) -> RadialMetric:
+        """The metric; raises MetricDoesNotExist where there is none."""
+        if self.program is None:
+            raise MetricDoesNotExist(self.missing)
+        A, B = (self.program.explicit(name) for name in ("A", "B"))
+        return RadialMetric(A, B, self.program, self.domain, dimension=self.dimension)
 
     def renamed(self, new: Mapping[Symbol, Symbol]) -> Formula:
         """Return the formulas in other symbols, at any dimension."""

@@ -56,6 +56,7 @@ from infgeo.symbolic.algebra.naming import SCALES, by_name, check_distinct, rena
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import best, power_product, tidy
 from infgeo.symbolic.algebra.substitution import assigned
+from infgeo.symbolic.geometry.polar_form import PolarForm
 from infgeo.symbols import coordinates
 
 if TYPE_CHECKING:
@@ -152,12 +153,12 @@ def assumptions_of(free: set[Symbol]) -> str:
 
 
 @dataclass(frozen=True)
-class RadialMetric(RadialTensor, WithNumbers):
+class RadialMetric(RadialTensor, WithNumbers, PolarForm):
     """The metric A(s) I + B(s) x x^T of a kernel, with its volume element and curvatures.
 
     `A` and `B` are closed forms in s = |x|^2. `program` is the same metric as a straight-line program with outputs
-    A, B, shear = s B/A, eta = h/A, h, K_rad, K_tan, R: what numeric functions are emitted from, and the readable form
-    at depth >= 2.
+    A, B, alpha = s A'/A, shear = s B/A, eta = h/A, h, K_rad, K_tan, R: what numeric functions are emitted from, and the
+    readable form at depth >= 2.
 
     `domain` is the condition under which it is finite, `singular_set` where it degenerates. The Ricci scalar is
     positive on spheres. `dimension` is the input dimension, d unless `at` has given another.
@@ -357,4 +358,5 @@ def program_of(A: Expr, B: Expr) -> Program:
         "beta_prime_by_eta": tidy(tidy(beta.diff(s)) / eta),
     }
     curvature = {name: tidy(value) for name, value in curvature_outputs(log).items()}
-    return Program((), {"A": A, "B": B, "shear": tidy(2 * alpha + beta), "eta": log["eta"], "h": h, **curvature})
+    shear = tidy(2 * alpha + beta)
+    return Program((), {"A": A, "B": B, "alpha": alpha, "shear": shear, "eta": log["eta"], "h": h, **curvature})

@@ -49,7 +49,7 @@ Means = tuple[Expr, Expr, Expr]
 NO_MEANS: Means = (ZERO, ZERO, ZERO)
 
 
-OUTPUTS = ("A", "B", "shear", "eta", "h", "K_rad", "K_tan", "R")
+OUTPUTS = ("A", "B", "alpha", "shear", "eta", "h", "K_rad", "K_tan", "R")
 
 
 def metric_program(layers: Sequence[Any], wanted: Sequence[str] = OUTPUTS) -> Program:
@@ -296,6 +296,7 @@ class LogRadial:
         outputs: dict[str, Expr] = {
             "A": A,
             "B": A * (2 * log["a"] + log["delta"]),
+            "alpha": HALF * self.twice_alpha,
             "shear": self.twice_alpha + self.beta,
             "eta": self.eta,
             "h": A * self.eta,
