@@ -47,14 +47,6 @@ def _rank_tolerance(epsilon: float, d: int) -> float:
     return 16 * math.sqrt(d) * epsilon
 
 
-def _unit_columns(j: torch.Tensor) -> torch.Tensor:
-    """Return J (P, n, d) with columns of length 1, or 0."""
-    largest = j.abs().amax(dim=-2, keepdim=True)
-    scaled = j / torch.where(largest > 0, largest, 1.0)
-    length = torch.linalg.vector_norm(scaled, dim=-2, keepdim=True)
-    return scaled / torch.where(length > 0, length, 1.0)
-
-
 @dataclass(frozen=True)
 class Spectrum:
     """Singular values of J (P, min(n, d)), descending, the rank of J (P,), and Σ log σ over the first `rank` of them.
@@ -110,7 +102,9 @@ def spectrum(jacobian: torch.Tensor) -> Spectrum:
         rank = torch.where(sure, j.shape[-2], rank)
         below = below & ~sure
     if bool(below.any()):
-        rank[below] = (torch.linalg.svdvals(_unit_columns(j[below])) > _rank_tolerance(epsilon, d)).sum(dim=-1)
+        columns = j[below] / j[below].abs().amax(dim=-2, keepdim=True)  # NaN where a column is 0
+        unit = torch.nan_to_num(columns / torch.linalg.vector_norm(columns, dim=-2, keepdim=True), 0.0)
+        rank[below] = (torch.linalg.svdvals(unit) > _rank_tolerance(epsilon, d)).sum(dim=-1)
     counted = torch.arange(values.shape[-1], device=values.device) < rank[:, None]
     log_volume = torch.where(torch.isinf(full), torch.where(counted, values, 1.0).log().sum(dim=-1), full)
     return Spectrum(
@@ -147,8 +141,8 @@ class Frame:
         return self.normal(h).reshape(-1, n, d, d)
 
 
-def _factor(jacobian: torch.Tensor, mode: str) -> Frame:
-    """Return the frame of J (P, n, d), n >= d; with mode "r" its Q is empty."""
+def frame(jacobian: torch.Tensor, mode: str = "reduced") -> Frame:
+    """Return the orthonormal tangent frame of J (P, n, d), n >= d; with mode "r" its Q is empty."""
     epsilon, j = torch.finfo(jacobian.dtype).eps, jacobian.to(torch.float64)
     tolerance = _rank_tolerance(epsilon, j.shape[-1])
     largest = j.abs().amax(dim=-2, keepdim=True)  # so that squares neither over- nor underflow
@@ -170,16 +164,11 @@ def _factor(jacobian: torch.Tensor, mode: str) -> Frame:
     return Frame(q, s * scale, inverse / lengths.mT, singular, log_determinant)
 
 
-def frame(jacobian: torch.Tensor) -> Frame:
-    """Return the orthonormal tangent frame of J (P, n, d), n >= d."""
-    return _factor(jacobian, "reduced")
-
-
 def log_determinant(jacobian: torch.Tensor) -> torch.Tensor:
     """Return log det JᵀJ (P,), -inf where it is singular, without the metric."""
     if jacobian.shape[-2] < jacobian.shape[-1]:
         return torch.full(jacobian.shape[:1], -torch.inf, dtype=torch.float64, device=jacobian.device)
-    return _factor(jacobian, "r").log_determinant
+    return frame(jacobian, "r").log_determinant
 
 
 def log_volume(jacobian: torch.Tensor) -> torch.Tensor:
@@ -204,7 +193,7 @@ def by_gauss_equation(
         nothing = log_determinant(jacobian)
         return LocalGeometry(metric, nothing, torch.full_like(nothing, torch.nan))
     if d == 1 or is_flat:
-        tangent = _factor(jacobian, "r")
+        tangent = frame(jacobian, "r")
         return LocalGeometry(metric, tangent.log_determinant, flat(tangent.singular))
     assert hessian is not None
     tangent = frame(jacobian)

@@ -15,10 +15,11 @@ import torch
 from numpy.typing import ArrayLike
 
 from infgeo.arguments import flag, function, instance, positive_integer, seed_integer, words
+from infgeo.checkpoint_file import CheckpointFile
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, checked_device, float_dtype, too_narrow
 from infgeo.finite.pullback import ONE_DIMENSION, PIECEWISE_LINEAR
-from infgeo.finite.reduction import Checkpoint, Reduction, items_of, run_item
+from infgeo.finite.reduction import SECONDS, Reduction, describe, items_of, run_item
 from infgeo.finite.replicate_task import CORRECTED, QUANTITIES, ReplicateTask
 from infgeo.finite.running_mean import Estimate
 from infgeo.finite.sampled_network import specify
@@ -162,18 +163,19 @@ def estimate(
         bias_correction=bias_correction and (sampler != "sobol" or not specification.is_one_layer),
     )
     reduction = Reduction(task, items_of(task, samples))
-    file = Checkpoint(checkpoint, reduction, samples)
-    file.load()
+    run, file = describe(reduction, samples), CheckpointFile(checkpoint, "estimate", SECONDS)
+    file.resume(run, reduction.restore)
     workers = Workers(executor)
     with _one_thread(), termination_as_interrupt():
         try:
             for result in workers.in_order(partial(run_item, task), reduction.items[reduction.done :]):
                 reduction.add(result)
-                file.save()
+                if file.due(reduction.done):
+                    file.save(reduction.done, run, reduction.state())
                 if progress is not None:
                     progress(*reduction.progress)
         finally:
-            file.save(now=True)
+            file.save(reduction.done, run, reduction.state())
     return _estimates(task, samples, reduction, bias_correction, workers.lost)
 
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from infgeo.arguments import positive_integer
-from infgeo.checkpoint_file import CheckpointFile
-from infgeo.files import taken_apart
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.replicate import finish, run_blocks, run_replicates
 from infgeo.finite.replicate_task import ReplicateTask
@@ -24,7 +21,7 @@ from infgeo.finite.running_mean import RunningMean
 from infgeo.finite.unit_sums import UnitSums, total
 
 _ITEM_WORK = 2**22  # units × points (and their pairs in deep networks): some 20 ms
-_SECONDS = 10.0  # between two writings of a checkpoint
+SECONDS = 10.0  # between two writings of a checkpoint
 _MOST_ITEMS = 64  # of the replicates of a run, where they are small: enough for many workers
 
 # Replicates first ... last − 1 and, in networks of several blocks, blocks low ... high − 1 of replicate `first`.
@@ -115,9 +112,9 @@ class Reduction:
         means = {name: mean.state for name, mean in self.statistics.means.items()}
         return {"means": means, "sums": {half: (one.units, one.kernel, one.packed) for half, one in self.sums.items()}}
 
-    def restore(self, done: int, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state after `done` items; raises for a state that no run of this task has."""
-        done = positive_integer(done, "the number of items done", minimum=0, maximum=len(self.items))
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state after `step` items; raises for a state that no run of this task has."""
+        done = positive_integer(state["step"], "the number of items done", minimum=0, maximum=len(self.items))
         index, last, _, high = self.items[done - 1] if done else (0, 0, 0, 0)
         complete = last if self.task.blocks == 1 or high == self.task.blocks else index
         means: dict[str, RunningMean] = {}
@@ -147,26 +144,3 @@ def describe(reduction: Reduction, samples: int) -> dict[str, Any]:
         "bias_correction": task.bias_correction,
         "items": len(reduction.items),
     }
-
-
-class Checkpoint:
-    """Writes the state of `reduction` to a file every few seconds, and restores it. Without a path it does nothing."""
-
-    def __init__(self, path: str | os.PathLike[str] | None, reduction: Reduction, samples: int) -> None:
-        self.file = CheckpointFile(path, "estimate", _SECONDS)
-        self.reduction, self.run = reduction, describe(reduction, samples)
-
-    def load(self) -> None:
-        """Restore the state if the file exists; raises InvalidInput for a damaged file, or one of another run."""
-        saved = self.file.read()
-        if saved is None:
-            return
-        with taken_apart(str(self.file.path), "checkpoint"):
-            self.file.refuse_another(saved["run"], self.run)
-            self.reduction.restore(saved["state"]["step"], saved["state"])
-        self.file.resumed(self.reduction.done)
-
-    def save(self, now: bool = False) -> None:
-        """Write the state, if some seconds have passed since the last time, or `now`, and if there is anything new."""
-        if self.file.path is not None and (now or self.file.due(self.reduction.done)):
-            self.file.save(self.reduction.done, self.run, self.reduction.state())

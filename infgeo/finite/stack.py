@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import sympy
 import torch
@@ -18,7 +18,7 @@ from torch import nn
 from infgeo.finite.elementwise import ElementwiseActivation
 from infgeo.finite.plain import PlainOperations
 from infgeo.finite.sampled_network import SampledNetwork, are_piecewise_linear
-from infgeo.finite.torch_activation import torch_activation
+from infgeo.finite.torch_activation import TorchActivation, torch_activation
 
 # Elementwise, and linear between kinks.
 _PIECEWISE_LINEAR = (
@@ -43,23 +43,6 @@ _Z = sympy.Symbol("z", real=True)
 _CLOSED: dict[type[nn.Module], Any] = {nn.Sigmoid: 1 / (1 + sympy.exp(-_Z)), nn.Tanh: sympy.tanh(_Z)}
 _ORDINARY = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _FOR_ALL = [getattr(nn.modules.module, "_global" + name) for name in _ORDINARY]  # hooks on all modules
-
-
-class Elementwise(Protocol):
-    """An activation φ as a stack uses it."""
-
-    @property
-    def piecewise_linear(self) -> bool:
-        """Whether φ'' = 0 away from kinks."""
-
-    def __call__(self, z: torch.Tensor) -> torch.Tensor:
-        """Return φ(z)."""
-
-    def jet(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
-        """Return φ(z), φ'(z) and, for order 2, φ''(z)."""
-
-    def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return φ'(z)² and, for order 2, φ' φ'', each as a pair (constant factor, tensor); φ first if `valued`."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +77,14 @@ class ModuleActivation:
         return (value.detach(), slope.detach(), curvature)[: order + 1]
 
     def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return the products of `Elementwise.products`."""
+        """Return the products of `TorchActivation.products`."""
         value, slope, *second = self.jet(z, order)
         found = ((1.0, value), (1.0, slope.square()), *((1.0, slope * s) for s in second))
         return found if valued else found[1:]
+
+
+# An activation φ as a stack uses it: called, with its derivatives (`jet`) and their `products`.
+Elementwise = TorchActivation | ElementwiseActivation | ModuleActivation
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import torch
 from infgeo.finite.gauss_equation import LocalGeometry, concatenate
 from infgeo.finite.hessian_metric import bytes_per_point, geometry_of_sums, ill_conditioned, monomials, row_counts
 from infgeo.finite.linear_algebra import pair_indices
-from infgeo.finite.torch_activation import TorchActivation
+from infgeo.finite.stack import Elementwise
 
 # Units, and units × points, in one pass: they stay in the cache, and the sums of a pass may be float32.
 UNITS_AT_ONCE = 2**11
@@ -61,7 +61,7 @@ def total(parts: Sequence[UnitSums]) -> UnitSums:
 
 
 def sum_units(
-    activation: TorchActivation,
+    activation: Elementwise,
     units: Iterator[tuple[torch.Tensor, torch.Tensor]],
     x: torch.Tensor,
     kernel: bool,
@@ -112,13 +112,13 @@ def _preactivations(w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.
     return torch.baddbmm(b, w, x.T.expand(w.shape[0], -1, -1))
 
 
-def _features(activation: TorchActivation, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def _features(activation: Elementwise, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return activation(_preactivations(w, b, x))
 
 
 def _add_monomials(
     packed: torch.Tensor,
-    activation: TorchActivation,
+    activation: Elementwise,
     w: torch.Tensor,
     b: torch.Tensor,
     x: torch.Tensor,
@@ -135,7 +135,7 @@ def _add_monomials(
 
 
 def _add_products(
-    packed: torch.Tensor, activation: TorchActivation, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor
+    packed: torch.Tensor, activation: Elementwise, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor
 ) -> None:
     d = w.shape[2]
     i, j = (index.to(w.device) for index in pair_indices(d))

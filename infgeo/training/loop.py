@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,7 +17,6 @@ from torch import nn
 from infgeo.arguments import flag, function, items, positive_integer, real_number, seed_integer
 from infgeo.checkpoint_file import CheckpointFile
 from infgeo.errors import InvalidInput, TrainingDiverged
-from infgeo.files import taken_apart
 from infgeo.finite.inputs import checked_device
 from infgeo.finite.point_blocks import is_out_of_memory
 from infgeo.interruption import Interruption
@@ -28,9 +28,9 @@ from infgeo.training.guards import (
     set_random_state,
     training_mode,
 )
-from infgeo.training.recipe import Recipe, loss_function, plain
+from infgeo.training.recipe import Recipe, loss_function
 from infgeo.training.tasks import Task
-from infgeo.training.training_checkpoint import SECONDS, architecture, data_digest, saved_state
+from infgeo.training.training_checkpoint import SECONDS, identity
 
 Callback = Callable[[int, nn.Module], object]
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -138,7 +138,8 @@ def train(
         run = _Run(model, task.to(place), recipe, seed, called, file, loss)
         stack.enter_context(own_random_state(seed, place))
         stack.enter_context(deterministic_kernels(place))
-        run.resume()
+        if file.path is not None:
+            file.resume(run.identity, run.take_up)
         report = progress if callable(progress) else stack.enter_context(progress_bar(task.name)) if progress else None
         with training_mode(model):
             run.steps(interruption, report)
@@ -197,22 +198,16 @@ class _Run:
         self.losses: list[float] = []
         self.batch_size, self.batches = recipe.batches(len(task.inputs))
         self.own_loss, self.recipe_loss = loss, loss_function(recipe.loss)
-        self._identity: tuple[dict[str, Any], list[str]] | None = None
 
     @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
         return self.epoch >= self.recipe.epochs
 
-    @property
-    def identity(self) -> tuple[dict[str, Any], list[str]]:
-        """What a checkpoint of this run is recognised by: its settings, and the architecture."""
-        if self._identity is None:
-            settings = self.recipe.record()
-            del settings["epochs"]  # a finished run may go on
-            run = {"task": self.task.name, "data": data_digest(self.task), "seed": self.seed, **settings}
-            self._identity = run | {"own_loss": plain(self.own_loss)}, architecture(self.model)
-        return self._identity
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint of this run is recognised by."""
+        return identity(self.model, self.task, self.recipe, self.seed, self.own_loss)
 
     def save(self) -> None:
         """Write the checkpoint, if there is one to write and anything new."""
@@ -229,20 +224,9 @@ class _Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        run, lines = self.identity
-        self.checkpoint.save(self.step, run, state, architecture=lines)
+        self.checkpoint.save(self.step, self.identity, state)
 
-    def resume(self) -> None:
-        """Take up the state in the checkpoint, if it exists."""
-        if self.checkpoint.path is None:
-            return
-        state = saved_state(self.checkpoint, *self.identity)
-        if state is None:
-            return
-        with taken_apart(self.checkpoint.path, "checkpoint"):
-            self._take_up(state)
-
-    def _take_up(self, state: dict[str, Any]) -> None:
+    def take_up(self, state: dict[str, Any]) -> None:
         """Take up a state, the model's last: it stays as it was where the state does not fit."""
         step, epoch, batch = (positive_integer(state[name], name, minimum=0) for name in ("step", "epoch", "batch"))
         if (epoch, batch) > (self.recipe.epochs, 0):
@@ -257,7 +241,6 @@ class _Run:
             if any(torch.is_tensor(v) and v.ndim and v.shape != parameter.shape for v in moments.values()):
                 raise ValueError("the optimizer's state has other shapes than the model")
         self.step, self.epoch, self.batch = step, epoch, batch
-        self.checkpoint.resumed(step)
         self.total = real_number(state["total"], "total")
         self.losses = [real_number(loss, "losses") for loss in state["losses"]]
         self.called_back = step > 0 and bool(state["called_back"])

@@ -347,7 +347,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_process_that_is_killed_has_saved_what_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reduction, "_SECONDS", 0.0)
+    monkeypatch.setattr(montecarlo, "SECONDS", 0.0)
     file, kept = tmp_path / "run", b""
 
     def keep(done: int, total: int) -> None:
