@@ -153,8 +153,8 @@ def reproduce(arguments: Namespace) -> int:
 
 
 def _print_estimate(name: str, arguments: Namespace) -> None:
+    from infgeo.finite.inputs import checked_device
     from infgeo.reproduce.rehearsal import check_data, rehearse
-    from infgeo.reproduce.run import checked_device
 
     device, folder = checked_device(arguments.device), None if arguments.rehearse else arguments.data
     if not arguments.rehearse:

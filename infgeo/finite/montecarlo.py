@@ -17,10 +17,10 @@ from numpy.typing import ArrayLike
 from infgeo.arguments import flag, function, instance, positive_integer, seed_integer, words
 from infgeo.checkpoint_file import CheckpointFile
 from infgeo.errors import InvalidInput, SingularMetric
+from infgeo.finite.geometry_at_points import ONE_DIMENSION, PIECEWISE_LINEAR
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, checked_device, float_dtype, too_narrow
-from infgeo.finite.pullback import ONE_DIMENSION, PIECEWISE_LINEAR
 from infgeo.finite.reduction import SECONDS, Reduction, describe, items_of, run_item
-from infgeo.finite.replicate_task import CORRECTED, QUANTITIES, ReplicateTask
+from infgeo.finite.replicate import CORRECTED, QUANTITIES, ReplicateTask
 from infgeo.finite.running_mean import Estimate
 from infgeo.finite.sampled_network import specify
 from infgeo.finite.samplers import check_sampler
@@ -78,18 +78,16 @@ def estimate(
 ) -> FiniteEstimates:
     """Estimate kernel, metric, volume element and Ricci scalar over independent random networks.
 
-    Every replicate is one network, measured at all points; means and standard errors run over replicates, which are
-    independent for every sampler, so that the standard error is sqrt(sample variance / samples), with Student's t of
-    samples − 1 degrees of freedom for intervals, and points of one run share their noise. R is positive on spheres.
+    Every replicate is one network, measured at all points; the standard error is sqrt(sample variance / samples), with
+    Student's t of samples − 1 degrees of freedom for intervals, and points of one run share their noise. A network
+    whose metric has lost rank counts with det g = 0 and √det g = 0. R is positive on spheres.
 
-    Networks of one layer are sums over units: these are drawn in blocks with seeds of their own, and never all held.
-    Results are added in a fixed order, and computed with one torch thread (for more, pass an executor): the same seed
-    gives the same bits for any executor (for one machine, torch and NumPy version), also when a worker dies and its
-    work is done again. A network whose metric has lost rank counts with det g = 0 and √det g = 0.
+    Networks of one layer are sums over units, drawn in blocks with seeds of their own, and never all held. The same
+    seed gives the same bits for any executor (for one machine, torch and NumPy version), also when a worker dies and
+    its work is done again.
 
-    With θ_n the value of a network and θ' the mean over its two halves, networks of n/2 units themselves, the
-    correction of Richardson (and, here, of the jackknife) 2 θ_n − θ' has no bias of O(1/n); its noise is the same to
-    leading order. Deep networks are halved in every layer, with weights rescaled.
+    With θ_n the value of a network and θ' the mean over its two halves, networks of n/2 units themselves (deep ones are
+    halved in every layer), the correction 2 θ_n − θ' of Richardson has no bias of O(1/n), and nearly the same noise.
 
     Args:
         mlp: an `infgeo.MLP`, or an object like it (see `sample_network`).
@@ -97,24 +95,19 @@ def estimate(
         width: n >= 1; at least d for quantities that need the metric to have full rank.
         samples: number of networks, >= 2.
         sampler: how the units of the first layer, each of them Gaussian, depend on one another. "iid": not at all, as
-            in theory; only their spread, bias and determinants are those of networks of width n. The others
-            integrate over the limit of infinite width: "antithetic" (opposite directions, complementary radii),
-            "orthogonal" (orthogonal directions in groups, independent radii), "sobol" (scrambled nets, the most precise
-            in few dimensions; widths that are powers of 2). Deep networks keep the bias of their other layers.
-        executor: any concurrent.futures.Executor to work on: processes, Dask (`Client.get_executor()`), MPI, ...; by
-            default the work is done here. Work of a lost worker is done again, here if need be.
+            in networks of width n. The others integrate over the limit of infinite width: "antithetic" (opposite
+            directions, complementary radii), "orthogonal" (orthogonal directions in groups, independent radii), "sobol"
+            (scrambled nets, the most precise in few dimensions; widths that are powers of 2).
+        executor: any concurrent.futures.Executor to work on: processes, Dask (`Client.get_executor()`), MPI, ...
         device: torch device of the computation.
         dtype: torch.float64 (default) or torch.float32 for units and networks; sums and statistics are always float64.
         seed: 0 <= seed < 2^63.
-        weight_std: σ_w where `mlp` leaves it symbolic; default 1.
-        bias_std: σ_b where `mlp` leaves it symbolic; default 1.
+        weight_std, bias_std: σ_w and σ_b where `mlp` leaves them symbolic; default 1.
         parameters: values of the activation's own free symbols, by name.
         quantities: names of the fields of `FiniteEstimates` to compute; default all.
         bias_correction: whether to compute `corrected`.
-        memory_budget: bytes that the intermediate arrays of one worker may take, about; for one layer it holds at any
-            width.
-        checkpoint: a file to go on from if it is there, and to write every 10 s, on Ctrl-C or SIGTERM (which raises
-            KeyboardInterrupt here) and at the end.
+        memory_budget: bytes that intermediate arrays of one worker may take, about; for one layer at any width.
+        checkpoint: a file to go on from if it is there, and to write every 10 s, on Ctrl-C or SIGTERM and at the end.
         progress: called as progress(done, total) in networks, or in blocks of units where networks have several.
 
     Raises:

@@ -15,8 +15,7 @@ import torch
 
 from infgeo.arguments import positive_integer
 from infgeo.finite.evaluation import plain_torch
-from infgeo.finite.replicate import finish, run_blocks, run_replicates
-from infgeo.finite.replicate_task import ReplicateTask
+from infgeo.finite.replicate import ReplicateTask, finish, run_blocks, run_replicates
 from infgeo.finite.running_mean import RunningMean
 from infgeo.finite.unit_sums import UnitSums, total
 

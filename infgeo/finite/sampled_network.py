@@ -321,8 +321,7 @@ def sample_network(
         input_dim: d >= 1.
         width: n >= 1, of every hidden layer.
         seed: 0 <= seed < 2^32. No global random state is read or changed.
-        weight_std: σ_w where `mlp` leaves it symbolic; default 1.
-        bias_std: σ_b where `mlp` leaves it symbolic; default 1.
+        weight_std, bias_std: σ_w and σ_b where `mlp` leaves them symbolic; default 1.
         parameters: values of the activation's own free symbols, by name.
         dtype: torch.float64 or torch.float32; the same draw, rounded.
         device: where the module lives; the same draw on every device.

@@ -15,10 +15,9 @@ import sympy
 import torch
 from torch import nn
 
-from infgeo.finite.elementwise import ElementwiseActivation
 from infgeo.finite.plain import PlainOperations
 from infgeo.finite.sampled_network import SampledNetwork, are_piecewise_linear
-from infgeo.finite.torch_activation import TorchActivation, torch_activation
+from infgeo.finite.torch_activation import ElementwiseActivation, TorchActivation, torch_activation
 
 # Elementwise, and linear between kinks.
 _PIECEWISE_LINEAR = (

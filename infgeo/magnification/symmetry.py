@@ -56,23 +56,20 @@ def symmetry(
     share = 1 - (SSE / (N - p)) / (SST / (N - 1)) estimates eta^2 = Var(E[log volume | |x|]) / Var(log volume): 1 for a
     spherically symmetric metric, as at infinite width, and 0 where |x| tells nothing. SSE is the residual sum of
     squares of a cubic regression spline in |x| with p parameters (see `radial_regression.RadialFit`). The
-    division by N - p takes away what p parameters explain of pure noise, so that the estimate may come out slightly
-    below 0; it is not cut there, which would bias its mean.
+    division by N - p takes away what p parameters explain of pure noise: the estimate may come out slightly below 0.
 
     Args:
         points: (N, d), or images (N, *shape); |x| is the Euclidean norm.
         log_volume: (N,), logarithms to any base.
         knots: number of inner knots; by default min(8, (N - 20) // 10). A law that oscillates in |x| wants more.
-        within: take the points with |x| <= within alone. On a square grid the far corners see few directions, where |x|
-            and the angle are not independent: the inscribed disc asks about |x| alone.
+        within: take the points with |x| <= within alone, such as the inscribed disc of a square grid.
         resamples: bootstrap resamples of the points for an interval; 0 for none.
         level: confidence level of the interval.
         seed: of the resampling.
 
-    Domain and limits: a share is one of these points: eta^2 under their distribution. The interval is for points drawn
-    independently. Points of a grid are no sample, and neighbours are alike: there, take intervals over seeds
-    (`over_seeds`). It is a basic bootstrap interval of log(1 - share), so that it keeps below 1. Points where the
-    metric is singular (log volume -inf) are left out and counted.
+    Domain and limits: the interval, a basic bootstrap one of log(1 - share), is for points drawn independently. Points
+    of a grid are no sample: there, take intervals over seeds (`over_seeds`). Points where the metric is singular (log
+    volume -inf) are left out and counted.
 
     Raises InvalidInput for NaN and +inf, shapes that do not fit, fewer than 3 points or no more than p, and a constant
     log volume.

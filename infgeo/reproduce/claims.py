@@ -31,14 +31,14 @@ class Claim:
     name: str
     statement: str
     estimate: float
-    low: float | None
-    high: float | None
-    values: tuple[float, ...]
-    missing: int
-    direction: int
-    p: float | None
-    p_within: float | None
-    verdict: str
+    low: float | None = None
+    high: float | None = None
+    values: tuple[float, ...] = ()
+    missing: int = 0
+    direction: int = 0
+    p: float | None = None
+    p_within: float | None = None
+    verdict: str = SHOWN
 
     def line(self) -> str:
         """Return the claim in one line."""
@@ -71,8 +71,9 @@ def measured(
     known = [float(v) for v in values if v is not None]
     missing = len(values) - len(known)
     if not known:
-        verdict = OPEN if direction else SHOWN
-        return Claim(name, statement, math.nan, None, None, (), missing, direction, None, None, verdict)
+        return Claim(
+            name, statement, math.nan, missing=missing, direction=direction, verdict=OPEN if direction else SHOWN
+        )
     row = over_seeds([{name: v} for v in known], alternatives={name: _SIDES[direction]})[name]
     tested = [p for p in p_within if p is not None]
     within = float(combine_pvalues(tested, method="fisher").pvalue) if tested and direction else None
@@ -91,15 +92,10 @@ def judged(low: float | None, high: float | None, direction: int, p: float | Non
     return FAILS if direction * low < 0 and direction * high < 0 else OPEN
 
 
-def exact(name: str, statement: str, value: float, holds: bool) -> Claim:
-    """Return a claim on something exact, which holds or does not."""
-    verdict = HOLDS if holds else FAILS
-    return Claim(name, statement, float(value), None, None, (float(value),), 0, 0, None, None, verdict)
-
-
-def described(name: str, statement: str, value: float) -> Claim:
-    """Return a number that is shown and claims nothing."""
-    return Claim(name, statement, float(value), None, None, (float(value),), 0, 0, None, None, SHOWN)
+def exact(name: str, statement: str, value: float, holds: bool | None = None) -> Claim:
+    """Return a claim on something exact, which holds or does not; None is for a number that claims nothing."""
+    verdict = SHOWN if holds is None else HOLDS if holds else FAILS
+    return Claim(name, statement, float(value), values=(float(value),), verdict=verdict)
 
 
 def from_document(document: Mapping[str, Any]) -> Claim:

@@ -16,7 +16,6 @@ chooses which images of a class are taken.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -34,7 +33,7 @@ from infgeo.reproduce.claims import Claim, measured
 from infgeo.reproduce.image_picture import picture as picture
 from infgeo.reproduce.near_boundary import MEASURES, band_claims, before_and_after, entropy_of
 from infgeo.reproduce.pooled_stages import PooledStages
-from infgeo.reproduce.record import SeedResult
+from infgeo.reproduce.record import SeedResult, of_rows
 from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import BLOCKS, Images, Rows
 from infgeo.reproduce.training_run import QUANTITIES, trained
@@ -145,13 +144,7 @@ def probes_of(row: Images, task: Task, seed: int) -> dict[str, Probe]:
 
 def measure(settings: Rows, seed: int, place: Place) -> SeedResult:
     """Train each network of the figure and measure it on its lines and planes."""
-    start = time.perf_counter()
-    arrays: dict[str, np.ndarray] = {}
-    statistics: dict[str, Any] = {}
-    for row in settings.rows:
-        made, statistics[row.name] = _measure_row(row, seed, place)
-        arrays |= {f"{row.name}.{key}": value for key, value in made.items()}
-    return SeedResult(seed, arrays, statistics, time.perf_counter() - start)
+    return of_rows(settings, seed, lambda row, _: _measure_row(row, seed, place))
 
 
 def _loss(row: Images, task: Task) -> ContrastiveLoss | None:

@@ -35,7 +35,7 @@ def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]
     for row in settings.rows:
         names = list(first.statistics[row.name]["probes"])
         lines, planes = ([n for n in names if n.startswith(kind)] for kind in ("line", "plane"))
-        shown, last = _drawn(row), len(row.shown) - 1
+        shown, last = panels.drawn(row), len(row.shown) - 1
         if len(row.layers) > 1:
             parts += [(_lines, row, [(lines[0], layer, at) for layer in range(len(row.layers))])
                       for at in (shown[0], last)]  # fmt: skip
@@ -59,11 +59,6 @@ def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]
         for index, axes in enumerate(statistics):
             style.letter(axes, style.LETTERS[len(parts) + index])
     return figure
-
-
-def _drawn(row: Images) -> list[int]:
-    """Return the numbers of the records that are drawn."""
-    return [index for index, epoch in enumerate(row.shown) if epoch >= row.first]
 
 
 def _volume(result: SeedResult, row: Images, name: str, layer: int = -1) -> np.ndarray:
@@ -134,7 +129,7 @@ def _thumbnail(axes: Any, image: np.ndarray, where: tuple[float, float], alignme
 
 def _plane(figure: Any, row: Images, name: str, result: SeedResult) -> Any:
     """Draw volume on the plane at each epoch shown, on one scale, and the predictions at the end."""
-    key, shown = f"{row.name}.{name}", _drawn(row)
+    key, shown = f"{row.name}.{name}", panels.drawn(row)
     volume = _volume(result, row, name)[shown]
     points, corners = result.arrays[f"{key}.coordinates"], result.arrays[f"{key}.corners"]
     shape = (row.plane_points, row.plane_points)

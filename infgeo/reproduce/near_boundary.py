@@ -18,6 +18,8 @@ MEASURES = {
     "entropy": "rank correlation of log √det g with the predictive entropy",
 }
 
+NUMBERS = ("value", "p", "at_equal_radius", "p_at_equal_radius")
+
 
 def numbers_of(result: Magnification) -> dict[str, Any]:
     """Return the measures of a `Magnification` with their p-values, at equal |x| where that is defined."""
@@ -25,12 +27,7 @@ def numbers_of(result: Magnification) -> dict[str, Any]:
     for name in MEASURES:
         measure = getattr(result, name)
         if measure is not None:
-            numbers[name] = {
-                "value": measure.value,
-                "p": measure.p,
-                "at_equal_radius": measure.at_equal_radius,
-                "p_at_equal_radius": measure.p_at_equal_radius,
-            }
+            numbers[name] = {key: getattr(measure, key) for key in NUMBERS}
     return numbers
 
 
@@ -61,10 +58,9 @@ def band_claims(where: str, seeds: Sequence[Mapping[str, Any]]) -> list[Claim]:
 def number_of(seed: Mapping[str, Any], when: str, key: str, number: str = "value") -> float | None:
     """Return a measure, or its "p", at equal |x| where that is defined; None without a boundary."""
     measure = seed.get(when, {}).get(key)
-    if measure is None:
-        return None
-    at_equal_radius = {"value": "at_equal_radius", "p": "p_at_equal_radius"}[number]
-    return measure[number] if measure["at_equal_radius"] is None else measure[at_equal_radius]
+    if measure is None or measure["at_equal_radius"] is None:
+        return measure and measure[number]
+    return measure[{"value": "at_equal_radius", "p": "p_at_equal_radius"}[number]]
 
 
 def entropy_of(logits: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]
     named = zip(settings.names, settings.rows, strict=True)
     parts: list[Part] = [(name, row, layer) for name, row in named for layer in row.layers]
     labels = [_label(part, settings) for part in parts]
-    columns = max(len(_drawn(row)) for row in settings.rows)
+    columns = max(len(panels.drawn(row)) for row in settings.rows)
     top = len(parts) * min(1.5, 6.1 / (columns + 0.35)) + 0.2
     rows = style.LETTERS[: len(parts)] if len(parts) > 1 else labels
     curved = settings.rows[0].field == "ricci"
@@ -56,11 +56,6 @@ def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]
     return figure
 
 
-def _drawn(row: Planar) -> list[int]:
-    """Return the numbers of the records that are drawn."""
-    return [index for index, epoch in enumerate(row.shown) if epoch >= row.first]
-
-
 def _label(part: Part, settings: Rows) -> str:
     _, row, layer = part
     if len(row.layers) > 1:
@@ -73,7 +68,7 @@ def _maps(figure: Any, row_of_axes: Any, part: Part, result: SeedResult) -> None
     from matplotlib.colors import SymLogNorm
 
     name, row, layer = part
-    shown = _drawn(row)
+    shown = panels.drawn(row)
     values = result.arrays[f"{name}.{row.field}"][row.layers.index(layer)][shown]
     points, logits = result.arrays[f"{name}.points"], result.arrays[f"{name}.logits"][shown]
     axis, shape = np.linspace(-row.half_width, row.half_width, row.points), (row.points, row.points)

@@ -67,7 +67,6 @@ def check_activation(
 
     Raises:
         ConformanceError: naming all checks that failed; `report` holds the report.
-        InvalidInput, UnknownActivation: for arguments that are not understood.
 
     Example:
         >>> from infgeo.testing import check_activation

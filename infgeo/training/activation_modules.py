@@ -9,8 +9,7 @@ from torch import nn
 
 from infgeo.arguments import real_number, shown, values_by_name
 from infgeo.errors import InvalidInput
-from infgeo.finite.elementwise import NATIVE, ElementwiseActivation
-from infgeo.finite.torch_activation import torch_activation
+from infgeo.finite.torch_activation import NATIVE, ElementwiseActivation, torch_activation
 from infgeo.symbolic.activations.catalogue import get
 from infgeo.symbolic.networks.layers import as_activation
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import time
@@ -28,9 +29,8 @@ from infgeo.training.guards import (
     set_random_state,
     training_mode,
 )
-from infgeo.training.recipe import Recipe, loss_function
+from infgeo.training.recipe import Recipe, loss_function, plain, without_addresses
 from infgeo.training.tasks import Task
-from infgeo.training.training_checkpoint import SECONDS, identity
 
 Callback = Callable[[int, nn.Module], object]
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -38,6 +38,7 @@ Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 _SHUFFLED_AT_ONCE = 64 * 2**20  # bytes: smaller data are shuffled once an epoch, larger ones gathered by the batch
 _EVALUATED_AT_ONCE = 1024  # points
 _SECONDS = 0.1  # between two reports of progress
+_WRITTEN = 60.0  # seconds between two writings of a checkpoint, where no number of steps is given
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,8 @@ def train(
         task: what to learn; dtype as the model's.
         recipe: the hyperparameters.
         seed: 0 <= seed < 2^63.
-        callbacks: one function or several; each is called as callback(step, model), with step 0 before the first update
-            (not where a run is resumed) and after every update. The model is in training mode then; what a callback
-            draws from the global random state is drawn from the run's.
+        callbacks: one function or several, called as callback(step, model): with step 0 before the first update (not
+            where a run is resumed) and after every update, the model in training mode.
         checkpoint: a file to resume from, if it is there, and to write: every `checkpoint_every` steps (by default
             every minute), on Ctrl-C or SIGTERM, and at the end. Only `epochs` may differ from the run that wrote it.
         checkpoint_every: steps between two writings.
@@ -134,7 +134,7 @@ def train(
         interruption = stack.enter_context(Interruption())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        file = CheckpointFile(checkpoint, "training", SECONDS, checkpoint_every)
+        file = CheckpointFile(checkpoint, "training", _WRITTEN, checkpoint_every)
         run = _Run(model, task.to(place), recipe, seed, called, file, loss)
         stack.enter_context(own_random_state(seed, place))
         stack.enter_context(deterministic_kernels(place))
@@ -365,3 +365,24 @@ class _Run:
 
 class _CallbackInterrupted(Exception):
     """Ctrl-C within a callback."""
+
+
+def identity(model: nn.Module, task: Task, recipe: Recipe, seed: int, loss: Any) -> dict[str, Any]:
+    """Return the settings of a run but its epochs, and the modules of its model and the tensors of their state."""
+    run: dict[str, Any] = {
+        f"architecture, {name or 'the model'}": f"{type(m).__qualname__}({without_addresses(m.extra_repr())})"
+        for name, m in model.named_modules()
+    }
+    tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, torch.Tensor)]
+    run |= {f"architecture, {name}": f"{tuple(t.shape)} {t.dtype}" for name, t in tensors}
+    run |= {"task": task.name, "data": data_digest(task), "seed": seed} | recipe.record() | {"own_loss": plain(loss)}
+    del run["epochs"]  # a finished run may go on
+    return run
+
+
+def data_digest(task: Task) -> str:
+    """Return the SHA-256 of the training points and labels."""
+    digest = hashlib.sha256(repr((tuple(task.inputs.shape), str(task.inputs.dtype))).encode())
+    for tensor in (task.inputs, task.labels):
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()

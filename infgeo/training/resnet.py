@@ -189,9 +189,6 @@ def small_resnet(
         stem: the activation of the stem alone, where it is another one.
         activation, in_channels, classes, seed, parameters, dtype, device: as for `resnet34`.
 
-    Raises:
-        InvalidInput: for an argument outside its domain.
-
     >>> model = small_resnet("tanh")
     >>> sum(p.numel() for p in model.parameters())
     77754

@@ -21,7 +21,7 @@ from infgeo.finite import (
     estimate,
     montecarlo,
     reduction,
-    replicate_task,
+    replicate,
     sample_network,
     unit_sums,
 )
@@ -48,7 +48,7 @@ def run(
 @contextmanager
 def small_blocks(monkeypatch: pytest.MonkeyPatch, units: int) -> Iterator[None]:
     with monkeypatch.context() as patch:
-        patch.setattr(replicate_task, "block_units", lambda sampler, d: units)
+        patch.setattr(replicate, "block_units", lambda sampler, d: units)
         patch.setattr(reduction, "_ITEM_WORK", 2 * units * 3)  # two blocks an item
         yield
 
