@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from types import NoneType
 from typing import Any
 
-from infgeo.adapters.kernel_network import method_name, network
+from infgeo.adapters.kernel_network import KINDS, SCALES, SYMBOLS, network
 from infgeo.arguments import instance
 from infgeo.errors import InvalidInput, MissingExtra
 
@@ -23,9 +24,16 @@ from torch.autograd import forward_ad
 from infgeo.numeric.runtime.arrays.of_torch import transformed
 from infgeo.numeric.source.scale_gradient import scale_gradient
 
-_SCALES = ("weight_std", "bias_std")
-_SYMBOLS = dict(zip(_SCALES, ("sigma_w", "sigma_b"), strict=True))
 _BLOCK = 48  # pairs of points whose kernel is computed at a time
+
+
+def _scale_property(name: str, text: str) -> Any:
+    """Return the property of a scale: the transformed raw parameter, which may be set to a number or a tensor."""
+
+    def value(kernel: Any) -> torch.Tensor:
+        return getattr(kernel, f"raw_{name}_constraint").transform(getattr(kernel, f"raw_{name}"))
+
+    return property(value, lambda kernel, number: kernel._set_scale(name, number), doc=text)
 
 
 class InfiniteWidthKernel(gpytorch.kernels.Kernel):
@@ -85,7 +93,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         constraints = {"weight_std": weight_std_constraint, "bias_std": bias_std_constraint}
         priors = {"weight_std": weight_std_prior, "bias_std": bias_std_prior}
         values = {"weight_std": weight_std, "bias_std": bias_std}
-        for name in _SCALES:
+        for name in SCALES:
             instance(constraints[name], f"{name}_constraint", (Interval, NoneType), "a constraint of GPyTorch, or None")
             instance(priors[name], f"{name}_prior", (Prior, NoneType), "a prior of GPyTorch, or None")
             dtype = torch.float64 if getattr(values[name], "dtype", None) == torch.float64 else None
@@ -98,28 +106,10 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
             self._set_scale(name, initial if values[name] is None else values[name])
             prior = priors[name]
             if prior is not None:
-                self.register_prior(f"{name}_prior", prior, _Getter(name), _Setter(name))
+                self.register_prior(f"{name}_prior", prior, partial(_get, name), partial(_set, name))  # which pickle
 
-    @property
-    def weight_std(self) -> torch.Tensor:
-        """The standard deviation of the weights, (*batch_shape, 1, 1)."""
-        return self._scale("weight_std")
-
-    @weight_std.setter
-    def weight_std(self, value: Any) -> None:
-        self._set_scale("weight_std", value)
-
-    @property
-    def bias_std(self) -> torch.Tensor:
-        """The standard deviation of the biases, (*batch_shape, 1, 1)."""
-        return self._scale("bias_std")
-
-    @bias_std.setter
-    def bias_std(self, value: Any) -> None:
-        self._set_scale("bias_std", value)
-
-    def _scale(self, name: str) -> torch.Tensor:
-        return getattr(self, f"raw_{name}_constraint").transform(getattr(self, f"raw_{name}"))
+    weight_std = _scale_property("weight_std", "The standard deviation of the weights, (*batch_shape, 1, 1).")
+    bias_std = _scale_property("bias_std", "The standard deviation of the biases, (*batch_shape, 1, 1).")
 
     def _set_scale(self, name: str, value: Any) -> None:
         raw, constraint = getattr(self, f"raw_{name}"), getattr(self, f"raw_{name}_constraint")
@@ -149,7 +139,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         same = x1 is x2 or (_constant(x1) and _constant(x2) and torch.equal(x1, x2))
         if last_dim_is_batch:
             x1, x2 = (x.transpose(-1, -2).unsqueeze(-1) for x in (x1, x2))
-        scales = [getattr(self, name) for name in _SCALES]
+        scales = [getattr(self, name) for name in SCALES]
         if last_dim_is_batch:
             scales = [scale.unsqueeze(-3) for scale in scales]
         shapes = [part.shape[:-2] for part in (x1, x2, *scales)]
@@ -179,15 +169,15 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         return self._differentiable_gram(x1, x2, *scales)
 
     def _differentiable_gram(self, x1: torch.Tensor, x2: torch.Tensor | None, *scales: torch.Tensor) -> torch.Tensor:
-        return getattr(self._geometry(*scales), method_name(self.kind))(x1, x2)
+        return getattr(self._geometry(*scales), KINDS[self.kind])(x1, x2)
 
     def _diagonal(self, x1: torch.Tensor, x2: torch.Tensor | None, *scales: torch.Tensor) -> torch.Tensor:
         geometry = self._geometry(*scales)
         if x2 is None:
-            return (geometry.kernel_diag if self.kind == "nngp" else geometry.ntk_diag)(x1)
+            return getattr(geometry, f"{KINDS[self.kind]}_diag")(x1)
         if len(x1) != len(x2):
             raise InvalidInput(f"diag = True with {len(x1)} and {len(x2)} points: pass as many of one as of the other")
-        function = getattr(geometry, method_name(self.kind))
+        function = getattr(geometry, KINDS[self.kind])
         # A call costs as much as some thousand values: diagonals of square blocks.
         parts = [function(a, b).diagonal() for a, b in zip(x1.split(_BLOCK), x2.split(_BLOCK), strict=True)]
         return torch.cat(parts)
@@ -218,9 +208,9 @@ class _OfScales(torch.autograd.Function):
             value = kernel._differentiable_gram(x1, x2, *scales)
             found = torch.autograd.grad(value, [scales[i] for i in needed], slope, create_graph=True)
         else:
-            values = {_SYMBOLS[name]: float(scale) for name, scale in zip(_SCALES, scales, strict=True)} | kernel.own
+            values = {SYMBOLS[name]: float(scale) for name, scale in zip(SCALES, scales, strict=True)} | kernel.own
             X, Y = x1.double().contiguous().numpy(), None if x2 is None else x2.double().contiguous().numpy()
-            names = [_SYMBOLS[_SCALES[i]] for i in needed]
+            names = [SYMBOLS[SCALES[i]] for i in needed]
             parts = scale_gradient(kernel.mlp, X, Y, values, names, kernel.kind == "ntk")
             found = tuple(
                 (torch.from_numpy(part) * slope).sum().to(scales[i]) for i, part in zip(needed, parts, strict=True)
@@ -241,18 +231,9 @@ def _constant(x: torch.Tensor) -> bool:
     return not x.requires_grad and forward_ad.unpack_dual(x).tangent is None
 
 
-class _Getter:
-    """The closure of a prior that reads a scale; a class, so that the kernel can be pickled."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, kernel: InfiniteWidthKernel) -> torch.Tensor:
-        return getattr(kernel, self.name)
+def _get(name: str, kernel: InfiniteWidthKernel) -> torch.Tensor:
+    return getattr(kernel, name)
 
 
-class _Setter(_Getter):
-    """The closure of a prior that sets a scale."""
-
-    def __call__(self, kernel: InfiniteWidthKernel, value: Any) -> None:  # type: ignore[override]
-        setattr(kernel, self.name, value)
+def _set(name: str, kernel: InfiniteWidthKernel, value: Any) -> None:
+    setattr(kernel, name, value)

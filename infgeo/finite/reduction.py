@@ -118,7 +118,7 @@ class Reduction:
         complete = last if self.task.blocks == 1 or high == self.task.blocks else index
         means: dict[str, RunningMean] = {}
         for name, part in state["means"].items():
-            means[name] = RunningMean(name == "log_mean_det_metric", part)
+            means[name] = RunningMean(name == "log_mean_det_metric", *part)
             known = name.removeprefix("corrected ") in self.task.quantities
             if not known or means[name].count != complete or not means[name].is_whole:
                 raise ValueError(f"{name} is no mean over {complete} networks")
@@ -134,12 +134,9 @@ def describe(reduction: Reduction, samples: int) -> dict[str, Any]:
     return {
         "network": repr(task.specification),
         "x": hashlib.sha256(repr(task.x.shape).encode() + task.x.tobytes()).hexdigest(),
-        "width": task.width,
+        **{name: getattr(task, name) for name in ("width", "sampler", "seed", "bias_correction")},
         "samples": samples,
-        "sampler": task.sampler,
-        "seed": task.seed,
         "quantities": list(task.quantities),
         "dtype": str(task.dtype),
-        "bias_correction": task.bias_correction,
         "items": len(reduction.items),
     }

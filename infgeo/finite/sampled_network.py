@@ -129,8 +129,9 @@ def specify(
             f"{', '.join(sorted(open_scales | own)) or 'no free symbols'}"
         )
     if missing := sorted(own - set(given)):
+        expressions = dict.fromkeys(str(layer.activation.expr) for layer in layers if _parameters_of(layer))
         raise InvalidInput(
-            f"activation {', '.join(_expressions(layers))} has parameters without a value: {', '.join(missing)}; "
+            f"activation {', '.join(expressions)} has parameters without a value: {', '.join(missing)}; "
             f"pass parameters={{{', '.join(f'{m!r}: ...' for m in missing)}}}"
         )
     scaling = getattr(mlp, "input_scale", None)
@@ -161,10 +162,6 @@ def _parameters_of(layer: Any) -> list[str]:
     if not hasattr(layer, "activation"):
         return []
     return sorted(s.name for s in layer.activation.expr.free_symbols if s != layer.activation.symbol)
-
-
-def _expressions(layers: tuple[Any, ...]) -> dict[str, None]:
-    return dict.fromkeys(str(layer.activation.expr) for layer in layers if _parameters_of(layer))
 
 
 def _numeric(

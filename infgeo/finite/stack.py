@@ -7,6 +7,7 @@ about the function. Everything else takes the general route.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -167,39 +168,37 @@ def _ordinary(module: nn.Module) -> bool:
     return "forward" not in vars(module) and not any(getattr(module, name) for name in _ORDINARY) and not any(_FOR_ALL)
 
 
-def _flattened(module: nn.Module) -> list[nn.Module] | None:
-    """Return the modules of nested nn.Sequential in order, or None where a hook or another container is among them."""
+def _leaves(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module | None]]:
+    """Yield the modules of nested nn.Sequential in order, by name; None where a hook or another container is."""
     if not _ordinary(module) or (module.training and isinstance(module, nn.RReLU)):
-        return None  # a random module is called in eval mode by the general route alone
-    if type(module) is not nn.Sequential:
-        return None if any(True for _ in module.children()) else [module]
-    parts = [_flattened(child) for child in module]
-    return None if any(p is None for p in parts) else [m for p in parts if p is not None for m in p]
+        yield name, None  # a random module is called in eval mode by the general route alone
+    elif type(module) is nn.Sequential:
+        for key, child in module._modules.items():  # named_children leaves out what comes again
+            assert child is not None
+            yield from _leaves(child, f"{name}.{key}" if name else key)
+    else:
+        yield name, None if any(True for _ in module.children()) else module
 
 
 def _up_to(module: nn.Module, layer: str | None) -> list[nn.Module] | None:
-    """Return the modules of nested nn.Sequential in order up to the one named `layer`, or None as `_flattened` does.
+    """Return the modules of nested nn.Sequential in order up to the one named `layer`, or None as `_leaves` does.
 
     Also where the layer occurs more than once. What comes behind it does not matter.
     """
-    if layer is None:
-        return _flattened(module)
     parts: list[nn.Module] = []
-    occurrences = [m for name, m in module.named_modules(remove_duplicate=False) if name]
-    for name in layer.split("."):
-        if not _ordinary(module) or type(module) is not nn.Sequential or name not in module._modules:
+    inside = layer is None
+    for name, leaf in _leaves(module):
+        here = layer is None or f"{name}.".startswith(f"{layer}.")
+        if inside and not here:
+            break
+        if leaf is None:
             return None
-        for key, child in module._modules.items():
-            assert child is not None
-            if key == name:
-                module = child
-                break
-            before = _flattened(child)
-            if before is None:
-                return None
-            parts += before
-    last = _flattened(module)
-    return None if last is None or sum(m is module for m in occurrences) > 1 else parts + last
+        parts.append(leaf)
+        inside = here
+    if layer is not None and inside:
+        wanted = module.get_submodule(layer)
+        inside = sum(m is wanted for _, m in module.named_modules(remove_duplicate=False)) == 1
+    return parts if inside else None
 
 
 def _flattens(module: nn.Module) -> bool:

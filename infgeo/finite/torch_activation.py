@@ -113,8 +113,8 @@ class TorchActivation:
         self.piecewise_linear = _vanishes(self._second)
         if self.piecewise_linear:
             self._second = sympy.S.Zero
-        self._programs: dict[str, Program] = {}
-        self._program("value")  # an unknown function is reported here, not in the middle of a run
+        self._programs: dict[tuple[int, bool, bool], Program] = {}
+        self._program(0)  # an unknown function is reported here, not in the middle of a run
 
     def __reduce__(self) -> tuple[Callable[..., TorchActivation], tuple[Any, ...]]:
         """Pickle and copy by the expression; the programs are compiled again where it arrives."""
@@ -123,38 +123,30 @@ class TorchActivation:
     def __repr__(self) -> str:
         return f"TorchActivation({self.expr})"
 
-    def _program(self, name: str) -> Program:
-        if name not in self._programs:
+    def _program(self, order: int, products: bool = False, valued: bool = True) -> Program:
+        key = order, products, valued
+        if key not in self._programs:
             f0, f1, f2 = self._phi, self._first, self._second
-            outputs = {
-                "value": [f0],
-                "jet1": [f0, f1],
-                "jet": [f0, f1, f2],
-                # SymPy merges the products, exp(-z²/2)² into exp(-z²) for erf: fewer passes over memory.
-                "square": [f1**2],
-                "products": [f1**2, f1 * f2],
-                "valued square": [f0, f1**2],
-                "valued products": [f0, f1**2, f1 * f2],
-            }[name]
-            self._programs[name] = compile_program(outputs, self._z)
-        return self._programs[name]
+            # SymPy merges the products, exp(-z²/2)² into exp(-z²) for erf: fewer passes over memory.
+            outputs = [f0, *([f1**2, f1 * f2] if products else [f1, f2])[:order]]
+            self._programs[key] = compile_program(outputs if valued else outputs[1:], self._z)
+        return self._programs[key]
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         """Return φ(z); differentiable by torch."""
-        (value,) = self._program("value").run(z)
+        (value,) = self._program(0).run(z)
         return value
 
     def jet(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
         """Return φ(z) and, for order 1, φ'(z) and, for order 2, φ''(z)."""
-        return self._program(("value", "jet1", "jet")[order]).run(z, overwrite=True)
+        return self._program(order).run(z, overwrite=True)
 
     def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
         """Return φ'(z)² and, for order 2, φ' φ'', each as a pair (constant factor, tensor); φ first if `valued`.
 
         The constant is left out of the tensor because the caller can apply it after summing over units.
         """
-        name = "products" if order == 2 else "square"
-        return self._program(f"valued {name}" if valued else name).run_factored(z, overwrite=True)
+        return self._program(order, True, valued).run_factored(z, overwrite=True)
 
 
 @lru_cache(maxsize=64)

@@ -85,12 +85,22 @@ def sum_units(
         for u in range(0, weight.shape[1], step):
             w, b = weight[:, u : u + step], bias[:, u : u + step, None]
             done += w.shape[1]
+            z = partial(_preactivations, w, b)
             if gram is not None:
-                add_gram(gram, partial(_features, activation, w, b), x, max(1, most // (4 * step)))
+                add_gram(gram, lambda at, z=z: activation(z(at)), x, max(1, most // (4 * step)))  # type: ignore[misc]
             if packed is not None and order == 1 and d > _MANY_COORDINATES * count:
-                _add_products(packed, activation, w, b, x)
+                i, j = (index.to(w.device) for index in pair_indices(d))
+                for p in range(count):
+                    ((factor, values),) = activation.products(z(x[p : p + 1]), 1)
+                    packed[:, :, p].add_(torch.bmm((w * values).mT, w)[:, i, j], alpha=factor)
             elif packed is not None:
-                _add_monomials(packed, activation, w, b, x, order, points)
+                factors = monomials(w, order)
+                for p in range(0, count, points):
+                    low = 0
+                    products = activation.products(z(x[p : p + points]), order)
+                    for (factor, values), m in zip(products, factors, strict=True):
+                        packed[:, low : low + m.shape[1], p : p + points].add_(torch.bmm(m, values), alpha=factor)
+                        low += m.shape[1]
     return UnitSums(done, gram, packed)
 
 
@@ -110,38 +120,6 @@ def add_gram(
 def _preactivations(w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Return z (M, u, P) at x (P, d)."""
     return torch.baddbmm(b, w, x.T.expand(w.shape[0], -1, -1))
-
-
-def _features(activation: Elementwise, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    return activation(_preactivations(w, b, x))
-
-
-def _add_monomials(
-    packed: torch.Tensor,
-    activation: Elementwise,
-    w: torch.Tensor,
-    b: torch.Tensor,
-    x: torch.Tensor,
-    order: int,
-    points: int,
-) -> None:
-    factors = monomials(w, order)
-    for p in range(0, x.shape[0], points):
-        low = 0
-        products = activation.products(_preactivations(w, b, x[p : p + points]), order)
-        for (factor, values), m in zip(products, factors, strict=True):
-            packed[:, low : low + m.shape[1], p : p + points].add_(torch.bmm(m, values), alpha=factor)
-            low += m.shape[1]
-
-
-def _add_products(
-    packed: torch.Tensor, activation: Elementwise, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor
-) -> None:
-    d = w.shape[2]
-    i, j = (index.to(w.device) for index in pair_indices(d))
-    for p in range(x.shape[0]):
-        ((factor, values),) = activation.products(_preactivations(w, b, x[p : p + 1]), 1)
-        packed[:, :, p].add_(torch.bmm((w * values).mT, w)[:, i, j], alpha=factor)
 
 
 def geometry_of(

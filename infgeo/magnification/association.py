@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from infgeo.arguments import fraction, positive_integer, real_number
 from infgeo.errors import InvalidInput
 from infgeo.magnification.checks import grid_shape, log_values, points_array, varies, vector
-from infgeo.magnification.null_models import Null, Rotations, choose
+from infgeo.magnification.null_models import Null, choose
 from infgeo.magnification.radial_regression import RadialFit, radii
 from infgeo.report_text import Record
 
@@ -148,7 +148,7 @@ def magnification(
         raise InvalidInput(f"points has {len(where)} rows for {n} values of log10_volume; pass one point for each")
     if shape is not None:
         shape = grid_shape(shape, n)
-    name, test = choose(null, where, shape, positive_integer(permutations, "permutations", maximum=10**7), seed)
+    test = choose(null, where, shape, positive_integer(permutations, "permutations", maximum=10**7), seed)
     varies("log10_volume", volume[kept])
     near, edge = _band(far, kept, band, width)
     radius = None if where is None else radii(where)
@@ -157,7 +157,7 @@ def magnification(
         distance=field.rank_correlation("distance", far, -1),
         band=field.difference(near),
         entropy=None if spread is None else field.rank_correlation("entropy", spread, 1),
-        null=name,
+        null="none" if test is None else test.name,
         moves=0 if test is None else test.moves,
         band_width=edge,
         band_points=int(near[kept].sum()),
@@ -206,7 +206,7 @@ class _Field:
         left, right = self.fit.residual(own), self.fit.residual(other)
         defined = right @ right > _LEAST_OTHER * (other @ other) and not (self.radial and measure is _correlation)
         at_equal = measure(left, right) if defined else None
-        if isinstance(self.test, Rotations):
+        if self.test is not None and self.test.name == "rotations":
             # what is radial does not turn: it would but add the error of its interpolation
             p = p_at_equal = 1.0 if self.radial else self._p(left, everywhere, sign)
         else:

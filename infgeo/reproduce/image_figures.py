@@ -186,9 +186,12 @@ def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.nda
     for name, probe in probes.items():
         volume = np.stack([run.history.quantity("log10_volume", layer, name) for layer in layers])
         on_probes[name] = statistics_of(probe, volume[-1], logits[name][-1], seed)
-        on_probes[name]["contrast"] = np.array([[_range(v) for v in epochs] for epochs in volume]).tolist()
+        known = np.ma.masked_invalid(volume)
+        on_probes[name]["contrast"] = (known.max(axis=2) - known.min(axis=2)).filled(0.0).tolist()  # (layers, epochs)
         if "spectrum" in run.history.quantities:
-            on_probes[name]["largest"] = _of_the_largest(run.history.quantity("spectrum", layers[-1], name), volume[-1])
+            largest = run.history.quantity("spectrum", layers[-1], name)[-1, :, :LARGEST]
+            product = np.log10(np.maximum(largest, 1e-300)).sum(-1)
+            on_probes[name]["largest"] = float(spearmanr(product, volume[-1, -1]).statistic)
         assert probe.anchors is not None
         arrays |= {
             f"{name}.log10_volume": volume.astype(np.float32),  # (layers, epochs, points)
@@ -225,18 +228,6 @@ def spectra_of(model: nn.Module, layer: str, probe: Probe) -> np.ndarray:
     )  # fmt: skip
     found: np.ndarray = here.singular_values.cpu().numpy()
     return found
-
-
-def _range(volume: np.ndarray) -> float:
-    """Return the largest log volume less the smallest one, of those that are finite."""
-    known = volume[np.isfinite(volume)]
-    return float(np.ptp(known)) if len(known) else 0.0
-
-
-def _of_the_largest(spectrum: np.ndarray, volume: np.ndarray) -> float:
-    """Return the rank correlation over the points of the product of the ten largest singular values with the volume."""
-    product = np.log10(np.maximum(spectrum[-1, :, :LARGEST], 1e-300)).sum(-1)
-    return float(spearmanr(product, volume[-1]).statistic)
 
 
 @torch.no_grad()

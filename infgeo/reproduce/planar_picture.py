@@ -43,7 +43,9 @@ def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]
             _ricci(statistics[1], parts, rows, results, "rest", "median $R$ elsewhere")
         else:
             _against_distance(statistics[0], parts, rows, results)
-            _unexplained(statistics[1], parts, rows, results)
+            rest = [[r.statistics[name]["layers"][layer]["rest"] for r in results] for name, _, layer in parts]
+            _over_training(statistics[1], parts, rows, [np.array(v) for v in rest], "decades that $|x|$ leaves")
+            statistics[1].set_ylim(bottom=0)
             groups = []
             for index, (name, _, layer) in enumerate(parts):
                 seeds = [r.statistics[name]["layers"][layer] for r in results]
@@ -129,13 +131,6 @@ def _over_training(
     axes.set(xlabel="epoch", ylabel=label)
     if len(parts) > 1:
         axes.legend()
-
-
-def _unexplained(axes: Any, parts: Sequence[Part], labels: Sequence[str], results: Sequence[SeedResult]) -> None:
-    """Draw the decades that |x| does not explain, over training."""
-    values = [np.array([r.statistics[name]["layers"][layer]["rest"] for r in results]) for name, _, layer in parts]
-    _over_training(axes, parts, labels, values, "decades that $|x|$ leaves")
-    axes.set_ylim(bottom=0)
 
 
 def _ricci(

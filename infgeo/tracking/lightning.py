@@ -49,13 +49,11 @@ class GeometryCallback(Callback):
         self._record(trainer)
 
     def on_train_end(self, *_: Any) -> None:
-        """Close the tracker."""
+        """Close the tracker; what it has recorded stays."""
         if self.tracker is not None:
             self.tracker.close()
 
-    def on_exception(self, *_: Any) -> None:
-        """Close the tracker; what it has recorded stays."""
-        self.on_train_end()
+    on_exception = on_train_end
 
     def _record(self, trainer: Any) -> None:
         step = int(trainer.global_step)

@@ -144,7 +144,7 @@ class GeometryTracker:
         pending = list(self._pending)
         if self._store is None:
             return store.from_records(pending, self._columns, self.probes)
-        return store.read(self._store.path, pending)
+        return store.load(self._store.path, pending)
 
     def __call__(self, step: int, model: nn.Module | None = None) -> bool:
         """Record if `step` is due, and return whether it was recorded. `model`, if given, must be the tracker's."""

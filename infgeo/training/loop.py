@@ -253,31 +253,28 @@ class _Run:
         """Make updates until all epochs are done, or until an interruption; then the state is that after a step."""
         optimizer, augmentation = self.optimizer, self.recipe.augmentation
         every, reported = self.recipe.epochs * self.batches, 0.0
-        try:
-            if not self.called_back:
-                self._call_back()
-            while not self.finished and not interruption.requested:
-                for inputs, labels in self._shuffled():
-                    if augmentation is not None:
-                        inputs = augmentation(inputs)
-                    optimizer.zero_grad()
-                    value = self._loss(inputs, labels)
-                    value.backward()
-                    number = value.item()
-                    if not math.isfinite(number):
-                        raise self._diverged(number)
-                    optimizer.step()
-                    self._advance(number, len(labels))
-                    self._call_back()
-                    if self.checkpoint.due(self.step):
-                        self.save()
-                    if progress is not None and (self.finished or time.monotonic() - reported >= _SECONDS):
-                        progress(self.step, every)
-                        reported = time.monotonic()
-                    if interruption.requested:
-                        break
-        except _CallbackInterrupted:
-            interruption.requested = True
+        if not self.called_back:
+            self._call_back(interruption)
+        while not self.finished and not interruption.requested:
+            for inputs, labels in self._shuffled():
+                if augmentation is not None:
+                    inputs = augmentation(inputs)
+                optimizer.zero_grad()
+                value = self._loss(inputs, labels)
+                value.backward()
+                number = value.item()
+                if not math.isfinite(number):
+                    raise self._diverged(number)
+                optimizer.step()
+                self._advance(number, len(labels))
+                self._call_back(interruption)
+                if self.checkpoint.due(self.step):
+                    self.save()
+                if progress is not None and (self.finished or time.monotonic() - reported >= _SECONDS):
+                    progress(self.step, every)
+                    reported = time.monotonic()
+                if interruption.requested:
+                    break
 
     def _shuffled(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the batches of this epoch that are left, in its random order."""
@@ -301,13 +298,13 @@ class _Run:
             self.epoch, self.batch, self.total = self.epoch + 1, 0, 0.0
             self.order_before = self.order.get_state()
 
-    def _call_back(self) -> None:
+    def _call_back(self, interruption: Interruption) -> None:
         try:
             for callback in self.callbacks:
                 callback(self.step, self.model)
             self.called_back = True
         except KeyboardInterrupt:  # the step is complete, so the state is one to save
-            raise _CallbackInterrupted from None
+            interruption.requested = True
 
     def _loss(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of a batch, with errors that say what does not fit."""
@@ -361,10 +358,6 @@ class _Run:
                 return None
             right += int((logits.argmax(1) == y).sum())
         return right / len(labels) if len(labels) else None
-
-
-class _CallbackInterrupted(Exception):
-    """Ctrl-C within a callback."""
 
 
 def identity(model: nn.Module, task: Task, recipe: Recipe, seed: int, loss: Any) -> dict[str, Any]:

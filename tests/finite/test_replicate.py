@@ -366,11 +366,11 @@ def test_damaged_and_foreign_files_are_refused_and_kept(tmp_path: Path) -> None:
     run(checkpoint=file)
     good = file.read_bytes()
     for content, message in (
-        (good[:-1], "damaged, truncated or no checkpoint.*; restore it"),
-        (good[:10], "damaged, truncated"),
-        (good[:25], "damaged, truncated"),
+        (good[:-1], "damaged, or was not written by infgeo.*; restore it"),
+        (good[:10], "damaged"),
+        (good[:25], "damaged"),
         (good[:200] + bytes([good[200] ^ 1]) + good[201:], "damaged"),
-        (b"a letter", "no checkpoint"),
+        (b"a letter", "was not written by infgeo"),
     ):
         file.write_bytes(content)
         with pytest.raises(InvalidInput, match=message):
