@@ -1,7 +1,5 @@
 """The file from which an interrupted run goes on: tensors and numbers by torch.save, written whole or not at all."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle

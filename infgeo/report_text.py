@@ -1,7 +1,5 @@
 """What reports are written in: strict JSON, and text in columns."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence

@@ -1,7 +1,5 @@
 """`InfiniteWidthKernel`: the kernel of an infinitely wide network as a kernel of GPyTorch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from functools import partial

@@ -1,7 +1,5 @@
 """What the adapters share: the network behind a kernel, made once for each activation and depth."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 from types import NoneType

@@ -1,7 +1,5 @@
 """`InfiniteWidthKernel`: the kernel of an infinitely wide network as a kernel of scikit-learn."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from numbers import Real

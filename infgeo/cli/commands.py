@@ -1,7 +1,5 @@
 """What the commands do. Each takes the parsed arguments, imports what is heavy, and returns the exit status."""
 
-from __future__ import annotations
-
 import os
 import sys
 from argparse import Namespace

@@ -1,7 +1,5 @@
 """Arguments and exit statuses of the command line."""
 
-from __future__ import annotations
-
 import argparse
 import math
 from functools import partial

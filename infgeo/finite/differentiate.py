@@ -7,8 +7,6 @@ against differences of Φ, H against differences of J. A way that errs where the
 not used; where no way is left, the features are refused.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass

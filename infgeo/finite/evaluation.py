@@ -4,8 +4,6 @@ All routes run under `plain_torch()`, so that no setting of the caller changes w
 entered, attention, norms and activations without good derivative rules run by their formulas, in torch operations.
 """
 
-from __future__ import annotations
-
 import inspect
 import os
 import sys

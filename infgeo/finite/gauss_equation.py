@@ -1,7 +1,5 @@
 """The geometry at a batch of points from J and H: the Gauss equation in an orthonormal tangent frame."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

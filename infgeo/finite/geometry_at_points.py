@@ -1,7 +1,5 @@
 """The geometry at given points, computed when it is asked for."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@
 Both are packed: one row for each monomial w w, then one for each w w w. See `shallow` for a and c.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Checks of what users pass to `infgeo.finite`: points, counts, seeds. Every message names value and remedy."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Monte Carlo over independent networks of one width: replicate means with standard errors, in bounded memory."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor

@@ -1,7 +1,5 @@
 """The gate before every route: the shape and precision of a feature map, and whether points can be taken together."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace

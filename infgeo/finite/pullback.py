@@ -1,7 +1,5 @@
 """Pull the metric of feature space back through any feature map, at given points or on a line or plane."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

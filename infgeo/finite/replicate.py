@@ -4,8 +4,6 @@ A network of one hidden layer is not held as a whole: its units come in blocks a
 (`unit_sums`). The halves of each network, networks themselves, give the correction of the bias of O(1/n).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property

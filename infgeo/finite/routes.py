@@ -1,7 +1,5 @@
 """From a feature map to numbers at points: the fastest route that applies, in blocks that fit the budget."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

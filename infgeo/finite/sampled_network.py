@@ -1,7 +1,5 @@
 """Finite-width random networks: the numbers that they are drawn from, and the sampled feature map as a module."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

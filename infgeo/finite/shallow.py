@@ -7,8 +7,6 @@ In high dimension T is larger than the network, and the same norms are sums over
 v_j = L⁻¹ w_j,  ‖T‖² = Σ_jk c_j c_k (v_j·v_k)³  and  tr T = Σ_j c_j |v_j|² v_j.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

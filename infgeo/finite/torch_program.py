@@ -1,7 +1,5 @@
 """A SymPy expression of one real variable compiled to a linear program of elementwise torch operations."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Magnification as numbers: log volume against the distance to the decision boundary and the predictive entropy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

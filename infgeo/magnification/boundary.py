@@ -1,7 +1,5 @@
 """The decision boundary as a level set: where the predicted class changes on a line or on a grid of the plane."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any

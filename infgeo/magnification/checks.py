@@ -1,7 +1,5 @@
 """Checks of the arrays that users pass to `infgeo.magnification`: every message names the array, value and remedy."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 

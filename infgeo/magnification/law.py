@@ -1,7 +1,5 @@
 """Agreement of a network's log volume with the law of infinite width at the same points."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ Each null moves one field by every element of a group (or by random ones), and t
 correlation among all, itself included. It is exact where moving does not change the joint distribution of the fields.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Many networks: measurements for each layer, and what independent seeds say together."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product

@@ -1,7 +1,5 @@
 """Spherical symmetry as a number: the share of the variance of the log volume that |x| alone explains."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A claim of the paper as a number with an interval over seeds, and what the run says of it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

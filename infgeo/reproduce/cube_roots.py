@@ -17,8 +17,6 @@ Source: arXiv 2301.11375, figure D.1. The three units, the cube roots and the bi
 region that is shown is chosen here.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from typing import Any

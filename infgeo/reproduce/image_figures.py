@@ -13,8 +13,6 @@ Source: arXiv 2301.11375, section 4, the captions of its figures, and the settin
 chooses which images of a class are taken.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cache

@@ -1,7 +1,5 @@
 """The pictures of lines and planes through images: volume and predictions over training, and numbers of all seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

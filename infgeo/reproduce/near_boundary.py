@@ -1,7 +1,5 @@
 """The magnification near the decision boundary, as statistics of a seed and as claims over seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Panels that the pictures of planar networks and of images share: maps over training, and what seeds say together."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -8,8 +8,6 @@ Source: arXiv 2301.11375, section 4 and appendix on experiments. Figure 1 is the
 network [2, 8, 8, 8, 2] is shown layer by layer. Which epochs are shown is chosen here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

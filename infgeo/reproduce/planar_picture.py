@@ -1,7 +1,5 @@
 """The picture of the planar networks: maps over training with the boundary, and the numbers of all seeds below."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

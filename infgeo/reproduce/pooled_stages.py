@@ -1,7 +1,5 @@
 """A residual network that also gives the features of each stage, pooled to one size, as figure 4 has them."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

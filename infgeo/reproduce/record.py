@@ -1,7 +1,5 @@
 """What is kept of a run: one file for each finished seed, and the record, the data and the picture of all of them."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """One call a figure: measure every seed, state the claims, write picture, data and record."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import time

@@ -1,7 +1,5 @@
 """Run the seeds of a figure, side by side where that helps; finished ones are kept whatever happens."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import json

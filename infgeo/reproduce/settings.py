@@ -7,8 +7,6 @@ Epochs that are shown are those at which the geometry is measured: the first is 
 end of the training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Training with a tracker beside it, that goes on where it was interrupted."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The public `check_activation`: whether what is derived from an activation, and computed with it, is right."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """The public `check_kernel`: whether a function of two points is the kernel it should be."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any

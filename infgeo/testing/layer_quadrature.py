@@ -4,8 +4,6 @@ Nothing of the closed forms is used: the moments of the inputs are exact rationa
 preactivations is integrated with two rules, and a pair for which they differ is not compared.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache

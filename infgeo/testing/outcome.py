@@ -1,7 +1,5 @@
 """What a run of the conformance kit returns: checks with their measured values, and the report that holds them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What is checked, in one form: functions of NumPy points, and what else is known about them."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """What a tracker has recorded: arrays with the recorded steps on the first axis."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """`GeometryCallback`: the tracker as a callback of Lightning."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from infgeo.errors import MissingExtra

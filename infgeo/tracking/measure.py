@@ -1,7 +1,5 @@
 """One layer on one probe: examined once, measured many times while the weights change."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -8,8 +8,6 @@ The directions are orthogonal, so c(x) is the orthogonal projection. On a plane 
 area in coordinates is one in pixel space; on a line the direction is x1 − x0, and c = t is 0 at x0 and 1 at x1.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -7,8 +7,6 @@ the operating system has it, whatever becomes of the process. A record that was 
 takes its place. Against a power cut the file is flushed to the device every ten seconds, and on `close`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """Activations by name, text or expression, as modules that torch trains and `infgeo.finite` differentiates fast."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping
 

@@ -1,7 +1,5 @@
 """Self-supervised losses on two views of each image, Barlow Twins and SimCLR, with their projector heads."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise

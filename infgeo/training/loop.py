@@ -1,7 +1,5 @@
 """The training loop: the same bits for the same seed, stopped cleanly at any moment, resumed where it stopped."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

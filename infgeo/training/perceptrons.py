@@ -1,7 +1,5 @@
 """Multilayer perceptrons with named layers, in the paper's parametrisation or in torch's default."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence

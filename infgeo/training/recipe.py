@@ -1,7 +1,5 @@
 """How a network is trained: the hyperparameters as a value, and the published settings as data."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """Residual networks for small images, with one activation everywhere and every block reachable by name."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

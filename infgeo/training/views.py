@@ -1,7 +1,5 @@
 """Two random views of each image, by augmentations from kornia (the optional extra "ssl")."""
 
-from __future__ import annotations
-
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace

@@ -1,7 +1,5 @@
 """The simulated side: replicate means at one width, in independent batches that can run in other processes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The first stage of a validation: what is compared, where, at which widths and with how many networks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace

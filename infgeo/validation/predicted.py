@@ -1,7 +1,5 @@
 """What finite width does according to theory, beside what was observed: bias, spread, and the metric as a whole."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

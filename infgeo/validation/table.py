@@ -1,7 +1,5 @@
 """A validation report as text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from infgeo.report_text import align

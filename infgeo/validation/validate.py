@@ -1,7 +1,5 @@
 """`infgeo.validate`: the closed forms of a network against simulated networks of finite width."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from types import NoneType
