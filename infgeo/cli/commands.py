@@ -4,8 +4,13 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from typing import Any
 
 from infgeo.errors import InvalidInput
+
+
+def _options(arguments: Namespace, names: str) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in names.split()}
 
 
 def activations(arguments: Namespace) -> int:
@@ -81,17 +86,11 @@ def validate(arguments: Namespace) -> int:
             mlp,
             arguments.input_dim if points is None or arguments.input_dim is not None else points.shape[-1],
             points,
-            weight_std=arguments.weight_std,
-            bias_std=arguments.bias_std,
             parameters=parameters,
-            widths=arguments.widths,
-            samples=arguments.samples,
-            seed=arguments.seed,
-            quantities=arguments.quantities,
             against=against,
-            budget=arguments.budget,
             executor=executor,
             progress=progress,
+            **_options(arguments, "weight_std bias_std widths samples seed quantities budget"),
         )
     if arguments.json is not None:
         write_whole(arguments.json, (report.to_json() + "\n").encode())
@@ -167,17 +166,11 @@ def _figure(name: str, arguments: Namespace, progress: Callable[..., object]) ->
     try:
         outcome = run(
             name,
-            arguments.scale,
-            seeds=arguments.seeds,
-            device=arguments.device,
-            out=arguments.out,
-            data=arguments.data,
-            jobs=arguments.jobs,
-            settings=arguments.settings,
             finished=lambda result: print(
                 f"{name}: seed {result.seed} finished, {result.seconds:.0f} s", file=sys.stderr, flush=True
             ),
             progress=progress,
+            **_options(arguments, "scale seeds device out data jobs settings"),
         )
     except KeyboardInterrupt:
         print("infgeo: interrupted before a seed was finished; the same command goes on", file=sys.stderr)

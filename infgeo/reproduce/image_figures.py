@@ -30,7 +30,6 @@ from infgeo.magnification import decision_boundary
 from infgeo.reproduce.claims import Claim, measured
 from infgeo.reproduce.image_picture import picture as picture
 from infgeo.reproduce.near_boundary import MEASURES, band_claims, before_and_after, entropy_of
-from infgeo.reproduce.pooled_stages import PooledStages
 from infgeo.reproduce.record import SeedResult, of_rows
 from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import BLOCKS, Images, Rows
@@ -42,6 +41,7 @@ from infgeo.training import (
     ContrastiveLoss,
     ContrastiveNetwork,
     RandomView,
+    ResNet,
     SimCLR,
     Task,
     TwoViews,
@@ -98,6 +98,33 @@ def task_of(row: Images, seed: int, place: Place) -> Task:
     if row.split is not None:
         task = task.resplit(row.split, seed)
     return task if row.train_images is None else task.subset(row.train_images, seed)
+
+
+class PooledStages(nn.Module):
+    """The network itself, with modules "pooled1", "pooled2", ...: stage features averaged over patches and flattened.
+
+    Each has as many features as the last stage has channels. Of 512 for ResNet-34 the stages have 2 × 4, 2 × 2, 1 × 2
+    and 1 × 1 positions, the averages over 16 × 8, 8 × 8, 8 × 4 and 4 × 4 pixels of the authors' scripts.
+    """
+
+    def __init__(self, network: ResNet) -> None:
+        """Hold the network, whose weights are trained."""
+        super().__init__()
+        self.network = network
+        stages = [part for name, part in network.named_children() if name.startswith("stage")]
+        for index, stage in enumerate(stages, 1):
+            positions = network.width // stage[-1].conv2.out_channels  # type: ignore[index]
+            rows = 1 << ((positions.bit_length() - 1) // 2)
+            pool = nn.Sequential(nn.AdaptiveAvgPool2d((rows, positions // rows)), nn.Flatten())
+            self.add_module(f"pooled{index}", pool)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits (B, classes)."""
+        for name, part in self.network.named_children():
+            x = part(x)
+            if name.startswith("stage"):
+                self.get_submodule(name.replace("stage", "pooled"))(x)
+        return x
 
 
 def model_of(row: Images, task: Task, seed: int) -> nn.Module:

@@ -1,5 +1,7 @@
 """`infgeo.validate`: the closed forms of a network against simulated networks of finite width."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from types import NoneType
@@ -40,33 +42,41 @@ def validate(
 
     One layer: kernel, metric and det g have exact expectations at every width n, the last one
     n(n - 1)...(n - d + 1)/n^d det g_inf; they are compared at every width, z = (estimate - theory)/standard error.
-    All else has a bias in 1/n: the means y_n are fitted by least squares, weights n (the variance falls as 1/n),
+    All else has a bias b/n + c/n^2 + ...: the means y_n are fitted by weighted least squares, weights n (the variance
+    falls as 1/n),
 
         y_n = y_inf + b/n + c/n^2        (no c below four widths; for the volume element, of log mean)
 
-    and y_inf is compared. Checks of their own are chi^2 of each fit, the exponents of n in the spread between networks
-    (-1/2) and, where it is resolved, in the bias (-1), and for one layer what theory predicts of finite width: b, the
-    spread, and chi^2 of the whole metric. With the default widths and samples, what is biased is also compared with
-    means over Sobol nets, which are nearly of infinite width.
+    and y_inf is compared, with the standard error propagated; chi^2 of each fit is a check of its own. So are the
+    exponents of n in the spread between networks (-1/2; but for kernel and metric of one layer with terms in 1/n, and
+    without the points where it falls as 1/n on the whole ladder) and, where it is resolved, in the bias (-1). p-values
+    are two-sided, Student's t.
 
-    p-values are two-sided, Student's t. The verdict is Holm's: the probability that a correct theory fails any check is
-    at most `level` (with 8 networks at each width about 3 times that, as tails go). `report.power` says how small an
-    error of a formula would have been seen.
+    For one layer theory also predicts what finite width does (`infgeo.numeric.quadrature.one_layer`): the measured b
+    of b/n is compared with the prediction, the spread between networks with the exact one, and the metric as a whole,
+    by chi^2 with the known covariance of its entries. With the default widths and samples, what is biased is also
+    compared with means over Sobol nets, which are nearly of infinite width. `report.power` says how small an error of a
+    formula would have been seen. The verdict is Holm's: the probability that a correct theory fails any check is at
+    most `level`, as far as the means are normal; with 8 networks at each width, where the degrees of freedom of the
+    extrapolation (Welch and Satterthwaite) are too rough for the tails, at most about 3 times that.
 
     Args:
         mlp: an `infgeo.MLP`.
         input_dim: d >= 1. At d = 1 there is no tangential eigenvalue and R = 0 exactly.
         points: inputs (N, d), floats; default 8 points with |x| from 0.3 to 4 in directions drawn from the seed.
-        weight_std, bias_std: sigma_w and sigma_b where `mlp` leaves them symbolic; default 1.
+        weight_std: sigma_w where `mlp` leaves it symbolic; default 1.
+        bias_std: sigma_b where `mlp` leaves it symbolic; default 1.
         parameters: values of the activation's own parameters.
         widths: the ladder; three or more for the quantities that are extrapolated. The expansion needs n >> d^2.
         samples: number of networks at each width, at least 8.
         seed: of points and networks, 0 <= seed < 2^63. The same seed gives the same report, with any executor.
-        quantities: names of what is compared (those of `infgeo.finite.FiniteEstimates`, without "metric"); default all
-            that the default widths allow for: not ricci_scalar at d > 22 (d > 11 for deep networks).
+        quantities: names of what is compared (those of `infgeo.finite.FiniteEstimates`, without "metric"); default all,
+            where the default widths allow for it: not ricci_scalar at d > 22 (d > 11 for deep networks).
         level: family-wise error level of the verdict.
-        against: another network of the same depth to simulate in place of `mlp`: what a wrong theory looks like.
-        budget: "quick", "default" or "thorough": 0.1, 1 and 40 times the networks, where `samples` is not given.
+        against: another network to simulate in place of `mlp`, with the same scales and parameters: what a wrong theory
+            looks like. It must be of the same depth.
+        budget: "quick", "default" or "thorough" (0.1, 1 and 40 times the networks): how small an error is seen, where
+            `samples` is not given.
         executor: any concurrent.futures.Executor; by default the networks are simulated here, one by one.
         progress: called as progress(done, total), in networks.
 
