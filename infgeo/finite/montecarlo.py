@@ -175,7 +175,7 @@ def _estimates(
 ) -> FiniteEstimates:
     raw: dict[str, Estimate] = {}
     corrected: dict[str, Estimate] = {}
-    for key, mean in reduction.statistics.means.items():
+    for key, mean in reduction.means.items():
         name = key.removeprefix("corrected ")
         value = mean.estimate()
         if name == key:

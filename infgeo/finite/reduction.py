@@ -4,8 +4,6 @@ Items depend on the run alone, never on who works on them: with the order fixed,
 number of workers.
 """
 
-from __future__ import annotations
-
 import hashlib
 import multiprocessing
 from collections.abc import Mapping
@@ -41,39 +39,26 @@ def items_of(task: ReplicateTask, samples: int) -> list[Item]:
     return [(i, min(i + step, samples), 0, 1) for i in range(0, samples, step)]
 
 
+def _take_in(means: dict[str, RunningMean], later: Mapping[str, Any]) -> None:
+    """Take later replicates into the means: values with them on the first axis, or other means."""
+    for name, value in later.items():
+        mean = means.setdefault(name, RunningMean(log=name == "log_mean_det_metric"))
+        (mean.add if isinstance(value, torch.Tensor) else mean.merge)(value)
+
+
 @plain_torch()
-def run_item(task: ReplicateTask, item: Item) -> Statistics | dict[int, UnitSums]:
-    """Return what a worker hands back: statistics over replicates, or sums over blocks of one replicate by half."""
+def run_item(task: ReplicateTask, item: Item) -> dict[str, RunningMean] | dict[int, UnitSums]:
+    """Return what a worker hands back: means over replicates, or sums over blocks of one replicate by half."""
     if multiprocessing.parent_process() is not None:
         # OpenMP's threads do not survive a fork, and more than one for each worker would compete.
         torch.set_num_threads(1)
     first, last, low, high = item
     if task.blocks > 1:
         return run_blocks(task, first, (low, high))
-    statistics = Statistics()
+    means: dict[str, RunningMean] = {}
     for values in run_replicates(task, first, last):
-        statistics.add(values)
-    return statistics
-
-
-class Statistics:
-    """Running means over replicates, by name."""
-
-    def __init__(self) -> None:
-        self.means: dict[str, RunningMean] = {}
-
-    def add(self, values: Mapping[str, torch.Tensor]) -> None:
-        """Take in replicates, on the first axis of the values."""
-        for name, value in values.items():
-            self._mean(name).add(value)
-
-    def merge(self, other: Statistics) -> None:
-        """Take in later replicates."""
-        for name, mean in other.means.items():
-            self._mean(name).merge(mean)
-
-    def _mean(self, name: str) -> RunningMean:
-        return self.means.setdefault(name, RunningMean(log=name == "log_mean_det_metric"))
+        _take_in(means, values)
+    return means
 
 
 class Reduction:
@@ -81,34 +66,31 @@ class Reduction:
 
     def __init__(self, task: ReplicateTask, items: list[Item]) -> None:
         self.task, self.items, self.done = task, items, 0
-        self.statistics = Statistics()
+        self.means: dict[str, RunningMean] = {}
         self.sums: dict[int, UnitSums] = {}  # of the replicate that is under way
 
-    def add(self, result: Statistics | dict[int, UnitSums]) -> None:
+    def add(self, result: dict[Any, Any]) -> None:
         """Take in the result of the next item."""
         index, _, _, high = self.items[self.done]
-        if isinstance(result, Statistics):
-            self.statistics.merge(result)
+        if self.task.blocks == 1:
+            _take_in(self.means, result)
         else:
             for half, sums in result.items():
                 self.sums[half] = total([self.sums[half], sums]) if half in self.sums else sums
             if high == self.task.blocks:
-                self.statistics.add(finish(self.task, index, [self.sums[half] for half in sorted(self.sums)]))
+                _take_in(self.means, finish(self.task, index, [self.sums[half] for half in sorted(self.sums)]))
                 self.sums = {}
         self.done += 1
 
     @property
     def progress(self) -> tuple[int, int]:
         """Networks done and in all; blocks where a network is of several."""
-        unit = 3 if self.task.blocks > 1 else 1
-        done, whole = self.items[self.done - 1], self.items[-1]
-        if unit == 1:
-            return done[1], whole[1]
-        return done[0] * self.task.blocks + done[3], whole[1] * self.task.blocks
+        blocks, done, whole = self.task.blocks, self.items[self.done - 1], self.items[-1]
+        return (done[1], whole[1]) if blocks == 1 else (done[0] * blocks + done[3], whole[1] * blocks)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint holds: the means by name, and the sums of the network at hand by half."""
-        means = {name: mean.state for name, mean in self.statistics.means.items()}
+        means = {name: mean.state for name, mean in self.means.items()}
         return {"means": means, "sums": {half: (one.units, one.kernel, one.packed) for half, one in self.sums.items()}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -125,7 +107,7 @@ class Reduction:
         sums = {half: UnitSums(*part) for half, part in state["sums"].items()}
         if bool(means) != bool(complete) or not set(sums) <= {0, 1}:
             raise ValueError("the means or sums are not those of the items done")
-        self.done, self.statistics.means, self.sums = done, means, sums
+        self.done, self.means, self.sums = done, means, sums
 
 
 def describe(reduction: Reduction, samples: int) -> dict[str, Any]:

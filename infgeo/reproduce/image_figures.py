@@ -251,8 +251,7 @@ def spectra_of(model: nn.Module, layer: str, probe: Probe) -> np.ndarray:
         model, probe.anchors.to(like.device), layer=layer, freeze=True, input_shape=probe.input_shape,
         dtype=torch.float64,
     )  # fmt: skip
-    found: np.ndarray = here.singular_values.cpu().numpy()
-    return found
+    return here.singular_values.cpu().numpy()
 
 
 @torch.no_grad()

@@ -161,8 +161,7 @@ def _mixed(logits: np.ndarray) -> np.ndarray:
 
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     colours = np.array([to_rgb(style.CLASSES[c]) for c in range(logits.shape[1])])
-    mixed: np.ndarray = odds / odds.sum(axis=1, keepdims=True) @ colours
-    return mixed
+    return odds / odds.sum(axis=1, keepdims=True) @ colours
 
 
 def _name_regions(axes: Any, points: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> None:

@@ -63,5 +63,4 @@ def number_of(seed: Mapping[str, Any], when: str, key: str, number: str = "value
 
 def entropy_of(logits: np.ndarray) -> np.ndarray:
     """Return the entropy (P,) of softmax(logits) (P, classes), in nats."""
-    found: np.ndarray = entropy(torch.from_numpy(logits.astype(float))).numpy()
-    return found
+    return entropy(torch.from_numpy(logits.astype(float))).numpy()

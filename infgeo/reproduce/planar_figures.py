@@ -50,11 +50,9 @@ def law(settings: Planar, depth: int, points: np.ndarray) -> np.ndarray:
 
     def at(s: np.ndarray) -> np.ndarray:
         radius = np.sqrt(np.maximum(s, 0.0))
-        values: np.ndarray = geometry.log_volume_element(np.stack((radius, np.zeros_like(radius)), -1)) / np.log(10)
-        return values
+        return geometry.log_volume_element(np.stack((radius, np.zeros_like(radius)), -1)) / np.log(10)
 
-    curve: np.ndarray = Chebyshev.interpolate(at, 8, domain=[0.0, square.max()])(square)
-    return curve
+    return Chebyshev.interpolate(at, 8, domain=[0.0, square.max()])(square)
 
 
 def measure(settings: Rows, seed: int, place: Place) -> SeedResult:
