@@ -15,14 +15,10 @@ def _options(arguments: Namespace, names: str) -> dict[str, Any]:
 
 def activations(arguments: Namespace) -> int:
     """List the catalogue: name, formula, source."""
+    from infgeo.report_text import align
     from infgeo.symbolic.activations.catalogue import available, get
 
-    names = available()
-    width = max(map(len, names))
-    formulas = {name: str(get(name)) for name in names}
-    column = max(map(len, formulas.values()))
-    for name in names:
-        print(f"{name.ljust(width)}  {formulas[name].ljust(column)}  {get(name).source}")
+    print(align([[name, str(get(name)), get(name).source] for name in available()], left=(0, 1, 2)))
     return 0
 
 
