@@ -17,7 +17,7 @@ from infgeo.checkpoint_file import CheckpointFile
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.geometry_at_points import ONE_DIMENSION, PIECEWISE_LINEAR
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, checked_device, float_dtype, too_narrow
-from infgeo.finite.reduction import SECONDS, Reduction, describe, items_of, run_item
+from infgeo.finite.reduction import SECONDS, Reduction, describe, items_of, run_item, run_pickled
 from infgeo.finite.replicate import CORRECTED, QUANTITIES, ReplicateTask
 from infgeo.finite.running_mean import Estimate
 from infgeo.finite.sampled_network import specify
@@ -159,7 +159,8 @@ def estimate(
     workers = Workers(executor)
     with _one_thread(), termination_as_interrupt():
         try:
-            for result in workers.in_order(partial(run_item, task), reduction.items[reduction.done :]):
+            work = partial(run_item if executor is None else run_pickled, task)
+            for result in workers.in_order(work, reduction.items[reduction.done :]):
                 reduction.add(result)
                 if file.due(reduction.done):
                     file.save(reduction.done, run, reduction.state())

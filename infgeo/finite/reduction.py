@@ -6,6 +6,7 @@ number of workers.
 
 import hashlib
 import multiprocessing
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,6 +62,11 @@ def run_item(task: ReplicateTask, item: Item) -> dict[str, RunningMean] | dict[i
     return means
 
 
+def run_pickled(task: ReplicateTask, item: Item) -> bytes:
+    """Return the same by value, not as torch does between processes: shared memory goes with the one that made it."""
+    return pickle.dumps(run_item(task, item))
+
+
 class Reduction:
     """The state of a run after its first `done` items: all that a checkpoint keeps."""
 
@@ -69,8 +75,9 @@ class Reduction:
         self.means: dict[str, RunningMean] = {}
         self.sums: dict[int, UnitSums] = {}  # of the replicate that is under way
 
-    def add(self, result: dict[Any, Any]) -> None:
-        """Take in the result of the next item."""
+    def add(self, result: Any) -> None:
+        """Take in the result of the next item, as it is or pickled."""
+        result = pickle.loads(result) if isinstance(result, bytes) else result
         index, _, _, high = self.items[self.done]
         if self.task.blocks == 1:
             _take_in(self.means, result)

@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import numpy
 import torch
 
 from infgeo.errors import InvalidInput
@@ -66,11 +65,6 @@ class RunningMean:
             self._squares.shape == self._mean.shape
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by value, not as torch does between processes: shared memory goes with the process that made it."""
-        count, *parts = self.state
-        return _restored, (self.log, count, *(part.numpy() for part in parts))
-
     @property
     def state(self) -> tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]:
         """All that it holds."""
@@ -116,7 +110,3 @@ class RunningMean:
             return Estimate(self._mean, error, self.count)
         note = "log of the replicate mean; the standard error is the relative standard error of the mean"
         return Estimate(self._shift + self._mean.log(), error / self._mean, self.count, note=note)
-
-
-def _restored(log: bool, count: int, *arrays: numpy.ndarray) -> RunningMean:
-    return RunningMean(log, count, *(torch.from_numpy(numpy.array(array)) for array in arrays))

@@ -35,10 +35,6 @@ class UnitSums:
     kernel: torch.Tensor | None = None
     packed: torch.Tensor | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by value, not as torch does between processes: shared memory goes with the process that made it."""
-        return _restore, (self.units, *(a if a is None else a.cpu().numpy() for a in (self.kernel, self.packed)))
-
     def cpu(self) -> UnitSums:
         """Return the sums on the CPU, where those of all workers are added."""
         return UnitSums(self.units, *(a if a is None else a.cpu() for a in (self.kernel, self.packed)))
@@ -46,10 +42,6 @@ class UnitSums:
     def __add__(self, other: UnitSums) -> UnitSums:
         both = ((self.kernel, other.kernel), (self.packed, other.packed))
         return UnitSums(self.units + other.units, *(None if a is None or b is None else a + b for a, b in both))
-
-
-def _restore(units: int, *arrays: Any) -> UnitSums:
-    return UnitSums(units, *(a if a is None else torch.from_numpy(a) for a in arrays))
 
 
 def total(parts: Sequence[UnitSums]) -> UnitSums:

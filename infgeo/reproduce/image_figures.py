@@ -27,9 +27,8 @@ from torch import nn
 from infgeo.errors import InvalidInput
 from infgeo.finite import pullback
 from infgeo.magnification import decision_boundary
-from infgeo.reproduce.claims import Claim, measured
+from infgeo.reproduce.claims import MEASURES, Claim, band_claims, before_and_after, entropy_of, measured
 from infgeo.reproduce.image_picture import picture as picture
-from infgeo.reproduce.near_boundary import MEASURES, band_claims, before_and_after, entropy_of
 from infgeo.reproduce.record import SeedResult, of_rows
 from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import BLOCKS, Images, Rows

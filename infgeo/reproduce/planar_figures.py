@@ -18,8 +18,7 @@ from numpy.polynomial import Chebyshev
 
 import infgeo
 from infgeo.magnification import agreement, decision_boundary, symmetry
-from infgeo.reproduce.claims import Claim, measured
-from infgeo.reproduce.near_boundary import band_claims, before_and_after
+from infgeo.reproduce.claims import Claim, band_claims, before_and_after, measured
 from infgeo.reproduce.planar_picture import picture as picture
 from infgeo.reproduce.record import SeedResult, of_rows
 from infgeo.reproduce.seed_runs import Place

@@ -8,7 +8,7 @@ import numpy as np
 from infgeo import figure_style as style
 from infgeo.magnification import decision_boundary
 from infgeo.reproduce import panels
-from infgeo.reproduce.near_boundary import number_of
+from infgeo.reproduce.claims import number_of
 from infgeo.reproduce.panels import VOLUME
 from infgeo.reproduce.record import SeedResult
 from infgeo.reproduce.settings import Planar, Rows
