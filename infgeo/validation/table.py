@@ -124,13 +124,7 @@ def _worst_trends(report: Findings) -> list[Trend]:
 def _trends(trends: Sequence[Trend]) -> str:
     cells = [["quantity", "trend", "expected", "measured", "s.e.", "p", "", ""]]
     for trend in trends:
-        value = (
-            "-"
-            if trend.value is None
-            else f"{trend.value:.3f}"
-            if trend.kind not in CHI_SQUARE
-            else f"{trend.value:.1f}"
-        )
+        value = "-" if trend.value is None else f"{trend.value:.{1 if trend.kind in CHI_SQUARE else 3}f}"
         expected = f"{trend.expected:.4g}" if trend.kind not in CHI_SQUARE else f"{trend.expected:g} (d.o.f.)"
         error = "" if trend.standard_error is None else f"{trend.standard_error:.3f}"
         p = "-" if trend.p is None else f"{trend.p:.2g}"
