@@ -63,7 +63,7 @@ def caption(record: Mapping[str, Any]) -> str:
     """Return what stands beside the picture: what it shows, the claims with their numbers, and the seeds."""
     claims = [c for c in record["claims"] if c["direction"]]
     numbers = [
-        f"{c['statement']} {c['estimate']:.3g}"
+        f"{c['statement']} {float(c['estimate']):.3g}"
         + ("" if c["low"] is None else f" [{c['low']:.3g}, {c['high']:.3g}]")
         + f" ({c['verdict']})"
         for c in claims
