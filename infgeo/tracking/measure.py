@@ -255,7 +255,7 @@ class Output:
             columns.append(Column("entropy", None, name, (count,), "<f8"))
         return tuple(columns)
 
-    def measure(self) -> list[numpy.ndarray]:
+    def measure(self, _anew: bool = False) -> list[numpy.ndarray]:
         """Return the columns at the weights as they are."""
         logits, self.inputs.logits = self.inputs.logits, None
         if logits is None:

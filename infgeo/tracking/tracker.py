@@ -112,13 +112,9 @@ class GeometryTracker:
         self._costs: list[float] = []
         self._skipped = self._count = self._made = 0
         self._pending: list[bytes] = []  # not written yet; without a path, all of them
-        self._targets: list[Target] = []
-        self._outputs: list[Output] = []
         with plain_torch(), random_kept(self.model):
-            self._examine(settings)
-        columns = [c for target in self._targets for c in target.columns()]
-        columns += [c for output in self._outputs for c in output.columns()]
-        self._columns: tuple[Column, ...] = tuple(columns)
+            self._parts = self._examined(settings)
+        self._columns: tuple[Column, ...] = tuple(column for part in self._parts for column in part.columns())
         if not self._columns:
             raise InvalidInput(f"quantities is {quantities!r}, of which none applies to these probes and layers")
         self._store: store.Store | None = None
@@ -192,11 +188,10 @@ class GeometryTracker:
         step = positive_integer(step, "step", 0)
         began = time.monotonic()
         anew = self._made & (self._made - 1) == 0  # ways of differentiation are chosen again at 0, 1, 2, 4, … records
-        for output in self._outputs:
-            output.inputs.logits = None  # of a record that failed half way
+        for part in self._parts:
+            part.inputs.logits = None  # of a record that failed half way
         with plain_torch():
-            arrays = [a for target in self._targets for a in target.measure(anew)]
-            arrays += [a for output in self._outputs for a in output.measure()]
+            arrays = [array for part in self._parts for array in part.measure(anew)]
         cost = time.monotonic() - began
         head = (step, began - self._began, cost, self._skipped)
         self._pending.append(store.pack(self._columns, head, arrays))
@@ -248,16 +243,19 @@ class GeometryTracker:
         elapsed = time.monotonic() - self._began + next_one
         return self.time_budget is not None and after > self.time_budget * elapsed
 
-    def _examine(self, settings: Settings) -> None:
+    def _examined(self, settings: Settings) -> list[Target | Output]:
+        """Return what is measured: layers, and then the output, which may come with the geometry of a layer."""
+        layers: list[Target] = []
+        outputs: list[Output] = []
         for probe in self.probes.values():
             inputs = Inputs(probe, settings)
-            targets = []
-            if any(map(settings.asks, GEOMETRY)):
-                targets = [Target(self.model, layer, inputs, settings) for layer in self.layers]
-            self._targets += targets
+            asked = self.layers if any(map(settings.asks, GEOMETRY)) else ()
+            targets = [Target(self.model, layer, inputs, settings) for layer in asked]
+            layers += targets
             if any(map(settings.asks, OUTPUT)):
                 largest = max([t.largest for t in targets], default=inputs.size)
-                self._outputs.append(Output(self.model, inputs, settings, largest))
+                outputs.append(Output(self.model, inputs, settings, largest))
+        return [*layers, *outputs]
 
 
 def unwrapped(model: Any) -> Any:
