@@ -14,12 +14,11 @@ import torch
 from infgeo.errors import SingularMetric
 from infgeo.finite.gauss_equation import LocalGeometry
 from infgeo.finite.inputs import rank_deficient
-from infgeo.finite.propagation import deep_geometry
 from infgeo.finite.routes import local_geometry
 from infgeo.finite.running_mean import replicate_seed
 from infgeo.finite.sampled_network import NetworkSpecification, SampledNetwork, draw
 from infgeo.finite.samplers import block_units, first_layer, principal_axes
-from infgeo.finite.shallow import prefers_gram
+from infgeo.finite.shallow import measure_again, prefers_gram
 from infgeo.finite.unit_sums import UNITS_AT_ONCE, UnitSums, add_gram, geometry_of, sum_units, total
 
 QUANTITIES = (
@@ -175,8 +174,14 @@ def finish(task: ReplicateTask, first: int, parts: Sequence[UnitSums]) -> dict[s
         ricci, epsilon = "ricci_scalar" in task.quantities, torch.finfo(task.dtype).eps
         flat = means.permute(2, 0, 1, 3).reshape(rows, -1)
         found, ill = geometry_of(flat, task.input_dim, task.order, ricci, epsilon, task.memory_budget)
-        if bool(ill.any()):
-            _refine(task, first, found, ill.reshape(pieces, networks, count))
+        ill = ill.reshape(pieces, networks, count)
+        for m in ill.any(dim=2).any(dim=0).nonzero()[:, 0].tolist():
+            network = whole_network(task, first + m)
+            for k in ill[:, m].any(dim=1).nonzero()[:, 0].tolist():
+                marked = ill[k, m].nonzero()[:, 0]
+                part, into = sub_network(network, task.parts[k]), (k * networks + m) * count + marked
+                with torch.no_grad():
+                    measure_again(part, task.points(), marked, found, into, task.memory_budget)
         geometry, *halves = (_piece(found, k, networks, count) for k in range(pieces))
         result |= _values(task, first, geometry, halves)
     return _on_cpu(result)
@@ -191,23 +196,6 @@ def _piece(found: LocalGeometry, k: int, networks: int, count: int) -> LocalGeom
         found.log_determinant[here].reshape(networks, count),
         None if curvature is None else curvature[here].reshape(networks, count),
     )
-
-
-def _refine(task: ReplicateTask, first: int, found: LocalGeometry, ill: torch.Tensor) -> None:
-    """Measure the points where g is ill-conditioned again, from J: its condition number is the root of that of g."""
-    count, x = ill.shape[2], task.points()
-    for m in ill.any(dim=2).any(dim=0).nonzero()[:, 0].tolist():
-        network = whole_network(task, first + m)
-        for k in ill[:, m].any(dim=1).nonzero()[:, 0].tolist():
-            marked = ill[k, m].nonzero()[:, 0]
-            with torch.no_grad():
-                ricci = found.ricci_scalar is not None
-                here = sub_network(network, task.parts[k])
-                again = deep_geometry(here, x[marked.to(x.device)], ricci, task.memory_budget)
-            where = (k * ill.shape[1] + m) * count + marked
-            found.log_determinant[where] = again.log_determinant.to(where.device)
-            if found.ricci_scalar is not None and again.ricci_scalar is not None:
-                found.ricci_scalar[where] = again.ricci_scalar.to(where.device)
 
 
 def whole_network(task: ReplicateTask, index: int) -> SampledNetwork:

@@ -54,24 +54,31 @@ def shallow_geometry(
             geometry = replace(geometry, ricci_scalar=_ricci_from_pairs(stack, block, factor, memory_budget))
         if readout is not None:
             geometry = replace(geometry, output=(sums[:read] * stack.scale).T)
-        return _refine(stack, block, geometry, ill_conditioned(factor, epsilon), memory_budget)
+        ill = ill_conditioned(factor, epsilon).nonzero()[:, 0]
+        measure_again(stack, block, ill, geometry, ill, memory_budget)
+        return geometry
 
     return concatenate(in_blocks(measure, x, memory_budget // 2 // (bytes_per_point(d, order) + 16 * read)))
 
 
-def _refine(stack: Stack, x: torch.Tensor, geometry: LocalGeometry, where: torch.Tensor, budget: int) -> LocalGeometry:
-    """Measure the points `where` g is ill-conditioned again, by the route whose condition number is that of J.
+def measure_again(
+    network: Stack | SampledNetwork,
+    x: torch.Tensor,
+    rows: torch.Tensor,
+    geometry: LocalGeometry,
+    into: torch.Tensor,
+    budget: int,
+) -> None:
+    """Measure points x[rows], where g is ill-conditioned, by the route whose condition number is that of J.
 
-    That route also decides which of them are singular: zero rows of J (inactive units) stay zero in its QR.
+    Puts log det g and R into these rows of `geometry`. That route also decides which of them are singular: zero rows of
+    J (inactive units) stay zero in its QR.
     """
-    ill = where.nonzero()[:, 0]
-    if ill.numel() == 0:
-        return geometry
-    again = deep_geometry(stack, x[ill], geometry.ricci_scalar is not None, budget)
-    geometry.log_determinant[ill] = again.log_determinant
-    if geometry.ricci_scalar is not None and again.ricci_scalar is not None:
-        geometry.ricci_scalar[ill] = again.ricci_scalar
-    return geometry
+    if len(rows):
+        again = deep_geometry(network, x[rows.to(x.device)], geometry.ricci_scalar is not None, budget)
+        geometry.log_determinant[into] = again.log_determinant.to(into.device)
+        if geometry.ricci_scalar is not None and again.ricci_scalar is not None:
+            geometry.ricci_scalar[into] = again.ricci_scalar.to(into.device)
 
 
 def _accumulate(stack: Stack, x: torch.Tensor, order: int, budget: int, readout: torch.Tensor | None) -> torch.Tensor:
