@@ -1,7 +1,5 @@
 """Ctrl-C and SIGTERM, which schedulers send: one request to stop, after which what is finished is kept."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Iterator
@@ -48,7 +46,7 @@ class Interruption:
         self.requested = False
         self._handlers = _replaced(dict.fromkeys(_REPLACED, self._note))
 
-    def __enter__(self) -> Interruption:
+    def __enter__(self) -> "Interruption":
         self._handlers.__enter__()
         return self
 

@@ -1,7 +1,5 @@
 """Running means with standard errors over replicates, which merge in a fixed order; and the seed of each replicate."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +77,7 @@ class RunningMean:
         mean = values.mean(dim=0)
         self.merge(RunningMean(self.log, len(values), shift, mean, (values - mean).square().sum(dim=0)))
 
-    def merge(self, other: RunningMean) -> None:
+    def merge(self, other: "RunningMean") -> None:
         """Take in all that `other` has seen, after what is here (the update of Chan, Golub and LeVeque)."""
         if self.count and self._mean.shape != other._mean.shape:
             raise InvalidInput(

@@ -4,8 +4,6 @@ Only exact types count, without hooks, parametrizations or a forward of their ow
 about the function. Everything else takes the general route.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -96,7 +94,7 @@ class Stack:
     activations: tuple[Elementwise, ...]
     scale: float
 
-    def readout_after(self, features: Stack) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def readout_after(self, features: "Stack") -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return weight (C, n) and bias (C,) where this stack is `features` and a linear map after it, else None."""
         n = features.depth
         if self.depth != n + 1 or features.scale != 1.0 or self.scale != 1.0:
@@ -140,7 +138,7 @@ class Stack:
         value = torch.cat(values)
         return value if self.scale == 1.0 else value * self.scale
 
-    def sliced(self, origin: torch.Tensor, directions: torch.Tensor) -> Stack:
+    def sliced(self, origin: torch.Tensor, directions: torch.Tensor) -> "Stack":
         """Return the stack of t (P, k) that Φ(origin + Σ t_a direction_a) is; origin (d,) and directions (k, d)."""
         first, bias = self.weights[0], self.biases[0]
         return replace(
@@ -156,7 +154,7 @@ class Stack:
         tensors = (*self.weights, *self.biases, *(p for m in others for p in m.parameters()))
         return len({(t.dtype, t.device) for t in tensors}) == 1
 
-    def to(self, dtype: torch.dtype) -> Stack:
+    def to(self, dtype: torch.dtype) -> "Stack":
         """Return the stack with weights of this dtype."""
         return replace(
             self, weights=tuple(w.to(dtype) for w in self.weights), biases=tuple(b.to(dtype) for b in self.biases)

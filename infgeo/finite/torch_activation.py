@@ -6,8 +6,6 @@ program in which equal subexpressions are computed once (the exponential of erf 
 intermediates are overwritten. `sympy.lambdify` is not used: its torch printer fails on constants.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -116,7 +114,7 @@ class TorchActivation:
         self._programs: dict[tuple[int, bool, bool], Program] = {}
         self._program(0)  # an unknown function is reported here, not in the middle of a run
 
-    def __reduce__(self) -> tuple[Callable[..., TorchActivation], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., "TorchActivation"], tuple[Any, ...]]:
         """Pickle and copy by the expression; the programs are compiled again where it arrives."""
         return TorchActivation, (self.expr, self.symbol, self.parameters)
 

@@ -6,8 +6,6 @@ Determinants and R are functions of the sums (see `hessian_metric`). Sums are fl
 Small networks are summed many at a time: every array has a first axis for them, of length M.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,11 +33,11 @@ class UnitSums:
     kernel: torch.Tensor | None = None
     packed: torch.Tensor | None = None
 
-    def cpu(self) -> UnitSums:
+    def cpu(self) -> "UnitSums":
         """Return the sums on the CPU, where those of all workers are added."""
         return UnitSums(self.units, *(a if a is None else a.cpu() for a in (self.kernel, self.packed)))
 
-    def __add__(self, other: UnitSums) -> UnitSums:
+    def __add__(self, other: "UnitSums") -> "UnitSums":
         both = ((self.kernel, other.kernel), (self.packed, other.packed))
         return UnitSums(self.units + other.units, *(None if a is None or b is None else a + b for a, b in both))
 

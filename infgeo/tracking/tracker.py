@@ -1,7 +1,5 @@
 """`GeometryTracker`: records the geometry of a network while it trains, and leaves no trace in the training."""
 
-from __future__ import annotations
-
 import os
 import time
 import warnings
@@ -168,7 +166,7 @@ class GeometryTracker:
             return False
         return True
 
-    def __enter__(self) -> GeometryTracker:
+    def __enter__(self) -> "GeometryTracker":
         """Record step 0, if it is due."""
         self._count = 0
         self(0)
