@@ -35,12 +35,6 @@ def concatenate(parts: Sequence[Fields]) -> Fields:
 _GRAM_FROM = 16  # rows or columns: below, a singular value decomposition costs nothing
 
 
-def flat(singular: torch.Tensor) -> torch.Tensor:
-    """Return the Ricci scalar 0, and NaN at singular points."""
-    zero = torch.zeros(singular.shape, dtype=torch.float64, device=singular.device)
-    return torch.where(singular, torch.nan, zero)
-
-
 def _rank_tolerance(epsilon: float, d: int) -> float:
     return 16 * math.sqrt(d) * epsilon
 
@@ -192,7 +186,8 @@ def by_gauss_equation(
         return LocalGeometry(metric, nothing, torch.full_like(nothing, torch.nan))
     if d == 1 or is_flat:
         tangent = frame(jacobian, "r")
-        return LocalGeometry(metric, tangent.log_determinant, flat(tangent.singular))
+        zero = torch.where(tangent.singular, torch.nan, 0.0).to(torch.float64)
+        return LocalGeometry(metric, tangent.log_determinant, zero)
     assert hessian is not None
     tangent = frame(jacobian)
     form = tangent.second_form(hessian)

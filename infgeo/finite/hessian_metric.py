@@ -9,7 +9,7 @@ import math
 
 import torch
 
-from infgeo.finite.gauss_equation import LocalGeometry, flat
+from infgeo.finite.gauss_equation import LocalGeometry
 from infgeo.finite.linear_algebra import Factor, cholesky, pair_gather, triple_gather, unpack
 
 # A pivot below 64 √ε of its diagonal entry: sums have lost half of their digits, and J has not.
@@ -68,7 +68,7 @@ def geometry_of_sums(
         trace = torch.diagonal(t, dim1=1, dim2=2).sum(dim=-1)
         value = t.square_().sum(dim=(0, 1, 2)) - trace.square_().sum(dim=0)
     elif ricci:
-        value = flat(factor.singular)
+        value = torch.where(factor.singular, torch.nan, 0.0).to(torch.float64)
     return LocalGeometry(g.permute(2, 0, 1), factor.log_determinant, value), factor
 
 

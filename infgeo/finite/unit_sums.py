@@ -8,7 +8,8 @@ Small networks are summed many at a time: every array has a first axis for them,
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -44,10 +45,7 @@ class UnitSums:
 
 def total(parts: Sequence[UnitSums]) -> UnitSums:
     """Return the sums of all parts, added in order."""
-    result = parts[0]
-    for part in parts[1:]:
-        result = result + part
-    return result
+    return reduce(add, parts)
 
 
 def sum_units(

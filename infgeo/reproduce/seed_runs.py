@@ -43,14 +43,6 @@ class Place:
     progress: Progress | None = None
     verify: bool = True
 
-    def checkpoint(self, seed: int, name: str) -> Path:
-        """Return the path of a checkpoint of this seed."""
-        return self.folder / f"seed-{seed}-{name}.pt"
-
-    def records(self, seed: int, name: str) -> Path:
-        """Return the path of what a tracker records of this seed."""
-        return self.folder / f"seed-{seed}-{name}.records"
-
 
 class Stopped(Exception):
     """A seed was interrupted; what it had is in its checkpoint."""
