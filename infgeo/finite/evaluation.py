@@ -73,6 +73,17 @@ def _all_bits(places: list[_Place]) -> Iterator[None]:
 
 
 @contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def plain_torch() -> Iterator[None]:
     """Compute as the code and the weights say: without autocast, TF32 and compiled graphs.
 

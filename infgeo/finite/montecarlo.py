@@ -1,9 +1,8 @@
 """Monte Carlo over independent networks of one width: replicate means with standard errors, in bounded memory."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import NoneType
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike
 from infgeo.arguments import flag, function, instance, positive_integer, seed_integer, words
 from infgeo.checkpoint_file import CheckpointFile
 from infgeo.errors import InvalidInput, SingularMetric
+from infgeo.finite.evaluation import threads
 from infgeo.finite.geometry_at_points import ONE_DIMENSION, PIECEWISE_LINEAR
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, checked_device, float_dtype, too_narrow
 from infgeo.finite.reduction import SECONDS, Reduction, describe, items_of, run_item, run_pickled
@@ -157,7 +157,7 @@ def estimate(
     run, file = describe(reduction, samples), CheckpointFile(checkpoint, "estimate", SECONDS)
     file.resume(run, reduction.restore)
     workers = Workers(executor)
-    with _one_thread(), termination_as_interrupt():
+    with threads(1), termination_as_interrupt():  # sums in torch's products depend on their number
         try:
             work = partial(run_item if executor is None else run_pickled, task)
             for result in workers.in_order(work, reduction.items[reduction.done :]):
@@ -207,14 +207,3 @@ def _estimates(
         corrected=corrected,
         notes=notes,
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch use one thread: sums in its products depend on their number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -14,6 +14,7 @@ from typing import Any
 
 from infgeo import __version__
 from infgeo.errors import InfgeoError
+from infgeo.finite.evaluation import threads
 from infgeo.interruption import termination_as_interrupt
 from infgeo.processes import process_context, worker_pool
 from infgeo.report_text import json_safe
@@ -63,8 +64,6 @@ def key_of(settings: Any, place: Place) -> str:
 
 def run_seed(module: str, settings: Any, seed: int, place: Place) -> SeedResult:
     """Return one seed's result: the kept one, or measured now and kept. Raises Stopped on an interrupt."""
-    import torch
-
     key = key_of(settings, place)
     path = place.folder / f"seed-{seed}.npz"
     figure = importlib.import_module(module)
@@ -73,19 +72,15 @@ def run_seed(module: str, settings: Any, seed: int, place: Place) -> SeedResult:
         with suppress(KeyError, TypeError, ValueError, IndexError):  # what lacks a statistic is measured anew
             figure.claims(settings, [kept])
             return kept
-    threads = torch.get_num_threads()
-    torch.set_num_threads(place.threads)
     here = replace(place, folder=place.folder / key[:8], progress=_say if _said is not None else place.progress)
     try:
-        with termination_as_interrupt():
+        with termination_as_interrupt(), threads(place.threads):
             check_stop()
             measured = figure.measure(settings, seed, here)
     except KeyboardInterrupt:
         if _stop is not None:
             _stop.set()  # a worker that SIGTERM has reached before its parent begins no other seed
         raise Stopped(f"seed {seed}") from None
-    finally:
-        torch.set_num_threads(threads)
     save_seed(path, measured, key)
     return measured
 
