@@ -6,7 +6,7 @@ from functools import partial
 from types import NoneType
 from typing import Any
 
-from infgeo.adapters.kernel_network import KINDS, SCALES, SYMBOLS, network
+from infgeo.adapters.kernel_network import method_name, network
 from infgeo.arguments import instance
 from infgeo.errors import InvalidInput, MissingExtra
 
@@ -22,6 +22,8 @@ from torch.autograd import forward_ad
 from infgeo.numeric.runtime.arrays.of_torch import transformed
 from infgeo.numeric.source.scale_gradient import scale_gradient
 
+_SCALES = ("weight_std", "bias_std")
+_SYMBOLS = dict(zip(_SCALES, ("sigma_w", "sigma_b"), strict=True))
 _BLOCK = 48  # pairs of points whose kernel is computed at a time
 
 
@@ -91,7 +93,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         constraints = {"weight_std": weight_std_constraint, "bias_std": bias_std_constraint}
         priors = {"weight_std": weight_std_prior, "bias_std": bias_std_prior}
         values = {"weight_std": weight_std, "bias_std": bias_std}
-        for name in SCALES:
+        for name in _SCALES:
             instance(constraints[name], f"{name}_constraint", (Interval, NoneType), "a constraint of GPyTorch, or None")
             instance(priors[name], f"{name}_prior", (Prior, NoneType), "a prior of GPyTorch, or None")
             dtype = torch.float64 if getattr(values[name], "dtype", None) == torch.float64 else None
@@ -137,7 +139,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         same = x1 is x2 or (_constant(x1) and _constant(x2) and torch.equal(x1, x2))
         if last_dim_is_batch:
             x1, x2 = (x.transpose(-1, -2).unsqueeze(-1) for x in (x1, x2))
-        scales = [getattr(self, name) for name in SCALES]
+        scales = [getattr(self, name) for name in _SCALES]
         if last_dim_is_batch:
             scales = [scale.unsqueeze(-3) for scale in scales]
         shapes = [part.shape[:-2] for part in (x1, x2, *scales)]
@@ -167,15 +169,15 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         return self._differentiable_gram(x1, x2, *scales)
 
     def _differentiable_gram(self, x1: torch.Tensor, x2: torch.Tensor | None, *scales: torch.Tensor) -> torch.Tensor:
-        return getattr(self._geometry(*scales), KINDS[self.kind])(x1, x2)
+        return getattr(self._geometry(*scales), method_name(self.kind))(x1, x2)
 
     def _diagonal(self, x1: torch.Tensor, x2: torch.Tensor | None, *scales: torch.Tensor) -> torch.Tensor:
         geometry = self._geometry(*scales)
         if x2 is None:
-            return getattr(geometry, f"{KINDS[self.kind]}_diag")(x1)
+            return (geometry.kernel_diag if self.kind == "nngp" else geometry.ntk_diag)(x1)
         if len(x1) != len(x2):
             raise InvalidInput(f"diag = True with {len(x1)} and {len(x2)} points: pass as many of one as of the other")
-        function = getattr(geometry, KINDS[self.kind])
+        function = getattr(geometry, method_name(self.kind))
         # A call costs as much as some thousand values: diagonals of square blocks.
         parts = [function(a, b).diagonal() for a, b in zip(x1.split(_BLOCK), x2.split(_BLOCK), strict=True)]
         return torch.cat(parts)
@@ -206,9 +208,9 @@ class _OfScales(torch.autograd.Function):
             value = kernel._differentiable_gram(x1, x2, *scales)
             found = torch.autograd.grad(value, [scales[i] for i in needed], slope, create_graph=True)
         else:
-            values = {SYMBOLS[name]: float(scale) for name, scale in zip(SCALES, scales, strict=True)} | kernel.own
+            values = {_SYMBOLS[name]: float(scale) for name, scale in zip(_SCALES, scales, strict=True)} | kernel.own
             X, Y = x1.double().contiguous().numpy(), None if x2 is None else x2.double().contiguous().numpy()
-            names = [SYMBOLS[SCALES[i]] for i in needed]
+            names = [_SYMBOLS[_SCALES[i]] for i in needed]
             parts = scale_gradient(kernel.mlp, X, Y, values, names, kernel.kind == "ntk")
             found = tuple(
                 (torch.from_numpy(part) * slope).sum().to(scales[i]) for i, part in zip(needed, parts, strict=True)

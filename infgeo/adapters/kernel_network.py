@@ -1,5 +1,7 @@
 """What the adapters share: the network behind a kernel, made once for each activation and depth."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from functools import lru_cache
 from types import NoneType
@@ -9,9 +11,7 @@ from infgeo.arguments import instance, one_of
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.networks.network import MLP
 
-KINDS = {"nngp": "kernel", "ntk": "ntk"}  # the Gram matrix among the functions of `infgeo.MLP.numeric`
-SCALES = ("weight_std", "bias_std")
-SYMBOLS = dict(zip(SCALES, ("sigma_w", "sigma_b"), strict=True))
+KINDS = ("nngp", "ntk")
 
 
 def network(activation: Any, depth: int, kind: str, parameters: Mapping[str, float] | None) -> MLP:
@@ -44,3 +44,8 @@ def network(activation: Any, depth: int, kind: str, parameters: Mapping[str, flo
 @lru_cache(maxsize=64, typed=True)  # depth True or 1.0 is not 1
 def _network(activation: Any, depth: int) -> MLP:
     return MLP(list(activation)) if isinstance(activation, tuple) else MLP(activation, depth=depth)
+
+
+def method_name(kind: str) -> str:
+    """Return the name of the Gram matrix among the functions of `infgeo.MLP.numeric`."""
+    return "kernel" if kind == "nngp" else "ntk"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from infgeo.adapters.kernel_network import KINDS, SCALES, SYMBOLS, network
+from infgeo.adapters.kernel_network import method_name, network
 from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.numeric.source.scale_gradient import scale_gradient
 
@@ -15,6 +15,9 @@ try:
     from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 except ImportError as error:
     raise MissingExtra("infgeo.adapters.sklearn", "sklearn") from error
+
+_SCALES = ("weight_std", "bias_std")
+_SYMBOLS = dict(zip(_SCALES, ("sigma_w", "sigma_b"), strict=True))
 
 
 class InfiniteWidthKernel(Kernel):
@@ -89,22 +92,20 @@ class InfiniteWidthKernel(Kernel):
         if eval_gradient and Y is not None:
             raise InvalidInput("the gradient exists for Y = None alone: call kernel(X, eval_gradient=True)")
         mlp, geometry = self._network_and_geometry()
-        value = getattr(geometry, KINDS[self.kind])(X, Y)
+        value = getattr(geometry, method_name(self.kind))(X, Y)
         return (value, self._gradient(mlp, X)) if eval_gradient else value
 
     def diag(self, X: Any) -> np.ndarray:
         """Return k(x, x) for each row, (N, d) -> (N,), without the Gram matrix."""
         _, geometry = self._network_and_geometry()
-        return getattr(geometry, f"{KINDS[self.kind]}_diag")(_rows(X))
+        return (geometry.kernel_diag if self.kind == "nngp" else geometry.ntk_diag)(_rows(X))
 
     def is_stationary(self) -> bool:
         """Return False: the kernel depends on where the points are."""
         return False
 
     def __repr__(self) -> str:
-        values = [getattr(self, name) for name in SCALES]
-        short = [f"{float(value):.3g}" if isinstance(value, Real) else repr(value) for value in values]
-        scales = [f"{name}={text}" for name, text in zip(SCALES, short, strict=True)]
+        scales = [f"{name}={_short(getattr(self, name))}" for name in _SCALES]
         parameters = [] if self.parameters is None else [f"parameters={self.parameters!r}"]
         parts = [repr(self.activation), f"depth={self.depth}", *scales, f"kind={self.kind!r}", *parameters]
         return f"{type(self).__name__}({', '.join(parts)})"
@@ -128,7 +129,7 @@ class InfiniteWidthKernel(Kernel):
         return Hyperparameter(name, "numeric", "fixed" if value == 0 else bounds)
 
     def _network_and_geometry(self) -> tuple[Any, Any]:
-        for name in SCALES:
+        for name in _SCALES:
             self._hyperparameter(name)  # checks it
         mlp = network(self.activation, self.depth, self.kind, self.parameters)
         return mlp, mlp.numeric(self.weight_std, self.bias_std, parameters=self.parameters)
@@ -136,8 +137,8 @@ class InfiniteWidthKernel(Kernel):
     def _gradient(self, mlp: Any, X: np.ndarray) -> np.ndarray:
         """Return the derivatives with respect to the logarithms, d/d(log sigma) = sigma d/d(sigma)."""
         free = [item.name for item in self.hyperparameters if not item.fixed]
-        scales = {SYMBOLS[name]: float(getattr(self, name)) for name in SYMBOLS}
-        names = [SYMBOLS[name] for name in free]
+        scales = {_SYMBOLS[name]: float(getattr(self, name)) for name in _SYMBOLS}
+        names = [_SYMBOLS[name] for name in free]
         points = X.astype(float, order="C")
         gradient = scale_gradient(mlp, points, None, scales | dict(self.parameters or {}), names, self.kind == "ntk")
         for part, name in zip(gradient, names, strict=True):
@@ -148,6 +149,10 @@ class InfiniteWidthKernel(Kernel):
                 f"the derivative of k by log {free[k]} for X[{i}] and X[{j}] leaves double precision: rescale them"
             )
         return np.moveaxis(gradient, 0, -1).astype(X.dtype, copy=False)
+
+
+def _short(value: Any) -> str:
+    return f"{float(value):.3g}" if isinstance(value, Real) else repr(value)
 
 
 def _rows(X: Any) -> np.ndarray:
