@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from infgeo.cli import main as infgeo
-from infgeo.cli.parser import BAD_INPUT, FAILED, PASSED, Parser, natural, positive
+from infgeo.cli.parser import BAD_INPUT, FAILED, PASSED, Parser, integer, natural
 from infgeo.errors import InfgeoError, MissingExtra
 from infgeo.reproduce.record import make_folder
 
@@ -69,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python docs/demo.py", description=__doc__)
     parser.add_argument("--out", default="out", metavar="DIR", help="folder for pictures and JSON (default: out)")
     parser.add_argument("--seed", type=natural, default=0)
-    parser.add_argument("--samples", type=positive, metavar="M", help="networks at each width (default: by dimension)")
-    parser.add_argument("--jobs", type=positive, metavar="J", help="worker processes (default: one a core)")
+    parser.add_argument("--samples", type=integer, metavar="M", help="networks at each width (default: by dimension)")
+    parser.add_argument("--jobs", type=integer, metavar="J", help="worker processes (default: one a core)")
     try:
         arguments = parser.parse_args(argv)
     except SystemExit as stop:

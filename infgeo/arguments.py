@@ -1,7 +1,5 @@
 """The checks of what users pass: one vocabulary. Every message names the argument, its value, and what to pass."""
 
-from __future__ import annotations
-
 import math
 import numbers
 import operator

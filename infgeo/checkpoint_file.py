@@ -1,13 +1,11 @@
 """The file from which an interrupted run goes on: tensors and numbers by torch.save, written whole or not at all."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import torch
 
 from infgeo.arguments import positive_integer, shown
 from infgeo.errors import InvalidInput
-from infgeo.files import check_writable, file_path, write_whole
+from infgeo.files import check_writable, file_path, taken_apart, write_whole
 
 
 class CheckpointFile:
@@ -48,40 +46,40 @@ class CheckpointFile:
             return step % self.every == 0
         return time.monotonic() - self._last >= self.seconds
 
-    def save(self, step: int, run: Mapping[str, Any], state: Mapping[str, Any], **more: Any) -> None:
+    def save(self, step: int, run: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         """Write the state after `step`, with what identifies the run; raises InvalidInput where the disk is full."""
         if self.path is None or step == self._written:
             return
         buffer = io.BytesIO()
-        torch.save({"format": self._format, "run": dict(run), **more, "state": {"step": step, **state}}, buffer)
+        torch.save({"format": self._format, "run": dict(run), "state": {"step": step, **state}}, buffer)
         write_whole(self.path, buffer.getvalue())
         self._written, self._last = step, time.monotonic()
 
-    def read(self) -> Any:
-        """Return the content of the file, None where there is none; raises InvalidInput for a damaged file.
+    def resume(self, run: Mapping[str, Any], take_up: Callable[[dict[str, Any]], None]) -> None:
+        """Have `take_up` take up the state in the file, if there is one.
 
-        A file that is refused is left as it is. Whoever takes up the state says so by `resumed`.
+        Raises InvalidInput for a damaged file, or one of another run than `run`; it is left as it is.
         """
         if self.path is None or not Path(self.path).is_file():
-            return None
+            return
         try:
             content = Path(self.path).read_bytes()
         except OSError as error:
             raise InvalidInput(f"cannot read checkpoint {self.path}: {error.strerror or error}") from None
-        return self._unpacked(content) if content else None  # an empty file is one that someone has made for us
-
-    def resumed(self, step: int) -> None:
-        """Note that the file holds the state after `step`."""
-        self._written = step
-
-    def refuse_another(self, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-        """Raise InvalidInput where a file is of another run than this one."""
-        if differing := sorted(k for k in {*there, *here} if there.get(k) != here.get(k)):
-            listed = "; ".join(f"{k} is {shown(there.get(k))} there, {shown(here.get(k))} here" for k in differing)
-            raise InvalidInput(
-                f"checkpoint {self.path} is of another run: {listed}; repeat the call that made it, or name another"
-                " file"
-            )
+        if not content:  # an empty file is one that someone has made for us
+            return
+        with taken_apart(self.path, "checkpoint"):
+            saved = self._unpacked(content)
+            there = saved["run"]
+            if differing := [k for k in there | run if there.get(k) != run.get(k)]:
+                listed = [f"{k} is {shown(there.get(k))} there, {shown(run.get(k))} here" for k in differing[:5]]
+                more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
+                raise InvalidInput(
+                    f"checkpoint {self.path} is of another run: {'; '.join(listed)}{more}; repeat the call that made"
+                    " it, or name another file"
+                )
+            take_up(saved["state"])
+            self._written = saved["state"]["step"]
 
     @property
     def _format(self) -> str:
@@ -89,25 +87,16 @@ class CheckpointFile:
 
     def _unpacked(self, content: bytes) -> Any:
         """Return what torch.save wrote, every part of it checked against its checksum."""
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if archive.testzip() is not None:  # torch.load itself would take a flipped bit for a weight
+                raise ValueError("its checksum fails")
         try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                whole = archive.testzip() is None  # torch.load itself would take a flipped bit for a weight
-            saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True) if whole else None
+            saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:  # torch's message says how to run what is in the file
             raise InvalidInput(
                 f"checkpoint {self.path} holds more than tensors and numbers, and is not loaded; name a checkpoint of"
                 " infgeo"
             ) from None
-        except Exception as error:  # what is in a file that anyone may have made raises errors of many kinds
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InvalidInput(
-                f"checkpoint {self.path} is damaged, truncated or no checkpoint ({reason}); restore it from a copy,"
-                " remove it to start again, or name another file"
-            ) from None
-        if not whole:
-            raise InvalidInput(
-                f"checkpoint {self.path} is damaged; restore it from a copy, or remove it to start again"
-            )
         if not isinstance(saved, dict) or saved.get("format") != self._format:
             raise InvalidInput(f"checkpoint {self.path} is no {self.kind} checkpoint of infgeo; name another file")
         return saved

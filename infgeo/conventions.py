@@ -11,8 +11,6 @@ N(0, sigma_w^2 / n), biases N(0, sigma_b^2). The feature map is phi(z_j) / sqrt(
 The Ricci scalar is positive on spheres: R = d (d - 1) / a^2 on the d-sphere of radius a.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from sympy import Symbol

@@ -29,10 +29,6 @@ class MetricDoesNotExist(InfgeoError, ArithmeticError):
         super().__init__(message)
         self.divergence = divergence
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """Keep `divergence` when the exception crosses processes."""
-        return type(self), (str(self), self.divergence)
-
 
 class ExpectationDiverges(InfgeoError, ArithmeticError):
     """A Gaussian expectation is infinite: the activation grows too fast for the variance of its input."""
@@ -61,10 +57,6 @@ class ConformanceError(InfgeoError, AssertionError):
         """Hold the message and the report."""
         super().__init__(message)
         self.report = report
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Keep `report` when the exception crosses processes."""
-        return type(self), (str(self), self.report)
 
 
 class MissingExtra(InfgeoError, ImportError):

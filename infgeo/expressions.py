@@ -4,8 +4,6 @@ SymPy turns what it does not know into text, and evaluates the text as Python. S
 conversions: `exact` takes numbers and finished expressions itself, and refuses all else.
 """
 
-from __future__ import annotations
-
 import math
 import numbers
 

@@ -4,8 +4,6 @@ Volumes take viridis, whose lightness rises steadily. Quantities with a sign tak
 orange, of equal lightness at equal distance from 0, so that grey print shows the size (contours show the sign).
 """
 
-from __future__ import annotations
-
 import io
 import logging
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,11 +1,9 @@
 """Ctrl-C and SIGTERM, which schedulers send: one request to stop, after which what is finished is kept."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -21,46 +19,39 @@ _REPLACED: dict[int, tuple[Any, ...]] = {
 }
 
 
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
 @contextmanager
-def termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt inside the block, as Ctrl-C does.
-
-    Only Python's own handler is replaced, and only in the main thread, where signals arrive.
-    """
-    before = signal.getsignal(signal.SIGTERM)
-    if not _in_main_thread() or before not in _REPLACED[signal.SIGTERM]:
-        yield
-        return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _replaced(handlers: dict[int, Any]) -> Iterator[None]:
+    """Replace Python's own handlers of signals inside the block, in the main thread, where signals arrive."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            if signal.getsignal(number) in _REPLACED[number]:
+                before[number] = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def termination_as_interrupt() -> AbstractContextManager[None]:
+    """Let SIGTERM raise KeyboardInterrupt inside the block, as Ctrl-C does."""
+    return _replaced({signal.SIGTERM: signal.default_int_handler})
 
 
 class Interruption:
-    """Ctrl-C or SIGTERM as a request: the first is noted in `requested`, for the end of a step; the second interrupts.
-
-    Handlers are replaced as by `termination_as_interrupt`.
-    """
+    """Ctrl-C or SIGTERM as a request: the first is noted in `requested`, the second interrupts."""
 
     def __init__(self) -> None:
         self.requested = False
-        self._before: dict[int, Any] = {}
+        self._handlers = _replaced(dict.fromkeys(_REPLACED, self._note))
 
-    def __enter__(self) -> Interruption:
-        for number, replaced in _REPLACED.items():
-            if _in_main_thread() and signal.getsignal(number) in replaced:
-                self._before[number] = signal.signal(number, self._note)
+    def __enter__(self) -> "Interruption":
+        self._handlers.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    def __exit__(self, *error: Any) -> None:
+        self._handlers.__exit__(*error)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         if self.requested:

@@ -1,7 +1,5 @@
 """Kernels of the field as `Kernel` objects, at symbolic parameters by default, in the names of Rasmussen & Williams."""
 
-from __future__ import annotations
-
 from sympy import Expr, Integer, Rational, Symbol, binomial, exp, factorial, sqrt
 
 from infgeo.arguments import positive_integer, shown

@@ -1,7 +1,5 @@
 """Pools of worker processes that end when they are asked to, or when their parent is gone, whatever they are at."""
 
-from __future__ import annotations
-
 import _thread
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Progress on stderr: a bar where there is a terminal and rich, a line now and then elsewhere."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time

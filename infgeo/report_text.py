@@ -1,7 +1,5 @@
 """What reports are written in: strict JSON, and text in columns."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -34,8 +32,7 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as values that JSON can carry."""
-        found: dict[str, Any] = json_safe(self)
-        return found
+        return json_safe(self)
 
     def to_json(self) -> str:
         """Return all fields as a strict JSON document."""

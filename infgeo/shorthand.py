@@ -4,8 +4,6 @@ The lower layer knows the name of the function alone. It is found when it is ask
 above it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any

@@ -61,12 +61,13 @@ def partial_run(tmp_path_factory) -> tuple[bytes, dict[str, Any]]:
 def crafted_runs(good: dict[str, Any]) -> dict[str, bytes]:
     state, means = good["state"], good["state"]["means"]
     name, mean = next(iter(means.items()))
+    parts = ("count", "shift", "mean", "squares")
 
     def with_state(**parts: Any) -> bytes:
         return packed({**good, "state": {**state, **parts}})
 
-    def with_mean(**parts: Any) -> bytes:
-        return with_state(means={**means, name: {**mean, **parts}})
+    def with_mean(**others: Any) -> bytes:
+        return with_state(means={**means, name: tuple((dict(zip(parts, mean, strict=True)) | others).values())})
 
     return {
         "no archive": b"nothing",
@@ -90,8 +91,9 @@ def crafted_runs(good: dict[str, Any]) -> dict[str, bytes]:
         "sums of a third half": with_state(sums={2: (1, None, None)}),
         "mean of text": with_mean(mean="code"),
         "mean of another shape": with_mean(mean=torch.zeros(7)),
-        "mean of integers": with_mean(mean=mean["mean"].to(int)),
-        "part is missing": with_state(means={name: {k: v for k, v in mean.items() if k != "mean"}}),
+        "mean of integers": with_mean(mean=mean[2].to(int)),
+        "part is missing": with_state(means={name: mean[:3]}),
+        "part too many": with_state(means={name: (*mean, 1)}),
     }
 
 
@@ -124,8 +126,8 @@ def test_crafted_checkpoints_of_trainings(tmp_path):
         "pickle in an archive": packed(Hostile()),
         "hostile state": packed({**good, "state": Hostile()}),
         "a list": packed([]),
-        "no architecture": packed({"format": good["format"]}),
-        "architecture of a number": packed({**good, "architecture": 3}),
+        "no run": packed({"format": good["format"]}),
+        "architecture of a number": packed({**good, "run": {**good["run"], "architecture, readout": 3}}),
         "run of a list": packed({**good, "run": []}),
         "state of a number": packed({**good, "state": 3}),
         "empty state": packed({**good, "state": {}}),

@@ -1,9 +1,8 @@
 """`InfiniteWidthKernel`: the kernel of an infinitely wide network as a kernel of GPyTorch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
+from functools import partial
 from types import NoneType
 from typing import Any
 
@@ -25,6 +24,15 @@ from infgeo.numeric.runtime.arrays.of_torch import transformed
 _SCALES = ("weight_std", "bias_std")
 _SYMBOLS = dict(zip(_SCALES, ("sigma_w", "sigma_b"), strict=True))
 _BLOCK = 48  # pairs of points whose kernel is computed at a time
+
+
+def _scale_property(name: str, text: str) -> Any:
+    """Return the property of a scale: the transformed raw parameter, which may be set to a number or a tensor."""
+
+    def value(kernel: Any) -> torch.Tensor:
+        return getattr(kernel, f"raw_{name}_constraint").transform(getattr(kernel, f"raw_{name}"))
+
+    return property(value, lambda kernel, number: kernel._set_scale(name, number), doc=text)
 
 
 class InfiniteWidthKernel(gpytorch.kernels.Kernel):
@@ -97,28 +105,10 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
             self._set_scale(name, initial if values[name] is None else values[name])
             prior = priors[name]
             if prior is not None:
-                self.register_prior(f"{name}_prior", prior, _Getter(name), _Setter(name))
+                self.register_prior(f"{name}_prior", prior, partial(_get, name), partial(_set, name))  # which pickle
 
-    @property
-    def weight_std(self) -> torch.Tensor:
-        """The standard deviation of the weights, (*batch_shape, 1, 1)."""
-        return self._scale("weight_std")
-
-    @weight_std.setter
-    def weight_std(self, value: Any) -> None:
-        self._set_scale("weight_std", value)
-
-    @property
-    def bias_std(self) -> torch.Tensor:
-        """The standard deviation of the biases, (*batch_shape, 1, 1)."""
-        return self._scale("bias_std")
-
-    @bias_std.setter
-    def bias_std(self, value: Any) -> None:
-        self._set_scale("bias_std", value)
-
-    def _scale(self, name: str) -> torch.Tensor:
-        return getattr(self, f"raw_{name}_constraint").transform(getattr(self, f"raw_{name}"))
+    weight_std = _scale_property("weight_std", "The standard deviation of the weights, (*batch_shape, 1, 1).")
+    bias_std = _scale_property("bias_std", "The standard deviation of the biases, (*batch_shape, 1, 1).")
 
     def _set_scale(self, name: str, value: Any) -> None:
         raw, constraint = getattr(self, f"raw_{name}"), getattr(self, f"raw_{name}_constraint")
@@ -240,18 +230,9 @@ def _constant(x: torch.Tensor) -> bool:
     return not x.requires_grad and forward_ad.unpack_dual(x).tangent is None
 
 
-class _Getter:
-    """The closure of a prior that reads a scale; a class, so that the kernel can be pickled."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, kernel: InfiniteWidthKernel) -> torch.Tensor:
-        return getattr(kernel, self.name)
+def _get(name: str, kernel: InfiniteWidthKernel) -> torch.Tensor:
+    return getattr(kernel, name)
 
 
-class _Setter(_Getter):
-    """The closure of a prior that sets a scale."""
-
-    def __call__(self, kernel: InfiniteWidthKernel, value: Any) -> None:  # type: ignore[override]
-        setattr(kernel, self.name, value)
+def _set(name: str, kernel: InfiniteWidthKernel, value: Any) -> None:
+    setattr(kernel, name, value)

@@ -1,7 +1,5 @@
 """`InfiniteWidthKernel`: the kernel of an infinitely wide network as a kernel of scikit-learn."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from numbers import Real
@@ -92,13 +90,13 @@ class InfiniteWidthKernel(Kernel):
         X, Y = _rows(X), None if Y is None else _rows(Y)
         if eval_gradient and Y is not None:
             raise InvalidInput("the gradient exists for Y = None alone: call kernel(X, eval_gradient=True)")
-        mlp = self._network()
-        value = getattr(mlp.numeric(*self._scales(), parameters=self.parameters), method_name(self.kind))(X, Y)
+        mlp, geometry = self._network_and_geometry()
+        value = getattr(geometry, method_name(self.kind))(X, Y)
         return (value, self._gradient(mlp, X)) if eval_gradient else value
 
     def diag(self, X: Any) -> np.ndarray:
         """Return k(x, x) for each row, (N, d) -> (N,), without the Gram matrix."""
-        geometry = self._network().numeric(*self._scales(), parameters=self.parameters)
+        _, geometry = self._network_and_geometry()
         return (geometry.kernel_diag if self.kind == "nngp" else geometry.ntk_diag)(_rows(X))
 
     def is_stationary(self) -> bool:
@@ -129,13 +127,11 @@ class InfiniteWidthKernel(Kernel):
             raise InvalidInput(f"{name}_bounds = {bounds!r} must be a pair of numbers 0 < low <= high, or 'fixed'")
         return Hyperparameter(name, "numeric", "fixed" if value == 0 else bounds)
 
-    def _network(self) -> Any:
+    def _network_and_geometry(self) -> tuple[Any, Any]:
         for name in _SCALES:
             self._hyperparameter(name)  # checks it
-        return network(self.activation, self.depth, self.kind, self.parameters)
-
-    def _scales(self) -> tuple[float, float]:
-        return self.weight_std, self.bias_std
+        mlp = network(self.activation, self.depth, self.kind, self.parameters)
+        return mlp, mlp.numeric(self.weight_std, self.bias_std, parameters=self.parameters)
 
     def _gradient(self, mlp: Any, X: np.ndarray) -> np.ndarray:
         """Return the derivatives with respect to the logarithms, d/d(log sigma) = sigma d/d(sigma)."""

@@ -1,25 +1,24 @@
 """What the commands do. Each takes the parsed arguments, imports what is heavy, and returns the exit status."""
 
-from __future__ import annotations
-
 import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from typing import Any
 
 from infgeo.errors import InvalidInput
 
 
+def _options(arguments: Namespace, names: str) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in names.split()}
+
+
 def activations(arguments: Namespace) -> int:
     """List the catalogue: name, formula, source."""
+    from infgeo.report_text import align
     from infgeo.symbolic.activations.catalogue import available, get
 
-    names = available()
-    width = max(map(len, names))
-    formulas = {name: str(get(name)) for name in names}
-    column = max(map(len, formulas.values()))
-    for name in names:
-        print(f"{name.ljust(width)}  {formulas[name].ljust(column)}  {get(name).source}")
+    print(align([[name, str(get(name)), get(name).source] for name in available()], left=(0, 1, 2)))
     return 0
 
 
@@ -83,17 +82,11 @@ def validate(arguments: Namespace) -> int:
             mlp,
             arguments.input_dim if points is None or arguments.input_dim is not None else points.shape[-1],
             points,
-            weight_std=arguments.weight_std,
-            bias_std=arguments.bias_std,
             parameters=parameters,
-            widths=arguments.widths,
-            samples=arguments.samples,
-            seed=arguments.seed,
-            quantities=arguments.quantities,
             against=against,
-            budget=arguments.budget,
             executor=executor,
             progress=progress,
+            **_options(arguments, "weight_std bias_std widths samples seed quantities budget"),
         )
     if arguments.json is not None:
         write_whole(arguments.json, (report.to_json() + "\n").encode())
@@ -153,8 +146,8 @@ def reproduce(arguments: Namespace) -> int:
 
 
 def _print_estimate(name: str, arguments: Namespace) -> None:
+    from infgeo.finite.inputs import checked_device
     from infgeo.reproduce.rehearsal import check_data, rehearse
-    from infgeo.reproduce.run import checked_device
 
     device, folder = checked_device(arguments.device), None if arguments.rehearse else arguments.data
     if not arguments.rehearse:
@@ -169,17 +162,11 @@ def _figure(name: str, arguments: Namespace, progress: Callable[..., object]) ->
     try:
         outcome = run(
             name,
-            arguments.scale,
-            seeds=arguments.seeds,
-            device=arguments.device,
-            out=arguments.out,
-            data=arguments.data,
-            jobs=arguments.jobs,
-            settings=arguments.settings,
             finished=lambda result: print(
                 f"{name}: seed {result.seed} finished, {result.seconds:.0f} s", file=sys.stderr, flush=True
             ),
             progress=progress,
+            **_options(arguments, "scale seeds device out data jobs settings"),
         )
     except KeyboardInterrupt:
         print("infgeo: interrupted before a seed was finished; the same command goes on", file=sys.stderr)

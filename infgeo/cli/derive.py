@@ -1,7 +1,5 @@
 """Closed forms as text, LaTeX or Python source."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from sympy import Expr, Integer, Symbol, cse, latex, pycode, true

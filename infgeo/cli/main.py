@@ -1,7 +1,5 @@
 """The entry point of the command line: from arguments to an exit status, every error in one line."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The network that the arguments of a command describe."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections.abc import Sequence
 

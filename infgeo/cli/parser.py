@@ -1,9 +1,8 @@
 """Arguments and exit statuses of the command line."""
 
-from __future__ import annotations
-
 import argparse
 import math
+from functools import partial
 from typing import NoReturn
 
 from infgeo import __version__
@@ -28,31 +27,25 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def positive(text: str) -> int:
-    """Parse an integer >= 1."""
-    return _integer(text, 1)
-
-
-def depth(text: str) -> int:
-    """Parse a number of layers, up to DEEPEST."""
-    value = _integer(text, 1)
-    if value > DEEPEST:
-        raise argparse.ArgumentTypeError(f"{text} is larger than {DEEPEST}, the largest depth of the command line")
-    return value
-
-
-def natural(text: str) -> int:
-    """Parse an integer >= 0."""
-    return _integer(text, 0)
-
-
-def _integer(text: str, least: int) -> int:
+def integer(text: str, least: int = 1) -> int:
+    """Parse an integer >= least."""
     try:
         value = int(text)
     except ValueError:
         value = least - 1
     if value < least:
         raise argparse.ArgumentTypeError(f"{text!r} is not an integer >= {least}")
+    return value
+
+
+natural = partial(integer, least=0)
+
+
+def depth(text: str) -> int:
+    """Parse a number of layers, up to DEEPEST."""
+    value = integer(text)
+    if value > DEEPEST:
+        raise argparse.ArgumentTypeError(f"{text} is larger than {DEEPEST}, the largest depth of the command line")
     return value
 
 
@@ -69,7 +62,7 @@ def scale(text: str) -> float:
 
 def widths(text: str) -> tuple[int, ...]:
     """Parse integers separated by commas."""
-    return tuple(positive(part) for part in text.split(","))
+    return tuple(integer(part) for part in text.split(","))
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -163,7 +156,7 @@ def _emit(command: argparse.ArgumentParser) -> None:
 
 def _validate(command: argparse.ArgumentParser) -> None:
     _layers(command)
-    command.add_argument("--input-dim", type=positive, metavar="D", help="default: that of the points")
+    command.add_argument("--input-dim", type=integer, metavar="D", help="default: that of the points")
     command.add_argument("--weight-std", type=scale, metavar="SIGMA_W", help="> 0 (default 1)")
     command.add_argument("--bias-std", type=scale, metavar="SIGMA_B", help=">= 0 (default 1)")
     example = "alpha=0.1 of leaky_relu or of erf(alpha*z)"
@@ -172,7 +165,7 @@ def _validate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--points", metavar="FILE", help=".npy or .csv, one point a row (default: 8 radii, 0.3 to 4)")
     command.add_argument("--widths", type=widths, metavar="N,N,...", help="the ladder of widths")
     command.add_argument("--quantities", type=names, metavar="NAME,NAME,...", help="what is compared (default: all)")
-    command.add_argument("--samples", type=positive, metavar="M", help="networks at each width")
+    command.add_argument("--samples", type=integer, metavar="M", help="networks at each width")
     budget = command.add_mutually_exclusive_group()
     for name, text in (
         ("quick", "a tenth of the networks"),
@@ -182,7 +175,7 @@ def _validate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--against", metavar="ACTIVATION", nargs="+", help="simulate this one instead: a theory that is wrong"
     )
-    command.add_argument("--jobs", type=positive, metavar="J", help="worker processes (default: one a core)")
+    command.add_argument("--jobs", type=integer, metavar="J", help="worker processes (default: one a core)")
     command.add_argument("--json", metavar="FILE", help="write the report as JSON")
     command.add_argument("--plot", metavar="FILE", help="write a picture: .png, .pdf or .svg")
     command.add_argument("--all-rows", action="store_true", help="print every comparison")
@@ -210,4 +203,4 @@ def _reproduce(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="cpu", help="of torch, for example cuda (default: cpu)")
     command.add_argument("--out", default="out/reproduce", metavar="DIR", help="default: out/reproduce")
     command.add_argument("--data", metavar="DIR", help="folder with the files of MNIST or CIFAR-10, for --scale paper")
-    command.add_argument("--jobs", type=positive, metavar="J", help="worker processes (default: one a core)")
+    command.add_argument("--jobs", type=integer, metavar="J", help="worker processes (default: one a core)")

@@ -1,7 +1,5 @@
 """Points from a file: .npy or .csv."""
 
-from __future__ import annotations
-
 import tokenize
 import warnings
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What errors advise, in options of the command line: the package speaks of arguments of Python's functions."""
 
-from __future__ import annotations
-
 import re
 
 _WHOLE = (

@@ -10,10 +10,10 @@ from infgeo.finite.geodesics import (
     logarithm,
     path_length,
 )
+from infgeo.finite.geometry_at_points import Pullback
 from infgeo.finite.montecarlo import FiniteEstimates, estimate
-from infgeo.finite.pullback import Pullback, pullback
+from infgeo.finite.pullback import pullback, pullback_slice
 from infgeo.finite.sampled_network import SampledNetwork, sample_network
-from infgeo.finite.slices import pullback_slice
 
 __all__ = [
     "FiniteEstimates",

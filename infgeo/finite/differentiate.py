@@ -7,12 +7,10 @@ against differences of Φ, H against differences of J. A way that errs where the
 not used; where no way is left, the features are refused.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -71,22 +69,17 @@ def _with_second(jacobian: Flat, x: torch.Tensor, second: bool, together: bool) 
     return pairs[0][0], torch.stack([h for _, h in pairs], dim=-1)
 
 
-def _forward(f: Flat, x: torch.Tensor, second: bool, chunk: int | None) -> Derivatives:
+def _forward(together: bool, f: Flat, x: torch.Tensor, second: bool, chunk: int | None) -> Derivatives:
+    """In turn for features that cannot be batched over directions (in-place operations, or without such a rule)."""
+
     def jacobian(point: torch.Tensor) -> torch.Tensor:  # (B, n, d)
+        if not together:
+            return torch.stack([_jvp(f, point, e)[1] for e in _basis(x)], dim=-1)
         # directions first, and then moved: what does not depend on them, vmap expands rightly in front only
         return torch.func.vmap(lambda e: _jvp(f, point, e)[1], chunk_size=chunk)(_basis(x)).movedim(0, -1)
 
     # nested transforms multiply their sizes: all inner directions, a few outer ones
-    return _with_second(jacobian, x, second, together=chunk is None)
-
-
-def _forward_one_by_one(f: Flat, x: torch.Tensor, second: bool, _chunk: int | None) -> Derivatives:
-    """For features that cannot be batched over directions (in-place operations, operations without such a rule)."""
-
-    def jacobian(point: torch.Tensor) -> torch.Tensor:
-        return torch.stack([_jvp(f, point, e)[1] for e in _basis(x)], dim=-1)
-
-    return _with_second(jacobian, x, second, together=False)
+    return _with_second(jacobian, x, second, together and chunk is None)
 
 
 def _reverse(f: Flat, x: torch.Tensor, second: bool, chunk: int | None) -> Derivatives:
@@ -122,8 +115,8 @@ def _reverse_one_by_one(f: Flat, x: torch.Tensor, second: bool, _chunk: int | No
     return torch.stack(rows, 1).to(value.dtype), torch.stack(hessians, 1) if second else None
 
 
-FORWARD = Way("forward", _forward)
-FORWARD_ONE_BY_ONE = Way("forward, one direction at a time", _forward_one_by_one)
+FORWARD = Way("forward", partial(_forward, True))
+FORWARD_ONE_BY_ONE = Way("forward, one direction at a time", partial(_forward, False))
 REVERSE = Way("reverse", _reverse)
 REVERSE_ONE_BY_ONE = Way("reverse, one feature at a time", _reverse_one_by_one)
 
@@ -250,12 +243,7 @@ def _disagreement(
 
 
 def _contradiction(
-    derivative: Flat,
-    function: Flat,
-    x: torch.Tensor,
-    v: torch.Tensor,
-    powers: tuple[float, float],
-    slack: float,
+    derivative: Flat, function: Flat, x: torch.Tensor, v: torch.Tensor, powers: tuple[float, float], slack: float
 ) -> tuple[float, float, str] | None:
     """Return a derivative, the difference that contradicts it, and where; or None.
 

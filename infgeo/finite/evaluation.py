@@ -4,8 +4,6 @@ All routes run under `plain_torch()`, so that no setting of the caller changes w
 entered, attention, norms and activations without good derivative rules run by their formulas, in torch operations.
 """
 
-from __future__ import annotations
-
 import inspect
 import os
 import sys
@@ -72,6 +70,17 @@ def _all_bits(places: list[_Place]) -> Iterator[None]:
         finally:
             for (owner, name, _), given in zip(places, before, strict=True):
                 setattr(owner, name, given)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -211,33 +220,32 @@ def refuse_unusable_weights(features: Any, dtype: torch.dtype | None = None) -> 
     for module in modules_behind(features):
         for kind, named in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
             for name, tensor in named:
-                _refuse_unusable(kind, name, tensor, dtype)
+                if why := _unusable(kind, tensor, dtype):
+                    raise InvalidInput(f"{kind} {name!r} of features {why}")
 
 
-def _refuse_unusable(kind: str, name: str, tensor: torch.Tensor, dtype: torch.dtype | None) -> None:
+def _unusable(kind: str, tensor: torch.Tensor, dtype: torch.dtype | None) -> str:
+    """Return why a parameter or buffer cannot be used, and what to do, or nothing."""
     if nn.parameter.is_lazy(tensor):
-        raise InvalidInput(f"{kind} {name!r} of features has no shape yet; call features(x) once before")
+        return "has no shape yet; call features(x) once before"
     if tensor.is_meta:
-        raise InvalidInput(
-            f"{kind} {name!r} of features is on the meta device, which holds no numbers; move the module to a device "
-            "with module.to_empty(device=...) and load its weights before"
+        return (
+            "is on the meta device, which holds no numbers; move the module to a device with "
+            "module.to_empty(device=...) and load its weights before"
         )
     if not tensor.dtype.is_floating_point:
-        return
+        return ""
     if kind == "parameter" and tensor.dtype not in (torch.float32, torch.float64) and dtype is None:
-        raise InvalidInput(
-            f"parameter {name!r} of features is {tensor.dtype}; its second derivatives would be noise: pass the module "
-            "with dtype=torch.float64, which measures in double precision and leaves it as it is, or a copy, "
-            "copy.deepcopy(module).double()"
+        return (
+            f"is {tensor.dtype}; its second derivatives would be noise: pass the module with dtype=torch.float64, "
+            "which measures in double precision and leaves it as it is, or a copy, copy.deepcopy(module).double()"
         )
-    finite = torch.isfinite(tensor.detach())
-    if not bool(finite.all()) and not (kind == "buffer" and _is_mask(tensor)):
-        raise InvalidInput(
-            f"{kind} {name!r} of features has {int((~finite).sum())} value(s) that are not finite, of "
-            f"{tensor.numel()}; the training diverged, or the file was damaged: load weights that are finite"
-        )
-
-
-def _is_mask(tensor: torch.Tensor) -> bool:
-    """Return whether infinities stand for what attention must not see: −inf and no NaN."""
-    return bool((torch.isfinite(tensor) | torch.isneginf(tensor)).all())
+    bad = ~torch.isfinite(tensor.detach())
+    if kind == "buffer" and not bool(tensor.isnan().any()):
+        bad &= ~torch.isneginf(tensor)  # a mask: what attention must not see
+    if not bool(bad.any()):
+        return ""
+    return (
+        f"has {int(bad.sum())} value(s) that are not finite, of {tensor.numel()}; the training diverged, or the file "
+        "was damaged: load weights that are finite"
+    )

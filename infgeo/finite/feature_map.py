@@ -3,8 +3,6 @@
 A `Source` is such a map with what is known about it, on which the fastest route to its geometry depends.
 """
 
-from __future__ import annotations
-
 import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -66,7 +64,7 @@ class FeatureMap:
         """
         return 0.01 if self.batched and self.one_by_one else 0.0
 
-    def unbatched(self, one_by_one: bool = False) -> FeatureMap:
+    def unbatched(self, one_by_one: bool = False) -> "FeatureMap":
         """Return the same map, called on single points."""
         return replace(self, batched=False, one_by_one=one_by_one)
 
@@ -207,7 +205,7 @@ class Source:
         """Return the way to differentiate `f`, this map, at the points x."""
         return choose(f, x, second, self.largest, self.feature_map.slack)
 
-    def sliced(self, origin: torch.Tensor, directions: torch.Tensor) -> Source:
+    def sliced(self, origin: torch.Tensor, directions: torch.Tensor) -> "Source":
         """Return the source on the slice t (B, k) -> origin + Σ t_a direction_a; origin (d,), directions (k, d)."""
         stack = None if self.stack is None else self.stack.sliced(origin, directions)
         largest = max(self.largest, math.prod(self.feature_map.input_shape))

@@ -1,7 +1,5 @@
 """The geometry at a batch of points from J and H: the Gauss equation in an orthonormal tangent frame."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -37,22 +35,8 @@ def concatenate(parts: Sequence[Fields]) -> Fields:
 _GRAM_FROM = 16  # rows or columns: below, a singular value decomposition costs nothing
 
 
-def flat(singular: torch.Tensor) -> torch.Tensor:
-    """Return the Ricci scalar 0, and NaN at singular points."""
-    zero = torch.zeros(singular.shape, dtype=torch.float64, device=singular.device)
-    return torch.where(singular, torch.nan, zero)
-
-
 def _rank_tolerance(epsilon: float, d: int) -> float:
     return 16 * math.sqrt(d) * epsilon
-
-
-def _unit_columns(j: torch.Tensor) -> torch.Tensor:
-    """Return J (P, n, d) with columns of length 1, or 0."""
-    largest = j.abs().amax(dim=-2, keepdim=True)
-    scaled = j / torch.where(largest > 0, largest, 1.0)
-    length = torch.linalg.vector_norm(scaled, dim=-2, keepdim=True)
-    return scaled / torch.where(length > 0, length, 1.0)
 
 
 @dataclass(frozen=True)
@@ -110,7 +94,9 @@ def spectrum(jacobian: torch.Tensor) -> Spectrum:
         rank = torch.where(sure, j.shape[-2], rank)
         below = below & ~sure
     if bool(below.any()):
-        rank[below] = (torch.linalg.svdvals(_unit_columns(j[below])) > _rank_tolerance(epsilon, d)).sum(dim=-1)
+        columns = j[below] / j[below].abs().amax(dim=-2, keepdim=True)  # NaN where a column is 0
+        unit = torch.nan_to_num(columns / torch.linalg.vector_norm(columns, dim=-2, keepdim=True), 0.0)
+        rank[below] = (torch.linalg.svdvals(unit) > _rank_tolerance(epsilon, d)).sum(dim=-1)
     counted = torch.arange(values.shape[-1], device=values.device) < rank[:, None]
     log_volume = torch.where(torch.isinf(full), torch.where(counted, values, 1.0).log().sum(dim=-1), full)
     return Spectrum(
@@ -147,8 +133,8 @@ class Frame:
         return self.normal(h).reshape(-1, n, d, d)
 
 
-def _factor(jacobian: torch.Tensor, mode: str) -> Frame:
-    """Return the frame of J (P, n, d), n >= d; with mode "r" its Q is empty."""
+def frame(jacobian: torch.Tensor, mode: str = "reduced") -> Frame:
+    """Return the orthonormal tangent frame of J (P, n, d), n >= d; with mode "r" its Q is empty."""
     epsilon, j = torch.finfo(jacobian.dtype).eps, jacobian.to(torch.float64)
     tolerance = _rank_tolerance(epsilon, j.shape[-1])
     largest = j.abs().amax(dim=-2, keepdim=True)  # so that squares neither over- nor underflow
@@ -170,16 +156,11 @@ def _factor(jacobian: torch.Tensor, mode: str) -> Frame:
     return Frame(q, s * scale, inverse / lengths.mT, singular, log_determinant)
 
 
-def frame(jacobian: torch.Tensor) -> Frame:
-    """Return the orthonormal tangent frame of J (P, n, d), n >= d."""
-    return _factor(jacobian, "reduced")
-
-
 def log_determinant(jacobian: torch.Tensor) -> torch.Tensor:
     """Return log det JᵀJ (P,), -inf where it is singular, without the metric."""
     if jacobian.shape[-2] < jacobian.shape[-1]:
         return torch.full(jacobian.shape[:1], -torch.inf, dtype=torch.float64, device=jacobian.device)
-    return _factor(jacobian, "r").log_determinant
+    return frame(jacobian, "r").log_determinant
 
 
 def log_volume(jacobian: torch.Tensor) -> torch.Tensor:
@@ -204,8 +185,9 @@ def by_gauss_equation(
         nothing = log_determinant(jacobian)
         return LocalGeometry(metric, nothing, torch.full_like(nothing, torch.nan))
     if d == 1 or is_flat:
-        tangent = _factor(jacobian, "r")
-        return LocalGeometry(metric, tangent.log_determinant, flat(tangent.singular))
+        tangent = frame(jacobian, "r")
+        zero = torch.where(tangent.singular, torch.nan, 0.0).to(torch.float64)
+        return LocalGeometry(metric, tangent.log_determinant, zero)
     assert hessian is not None
     tangent = frame(jacobian)
     form = tangent.second_form(hessian)

@@ -1,7 +1,5 @@
 """The geometry at given points, computed when it is asked for."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,9 +98,9 @@ class Pullback:
         self._refuse_changes()
         return measured(self.source, self._points, ricci, self.memory_budget)
 
-    def _reduced(self, reduction: Callable[..., Any], second: bool = False) -> list[Any]:
+    def _reduced(self, reduction: Callable[..., Any], second: bool = False, only: slice = slice(None)) -> list[Any]:
         self._refuse_changes()
-        return reduced(self.source, self._points, second, reduction, self.memory_budget)
+        return reduced(self.source, self._points[only], second, reduction, self.memory_budget)
 
     @cached_property
     def _first_order(self) -> LocalGeometry:
@@ -120,7 +118,10 @@ class Pullback:
 
     @cached_property
     def _spectrum(self) -> Spectrum:
-        return gauss_equation.concatenate(self._reduced(lambda j, _: gauss_equation.spectrum(j)))
+        return self._spectra(slice(None))
+
+    def _spectra(self, only: slice) -> Spectrum:
+        return gauss_equation.concatenate(self._reduced(lambda j, _: gauss_equation.spectrum(j), only=only))
 
     @property
     def output(self) -> torch.Tensor | None:
@@ -310,16 +311,8 @@ class Pullback:
     def _require_regular(self, singular: torch.Tensor) -> None:
         if bool(singular.any()):
             first = int(singular.nonzero()[0])
-            spectrum = reduced(
-                self.source,
-                self._points[first : first + 1],
-                False,
-                lambda j, _: gauss_equation.spectrum(j),
-                self.memory_budget,
-            )[0]
-            raise rank_deficient(
-                int(singular.sum()), self._index(first), self._points[first], self.width, int(spectrum.rank[0])
-            )
+            rank = int(self._spectra(slice(first, first + 1)).rank[0])
+            raise rank_deficient(int(singular.sum()), self._index(first), self._points[first], self.width, rank)
 
     def _regular(self, value: torch.Tensor, log_determinant: torch.Tensor) -> torch.Tensor:
         """Return `value` (N,) as (...), or raise where the metric is singular or a second derivative is not finite."""

@@ -5,13 +5,11 @@
 Both are packed: one row for each monomial w w, then one for each w w w. See `shallow` for a and c.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
 
-from infgeo.finite.gauss_equation import LocalGeometry, flat
+from infgeo.finite.gauss_equation import LocalGeometry
 from infgeo.finite.linear_algebra import Factor, cholesky, pair_gather, triple_gather, unpack
 
 # A pivot below 64 √ε of its diagonal entry: sums have lost half of their digits, and J has not.
@@ -64,20 +62,16 @@ def geometry_of_sums(
     factor = cholesky(g, epsilon)
     value: torch.Tensor | None = None
     if order == 2:
-        value = _ricci(unpack(packed[pairs:], triple_gather(d)), factor)
+        t = unpack(packed[pairs:], triple_gather(d))
+        for axis in range(3):  # T in an orthonormal frame
+            factor.solve_(t.movedim(axis, 0))
+        trace = torch.diagonal(t, dim1=1, dim2=2).sum(dim=-1)
+        value = t.square_().sum(dim=(0, 1, 2)) - trace.square_().sum(dim=0)
     elif ricci:
-        value = flat(factor.singular)
+        value = torch.where(factor.singular, torch.nan, 0.0).to(torch.float64)
     return LocalGeometry(g.permute(2, 0, 1), factor.log_determinant, value), factor
 
 
 def ill_conditioned(factor: Factor, epsilon: float) -> torch.Tensor:
     """Return where (P,) the sums have lost half of their digits."""
     return factor.smallest_pivot < _ILL * epsilon**0.5
-
-
-def _ricci(t: torch.Tensor, factor: Factor) -> torch.Tensor:
-    """Return ‖T‖² − ‖tr T‖² from T (d, d, d, P), which is overwritten."""
-    for axis in range(3):
-        factor.solve_(t.movedim(axis, 0))
-    trace = torch.diagonal(t, dim1=1, dim2=2).sum(dim=-1)
-    return t.square_().sum(dim=(0, 1, 2)) - trace.square_().sum(dim=0)

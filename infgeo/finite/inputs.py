@@ -1,7 +1,5 @@
 """Checks of what users pass to `infgeo.finite`: points, counts, seeds. Every message names value and remedy."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -13,8 +11,7 @@ from infgeo.arguments import positive_integers, shown
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.evaluation import module_of, modules_behind
 
-_MEBIBYTE = 2**20
-DEFAULT_MEMORY_BUDGET = 256 * _MEBIBYTE
+DEFAULT_MEMORY_BUDGET = 256 * 2**20  # bytes
 
 
 def as_points(x: ArrayLike, name: str = "x") -> torch.Tensor:

@@ -4,8 +4,6 @@ LAPACK called on thousands of tiny matrices spends its time on calls. With the p
 vectorised operations however many points there are.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

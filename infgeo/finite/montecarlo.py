@@ -1,11 +1,8 @@
 """Monte Carlo over independent networks of one width: replicate means with standard errors, in bounded memory."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import NoneType
@@ -15,11 +12,13 @@ import torch
 from numpy.typing import ArrayLike
 
 from infgeo.arguments import flag, function, instance, positive_integer, seed_integer, words
+from infgeo.checkpoint_file import CheckpointFile
 from infgeo.errors import InvalidInput, SingularMetric
+from infgeo.finite.evaluation import threads
+from infgeo.finite.geometry_at_points import ONE_DIMENSION, PIECEWISE_LINEAR
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, checked_device, float_dtype, too_narrow
-from infgeo.finite.pullback import ONE_DIMENSION, PIECEWISE_LINEAR
-from infgeo.finite.reduction import Checkpoint, Reduction, items_of, run_item
-from infgeo.finite.replicate_task import CORRECTED, QUANTITIES, ReplicateTask
+from infgeo.finite.reduction import SECONDS, Reduction, describe, items_of, run_item, run_pickled
+from infgeo.finite.replicate import CORRECTED, QUANTITIES, ReplicateTask
 from infgeo.finite.running_mean import Estimate
 from infgeo.finite.sampled_network import specify
 from infgeo.finite.samplers import check_sampler
@@ -77,18 +76,16 @@ def estimate(
 ) -> FiniteEstimates:
     """Estimate kernel, metric, volume element and Ricci scalar over independent random networks.
 
-    Every replicate is one network, measured at all points; means and standard errors run over replicates, which are
-    independent for every sampler, so that the standard error is sqrt(sample variance / samples), with Student's t of
-    samples − 1 degrees of freedom for intervals, and points of one run share their noise. R is positive on spheres.
+    Every replicate is one network, measured at all points; the standard error is sqrt(sample variance / samples), with
+    Student's t of samples − 1 degrees of freedom for intervals, and points of one run share their noise. A network
+    whose metric has lost rank counts with det g = 0 and √det g = 0. R is positive on spheres.
 
-    Networks of one layer are sums over units: these are drawn in blocks with seeds of their own, and never all held.
-    Results are added in a fixed order, and computed with one torch thread (for more, pass an executor): the same seed
-    gives the same bits for any executor (for one machine, torch and NumPy version), also when a worker dies and its
-    work is done again. A network whose metric has lost rank counts with det g = 0 and √det g = 0.
+    Networks of one layer are sums over units, drawn in blocks with seeds of their own, and never all held. The same
+    seed gives the same bits for any executor (for one machine, torch and NumPy version), also when a worker dies and
+    its work is done again.
 
-    With θ_n the value of a network and θ' the mean over its two halves, networks of n/2 units themselves, the
-    correction of Richardson (and, here, of the jackknife) 2 θ_n − θ' has no bias of O(1/n); its noise is the same to
-    leading order. Deep networks are halved in every layer, with weights rescaled.
+    With θ_n the value of a network and θ' the mean over its two halves, networks of n/2 units themselves (deep ones are
+    halved in every layer), the correction 2 θ_n − θ' of Richardson has no bias of O(1/n), and nearly the same noise.
 
     Args:
         mlp: an `infgeo.MLP`, or an object like it (see `sample_network`).
@@ -96,24 +93,19 @@ def estimate(
         width: n >= 1; at least d for quantities that need the metric to have full rank.
         samples: number of networks, >= 2.
         sampler: how the units of the first layer, each of them Gaussian, depend on one another. "iid": not at all, as
-            in theory; only their spread, bias and determinants are those of networks of width n. The others
-            integrate over the limit of infinite width: "antithetic" (opposite directions, complementary radii),
-            "orthogonal" (orthogonal directions in groups, independent radii), "sobol" (scrambled nets, the most precise
-            in few dimensions; widths that are powers of 2). Deep networks keep the bias of their other layers.
-        executor: any concurrent.futures.Executor to work on: processes, Dask (`Client.get_executor()`), MPI, ...; by
-            default the work is done here. Work of a lost worker is done again, here if need be.
+            in networks of width n. The others integrate over the limit of infinite width: "antithetic" (opposite
+            directions, complementary radii), "orthogonal" (orthogonal directions in groups, independent radii), "sobol"
+            (scrambled nets, the most precise in few dimensions; widths that are powers of 2).
+        executor: any concurrent.futures.Executor to work on: processes, Dask (`Client.get_executor()`), MPI, ...
         device: torch device of the computation.
         dtype: torch.float64 (default) or torch.float32 for units and networks; sums and statistics are always float64.
         seed: 0 <= seed < 2^63.
-        weight_std: σ_w where `mlp` leaves it symbolic; default 1.
-        bias_std: σ_b where `mlp` leaves it symbolic; default 1.
+        weight_std, bias_std: σ_w and σ_b where `mlp` leaves them symbolic; default 1.
         parameters: values of the activation's own free symbols, by name.
         quantities: names of the fields of `FiniteEstimates` to compute; default all.
         bias_correction: whether to compute `corrected`.
-        memory_budget: bytes that the intermediate arrays of one worker may take, about; for one layer it holds at any
-            width.
-        checkpoint: a file to go on from if it is there, and to write every 10 s, on Ctrl-C or SIGTERM (which raises
-            KeyboardInterrupt here) and at the end.
+        memory_budget: bytes that intermediate arrays of one worker may take, about; for one layer at any width.
+        checkpoint: a file to go on from if it is there, and to write every 10 s, on Ctrl-C or SIGTERM and at the end.
         progress: called as progress(done, total) in networks, or in blocks of units where networks have several.
 
     Raises:
@@ -162,18 +154,20 @@ def estimate(
         bias_correction=bias_correction and (sampler != "sobol" or not specification.is_one_layer),
     )
     reduction = Reduction(task, items_of(task, samples))
-    file = Checkpoint(checkpoint, reduction, samples)
-    file.load()
+    run, file = describe(reduction, samples), CheckpointFile(checkpoint, "estimate", SECONDS)
+    file.resume(run, reduction.restore)
     workers = Workers(executor)
-    with _one_thread(), termination_as_interrupt():
+    with threads(1), termination_as_interrupt():  # sums in torch's products depend on their number
         try:
-            for result in workers.in_order(partial(run_item, task), reduction.items[reduction.done :]):
+            work = partial(run_item if executor is None else run_pickled, task)
+            for result in workers.in_order(work, reduction.items[reduction.done :]):
                 reduction.add(result)
-                file.save()
+                if file.due(reduction.done):
+                    file.save(reduction.done, run, reduction.state())
                 if progress is not None:
                     progress(*reduction.progress)
         finally:
-            file.save(now=True)
+            file.save(reduction.done, run, reduction.state())
     return _estimates(task, samples, reduction, bias_correction, workers.lost)
 
 
@@ -182,7 +176,7 @@ def _estimates(
 ) -> FiniteEstimates:
     raw: dict[str, Estimate] = {}
     corrected: dict[str, Estimate] = {}
-    for key, mean in reduction.statistics.means.items():
+    for key, mean in reduction.means.items():
         name = key.removeprefix("corrected ")
         value = mean.estimate()
         if name == key:
@@ -213,14 +207,3 @@ def _estimates(
         corrected=corrected,
         notes=notes,
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch use one thread: sums in its products depend on their number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -6,8 +6,6 @@ loses a term without an error in `layer_norm` and `instance_norm` (pytorch issue
 for modules, functions and methods in place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

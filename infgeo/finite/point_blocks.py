@@ -1,7 +1,5 @@
 """Work on blocks of points that fit a memory budget; a block that does not fit the machine is halved."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """The gate before every route: the shape and precision of a feature map, and whether points can be taken together."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -98,45 +96,34 @@ def gives_the_same(stack: Stack, feature_map: FeatureMap, points: torch.Tensor) 
     return torch.allclose(given, expected, rtol=0.0, atol=tolerance, equal_nan=True)
 
 
-def _callable_on(feature_map: FeatureMap, probe: torch.Tensor) -> tuple[FeatureMap, int]:
-    """Return the map as it can be called, in batches or on single points, and its number of features."""
+def _tried(feature_map: FeatureMap, points: torch.Tensor) -> tuple[Any, Exception | None]:
+    """Return what the map returns, or what it raises: whatever a callable raises that is written for other points."""
     try:
-        out = feature_map.first_output(probe)
+        return feature_map.first_output(points), None
     except InvalidInput:
         raise
-    except Exception as error:  # whatever a callable raises that is written for single points
+    except Exception as error:
         if is_out_of_memory(error):
             raise
-        return _callable_on_points(feature_map, probe, error)
-    if isinstance(out, torch.Tensor) and out.ndim > 0 and out.shape[0] == 1 and out.ndim > 1:
+        return None, error
+
+
+def _callable_on(feature_map: FeatureMap, probe: torch.Tensor) -> tuple[FeatureMap, int]:
+    """Return the map as it can be called, in batches or on single points, and its number of features."""
+    out, error = _tried(feature_map, probe)
+    if isinstance(out, torch.Tensor) and out.ndim > 1 and out.shape[0] == 1:
         return feature_map, _features_of(out, feature_map, batch=True)
-    # perhaps it takes a batch for something else
-    single = feature_map.unbatched()
-    try:
-        alone = single.first_output(probe)
-    except Exception:
-        alone = out
-    return _mapped(single, probe), _features_of(alone, single, batch=False)
-
-
-def _callable_on_points(feature_map: FeatureMap, probe: torch.Tensor, error: Exception) -> tuple[FeatureMap, int]:
-    """Return the map as called on single points, after it raised `error` on a batch of one."""
-    single = feature_map.unbatched()
-    try:
-        width = _features_of(single.first_output(probe), single, batch=False)
-        return _mapped(single, probe), width
-    except InvalidInput:
-        raise
-    except Exception:
-        said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-    try:
-        feature_map.first_output(torch.cat([probe, _beside(probe)]))
-    except Exception:
-        raise InvalidInput(
-            f"features failed on a batch of shape {_shape(feature_map)}, and on one point of shape "
-            f"{feature_map.input_shape} ({said}); {_remedy(feature_map, probe)}"
-        ) from error
-    raise InvalidInput(f"features work on several points and not on one ({said}): {_COUPLED}") from error
+    single = feature_map.unbatched()  # perhaps it takes a batch for something else
+    alone, other = _tried(single, probe)
+    if other is None or error is None:
+        return _mapped(single, probe), _features_of(out if other else alone, single, batch=False)
+    said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    if _tried(feature_map, torch.cat([probe, _beside(probe)]))[1] is None:
+        raise InvalidInput(f"features work on several points and not on one ({said}): {_COUPLED}") from error
+    raise InvalidInput(
+        f"features failed on a batch of shape (B, {', '.join(map(str, feature_map.input_shape))}), and on one point of "
+        f"shape {feature_map.input_shape} ({said}); {_remedy(feature_map, probe)}"
+    ) from error
 
 
 def _remedy(feature_map: FeatureMap, probe: torch.Tensor) -> str:
@@ -167,10 +154,6 @@ def _mapped(single: FeatureMap, probe: torch.Tensor) -> FeatureMap:
 
 def _beside(point: torch.Tensor) -> torch.Tensor:
     return point * (1 + 2**-10) + 2**-10
-
-
-def _shape(feature_map: FeatureMap) -> str:
-    return "(B, " + ", ".join(map(str, feature_map.input_shape)) + ")"
 
 
 def _features_of(out: Any, feature_map: FeatureMap, batch: bool) -> int:

@@ -1,7 +1,5 @@
 """J and H of a batch of points, with their geometry: by matrix products through a stack, by torch for anything else."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

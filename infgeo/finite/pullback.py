@@ -1,28 +1,20 @@
-"""Pull the metric of feature space back through any feature map, at given points."""
-
-from __future__ import annotations
+"""Pull the metric of feature space back through any feature map, at given points or on a line or plane."""
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
 
 from infgeo.arguments import flag, one_of, positive_integer, positive_integers
+from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, checked_features
-from infgeo.finite.geometry_at_points import (
-    ONE_DIMENSION,
-    PIECEWISE_LINEAR,
-    Pullback,
-    weights_of,
-)
+from infgeo.finite.geometry_at_points import Pullback, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape
-from infgeo.finite.preflight import examine
-from infgeo.finite.routes import local_geometry
+from infgeo.finite.preflight import MOST_TOGETHER, examine
 from infgeo.finite.stack import as_stack
-
-__all__ = ["ONE_DIMENSION", "PIECEWISE_LINEAR", "Pullback", "local_geometry", "pullback"]
 
 
 @plain_torch()
@@ -43,30 +35,25 @@ def pullback(
     g = JᵀJ with J = ∂Φ/∂x; everything else follows from J and H = ∂²Φ by the Gauss equation, with the second
     fundamental form II = (1 − J g⁻¹ Jᵀ) H: R = |tr_g II|² − |II|²_g.
 
-    The route depends on what `features` is. One hidden layer (a network from `sample_network`, or nn.Sequential of a
-    Linear and elementwise activations) is a Hessian metric; stacks of such layers push value, J and H through by matrix
-    products; nn.Sequential of piecewise linear modules is flat off its kinks, and `note` says so. Everything else
-    (convolutions, residual blocks, attention, any callable) is differentiated by torch, forward mode first. Every
-    derivative rule of torch that is used is held against finite differences at a few points: some are wrong. All
-    routes compute in the precision of the weights, also under autocast; where the features themselves compute in
-    float32 on the way from float64 points, rank and log volume have its tolerance, and `note` says so.
+    The route depends on what `features` is: one hidden layer (from `sample_network`, or nn.Sequential of a Linear and
+    elementwise activations) is a Hessian metric, stacks of such layers push value, J and H through by matrix products,
+    piecewise linear modules are flat off their kinks (see `note`), and everything else is differentiated by torch,
+    forward mode first, each of its rules held against finite differences at a few points: some are wrong. All routes
+    compute in the precision of the weights, also under autocast.
 
-    Batches: features are called as torch modules are, on (B, *input_shape) -> (B, *feature_shape); a callable that
-    only takes single points is called on these. All feature axes are flattened, n = their product. The module, its
-    parameters, gradients, buffers and mode stay as they are, and so does the random state. Modules that a function
-    names are seen, too. The points are copied; the features are not: ask for all quantities before the next training
-    step.
+    Features are called as torch modules are, on (B, *input_shape) -> (B, *feature_shape), or on single points where
+    they take no batches; all feature axes are flattened, n = their product. The module, its parameters, gradients,
+    buffers and mode stay as they are, and so does the random state; so for modules that a function names. Ask for all
+    quantities before the next training step.
 
     Args:
-        features: callable or module, x (..., d) -> (..., n), or for points of several axes (B, *input_shape) ->
-            (B, *feature_shape).
+        features: callable or module.
         x: points (..., d), or (..., *input_shape): a float32 or float64 tensor, or anything array-like, which becomes
             float64 (or the dtype and device of the module's parameters).
         layer: name of a submodule, as in features.named_modules(), whose output Φ is (of a tuple, dict or dataclass the
-            first real tensor); it must be called once in a forward pass. Of a function it is a submodule of a module
-            that the function names.
-        input_shape: shape of one point where it has several axes, such as (3, 32, 32) for images: x is then
-            (..., 3, 32, 32), or flattened, (..., 3072). Coordinates are flattened in row-major order.
+            first real tensor); it must be called once in a forward pass.
+        input_shape: shape of one point where it has several axes, such as (3, 32, 32): x may also be flattened, in
+            row-major order, as all results are.
         freeze: measure a module in eval mode although it is in training mode.
         batched: False calls the features on one point at a time, (1, *input_shape), where points of a batch would
             depend on each other, as by the steps of an adaptive solver.
@@ -74,16 +61,12 @@ def pullback(
             the points; None measures in the dtype of the weights.
         singular: "raise" SingularMetric where the metric has no full rank, or "nan" to mark those points only (the
             log volume element is −inf there). `rank` says which rank it has.
-        memory_budget: bytes that intermediate arrays may take, about; by default 256 MiB. Blocks of points that do not
-            fit the machine's memory are halved. Results come on top: d² numbers a point for the metric, n d² for II.
-            H of one point, n d² numbers, must fit for tensors; where it does not fit the budget, R is summed over pairs
-            of directions.
+        memory_budget: bytes that intermediate arrays may take, about; by default 256 MiB. Results come on top. Where H
+            of one point, n d² numbers, does not fit, R is summed over pairs of directions.
 
     Returns:
-        An object with lazy `.metric` (..., d, d), `.log_volume_element`, `.volume_element`, `.ricci_scalar`,
-        `.gaussian_curvature` (d = 2), `.rank`, `.log_pseudo_volume` (...), `.singular_values` (..., min(n, d)),
-        `.ricci_tensor` (..., d, d), `.christoffel` (..., d, d, d), `.second_fundamental_form` (..., n, d, d), and the
-        method `.sectional_curvature(u, v)`.
+        A `Pullback`, whose quantities are computed when they are asked for: `.metric`, `.log_volume_element`,
+        `.ricci_scalar`, `.rank`, `.singular_values`, `.christoffel`, `.sectional_curvature(u, v)`, ...
 
     Raises:
         InvalidInput: for x of a wrong dtype or shape or with NaN or infinities; features that give no (..., n), are
@@ -118,3 +101,102 @@ def pullback(
     )
     source = examine(feature_map, points.reshape(-1, math.prod(shape)), stack)
     return Pullback(source, points, singular, budget, weights_of(features))
+
+
+@plain_torch()
+def pullback_slice(
+    features: Callable[[torch.Tensor], torch.Tensor],
+    t: ArrayLike,
+    origin: ArrayLike,
+    directions: ArrayLike,
+    *,
+    layer: str | None = None,
+    input_shape: Sequence[int] | None = None,
+    freeze: bool = False,
+    batched: bool = True,
+    dtype: torch.dtype | None = None,
+    singular: str = "raise",
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+) -> Pullback:
+    """Measure the geometry that `features` induces on a line or plane through inputs, at the points t of the slice.
+
+    The slice is x(t) = origin + Σ t_a u_a, its metric the pullback of Φ∘x: h_ab = u_aᵀ g u_b. For two directions
+    `gaussian_curvature` is that of the surface Φ(x(t)); it is not the sectional curvature of the plane in the metric of
+    the whole input space, which `Pullback.sectional_curvature` gives: a plane of inputs is bent in input space, too.
+    For one, `length_element` is the speed |∂Φ/∂t|. Derivatives are taken along the directions only: one image of 3072
+    pixels costs what a point of the plane costs.
+
+    Through images x0, x1, x2: origin x0, directions (x1 − x0, x2 − x0); t = (1, 0) is x1 and t = (0, 1) is x2.
+
+    Args:
+        features, and what comes after the star: as for `pullback`.
+        t: coordinates in the slice (..., k).
+        origin: one input, (d,) or of shape `input_shape`.
+        directions: k of them, (k, d) or (k, *input_shape), linearly independent; k is 1 or 2 mostly, and may be more.
+
+    Returns:
+        The same object as `pullback`, with d = k: `.metric` (..., k, k), `.gaussian_curvature`, `.length_element`, ...
+
+    Raises:
+        InvalidInput: as for `pullback`, and for directions that do not fit the origin or are linearly dependent.
+
+    >>> import torch
+    >>> def radial(x):  # R^100 without 0 onto the unit sphere
+    ...     return x / x.norm(dim=-1, keepdim=True)
+    >>> origin, directions = torch.ones(100, dtype=torch.float64), torch.eye(100, dtype=torch.float64)[:2]
+    >>> f"{pullback_slice(radial, [0.5, -2.0], origin, directions).gaussian_curvature:.12f}"
+    '1.000000000000'
+    """
+    dtype, batched = optional_dtype(dtype), flag(batched, "batched")
+    checked_features(features, layer, freeze, dtype)
+    singular = one_of(singular, "singular", ("raise", "nan"))
+    budget = positive_integer(memory_budget, "memory_budget")
+    with torch.inference_mode(False):
+        start, ways = _slice(features, origin, directions, input_shape, dtype)
+        coordinates = as_points(t, name="t").to(start).clone()
+    if coordinates.shape[-1] != len(ways):
+        raise InvalidInput(
+            f"t has shape {tuple(coordinates.shape)}, and there are {len(ways)} directions; pass t of shape "
+            f"(..., {len(ways)})"
+        )
+    shape = tuple(start.shape)
+    whole = FeatureMap(
+        features, shape, layer, freeze, one_by_one=not batched, dtype=dtype, shape_given=input_shape is not None
+    )
+    stack = as_stack(features, len(shape), layer, dtype)
+    stack = stack if stack is not None and stack.input_dim == math.prod(shape) else None
+    slice_of = start.reshape(-1), ways.reshape(len(ways), -1)
+    some = coordinates.reshape(-1, len(ways))[: max(2, MOST_TOGETHER // math.prod(shape))]
+    source = examine(whole, slice_of[0] + some @ slice_of[1], stack).sliced(*slice_of)
+    return Pullback(source, coordinates, singular, budget, weights_of(features))
+
+
+def _slice(
+    features: Any,
+    origin: ArrayLike,
+    directions: ArrayLike,
+    input_shape: Sequence[int] | None,
+    dtype: torch.dtype | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return origin (*shape) and directions (k, *shape) in the dtype of the module, checked."""
+    start = as_points(origin, name="origin")
+    shape = point_shape(start, input_shape, None, "origin")
+    if start.numel() != math.prod(shape):
+        raise InvalidInput(f"origin has shape {tuple(start.shape)}; pass one point of shape {shape}")
+    start = matching(features, origin, start, dtype, name="origin").reshape(shape).clone()
+    if isinstance(directions, list | tuple) and any(isinstance(u, torch.Tensor) for u in directions):
+        directions = torch.stack([as_points(u, name="a direction").to(start).reshape(-1) for u in directions])
+    ways = as_points(directions, name="directions").to(start)
+    if ways.ndim < 2 or ways.shape[0] == 0 or ways[0].numel() != start.numel():
+        raise InvalidInput(
+            f"directions has shape {tuple(ways.shape)}; pass (k, {', '.join(map(str, shape))}): k inputs' differences"
+        )
+    rows = ways.reshape(len(ways), -1).to(torch.float64)
+    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    values = torch.linalg.svdvals(rows / torch.where(length > 0, length, 1.0))
+    if len(values) < len(rows) or float(values[-1]) < 16 * len(rows) * torch.finfo(start.dtype).eps:
+        raise InvalidInput(
+            f"directions are linearly dependent: the least singular value of the {len(rows)} unit vectors is "
+            f"{float(values[-1]):.1e}; pass directions that span {len(rows)} dimensions"
+        )
+    return start, ways.reshape(len(ways), *shape).clone()

@@ -4,27 +4,22 @@ Items depend on the run alone, never on who works on them: with the order fixed,
 number of workers.
 """
 
-from __future__ import annotations
-
 import hashlib
 import multiprocessing
-import os
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from infgeo.arguments import positive_integer
-from infgeo.checkpoint_file import CheckpointFile
-from infgeo.files import taken_apart
 from infgeo.finite.evaluation import plain_torch
-from infgeo.finite.replicate import finish, run_blocks, run_replicates
-from infgeo.finite.replicate_task import ReplicateTask
+from infgeo.finite.replicate import ReplicateTask, finish, run_blocks, run_replicates
 from infgeo.finite.running_mean import RunningMean
 from infgeo.finite.unit_sums import UnitSums, total
 
 _ITEM_WORK = 2**22  # units × points (and their pairs in deep networks): some 20 ms
-_SECONDS = 10.0  # between two writings of a checkpoint
+SECONDS = 10.0  # between two writings of a checkpoint
 _MOST_ITEMS = 64  # of the replicates of a run, where they are small: enough for many workers
 
 # Replicates first ... last − 1 and, in networks of several blocks, blocks low ... high − 1 of replicate `first`.
@@ -45,39 +40,31 @@ def items_of(task: ReplicateTask, samples: int) -> list[Item]:
     return [(i, min(i + step, samples), 0, 1) for i in range(0, samples, step)]
 
 
+def _take_in(means: dict[str, RunningMean], later: Mapping[str, Any]) -> None:
+    """Take later replicates into the means: values with them on the first axis, or other means."""
+    for name, value in later.items():
+        mean = means.setdefault(name, RunningMean(log=name == "log_mean_det_metric"))
+        (mean.add if isinstance(value, torch.Tensor) else mean.merge)(value)
+
+
 @plain_torch()
-def run_item(task: ReplicateTask, item: Item) -> Statistics | dict[int, UnitSums]:
-    """Return what a worker hands back: statistics over replicates, or sums over blocks of one replicate by half."""
+def run_item(task: ReplicateTask, item: Item) -> dict[str, RunningMean] | dict[int, UnitSums]:
+    """Return what a worker hands back: means over replicates, or sums over blocks of one replicate by half."""
     if multiprocessing.parent_process() is not None:
         # OpenMP's threads do not survive a fork, and more than one for each worker would compete.
         torch.set_num_threads(1)
     first, last, low, high = item
     if task.blocks > 1:
         return run_blocks(task, first, (low, high))
-    statistics = Statistics()
+    means: dict[str, RunningMean] = {}
     for values in run_replicates(task, first, last):
-        statistics.add(values)
-    return statistics
+        _take_in(means, values)
+    return means
 
 
-class Statistics:
-    """Running means over replicates, by name."""
-
-    def __init__(self) -> None:
-        self.means: dict[str, RunningMean] = {}
-
-    def add(self, values: Mapping[str, torch.Tensor]) -> None:
-        """Take in replicates, on the first axis of the values."""
-        for name, value in values.items():
-            self._mean(name).add(value)
-
-    def merge(self, other: Statistics) -> None:
-        """Take in later replicates."""
-        for name, mean in other.means.items():
-            self._mean(name).merge(mean)
-
-    def _mean(self, name: str) -> RunningMean:
-        return self.means.setdefault(name, RunningMean(log=name == "log_mean_det_metric"))
+def run_pickled(task: ReplicateTask, item: Item) -> bytes:
+    """Return the same by value, not as torch does between processes: shared memory goes with the one that made it."""
+    return pickle.dumps(run_item(task, item))
 
 
 class Reduction:
@@ -85,51 +72,49 @@ class Reduction:
 
     def __init__(self, task: ReplicateTask, items: list[Item]) -> None:
         self.task, self.items, self.done = task, items, 0
-        self.statistics = Statistics()
+        self.means: dict[str, RunningMean] = {}
         self.sums: dict[int, UnitSums] = {}  # of the replicate that is under way
 
-    def add(self, result: Statistics | dict[int, UnitSums]) -> None:
-        """Take in the result of the next item."""
+    def add(self, result: Any) -> None:
+        """Take in the result of the next item, as it is or pickled."""
+        result = pickle.loads(result) if isinstance(result, bytes) else result
         index, _, _, high = self.items[self.done]
-        if isinstance(result, Statistics):
-            self.statistics.merge(result)
+        if self.task.blocks == 1:
+            _take_in(self.means, result)
         else:
             for half, sums in result.items():
                 self.sums[half] = total([self.sums[half], sums]) if half in self.sums else sums
             if high == self.task.blocks:
-                self.statistics.add(finish(self.task, index, [self.sums[half] for half in sorted(self.sums)]))
+                _take_in(self.means, finish(self.task, index, [self.sums[half] for half in sorted(self.sums)]))
                 self.sums = {}
         self.done += 1
 
     @property
     def progress(self) -> tuple[int, int]:
         """Networks done and in all; blocks where a network is of several."""
-        unit = 3 if self.task.blocks > 1 else 1
-        done, whole = self.items[self.done - 1], self.items[-1]
-        if unit == 1:
-            return done[1], whole[1]
-        return done[0] * self.task.blocks + done[3], whole[1] * self.task.blocks
+        blocks, done, whole = self.task.blocks, self.items[self.done - 1], self.items[-1]
+        return (done[1], whole[1]) if blocks == 1 else (done[0] * blocks + done[3], whole[1] * blocks)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint holds: the means by name, and the sums of the network at hand by half."""
-        means = {name: mean.state for name, mean in self.statistics.means.items()}
+        means = {name: mean.state for name, mean in self.means.items()}
         return {"means": means, "sums": {half: (one.units, one.kernel, one.packed) for half, one in self.sums.items()}}
 
-    def restore(self, done: int, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state after `done` items; raises for a state that no run of this task has."""
-        done = positive_integer(done, "the number of items done", minimum=0, maximum=len(self.items))
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state after `step` items; raises for a state that no run of this task has."""
+        done = positive_integer(state["step"], "the number of items done", minimum=0, maximum=len(self.items))
         index, last, _, high = self.items[done - 1] if done else (0, 0, 0, 0)
         complete = last if self.task.blocks == 1 or high == self.task.blocks else index
         means: dict[str, RunningMean] = {}
         for name, part in state["means"].items():
-            means[name] = RunningMean(name == "log_mean_det_metric", part)
+            means[name] = RunningMean(name == "log_mean_det_metric", *part)
             known = name.removeprefix("corrected ") in self.task.quantities
             if not known or means[name].count != complete or not means[name].is_whole:
                 raise ValueError(f"{name} is no mean over {complete} networks")
         sums = {half: UnitSums(*part) for half, part in state["sums"].items()}
         if bool(means) != bool(complete) or not set(sums) <= {0, 1}:
             raise ValueError("the means or sums are not those of the items done")
-        self.done, self.statistics.means, self.sums = done, means, sums
+        self.done, self.means, self.sums = done, means, sums
 
 
 def describe(reduction: Reduction, samples: int) -> dict[str, Any]:
@@ -138,35 +123,9 @@ def describe(reduction: Reduction, samples: int) -> dict[str, Any]:
     return {
         "network": repr(task.specification),
         "x": hashlib.sha256(repr(task.x.shape).encode() + task.x.tobytes()).hexdigest(),
-        "width": task.width,
+        **{name: getattr(task, name) for name in ("width", "sampler", "seed", "bias_correction")},
         "samples": samples,
-        "sampler": task.sampler,
-        "seed": task.seed,
         "quantities": list(task.quantities),
         "dtype": str(task.dtype),
-        "bias_correction": task.bias_correction,
         "items": len(reduction.items),
     }
-
-
-class Checkpoint:
-    """Writes the state of `reduction` to a file every few seconds, and restores it. Without a path it does nothing."""
-
-    def __init__(self, path: str | os.PathLike[str] | None, reduction: Reduction, samples: int) -> None:
-        self.file = CheckpointFile(path, "estimate", _SECONDS)
-        self.reduction, self.run = reduction, describe(reduction, samples)
-
-    def load(self) -> None:
-        """Restore the state if the file exists; raises InvalidInput for a damaged file, or one of another run."""
-        saved = self.file.read()
-        if saved is None:
-            return
-        with taken_apart(str(self.file.path), "checkpoint"):
-            self.file.refuse_another(saved["run"], self.run)
-            self.reduction.restore(saved["state"]["step"], saved["state"])
-        self.file.resumed(self.reduction.done)
-
-    def save(self, now: bool = False) -> None:
-        """Write the state, if some seconds have passed since the last time, or `now`, and if there is anything new."""
-        if self.file.path is not None and (now or self.file.due(self.reduction.done)):
-            self.file.save(self.reduction.done, self.run, self.reduction.state())

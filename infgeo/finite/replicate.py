@@ -1,24 +1,129 @@
 """Replicates of a Monte Carlo run: draw networks, measure their geometry at every point, hand back values.
 
-A network of one hidden layer is not held as a whole: its units come in blocks (`task`) and leave as sums
+A network of one hidden layer is not held as a whole: its units come in blocks and leave as sums
 (`unit_sums`). The halves of each network, networks themselves, give the correction of the bias of O(1/n).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 
 from infgeo.errors import SingularMetric
 from infgeo.finite.gauss_equation import LocalGeometry
 from infgeo.finite.inputs import rank_deficient
-from infgeo.finite.propagation import deep_geometry
-from infgeo.finite.pullback import local_geometry
-from infgeo.finite.replicate_task import ReplicateTask
+from infgeo.finite.routes import local_geometry
 from infgeo.finite.running_mean import replicate_seed
-from infgeo.finite.sampled_network import SampledNetwork, draw
+from infgeo.finite.sampled_network import NetworkSpecification, SampledNetwork, draw
+from infgeo.finite.samplers import block_units, first_layer, principal_axes
+from infgeo.finite.shallow import measure_again, prefers_gram
 from infgeo.finite.unit_sums import UNITS_AT_ONCE, UnitSums, add_gram, geometry_of, sum_units, total
+
+QUANTITIES = (
+    "kernel",
+    "metric",
+    "metric_radial",
+    "metric_tangential",
+    "log_mean_det_metric",
+    "volume_element",
+    "log_volume_element",
+    "ricci_scalar",
+)
+# Functions of means over units that are not linear: biased at O(1/n).
+CORRECTED = ("volume_element", "log_volume_element", "ricci_scalar")
+
+
+@dataclass(frozen=True)
+class ReplicateTask:
+    """What every replicate of one run shares. Arrays are NumPy's, which pickle by value between processes."""
+
+    specification: NetworkSpecification
+    x: Any  # (N, d) float64
+    width: int
+    seed: int
+    quantities: tuple[str, ...]
+    dtype: torch.dtype
+    device: str
+    memory_budget: int
+    sampler: str = "iid"
+    bias_correction: bool = False
+
+    @property
+    def input_dim(self) -> int:
+        """Number d of coordinates."""
+        return int(self.x.shape[1])
+
+    @cached_property
+    def is_sum(self) -> bool:
+        """Whether all that is asked for follows from sums over independent units."""
+        return self.specification.is_one_layer and not (self.order == 2 and prefers_gram(self.width, self.input_dim))
+
+    @property
+    def order(self) -> int:
+        """The order of derivatives: 0 for the kernel alone, 2 where R is not 0 by construction, 1 for the metric."""
+        if not set(self.quantities) - {"kernel"}:
+            return 0
+        curved = "ricci_scalar" in self.quantities and self.input_dim > 1
+        return 2 if curved and not self.specification.piecewise_linear else 1
+
+    @cached_property
+    def block(self) -> int:
+        """Number of units that share a seed."""
+        return block_units(self.sampler, self.input_dim) if self.is_sum else self.width
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks of a network."""
+        return -(-self.width // self.block)
+
+    @cached_property
+    def half(self) -> int:
+        """Number of units in the first half of a network, 0 where there is no correction of the bias."""
+        if not self.bias_correction or not set(CORRECTED) & set(self.quantities):
+            return 0
+        half = self.block * (self.blocks // 2) if self.blocks > 1 else self.width // 2
+        return half if min(half, self.width - half) >= self.input_dim else 0
+
+    @property
+    def parts(self) -> list[slice]:
+        """The units of the whole network and, where its bias is corrected, of its halves."""
+        halves = [slice(0, self.half), slice(self.half, self.width)] if self.half else []
+        return [slice(0, self.width), *halves]
+
+    @cached_property
+    def axes(self) -> Any:
+        """Directions for the coordinates of a Sobol sequence, an array (k, k), or None."""
+        if self.sampler != "sobol":
+            return None
+        spec = self.specification
+        axes = principal_axes(torch.from_numpy(self.x), spec.first_scale(self.input_dim), spec.bias_std)
+        return None if axes is None else axes.numpy()
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Keyword arguments of the tensors."""
+        return {"dtype": self.dtype, "device": self.device}
+
+    def points(self) -> torch.Tensor:
+        """Return x in the dtype and on the device of the run."""
+        return torch.from_numpy(self.x).to(**self.where)
+
+    def units(self, index: int, block: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the weights (u, d) and biases (u,) of a block of the first layer of replicate `index`."""
+        seed = replicate_seed(self.seed, self.width, index * self.blocks + block)
+        count = min(self.block, self.width - block * self.block)
+        spec, d = self.specification, self.input_dim
+        axes = None if self.axes is None else torch.from_numpy(self.axes)
+        for w, b in first_layer(self.sampler, seed, count, d, spec.bias_std > 0, self.dtype, axes):
+            yield w.mul_(spec.first_scale(d)).to(self.device), b.mul_(spec.bias_std).to(self.device)
+
+    def whole_block(self, index: int, block: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return all weights (u, d) and biases (u,) of a block at once."""
+        w, b = zip(*self.units(index, block), strict=True)
+        return (w[0], b[0]) if len(w) == 1 else (torch.cat(w), torch.cat(b))
+
 
 # Undefined where the metric has no full rank; det g and √det g are 0 there, and the metric itself is what it is.
 NEED_FULL_RANK = ("log_volume_element", "ricci_scalar")
@@ -69,8 +174,14 @@ def finish(task: ReplicateTask, first: int, parts: Sequence[UnitSums]) -> dict[s
         ricci, epsilon = "ricci_scalar" in task.quantities, torch.finfo(task.dtype).eps
         flat = means.permute(2, 0, 1, 3).reshape(rows, -1)
         found, ill = geometry_of(flat, task.input_dim, task.order, ricci, epsilon, task.memory_budget)
-        if bool(ill.any()):
-            _refine(task, first, found, ill.reshape(pieces, networks, count))
+        ill = ill.reshape(pieces, networks, count)
+        for m in ill.any(dim=2).any(dim=0).nonzero()[:, 0].tolist():
+            network = whole_network(task, first + m)
+            for k in ill[:, m].any(dim=1).nonzero()[:, 0].tolist():
+                marked = ill[k, m].nonzero()[:, 0]
+                part, into = sub_network(network, task.parts[k]), (k * networks + m) * count + marked
+                with torch.no_grad():
+                    measure_again(part, task.points(), marked, found, into, task.memory_budget)
         geometry, *halves = (_piece(found, k, networks, count) for k in range(pieces))
         result |= _values(task, first, geometry, halves)
     return _on_cpu(result)
@@ -85,23 +196,6 @@ def _piece(found: LocalGeometry, k: int, networks: int, count: int) -> LocalGeom
         found.log_determinant[here].reshape(networks, count),
         None if curvature is None else curvature[here].reshape(networks, count),
     )
-
-
-def _refine(task: ReplicateTask, first: int, found: LocalGeometry, ill: torch.Tensor) -> None:
-    """Measure the points where g is ill-conditioned again, from J: its condition number is the root of that of g."""
-    count, x = ill.shape[2], task.points()
-    for m in ill.any(dim=2).any(dim=0).nonzero()[:, 0].tolist():
-        network = whole_network(task, first + m)
-        for k in ill[:, m].any(dim=1).nonzero()[:, 0].tolist():
-            marked = ill[k, m].nonzero()[:, 0]
-            with torch.no_grad():
-                ricci = found.ricci_scalar is not None
-                here = sub_network(network, task.parts[k])
-                again = deep_geometry(here, x[marked.to(x.device)], ricci, task.memory_budget)
-            where = (k * ill.shape[1] + m) * count + marked
-            found.log_determinant[where] = again.log_determinant.to(where.device)
-            if found.ricci_scalar is not None and again.ricci_scalar is not None:
-                found.ricci_scalar[where] = again.ricci_scalar.to(where.device)
 
 
 def whole_network(task: ReplicateTask, index: int) -> SampledNetwork:

@@ -1,7 +1,5 @@
 """From a feature map to numbers at points: the fastest route that applies, in blocks that fit the budget."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -67,38 +65,29 @@ def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeome
     n, d = source.width, x.shape[1]
     pairs = torch.triu_indices(d, d, 1, device=x.device).T
     size = memory_budget // (8 * (12 * n + 30 * max(source.largest, d)))
-    curvatures = []
     first = concatenate(reduced(source, x, False, lambda j, _: by_gauss_equation(j, None, False), memory_budget))
     with source.ready() as f:
         whole, across = source.way(f, x, False), source.way(f, x, True)
-        for i in range(len(x)):
-            point = x[i : i + 1]
+
+        def curvature(point: torch.Tensor) -> torch.Tensor:
             tangent = gauss_equation.frame(whole(f, point, False)[0])
-            vectors = tangent.inverse[0].T.to(x.dtype)  # row a is e_a
+            e, q = tangent.inverse[0].T.to(x.dtype), tangent.q[0]  # row a of e is e_a
 
-            def second_derivative(
-                rows: torch.Tensor, p: torch.Tensor = point, e: torch.Tensor = vectors
-            ) -> torch.Tensor:
+            def form(rows: torch.Tensor) -> torch.Tensor:
+                """Return II_ab (B, n) for pairs (a, b), and II_aa for single a."""
                 k = rows.shape[1]
-                _, h = across(lambda t: f(p + (t[..., None] * e[rows]).sum(dim=1)), p.new_zeros(len(rows), k), True)
+                zero = point.new_zeros(len(rows), k)
+                _, h = across(lambda t: f(point + (t[..., None] * e[rows]).sum(dim=1)), zero, True)
                 assert h is not None
-                return h[:, :, 0, k - 1].to(torch.float64)
+                second = h[:, :, 0, k - 1].to(torch.float64)
+                return second - (second @ q) @ q.T
 
-            def normal(h: torch.Tensor, q: torch.Tensor = tangent.q[0]) -> torch.Tensor:
-                return h - (h @ q) @ q.T
+            own = torch.cat([form(rows) for rows in torch.arange(d, device=x.device)[:, None].split(max(1, size))])
+            mixed = sum(in_blocks(lambda rows: form(rows).square().sum(), pairs, size))
+            value = own.sum(dim=0).square().sum() - own.square().sum() - 2 * mixed
+            return torch.where(tangent.singular[0], torch.nan, value)
 
-            def squares(rows: torch.Tensor) -> torch.Tensor:
-                return normal(second_derivative(rows)).square().sum()
-
-            own = [
-                normal(second_derivative(rows))
-                for rows in torch.arange(d, device=x.device)[:, None].split(max(1, size))
-            ]
-            trace = torch.cat(own).sum(dim=0)
-            mixed = sum(in_blocks(squares, pairs, size))
-            value = trace.square().sum() - torch.cat(own).square().sum() - 2 * mixed
-            curvatures.append(torch.where(tangent.singular[0], torch.nan, value))
-    return LocalGeometry(first.metric, first.log_determinant, torch.stack(curvatures))
+        return LocalGeometry(first.metric, first.log_determinant, torch.stack([curvature(p) for p in x.split(1)]))
 
 
 @plain_torch()

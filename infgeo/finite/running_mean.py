@@ -1,20 +1,15 @@
 """Running means with standard errors over replicates, which merge in a fixed order; and the seed of each replicate."""
 
-from __future__ import annotations
-
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy
 import torch
 
 from infgeo.errors import InvalidInput
 
 _SEED_BITS = 32
 _ZERO = torch.zeros((), dtype=torch.float64)
-_NOTHING = {"count": torch.tensor(0), "shift": _ZERO, "mean": _ZERO, "squares": _ZERO}  # never changed in place
 
 
 @dataclass(frozen=True)
@@ -53,11 +48,11 @@ class RunningMean:
     Of exp(l) they are kept as exp(shift) × mean, so that nothing over- or underflows, and -inf stands for the value 0.
     """
 
-    def __init__(self, log: bool = False, state: Mapping[str, torch.Tensor] | None = None) -> None:
+    def __init__(
+        self, log: bool = False, count: int = 0, shift: Any = _ZERO, mean: Any = _ZERO, squares: Any = _ZERO
+    ) -> None:
         """Start with no replicates, or from a saved `state`."""
-        saved = _NOTHING if state is None else state
-        self.log, self.count = log, int(saved["count"])
-        self._shift, self._mean, self._squares = saved["shift"], saved["mean"], saved["squares"]
+        self.log, self.count, self._shift, self._mean, self._squares = log, count, shift, mean, squares
 
     @property
     def is_whole(self) -> bool:
@@ -68,32 +63,21 @@ class RunningMean:
             self._squares.shape == self._mean.shape
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by value, not as torch does between processes: shared memory goes with the process that made it."""
-        return _restored, (self.log, {name: part.numpy() for name, part in self.state.items()})
-
     @property
-    def state(self) -> dict[str, torch.Tensor]:
+    def state(self) -> tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]:
         """All that it holds."""
-        return {
-            "count": torch.tensor(self.count),
-            "shift": self._shift,
-            "mean": self._mean,
-            "squares": self._squares,
-        }
+        return self.count, self._shift, self._mean, self._squares
 
     def add(self, values: torch.Tensor) -> None:
         """Take in the replicates on the first axis of `values`."""
-        batch = RunningMean(self.log)
-        batch.count = values.shape[0]
+        shift = _ZERO
         if self.log:
-            batch._shift = values.amax(dim=0)
-            values = torch.nan_to_num((values - batch._shift).exp(), nan=0.0)
-        batch._mean = values.mean(dim=0)
-        batch._squares = (values - batch._mean).square().sum(dim=0)
-        self.merge(batch)
+            shift = values.amax(dim=0)
+            values = torch.nan_to_num((values - shift).exp(), nan=0.0)
+        mean = values.mean(dim=0)
+        self.merge(RunningMean(self.log, len(values), shift, mean, (values - mean).square().sum(dim=0)))
 
-    def merge(self, other: RunningMean) -> None:
+    def merge(self, other: "RunningMean") -> None:
         """Take in all that `other` has seen, after what is here (the update of Chan, Golub and LeVeque)."""
         if self.count and self._mean.shape != other._mean.shape:
             raise InvalidInput(
@@ -101,7 +85,7 @@ class RunningMean:
                 " checkpoint, which is not of this run"
             )
         if self.count == 0:
-            self.count, self._shift, self._mean, self._squares = other.count, other._shift, other._mean, other._squares
+            self.count, self._shift, self._mean, self._squares = other.state
             return
         mean, squares, their_mean, their_squares = self._mean, self._squares, other._mean, other._squares
         if self.log:
@@ -124,7 +108,3 @@ class RunningMean:
             return Estimate(self._mean, error, self.count)
         note = "log of the replicate mean; the standard error is the relative standard error of the mean"
         return Estimate(self._shift + self._mean.log(), error / self._mean, self.count, note=note)
-
-
-def _restored(log: bool, arrays: Mapping[str, numpy.ndarray]) -> RunningMean:
-    return RunningMean(log, {name: torch.from_numpy(numpy.array(array)) for name, array in arrays.items()})

@@ -1,7 +1,5 @@
 """Finite-width random networks: the numbers that they are drawn from, and the sampled feature map as a module."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,8 +127,9 @@ def specify(
             f"{', '.join(sorted(open_scales | own)) or 'no free symbols'}"
         )
     if missing := sorted(own - set(given)):
+        expressions = dict.fromkeys(str(layer.activation.expr) for layer in layers if _parameters_of(layer))
         raise InvalidInput(
-            f"activation {', '.join(_expressions(layers))} has parameters without a value: {', '.join(missing)}; "
+            f"activation {', '.join(expressions)} has parameters without a value: {', '.join(missing)}; "
             f"pass parameters={{{', '.join(f'{m!r}: ...' for m in missing)}}}"
         )
     scaling = getattr(mlp, "input_scale", None)
@@ -161,10 +160,6 @@ def _parameters_of(layer: Any) -> list[str]:
     if not hasattr(layer, "activation"):
         return []
     return sorted(s.name for s in layer.activation.expr.free_symbols if s != layer.activation.symbol)
-
-
-def _expressions(layers: tuple[Any, ...]) -> dict[str, None]:
-    return dict.fromkeys(str(layer.activation.expr) for layer in layers if _parameters_of(layer))
 
 
 def _numeric(
@@ -321,8 +316,7 @@ def sample_network(
         input_dim: d >= 1.
         width: n >= 1, of every hidden layer.
         seed: 0 <= seed < 2^32. No global random state is read or changed.
-        weight_std: σ_w where `mlp` leaves it symbolic; default 1.
-        bias_std: σ_b where `mlp` leaves it symbolic; default 1.
+        weight_std, bias_std: σ_w and σ_b where `mlp` leaves them symbolic; default 1.
         parameters: values of the activation's own free symbols, by name.
         dtype: torch.float64 or torch.float32; the same draw, rounded.
         device: where the module lives; the same draw on every device.

@@ -5,8 +5,6 @@ without bias: means over units keep their expectation. They differ in how units 
 seed of its own and is independent of all others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy

@@ -7,8 +7,6 @@ In high dimension T is larger than the network, and the same norms are sums over
 v_j = L⁻¹ w_j,  ‖T‖² = Σ_jk c_j c_k (v_j·v_k)³  and  tr T = Σ_j c_j |v_j|² v_j.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch
@@ -19,7 +17,7 @@ from infgeo.finite.linear_algebra import Factor
 from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.propagation import deep_geometry
 from infgeo.finite.sampled_network import SampledNetwork
-from infgeo.finite.stack import CACHE_BYTES, Elementwise, Stack, as_stack
+from infgeo.finite.stack import CACHE_BYTES, Stack, as_stack
 
 
 def prefers_gram(n: int, d: int) -> bool:
@@ -42,55 +40,53 @@ def shallow_geometry(
     """
     stack = as_stack(network)
     assert stack is not None and stack.depth == 1
-    weight, bias, activation, square = stack.weights[0], stack.biases[0], stack.activations[0], stack.scale**2
-    n, d = weight.shape
-    curved = ricci and d > 1 and not activation.piecewise_linear
+    n, d = stack.weights[0].shape
+    curved = ricci and d > 1 and not stack.piecewise_linear
     gram = curved and (prefers_gram(n, d) if gram is None else gram)
     order = 2 if curved and not gram else 1
     read = 0 if readout is None else len(readout)
-    epsilon = torch.finfo(weight.dtype).eps
+    epsilon = torch.finfo(stack.weights[0].dtype).eps
 
     def measure(block: torch.Tensor) -> LocalGeometry:
-        sums = _accumulate(activation, weight, bias, block, order, memory_budget, readout).to(torch.float64)
-        geometry, factor = geometry_of_sums(sums[read:].mul_(square), d, order, ricci, epsilon)
+        sums = _accumulate(stack, block, order, memory_budget, readout).to(torch.float64)
+        geometry, factor = geometry_of_sums(sums[read:].mul_(stack.scale**2), d, order, ricci, epsilon)
         if gram:
-            value = _ricci_from_pairs(activation, weight, bias, square, block, factor, memory_budget)
-            geometry = replace(geometry, ricci_scalar=value)
+            geometry = replace(geometry, ricci_scalar=_ricci_from_pairs(stack, block, factor, memory_budget))
         if readout is not None:
             geometry = replace(geometry, output=(sums[:read] * stack.scale).T)
-        return _refine(stack, block, geometry, ill_conditioned(factor, epsilon), memory_budget)
+        ill = ill_conditioned(factor, epsilon).nonzero()[:, 0]
+        measure_again(stack, block, ill, geometry, ill, memory_budget)
+        return geometry
 
     return concatenate(in_blocks(measure, x, memory_budget // 2 // (bytes_per_point(d, order) + 16 * read)))
 
 
-def _refine(stack: Stack, x: torch.Tensor, geometry: LocalGeometry, where: torch.Tensor, budget: int) -> LocalGeometry:
-    """Measure the points `where` g is ill-conditioned again, by the route whose condition number is that of J.
-
-    That route also decides which of them are singular: zero rows of J (inactive units) stay zero in its QR.
-    """
-    ill = where.nonzero()[:, 0]
-    if ill.numel() == 0:
-        return geometry
-    again = deep_geometry(stack, x[ill], geometry.ricci_scalar is not None, budget)
-    geometry.log_determinant[ill] = again.log_determinant
-    if geometry.ricci_scalar is not None and again.ricci_scalar is not None:
-        geometry.ricci_scalar[ill] = again.ricci_scalar
-    return geometry
-
-
-def _accumulate(
-    activation: Elementwise,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
+def measure_again(
+    network: Stack | SampledNetwork,
     x: torch.Tensor,
-    order: int,
+    rows: torch.Tensor,
+    geometry: LocalGeometry,
+    into: torch.Tensor,
     budget: int,
-    readout: torch.Tensor | None = None,
-) -> torch.Tensor:
+) -> None:
+    """Measure points x[rows], where g is ill-conditioned, by the route whose condition number is that of J.
+
+    Puts log det g and R into these rows of `geometry`. That route also decides which of them are singular: zero rows of
+    J (inactive units) stay zero in its QR.
+    """
+    if len(rows):
+        again = deep_geometry(network, x[rows.to(x.device)], geometry.ricci_scalar is not None, budget)
+        geometry.log_determinant[into] = again.log_determinant.to(into.device)
+        if geometry.ricci_scalar is not None and again.ricci_scalar is not None:
+            geometry.ricci_scalar[into] = again.ricci_scalar.to(into.device)
+
+
+def _accumulate(stack: Stack, x: torch.Tensor, order: int, budget: int, readout: torch.Tensor | None) -> torch.Tensor:
     """Return sums over the units (rows, P): V φ for a readout V, then the packed g and, for order 2, the packed T.
 
     All are without the factor of the features, c for V φ and c² for g and T.
     """
+    weight, bias, activation = stack.weights[0], stack.biases[0], stack.activations[0]
     n, d = weight.shape
     sizes = [] if readout is None else [len(readout)]
     sizes += row_counts(d, order)
@@ -115,16 +111,9 @@ def _accumulate(
     return total
 
 
-def _ricci_from_pairs(
-    activation: Elementwise,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    square: float,
-    x: torch.Tensor,
-    factor: Factor,
-    budget: int,
-) -> torch.Tensor:
+def _ricci_from_pairs(stack: Stack, x: torch.Tensor, factor: Factor, budget: int) -> torch.Tensor:
     """Return R by sums over pairs of units, in blocks of points and of rows of the n × n Gram matrix."""
+    weight, bias, activation = stack.weights[0], stack.biases[0], stack.activations[0]
     n, d = weight.shape
     values = []
     points = max(1, budget // 4 // (8 * n * (2 * d + n)))
@@ -135,7 +124,7 @@ def _ricci_from_pairs(
         part = Factor(factor.lower[..., block], factor.singular[block], factor.smallest_pivot[block])
         v = part.solve_(w.repeat(1, 1, part.singular.shape[0])).permute(2, 0, 1).contiguous()  # (P, d, n)
         _, (scale, c) = activation.products(torch.addmm(bias, x[block], weight.T))
-        c = c.to(torch.float64) * (scale * square)  # (P, n)
+        c = c.to(torch.float64) * (scale * stack.scale**2)  # (P, n)
         norm = torch.zeros(c.shape[0], dtype=torch.float64, device=x.device)
         for u in range(0, n, units):
             inner = v[:, :, u : u + units].mT @ v

@@ -4,21 +4,19 @@ Only exact types count, without hooks, parametrizations or a forward of their ow
 about the function. Everything else takes the general route.
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import sympy
 import torch
 from torch import nn
 
-from infgeo.finite.elementwise import ElementwiseActivation
 from infgeo.finite.plain import PlainOperations
 from infgeo.finite.sampled_network import SampledNetwork, are_piecewise_linear
-from infgeo.finite.torch_activation import torch_activation
+from infgeo.finite.torch_activation import ElementwiseActivation, TorchActivation, torch_activation
 
 # Elementwise, and linear between kinks.
 _PIECEWISE_LINEAR = (
@@ -43,23 +41,6 @@ _Z = sympy.Symbol("z", real=True)
 _CLOSED: dict[type[nn.Module], Any] = {nn.Sigmoid: 1 / (1 + sympy.exp(-_Z)), nn.Tanh: sympy.tanh(_Z)}
 _ORDINARY = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _FOR_ALL = [getattr(nn.modules.module, "_global" + name) for name in _ORDINARY]  # hooks on all modules
-
-
-class Elementwise(Protocol):
-    """An activation φ as a stack uses it."""
-
-    @property
-    def piecewise_linear(self) -> bool:
-        """Whether φ'' = 0 away from kinks."""
-
-    def __call__(self, z: torch.Tensor) -> torch.Tensor:
-        """Return φ(z)."""
-
-    def jet(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
-        """Return φ(z), φ'(z) and, for order 2, φ''(z)."""
-
-    def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return φ'(z)² and, for order 2, φ' φ'', each as a pair (constant factor, tensor); φ first if `valued`."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +75,14 @@ class ModuleActivation:
         return (value.detach(), slope.detach(), curvature)[: order + 1]
 
     def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return the products of `Elementwise.products`."""
+        """Return the products of `TorchActivation.products`."""
         value, slope, *second = self.jet(z, order)
         found = ((1.0, value), (1.0, slope.square()), *((1.0, slope * s) for s in second))
         return found if valued else found[1:]
+
+
+# An activation φ as a stack uses it: called, with its derivatives (`jet`) and their `products`.
+Elementwise = TorchActivation | ElementwiseActivation | ModuleActivation
 
 
 @dataclass(frozen=True)
@@ -109,7 +94,7 @@ class Stack:
     activations: tuple[Elementwise, ...]
     scale: float
 
-    def readout_after(self, features: Stack) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def readout_after(self, features: "Stack") -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return weight (C, n) and bias (C,) where this stack is `features` and a linear map after it, else None."""
         n = features.depth
         if self.depth != n + 1 or features.scale != 1.0 or self.scale != 1.0:
@@ -153,7 +138,7 @@ class Stack:
         value = torch.cat(values)
         return value if self.scale == 1.0 else value * self.scale
 
-    def sliced(self, origin: torch.Tensor, directions: torch.Tensor) -> Stack:
+    def sliced(self, origin: torch.Tensor, directions: torch.Tensor) -> "Stack":
         """Return the stack of t (P, k) that Φ(origin + Σ t_a direction_a) is; origin (d,) and directions (k, d)."""
         first, bias = self.weights[0], self.biases[0]
         return replace(
@@ -169,7 +154,7 @@ class Stack:
         tensors = (*self.weights, *self.biases, *(p for m in others for p in m.parameters()))
         return len({(t.dtype, t.device) for t in tensors}) == 1
 
-    def to(self, dtype: torch.dtype) -> Stack:
+    def to(self, dtype: torch.dtype) -> "Stack":
         """Return the stack with weights of this dtype."""
         return replace(
             self, weights=tuple(w.to(dtype) for w in self.weights), biases=tuple(b.to(dtype) for b in self.biases)
@@ -181,39 +166,37 @@ def _ordinary(module: nn.Module) -> bool:
     return "forward" not in vars(module) and not any(getattr(module, name) for name in _ORDINARY) and not any(_FOR_ALL)
 
 
-def _flattened(module: nn.Module) -> list[nn.Module] | None:
-    """Return the modules of nested nn.Sequential in order, or None where a hook or another container is among them."""
+def _leaves(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module | None]]:
+    """Yield the modules of nested nn.Sequential in order, by name; None where a hook or another container is."""
     if not _ordinary(module) or (module.training and isinstance(module, nn.RReLU)):
-        return None  # a random module is called in eval mode by the general route alone
-    if type(module) is not nn.Sequential:
-        return None if any(True for _ in module.children()) else [module]
-    parts = [_flattened(child) for child in module]
-    return None if any(p is None for p in parts) else [m for p in parts if p is not None for m in p]
+        yield name, None  # a random module is called in eval mode by the general route alone
+    elif type(module) is nn.Sequential:
+        for key, child in module._modules.items():  # named_children leaves out what comes again
+            assert child is not None
+            yield from _leaves(child, f"{name}.{key}" if name else key)
+    else:
+        yield name, None if any(True for _ in module.children()) else module
 
 
 def _up_to(module: nn.Module, layer: str | None) -> list[nn.Module] | None:
-    """Return the modules of nested nn.Sequential in order up to the one named `layer`, or None as `_flattened` does.
+    """Return the modules of nested nn.Sequential in order up to the one named `layer`, or None as `_leaves` does.
 
     Also where the layer occurs more than once. What comes behind it does not matter.
     """
-    if layer is None:
-        return _flattened(module)
     parts: list[nn.Module] = []
-    occurrences = [m for name, m in module.named_modules(remove_duplicate=False) if name]
-    for name in layer.split("."):
-        if not _ordinary(module) or type(module) is not nn.Sequential or name not in module._modules:
+    inside = layer is None
+    for name, leaf in _leaves(module):
+        here = layer is None or f"{name}.".startswith(f"{layer}.")
+        if inside and not here:
+            break
+        if leaf is None:
             return None
-        for key, child in module._modules.items():
-            assert child is not None
-            if key == name:
-                module = child
-                break
-            before = _flattened(child)
-            if before is None:
-                return None
-            parts += before
-    last = _flattened(module)
-    return None if last is None or sum(m is module for m in occurrences) > 1 else parts + last
+        parts.append(leaf)
+        inside = here
+    if layer is not None and inside:
+        wanted = module.get_submodule(layer)
+        inside = sum(m is wanted for _, m in module.named_modules(remove_duplicate=False)) == 1
+    return parts if inside else None
 
 
 def _flattens(module: nn.Module) -> bool:

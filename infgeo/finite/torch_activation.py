@@ -6,14 +6,14 @@ program in which equal subexpressions are computed once (the exponential of erf 
 intermediates are overwritten. `sympy.lambdify` is not used: its torch printer fails on constants.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import sympy
 import torch
+from torch import nn
+from torch.nn import functional
 
 from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
@@ -111,48 +111,40 @@ class TorchActivation:
         self.piecewise_linear = _vanishes(self._second)
         if self.piecewise_linear:
             self._second = sympy.S.Zero
-        self._programs: dict[str, Program] = {}
-        self._program("value")  # an unknown function is reported here, not in the middle of a run
+        self._programs: dict[tuple[int, bool, bool], Program] = {}
+        self._program(0)  # an unknown function is reported here, not in the middle of a run
 
-    def __reduce__(self) -> tuple[Callable[..., TorchActivation], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., "TorchActivation"], tuple[Any, ...]]:
         """Pickle and copy by the expression; the programs are compiled again where it arrives."""
         return TorchActivation, (self.expr, self.symbol, self.parameters)
 
     def __repr__(self) -> str:
         return f"TorchActivation({self.expr})"
 
-    def _program(self, name: str) -> Program:
-        if name not in self._programs:
+    def _program(self, order: int, products: bool = False, valued: bool = True) -> Program:
+        key = order, products, valued
+        if key not in self._programs:
             f0, f1, f2 = self._phi, self._first, self._second
-            outputs = {
-                "value": [f0],
-                "jet1": [f0, f1],
-                "jet": [f0, f1, f2],
-                # SymPy merges the products, exp(-z²/2)² into exp(-z²) for erf: fewer passes over memory.
-                "square": [f1**2],
-                "products": [f1**2, f1 * f2],
-                "valued square": [f0, f1**2],
-                "valued products": [f0, f1**2, f1 * f2],
-            }[name]
-            self._programs[name] = compile_program(outputs, self._z)
-        return self._programs[name]
+            # SymPy merges the products, exp(-z²/2)² into exp(-z²) for erf: fewer passes over memory.
+            outputs = [f0, *([f1**2, f1 * f2] if products else [f1, f2])[:order]]
+            self._programs[key] = compile_program(outputs if valued else outputs[1:], self._z)
+        return self._programs[key]
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         """Return φ(z); differentiable by torch."""
-        (value,) = self._program("value").run(z)
+        (value,) = self._program(0).run(z)
         return value
 
     def jet(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
         """Return φ(z) and, for order 1, φ'(z) and, for order 2, φ''(z)."""
-        return self._program(("value", "jet1", "jet")[order]).run(z, overwrite=True)
+        return self._program(order).run(z, overwrite=True)
 
     def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
         """Return φ'(z)² and, for order 2, φ' φ'', each as a pair (constant factor, tensor); φ first if `valued`.
 
         The constant is left out of the tensor because the caller can apply it after summing over units.
         """
-        name = "products" if order == 2 else "square"
-        return self._program(f"valued {name}" if valued else name).run_factored(z, overwrite=True)
+        return self._program(order, True, valued).run_factored(z, overwrite=True)
 
 
 @lru_cache(maxsize=64)
@@ -165,3 +157,52 @@ def torch_activation(
     value and for a function that has no torch form, which it names.
     """
     return TorchActivation(expr, symbol, parameters)
+
+
+# Name in the catalogue -> torch's function, faster than the compiled expression. The tests hold them to be equal.
+# (torch's softplus is not here: it becomes the identity above 20.)
+NATIVE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "elu": functional.elu,
+    "gelu": functional.gelu,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+}
+
+
+class ElementwiseActivation(nn.Module):
+    """The map z -> factor · φ(z), elementwise, with the derivatives of φ at hand.
+
+    `infgeo.finite` recognises it: stacks of nn.Linear and of these take the fast routes of `pullback`.
+    """
+
+    def __init__(self, activation: TorchActivation, factor: float = 1.0, native: str = "") -> None:
+        """Hold φ, a constant factor, and the name in `NATIVE` under which torch has φ, if it has it."""
+        super().__init__()
+        self.activation, self.factor, self.native = activation, factor, native
+
+    @property
+    def piecewise_linear(self) -> bool:
+        """Whether φ'' = 0 away from kinks."""
+        return self.activation.piecewise_linear
+
+    def extra_repr(self) -> str:
+        """Show φ and the factor."""
+        values = "".join(f", {name}={value:g}" for name, value in self.activation.parameters)
+        return f"{self.activation.expr}{values}, factor={self.factor:g}"
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Return factor · φ(z)."""
+        value: torch.Tensor = NATIVE.get(self.native, self.activation)(z)
+        return value if self.factor == 1.0 else value * self.factor
+
+    def jet(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
+        """Return factor · φ(z), its first derivative and, for order 2, its second."""
+        return tuple(part * self.factor for part in self.activation.jet(z, order))
+
+    def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return the products of `TorchActivation.products` with the factor in them."""
+        found = self.activation.products(z, order, valued)
+        first = [(constant * self.factor, value) for constant, value in found[: int(valued)]]
+        return (*first, *((constant * self.factor**2, part) for constant, part in found[int(valued) :]))

@@ -1,7 +1,5 @@
 """A SymPy expression of one real variable compiled to a linear program of elementwise torch operations."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,10 +21,6 @@ _UNARY: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def _softplus(u: torch.Tensor) -> torch.Tensor:
-    return torch.logaddexp(u, torch.zeros_like(u))
-
-
 def _logistic_slope(u: torch.Tensor) -> torch.Tensor:
     t = u.abs().neg_().sigmoid_()  # at most 1/2: 1 - t has all digits
     return torch.addcmul(t, t, t, value=-1.0)
@@ -34,7 +28,7 @@ def _logistic_slope(u: torch.Tensor) -> torch.Tensor:
 
 # Functions written with other torch operations.
 _COMPOSITE: dict[str, Callable[..., Any]] = {
-    "Softplus": _softplus,
+    "Softplus": lambda u: torch.logaddexp(u, torch.zeros_like(u)),
     "LogisticSlope": _logistic_slope,
     "sech": lambda u: torch.reciprocal(torch.cosh(u)),
     "csch": lambda u: torch.reciprocal(torch.sinh(u)),

@@ -6,11 +6,10 @@ Determinants and R are functions of the sums (see `hessian_metric`). Sums are fl
 Small networks are summed many at a time: every array has a first axis for them, of length M.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ import torch
 from infgeo.finite.gauss_equation import LocalGeometry, concatenate
 from infgeo.finite.hessian_metric import bytes_per_point, geometry_of_sums, ill_conditioned, monomials, row_counts
 from infgeo.finite.linear_algebra import pair_indices
-from infgeo.finite.torch_activation import TorchActivation
+from infgeo.finite.stack import Elementwise
 
 # Units, and units × points, in one pass: they stay in the cache, and the sums of a pass may be float32.
 UNITS_AT_ONCE = 2**11
@@ -35,33 +34,22 @@ class UnitSums:
     kernel: torch.Tensor | None = None
     packed: torch.Tensor | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by value, not as torch does between processes: shared memory goes with the process that made it."""
-        return _restore, (self.units, *(a if a is None else a.cpu().numpy() for a in (self.kernel, self.packed)))
-
-    def cpu(self) -> UnitSums:
+    def cpu(self) -> "UnitSums":
         """Return the sums on the CPU, where those of all workers are added."""
         return UnitSums(self.units, *(a if a is None else a.cpu() for a in (self.kernel, self.packed)))
 
-    def __add__(self, other: UnitSums) -> UnitSums:
+    def __add__(self, other: "UnitSums") -> "UnitSums":
         both = ((self.kernel, other.kernel), (self.packed, other.packed))
         return UnitSums(self.units + other.units, *(None if a is None or b is None else a + b for a, b in both))
 
 
-def _restore(units: int, *arrays: Any) -> UnitSums:
-    return UnitSums(units, *(a if a is None else torch.from_numpy(a) for a in arrays))
-
-
 def total(parts: Sequence[UnitSums]) -> UnitSums:
     """Return the sums of all parts, added in order."""
-    result = parts[0]
-    for part in parts[1:]:
-        result = result + part
-    return result
+    return reduce(add, parts)
 
 
 def sum_units(
-    activation: TorchActivation,
+    activation: Elementwise,
     units: Iterator[tuple[torch.Tensor, torch.Tensor]],
     x: torch.Tensor,
     kernel: bool,
@@ -85,12 +73,22 @@ def sum_units(
         for u in range(0, weight.shape[1], step):
             w, b = weight[:, u : u + step], bias[:, u : u + step, None]
             done += w.shape[1]
+            z = partial(_preactivations, w, b)
             if gram is not None:
-                add_gram(gram, partial(_features, activation, w, b), x, max(1, most // (4 * step)))
+                add_gram(gram, lambda at, z=z: activation(z(at)), x, max(1, most // (4 * step)))  # type: ignore[misc]
             if packed is not None and order == 1 and d > _MANY_COORDINATES * count:
-                _add_products(packed, activation, w, b, x)
+                i, j = (index.to(w.device) for index in pair_indices(d))
+                for p in range(count):
+                    ((factor, values),) = activation.products(z(x[p : p + 1]), 1)
+                    packed[:, :, p].add_(torch.bmm((w * values).mT, w)[:, i, j], alpha=factor)
             elif packed is not None:
-                _add_monomials(packed, activation, w, b, x, order, points)
+                factors = monomials(w, order)
+                for p in range(0, count, points):
+                    low = 0
+                    products = activation.products(z(x[p : p + points]), order)
+                    for (factor, values), m in zip(products, factors, strict=True):
+                        packed[:, low : low + m.shape[1], p : p + points].add_(torch.bmm(m, values), alpha=factor)
+                        low += m.shape[1]
     return UnitSums(done, gram, packed)
 
 
@@ -110,38 +108,6 @@ def add_gram(
 def _preactivations(w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Return z (M, u, P) at x (P, d)."""
     return torch.baddbmm(b, w, x.T.expand(w.shape[0], -1, -1))
-
-
-def _features(activation: TorchActivation, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    return activation(_preactivations(w, b, x))
-
-
-def _add_monomials(
-    packed: torch.Tensor,
-    activation: TorchActivation,
-    w: torch.Tensor,
-    b: torch.Tensor,
-    x: torch.Tensor,
-    order: int,
-    points: int,
-) -> None:
-    factors = monomials(w, order)
-    for p in range(0, x.shape[0], points):
-        low = 0
-        products = activation.products(_preactivations(w, b, x[p : p + points]), order)
-        for (factor, values), m in zip(products, factors, strict=True):
-            packed[:, low : low + m.shape[1], p : p + points].add_(torch.bmm(m, values), alpha=factor)
-            low += m.shape[1]
-
-
-def _add_products(
-    packed: torch.Tensor, activation: TorchActivation, w: torch.Tensor, b: torch.Tensor, x: torch.Tensor
-) -> None:
-    d = w.shape[2]
-    i, j = (index.to(w.device) for index in pair_indices(d))
-    for p in range(x.shape[0]):
-        ((factor, values),) = activation.products(_preactivations(w, b, x[p : p + 1]), 1)
-        packed[:, :, p].add_(torch.bmm((w * values).mT, w)[:, i, j], alpha=factor)
 
 
 def geometry_of(

@@ -1,7 +1,5 @@
 """Work on any concurrent.futures.Executor: results in order, few in flight, and what a lost worker had done again."""
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

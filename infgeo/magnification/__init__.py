@@ -8,9 +8,8 @@ entropy; `by_layer` repeats a measurement for each layer, and `over_seeds` sums 
 
 from infgeo.magnification.association import Association, Magnification, magnification
 from infgeo.magnification.boundary import DecisionBoundary, decision_boundary
-from infgeo.magnification.law import Agreement, agreement
 from infgeo.magnification.seed_summary import SeedSummary, SummaryRow, by_layer, change, over_seeds, sign_flip_p
-from infgeo.magnification.symmetry import Symmetry, symmetry
+from infgeo.magnification.symmetry import Agreement, Symmetry, agreement, symmetry
 
 __all__ = [
     "Agreement",

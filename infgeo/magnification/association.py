@@ -1,7 +1,5 @@
 """Magnification as numbers: log volume against the distance to the decision boundary and the predictive entropy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +10,7 @@ from scipy.stats import rankdata
 from infgeo.arguments import fraction, positive_integer, real_number
 from infgeo.errors import InvalidInput
 from infgeo.magnification.checks import grid_shape, log_values, points_array, varies, vector
-from infgeo.magnification.null_models import Null, Rotations, choose
+from infgeo.magnification.null_models import Null, choose
 from infgeo.magnification.radial_regression import RadialFit, radii
 from infgeo.report_text import Record
 
@@ -106,26 +104,21 @@ def magnification(
         permutations: how many random ones, for null "permutations".
         seed: of the random permutations.
 
-    The nulls move the log volume against the boundary. All are one-sided, on the side of the claim.
+    The nulls move the log volume against the boundary; p is one-sided, and at least one over the number of moves.
 
     "rotations" (points of a rectangular grid of the plane around the origin): by whole degrees about the origin,
-    mirrored or not, over the disc in the grid. It tests whether the field knows more of the boundary than a field with
-    an isotropic distribution and any law in |x| would, so that p is the same with and without |x| held fixed, and 1 for
-    a radial volume. For isotropic fields it is exact but for interpolation (simulated: 3 to 7 % below 0.05). A field
-    that follows the directions of the data for another reason than the boundary is found too.
+    mirrored or not, over the disc in the grid. It tests against fields with an isotropic distribution and any law in
+    |x|, exactly but for interpolation (simulated: 3 to 7 % below 0.05); p is 1 for a radial volume.
 
-    "shifts" (grids of any dimension, lines): all cyclic shifts. It tests against stationary fields, approximately: a
-    grid has edges, which a shift carries inside. Simulated fields that know nothing of the boundary give p <= 0.05 in 5
-    to 12 % of cases where they vary over less than a third of the grid, and in up to 23 % where they vary over half of
-    it.
+    "shifts" (grids of any dimension, lines): all cyclic shifts. It tests against stationary fields, approximately, for
+    a shift carries the edges inside: simulated fields that know nothing of the boundary give p <= 0.05 in 5 to 12 % of
+    cases where they vary over less than a third of the grid, and in up to 23 % where over half of it.
 
     "permutations" (scattered points): whether log volume and distance are independent over independently drawn points.
-    Two smooth fields that know nothing of each other are not independent in that sense; on a grid this null is rejected
-    in 18 to 68 % of the same cases, and says nothing about training.
+    Smooth fields on a grid are not: there it is rejected in 18 to 68 % of the same cases, and says nothing.
 
     Over several networks prefer `over_seeds`, which needs none of these.
 
-    Domain and limits: see `DecisionBoundary.distance`; a p-value is no smaller than one over the number of moves.
     Points where the metric is singular (log volume -inf) are left out and counted.
 
     Raises InvalidInput for NaN and +inf, negative distances and entropies, shapes that do not fit, fewer than 3 points,
@@ -153,7 +146,7 @@ def magnification(
         raise InvalidInput(f"points has {len(where)} rows for {n} values of log10_volume; pass one point for each")
     if shape is not None:
         shape = grid_shape(shape, n)
-    name, test = choose(null, where, shape, positive_integer(permutations, "permutations", maximum=10**7), seed)
+    test = choose(null, where, shape, positive_integer(permutations, "permutations", maximum=10**7), seed)
     varies("log10_volume", volume[kept])
     near, edge = _band(far, kept, band, width)
     radius = None if where is None else radii(where)
@@ -162,7 +155,7 @@ def magnification(
         distance=field.rank_correlation("distance", far, -1),
         band=field.difference(near),
         entropy=None if spread is None else field.rank_correlation("entropy", spread, 1),
-        null=name,
+        null="none" if test is None else test.name,
         moves=0 if test is None else test.moves,
         band_width=edge,
         band_points=int(near[kept].sum()),
@@ -211,7 +204,7 @@ class _Field:
         left, right = self.fit.residual(own), self.fit.residual(other)
         defined = right @ right > _LEAST_OTHER * (other @ other) and not (self.radial and measure is _correlation)
         at_equal = measure(left, right) if defined else None
-        if isinstance(self.test, Rotations):
+        if self.test is not None and self.test.name == "rotations":
             # what is radial does not turn: it would but add the error of its interpolation
             p = p_at_equal = 1.0 if self.radial else self._p(left, everywhere, sign)
         else:

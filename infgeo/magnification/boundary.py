@@ -1,7 +1,5 @@
 """The decision boundary as a level set: where the predicted class changes on a line or on a grid of the plane."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
@@ -42,10 +40,8 @@ class DecisionBoundary:
     @property
     def segments(self) -> np.ndarray:
         """All pieces as segments (M, 2, dimension); a crossing of a line is a segment of length 0."""
-        parts = [
-            np.stack((line[:-1], line[1:]), axis=1) if len(line) > 1 else np.stack((line, line), axis=1)
-            for line in self.polylines
-        ]
+        ends = [(line[:-1], line[1:]) if len(line) > 1 else (line, line) for line in self.polylines]
+        parts = [np.stack(pair, axis=1) for pair in ends]
         return np.concatenate(parts) if parts else np.zeros((0, 2, self.dimension))
 
     def distance(self, points: ArrayLike) -> np.ndarray:

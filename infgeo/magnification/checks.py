@@ -1,7 +1,5 @@
 """Checks of the arrays that users pass to `infgeo.magnification`: every message names the array, value and remedy."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -24,10 +22,17 @@ def real_array(name: str, value: ArrayLike, shape: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def vector(name: str, value: ArrayLike, length: int | None = None, least: int = 1) -> np.ndarray:
-    """Return `value` as (N,) float64 without NaN and infinities; N = `length` where that is given, N >= `least`."""
-    array = shaped_vector(name, value, length, least)
-    refuse(name, array, ~np.isfinite(array))
+def vector(name: str, value: ArrayLike, length: int | None = None, least: int = 1, finite: bool = True) -> np.ndarray:
+    """Return `value` as (N,) float64, N = `length` if given and >= `least`; without NaN and infinities if `finite`."""
+    array = real_array(name, value, "(N,)")
+    if array.ndim != 1:
+        raise InvalidInput(f"{name} has shape {array.shape}; pass one value a point, (N,): {name}.reshape(-1)")
+    if length is not None and array.size != length:
+        raise InvalidInput(f"{name} has {array.size} values for {length} points; pass one value for each point")
+    if array.size < least:
+        raise InvalidInput(f"{name} has {array.size} values; at least {least} are needed")
+    if finite:
+        refuse(name, array, ~np.isfinite(array))
     return array
 
 
@@ -36,7 +41,7 @@ def log_values(name: str, value: ArrayLike, length: int | None = None, least: in
 
     Raises InvalidInput for NaN and +inf, for fewer than `least` finite values, and where all are equal.
     """
-    array = shaped_vector(name, value, length, least)
+    array = vector(name, value, length, least, finite=False)
     refuse(name, array, np.isnan(array) | (array == np.inf))
     kept = np.isfinite(array)
     if kept.sum() < least:
@@ -54,18 +59,6 @@ def points_array(name: str, value: ArrayLike) -> np.ndarray:
         raise InvalidInput(f"{name} has shape {array.shape}; pass N points with d coordinates each, (N, d)")
     array = array.reshape(array.shape[0], -1)
     refuse(name, array, ~np.isfinite(array))
-    return array
-
-
-def shaped_vector(name: str, value: ArrayLike, length: int | None, least: int) -> np.ndarray:
-    """Return `value` as (N,) float64, whatever its values are."""
-    array = real_array(name, value, "(N,)")
-    if array.ndim != 1:
-        raise InvalidInput(f"{name} has shape {array.shape}; pass one value a point, (N,): {name}.reshape(-1)")
-    if length is not None and array.size != length:
-        raise InvalidInput(f"{name} has {array.size} values for {length} points; pass one value for each point")
-    if array.size < least:
-        raise InvalidInput(f"{name} has {array.size} values; at least {least} are needed")
     return array
 
 

@@ -4,8 +4,7 @@ Each null moves one field by every element of a group (or by random ones), and t
 correlation among all, itself included. It is exact where moving does not change the joint distribution of the fields.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,80 +20,41 @@ _TIE = 1e-9  # rounding of the transform: correlations that differ by less are e
 _BATCH = 2**22  # numbers of the permuted copies held at once
 
 
-@dataclass(frozen=True)
-class Shifts:
-    """Cyclic shifts of a grid along all of its axes, identity included: the null of stationary fields."""
-
-    shape: tuple[int, ...]
-
-    @property
-    def moves(self) -> int:
-        """The number of shifts."""
-        return int(np.prod(self.shape))
-
-    def p(self, a: np.ndarray, b: np.ndarray, kept: np.ndarray, sign: int) -> float:
-        """Return the one-sided p-value of sign * correlation; a is taken where `kept` alone."""
-        weights, left, right = (values.reshape(self.shape) for values in (kept.astype(float), a, b))
-        return rank_p(correlations_under_shifts(left, right, weights, tuple(range(len(self.shape)))), sign)
-
-
 @dataclass(frozen=True, eq=False)
-class Rotations:
-    """Rotations by whole degrees about the origin, with and without a reflection: the null of isotropic fields.
+class Null:
+    """A group of moves, the identity among them.
 
-    Both fields are interpolated to a polar grid of the largest disc about the origin in the grid, where a rotation is a
-    cyclic shift of the angle. `axes` are the two increasing axes, `order` takes values (P,) to the grid of them.
+    `p(a, b, kept, sign)` is the one-sided p-value of sign * correlation; a is taken where `kept` alone.
     """
 
-    axes: tuple[np.ndarray, np.ndarray]
-    order: np.ndarray
-    radius: float
-
-    @property
-    def moves(self) -> int:
-        """The number of rotations and reflections."""
-        return 2 * ANGLES
-
-    def p(self, a: np.ndarray, b: np.ndarray, kept: np.ndarray, sign: int) -> float:
-        """Return the one-sided p-value of sign * correlation over the disc; a is taken where `kept` alone."""
-        rings = max(2, min(len(axis) for axis in self.axes) // 2)
-        r = self.radius * (np.arange(rings) + 0.5) / rings
-        angle = 2 * np.pi * np.arange(ANGLES) / ANGLES
-        polar = np.stack((np.outer(r, np.cos(angle)), np.outer(r, np.sin(angle))), axis=-1)
-        left, right = (
-            RegularGridInterpolator(self.axes, values[self.order])(polar) for values in (np.where(kept, a, np.nan), b)
-        )
-        weights = np.where(np.isnan(left), 0.0, r[:, None])  # a ring has an area that grows as its radius
-        row = r[:, None] * np.ones_like(right)
-        turned = correlations_under_shifts(left, right, weights, (1,), row)
-        mirrored = correlations_under_shifts(left, right[:, ::-1], weights, (1,), row)
-        return rank_p(np.concatenate((turned, mirrored)), sign)
+    name: str
+    moves: int
+    p: Callable[[np.ndarray, np.ndarray, np.ndarray, int], float]
 
 
-@dataclass(frozen=True)
-class Permutations:
-    """Random permutations of the points: the null of independent pairs of values."""
+def shifts(shape: tuple[int, ...]) -> Null:
+    """Return the cyclic shifts of a grid along all of its axes: the null of stationary fields."""
 
-    count: int
-    seed: int
+    def p(a: np.ndarray, b: np.ndarray, kept: np.ndarray, sign: int) -> float:
+        weights, left, right = (values.reshape(shape) for values in (kept.astype(float), a, b))
+        return rank_p(correlations_under_shifts(left, right, weights, tuple(range(len(shape)))), sign)
 
-    @property
-    def moves(self) -> int:
-        """The number of permutations, the identity included."""
-        return self.count + 1
+    return Null("shifts", int(np.prod(shape)), p)
 
-    def p(self, a: np.ndarray, b: np.ndarray, kept: np.ndarray, sign: int) -> float:
-        """Return the one-sided p-value of sign * correlation over the points that are `kept`."""
+
+def permutations(count: int, seed: int) -> Null:
+    """Return random permutations of the points that are kept: the null of independent pairs of values."""
+
+    def p(a: np.ndarray, b: np.ndarray, kept: np.ndarray, sign: int) -> float:
         left, right = a[kept] - a[kept].mean(), b[kept] - b[kept].mean()
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(seed)
         sums, size = [np.array([left @ right])], max(1, _BATCH // left.size)
-        for start in range(0, self.count, size):
-            copies = np.broadcast_to(left, (min(size, self.count - start), left.size))
+        for start in range(0, count, size):
+            copies = np.broadcast_to(left, (min(size, count - start), left.size))
             sums.append(rng.permuted(copies, axis=1) @ right)
         return rank_p(np.concatenate(sums) / np.sqrt((left @ left) * (right @ right)), sign)
 
-
-Null = Shifts | Rotations | Permutations
+    return Null("permutations", count + 1, p)
 
 
 def rank_p(values: np.ndarray, sign: int) -> float:
@@ -130,8 +90,12 @@ def correlations_under_shifts(
     return np.where(varies, sums(weights * a, b) / np.where(scale > 0, scale, 1.0), 0.0)
 
 
-def rotations(points: np.ndarray, shape: tuple[int, ...]) -> Rotations | None:
-    """Return the rotations of a rectangular grid (P, 2) whose inside holds the origin, or None for other points."""
+def rotations(points: np.ndarray, shape: tuple[int, ...]) -> Null | None:
+    """Return the rotations by whole degrees about the origin, with and without a reflection, of isotropic fields.
+
+    Both fields are interpolated to a polar grid of the largest disc about the origin in the grid, where a rotation is a
+    cyclic shift of the angle. None for points (P, 2) that are no rectangular grid with the origin inside.
+    """
     if len(shape) != 2 or points.shape[1] != 2 or min(shape) < 4:
         return None
     axes = (np.unique(points[:, 0]), np.unique(points[:, 1]))
@@ -144,28 +108,43 @@ def rotations(points: np.ndarray, shape: tuple[int, ...]) -> Rotations | None:
     radius = min(-axes[0][0], axes[0][-1], -axes[1][0], axes[1][-1])
     if radius <= 0:
         return None
-    return Rotations(axes, order.reshape(len(axes[0]), len(axes[1])), float(radius))
+    to_grid = order.reshape(len(axes[0]), len(axes[1]))
+    rings = max(2, min(len(axis) for axis in axes) // 2)
+    r = float(radius) * (np.arange(rings) + 0.5) / rings
+    angle = 2 * np.pi * np.arange(ANGLES) / ANGLES
+    polar = np.stack((np.outer(r, np.cos(angle)), np.outer(r, np.sin(angle))), axis=-1)
+
+    def p(a: np.ndarray, b: np.ndarray, kept: np.ndarray, sign: int) -> float:
+        fields = np.where(kept, a, np.nan), b
+        left, right = (RegularGridInterpolator(axes, values[to_grid])(polar) for values in fields)
+        weights = np.where(np.isnan(left), 0.0, r[:, None])  # a ring has an area that grows as its radius
+        row = r[:, None] * np.ones_like(right)
+        turned = correlations_under_shifts(left, right, weights, (1,), row)
+        mirrored = correlations_under_shifts(left, right[:, ::-1], weights, (1,), row)
+        return rank_p(np.concatenate((turned, mirrored)), sign)
+
+    return Null("rotations", 2 * ANGLES, p)
 
 
 def choose(
     null: str | None, points: np.ndarray | None, shape: tuple[int, ...] | None, count: int, seed: int
-) -> tuple[str, Null | None]:
-    """Return the null called `null` and its name; "auto" takes rotations, else shifts, else permutations."""
+) -> Null | None:
+    """Return the null of this name, None for none; "auto" takes rotations, else shifts, else permutations."""
     seed = seed_integer(seed, 63)
     if null is None:
-        return "none", None
+        return None
     null = one_of(null, "null", ("auto", "rotations", "shifts", "permutations"))
     turns = rotations(points, shape) if points is not None and shape is not None else None
     if null == "auto":
         null = "permutations" if shape is None else "rotations" if turns is not None else "shifts"
     if null == "permutations":
-        return null, Permutations(count, seed)
+        return permutations(count, seed)
     if shape is None:
         raise InvalidInput(f"null = {null!r} moves a field over its grid; pass shape=, the shape of the grid")
     if null == "shifts":
-        return null, Shifts(shape)
+        return shifts(shape)
     if turns is None:
         raise InvalidInput(
             "null = 'rotations' needs points=, (P, 2), of a rectangular grid with the origin inside; pass null='shifts'"
         )
-    return null, turns
+    return turns

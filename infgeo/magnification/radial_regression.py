@@ -1,7 +1,5 @@
 """Regression on |x|: a least-squares cubic spline with knots at quantiles of the radius."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.interpolate import BSpline
 

@@ -1,7 +1,5 @@
 """Many networks: measurements for each layer, and what independent seeds say together."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -25,10 +23,8 @@ _TIE = 1e-12
 class SummaryRow:
     """One statistic over independent seeds.
 
-    `mean`; `low` and `high` at the level of the summary; `p` of the sign-flip test against the side `alternative`
-    ("less",
-    "greater" or "two-sided"). None where one seed leaves no interval, and where a sign means nothing (`alternative`
-    None). `values` are those of the seeds, `missing` how many seeds did not have this statistic.
+    `mean`; `low` and `high` at the level of the summary; `p` of the sign-flip test against the side `alternative`, None
+    where one seed leaves no interval, and where a sign means nothing. `missing` seeds did not have this statistic.
     """
 
     name: str

@@ -1,6 +1,4 @@
-"""Spherical symmetry as a number: the share of the variance of the log volume that |x| alone explains."""
-
-from __future__ import annotations
+"""How near a log volume is to a function of |x|, and to the law of infinite width at the same points, as numbers."""
 
 from dataclasses import dataclass
 
@@ -56,23 +54,20 @@ def symmetry(
     share = 1 - (SSE / (N - p)) / (SST / (N - 1)) estimates eta^2 = Var(E[log volume | |x|]) / Var(log volume): 1 for a
     spherically symmetric metric, as at infinite width, and 0 where |x| tells nothing. SSE is the residual sum of
     squares of a cubic regression spline in |x| with p parameters (see `radial_regression.RadialFit`). The
-    division by N - p takes away what p parameters explain of pure noise, so that the estimate may come out slightly
-    below 0; it is not cut there, which would bias its mean.
+    division by N - p takes away what p parameters explain of pure noise: the estimate may come out slightly below 0.
 
     Args:
         points: (N, d), or images (N, *shape); |x| is the Euclidean norm.
         log_volume: (N,), logarithms to any base.
         knots: number of inner knots; by default min(8, (N - 20) // 10). A law that oscillates in |x| wants more.
-        within: take the points with |x| <= within alone. On a square grid the far corners see few directions, where |x|
-            and the angle are not independent: the inscribed disc asks about |x| alone.
+        within: take the points with |x| <= within alone, such as the inscribed disc of a square grid.
         resamples: bootstrap resamples of the points for an interval; 0 for none.
         level: confidence level of the interval.
         seed: of the resampling.
 
-    Domain and limits: a share is one of these points: eta^2 under their distribution. The interval is for points drawn
-    independently. Points of a grid are no sample, and neighbours are alike: there, take intervals over seeds
-    (`over_seeds`). It is a basic bootstrap interval of log(1 - share), so that it keeps below 1. Points where the
-    metric is singular (log volume -inf) are left out and counted.
+    Domain and limits: the interval, a basic bootstrap one of log(1 - share), is for points drawn independently. Points
+    of a grid are no sample: there, take intervals over seeds (`over_seeds`). Points where the metric is singular (log
+    volume -inf) are left out and counted.
 
     Raises InvalidInput for NaN and +inf, shapes that do not fit, fewer than 3 points or no more than p, and a constant
     log volume.
@@ -169,3 +164,67 @@ def _interval(
             f"{n} points are too few to resample a fit of {p} parameters; pass resamples=0, or more points"
         )
     return float(1 - unexplained * np.exp(-low)), float(1 - unexplained * np.exp(-high))
+
+
+@dataclass(frozen=True)
+class Agreement(Record):
+    """How near a log volume is to a law that has no free parameter.
+
+    With the residual e = log volume - law: `r2` = 1 - mean(e^2) / Var(log volume), at most 1 and negative where the
+    mean would do better than the law; `r2_shifted` = 1 - Var(e) / Var(log volume), that of the law with an additive
+    constant; `offset` = mean(e); `spread` = the standard deviation of e (N - 1); offset and spread in the units of the
+    logarithms. `singular` points had log volume -inf in either array: left out and counted.
+    """
+
+    r2: float
+    r2_shifted: float
+    offset: float
+    spread: float
+    points: int
+    singular: int = 0
+
+    def statistics(self) -> dict[str, float]:
+        """Return what `over_seeds` sums up."""
+        return {"r2": self.r2, "r2_shifted": self.r2_shifted, "offset": self.offset, "spread": self.spread}
+
+
+def agreement(log_volume: ArrayLike, law: ArrayLike) -> Agreement:
+    """Return how near the log volume of a network is to the law of infinite width, without a fit.
+
+    r2 = 1 - mean((y - l)^2) / Var(y) for y = log volume and l = law; with an additive constant, r2_shifted = 1 -
+    Var(y - l) / Var(y).
+
+    Args:
+        log_volume: (N,), of the network.
+        law: (N,), to the same base: `infgeo.MLP(...).numeric(...).log_volume_element(points)` is natural.
+
+    Domain and limits: the law has the network's own activation, depth and scales, or the comparison means nothing. At
+    finite width n the log volume has a bias and a spread of its own, of orders 1/n and 1/sqrt(n), also untrained.
+
+    Raises InvalidInput for NaN and +inf, arrays of different lengths, fewer than 3 points, and a constant log volume.
+
+    Source: arXiv 2301.11375, section 3.1 and figure 1.
+
+    Example:
+        >>> import infgeo, numpy as np
+        >>> x = np.linspace([0.0, 0.0], [2.0, 1.0], 50)
+        >>> law = infgeo.MLP("erf").numeric(weight_std=1.0, bias_std=1.0).log_volume_element(x)
+        >>> result = agreement(law + 0.25, law)
+        >>> print(f"{result.r2:.3f} {result.r2_shifted:.3f} {result.offset:.2f}")
+        0.721 1.000 0.25
+    """
+    y, kept = log_values("log_volume", log_volume)
+    expected, law_kept = log_values("law", law, length=len(y))
+    kept = kept & law_kept
+    y, expected = y[kept], expected[kept]
+    log_values("log_volume where the law is finite", y)
+    varies("log_volume", y)
+    rest, variance = y - expected, float(np.var(y))
+    return Agreement(
+        r2=1 - float(np.mean(rest**2)) / variance,
+        r2_shifted=1 - float(np.var(rest)) / variance,
+        offset=float(rest.mean()),
+        spread=float(np.std(rest, ddof=1)),
+        points=y.size,
+        singular=int((~kept).sum()),
+    )

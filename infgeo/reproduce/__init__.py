@@ -3,8 +3,6 @@
 Picture, data and a record with every hyperparameter, seed, version and measured statistic.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from infgeo.reproduce.registry import FIGURES, Figure, listing

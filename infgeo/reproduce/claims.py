@@ -1,15 +1,27 @@
-"""A claim of the paper as a number with an interval over seeds, and what the run says of it."""
-
-from __future__ import annotations
+"""A claim of the paper as a number with an interval over seeds; those on the magnification near the boundary."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from scipy.stats import combine_pvalues
+
+from infgeo.magnification import Magnification, magnification, over_seeds
+from infgeo.tracking.measure import entropy
+
 HOLDS, FAILS, OPEN, SHOWN = "holds", "does not hold", "not significant", "described"
 LEVEL = 0.05  # of the intervals over seeds, and of the tests
 _SIDES = {1: "greater", -1: "less", 0: None}
+MEASURES = {
+    "band": "log₁₀ √det g near the boundary less that of the rest",
+    "distance": "rank correlation of log √det g with the distance to the boundary",
+    "entropy": "rank correlation of log √det g with the predictive entropy",
+}
+
+NUMBERS = ("value", "p", "at_equal_radius", "p_at_equal_radius")
 
 
 @dataclass(frozen=True)
@@ -31,14 +43,14 @@ class Claim:
     name: str
     statement: str
     estimate: float
-    low: float | None
-    high: float | None
-    values: tuple[float, ...]
-    missing: int
-    direction: int
-    p: float | None
-    p_within: float | None
-    verdict: str
+    low: float | None = None
+    high: float | None = None
+    values: tuple[float, ...] = ()
+    missing: int = 0
+    direction: int = 0
+    p: float | None = None
+    p_within: float | None = None
+    verdict: str = SHOWN
 
     def line(self) -> str:
         """Return the claim in one line."""
@@ -64,15 +76,12 @@ def measured(
     None stands for a seed that has no such number (no boundary in view, for example): it is counted, and no claim holds
     then, because leaving seeds out would choose those that agree.
     """
-    from scipy.stats import combine_pvalues
-
-    from infgeo.magnification import over_seeds
-
     known = [float(v) for v in values if v is not None]
     missing = len(values) - len(known)
     if not known:
-        verdict = OPEN if direction else SHOWN
-        return Claim(name, statement, math.nan, None, None, (), missing, direction, None, None, verdict)
+        return Claim(
+            name, statement, math.nan, missing=missing, direction=direction, verdict=OPEN if direction else SHOWN
+        )
     row = over_seeds([{name: v} for v in known], alternatives={name: _SIDES[direction]})[name]
     tested = [p for p in p_within if p is not None]
     within = float(combine_pvalues(tested, method="fisher").pvalue) if tested and direction else None
@@ -91,18 +100,60 @@ def judged(low: float | None, high: float | None, direction: int, p: float | Non
     return FAILS if direction * low < 0 and direction * high < 0 else OPEN
 
 
-def exact(name: str, statement: str, value: float, holds: bool) -> Claim:
-    """Return a claim on something exact, which holds or does not."""
-    verdict = HOLDS if holds else FAILS
-    return Claim(name, statement, float(value), None, None, (float(value),), 0, 0, None, None, verdict)
-
-
-def described(name: str, statement: str, value: float) -> Claim:
-    """Return a number that is shown and claims nothing."""
-    return Claim(name, statement, float(value), None, None, (float(value),), 0, 0, None, None, SHOWN)
+def exact(name: str, statement: str, value: float, holds: bool | None = None) -> Claim:
+    """Return a claim on something exact, which holds or does not; None is for a number that claims nothing."""
+    verdict = SHOWN if holds is None else HOLDS if holds else FAILS
+    return Claim(name, statement, float(value), values=(float(value),), verdict=verdict)
 
 
 def from_document(document: Mapping[str, Any]) -> Claim:
     """Return the claim that a JSON record holds."""
     numbers = {key: math.nan if value == "nan" else value for key, value in document.items()}
     return Claim(**(numbers | {"values": tuple(document["values"])}))
+
+
+def numbers_of(result: Magnification) -> dict[str, Any]:
+    """Return the measures of a `Magnification` with their p-values, at equal |x| where that is defined."""
+    numbers: dict[str, Any] = {"null": result.null, "moves": result.moves, "band_width": result.band_width}
+    for name in MEASURES:
+        measure = getattr(result, name)
+        if measure is not None:
+            numbers[name] = {key: getattr(measure, key) for key in NUMBERS}
+    return numbers
+
+
+def before_and_after(volume: np.ndarray, distance: np.ndarray, **options: Any) -> dict[str, Any]:
+    """Return the measures of the log volume (epochs, P) "before" and "after" training; options of `magnification`."""
+    return {
+        when: numbers_of(magnification(volume[at], distance, **options)) for when, at in (("before", 0), ("after", -1))
+    }
+
+
+def band_claims(where: str, seeds: Sequence[Mapping[str, Any]]) -> list[Claim]:
+    """Return the claim that training magnifies the band at the boundary, and the measures beside it.
+
+    The numbers are "before" and "after" of each seed, absent without a boundary.
+    """
+    before, after = ([number_of(s, when, "band") for s in seeds] for when in ("before", "after"))
+    gain = [None if a is None or b is None else b - a for a, b in zip(before, after, strict=True)]
+    words = MEASURES["band"]
+    beside = [
+        measured(f"{where}{key} {when}", f"{where}{text}, {when} training", [number_of(s, when, key) for s in seeds])
+        for key, text in MEASURES.items()
+        for when in ("before", "after")
+    ]
+    p_within = [number_of(s, "after", "band", "p") for s in seeds]
+    return [measured(f"{where}band change", f"{where}{words}: change by training", gain, 1, p_within), *beside]
+
+
+def number_of(seed: Mapping[str, Any], when: str, key: str, number: str = "value") -> float | None:
+    """Return a measure, or its "p", at equal |x| where that is defined; None without a boundary."""
+    measure = seed.get(when, {}).get(key)
+    if measure is None or measure["at_equal_radius"] is None:
+        return measure and measure[number]
+    return measure[{"value": "at_equal_radius", "p": "p_at_equal_radius"}[number]]
+
+
+def entropy_of(logits: np.ndarray) -> np.ndarray:
+    """Return the entropy (P,) of softmax(logits) (P, classes), in nats."""
+    return entropy(torch.from_numpy(logits.astype(float))).numpy()

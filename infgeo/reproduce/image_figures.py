@@ -13,10 +13,7 @@ Source: arXiv 2301.11375, section 4, the captions of its figures, and the settin
 chooses which images of a class are taken.
 """
 
-from __future__ import annotations
-
 import dataclasses
-import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -30,11 +27,9 @@ from torch import nn
 from infgeo.errors import InvalidInput
 from infgeo.finite import pullback
 from infgeo.magnification import decision_boundary
-from infgeo.reproduce.claims import Claim, measured
+from infgeo.reproduce.claims import MEASURES, Claim, band_claims, before_and_after, entropy_of, measured
 from infgeo.reproduce.image_picture import picture as picture
-from infgeo.reproduce.near_boundary import MEASURES, band_claims, before_and_after, entropy_of
-from infgeo.reproduce.pooled_stages import PooledStages
-from infgeo.reproduce.record import SeedResult
+from infgeo.reproduce.record import SeedResult, of_rows
 from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import BLOCKS, Images, Rows
 from infgeo.reproduce.training_run import QUANTITIES, trained
@@ -45,6 +40,7 @@ from infgeo.training import (
     ContrastiveLoss,
     ContrastiveNetwork,
     RandomView,
+    ResNet,
     SimCLR,
     Task,
     TwoViews,
@@ -103,6 +99,33 @@ def task_of(row: Images, seed: int, place: Place) -> Task:
     return task if row.train_images is None else task.subset(row.train_images, seed)
 
 
+class PooledStages(nn.Module):
+    """The network itself, with modules "pooled1", "pooled2", ...: stage features averaged over patches and flattened.
+
+    Each has as many features as the last stage has channels. Of 512 for ResNet-34 the stages have 2 × 4, 2 × 2, 1 × 2
+    and 1 × 1 positions, the averages over 16 × 8, 8 × 8, 8 × 4 and 4 × 4 pixels of the authors' scripts.
+    """
+
+    def __init__(self, network: ResNet) -> None:
+        """Hold the network, whose weights are trained."""
+        super().__init__()
+        self.network = network
+        stages = [part for name, part in network.named_children() if name.startswith("stage")]
+        for index, stage in enumerate(stages, 1):
+            positions = network.width // stage[-1].conv2.out_channels  # type: ignore[index]
+            rows = 1 << ((positions.bit_length() - 1) // 2)
+            pool = nn.Sequential(nn.AdaptiveAvgPool2d((rows, positions // rows)), nn.Flatten())
+            self.add_module(f"pooled{index}", pool)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits (B, classes)."""
+        for name, part in self.network.named_children():
+            x = part(x)
+            if name.startswith("stage"):
+                self.get_submodule(name.replace("stage", "pooled"))(x)
+        return x
+
+
 def model_of(row: Images, task: Task, seed: int) -> nn.Module:
     """Return the network before training."""
     channels, classes, kind = task.input_shape[0], len(task.classes), task.inputs.dtype
@@ -145,13 +168,7 @@ def probes_of(row: Images, task: Task, seed: int) -> dict[str, Probe]:
 
 def measure(settings: Rows, seed: int, place: Place) -> SeedResult:
     """Train each network of the figure and measure it on its lines and planes."""
-    start = time.perf_counter()
-    arrays: dict[str, np.ndarray] = {}
-    statistics: dict[str, Any] = {}
-    for row in settings.rows:
-        made, statistics[row.name] = _measure_row(row, seed, place)
-        arrays |= {f"{row.name}.{key}": value for key, value in made.items()}
-    return SeedResult(seed, arrays, statistics, time.perf_counter() - start)
+    return of_rows(settings, seed, lambda row, _: _measure_row(row, seed, place))
 
 
 def _loss(row: Images, task: Task) -> ContrastiveLoss | None:
@@ -193,9 +210,12 @@ def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.nda
     for name, probe in probes.items():
         volume = np.stack([run.history.quantity("log10_volume", layer, name) for layer in layers])
         on_probes[name] = statistics_of(probe, volume[-1], logits[name][-1], seed)
-        on_probes[name]["contrast"] = np.array([[_range(v) for v in epochs] for epochs in volume]).tolist()
+        known = np.ma.masked_invalid(volume)
+        on_probes[name]["contrast"] = (known.max(axis=2) - known.min(axis=2)).filled(0.0).tolist()  # (layers, epochs)
         if "spectrum" in run.history.quantities:
-            on_probes[name]["largest"] = _of_the_largest(run.history.quantity("spectrum", layers[-1], name), volume[-1])
+            largest = run.history.quantity("spectrum", layers[-1], name)[-1, :, :LARGEST]
+            product = np.log10(np.maximum(largest, 1e-300)).sum(-1)
+            on_probes[name]["largest"] = float(spearmanr(product, volume[-1, -1]).statistic)
         assert probe.anchors is not None
         arrays |= {
             f"{name}.log10_volume": volume.astype(np.float32),  # (layers, epochs, points)
@@ -230,20 +250,7 @@ def spectra_of(model: nn.Module, layer: str, probe: Probe) -> np.ndarray:
         model, probe.anchors.to(like.device), layer=layer, freeze=True, input_shape=probe.input_shape,
         dtype=torch.float64,
     )  # fmt: skip
-    found: np.ndarray = here.singular_values.cpu().numpy()
-    return found
-
-
-def _range(volume: np.ndarray) -> float:
-    """Return the largest log volume less the smallest one, of those that are finite."""
-    known = volume[np.isfinite(volume)]
-    return float(np.ptp(known)) if len(known) else 0.0
-
-
-def _of_the_largest(spectrum: np.ndarray, volume: np.ndarray) -> float:
-    """Return the rank correlation over the points of the product of the ten largest singular values with the volume."""
-    product = np.log10(np.maximum(spectrum[-1, :, :LARGEST], 1e-300)).sum(-1)
-    return float(spearmanr(product, volume[-1]).statistic)
+    return here.singular_values.cpu().numpy()
 
 
 @torch.no_grad()

@@ -1,7 +1,5 @@
 """The pictures of lines and planes through images: volume and predictions over training, and numbers of all seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +8,7 @@ import numpy as np
 from infgeo import figure_style as style
 from infgeo.magnification import decision_boundary
 from infgeo.reproduce import panels
-from infgeo.reproduce.near_boundary import number_of
+from infgeo.reproduce.claims import number_of
 from infgeo.reproduce.panels import CENTRED
 from infgeo.reproduce.record import SeedResult
 from infgeo.reproduce.settings import Images, Rows
@@ -35,7 +33,7 @@ def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]
     for row in settings.rows:
         names = list(first.statistics[row.name]["probes"])
         lines, planes = ([n for n in names if n.startswith(kind)] for kind in ("line", "plane"))
-        shown, last = _drawn(row), len(row.shown) - 1
+        shown, last = panels.drawn(row), len(row.shown) - 1
         if len(row.layers) > 1:
             parts += [(_lines, row, [(lines[0], layer, at) for layer in range(len(row.layers))])
                       for at in (shown[0], last)]  # fmt: skip
@@ -59,11 +57,6 @@ def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]
         for index, axes in enumerate(statistics):
             style.letter(axes, style.LETTERS[len(parts) + index])
     return figure
-
-
-def _drawn(row: Images) -> list[int]:
-    """Return the numbers of the records that are drawn."""
-    return [index for index, epoch in enumerate(row.shown) if epoch >= row.first]
 
 
 def _volume(result: SeedResult, row: Images, name: str, layer: int = -1) -> np.ndarray:
@@ -134,7 +127,7 @@ def _thumbnail(axes: Any, image: np.ndarray, where: tuple[float, float], alignme
 
 def _plane(figure: Any, row: Images, name: str, result: SeedResult) -> Any:
     """Draw volume on the plane at each epoch shown, on one scale, and the predictions at the end."""
-    key, shown = f"{row.name}.{name}", _drawn(row)
+    key, shown = f"{row.name}.{name}", panels.drawn(row)
     volume = _volume(result, row, name)[shown]
     points, corners = result.arrays[f"{key}.coordinates"], result.arrays[f"{key}.corners"]
     shape = (row.plane_points, row.plane_points)
@@ -168,8 +161,7 @@ def _mixed(logits: np.ndarray) -> np.ndarray:
 
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     colours = np.array([to_rgb(style.CLASSES[c]) for c in range(logits.shape[1])])
-    mixed: np.ndarray = odds / odds.sum(axis=1, keepdims=True) @ colours
-    return mixed
+    return odds / odds.sum(axis=1, keepdims=True) @ colours
 
 
 def _name_regions(axes: Any, points: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> None:

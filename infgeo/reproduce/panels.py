@@ -1,7 +1,5 @@
 """Panels that the pictures of planar networks and of images share: maps over training, and what seeds say together."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +39,11 @@ def maps(
 def epoch(number: int) -> str:
     """Return the title of a panel."""
     return f"epoch {number:,}".replace(",", "\u2009")
+
+
+def drawn(row: Any) -> list[int]:
+    """Return the numbers of the records that are drawn."""
+    return [index for index, epoch in enumerate(row.shown) if epoch >= row.first]
 
 
 def by_distance(
@@ -84,11 +87,6 @@ def curves_before_and_after(
             axes.plot(x, mean, dash, color=colour, marker=marker if markers else None, label=label)
             axes.fill_between(x, mean - error, mean + error, color=colour, alpha=0.2, linewidth=0)
     axes.set(xlabel=labels[0], ylabel=labels[1])
-    legend(axes)
-
-
-def legend(axes: Any) -> None:
-    """Draw the legend, where there is anything to name."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
 

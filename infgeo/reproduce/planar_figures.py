@@ -8,9 +8,6 @@ Source: arXiv 2301.11375, section 4 and appendix on experiments. Figure 1 is the
 network [2, 8, 8, 8, 2] is shown layer by layer. Which epochs are shown is chosen here.
 """
 
-from __future__ import annotations
-
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,10 +18,9 @@ from numpy.polynomial import Chebyshev
 
 import infgeo
 from infgeo.magnification import agreement, decision_boundary, symmetry
-from infgeo.reproduce.claims import Claim, measured
-from infgeo.reproduce.near_boundary import band_claims, before_and_after
+from infgeo.reproduce.claims import Claim, band_claims, before_and_after, measured
 from infgeo.reproduce.planar_picture import picture as picture
-from infgeo.reproduce.record import SeedResult
+from infgeo.reproduce.record import SeedResult, of_rows
 from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import Planar, Rows
 from infgeo.reproduce.training_run import QUANTITIES, trained
@@ -40,11 +36,6 @@ def task_of(settings: Planar, seed: int) -> Task:
     return {"noisy_xor": noisy_xor, "sinusoid": sinusoid}[settings.task](seed=seed, dtype=kind)
 
 
-def grid_of(settings: Planar) -> Probe:
-    """Return the grid on which the geometry is measured."""
-    return grid((-settings.half_width, settings.half_width), points=settings.points)
-
-
 def law(settings: Planar, depth: int, points: np.ndarray) -> np.ndarray:
     """Return log₁₀ √det g (P,) of layer `depth` at infinite width, with the scales of the parametrisation.
 
@@ -58,26 +49,18 @@ def law(settings: Planar, depth: int, points: np.ndarray) -> np.ndarray:
 
     def at(s: np.ndarray) -> np.ndarray:
         radius = np.sqrt(np.maximum(s, 0.0))
-        values: np.ndarray = geometry.log_volume_element(np.stack((radius, np.zeros_like(radius)), -1)) / np.log(10)
-        return values
+        return geometry.log_volume_element(np.stack((radius, np.zeros_like(radius)), -1)) / np.log(10)
 
-    curve: np.ndarray = Chebyshev.interpolate(at, 8, domain=[0.0, square.max()])(square)
-    return curve
+    return Chebyshev.interpolate(at, 8, domain=[0.0, square.max()])(square)
 
 
 def measure(settings: Rows, seed: int, place: Place) -> SeedResult:
     """Train each network of the figure and measure it."""
-    start = time.perf_counter()
-    arrays: dict[str, np.ndarray] = {}
-    statistics: dict[str, Any] = {}
-    for name, row in zip(settings.names, settings.rows, strict=True):
-        made, statistics[name] = _measure_row(row, seed, place, name)
-        arrays |= {f"{name}.{key}": value for key, value in made.items()}
-    return SeedResult(seed, arrays, statistics, time.perf_counter() - start)
+    return of_rows(settings, seed, lambda row, name: _measure_row(row, seed, place, name))
 
 
 def _measure_row(row: Planar, seed: int, place: Place, label: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    task, layers, probe = task_of(row, seed), row.layers, grid_of(row)
+    task, layers, probe = task_of(row, seed), row.layers, grid((-row.half_width, row.half_width), points=row.points)
     model = mlp(row.widths, row.activation, row.parametrisation, seed=seed, dtype=task.inputs.dtype)
     quantities = (*QUANTITIES, "ricci") if row.field == "ricci" else QUANTITIES
     run = trained(model, task, row.recipe, seed, place, label, probe, layers, row.shown, quantities=quantities)

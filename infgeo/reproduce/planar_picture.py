@@ -1,7 +1,5 @@
 """The picture of the planar networks: maps over training with the boundary, and the numbers of all seeds below."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +8,7 @@ import numpy as np
 from infgeo import figure_style as style
 from infgeo.magnification import decision_boundary
 from infgeo.reproduce import panels
-from infgeo.reproduce.near_boundary import number_of
+from infgeo.reproduce.claims import number_of
 from infgeo.reproduce.panels import VOLUME
 from infgeo.reproduce.record import SeedResult
 from infgeo.reproduce.settings import Planar, Rows
@@ -25,7 +23,7 @@ def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]
     named = zip(settings.names, settings.rows, strict=True)
     parts: list[Part] = [(name, row, layer) for name, row in named for layer in row.layers]
     labels = [_label(part, settings) for part in parts]
-    columns = max(len(_drawn(row)) for row in settings.rows)
+    columns = max(len(panels.drawn(row)) for row in settings.rows)
     top = len(parts) * min(1.5, 6.1 / (columns + 0.35)) + 0.2
     rows = style.LETTERS[: len(parts)] if len(parts) > 1 else labels
     curved = settings.rows[0].field == "ricci"
@@ -43,7 +41,9 @@ def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]
             _ricci(statistics[1], parts, rows, results, "rest", "median $R$ elsewhere")
         else:
             _against_distance(statistics[0], parts, rows, results)
-            _unexplained(statistics[1], parts, rows, results)
+            rest = [[r.statistics[name]["layers"][layer]["rest"] for r in results] for name, _, layer in parts]
+            _over_training(statistics[1], parts, rows, [np.array(v) for v in rest], "decades that $|x|$ leaves")
+            statistics[1].set_ylim(bottom=0)
             groups = []
             for index, (name, _, layer) in enumerate(parts):
                 seeds = [r.statistics[name]["layers"][layer] for r in results]
@@ -54,11 +54,6 @@ def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]
         for index, axes in enumerate(statistics):
             style.letter(axes, style.LETTERS[len(parts) + index])
     return figure
-
-
-def _drawn(row: Planar) -> list[int]:
-    """Return the numbers of the records that are drawn."""
-    return [index for index, epoch in enumerate(row.shown) if epoch >= row.first]
 
 
 def _label(part: Part, settings: Rows) -> str:
@@ -73,7 +68,7 @@ def _maps(figure: Any, row_of_axes: Any, part: Part, result: SeedResult) -> None
     from matplotlib.colors import SymLogNorm
 
     name, row, layer = part
-    shown = _drawn(row)
+    shown = panels.drawn(row)
     values = result.arrays[f"{name}.{row.field}"][row.layers.index(layer)][shown]
     points, logits = result.arrays[f"{name}.points"], result.arrays[f"{name}.logits"][shown]
     axis, shape = np.linspace(-row.half_width, row.half_width, row.points), (row.points, row.points)
@@ -134,13 +129,6 @@ def _over_training(
     axes.set(xlabel="epoch", ylabel=label)
     if len(parts) > 1:
         axes.legend()
-
-
-def _unexplained(axes: Any, parts: Sequence[Part], labels: Sequence[str], results: Sequence[SeedResult]) -> None:
-    """Draw the decades that |x| does not explain, over training."""
-    values = [np.array([r.statistics[name]["layers"][layer]["rest"] for r in results]) for name, _, layer in parts]
-    _over_training(axes, parts, labels, values, "decades that $|x|$ leaves")
-    axes.set_ylim(bottom=0)
 
 
 def _ricci(

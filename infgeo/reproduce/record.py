@@ -1,12 +1,11 @@
 """What is kept of a run: one file for each finished seed, and the record, the data and the picture of all of them."""
 
-from __future__ import annotations
-
 import io
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +17,7 @@ from infgeo import __version__
 from infgeo.errors import InvalidInput
 from infgeo.files import write_whole
 from infgeo.report_text import json_safe
+from infgeo.reproduce.settings import Rows
 
 PACKAGES = ("numpy", "scipy", "torch", "matplotlib", "contourpy", "scikit-learn", "kornia")
 STATISTICS = "statistics.json"
@@ -31,6 +31,17 @@ class SeedResult:
     arrays: Mapping[str, np.ndarray]
     statistics: Mapping[str, Any]
     seconds: float
+
+
+def of_rows(settings: Rows, seed: int, measure: Callable[..., tuple[dict[str, Any], Any]]) -> SeedResult:
+    """Return what measure(row, name) gives for every row, arrays (named "ROW.ARRAY") and statistics (by row)."""
+    start = time.perf_counter()
+    arrays: dict[str, np.ndarray] = {}
+    statistics: dict[str, Any] = {}
+    for name, row in zip(settings.names, settings.rows, strict=True):
+        made, statistics[name] = measure(row, name)
+        arrays |= {f"{name}.{key}": value for key, value in made.items()}
+    return SeedResult(seed, arrays, statistics, time.perf_counter() - start)
 
 
 def versions() -> dict[str, str]:
@@ -52,7 +63,7 @@ def caption(record: Mapping[str, Any]) -> str:
     """Return what stands beside the picture: what it shows, the claims with their numbers, and the seeds."""
     claims = [c for c in record["claims"] if c["direction"]]
     numbers = [
-        f"{c['statement']} {c['estimate']:.3g}"
+        f"{c['statement']} {float(c['estimate']):.3g}"
         + ("" if c["low"] is None else f" [{c['low']:.3g}, {c['high']:.3g}]")
         + f" ({c['verdict']})"
         for c in claims

@@ -1,7 +1,5 @@
 """The figures, as data: what each shows, where it comes from, and what it costs. Settings stand in `settings`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

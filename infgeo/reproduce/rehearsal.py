@@ -3,8 +3,6 @@
 Without data, synthetic images of the right format are written as the published files, and read as those are.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import resource

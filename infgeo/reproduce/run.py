@@ -1,7 +1,5 @@
 """One call a figure: measure every seed, state the claims, write picture, data and record."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import time
@@ -14,6 +12,7 @@ from infgeo import figure_style as style
 from infgeo.arguments import items, one_of, positive_integer, seed_integer, shown
 from infgeo.errors import InvalidInput
 from infgeo.files import write_whole
+from infgeo.finite.inputs import checked_device
 from infgeo.processes import cores
 from infgeo.report_text import json_safe, strict_json
 from infgeo.reproduce.claims import Claim
@@ -90,7 +89,8 @@ def reproduce(
     device = checked_device(device)
     folder = make_folder(out)
     stem = f"{name}-{scale}" + ("-ours" if choice == "ours" else "")
-    workers = _workers(jobs, device, len(wanted))
+    most = (cores() if device == "cpu" else 1) if jobs is None else positive_integer(jobs, "jobs")
+    workers = min(most, len(wanted))
     threads = 1 if scale == "small" else max(1, cores() // workers)
     files_of_data = None if data is None else os.fspath(data)
     place = Place(make_folder(folder / f"{stem}.seeds"), device, files_of_data, threads, progress)
@@ -145,18 +145,3 @@ def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     if len(set(wanted)) < len(wanted):
         raise InvalidInput(f"seeds is {list(wanted)}; each counts once, remove the repeated ones")
     return wanted
-
-
-def checked_device(device: str) -> str:
-    """Return the name of a device of torch that is here and holds numbers; InvalidInput for another."""
-    from infgeo.finite import inputs
-
-    name = inputs.checked_device(device)
-    if name == "meta":
-        raise InvalidInput("device is 'meta', which holds no numbers; pass cpu or cuda")
-    return name
-
-
-def _workers(jobs: int | None, device: str, seeds: int) -> int:
-    jobs = (cores() if device == "cpu" else 1) if jobs is None else positive_integer(jobs, "jobs")
-    return min(jobs, seeds)

@@ -1,20 +1,20 @@
 """Run the seeds of a figure, side by side where that helps; finished ones are kept whatever happens."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from infgeo import __version__
 from infgeo.errors import InfgeoError
+from infgeo.finite.evaluation import threads
 from infgeo.interruption import termination_as_interrupt
 from infgeo.processes import process_context, worker_pool
 from infgeo.report_text import json_safe
@@ -44,14 +44,6 @@ class Place:
     progress: Progress | None = None
     verify: bool = True
 
-    def checkpoint(self, seed: int, name: str) -> Path:
-        """Return the path of a checkpoint of this seed."""
-        return self.folder / f"seed-{seed}-{name}.pt"
-
-    def records(self, seed: int, name: str) -> Path:
-        """Return the path of what a tracker records of this seed."""
-        return self.folder / f"seed-{seed}-{name}.records"
-
 
 class Stopped(Exception):
     """A seed was interrupted; what it had is in its checkpoint."""
@@ -72,8 +64,6 @@ def key_of(settings: Any, place: Place) -> str:
 
 def run_seed(module: str, settings: Any, seed: int, place: Place) -> SeedResult:
     """Return one seed's result: the kept one, or measured now and kept. Raises Stopped on an interrupt."""
-    import torch
-
     key = key_of(settings, place)
     path = place.folder / f"seed-{seed}.npz"
     figure = importlib.import_module(module)
@@ -82,30 +72,21 @@ def run_seed(module: str, settings: Any, seed: int, place: Place) -> SeedResult:
         with suppress(KeyError, TypeError, ValueError, IndexError):  # what lacks a statistic is measured anew
             figure.claims(settings, [kept])
             return kept
-    threads = torch.get_num_threads()
-    torch.set_num_threads(place.threads)
     here = replace(place, folder=place.folder / key[:8], progress=_say if _said is not None else place.progress)
     try:
-        with termination_as_interrupt():
+        with termination_as_interrupt(), threads(place.threads):
             check_stop()
             measured = figure.measure(settings, seed, here)
     except KeyboardInterrupt:
         if _stop is not None:
             _stop.set()  # a worker that SIGTERM has reached before its parent begins no other seed
         raise Stopped(f"seed {seed}") from None
-    finally:
-        torch.set_num_threads(threads)
     save_seed(path, measured, key)
     return measured
 
 
 def run_seeds(
-    module: str,
-    settings: Any,
-    seeds: Sequence[int],
-    place: Place,
-    jobs: int,
-    finished: Callable[[SeedResult], None],
+    module: str, settings: Any, seeds: Sequence[int], place: Place, jobs: int, finished: Callable[[SeedResult], None]
 ) -> tuple[list[SeedResult], bool]:
     """Return the results in the order of `seeds`, and whether all were finished.
 
@@ -114,50 +95,40 @@ def run_seeds(
     """
     (place.folder / key_of(settings, place)[:8]).mkdir(parents=True, exist_ok=True)
     done: dict[int, SeedResult] = {}
-    with termination_as_interrupt():
-        if jobs == 1 or len(seeds) == 1:
-            try:
-                for seed in seeds:
-                    done[seed] = run_seed(module, settings, seed, place)
-                    finished(done[seed])
-            except (Stopped, KeyboardInterrupt):
-                pass
-        else:
-            _in_processes(module, settings, seeds, place, min(jobs, len(seeds)), finished, done)
+    results = _results(partial(run_seed, module, settings), seeds, place, jobs, module)
+    try:
+        with termination_as_interrupt(), closing(results):
+            for result in results:
+                done[result.seed] = result
+                finished(result)
+    except (Stopped, KeyboardInterrupt):
+        pass
+    except BrokenProcessPool:
+        raise InfgeoError(
+            f"a worker process died (out of memory?) after {len(done)} of {len(seeds)} seeds; these are kept, and "
+            "the same call goes on with the others: pass fewer jobs"
+        ) from None
     return [done[seed] for seed in seeds if seed in done], len(done) == len(seeds)
 
 
-def _in_processes(
-    module: str,
-    settings: Any,
-    seeds: Sequence[int],
-    place: Place,
-    jobs: int,
-    finished: Callable[[SeedResult], None],
-    done: dict[int, SeedResult],
-) -> None:
-    context = process_context((module,))
+def _results(
+    run: Callable[[int, Place], SeedResult], seeds: Sequence[int], place: Place, jobs: int, preload: str
+) -> Generator[SeedResult, None, None]:
+    """Yield the results as they come, from here or from as many processes as there are jobs."""
+    if jobs == 1:
+        yield from (run(seed, place) for seed in seeds)
+        return
+    context = process_context((preload,))
     said = context.SimpleQueue()
     with worker_pool(jobs, context, _begin, (said,)) as pool:
-        try:
-            waiting = {pool.submit(run_seed, module, settings, seed, replace(place, progress=None)) for seed in seeds}
-            while waiting:
-                over, waiting = wait(waiting, _POLLED, FIRST_COMPLETED)
-                while not said.empty():
-                    reported = said.get()
-                    if place.progress is not None:
-                        place.progress(*reported)
-                for future in over:
-                    result = future.result()
-                    done[result.seed] = result
-                    finished(result)
-        except (Stopped, KeyboardInterrupt):
-            pass
-        except BrokenProcessPool:
-            raise InfgeoError(
-                f"a worker process died (out of memory?) after {len(done)} of {len(seeds)} seeds; these are kept, and "
-                "the same call goes on with the others: pass fewer jobs"
-            ) from None
+        waiting = {pool.submit(run, seed, replace(place, progress=None)) for seed in seeds}
+        while waiting:
+            over, waiting = wait(waiting, _POLLED, FIRST_COMPLETED)
+            while not said.empty():
+                reported = said.get()
+                if place.progress is not None:
+                    place.progress(*reported)
+            yield from (future.result() for future in over)
 
 
 def _begin(stop: Any, said: Any) -> None:

@@ -7,8 +7,6 @@ Epochs that are shown are those at which the geometry is measured: the first is 
 end of the training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -166,20 +164,6 @@ _CIFAR = Images(
     widths=(64, 128, 256, 512), lines=_CIFAR_LINES, planes=_CIFAR_PLANES, augmentation="crops",
     normalise=_CIFAR_MOMENTS,
 )  # fmt: skip
-_RELU_RESNET: dict[str, Any] = {"name": "relu_resnet", "stem": "relu", "planes": ()}
-_BARLOW: dict[str, Any] = {
-    "name": "barlow_twins",
-    "objective": "barlow_twins",
-    "augmentation": "barlow",
-    "normalise": _IMAGENET_MOMENTS,
-}
-_SIMCLR: dict[str, Any] = {
-    "name": "simclr",
-    "objective": "simclr",
-    "augmentation": "simclr",
-    "normalise": False,
-    "head": "gelu",
-}
 
 
 def _blocks(row: Images, line: tuple[int, int]) -> Rows:
@@ -190,14 +174,18 @@ def _blocks(row: Images, line: tuple[int, int]) -> Rows:
 
 def _relu(digits: Images, images: Images) -> Rows:
     perceptron = replace(digits, name="relu_mlp", activation="relu", planes=())
-    return Rows((perceptron, replace(images, **_RELU_RESNET)))
+    return Rows((perceptron, replace(images, name="relu_resnet", stem="relu", planes=())))
 
 
 def _encoders(row: Images, batches: tuple[int, int], embedding: int, hidden: int) -> Rows:
     """Return Barlow Twins and SimCLR, with batches of these sizes."""
-    drawn = [replace(row.recipe, batch_size=size, drop_last=True, epochs=row.shown[-1]) for size in batches]
-    barlow = replace(row, **_BARLOW, recipe=drawn[0], embedding=embedding)
-    return Rows((barlow, replace(row, **_SIMCLR, recipe=drawn[1], embedding=10, hidden=(hidden,))))
+    rows = [
+        replace(row, name=name, objective=name, augmentation=views, recipe=replace(
+            row.recipe, batch_size=size, drop_last=True, epochs=row.shown[-1]))
+        for (name, views), size in zip((("barlow_twins", "barlow"), ("simclr", "simclr")), batches, strict=True)
+    ]  # fmt: skip
+    barlow = replace(rows[0], normalise=_IMAGENET_MOMENTS, embedding=embedding)
+    return Rows((barlow, replace(rows[1], normalise=False, head="gelu", embedding=10, hidden=(hidden,))))
 
 
 _PATCH_VIEWS = replace(_PATCHES, plane_points=16, lines=_PATCH_LINES[:3])

@@ -1,7 +1,5 @@
 """Training with a tracker beside it, that goes on where it was interrupted."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +49,7 @@ def trained(
 
     Raises KeyboardInterrupt where the training was interrupted: what it had is in its checkpoint and its records.
     """
-    checkpoint, records = place.checkpoint(seed, label), place.records(seed, label)
+    checkpoint, records = (place.folder / f"seed-{seed}-{label}.{ending}" for ending in ("pt", "records"))
     if not (checkpoint.exists() and records.exists()):  # half of what a run needs to go on is none
         checkpoint.unlink(missing_ok=True)
         records.unlink(missing_ok=True)

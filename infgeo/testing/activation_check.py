@@ -1,7 +1,5 @@
 """The public `check_activation`: whether what is derived from an activation, and computed with it, is right."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -67,7 +65,6 @@ def check_activation(
 
     Raises:
         ConformanceError: naming all checks that failed; `report` holds the report.
-        InvalidInput, UnknownActivation: for arguments that are not understood.
 
     Example:
         >>> from infgeo.testing import check_activation
@@ -91,12 +88,8 @@ def check_activation(
     for number, activation in enumerate(distinct, start=1):
         own = {symbol.name: values[symbol.name] for symbol in activation.parameters}
         prefix = f"activation_{number}" if len(distinct) > 1 else "activation"
-        left_out = {name.removeprefix(f"{prefix}.") for name in skip if name.startswith(f"{prefix}.")}
-        made = [make(one, left_out) for one in requirements_in(Expectations(activation, own))]
-        checks += prefixed(prefix, made)
-    inner = [name.partition(".") for name in skip]
+        checks += [make(one, skip) for one in prefixed(prefix, requirements_in(Expectations(activation, own)))]
     for kind, title in KINDS.items():
-        left_out = {rest for first, _, rest in inner if first == title}
         if title in skip:
             checks.append(Check(title, f"{title} is right", "skipped", note="left out by the caller"))
             continue
@@ -106,7 +99,7 @@ def check_activation(
             checks.append(Check(title, f"{title} is right", "skipped", note=str(error)))
             continue
         required = [*requirements_of(subject, at, seed), *_twins(subject, at, values)]
-        checks += prefixed(title, [make(one, left_out) for one in required])
+        checks += [make(one, skip) for one in prefixed(title, required)]
     configuration = {"d": input_dim, "seed": seed, **values} | ({"note": chosen} if chosen else {})
     return conclude(str(mlp), checks, configuration, skip, raises)
 

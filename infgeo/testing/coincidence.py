@@ -4,8 +4,6 @@ The squared distance of features, D^2 = k(x, x) + k(y, y) - 2 k(x, y), is measur
 on either side: D^2/h^2 goes to v^T g v where there is a metric g, and grows without bound where there is none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Requirements on an activation itself: the function, and its Gaussian expectations in closed form."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 

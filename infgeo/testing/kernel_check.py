@@ -1,7 +1,5 @@
 """The public `check_kernel`: whether a function of two points is the kernel it should be."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -63,12 +61,11 @@ def check_kernel(
         raises: whether to raise where a check fails; the report is returned otherwise.
 
     Returns:
-        A `ConformanceReport`: `.passed`, `.failures`, `.skipped`, `.table()`. What does not apply is skipped, with the
-        reason. It is not a proof: a positive semidefinite Gram matrix at some points is necessary, not sufficient.
+        A `ConformanceReport`; what does not apply is skipped, with the reason. It is no proof: what holds at some
+        points is necessary, not sufficient.
 
     Raises:
         ConformanceError: an AssertionError that names all checks that failed; `report` holds the report.
-        InvalidInput: for arguments that cannot be understood.
 
     Example:
         >>> import infgeo

@@ -1,7 +1,5 @@
 """The points a kernel is checked at: in general position, and the pairs that kernels get wrong."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

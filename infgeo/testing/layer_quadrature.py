@@ -4,8 +4,6 @@ Nothing of the closed forms is used: the moments of the inputs are exact rationa
 preactivations is integrated with two rules, and a pair for which they differ is not compared.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -116,7 +114,9 @@ def _at_level(truth: Truth, x: np.ndarray, y: np.ndarray, level: int) -> tuple[f
             moments = [Fraction(bias) + Fraction(weight) * part for part in exact]
             inner = replace(_exact_state(moments), theta=state.theta)
         else:
-            inner = _affine(state, weight, bias)
+            p, q, c = state.kernel
+            Delta = weight * (weight * state.Delta + bias * (p + q - 2 * c))
+            inner = replace(state, kernel=tuple(bias + weight * part for part in (p, q, c)), Delta=max(Delta, 0.0))
         first = False
         after = _through(layer.activation, truth, inner, weight, level, tangent)
         if isinstance(layer, Residual):
@@ -136,11 +136,6 @@ def _at_level(truth: Truth, x: np.ndarray, y: np.ndarray, level: int) -> tuple[f
 def _exact_state(moments: list[Fraction]) -> _State:
     p, q, c = moments
     return _State((float(p), float(q), float(c)), float(p * q - c * c))
-
-
-def _affine(state: _State, weight: float, bias: float) -> _State:
-    (p, q, c), moments = state.kernel, tuple(bias + weight * part for part in state.kernel)
-    return replace(state, kernel=moments, Delta=max(weight * (weight * state.Delta + bias * (p + q - 2 * c)), 0.0))
 
 
 def _normalised(state: _State, epsilon: float, unit: float) -> _State:

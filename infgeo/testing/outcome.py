@@ -1,7 +1,5 @@
 """What a run of the conformance kit returns: checks with their measured values, and the report that holds them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -161,9 +159,9 @@ def conclude(
     return report
 
 
-def prefixed(prefix: str, checks: Iterable[Check]) -> list[Check]:
-    """Return the checks with longer names."""
-    return [replace(check, name=f"{prefix}.{check.name}") for check in checks]
+def prefixed(prefix: str, requirements: Iterable[Requirement]) -> list[Requirement]:
+    """Return the requirements with longer names."""
+    return [replace(one, name=f"{prefix}.{one.name}") for one in requirements]
 
 
 def _failure(check: Check) -> str:

@@ -1,7 +1,5 @@
 """Requirements on values: finite, symmetric, positive semidefinite, one diagonal, distances that fit."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import numpy as np

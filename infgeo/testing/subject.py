@@ -1,7 +1,5 @@
 """What is checked, in one form: functions of NumPy points, and what else is known about them."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -141,7 +139,8 @@ def subject_of(
     elif type(k).__module__ in ("infgeo.adapters.sklearn", "infgeo.adapters.gpytorch"):
         subject = _of_adapter(k, dtype)
     elif callable(getattr(k, "kernel", None)) and callable(getattr(k, "kernel_diag", None)):
-        subject = _of_module(k, kind, dtype)  # a file that `infgeo.emit` wrote
+        backend = next((name for name in ("torch", "jax", "mpmath") if hasattr(k, name)), "numpy")
+        subject = replace(_of_functions(k, kind, backend, dtype), same_bits=True)  # a file that `infgeo.emit` wrote
     elif callable(k):
         subject = _of_callable(k, dtype)
     else:
@@ -264,11 +263,6 @@ def _of_geometry(geometry: NumericGeometry, kind: str, dtype: DType) -> Subject:
 
         subject = replace(subject, metric=metric)
     return replace(subject, same_bits=True)
-
-
-def _of_module(module: Any, kind: str, dtype: DType) -> Subject:
-    source = next((name for name in ("torch", "jax", "mpmath") if hasattr(module, name)), "numpy")
-    return replace(_of_functions(module, kind, source, dtype), same_bits=True)
 
 
 def _of_functions(geometry: Any, kind: str, backend: str, dtype: DType) -> Subject:

@@ -1,10 +1,7 @@
 """What a tracker has recorded: arrays with the recorded steps on the first axis."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy
 
@@ -81,7 +78,9 @@ class History:
         derived = name in _FROM_LOGITS
         if probe is None:
             if len(self.probes) > 1:
-                raise InvalidInput(f"probe is None, and there are several: {_listed(self.probes)}; name one")
+                raise InvalidInput(
+                    f"probe is None, and there are several: {', '.join(map(repr, self.probes))}; name one"
+                )
             probe = next(iter(self.probes))
         of_output = derived or name in ("logits", "entropy")
         if layer is None and not of_output and None not in self.layers and len(self.layers) == 1:
@@ -103,7 +102,3 @@ def _from_logits(name: str, logits: numpy.ndarray) -> numpy.ndarray:
         return z.argmax(axis=-1)
     p = numpy.exp(z - z.max(axis=-1, keepdims=True))
     return p / p.sum(axis=-1, keepdims=True)
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(map(repr, names))

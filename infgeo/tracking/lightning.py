@@ -1,7 +1,5 @@
 """`GeometryCallback`: the tracker as a callback of Lightning."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from infgeo.errors import MissingExtra
@@ -49,13 +47,11 @@ class GeometryCallback(Callback):
         self._record(trainer)
 
     def on_train_end(self, *_: Any) -> None:
-        """Close the tracker."""
+        """Close the tracker; what it has recorded stays."""
         if self.tracker is not None:
             self.tracker.close()
 
-    def on_exception(self, *_: Any) -> None:
-        """Close the tracker; what it has recorded stays."""
-        self.on_train_end()
+    on_exception = on_train_end
 
     def _record(self, trainer: Any) -> None:
         step = int(trainer.global_step)

@@ -1,7 +1,5 @@
 """One layer on one probe: examined once, measured many times while the weights change."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -257,7 +255,7 @@ class Output:
             columns.append(Column("entropy", None, name, (count,), "<f8"))
         return tuple(columns)
 
-    def measure(self) -> list[numpy.ndarray]:
+    def measure(self, _anew: bool = False) -> list[numpy.ndarray]:
         """Return the columns at the weights as they are."""
         logits, self.inputs.logits = self.inputs.logits, None
         if logits is None:

@@ -8,8 +8,6 @@ The directions are orthogonal, so c(x) is the orthogonal projection. On a plane 
 area in coordinates is one in pixel space; on a line the direction is x1 − x0, and c = t is 0 at x0 and 1 at x1.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -221,8 +219,10 @@ def plane(
     else:
         if margin:
             raise InvalidInput(f"margin is {margin!r}, which extends a rectangle; drop it, or pass region='rectangle'")
-        weights = _barycentric_lattice(positive_integer(points, "points", 2))
-        coordinates, grid_shape = weights @ corners, (len(weights),)
+        count = positive_integer(points, "points", 2)
+        steps = [(count - 1 - i - j, i, j) for i in range(count) for j in range(count - i)]
+        coordinates = torch.tensor(steps, dtype=torch.float64) / (count - 1) @ corners
+        grid_shape = (len(steps),)
     directions = directions.reshape(2, *shape)
     return Probe(_name(name), "plane", shape, coordinates, grid_shape, anchors[0], directions, anchors)
 
@@ -267,12 +267,6 @@ def _lattice(low: Sequence[float], high: Sequence[float], points: Any) -> tuple[
     axes = [torch.linspace(a, b, n, dtype=torch.float64) for a, b, n in zip(low, high, (columns, rows), strict=True)]
     y, x = torch.meshgrid(axes[1], axes[0], indexing="ij")
     return torch.stack((x.reshape(-1), y.reshape(-1)), dim=-1), (rows, columns)
-
-
-def _barycentric_lattice(count: int) -> torch.Tensor:
-    steps = [(i, j) for i in range(count) for j in range(count - i)]
-    b = torch.tensor(steps, dtype=torch.float64) / (count - 1)
-    return torch.cat((1 - b.sum(dim=1, keepdim=True), b), dim=1)
 
 
 def _inputs(x: ArrayLike, name: str) -> torch.Tensor:

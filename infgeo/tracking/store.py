@@ -7,8 +7,6 @@ the operating system has it, whatever becomes of the process. A record that was 
 takes its place. Against a power cut the file is flushed to the device every ten seconds, and on `close`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io
@@ -26,6 +24,7 @@ from typing import Any, BinaryIO
 import numpy
 import torch
 
+from infgeo.arguments import shown
 from infgeo.errors import InvalidInput
 from infgeo.files import file_path, taken_apart, write_whole
 from infgeo.tracking.history import Column, History
@@ -155,13 +154,8 @@ def _explain_difference(path: Path, start: bytes, header: bytes) -> None:
     with _opened(path, "rb") as file:
         there, _ = _parse(file.read(), path)
     differing = [key for key in here if here[key] != there.get(key)] or ["the points of the probes"]
-    said = "; ".join(f"{key}: there {_short(there.get(key))}, here {_short(here.get(key))}" for key in differing)
+    said = "; ".join(f"{key}: there {shown(there.get(key))}, here {shown(here.get(key))}" for key in differing)
     raise InvalidInput(f"{path} is of another run ({said}); name another file, or remove it to start again")
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 160 else text[:157] + "..."
 
 
 def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
@@ -179,22 +173,18 @@ def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
     raise InvalidInput(f"{path} is damaged or truncated in its header; restore it from a copy, or remove it")
 
 
-def load(path: str | os.PathLike[str]) -> History:
+def load(path: str | os.PathLike[str], more: Sequence[bytes] = ()) -> History:
     """Return the history that a tracker has recorded to a file, also while it goes on, or after a crash.
 
     What was being written when the process ended is left out; so is, with a warning, a record whose checksum fails.
 
     Args:
         path: the `path` of a `GeometryTracker`.
+        more: records that the tracker could not write to it.
 
     Raises:
         InvalidInput: for a file that does not exist, is no history, or has a damaged header.
     """
-    return read(path, ())
-
-
-def read(path: str | os.PathLike[str], more: Sequence[bytes]) -> History:
-    """Return the history in a file, with records that could not be written to it."""
     path = file_path(path, "path")
     with _opened(path, "rb") as file:
         content = file.read()

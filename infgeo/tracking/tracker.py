@@ -1,31 +1,23 @@
 """`GeometryTracker`: records the geometry of a network while it trains, and leaves no trace in the training."""
 
-from __future__ import annotations
-
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from infgeo.arguments import flag, function, positive_integer, real_number, words
+from infgeo.arguments import flag, function, items, positive_integer, real_number, words
 from infgeo.errors import InvalidInput
-from infgeo.finite.evaluation import plain_torch
-from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
+from infgeo.finite.evaluation import plain_torch, refuse_unusable_weights
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, optional_dtype
 from infgeo.tracking import store
 from infgeo.tracking.history import Column, History
 from infgeo.tracking.measure import GEOMETRY, OUTPUT, QUANTITIES, Inputs, Output, Settings, Target, random_kept
-from infgeo.tracking.tracker_arguments import (
-    architecture,
-    checked_every,
-    checked_layers,
-    checked_model,
-    checked_probes,
-    unwrapped,
-)
+from infgeo.tracking.probes import Probe, points
 
 
 class GeometryTracker:
@@ -62,26 +54,21 @@ class GeometryTracker:
         every: record each step that it divides, or the steps in this list.
         quantities: names from the table above; None are all that apply (R in two dimensions only; asked for by name,
             also in more).
-        path: file to record to. Each record is in it when `record` returns. A file that exists is continued where
-            model, probes, layers and quantities are the same, and refused otherwise; weights are not compared, so give
-            each run its own file. None keeps records in memory.
+        path: file to record to; each record is in it when `record` returns. A file that exists is continued where
+            model, probes, layers and quantities are the same (weights are not compared), and refused otherwise.
         slices: measure lines and planes as such, at the cost of one or two directions instead of d.
         memory_budget: bytes that intermediate arrays may take, about.
-        time_budget: share of the wall time that recording may take, such as 0.1. Records that would exceed it are
-            skipped and counted (`skipped`); the first is not.
-        time_limit: seconds that recording may take in all; then likewise.
-        dtype: torch.float64 measures with weights in double precision although the network trains in float32 (or
-            bfloat16); None measures in the dtype of the parameters. Sums and factorisations are float64 in any case.
+        time_budget, time_limit: share of the wall time, and seconds in all, that recording may take; records that would
+            exceed it are skipped and counted (`skipped`).
+        dtype: torch.float64 measures with weights in double precision whatever the network trains in.
         logits: a function of the model's output that returns the logits (B, C), where it does not return them itself:
             `torch.log` for probabilities, `lambda out: out[0]` for a tuple.
         input_range: (low, high), numbers or one for each channel: points and anchors outside are refused.
-        batched: False calls the model on one point at a time, where points of a batch would depend on each other, as by
-            the steps of an adaptive solver.
+        batched: False calls the model on one point at a time; see `infgeo.finite.pullback`.
 
     Raises:
-        InvalidInput: for layers that do not exist (naming those that do), points of the wrong shape, dtype or range or
-            not finite, a model without memory (on the meta device), outputs that depend on other points of a batch,
-            unknown quantities, a path that cannot be written or holds another run.
+        InvalidInput: for layers that do not exist, points of the wrong shape, dtype or range, outputs that depend on
+            other points of a batch, unknown quantities, a path that cannot be written or holds another run.
 
     If a record cannot be made or written while the training goes on (no memory, a full disk), one warning says so, and
     the training goes on: what was not written is kept and written with the next record. `record` raises instead.
@@ -123,13 +110,9 @@ class GeometryTracker:
         self._costs: list[float] = []
         self._skipped = self._count = self._made = 0
         self._pending: list[bytes] = []  # not written yet; without a path, all of them
-        self._targets: list[Target] = []
-        self._outputs: list[Output] = []
         with plain_torch(), random_kept(self.model):
-            self._examine(settings)
-        columns = [c for target in self._targets for c in target.columns()]
-        columns += [c for output in self._outputs for c in output.columns()]
-        self._columns: tuple[Column, ...] = tuple(columns)
+            self._parts = self._examined(settings)
+        self._columns: tuple[Column, ...] = tuple(column for part in self._parts for column in part.columns())
         if not self._columns:
             raise InvalidInput(f"quantities is {quantities!r}, of which none applies to these probes and layers")
         self._store: store.Store | None = None
@@ -155,7 +138,7 @@ class GeometryTracker:
         pending = list(self._pending)
         if self._store is None:
             return store.from_records(pending, self._columns, self.probes)
-        return store.read(self._store.path, pending)
+        return store.load(self._store.path, pending)
 
     def __call__(self, step: int, model: nn.Module | None = None) -> bool:
         """Record if `step` is due, and return whether it was recorded. `model`, if given, must be the tracker's."""
@@ -183,7 +166,7 @@ class GeometryTracker:
             return False
         return True
 
-    def __enter__(self) -> GeometryTracker:
+    def __enter__(self) -> "GeometryTracker":
         """Record step 0, if it is due."""
         self._count = 0
         self(0)
@@ -203,11 +186,10 @@ class GeometryTracker:
         step = positive_integer(step, "step", 0)
         began = time.monotonic()
         anew = self._made & (self._made - 1) == 0  # ways of differentiation are chosen again at 0, 1, 2, 4, … records
-        for output in self._outputs:
-            output.inputs.logits = None  # of a record that failed half way
+        for part in self._parts:
+            part.inputs.logits = None  # of a record that failed half way
         with plain_torch():
-            arrays = [a for target in self._targets for a in target.measure(anew)]
-            arrays += [a for output in self._outputs for a in output.measure()]
+            arrays = [array for part in self._parts for array in part.measure(anew)]
         cost = time.monotonic() - began
         head = (step, began - self._began, cost, self._skipped)
         self._pending.append(store.pack(self._columns, head, arrays))
@@ -259,13 +241,116 @@ class GeometryTracker:
         elapsed = time.monotonic() - self._began + next_one
         return self.time_budget is not None and after > self.time_budget * elapsed
 
-    def _examine(self, settings: Settings) -> None:
+    def _examined(self, settings: Settings) -> list[Target | Output]:
+        """Return what is measured: layers, and then the output, which may come with the geometry of a layer."""
+        layers: list[Target] = []
+        outputs: list[Output] = []
         for probe in self.probes.values():
             inputs = Inputs(probe, settings)
-            targets = []
-            if any(map(settings.asks, GEOMETRY)):
-                targets = [Target(self.model, layer, inputs, settings) for layer in self.layers]
-            self._targets += targets
+            asked = self.layers if any(map(settings.asks, GEOMETRY)) else ()
+            targets = [Target(self.model, layer, inputs, settings) for layer in asked]
+            layers += targets
             if any(map(settings.asks, OUTPUT)):
                 largest = max([t.largest for t in targets], default=inputs.size)
-                self._outputs.append(Output(self.model, inputs, settings, largest))
+                outputs.append(Output(self.model, inputs, settings, largest))
+        return [*layers, *outputs]
+
+
+def unwrapped(model: Any) -> Any:
+    """Return the module that torch.compile, DataParallel or DistributedDataParallel wraps."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(model, nn.Module) and isinstance(model._modules.get("_orig_mod"), nn.Module):
+            model = model._modules["_orig_mod"]
+        else:
+            return model
+
+
+def architecture(model: nn.Module) -> list[list[Any]]:
+    """Return names, shapes and dtypes of all parameters and buffers."""
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return [[name, list(t.shape), str(t.dtype)] for name, t in tensors]
+
+
+def checked_model(model: Any, dtype: Any) -> nn.Module:
+    """Return the module that is measured, or raise InvalidInput for one that cannot be."""
+    model = unwrapped(model)
+    if not isinstance(model, nn.Module):
+        raise InvalidInput(f"model is {model!r}; pass a torch module")
+    refuse_unusable_weights(model, optional_dtype(dtype))
+    return model
+
+
+def checked_probes(at: Any, input_range: Any) -> dict[str, Probe]:
+    """Return the probes by name."""
+    given = at if isinstance(at, Mapping) else None
+    if given is not None and not given:
+        raise InvalidInput("at is empty; pass a probe, an array of inputs, or several of these by name")
+    found: dict[str, Probe] = {}
+    for name, value in (given or {None: at}).items():
+        if name is not None and (not isinstance(name, str) or not name):
+            raise InvalidInput(f"at has the key {name!r}; probes are named by words")
+        probe = value if isinstance(value, Probe) else points(value)
+        found[name or probe.name] = probe if name is None else replace(probe, name=name)
+    if input_range is not None:
+        for name, probe in found.items():
+            _refuse_outside(name, probe, input_range)
+    return found
+
+
+def _refuse_outside(name: str, probe: Probe, input_range: Any) -> None:
+    """Raise InvalidInput for points, or anchors of a line or plane, outside the range of the data."""
+    try:
+        low, high = (torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in input_range)
+        low, high = torch.broadcast_tensors(low, high)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInput(
+            f"input_range is {input_range!r}; pass (low, high), numbers or one for each channel"
+        ) from None
+    if not bool((low < high).all()):
+        raise InvalidInput(f"input_range is ({_said(low)}, {_said(high)}); pass low < high")
+    x = probe.inputs if probe.anchors is None else probe.anchors
+    low, high = (v.reshape(-1, *(1,) * (len(probe.input_shape) - 1)) if v.ndim == 1 else v for v in (low, high))
+    slack = 1e-5 * (high - low)
+    try:
+        outside = (x < low - slack) | (x > high + slack)
+    except RuntimeError:
+        raise InvalidInput(
+            f"input_range has {low.numel()} values for inputs of shape {probe.input_shape} of probe {name!r}; pass two "
+            "numbers, or one for each channel"
+        ) from None
+    if bool(outside.any()):
+        where = int(outside.flatten(1).any(dim=1).nonzero()[0])
+        what = "point" if probe.anchors is None else "anchor"
+        raise InvalidInput(
+            f"{what} {where} of probe {name!r} has values from {float(x[where].min()):.4g} to "
+            f"{float(x[where].max()):.4g}, outside input_range = ({_said(low)}, {_said(high)}); normalise inputs as "
+            "the training data are"
+        )
+
+
+def _said(bound: torch.Tensor) -> str:
+    return ", ".join(f"{v:.4g}" for v in bound.flatten().tolist())
+
+
+def checked_every(every: Any) -> int | frozenset[int]:
+    """Return the distance between records, or the steps of all of them."""
+    if isinstance(every, int) or (hasattr(every, "__index__") and not getattr(every, "ndim", 0)):
+        return positive_integer(every, "every")
+    steps = items(every.tolist() if hasattr(every, "tolist") else every, "every")
+    if not steps:
+        raise InvalidInput("every is empty; pass a number of steps, or a list of steps")
+    return frozenset(positive_integer(step, "every", 0) for step in steps)
+
+
+def checked_layers(features: Any) -> tuple[str | None, ...]:
+    """Return the names of layers, without the prefix of compiled modules."""
+    layers = (features,) if features is None or isinstance(features, str) else features
+    if not isinstance(layers, list | tuple) or not layers:
+        raise InvalidInput(f"features is {features!r}; pass the name of a layer, a list of names, or None")
+    named = [layer.replace("_orig_mod.", "") if isinstance(layer, str) else layer for layer in layers]
+    for layer in named:
+        if layer is not None and not isinstance(layer, str):
+            raise InvalidInput(f"features has {layer!r}; layers are named by words, and None is the output")
+    return tuple(dict.fromkeys(named))

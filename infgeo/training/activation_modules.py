@@ -1,16 +1,13 @@
 """Activations by name, text or expression, as modules that torch trains and `infgeo.finite` differentiates fast."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from infgeo.arguments import real_number, shown, values_by_name
+from infgeo.arguments import instance, real_number, shown, values_by_name
 from infgeo.errors import InvalidInput
-from infgeo.finite.elementwise import NATIVE, ElementwiseActivation
-from infgeo.finite.torch_activation import torch_activation
+from infgeo.finite.torch_activation import NATIVE, ElementwiseActivation, torch_activation
 from infgeo.symbolic.activations.catalogue import get
 from infgeo.symbolic.networks.layers import as_activation
 
@@ -83,13 +80,9 @@ def activation_factory(activation: object, parameters: Mapping[str, float] | Non
         raise InvalidInput(f"parameters are given for {shown(activation)}, which has its own; drop them")
     if isinstance(activation, nn.Module):
         return lambda: copy.deepcopy(activation)
-    return lambda: _made_by(activation)
 
+    def made() -> nn.Module:
+        module = activation()
+        return instance(module, "activation()", nn.Module, "a name, a torch module, or a function that makes one")
 
-def _made_by(factory: Callable[[], object]) -> nn.Module:
-    module = factory()
-    if not isinstance(module, nn.Module):
-        raise InvalidInput(
-            f"activation() returned {type(module).__name__}; pass a name, a torch module, or a function that makes one"
-        )
-    return module
+    return made

@@ -1,7 +1,5 @@
 """Self-supervised losses on two views of each image, Barlow Twins and SimCLR, with their projector heads."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +12,7 @@ from infgeo.arguments import flag, instance, positive_integer, positive_integers
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import float_dtype
 from infgeo.training.activation_modules import activation_factory
+from infgeo.training.guards import own_random_state
 from infgeo.training.views import TwoViews
 
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -183,8 +182,7 @@ def projector(
     widths, norm, kind = [positive_integer(width, "width"), *inner], flag(norm, "norm"), float_dtype(dtype)
     make = activation_factory(activation)
     layers: list[nn.Module] = []
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(seed_integer(seed, 32))
+    with own_random_state(seed_integer(seed, 32), torch.device("cpu")), torch.device("cpu"):
         for before, after in pairwise(widths):
             layers.append(nn.Linear(before, after, bias=not norm, dtype=torch.float32))
             layers += [nn.BatchNorm1d(after, dtype=torch.float32)] * norm + [make()]

@@ -1,7 +1,5 @@
 """What a training run borrows and gives back: the random state and the modes of the modules."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

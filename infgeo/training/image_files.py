@@ -1,7 +1,5 @@
 """MNIST and CIFAR-10 from the files as published: IDX, and CIFAR's binary form; every byte accounted for, no pickle."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import math

@@ -1,7 +1,5 @@
 """MNIST and CIFAR-10 as tasks: from files, or through OpenML where the user asks for it."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable

@@ -1,13 +1,13 @@
 """The training loop: the same bits for the same seed, stopped cleanly at any moment, resumed where it stopped."""
 
-from __future__ import annotations
-
+import hashlib
 import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,7 +16,6 @@ from torch import nn
 from infgeo.arguments import flag, function, items, positive_integer, real_number, seed_integer
 from infgeo.checkpoint_file import CheckpointFile
 from infgeo.errors import InvalidInput, TrainingDiverged
-from infgeo.files import taken_apart
 from infgeo.finite.inputs import checked_device
 from infgeo.finite.point_blocks import is_out_of_memory
 from infgeo.interruption import Interruption
@@ -28,9 +27,8 @@ from infgeo.training.guards import (
     set_random_state,
     training_mode,
 )
-from infgeo.training.recipe import Recipe, loss_function, plain
+from infgeo.training.recipe import Recipe, loss_function, plain, without_addresses
 from infgeo.training.tasks import Task
-from infgeo.training.training_checkpoint import SECONDS, architecture, data_digest, saved_state
 
 Callback = Callable[[int, nn.Module], object]
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -38,6 +36,7 @@ Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 _SHUFFLED_AT_ONCE = 64 * 2**20  # bytes: smaller data are shuffled once an epoch, larger ones gathered by the batch
 _EVALUATED_AT_ONCE = 1024  # points
 _SECONDS = 0.1  # between two reports of progress
+_WRITTEN = 60.0  # seconds between two writings of a checkpoint, where no number of steps is given
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,8 @@ def train(
         task: what to learn; dtype as the model's.
         recipe: the hyperparameters.
         seed: 0 <= seed < 2^63.
-        callbacks: one function or several; each is called as callback(step, model), with step 0 before the first update
-            (not where a run is resumed) and after every update. The model is in training mode then; what a callback
-            draws from the global random state is drawn from the run's.
+        callbacks: one function or several, called as callback(step, model): with step 0 before the first update (not
+            where a run is resumed) and after every update, the model in training mode.
         checkpoint: a file to resume from, if it is there, and to write: every `checkpoint_every` steps (by default
             every minute), on Ctrl-C or SIGTERM, and at the end. Only `epochs` may differ from the run that wrote it.
         checkpoint_every: steps between two writings.
@@ -134,11 +132,12 @@ def train(
         interruption = stack.enter_context(Interruption())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        file = CheckpointFile(checkpoint, "training", SECONDS, checkpoint_every)
+        file = CheckpointFile(checkpoint, "training", _WRITTEN, checkpoint_every)
         run = _Run(model, task.to(place), recipe, seed, called, file, loss)
         stack.enter_context(own_random_state(seed, place))
         stack.enter_context(deterministic_kernels(place))
-        run.resume()
+        if file.path is not None:
+            file.resume(run.identity, run.take_up)
         report = progress if callable(progress) else stack.enter_context(progress_bar(task.name)) if progress else None
         with training_mode(model):
             run.steps(interruption, report)
@@ -197,22 +196,16 @@ class _Run:
         self.losses: list[float] = []
         self.batch_size, self.batches = recipe.batches(len(task.inputs))
         self.own_loss, self.recipe_loss = loss, loss_function(recipe.loss)
-        self._identity: tuple[dict[str, Any], list[str]] | None = None
 
     @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
         return self.epoch >= self.recipe.epochs
 
-    @property
-    def identity(self) -> tuple[dict[str, Any], list[str]]:
-        """What a checkpoint of this run is recognised by: its settings, and the architecture."""
-        if self._identity is None:
-            settings = self.recipe.record()
-            del settings["epochs"]  # a finished run may go on
-            run = {"task": self.task.name, "data": data_digest(self.task), "seed": self.seed, **settings}
-            self._identity = run | {"own_loss": plain(self.own_loss)}, architecture(self.model)
-        return self._identity
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint of this run is recognised by."""
+        return identity(self.model, self.task, self.recipe, self.seed, self.own_loss)
 
     def save(self) -> None:
         """Write the checkpoint, if there is one to write and anything new."""
@@ -229,20 +222,9 @@ class _Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        run, lines = self.identity
-        self.checkpoint.save(self.step, run, state, architecture=lines)
+        self.checkpoint.save(self.step, self.identity, state)
 
-    def resume(self) -> None:
-        """Take up the state in the checkpoint, if it exists."""
-        if self.checkpoint.path is None:
-            return
-        state = saved_state(self.checkpoint, *self.identity)
-        if state is None:
-            return
-        with taken_apart(self.checkpoint.path, "checkpoint"):
-            self._take_up(state)
-
-    def _take_up(self, state: dict[str, Any]) -> None:
+    def take_up(self, state: dict[str, Any]) -> None:
         """Take up a state, the model's last: it stays as it was where the state does not fit."""
         step, epoch, batch = (positive_integer(state[name], name, minimum=0) for name in ("step", "epoch", "batch"))
         if (epoch, batch) > (self.recipe.epochs, 0):
@@ -257,7 +239,6 @@ class _Run:
             if any(torch.is_tensor(v) and v.ndim and v.shape != parameter.shape for v in moments.values()):
                 raise ValueError("the optimizer's state has other shapes than the model")
         self.step, self.epoch, self.batch = step, epoch, batch
-        self.checkpoint.resumed(step)
         self.total = real_number(state["total"], "total")
         self.losses = [real_number(loss, "losses") for loss in state["losses"]]
         self.called_back = step > 0 and bool(state["called_back"])
@@ -270,31 +251,28 @@ class _Run:
         """Make updates until all epochs are done, or until an interruption; then the state is that after a step."""
         optimizer, augmentation = self.optimizer, self.recipe.augmentation
         every, reported = self.recipe.epochs * self.batches, 0.0
-        try:
-            if not self.called_back:
-                self._call_back()
-            while not self.finished and not interruption.requested:
-                for inputs, labels in self._shuffled():
-                    if augmentation is not None:
-                        inputs = augmentation(inputs)
-                    optimizer.zero_grad()
-                    value = self._loss(inputs, labels)
-                    value.backward()
-                    number = value.item()
-                    if not math.isfinite(number):
-                        raise self._diverged(number)
-                    optimizer.step()
-                    self._advance(number, len(labels))
-                    self._call_back()
-                    if self.checkpoint.due(self.step):
-                        self.save()
-                    if progress is not None and (self.finished or time.monotonic() - reported >= _SECONDS):
-                        progress(self.step, every)
-                        reported = time.monotonic()
-                    if interruption.requested:
-                        break
-        except _CallbackInterrupted:
-            interruption.requested = True
+        if not self.called_back:
+            self._call_back(interruption)
+        while not self.finished and not interruption.requested:
+            for inputs, labels in self._shuffled():
+                if augmentation is not None:
+                    inputs = augmentation(inputs)
+                optimizer.zero_grad()
+                value = self._loss(inputs, labels)
+                value.backward()
+                number = value.item()
+                if not math.isfinite(number):
+                    raise self._diverged(number)
+                optimizer.step()
+                self._advance(number, len(labels))
+                self._call_back(interruption)
+                if self.checkpoint.due(self.step):
+                    self.save()
+                if progress is not None and (self.finished or time.monotonic() - reported >= _SECONDS):
+                    progress(self.step, every)
+                    reported = time.monotonic()
+                if interruption.requested:
+                    break
 
     def _shuffled(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the batches of this epoch that are left, in its random order."""
@@ -318,13 +296,13 @@ class _Run:
             self.epoch, self.batch, self.total = self.epoch + 1, 0, 0.0
             self.order_before = self.order.get_state()
 
-    def _call_back(self) -> None:
+    def _call_back(self, interruption: Interruption) -> None:
         try:
             for callback in self.callbacks:
                 callback(self.step, self.model)
             self.called_back = True
         except KeyboardInterrupt:  # the step is complete, so the state is one to save
-            raise _CallbackInterrupted from None
+            interruption.requested = True
 
     def _loss(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of a batch, with errors that say what does not fit."""
@@ -380,5 +358,22 @@ class _Run:
         return right / len(labels) if len(labels) else None
 
 
-class _CallbackInterrupted(Exception):
-    """Ctrl-C within a callback."""
+def identity(model: nn.Module, task: Task, recipe: Recipe, seed: int, loss: Any) -> dict[str, Any]:
+    """Return the settings of a run but its epochs, and the modules of its model and the tensors of their state."""
+    run: dict[str, Any] = {
+        f"architecture, {name or 'the model'}": f"{type(m).__qualname__}({without_addresses(m.extra_repr())})"
+        for name, m in model.named_modules()
+    }
+    tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, torch.Tensor)]
+    run |= {f"architecture, {name}": f"{tuple(t.shape)} {t.dtype}" for name, t in tensors}
+    run |= {"task": task.name, "data": data_digest(task), "seed": seed} | recipe.record() | {"own_loss": plain(loss)}
+    del run["epochs"]  # a finished run may go on
+    return run
+
+
+def data_digest(task: Task) -> str:
+    """Return the SHA-256 of the training points and labels."""
+    digest = hashlib.sha256(repr((tuple(task.inputs.shape), str(task.inputs.dtype))).encode())
+    for tensor in (task.inputs, task.labels):
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()

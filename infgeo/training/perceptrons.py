@@ -1,12 +1,9 @@
 """Multilayer perceptrons with named layers, in the paper's parametrisation or in torch's default."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import nn
@@ -56,7 +53,11 @@ def mlp(
     >>> print(f"{model(torch.ones(2)).sum().item():.4f}")
     -0.3871
     """
-    sizes = _checked_widths(widths)
+    sizes = positive_integers(widths, "widths")
+    if len(sizes) < 3:
+        raise InvalidInput(
+            f"widths is {sizes}; pass input dimension, at least one hidden width, and classes: [2, 250, 2]"
+        )
     one_of(parametrisation, "parametrisation", PARAMETRISATIONS)
     dtype = float_dtype(torch.float32 if dtype is None else dtype)
     source = torch.Generator().manual_seed(seed_integer(seed, 63))
@@ -85,15 +86,6 @@ class ScaledBias(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return W x + b/√n."""
         return nn.functional.linear(x, self.weight, self.bias * self.weight.shape[1] ** -0.5)
-
-
-def _checked_widths(widths: Any) -> list[int]:
-    sizes = positive_integers(widths, "widths")
-    if len(sizes) < 3:
-        raise InvalidInput(
-            f"widths is {sizes}; pass input dimension, at least one hidden width, and classes: [2, 250, 2]"
-        )
-    return sizes
 
 
 def _linear(columns: int, rows: int, paper: bool, source: torch.Generator, dtype: torch.dtype) -> nn.Linear:

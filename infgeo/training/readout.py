@@ -1,7 +1,5 @@
 """A linear readout fitted on the features of a frozen encoder: class boundaries of representations without labels."""
 
-from __future__ import annotations
-
 import copy
 import warnings
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """How a network is trained: the hyperparameters as a value, and the published settings as data."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -107,12 +105,9 @@ def without_addresses(text: str) -> str:
 
 def loss_function(name: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """Return the loss (logits (B, classes), labels (B,)) -> scalar of this name in `LOSSES`."""
-    return functional.cross_entropy if name == "cross_entropy" else _squared_error
-
-
-def _squared_error(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    targets = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    return (logits - targets).square().sum(1).mean()
+    if name == "cross_entropy":
+        return functional.cross_entropy
+    return lambda z, labels: (z - functional.one_hot(labels, z.shape[1]).to(z.dtype)).square().sum(1).mean()
 
 
 # The settings of arXiv 2301.11375 (appendix on experiments), and of its authors' published scripts for what the text

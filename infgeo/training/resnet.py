@@ -1,7 +1,5 @@
 """Residual networks for small images, with one activation everywhere and every block reachable by name."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,6 +11,7 @@ from infgeo.arguments import positive_integer, positive_integers, seed_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import checked_device, float_dtype
 from infgeo.training.activation_modules import activation_factory
+from infgeo.training.guards import own_random_state
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int, stride: int) -> nn.Conv2d:
@@ -189,9 +188,6 @@ def small_resnet(
         stem: the activation of the stem alone, where it is another one.
         activation, in_channels, classes, seed, parameters, dtype, device: as for `resnet34`.
 
-    Raises:
-        InvalidInput: for an argument outside its domain.
-
     >>> model = small_resnet("tanh")
     >>> sum(p.numel() for p in model.parameters())
     77754
@@ -203,7 +199,6 @@ def small_resnet(
     where, kind, number = checked_device(device), float_dtype(dtype), seed_integer(seed, 32)
     inputs = positive_integer(in_channels, "in_channels")
     outputs = None if classes is None else positive_integer(classes, "classes")
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(number)  # torch.manual_seed would also seed accelerators
+    with own_random_state(number, torch.device("cpu")), torch.device("cpu"):
         model = ResNet(counts, channels, factory, inputs, outputs, None if stem is None else activation_factory(stem))
     return model.to(device=where, dtype=kind)

@@ -1,7 +1,5 @@
 """Classification tasks as values: XOR, the sinusoid, handwritten digits; `image_files` has MNIST and CIFAR-10."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -91,7 +89,7 @@ class Task:
             mean, std = (v.flatten().repeat_interleave(pixels) for v in (mean, std))
         return -mean / std, (1.0 - mean) / std
 
-    def subset(self, n: int, seed: int = 0) -> Task:
+    def subset(self, n: int, seed: int = 0) -> "Task":
         """Return the task with n of its training points, drawn without replacement; the test points stay."""
         count, seed = positive_integer(n, "n"), seed_integer(seed, 63)
         if count > len(self.inputs):
@@ -101,7 +99,7 @@ class Task:
         source = f"{self.source} ({count} of {len(self.inputs)} training points, seed {seed})"
         return replace(self, inputs=self.inputs[chosen], labels=self.labels[chosen], source=source)
 
-    def resplit(self, test_fraction: float = 0.25, seed: int = 0) -> Task:
+    def resplit(self, test_fraction: float = 0.25, seed: int = 0) -> "Task":
         """Return the task with all its points split anew at random: `test_fraction` of them, in (0, 1), to test on."""
         inputs, labels = torch.cat([self.inputs, self.test_inputs]), torch.cat([self.labels, self.test_labels])
         share = real_number(test_fraction, "test_fraction", minimum=0.0, strict=True)
@@ -116,11 +114,11 @@ class Task:
         return replace(self, inputs=inputs[chosen], labels=labels[chosen], test_inputs=inputs[rest],
                        test_labels=labels[rest], source=source)  # fmt: skip
 
-    def flattened(self) -> Task:
+    def flattened(self) -> "Task":
         """Return the task with points of one axis, (N, d), in row-major order: for multilayer perceptrons."""
         return replace(self, inputs=self.inputs.flatten(1), test_inputs=self.test_inputs.flatten(1))
 
-    def to(self, device: torch.device | str) -> Task:
+    def to(self, device: torch.device | str) -> "Task":
         """Return the task with its tensors on `device`; InvalidInput where torch has no such device."""
         place = checked_device(device)
         names = ("inputs", "labels", "test_inputs", "test_labels")

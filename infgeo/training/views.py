@@ -1,10 +1,8 @@
 """Two random views of each image, by augmentations from kornia (the optional extra "ssl")."""
 
-from __future__ import annotations
-
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -65,18 +63,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         """Check the values."""
         object.__setattr__(self, "padding", positive_integer(self.padding, "padding", minimum=0, maximum=10_000))
-        for name in (
-            "flip",
-            "jitter_probability",
-            "grey",
-            "degrees",
-            "shift",
-            "shear",
-            "contrast",
-            "noise",
-            "blur",
-            "solarise",
-        ):
+        for name in (field.name for field in fields(self) if isinstance(field.default, float)):
             object.__setattr__(self, name, real_number(getattr(self, name), name, minimum=0.0))
         for name in ("flip", "jitter_probability", "grey", "blur", "solarise"):
             if getattr(self, name) > 1:

@@ -1,13 +1,10 @@
 """The simulated side: replicate means at one width, in independent batches that can run in other processes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +12,6 @@ import numpy as np
 from infgeo.finite import FiniteEstimates, estimate
 from infgeo.finite.workers import Workers
 from infgeo.processes import cores, process_context, worker_pool
-from infgeo.symbolic.networks.network import MLP
 
 BATCHES = 16
 # One layer at nearly infinite width: Sobol nets in place of independent units, for the metric and what is biased.
@@ -37,20 +33,6 @@ class Simulation:
     seed: int
     quantities: tuple[str, ...]
     scales: Mapping[str, Any]
-
-    @classmethod
-    def of(
-        cls,
-        mlp: MLP,
-        points: np.ndarray,
-        samples: int,
-        seed: int,
-        quantities: tuple[str, ...],
-        scales: Mapping[str, Any],
-    ) -> Simulation:
-        """Take from `mlp` what is simulated."""
-        network = SimpleNamespace(layers=mlp.layers, input_scale=mlp.input_scale)
-        return cls(network, points, samples, seed, quantities, scales)
 
     @property
     def batch_sizes(self) -> list[int]:

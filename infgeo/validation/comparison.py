@@ -1,7 +1,5 @@
 """From measurements at every width to comparisons with the theory, trends in width, and a verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -1,10 +1,9 @@
 """The first stage of a validation: what is compared, where, at which widths and with how many networks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -107,7 +106,9 @@ def designed(
         measured.add("metric")
     given = widths is not None or samples is not None
     has_nets = bool(predicted) and set(theory.values) & set(NET_QUANTITIES) and d <= MOST_NET_DIMENSIONS and not given
-    simulation = Simulation.of(mlp if against is None else against, x, count, seed, tuple(sorted(measured)), scales)
+    simulated = mlp if against is None else against
+    network = SimpleNamespace(layers=simulated.layers, input_scale=simulated.input_scale)
+    simulation = Simulation(network, x, count, seed, tuple(sorted(measured)), scales)
     return Design(
         mlp,
         against,

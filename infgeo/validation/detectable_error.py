@@ -1,7 +1,5 @@
 """What a run would have seen: the smallest relative error of each formula that stands out at 5 standard errors."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """What a validation has found, as plain values: comparisons, trends in width, and what they were made of."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """The statistics of the verdict: p-values, extrapolation to infinite width, exponents, and Holm's correction."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The third stage of a validation: comparisons and trends of what was simulated, and the verdict on them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

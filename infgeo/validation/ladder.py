@@ -1,7 +1,5 @@
 """The ladder of widths, and the number of networks at each width."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The picture of a validation report: theory and estimates against radius, errors against width."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What finite width does according to theory, beside what was observed: bias, spread, and the metric as a whole."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +9,6 @@ from scipy import special
 from infgeo.errors import InfgeoError
 from infgeo.finite.sampled_network import NetworkSpecification
 from infgeo.numeric.quadrature.one_layer import metric_chi_square, moments_at, predictions
-from infgeo.symbolic.analysis.unit_moments import UnitMoments
 from infgeo.symbolic.networks.network import MLP
 from infgeo.validation.batches import Pooled
 from infgeo.validation.comparison import LINEAR_STATISTICS, WidthSeries, tested, usable
@@ -113,16 +110,11 @@ def metric_trends(metric: np.ndarray, pooled: Mapping[int, Mapping[str, Pooled]]
     mean = np.sum([weights[width] * parts["metric"].mean for width, parts in pooled.items()], axis=0)
     result = []
     for i, (x, moments) in enumerate(zip(predicted.points, predicted.moments, strict=True)):
-        if not _regular(moments):
-            continue
+        parts = (moments.aa[4] - moments.h**2, moments.aa[2], moments.aa[0])
+        if not all(value > 0 and np.isfinite(value) for value in parts):
+            continue  # the units' parts of the metric do not vary, or not in every direction
         chi2, freedom = metric_chi_square(np.asarray(mean[i] - metric[i]), x, moments, units)
         p = float(special.chdtrc(freedom, chi2)) if units >= FEWEST_UNITS else None
         note = f"over {units:.2g} units"
         result.append(Trend("metric", "metric", float(freedom), chi2, p=p, point=i, note=note))
     return result
-
-
-def _regular(moments: UnitMoments) -> bool:
-    """Return whether the units' parts of the metric vary at all, and in every direction."""
-    d_free = (moments.aa[4] - moments.h**2, moments.aa[2], moments.aa[0])
-    return all(value > 0 and np.isfinite(value) for value in d_free)

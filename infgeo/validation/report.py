@@ -1,7 +1,5 @@
 """The last stage of a validation: the report, with its table, its JSON document and its picture."""
 
-from __future__ import annotations
-
 import os
 import platform
 from dataclasses import dataclass

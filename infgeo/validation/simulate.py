@@ -1,7 +1,5 @@
 """The second stage of a validation: the networks of every width, and the Sobol nets."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass

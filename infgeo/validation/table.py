@@ -1,7 +1,5 @@
 """A validation report as text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from infgeo.report_text import align
@@ -45,7 +43,7 @@ def table(report: Findings, every_row: bool = False) -> str:
         listed += [_trends(trends[:20])] if trends else []
         parts.append("\n".join(["failed checks", *listed]))
     if report.power:
-        names = [f"{TITLES.get(name, name)} {_percent(value)}" for name, value in report.power.items()]
+        names = [f"{TITLES.get(name, name)} {100 * value:.2g} %" for name, value in report.power.items()]
         parts.append("an error of a formula that would have been seen at 5 standard errors:\n  " + ", ".join(names))
     parts += [f"note: {note}" for note in report.notes]
     parts.append(_verdict(report))
@@ -68,10 +66,6 @@ def _heading(report: Findings) -> str:
     )
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.2g} %"
-
-
 def _verdict(report: Findings) -> str:
     checks = len(report.rows) + sum(trend.p is not None for trend in report.trends)
     adjusted = "" if report.adjusted_p is None else f", smallest adjusted p = {report.adjusted_p:.2g}"
@@ -87,11 +81,7 @@ def _verdict(report: Findings) -> str:
 def _worst_rows(report: Findings) -> list[Comparison]:
     names = dict.fromkeys(row.quantity for row in report.rows)
     groups = [[row for row in report.rows if row.quantity == name] for name in names]
-    return [min(group, key=_badness) for group in groups]
-
-
-def _badness(row: Comparison) -> tuple[bool, float]:
-    return row.passed, -abs(row.z) if row.z is not None else 0.0
+    return [min(group, key=lambda row: (row.passed, -abs(row.z or 0.0))) for group in groups]
 
 
 def _comparisons(rows: Sequence[Comparison], report: Findings, every_row: bool) -> str:
@@ -134,13 +124,7 @@ def _worst_trends(report: Findings) -> list[Trend]:
 def _trends(trends: Sequence[Trend]) -> str:
     cells = [["quantity", "trend", "expected", "measured", "s.e.", "p", "", ""]]
     for trend in trends:
-        value = (
-            "-"
-            if trend.value is None
-            else f"{trend.value:.3f}"
-            if trend.kind not in CHI_SQUARE
-            else f"{trend.value:.1f}"
-        )
+        value = "-" if trend.value is None else f"{trend.value:.{1 if trend.kind in CHI_SQUARE else 3}f}"
         expected = f"{trend.expected:.4g}" if trend.kind not in CHI_SQUARE else f"{trend.expected:g} (d.o.f.)"
         error = "" if trend.standard_error is None else f"{trend.standard_error:.3f}"
         p = "-" if trend.p is None else f"{trend.p:.2g}"

@@ -1,7 +1,5 @@
 """The theoretical side: the numbers that the emitted closed forms give at the points, and along a radius."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -21,7 +21,7 @@ from infgeo.finite import (
     estimate,
     montecarlo,
     reduction,
-    replicate_task,
+    replicate,
     sample_network,
     unit_sums,
 )
@@ -48,7 +48,7 @@ def run(
 @contextmanager
 def small_blocks(monkeypatch: pytest.MonkeyPatch, units: int) -> Iterator[None]:
     with monkeypatch.context() as patch:
-        patch.setattr(replicate_task, "block_units", lambda sampler, d: units)
+        patch.setattr(replicate, "block_units", lambda sampler, d: units)
         patch.setattr(reduction, "_ITEM_WORK", 2 * units * 3)  # two blocks an item
         yield
 
@@ -347,7 +347,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_process_that_is_killed_has_saved_what_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reduction, "_SECONDS", 0.0)
+    monkeypatch.setattr(montecarlo, "SECONDS", 0.0)
     file, kept = tmp_path / "run", b""
 
     def keep(done: int, total: int) -> None:
@@ -366,11 +366,11 @@ def test_damaged_and_foreign_files_are_refused_and_kept(tmp_path: Path) -> None:
     run(checkpoint=file)
     good = file.read_bytes()
     for content, message in (
-        (good[:-1], "damaged, truncated or no checkpoint.*; restore it"),
-        (good[:10], "damaged, truncated"),
-        (good[:25], "damaged, truncated"),
+        (good[:-1], "damaged, or was not written by infgeo.*; restore it"),
+        (good[:10], "damaged"),
+        (good[:25], "damaged"),
         (good[:200] + bytes([good[200] ^ 1]) + good[201:], "damaged"),
-        (b"a letter", "no checkpoint"),
+        (b"a letter", "was not written by infgeo"),
     ):
         file.write_bytes(content)
         with pytest.raises(InvalidInput, match=message):

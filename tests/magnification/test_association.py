@@ -11,7 +11,7 @@ from scipy.stats import pearsonr, rankdata, spearmanr
 
 from infgeo.errors import InvalidInput
 from infgeo.magnification import decision_boundary, magnification
-from infgeo.magnification.null_models import Permutations, Shifts, correlations_under_shifts, rotations
+from infgeo.magnification.null_models import correlations_under_shifts, permutations, rotations, shifts
 from tests.magnification.fields import grid, waves
 
 POINTS, SHAPE = grid(24)
@@ -98,7 +98,7 @@ def test_correlations_under_shifts_are_those_of_rolled_fields(shape):
     fast = correlations_under_shifts(np.where(kept, a, np.nan), b, kept.astype(float), axes)
     slow = [pearsonr(a[kept], np.roll(b, [-s for s in shift], axes)[kept]).statistic for shift in np.ndindex(*shape)]
     np.testing.assert_allclose(fast, slow, atol=1e-12)
-    p = Shifts(shape).p(a.ravel(), b.ravel(), kept.ravel(), -1)
+    p = shifts(shape).p(a.ravel(), b.ravel(), kept.ravel(), -1)
     assert p == np.mean(np.array(slow) <= slow[0] + 1e-12)
 
 
@@ -163,13 +163,13 @@ def test_permutations_are_exact_for_independent_points():
         alternative="greater",
         random_state=1,
     )
-    ours = Permutations(2000, 1).p(a, b, np.ones(30, bool), 1)
+    ours = permutations(2000, 1).p(a, b, np.ones(30, bool), 1)
     assert abs(ours - twin.pvalue) < 5 * np.sqrt(2 * ours * (1 - ours) / 2000)
     rejected = 0
     for seed in range(400):
         rng = np.random.default_rng(seed)
         a, b = rng.standard_normal((2, 25))
-        rejected += Permutations(19, seed).p(a, b, np.ones(25, bool), 1) <= 0.05
+        rejected += permutations(19, seed).p(a, b, np.ones(25, bool), 1) <= 0.05
     assert abs(rejected / 400 - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 400)
 
 

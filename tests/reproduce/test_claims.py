@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import chi2, ttest_1samp
 
 from infgeo.report_text import strict_json
-from infgeo.reproduce.claims import FAILS, HOLDS, OPEN, SHOWN, described, exact, from_document, measured
+from infgeo.reproduce.claims import FAILS, HOLDS, OPEN, SHOWN, exact, from_document, measured
 
 VALUES = (0.31, 0.22, 0.40, 0.28, 0.35)
 
@@ -46,7 +46,7 @@ def test_verdicts(values, direction, p_within, verdict):
 
 def test_exact_claims_and_descriptions():
     assert exact("a", "b", 1e-12, True).verdict == HOLDS and exact("a", "b", 1.0, False).verdict == FAILS
-    assert described("a", "b", 2.0).verdict == SHOWN
+    assert exact("a", "b", 2.0).verdict == SHOWN
 
 
 @pytest.mark.parametrize("values", [VALUES, (None,), (0.5, None)])

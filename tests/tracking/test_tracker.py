@@ -382,7 +382,7 @@ def test_a_record_that_fails_half_way_leaves_no_logits_for_the_next(monkeypatch:
     model = net(2, 9, 3)
     tracker = GeometryTracker(model, at=grid(points=4), features="1")
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr("infgeo.tracking.measure.Output.measure", lambda self: 1 / 0)
+        patch.setattr("infgeo.tracking.measure.Output.measure", lambda *_: 1 / 0)
         tracker.record(0)
     with torch.no_grad():
         model[2].bias.add_(1.0)
@@ -409,7 +409,7 @@ def test_time_budgets_skip_and_count(monkeypatch: pytest.MonkeyPatch) -> None:
     measure = "infgeo.tracking.measure.Output.measure"
     original = infgeo.tracking.measure.Output.measure  # type: ignore[attr-defined]
 
-    def slow(self: Any) -> Any:
+    def slow(self: Any, *_: Any) -> Any:
         clock[0] += 1.0
         return original(self)
 
@@ -429,7 +429,7 @@ def test_a_record_that_fails_does_not_end_the_training(monkeypatch: pytest.Monke
     tracker = GeometryTracker(net(2, 3, 2), at=grid(points=2), quantities="entropy", every=1)
     with monkeypatch.context() as patch, pytest.warns(RuntimeWarning, match="step 0, and the training goes on: Memory"):
 
-        def fail(_self: Any) -> Any:
+        def fail(*_: Any) -> Any:
             raise MemoryError("no memory")
 
         patch.setattr("infgeo.tracking.measure.Output.measure", fail)

@@ -15,9 +15,9 @@ from torch import nn
 import infgeo
 from infgeo.errors import InvalidInput, UnknownActivation
 from infgeo.finite import pullback
-from infgeo.finite.elementwise import NATIVE, ElementwiseActivation
-from infgeo.finite.pullback import PIECEWISE_LINEAR
+from infgeo.finite.geometry_at_points import PIECEWISE_LINEAR
 from infgeo.finite.stack import as_stack
+from infgeo.finite.torch_activation import NATIVE, ElementwiseActivation
 from infgeo.training import activation_module, mlp
 from infgeo.training.activation_modules import _MODULES
 

@@ -214,7 +214,7 @@ def test_pooled_features_agree_with_the_encoder_without_readout() -> None:
     ("options", "message"),
     [
         ({"activation": "rellu"}, "unknown activation 'rellu': did you mean"),
-        ({"activation": lambda: 3}, r"activation\(\) returned int"),
+        ({"activation": lambda: 3}, r"activation\(\) is 3; pass a name"),
         ({"blocks": (1, 0), "widths": (2, 2)}, r"blocks\[1\]"),
         ({"blocks": (1, 1)}, r"blocks has 2 stage\(s\) and widths 3"),
         ({"blocks": (), "widths": ()}, r"blocks has 0 stage"),

@@ -131,11 +131,14 @@ def test_an_interrupt_without_checkpoint_is_clean():
 OTHERS = {
     "architecture": (
         lambda: dict(model=mlp([2, 13, 2], "sigmoid")),
-        r"of another architecture: it has 'hidden1.*12.*13",
+        r"of another run: architecture, hidden1 is .*12.* there, .*13.* here",
     ),
-    "activation": (lambda: dict(model=mlp([2, 12, 2], "erf")), r"another architecture: it has 'activation1.*exp.*erf"),
-    "depth": (lambda: dict(model=mlp([2, 12, 12, 2], "sigmoid")), "another architecture"),
-    "fewer": (lambda: dict(model=nn.Sequential(nn.Linear(2, 2))), "another architecture"),
+    "activation": (
+        lambda: dict(model=mlp([2, 12, 2], "erf")),
+        r"another run: architecture, activation1 is .*exp.* there, .*erf.* here",
+    ),
+    "depth": (lambda: dict(model=mlp([2, 12, 12, 2], "sigmoid")), "of another run: architecture, "),
+    "fewer": (lambda: dict(model=nn.Sequential(nn.Linear(2, 2))), "of another run: architecture, "),
     "recipe": (lambda: dict(recipe=replace(RECIPE, learning_rate=0.2)), "learning_rate is 0.1 there, 0.2 here"),
     "augmentation": (lambda: dict(recipe=replace(RECIPE, augmentation=jitter)), "augmentation is None there, .*jitter"),
     "seed": (lambda: dict(seed=1), "seed is 0 there, 1 here"),
