@@ -18,8 +18,7 @@ from infgeo.finite.feature_map import Flat
 from infgeo.finite.geometry_at_points import Pullback
 from infgeo.finite.inputs import as_points
 from infgeo.finite.path_energy import Descent, features_of, levels_of, minimise, refined
-from infgeo.finite.pullback import pullback
-from infgeo.finite.slices import pullback_slice
+from infgeo.finite.pullback import pullback, pullback_slice
 
 _MOST_MEAN, _MOST_CALLS = 50, 3000
 _LOST = (
