@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "derivations").glob("[0-9][0-9]_*.py"))
-COUNT = 13
+COUNT = 14
 
 render = runpy.run_path(str(ROOT / "derivations" / "render.py"), run_name="render")
 
