@@ -8,7 +8,7 @@ import torch
 
 import infgeo
 from infgeo.conventions import z
-from infgeo.numeric.quadrature.oracle import as_function, pair_moment
+from tests.oracle import as_function, pair_moment
 
 EPS = np.finfo(float).eps
 GELU = z * (1 + sp.erf(z / sp.sqrt(2))) / 2

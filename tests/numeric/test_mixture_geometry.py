@@ -6,8 +6,8 @@ import pytest
 
 import infgeo
 from infgeo.errors import InvalidInput, NoClosedForm
-from infgeo.numeric.quadrature.oracle import moment, pair_moment
 from infgeo.numeric.runtime.gram import fast
+from tests.oracle import moment, pair_moment
 
 X = np.array([[1.0, 0.25], [0.3, -0.5], [2.0, 1.0], [1.0, 0.2500001], [0.0, 0.0]])
 FUNCTIONS = {

@@ -35,13 +35,6 @@ def method_of(activation: Activation) -> str:
     return "quadrature"
 
 
-def require_formulas(mlp: MLP | Formula) -> None:
-    """Raise NoClosedForm, naming what the user wrote, for a network that has expectations by quadrature alone."""
-    for activation, method in methods_of(mlp).items():
-        if method == "quadrature":
-            _ = activation.terms, dual(activation).kernel, dual(activation).moments
-
-
 @lru_cache(maxsize=64)
 def methods_of(mlp: MLP | Formula, asked: str | None = None) -> Methods:
     """Return the method of each activation of a network: quadrature where that is asked for."""

@@ -9,7 +9,7 @@ import infgeo
 from infgeo import analysis
 from infgeo.conventions import s, s_x, s_y, xy
 from infgeo.errors import InvalidInput, MetricDoesNotExist
-from infgeo.numeric.quadrature.oracle import moment, pair_moment
+from tests.oracle import moment, pair_moment
 
 PHI = {
     "tanh": np.tanh,

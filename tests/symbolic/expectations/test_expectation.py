@@ -6,11 +6,11 @@ import sympy as sp
 from infgeo.conventions import Delta, c, p, q, z
 from infgeo.conventions import variance as v
 from infgeo.errors import NoClosedForm
-from infgeo.numeric.quadrature.oracle import as_function, pair_moment
 from infgeo.symbolic.activations.activation import from_expression
 from infgeo.symbolic.activations.terms import differentiate
 from infgeo.symbolic.expectations.complex_parts import real_part_of
 from infgeo.symbolic.expectations.expectation import expectation
+from tests.oracle import as_function, pair_moment
 
 erf, exp, sqrt = sp.erf, sp.exp, sp.sqrt
 PLAIN = {

@@ -13,10 +13,10 @@ import infgeo
 from infgeo import kernels
 from infgeo.conventions import d, s, s_x, s_y, xy
 from infgeo.errors import MetricDoesNotExist
-from infgeo.numeric.quadrature.oracle import as_function, moment
 from infgeo.symbolic.activations.catalogue import get
 from infgeo.symbolic.algebra.conditions import in_words
 from infgeo.symbolic.networks.existence import leading_distance
+from tests.oracle import as_function, moment
 
 LayerNorm, Residual, RMSNorm = infgeo.layers.LayerNorm, infgeo.layers.Residual, infgeo.layers.RMSNorm
 z = sp.Symbol("z", real=True)

@@ -7,11 +7,11 @@ import sympy as sp
 import infgeo
 from infgeo.conventions import d, s, s_x, s_y, sigma_b, sigma_w, xy, z
 from infgeo.errors import MetricDoesNotExist
-from infgeo.numeric.quadrature.oracle import as_function, moment, pair_moment
 from infgeo.symbolic.geometry.any_metric import Metric
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.kernels.kernel import metric_by_definition
 from infgeo.symbols import coordinates
+from tests.oracle import as_function, moment, pair_moment
 
 GELU = z * (1 + sp.erf(z / sp.sqrt(2))) / 2
 USER = {
