@@ -12,7 +12,8 @@ from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
 from infgeo.numeric.geometry import laws_of
 from infgeo.numeric.runtime.records import Law
-from infgeo.numeric.source.formulas import law_names, with_duals
+from infgeo.numeric.source.formulas import law_names
+from infgeo.numeric.source.radial import with_duals
 
 
 def moment_functions(mlp: Any) -> tuple[Callable, Callable, Callable, Callable, Callable]:

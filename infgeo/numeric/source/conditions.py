@@ -8,11 +8,12 @@ from sympy import Eq, false
 from sympy.logic.boolalg import Boolean
 from sympy.printing.pycode import PythonCodePrinter
 
-from infgeo.numeric.source.formulas import own_parameters, with_duals
+from infgeo.numeric.source.formulas import own_parameters
 from infgeo.numeric.source.law_of_nodes import named_dual
 from infgeo.numeric.source.methods import Methods, methods_of
 from infgeo.numeric.source.names import public_name
 from infgeo.numeric.source.of_formula import Formula
+from infgeo.numeric.source.radial import with_duals
 from infgeo.symbolic.expectations.dual import dual as dual_of
 from infgeo.symbolic.networks.existence import degenerate_at_origin
 

@@ -16,13 +16,13 @@ from infgeo.numeric.source.formulas import (
     missing_kernel,
     network_source,
     own_parameters,
-    radial,
 )
 from infgeo.numeric.source.inlining import inlined
 from infgeo.numeric.source.methods import methods_of
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.numeric.source.of_formula import OF_METRIC, Formula
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, backend_named, function_source
+from infgeo.numeric.source.radial import radial
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.networks.network import MLP
 

@@ -41,8 +41,6 @@ A kernel that is even in c has D^2 = 0 at y = -x as well; its program reflects c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sympy as sp
 from sympy.codegen.cfunctions import expm1, log1p
 
@@ -57,31 +55,9 @@ from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
 from infgeo.symbolic.algebra.primitives import exp_difference, ratio, sin_minus_theta_cos, where_nonnegative
 from infgeo.symbolic.algebra.simplify import longer
 from infgeo.symbolic.floats.kernel_forms import Angle, Arctangent, Bulge, Psi, reduced
+from infgeo.symbolic.floats.square import Square
 
 _APART = 32  # a plain difference of angles is used where it loses less than a factor of 32
-
-
-@dataclass(frozen=True)
-class Square:
-    """The four corners of a subexpression, and its differences f, g, s (module docstring)."""
-
-    x11: sp.Expr
-    x22: sp.Expr
-    x12: sp.Expr
-    x21: sp.Expr
-    f: sp.Expr
-    g: sp.Expr
-    s: sp.Expr
-
-    @property
-    def total(self) -> sp.Expr:
-        """The sum of the corners."""
-        return self.x11 + self.x22 + self.x12 + self.x21
-
-    @property
-    def vanishes_on_diagonal(self) -> bool:
-        """Whether X(p,p,p,0) and X(q,q,q,0) are 0."""
-        return self.x11 == 0 and self.x22 == 0
 
 
 class Builder:
