@@ -9,7 +9,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "activations.md"
 
 
 def test_rows_are_those_of_the_catalogue():
-    rows = [line.split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines()[12:]]
+    rows = [line.split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
     assert [row[0].removeprefix("| ") for row in rows] == list(infgeo.activations.available())
     for row in rows:
         activation = infgeo.activations.get(row[0].removeprefix("| "))
