@@ -63,6 +63,7 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+DISK = infgeo.MLP("erf", weight_std=1, bias_std=0).metric
 # A function, and arguments with which it answers soon. Each argument of its signature is replaced by every wrong kind.
 ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "MLP": (infgeo.MLP, {"activation": "erf"}),
@@ -132,6 +133,10 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "small_norm": (analysis.small_norm, {"metric": FLAT}),
     "large_norm": (analysis.large_norm, {"mlp": MLP}),
     "fixed_points": (analysis.fixed_points, {"mlp": infgeo.MLP("relu")}),
+    "correlations": (analysis.correlations, {"mlp": infgeo.MLP("erf", weight_std=1, bias_std=1)}),
+    "great_circles": (analysis.great_circles, {"mlp": MLP}),
+    "learned_metric": (analysis.learned_metric, {"mlp": MLP, "examples": 1}),
+    "learned": (infgeo.learned, {"mlp": MLP, "X": X, "y": [1.0] * len(X), "noise_variance": 0.1}),
     "edge_of_chaos": (analysis.edge_of_chaos, {"activation": "relu"}),
     "EdgeOfChaos.at": (analysis.edge_of_chaos("relu").at, {"variance": 1}),
     "finite_width": (infgeo.finite_width, {"mlp": MLP}),
@@ -163,6 +168,17 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"one": 0.1},
     ),
     "sample_network": (finite.sample_network, {"mlp": OPEN, "input_dim": 2, "width": 4, "seed": 0}),
+    "distance": (finite.distance, {"features": NET, "x": X32[:1], "y": X32[1:2], "steps": 8}),
+    "geodesic": (finite.geodesic, {"features": NET, "x": X32[:1], "y": X32[1:2], "steps": 8}),
+    "logarithm": (finite.logarithm, {"features": NET, "x": X32[:1], "y": X32[1:2]}),
+    "exponential": (finite.exponential, {"features": NET, "x": X32[:1], "v": X32[1:2] / 10, "tolerance": 1e-3}),
+    "path_length": (finite.path_length, {"features": NET, "path": X32}),
+    "frechet_mean": (finite.frechet_mean, {"features": NET, "points": X32, "tolerance": 0.1}),
+    "graph_path": (finite.graph_path, {"features": NET, "cloud": X32, "x": X32[:1], "y": X32[1:2], "neighbours": 2}),
+    "RadialMetric.distance": (DISK.distance, {"x": [1.0, 0.0], "y": [0.0, 1.0]}),
+    "RadialMetric.geodesic": (DISK.geodesic, {"x": [1.0, 0.0], "y": [0.0, 1.0]}),
+    "RadialMetric.exponential": (DISK.exponential, {"x": [1.0, 0.0], "v": [0.0, 1.0]}),
+    "RadialMetric.logarithm": (DISK.logarithm, {"x": [1.0, 0.0], "y": [0.0, 1.0]}),
     "pullback": (finite.pullback, {"features": NET, "x": X32}),
     "pullback_slice": (
         finite.pullback_slice,
@@ -300,6 +316,7 @@ RESULTS = {
     *("EdgeOfChaos", "Expansion", "Figure", "FiniteEstimates", "FixedPoint", "History", "Magnification", "Outcome"),
     *("Probe", "Pullback", "ResNet", "SampledNetwork", "SeedSummary", "SummaryRow", "Symmetry", "Task"),
     *("TrainingResult", "Callback", "available", "families", "listing", "resnet34", "Certificate"),
+    *("Circle", "CorrelationPoint", "PathGeodesic", "RadialGeodesic", "LearnedGeometry"),
     *("CIFAR_CROPS", "COLOUR_32", "GREY_8", "NumericGeometry"),
 }
 

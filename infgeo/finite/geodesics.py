@@ -10,7 +10,7 @@ import numpy
 import torch
 from numpy.typing import ArrayLike
 
-from infgeo.arguments import function, positive_integer, real_number
+from infgeo.arguments import function, positive_integer, real_number, shown
 from infgeo.errors import InvalidInput, NotConverged, SingularMetric
 from infgeo.finite.differentiate import Way
 from infgeo.finite.evaluation import plain_torch
@@ -89,8 +89,9 @@ def geodesic(
 ) -> PathGeodesic:
     """Return geodesics from x to y in the metric that `features` induces, by minimising the energy of paths.
 
-    Paths have `steps` steps, after ones with 8, 16, ..., all pairs together. They are shortest among their neighbours:
-    of several geodesics the descent finds the one near its start, a straight line unless `start` says otherwise.
+    Paths have `steps` steps, after ones with 8, 16, ..., all pairs together. Of several
+    geodesics the descent finds one near its start, a straight line unless `start` says otherwise; it need not be the
+    shortest, and where the start is one itself (beyond a conjugate point, as the longer arc of a circle) it stays.
 
     Args:
         features: as for `pullback`, which describes the `options` (layer, input_shape, freeze, batched, dtype,
@@ -203,6 +204,7 @@ def exponential(features: Any, x: ArrayLike, v: ArrayLike, *, tolerance: float =
     """
     from scipy.integrate import solve_ivp
 
+    tolerance = real_number(tolerance, "tolerance", 0.0, strict=True)
     there, start, velocity, batch = _ends(features, x, v, options.pop("plane", None), options)
     shape, calls = (2, *start.shape), 0
     with torch.inference_mode(False), there.source.ready() as f, torch.no_grad():
@@ -236,6 +238,7 @@ def frechet_mean(
 
     Raises NotConverged, with the point so far as `error.found`, after 50 steps; else as `distance`.
     """
+    tolerance = real_number(tolerance, "tolerance", 0.0, strict=True)
     cloud = as_points(points, "points")
     if cloud.ndim != 2:
         raise InvalidInput(f"points has shape {tuple(cloud.shape)}; pass (M, d)")
@@ -277,8 +280,11 @@ def graph_path(
     from scipy.sparse.csgraph import dijkstra
     from scipy.spatial import cKDTree
 
+    neighbours, points = positive_integer(neighbours, "neighbours"), positive_integer(points, "points", 2)
     _, first, last, batch = _ends(features, x, y, None, options)
     some = as_points(cloud, "cloud").to(first)
+    if some.ndim != 2 or some.shape[1] != first.shape[1]:
+        raise InvalidInput(f"cloud has shape {tuple(some.shape)}; pass points (M, {first.shape[1]})")
     nodes = torch.cat([first, last, some])
     count = len(first)
     near = cKDTree(nodes.cpu().numpy()).query(nodes.cpu().numpy(), min(neighbours + 1, len(nodes)))[1][:, 1:]
@@ -303,7 +309,11 @@ def graph_path(
 
 
 def _measured(features: Any, x: Any, plane: Any, options: dict[str, Any]) -> Pullback:
-    return pullback(features, x, **options) if plane is None else pullback_slice(features, x, *plane, **options)
+    if plane is None:
+        return pullback(features, x, **options)
+    if not isinstance(plane, tuple | list) or len(plane) != 2:
+        raise InvalidInput(f"plane is {shown(plane)}; pass (origin, directions) as for pullback_slice, or None")
+    return pullback_slice(features, x, *plane, **options)
 
 
 def _ends(
@@ -319,6 +329,8 @@ def _ends(
     both = (
         torch.stack(pair) if isinstance(x, torch.Tensor) or isinstance(y, torch.Tensor) else torch.stack(pair).numpy()
     )
+    if not both.size if isinstance(both, numpy.ndarray) else not both.numel():
+        raise InvalidInput("x and y hold no points: pass at least one pair")
     there = _measured(features, both, plane, options)
     ends = there.x.reshape(2, -1, there.input_dim)
     return there, ends[0], ends[1], there.x.shape[1 : there.x.ndim - len(there.input_shape)]

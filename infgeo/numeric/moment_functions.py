@@ -9,8 +9,9 @@ from typing import Any
 from sympy.utilities.lambdify import implemented_function
 
 from infgeo.conventions import variance as v
-from infgeo.errors import MetricDoesNotExist
+from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, NotConverged
 from infgeo.numeric.geometry import laws_of
+from infgeo.numeric.runtime.errors import DoesNotExist, InputError, NotAgreed
 from infgeo.numeric.runtime.records import Law
 from infgeo.numeric.source.formulas import law_names
 from infgeo.numeric.source.radial import with_duals
@@ -28,7 +29,7 @@ def moment_functions(mlp: Any) -> tuple[Callable, Callable, Callable, Callable, 
     def of_pair(function: Callable | None) -> Callable[..., float]:
         def value(variance: Any, covariance: Any) -> float:
             p, c = _number(variance), _number(covariance)
-            return float(_existing(function)(p, p, c, p * p - c * c))
+            return _value(function, p, p, c, p * p - c * c)
 
         return value
 
@@ -50,7 +51,18 @@ def _named(law: Law, suffix: str) -> SimpleNamespace:
 
 
 def _of_variance(function: Callable | None) -> Callable[[Any], float]:
-    return lambda x: float(_existing(function)(_number(x)))
+    return lambda x: _value(function, _number(x))
+
+
+def _value(function: Callable | None, *numbers: Any) -> float:
+    try:
+        return float(_existing(function)(*numbers))
+    except InputError as error:
+        raise InvalidInput(str(error)) from None
+    except NotAgreed as error:
+        raise NotConverged(str(error)) from None
+    except DoesNotExist as error:
+        raise ExpectationDiverges(str(error)) from None
 
 
 def _existing(function: Callable | None) -> Callable:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from infgeo.arguments import one_of
-from infgeo.errors import InvalidInput, SingularMetric
+from infgeo.errors import InvalidInput, NotConverged, SingularMetric
 from infgeo.numeric.geodesics.paths import Chords, Pairs, chord_integrals, endpoints, shortest, to_centre
 from infgeo.numeric.geodesics.polar import CENTRE, norm, polar
 from infgeo.numeric.geodesics.profile import Profile, functions_of, profile_of
@@ -26,6 +26,8 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _NEAR = 0.5  # of log |y|/|x|: below, log rho is integrated between the ends, above it is subtracted
 _SMOOTH = 1e-6  # by how much dR/drho may differ from 1 at 0, which else is a tip
 _TINY = 1e-30
+_LEAST = 1e-100  # |x| but for 0
+_DISTANT = 1e-11  # the share of a length that rounding may be
 _SURELY = 1e-6  # by how much a chord may miss 0 where the geodesic is a radius but for rounding
 
 
@@ -65,6 +67,17 @@ class RadialGeodesic:
         return exponential(self._metric, start, lib.where(ahead, at, 1 - at) * velocity)
 
 
+def _refuse_far(chord: np.ndarray, log_rho: np.ndarray, length: np.ndarray, radii: np.ndarray) -> None:
+    """Raise NotConverged where chords pass 0 so closely that their angle has no digits for it."""
+    with np.errstate(over="ignore"):
+        lost = (chord > math.pi / 2) & (np.finfo(float).eps * np.exp(log_rho) > _DISTANT * length)
+    if lost.any():
+        raise NotConverged(
+            f"the geodesic between points of norms up to {np.exp(radii[:, lost].max()):.0e} passes 0 too closely for"
+            " its digits: pass points of smaller norms"
+        )
+
+
 def distance(metric: RadialMetric, x: Any, y: Any) -> Any:
     """Return the lengths of the shortest paths, see `RadialMetric.distance`."""
     return geodesic(metric, x, y).length
@@ -85,6 +98,9 @@ def geodesic(metric: RadialMetric, x: Any, y: Any, way: str = "shortest") -> Rad
     lib, shape, d = library_of(points[0]), points[0].shape[:-1], points[0].shape[-1]
     functions = functions_of(metric, d)
     x, y = (part.reshape(-1, d) for part in points)
+    sizes = np.abs(np.stack([numbers(x), numbers(y)])).max(-1, initial=0)
+    if (extreme := (sizes > 0) & ((sizes < _LEAST) | (sizes > 1 / _LEAST))).any():
+        raise InvalidInput(f"coordinates of a point are up to {sizes[extreme][0]:.0e}; pass 0, or 1e-100 to 1e100")
     same = (numbers(x) == numbers(y)).all(-1)
     first, second, ratio, angle = polar(*_apart(x, y, same))
     if not len(same):
@@ -102,6 +118,7 @@ def geodesic(metric: RadialMetric, x: Any, y: Any, way: str = "shortest") -> Rad
     if around and bool((through | same).any()):
         raise InvalidInput("there is no geodesic the other way round 0 between some of these points")
     _refuse_beyond_equator(profile, numbers(length), radii)
+    _refuse_far(numbers(chord), numbers(profile.rho_at(high)), numbers(length), radii)
     chords = Chords.of_angle(pairs.rise, chord)
     towards = {
         False: (chords.first, chords.sine_first),

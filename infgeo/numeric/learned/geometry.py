@@ -25,6 +25,8 @@ from infgeo.symbolic.expectations.dual import dual
 from infgeo.symbolic.networks.network import MLP
 
 _LEVEL = 3  # of the rules for the moments of infinite width
+_FARTHEST = 1e12  # variance of preactivations up to which shifts keep their digits
+_LOST = 1e-7  # the share of a shift that rounding may be
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +144,10 @@ class LearnedGeometry:
         if array.shape[-1] != self.inputs.shape[1]:
             raise InvalidInput(f"x has {array.shape[-1]} coordinates, the training points {self.inputs.shape[1]}")
         require_fourth_moments(self.mlp.activation, self.variance(array))
+        if (largest := float(self.variance(array).max(initial=0))) > _FARTHEST:
+            raise InvalidInput(
+                f"x has points with preactivations of variance {largest:.0e}; pass up to {_FARTHEST:.0e}"
+            )
         points = x.double() if isinstance(x, torch.Tensor) else array.astype(np.float64)
         return points.reshape(-1, array.shape[-1]), array.shape[:-1]
 
@@ -167,7 +173,10 @@ class LearnedGeometry:
         if self.noise_variance is not None:
             inverse = np.linalg.inv(kernel + self.noise_variance * np.eye(len(kernel)))
             fitted = inverse @ self.labels
-            return Rule(self._function, inputs, (fitted @ fitted.T - outputs * (inverse + inverse.T) / 2) / 2)
+            with np.errstate(all="ignore"):
+                matrix = (fitted @ fitted.T - outputs * (inverse + inverse.T) / 2) / 2
+            _require_digits(matrix, kernel)
+            return Rule(self._function, inputs, matrix)
         assert self.learning_rate is not None
         if self.parametrisation == "mean_field":
             outputs = 0  # without what falls with the width
@@ -188,6 +197,21 @@ class LearnedGeometry:
     @cached_property
     def _sums(self) -> UnitSums:
         return unit_sums(self._function, variances(self.mlp, self.inputs.shape[1]), self._rule)
+
+
+def _require_digits(matrix: np.ndarray, kernel: np.ndarray) -> None:
+    """Raise InvalidInput where most of a rule's matrix cancels in sums over similar training points.
+
+    Such sums are those of K^(1/2) M K^(1/2), rounding that of the sizes of K and M.
+    """
+    values, vectors = np.linalg.eigh(kernel)
+    root = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
+    seen = np.linalg.norm(root @ matrix @ root.T) if np.isfinite(matrix).all() else 0.0
+    if not np.finfo(float).eps * np.linalg.norm(matrix) * np.linalg.norm(kernel) <= _LOST * seen:
+        raise InvalidInput(
+            "X has close or equal points with labels that differ by more than noise_variance explains, or y is"
+            " too large: digits are lost; merge such points (mean label), or pass a larger noise_variance"
+        )
 
 
 def variances(mlp: MLP, dimension: int) -> np.ndarray:

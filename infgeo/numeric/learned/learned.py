@@ -16,6 +16,7 @@ from infgeo.symbolic.networks.network import MLP
 RULES = ("posterior", "gradient_step")
 PARAMETRISATIONS = ("ntk", "mean_field")
 _MOST_POINTS = 10_000
+_INTEGERS = ("torch.int64", "torch.int32", "torch.int16", "torch.int8", "torch.uint8")
 
 
 def learned(
@@ -82,7 +83,8 @@ def learned(
     inputs = checked(X, "X").astype(np.float64)
     if inputs.ndim != 2 or not 1 <= len(inputs) <= _MOST_POINTS:
         raise InvalidInput(f"X has shape {inputs.shape}; pass 1 to {_MOST_POINTS} training points, (P, d)")
-    integers = getattr(getattr(y, "dtype", None), "kind", "f") in "iu"  # classes are numbers too
+    # Classes are numbers too.
+    integers = getattr(getattr(y, "dtype", None), "kind", "f") in "iu" or str(getattr(y, "dtype", "")) in _INTEGERS
     labels = checked(np.asarray(y, dtype=float) if integers else y, "y").astype(np.float64)
     if labels.ndim not in (1, 2) or len(labels) != len(inputs):
         raise InvalidInput(f"y has shape {labels.shape}; pass labels ({len(inputs)},) or ({len(inputs)}, C), as X has")

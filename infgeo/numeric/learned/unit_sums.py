@@ -62,11 +62,14 @@ class UnitSums:
     def _combined(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return value and error of a result for every set."""
         if self.is_grid:
-            error, size = np.abs(values[1] - values[0]), np.abs(values[1]).max(initial=0)
-            if error.max(initial=0) > max(0.1 * size, _NOTHING):
+            error = np.abs(values[1] - values[0])
+            rest = tuple(range(1, error.ndim))  # each point by itself
+            gaps, sizes = error.max(rest, initial=0), np.abs(values[1]).max(rest, initial=0)
+            if (gaps > np.maximum(0.1 * sizes, _NOTHING)).any():
+                worst = int(np.argmax(gaps - 0.1 * sizes))
                 raise NotConverged(
-                    f"two rules for the shift by learning differ by {error.max():.1g}, its size is {size:.1g}: pass"
-                    " points of smaller norm, or smaller scales"
+                    f"two rules for the shift by learning at point {worst} differ by {gaps[worst]:.1g}, its size is"
+                    f" {sizes[worst]:.1g}: pass points of smaller norm, or smaller scales"
                 )
             return values[1], error
         return values.mean(0), values.std(0, ddof=1) / len(values) ** 0.5
@@ -80,14 +83,14 @@ class UnitSums:
             of_point = slope * (slope if order == 2 else self._of(w, x, 2))
             w = w[:, :d]
             powers = w if order == 2 else (w[:, :, None] * w[:, None, :]).reshape(len(w), -1)
-            result[i] += ((of_point.T * factor)[:, None, :] * w.T).reshape(m * d, -1) @ powers
+            result[i] += ((of_point.T * factor)[:, None, :] * w.T).reshape(m * d, len(w)) @ powers
         return result.reshape(len(result), m, *(d,) * order)
 
     def _of(self, w: np.ndarray, x: np.ndarray, order: int) -> np.ndarray:
         return self.function(w[:, :-1] @ x.T + w[:, -1:], order)
 
     def _blocks(self, size: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        count = max(1, _AT_ONCE // size)
+        count = max(1, _AT_ONCE // max(1, size))
         return [
             (i, w[start : start + count], factor[start : start + count])
             for i, (w, factor) in enumerate(zip(self.weights, self.factors, strict=True))

@@ -115,6 +115,19 @@ class PiecewiseFunction:
         if self.no_metric:
             raise MetricDoesNotExist(f"{self.no_metric}, so there is no metric")
 
+    def rate(self) -> float:
+        """Return a where phi grows like exp(a z^2), 0 where it grows less; raises ExpectationDiverges for more."""
+        rates = []
+        for size in (10**3, 10**4):
+            found = [self._in_mpmath(piece, 0)(mpmath.mpf(end * size)) for piece, end in ((0, -1), (-1, 1))]
+            sizes = [abs(value) for value in found if mpmath.isfinite(value) and abs(value) > 1]
+            rates.append(float(max((mpmath.log(value) for value in sizes), default=0) / size**2))
+        if rates[1] < 1e-3:
+            return 0.0
+        if rates[1] > 1.1 * rates[0]:
+            raise ExpectationDiverges(f"activation {self.name} grows faster than any exp(a z^2): E[phi^2] is infinite")
+        return rates[1]
+
     def __call__(self, z: np.ndarray, order: int = 0) -> np.ndarray:
         """Return phi, phi' or phi'' (order 0, 1, 2) of an array that holds none of the places, or 0 alone."""
         if order not in self._functions:

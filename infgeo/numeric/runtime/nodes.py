@@ -87,6 +87,6 @@ class OfVariance:
         return (self.x_1 - self.chi() * self.m0_1) / self.m0
 
 
-def of_variance(sums: Callable) -> Callable:
+def of_variance(xp: Any, sums: Callable) -> Callable:
     """Return the function of v and the scalars that makes `OfVariance` of what `sums` returns."""
-    return lambda v, *scalars: OfVariance(*sums(v, *scalars))
+    return lambda v, *scalars: OfVariance(*sums(xp.as_array(v), *scalars))

@@ -23,6 +23,7 @@ AGREEMENT = 1e-9
 LEAST_ULP = 64  # units in the last place, where that is more than the tolerance
 FINER = 1  # the first level inside a transformation, where it cannot be raised
 FEW_PLACES = 6  # places
+VISIBLE = 7.5  # standard deviations beyond which what happens at a place is not seen
 LEAST_WIDTH = 1e-10
 
 
@@ -64,7 +65,7 @@ def normal_mean(
     middles = [(left + right) / 2 for left, right in pairwise(b)]
     total: list[Any] = []
     for place, low, high in zip(b, [like - edge, *middles], [*middles, like + edge], strict=True):
-        inside = abs(place) < edge
+        inside = abs(place) < VISIBLE
         unit = xp.lib.where(inside, width + like, edge + like)
         n = 1.0 if power == 1 else xp.lib.where(inside, power + like, 1 + like)[..., None]
         for sign, length in ((-1, place - low), (1, high - place)):

@@ -28,6 +28,7 @@ class Integrand:
         power: see `normal_mean.normal_mean`.
         has_metric: whether E[phi'^2] is finite.
         has_second: whether phi' has no jumps, so that E[phi''^2] is finite.
+        growth: a, where phi grows like exp(a z^2), else 0.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Integrand:
     power: float
     has_metric: bool
     has_second: bool
+    growth: float
 
     def within(self, xp: Any, reach: Array) -> list[float]:
         """Return the places up to a distance, and 0, around which activations vary."""
@@ -66,14 +68,17 @@ class Integrand:
             }
         if self.has_second:
             slopes |= {"second_moment": self._moment(xp, 2), "second_slope": self._slope(xp, 2)}
+        if self.growth:
+            slopes["growth"] = lambda *_: self.growth
         return Law(self._kernel(xp, 0), self._moment(xp, 0), self._difference(xp), steep=True, **slopes)
 
     def _mean(self, xp: Any, v: Array, level: int, parts: Callable) -> tuple:
         """Return E[f(z, t)], z = sqrt(v) t ~ N(0, v), for each f of `parts`."""
-        scale = xp.at_least(xp.sqrt(v), 1e-30)
+        root = xp.sqrt(v)
+        scale = xp.at_least(root, 1e-30)
         places = [0 * v + place / scale for place in self.within(xp, LEVELS[level][1] * scale)]
         return xp.normal_mean(
-            lambda t: parts(scale[..., None] * t if xp.lib else scale * t, t), places, 1 / scale, level, self.power
+            lambda t: parts(root[..., None] * t if xp.lib else root * t, t), places, 1 / scale, level, self.power
         )
 
     def _moment(self, xp: Any, order: int) -> Callable:
@@ -96,7 +101,7 @@ class Integrand:
         def slope(v: Array, *_: Any) -> Any:
             def compute(level: int) -> tuple:
                 size, value = self._mean(xp, v, level, lambda z, t: (f(z) ** 2, f(z) ** 2 * (t * t - 1)))
-                return value / (2 * v), size / v
+                return xp.ratio(value, 2 * v), xp.ratio(size, v)
 
             return agreed(xp, compute, lambda found: (found[1], found[1]), f"a moment of activation {self.name}")[0]
 
@@ -112,6 +117,7 @@ class Integrand:
             return f, s, s * (w - 1), s * ((w - 6) * w + 3), h * t, h * t * (w - 3), s * w, s * w * (w - 3)
 
         def of(v: Array, *_: Any) -> OfVariance:
+            v = xp.as_array(v)
             if not xp.all(v > 0):
                 raise InputError(
                     "the metric by quadrature needs preactivations of positive variance: give a bias, or drop x = 0"
@@ -139,7 +145,8 @@ class Integrand:
         With p >= q, v = (1 - lag) u + sqrt(Delta/p) t, lag = 1 - c/p.
         """
         wide = (lambda x: x[..., None]) if xp.lib else (lambda x: x)
-        scale, along = xp.at_least(xp.sqrt(p), 1e-30), 1 - lag
+        root, along = xp.sqrt(p), 1 - lag
+        scale = xp.at_least(root, 1e-30)
         across = xp.at_least(xp.sqrt(Delta) / scale, 1e-30)
         found, width = self.within(xp, LEVELS[level][1] * (scale + across)), 1 / scale
         places = [0 * along + place / scale for place in found]
@@ -149,7 +156,7 @@ class Integrand:
                 width = xp.at_least(1 / (scale + abs(along) * scale / across), LEAST_WIDTH)
 
         def outer(t: Array) -> tuple:
-            u = wide(scale) * t
+            u = wide(root) * t
             mean, spread = wide(along) * u, wide(across)
             inside = [(place - mean) / spread for place in found]
 

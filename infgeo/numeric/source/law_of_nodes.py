@@ -137,7 +137,7 @@ def law_of_nodes(mixture: Mixture, own: tuple[Symbol, ...], suffix: str, backend
         program = difference_program(dual.symmetric)
         arguments = [p, q, omega, delta, c, Delta]
         sections.append(summed_source(f"_difference{suffix}", arguments, program, own, backend, True))
-    sections.append(f"_of_variance{suffix} = of_variance(_sums{suffix})")
+    sections.append(f"_of_variance{suffix} = of_variance(_xp, _sums{suffix})")
     members = [f"{name}=_{name}{suffix}" for name in ("difference", *formulas) if name != "sums"]
     members += ["steep=True", *(["odd=True"] if odd else [])]
     return [*sections, law_source(f"_LAW{suffix}", members)]
@@ -202,4 +202,5 @@ def named_dual(activation: Activation, suffix: str, own: tuple[Symbol, ...]) -> 
 def naming(backend: Backend, suffixes: list[str]) -> Backend:
     """Return a backend that knows these names."""
     found = NAMED | {f"of_variance_at{suffix}": f"_of_variance{suffix}" for suffix in suffixes}
-    return replace(backend, functions={**backend.functions, **found})
+    scalars = {**backend.scalar_functions, **found}  # after a normalisation variances may be numbers
+    return replace(backend, functions={**backend.functions, **found}, scalar_functions=scalars)

@@ -64,7 +64,7 @@ def law_of_quadrature(activation: Activation, suffix: str, backend: Backend) -> 
     names = ", ".join(f"{name}{suffix}" for name in _NAMES)
     sections.append(
         f"_INTEGRAND{suffix} = Integrand(\n    {activation.name!r},\n    ({names}),\n    {places!r},\n    {power!r},\n"
-        f"    {not function.no_metric},\n    {function.smooth},\n)"
+        f"    {not function.no_metric},\n    {function.smooth},\n    {function.rate()!r},\n)"
     )
     of_variance = f"_INTEGRAND{suffix}.of_variance(_xp)"
     return [
@@ -167,6 +167,13 @@ def _chosen(*pairs: tuple[Expr, sp.Basic]) -> Expr:
 def _where(condition: sp.Basic, yes: Expr, no: Expr) -> Expr:
     if condition in (sp.true, sp.false):
         return yes if condition == sp.true else no
+    if isinstance(condition, sp.Eq | sp.Ne):  # at single points
+        return no if isinstance(condition, sp.Eq) else yes
+    if isinstance(condition, sp.Not):
+        return _where(condition.args[0], no, yes)
+    if isinstance(condition, sp.ITE):
+        first, then, otherwise = condition.args
+        return _where(first, _where(then, yes, no), _where(otherwise, yes, no))
     if isinstance(condition, sp.And):
         first, *rest = condition.args
         return _where(first, _where(sp.And(*rest), yes, no), no)

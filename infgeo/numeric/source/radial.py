@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sympy import Abs, Add, Expr, Mul, exp, log
@@ -29,6 +29,8 @@ from infgeo.symbolic.algebra.program import Names, Program
 from infgeo.symbolic.networks.existence import require_metric
 from infgeo.symbolic.networks.propagate import propagate
 from infgeo.symbolic.networks.recursion import LogRadial
+
+LOWEST_OF_RICCI = 1e-6  # derivatives of moments by quadrature lose digits in proportion to 1/v
 
 if TYPE_CHECKING:
     from infgeo.symbolic.activations.activation import Activation
@@ -97,11 +99,17 @@ def _radial_of_names(mlp: MLP, backend: Backend, methods: Methods) -> list[str]:
             for name, found in wanted.items()
         ),
         "_log_metric = None",
-        # Errors of slopes that vanish at 0 are not relative to them.
-        f"_VARIANCES = {((LOWEST, math.inf),) * 2 if any(map(flat_at_origin, numbers)) else None}".replace(
-            "inf", "math.inf"
-        ),
+        f"_VARIANCES = {_ranges(numbers, methods)}".replace("inf", "math.inf"),
     ]
+
+
+def _ranges(activations: Iterable[Activation], methods: Methods) -> tuple[tuple[float, float], ...] | None:
+    """Return between which variances the metric, and R, keep their digits."""
+    if any(methods[a] == "mixture" and flat_at_origin(a) for a in activations):
+        return ((LOWEST, math.inf),) * 2  # errors of slopes that vanish at 0 are not relative to them
+    if any(methods[a] == "quadrature" for a in activations):
+        return (0.0, math.inf), (LOWEST_OF_RICCI, math.inf)
+    return None
 
 
 def with_duals(mlp: MLP, duals: Mapping[Activation, Any]) -> list[Any]:

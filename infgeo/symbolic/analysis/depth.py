@@ -93,8 +93,10 @@ def fixed_points(mlp: MLP) -> tuple[FixedPoint, ...]:
         law, gap = mlp.dual, bias + weight * mlp.dual.m - v
     except NoClosedForm:
         functions = functions_of_depth(mlp)
+        maps = functions.slope, functions.chi
         return tuple(
-            FixedPoint(root, *(Float(f(root), functions.digits) for f in (functions.slope, functions.chi)))
+            # At 0, where phi vanishes, m is phi'^2 v: both maps are one.
+            FixedPoint(root, *(Float(f(root), functions.digits) for f in (maps if root else maps[1:] * 2)))
             for root, _ in _roots_by_scan(mlp, functions)
         )
     found = _roots_of_polynomial(gap) if gap.is_polynomial(v) else None
@@ -276,4 +278,5 @@ def _holds(root: Expr) -> Boolean:
 def _roots_by_scan(mlp: MLP, functions: FunctionsOfDepth) -> list[tuple[Expr, Boolean]]:
     roots = sign_changes(functions.gap, functions.lowest, functions.highest)
     found: list[tuple[Expr, Boolean]] = [(Float(root, functions.digits), true) for root in roots]
-    return [(Integer(0), true), *found] if mlp.bias_std == 0 and functions.m(0) == 0 else found
+    vanishes = mlp.activation.expr.subs(mlp.activation.symbol, 0) == 0
+    return [(Integer(0), true), *found] if mlp.bias_std == 0 and vanishes else found

@@ -10,7 +10,7 @@ import torch
 
 import infgeo
 from infgeo import RadialMetric
-from infgeo.errors import InvalidInput, NoClosedForm, SingularMetric
+from infgeo.errors import InvalidInput, NoClosedForm, NotConverged, SingularMetric
 from infgeo.symbols import s
 
 FLAT = RadialMetric.from_functions(sp.Rational(9, 4), 0)
@@ -261,3 +261,15 @@ def test_metrics_that_lose_digits_in_doubles_are_computed_in_more():
         edges = [0, 1e-2, 1, 3, 10, *(10.0**k for k in range(2, 7))]
         exact = mpmath.quad(lambda r: mpmath.sqrt(h(r * r)), edges)
     assert metric.distance(x, 0 * x) == pytest.approx(float(exact), rel=1e-12)
+
+
+def test_far_points():
+    """Opposite ends of an erf network: twice the radius where angles have digits, else an error."""
+    g, x = infgeo.MLP("erf", weight_std=1, bias_std=1).metric, np.array([1.0, 2.0, 0.0])
+    for size in (1e3, 1e6):
+        radius = float(g.radial_distance.subs(infgeo.symbols.r, size * np.sqrt(5)).evalf())
+        assert abs(float(g.distance(size * x, -size * x)) / (2 * radius) - 1) < 1e-9
+    with pytest.raises(NotConverged, match="too closely"):
+        g.distance(1e24 * x, -1e24 * x)
+    with pytest.raises(InvalidInput, match="1e-100"):
+        g.distance(1e-200 * x, x)

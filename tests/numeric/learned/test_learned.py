@@ -196,6 +196,19 @@ def test_shapes_broadcast_over_leading_axes():
     np.testing.assert_array_equal(learned.metric(grid).reshape(4, 2, 2), learned.metric(PLANE))
 
 
+def test_equal_points_with_other_labels_are_those_of_their_means():
+    """Two labels at a point are one, their mean, with half the noise; where the noise is small, digits are lost."""
+    mlp, twice = infgeo.MLP("erf"), XOR[[0, 0, 1, 1]]
+    labels = np.array([1.0, 0.2, -0.7, -0.1])
+    value = infgeo.learned(mlp, twice, labels, 0.1).metric(PLANE)
+    # The determinant of the noise enters the prior term alone, which equal points share.
+    merged = infgeo.learned(mlp, XOR[:2], np.array([0.6, -0.4]), 0.05).metric(PLANE)
+    np.testing.assert_allclose(value, merged, rtol=1e-9)
+    for noise, y in ((1e-6, labels), (0.1, 1e160 * labels)):
+        with pytest.raises(InvalidInput, match="digits are lost"):
+            infgeo.learned(mlp, twice, y, noise).metric(PLANE)
+
+
 def test_the_symmetry_of_the_task_is_that_of_the_shift():
     learned = infgeo.learned(infgeo.MLP("erf"), XOR, LABELS, 0.1)
     flip = np.array([[0.0, 1], [1, 0]])  # exchanges the coordinates, and keeps the labels

@@ -36,9 +36,9 @@ ZERO = [
 ]
 JUMPING = {
     "floor(z)": (sp.floor(z), mp.floor, WHOLE),
-    "ceiling(2 z)": (sp.ceiling(2 * z), lambda t: mp.ceil(2 * t), HALVES),
+    "ceiling(z)": (sp.ceiling(z), mp.ceil, WHOLE),
     "frac(z)": (sp.frac(z), lambda t: t - mp.floor(t), WHOLE),
-    "Mod(z, 1/2)": (sp.Mod(z, sp.Rational(1, 2)), lambda t: t - mp.floor(2 * t) / 2, HALVES),
+    "Mod(z, 2)": (sp.Mod(z, 2), lambda t: t - 2 * mp.floor(t / 2), WHOLE[::2]),
     "atan(tan(z))": (sp.atan(sp.tan(z)), lambda t: mp.atan(mp.tan(t)), TURNS),
     "sign(sin(z))": (sp.sign(sp.sin(z)), lambda t: mp.sign(mp.sin(t)), TURNS),
     "tanh(1/z)": (sp.tanh(1 / z), lambda t: mp.tanh(1 / t), ZERO),

@@ -14,6 +14,7 @@ import torch
 import infgeo
 from infgeo.conventions import z
 from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, NoClosedForm, NotConverged
+from infgeo.numeric.geometry import laws_of
 from infgeo.numeric.quadrature import gaussian_rules
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.numeric.runtime import normal_mean
@@ -56,12 +57,9 @@ def test_small_and_large_radii(radius):
 
 
 def as_array(value):
-    rows = (
-        [part.tolist() if isinstance(part, mpmath.matrix) else part for part in value]
-        if isinstance(value, list)
-        else value
-    )
-    return np.array(rows.tolist() if hasattr(rows, "tolist") else rows, float)
+    if isinstance(value, list):
+        value = [part.tolist() if isinstance(part, mpmath.matrix) else part for part in value]
+    return np.array(value.tolist() if hasattr(value, "tolist") else value, float)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +76,12 @@ def test_other_backends(backend, phi):
     mlp = infgeo.MLP(phi)
     expected, geo = mlp.numeric(1.1, 0.5), mlp.numeric(1.1, 0.5, backend=backend)
     array = {"torch": torch.tensor, "jax": np.array, "mpmath": lambda rows: rows.tolist()}[backend]
-    # Integrals over pairs take mpmath seconds, and jax some to compile.
-    chosen = {"torch": QUANTITIES, "jax": ["kernel", "metric"], "mpmath": ["kernel_diag", "metric", "ricci_scalar"]}
+    # Integrals over pairs take mpmath seconds, and jax some to compile: test_derivatives has one.
+    chosen = {
+        "torch": QUANTITIES,
+        "jax": ["kernel_diag", "metric"],
+        "mpmath": ["kernel_diag", "metric", "ricci_scalar"],
+    }
     context = jax.enable_x64(True) if backend == "jax" else nullcontext()
     with context:
         for quantity in chosen[backend]:
@@ -91,9 +93,10 @@ def test_other_backends(backend, phi):
 @pytest.mark.slow
 def test_kernel_in_mpmath():
     with mpmath.workdps(8):
-        value = infgeo.MLP("mish").numeric(1.1, 0.5, backend="mpmath").kernel(X[:1].tolist(), X[1:2].tolist())
-    exact = infgeo.MLP("mish").numeric(1.1, 0.5).kernel(X[:2])[0, 1]
-    assert abs(float(value[0, 0]) - exact) <= 1e-9
+        p, q, c = map(mpmath.mpf, (1.0, 0.8, 0.3))
+        value = laws_of(infgeo.MLP("mish"), "mpmath")[0].kernel(p, q, c, p * q - c * c)
+    exact = laws_of(infgeo.MLP("mish"), "numpy")[0].kernel(*(np.array([x]) for x in (1.0, 0.8, 0.3, 0.71)))[0]
+    assert abs(float(value) - exact) <= 1e-7
 
 
 @pytest.mark.parametrize("backend", ["torch", pytest.param("jax", marks=pytest.mark.slow)])
@@ -238,8 +241,10 @@ def test_refusals(monkeypatch):
         tanh.numeric(method="closed_form")
     with pytest.raises(InvalidInput, match="method"):
         tanh.numeric(method="simpson")
-    with pytest.raises(ExpectationDiverges, match="does not converge"):
+    with pytest.raises(ExpectationDiverges, match="is infinite"):
         infgeo.MLP(sp.exp(z**2)).numeric(1.0, 0.5, method="quadrature").kernel(X)
+    with pytest.raises(ExpectationDiverges, match="faster than any"):
+        infgeo.MLP(sp.exp(z**4)).numeric(0.01, 0.0)
     with pytest.raises(MetricDoesNotExist, match="jump"):
         infgeo.MLP(sp.Heaviside(z - 1)).numeric(method="quadrature").metric(X)
     with pytest.raises(NoClosedForm, match="kinks"):
@@ -252,3 +257,31 @@ def test_refusals(monkeypatch):
     monkeypatch.setattr(normal_mean, "LEAST_ULP", -1)
     with pytest.raises(NotConverged, match="differ by"):
         tanh.numeric(method="quadrature").kernel_diag(X)
+
+
+@pytest.mark.parametrize("second", ["tanh", "mish"])
+def test_constant_variances_after_a_normalisation(second):
+    """RMSNorm without epsilon makes every variance of the next layer one number."""
+    mlp = infgeo.MLP(["erf", RMSNorm(), second], weight_std=1.0, bias_std=0.5)
+    eps = infgeo.MLP(["erf", RMSNorm(1e-9), second], weight_std=1.0, bias_std=0.5)
+    for quantity in ("kernel", "metric", "ricci_scalar"):
+        value, near = (getattr(m.numeric(), quantity)(X) for m in (mlp, eps))
+        assert np.abs(value - near).max() <= 1e-6 * np.abs(near).max()
+
+
+def test_points_at_zero_and_small_variances():
+    geo = infgeo.MLP("mish").numeric(1.0, 0.0)
+    assert geo.kernel(np.zeros((1, 2)))[0, 0] == 0
+    torch_geo = infgeo.MLP("mish").numeric(1.0, 0.0, backend="torch")
+    assert float(torch_geo.kernel(torch.zeros(1, 2, dtype=torch.float64))) == 0
+    with pytest.raises(InvalidInput, match="does not keep the digits"):
+        geo.ricci_scalar(np.array([1e-4, 0.0]))  # derivatives of moments would have lost them
+
+
+def test_distances_of_large_points():
+    """K(x, x) + K(y, y) - 2 K(x, y) keeps its digits for points that are far apart."""
+    geo = infgeo.MLP("mish").numeric(1.0, 0.5)
+    x, y = 100 * np.array([[1.0, 2.0]]), 100 * np.array([[1.0, 2.3]])
+    K = geo.kernel(np.concatenate([x, y]))
+    expected = np.sqrt(K[0, 0] + K[1, 1] - 2 * K[0, 1])
+    assert abs(geo.kernel_distance(x, y)[0, 0] / expected - 1) < 1e-9

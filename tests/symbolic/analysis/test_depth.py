@@ -130,6 +130,15 @@ def test_great_circles_of_tanh_against_simulation():
     assert np.abs(score[0]).max() < 4 and np.abs(found.mean(0) / images - 1).max() < 0.1
 
 
+@pytest.mark.parametrize("name", ["mish", "softsign", "tanh"])
+def test_zero_is_a_fixed_point_without_bias(name):
+    """There m(v) = phi'(0)^2 v, so that both maps have one slope."""
+    mlp = infgeo.MLP(name, weight_std=0.9, bias_std=0)
+    point = analysis.fixed_points(mlp)[0]
+    slope = float(mlp.activation.expr.diff(mlp.activation.symbol).subs(mlp.activation.symbol, sp.Rational(1, 10**9)))
+    assert point.variance == 0 and abs(point.slope - 0.81 * slope**2) < 1e-7 and point.slope == point.chi
+
+
 def test_refusals():
     with pytest.raises(MetricDoesNotExist):
         analysis.great_circles(infgeo.MLP("relu"))

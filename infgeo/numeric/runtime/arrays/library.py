@@ -120,6 +120,10 @@ class ArrayLibrary:
         shifted = a * (4097.0 if self.lib.finfo(a.dtype).bits == 32 else 134217729.0)
         return shifted - (shifted - a)
 
+    def as_array(self, v: Any) -> Any:
+        """Return a number as an array without dimension; arrays as they are."""
+        return v if hasattr(v, "dtype") else self.lib.asarray(v, dtype=float)
+
     def at_least(self, x: Array, bound: float) -> Any:
         """Return the larger of the two."""
         return self.lib.where(x >= bound, x, bound)

@@ -172,6 +172,10 @@ class MpmathArrays:
             return mpmath.fdot(weights, found)
         return tuple(mpmath.fdot(weights, part) for part in zip(*found, strict=True))
 
+    def as_array(self, v: Any) -> Any:
+        """Return a number."""
+        return mpmath.mpf(v)
+
     def at_least(self, x: Any, bound: float) -> Any:
         """Return the larger of the two."""
         return max(x, mpmath.mpf(bound))
