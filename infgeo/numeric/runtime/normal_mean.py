@@ -21,8 +21,8 @@ from infgeo.numeric.runtime.records import Array
 LEVELS = ((32, 9.5), (48, 9.5), (72, 13.5), (108, 19.0), (162, 27.0), (243, 38.0))
 AGREEMENT = 1e-9
 LEAST_ULP = 64  # units in the last place, where that is more than the tolerance
-FINER = 1  # the first level inside a transformation, where it cannot be raised
-FEW_PLACES = 6  # places
+FINER = 1  # the first level inside a transformation, where levels cannot be raised
+FEW_PLACES = 6  # beyond them intervals are short, and half the nodes do
 VISIBLE = 7.5  # standard deviations beyond which what happens at a place is not seen
 LEAST_WIDTH = 1e-10
 
@@ -58,7 +58,7 @@ def normal_mean(
         power: y grows like this power of the nodes: more than 1 where functions are singular at places.
     """
     count, edge = LEVELS[level]
-    count //= 1 if len(places) <= FEW_PLACES else 2  # among many functions do not change much
+    count //= 1 if len(places) <= FEW_PLACES else 2
     like = sum(0 * place for place in places) + 0 * width
     b = xp.in_order([xp.lib.clip(place + like, -edge, edge) for place in places])
     x, weights = (xp.row(part, like) for part in gauss_legendre(count))

@@ -12,9 +12,9 @@ from infgeo.numeric.runtime.nodes import OfVariance
 from infgeo.numeric.runtime.normal_mean import LEAST_WIDTH, LEVELS, agreed
 from infgeo.numeric.runtime.records import Array, Law
 
-MOST_PLACES = 200
+MOST_PLACES = 200  # within reach of preactivations
 NEAR_BY = 1e-5  # differences of phi over less are integrals of phi'
-ROOT = math.sqrt(1 / 12)
+ROOT = math.sqrt(1 / 12)  # of the two nodes of Gauss on an interval of length 1, from its middle
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,13 @@ class Integrand:
         )
 
     def _moment(self, xp: Any, order: int) -> Callable:
-        f = self.derivatives[order]
+        f, what = self.derivatives[order], f"E[phi{chr(39) * order}(z)^2] of activation {self.name}"
 
         def moment(v: Array, *_: Any) -> Any:
             def compute(level: int) -> tuple:
                 return self._mean(xp, v, level, lambda z, t: (f(z) ** 2,))
 
-            return agreed(xp, compute, lambda found: found, f"E[phi{chr(39) * order}(z)^2] of activation {self.name}")[
-                0
-            ]
+            return agreed(xp, compute, lambda found: found, what)[0]
 
         return moment
 
@@ -218,14 +216,10 @@ class Integrand:
         over = self._over_pairs(xp, 0, parts, sizes)
 
         def difference(p: Array, q: Array, omega: Array, delta: Array, c: Array, Delta: Array, *_: Any) -> tuple:
-            same = -delta  # 0 where points coincide, and so do all functions of them
-            lag = (abs(omega) + delta) / (
-                2 * xp.where_nonnegative(same, 1 + 0 * delta, xp.where_nonnegative(omega, p, q))
-            )
-            pair = (
-                xp.where_nonnegative(same, x + 0 * delta, y)
-                for x, y in zip((1, 1, 1, 1), (p, q, lag, Delta), strict=True)
-            )
+            same, one = -delta, 1 + 0 * delta  # where points coincide, so does all that is made of them
+            larger = xp.where_nonnegative(same, one, xp.where_nonnegative(omega, p, q))
+            parts = p, q, (abs(omega) + delta) / (2 * larger), Delta
+            pair = (xp.where_nonnegative(same, one, part) for part in parts)
             square, fall = (xp.where_nonnegative(same, 0 * delta, part) for part in over(*pair)[:2])
             return square, xp.where_nonnegative(omega, fall, -fall)
 
