@@ -187,9 +187,9 @@ def correlations(mlp: MLP) -> tuple[CorrelationPoint, ...]:
 
     Example:
         >>> import infgeo
-        >>> below, one = infgeo.analysis.correlations(infgeo.MLP("tanh", weight_std=2, bias_std=0.3))
+        >>> below, one = infgeo.analysis.correlations(infgeo.MLP("erf", weight_std=2, bias_std=0.3))
         >>> round(below.correlation, 6), round(below.depth_scale, 3), bool(one.attracts)
-        (0.263895, 6.648, False)
+        (0.405601, 10.157, False)
     """
     _require_equal(mlp)
     found = [point for point in fixed_points(mlp) if point.attracts == true and point.variance.is_positive]
