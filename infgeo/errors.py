@@ -65,3 +65,8 @@ class MissingExtra(InfgeoError, ImportError):
     def __init__(self, feature: str, extra: str) -> None:
         """Name the `feature` that needs the optional dependencies of `extra`."""
         super().__init__(f"{feature} needs the optional extra {extra!r}: pip install 'infgeo[{extra}]'")
+        self.named = feature, extra
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """Cross processes by what the message names."""
+        return type(self), self.named

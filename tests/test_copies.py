@@ -85,3 +85,9 @@ def test_processes():
     geo = infgeo.MLP("erf").numeric()
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert list(pool.map(geo.ricci_scalar, xs)) == [geo.ricci_scalar(x) for x in xs]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_errors_say_the_same_elsewhere(way):
+    for error in (infgeo.errors.MissingExtra("a plot", "plot"), infgeo.errors.InvalidInput("x is 3")):
+        assert str(WAYS[way](error)) == str(error)

@@ -60,7 +60,7 @@ def checks(calls: Mapping[str, Callable], reference: Any, n: int, bits: int) -> 
             continue
         bounds[name], sizes[name] = bound, size
         compute = lambda name=name, exact=exact, size=size: in_ulp(calls[name](), exact, size, bits)  # noqa: E731
-        yield f"{name} against 50 digits", compute, bound
+        yield f"{name} against mpmath", compute, bound
     for name in bounds.keys() & {"kernel", "ntk"}:
 
         def transposed(name: str = name) -> float:

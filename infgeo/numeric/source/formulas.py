@@ -11,6 +11,7 @@ from sympy import Expr, Symbol, atan, atan2, erf, erfc, exp
 from infgeo.conventions import Delta, c, delta, omega, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, NoClosedForm
+from infgeo.numeric.runtime.normal_mean import AGREEMENT
 from infgeo.numeric.source.law_of_nodes import (
     law_of_nodes,
     law_source,
@@ -54,7 +55,7 @@ def laws(mlp: MLP | Formula, backend: Backend, notes: list[str], methods: Method
     numbers, sensitive = law_names(mlp), _before_sharp_layers(mlp, methods)
     for activation, suffix in numbers.items():
         if methods[activation] == "quadrature":
-            notes.append(f"{activation} is integrated numerically.")
+            notes.append(f"{activation} is integrated numerically, to {AGREEMENT:g} of each expectation's size.")
             sections += law_of_quadrature(activation, suffix, backend)
             continue
         if methods[activation] == "mixture":

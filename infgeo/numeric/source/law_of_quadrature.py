@@ -99,12 +99,10 @@ def in_floats(expr: Expr) -> Expr:
     rates = {part: _linear(part) for part in expr.atoms(exp) if _linear(part) != 0 and _linear(part).is_number}
     if not rates:
         return expr
-    unit = abs(gcd_list([rate for rate in rates.values()])) if all(r.is_Rational for r in rates.values()) else None
-    if unit is None:
-        unit = abs(next(iter(rates.values())))
-        if not all((rate / unit).is_Rational for rate in rates.values()):
-            return expr
-        unit *= gcd_list([rate / unit for rate in rates.values()])
+    unit = abs(next(iter(rates.values())))
+    if not all((rate / unit).is_Rational for rate in rates.values()):
+        return expr
+    unit *= gcd_list([rate / unit for rate in rates.values()])
     sides = []
     for sign, part in ((1, where_nonnegative(z, z, 0)), (-1, where_nonnegative(z, 0, z))):
         E = sp.Dummy("E", positive=True)

@@ -167,6 +167,7 @@ def test_emitted_file_checks_itself(tmp_path):
     path.write_text(infgeo.emit(infgeo.MLP("mish")))
     result = subprocess.run([sys.executable, path], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+    assert "integrated numerically, to 1e-09 of each expectation's size" in path.read_text()
 
 
 ACTIVATIONS = {
