@@ -17,7 +17,6 @@ PRINTED_LIMIT = 60  # that an error message shows
 
 # Exponentials are powers of one of them to SymPy's polynomials.
 LARGEST_DEGREE = 32  # in that one: polynomials of a larger degree, cos(z)^8, do not factor in time
-PLAIN_CONTENT = 16  # numerator and denominator of a common factor of exponents that may stay: exp(p x/q) has degree p
 NESTED_POWERS = 8  # m + n of moments of u^m v^n that are left nested: higher ones share parts and are multiplied out
 
 # SymPy's own walks visit a subexpression as often as it stands in others.

@@ -10,13 +10,16 @@ from sympy import (
     Dummy,
     E,
     Expr,
+    Matrix,
     Mul,
     Poly,
     Pow,
+    Symbol,
     asin,
     atan,
     atan2,
     cancel,
+    collect,
     count_ops,
     exp,
     expand,
@@ -33,7 +36,7 @@ from sympy.core.numbers import Integer, Rational
 
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import rebuilt
-from infgeo.symbolic.algebra.limits import FACTOR_LIMIT, LARGEST_DEGREE, PLAIN_CONTENT
+from infgeo.symbolic.algebra.limits import ALGEBRAIC_LIMIT, FACTOR_LIMIT, LARGEST_DEGREE
 
 
 def best(*candidates: Expr) -> Expr:
@@ -67,13 +70,19 @@ def tidy(expr: Expr, limit: int = FACTOR_LIMIT) -> Expr:
     """Return `expr` factored, or as a sum over its arcs; above `limit` operations, as it is."""
     if longer(expr, limit):
         return expr
-    content = _exponent_content(expr)
-    if _degree(expr, content) > LARGEST_DEGREE:
+    named, names = _named_exponentials(powsimp(expr, combine="exp", deep=True))
+    if max((abs(power.exp) for power in named.atoms(Pow) if power.base in names), default=0) > LARGEST_DEGREE:
         return expr
-    if content.p <= PLAIN_CONTENT:
-        return _tidy(expr)
-    # To SymPy exp(p/q x) is the p-th power of exp(x/q), and a polynomial of degree p does not factor in any time.
-    return _scaled_exponents(_tidy(_scaled_exponents(expr, 1 / content)), content)
+    return best(*(form.xreplace(names) for form in (*_forms(named, bool(names)), named)), expr)
+
+
+def collected(expr: Expr) -> Expr:
+    """Return an expression with its sums as polynomials in the exponentials, where that is shorter."""
+    named, names = (expr, {}) if longer(expr, ALGEBRAIC_LIMIT) else _named_exponentials(expr)
+    if not names:
+        return expr
+    result = rebuilt(named, lambda part: collect(part, list(names), factor) if part.is_Add else part)
+    return min(expr, result.xreplace(names), key=count_ops)
 
 
 def longer(expr: Expr, limit: int) -> bool:
@@ -83,48 +92,58 @@ def longer(expr: Expr, limit: int) -> bool:
     return nodes > 4 * limit or bool(count_ops(expr, visual=False) > limit)
 
 
-def _exponent_content(expr: Expr) -> Rational:
-    """Return the greatest rational number of which all exponents are multiples by whole numbers."""
-    content = Integer(0)
-    for part in _exponentials(expr):
-        for term in Add.make_args(expand(part.as_base_exp()[1])):
-            content = gcd(content, term.as_coeff_Mul()[0]) if term.as_coeff_Mul()[0].is_Rational else content
-    return content or Integer(1)
+def _named_exponentials(expr: Expr) -> tuple[Expr, dict[Symbol, Expr]]:
+    """Return `expr` as a function of symbols for its exponentials, and what they stand for.
+
+    To SymPy exp(a + b) is a product of two, and exp(p/q x) the p-th power of exp(x/q): polynomials of more symbols and
+    of a higher degree than there need be. Exponents that are rational multiples of each other share a symbol; where
+    they are dependent in another way, their terms have the symbols.
+
+    >>> from sympy import exp
+    >>> from sympy.abc import x, y
+    >>> _named_exponentials(exp(-2 * x - 2 * y) + exp(-4 * x - 4 * y))[0]
+    _E**2 + _E
+    """
+    exponents = {part: expand(part.as_base_exp()[1]) for part in expr.atoms(exp, type(E))}
+    split = {part: {primitive: rate} for part, exponent in exponents.items() for rate, primitive in [_primitive(exponent)]}
+    directions = {direction for parts in split.values() for direction in parts}
+    rows = [direction.as_coefficients_dict() for direction in directions]
+    terms = {term for row in rows for term in row}
+    if rows and Matrix([[row[term] for term in terms] for row in rows]).rank() < len(rows):
+        split = {part: dict(exponent.as_coefficients_dict()) for part, exponent in exponents.items()}
+        directions = terms
+    symbols: dict[Symbol, Expr] = {}
+    written: dict[Expr, Expr] = dict.fromkeys(split, Integer(1))
+    for direction in sorted(directions, key=str):
+        rates = {part: parts[direction] for part, parts in split.items() if direction in parts}
+        unit = gcd(list(rates.values())) * (-1 if sum(rates.values()) < 0 else 1)
+        symbol = Dummy("E", positive=True)
+        symbols[symbol] = exp(unit * direction)
+        for part, rate in rates.items():
+            written[part] *= symbol ** (rate / unit)
+    return expr.xreplace(written), symbols
 
 
-def _degree(expr: Expr, content: Rational) -> Rational:
-    """Return the degree of `expr` in the exponential of which all others are powers, as polynomials see it."""
-    terms = (t for part in _exponentials(expr) for t in Add.make_args(expand(part.as_base_exp()[1])))
-    numbers = (term.as_coeff_Mul()[0] for term in terms)
-    return max((abs(x) / content for x in numbers if x.is_Rational), default=Integer(0))
+def _primitive(exponent: Expr) -> tuple[Rational, Expr]:
+    """Return the rational factor of an exponent, and the rest, which is the same for an exponent and its negative."""
+    rate, rest = exponent.as_content_primitive()
+    return (-rate, -rest) if rest.could_extract_minus_sign() else (rate, rest)
 
 
-def _scaled_exponents(expr: Expr, scale: Rational) -> Expr:
-    """Return `expr` with every exponent multiplied by `scale`."""
-    return expr.xreplace({part: exp(expand(scale * part.as_base_exp()[1])) for part in _exponentials(expr)})
-
-
-def _exponentials(expr: Expr) -> set[Expr]:
-    """Return the exponentials in an expression; exp(1) is a class of its own."""
-    return expr.atoms(exp, type(E))
-
-
-def _tidy(expr: Expr) -> Expr:
+def _forms(expr: Expr, exponentials: bool) -> tuple[Expr, ...]:
+    """Return forms of an expression, factored and multiplied out, or as sums over its arcs."""
     arcs = sorted(expr.atoms(atan, atan2), key=str)
     factored = factor(expr)
     if not arcs:
-        if not expr.has(exp):
-            return best(factored, expr)
-        expanded = expand(factored)
-        return best(factored, expr, expanded, powsimp(expanded, combine="exp"))
+        return (factored, expand(factored)) if exponentials and not longer(factored, FACTOR_LIMIT) else (factored,)
     # Arcs are frozen while the rest is expanded: their arguments must not change.
     frozen = {arc: Dummy(real=True) for arc in arcs}
     polynomial = Poly(expr.xreplace(frozen), *frozen.values()) if _linear_in(expr, frozen) else None
     if polynomial is None:
-        return best(factored, expr)
+        return (factored,)
     rest = polynomial.coeff_monomial(1)
     arcs_apart = Add(*[factor(polynomial.coeff_monomial(name)) * arc for arc, name in frozen.items()])
-    return best(arcs_apart + factor(expand(rest)), arcs_apart + _roots_apart(rest), factored, expr)
+    return arcs_apart + factor(expand(rest)), arcs_apart + _roots_apart(rest), factored
 
 
 def _linear_in(expr: Expr, frozen: dict[Expr, Expr]) -> bool:

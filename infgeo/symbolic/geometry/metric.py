@@ -54,7 +54,7 @@ from infgeo.symbolic.algebra.graph import substituted, symbols_of
 from infgeo.symbolic.algebra.limits import ALGEBRAIC_LIMIT, FACTOR_LIMIT
 from infgeo.symbolic.algebra.naming import SCALES, by_name, check_distinct, renamed
 from infgeo.symbolic.algebra.program import Program
-from infgeo.symbolic.algebra.simplify import best, power_product, tidy
+from infgeo.symbolic.algebra.simplify import best, collected, power_product, tidy
 from infgeo.symbolic.algebra.substitution import assigned
 from infgeo.symbolic.geometry.polar_form import PolarForm
 from infgeo.symbols import coordinates
@@ -321,7 +321,7 @@ class RadialMetric(RadialTensor, WithNumbers, PolarForm):
 
     def _publish(self, name: str) -> Expr:
         expr = self.program.explicit(name)
-        return tidy(expr, limit=FACTOR_LIMIT if expr.has(atan, atan2) else ALGEBRAIC_LIMIT)
+        return collected(tidy(expr, limit=FACTOR_LIMIT if expr.has(atan, atan2) else ALGEBRAIC_LIMIT))
 
 
 def _small(expr: Expr) -> bool:

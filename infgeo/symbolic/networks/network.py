@@ -20,6 +20,7 @@ from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.conditions import in_words
 from infgeo.symbolic.algebra.graph import substituted
 from infgeo.symbolic.algebra.naming import check_distinct
+from infgeo.symbolic.algebra.printed_kernels import roots_without_squares
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.algebra.substitution import assigned
@@ -167,7 +168,7 @@ class MLP:
     @cached_property
     def kernel(self) -> Kernel:
         """The NNGP kernel k^L; its metric is `metric`."""
-        return NetworkKernel(self.kernel_program.explicit("kernel"), self)
+        return NetworkKernel(roots_without_squares(self.kernel_program.explicit("kernel")), self)
 
     @cached_property
     def kernel_program(self) -> Program:
@@ -198,7 +199,7 @@ class MLP:
     @cached_property
     def ntk(self) -> Kernel:
         """The neural tangent kernel k^L + k'^L Theta^L (Jacot et al. 2018), all layers in NTK parametrisation."""
-        return TangentKernel(self.ntk_program.explicit("ntk"), self)
+        return TangentKernel(roots_without_squares(self.ntk_program.explicit("ntk")), self)
 
     @cached_property
     def metric_program(self) -> Program:

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 
 from sympy import Expr, Integer, sqrt
 
-from infgeo.conventions import Delta, c, p, q, s_x, s_y, xy
+from infgeo.conventions import c, p, q, s_x, s_y, xy
 from infgeo.conventions import variance as v
 from infgeo.symbolic.algebra.graph import substituted
+from infgeo.symbolic.algebra.printed_kernels import arcs_together, published_kernel
 from infgeo.symbolic.algebra.program import Names, Program
-from infgeo.symbolic.algebra.simplify import arcs_as_arcsine, tidy
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.networks.propagate import Layer, propagate
 
@@ -107,10 +107,7 @@ def kernel_program(layers: Sequence[Layer], tangent: bool) -> Program:
     """
     names = Names()
     features = propagate(layers, Pair(names, theta=ZERO if tangent else None))
-    output = {"kernel": features.c} if features.theta is None else {"ntk": features.c + features.theta}
+    tangent_kernel = None if features.theta is None else arcs_together(features.c + features.theta)
+    output = {"kernel": features.c} if tangent_kernel is None else {"ntk": tangent_kernel}
     return Program(tuple(names.bindings), output)
 
-
-def published_kernel(expr: Expr) -> Expr:
-    """Return a dual kernel without Delta, arcs written as arcsines."""
-    return arcs_as_arcsine(tidy(substituted(expr, {Delta: p * q - c**2})))
