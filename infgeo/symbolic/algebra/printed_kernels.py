@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import Add, Dummy, Expr, Integer, Mul, Poly, Pow, asin, cancel, count_ops, div, expand, factor, sqrt
+from sympy import Add, Dummy, Expr, Integer, Mul, Poly, Pow, asin, cancel, count_ops, div, expand, factor
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.symbolic.algebra.graph import rebuilt, substituted
@@ -77,6 +77,7 @@ def arcs_together(expr: Expr) -> Expr:
 def roots_without_squares(expr: Expr) -> Expr:
     """Return a sum in whose terms no square is left under a root of a sum.
 
+    >>> from sympy import sqrt
     >>> from infgeo.conventions import s_x, s_y, xy
     >>> roots_without_squares(sqrt(4 * s_x * s_y - 4 * xy**2))
     2*sqrt(s_x*s_y - xy**2)

@@ -14,6 +14,7 @@ from infgeo.arguments import one_of, positive_integer, words
 from infgeo.conventions import Internal, d
 from infgeo.expressions import exact
 from infgeo.symbolic.algebra.graph import distinct, substituted, symbols_of
+from infgeo.symbolic.algebra.legend import OUTPUTS, legend, written
 from infgeo.symbolic.algebra.substitution import assigned
 
 
@@ -144,9 +145,15 @@ class Program:
         return "\n".join(lines)
 
     def latex(self) -> str:
-        """Return the program as an aligned LaTeX block."""
-        rows = [rf"\mathrm{{{name.replace('_', chr(92) + '_')}}} &= {latex(e)}" for name, e in self.outputs.items()]
-        rows += [rf"{latex(symbol)} &= {latex(expr)}" for symbol, expr in self.bindings]
+        """Return the program as an aligned LaTeX block, with the meaning of the named values below it."""
+        bound = [symbol for symbol, _ in self.bindings]
+        names = written(bound)
+        rows = [
+            rf"{OUTPUTS.get(name, latex(Symbol(name)))} &= {latex(e, symbol_names=names)}"
+            for name, e in self.outputs.items()
+        ]
+        rows += [rf"{names[symbol]} &= {latex(expr, symbol_names=names)}" for symbol, expr in self.bindings]
+        rows += [rf"{tex} &: \text{{{words}}}" for tex, words in legend(bound).items()]
         return r"\begin{aligned}" + r" \\ ".join(rows) + r"\end{aligned}"
 
     def _repr_latex_(self) -> str:

@@ -105,7 +105,9 @@ def _named_exponentials(expr: Expr) -> tuple[Expr, dict[Symbol, Expr]]:
     _E**2 + _E
     """
     exponents = {part: expand(part.as_base_exp()[1]) for part in expr.atoms(exp, type(E))}
-    split = {part: {primitive: rate} for part, exponent in exponents.items() for rate, primitive in [_primitive(exponent)]}
+    split = {
+        part: {primitive: rate} for part, exponent in exponents.items() for rate, primitive in [_primitive(exponent)]
+    }
     directions = {direction for parts in split.values() for direction in parts}
     rows = [direction.as_coefficients_dict() for direction in directions]
     terms = {term for row in rows for term in row}

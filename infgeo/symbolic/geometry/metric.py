@@ -54,7 +54,7 @@ from infgeo.symbolic.algebra.graph import substituted, symbols_of
 from infgeo.symbolic.algebra.limits import ALGEBRAIC_LIMIT, FACTOR_LIMIT
 from infgeo.symbolic.algebra.naming import SCALES, by_name, check_distinct, renamed
 from infgeo.symbolic.algebra.program import Program
-from infgeo.symbolic.algebra.simplify import best, collected, power_product, tidy
+from infgeo.symbolic.algebra.simplify import best, collected, longer, power_product, tidy
 from infgeo.symbolic.algebra.substitution import assigned
 from infgeo.symbolic.geometry.polar_form import PolarForm
 from infgeo.symbols import coordinates
@@ -261,6 +261,11 @@ class RadialMetric(RadialTensor, WithNumbers, PolarForm):
     def __str__(self) -> str:
         """Return A and B, one line each, and where the metric is finite and regular."""
         return "\n".join(filter(None, (super().__str__(), self.remarks)))
+
+    def _repr_latex_(self) -> str:
+        if longer(self.A, FACTOR_LIMIT) or longer(self.B, FACTOR_LIMIT):
+            return self.program.select(["A", "B"])._repr_latex_()
+        return super()._repr_latex_()
 
     @cached_property
     def h(self) -> Expr:

@@ -20,6 +20,7 @@ from infgeo.conventions import d, r, s, s_x, s_y, xy
 from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
 from infgeo.symbolic.algebra.graph import substituted, symbols_of
+from infgeo.symbolic.algebra.legend import written
 from infgeo.symbolic.algebra.naming import PUBLIC, SCALES, by_name, check_distinct
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.algebra.substitution import assigned
@@ -142,7 +143,7 @@ class Kernel(WithNumbers):
         return f"k(x, y) = {self.expr}\n  ({self.assumptions})"
 
     def _repr_latex_(self) -> str:
-        return rf"$\displaystyle k(x, y) = {latex(self.expr)}$"
+        return rf"$\displaystyle k(x, y) = {latex(self.expr, symbol_names=written(()))}$"
 
 
 @dataclass(frozen=True)

@@ -267,10 +267,10 @@ class MLP:
     def _repr_latex_(self) -> str:
         if not self.is_plain:
             return "$\\displaystyle " + r" \to ".join(rf"\text{{{layer.kind}}}" for layer in self.layers) + "$"
-        return (
-            rf"$\displaystyle \phi(z) = {latex(self.activation.expr)},\; L = {self.depth},\;"
-            rf" \sigma_w = {latex(self.weight_std)},\; \sigma_b = {latex(self.bias_std)}$"
-        )
+        scales = [(conv.sigma_w, self.weight_std), (conv.sigma_b, self.bias_std)]
+        parts = [rf"\phi(z) = {latex(self.activation.expr)}", f"L = {self.depth}"]
+        parts += [f"{latex(symbol)} = {latex(value)}" for symbol, value in scales if value != symbol]
+        return r"$\displaystyle " + r",\; ".join(parts) + "$"
 
 
 @dataclass(frozen=True)

@@ -110,4 +110,3 @@ def kernel_program(layers: Sequence[Layer], tangent: bool) -> Program:
     tangent_kernel = None if features.theta is None else arcs_together(features.c + features.theta)
     output = {"kernel": features.c} if tangent_kernel is None else {"ntk": tangent_kernel}
     return Program(tuple(names.bindings), output)
-
