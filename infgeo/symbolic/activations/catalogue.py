@@ -118,7 +118,7 @@ _ELSEWHERE = {
 }
 LARGEST_DEGREE = 20
 _BY_NAME = {entry.name: entry for entry in _ENTRIES}
-# Classes of torch.nn that have an entry under the same name, differently spelled, or under another.
+# Names in torch.nn and torch.nn.functional that have an entry under the same name, differently spelled, or under another.
 _TORCH = {name.replace("_", ""): name for name in _BY_NAME}
 _TORCH |= {"celu": "elu", "prelu": "leaky_relu", "rrelu": "leaky_relu"}
 
@@ -155,7 +155,7 @@ def get(name: str) -> Activation:
             raise InvalidInput(f"activation {name!r}: the number must be from {smallest} to {LARGEST_DEGREE}")
         return Activation(name, make(degree), source)
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    if name[:1].isupper() and name.isalnum() and plain in _TORCH:
+    if name.isalnum() and plain in _TORCH:
         return _BY_NAME[_TORCH[plain]]
     names = {known.replace("_", ""): known for known in _BY_NAME} | _ELSEWHERE
     # What a name means comes before how it is spelled; a spelling far from all says nothing.

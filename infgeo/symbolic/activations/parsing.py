@@ -10,6 +10,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 import sympy
@@ -17,7 +18,7 @@ from sympy import E, Expr, Rational, Symbol, pi
 
 from infgeo.conventions import z
 from infgeo.errors import InvalidInput
-from infgeo.symbolic.activations.catalogue import available
+from infgeo.symbolic.activations.catalogue import available, get
 from infgeo.symbolic.algebra.bounded_sympy import MAX_DIGITS, Refused, apply
 from infgeo.symbolic.algebra.naming import PUBLIC, SCALES, own_parameter
 
@@ -46,7 +47,8 @@ _TOKEN = re.compile(
 ALLOWED = (
     "an expression has the variable z, decimal numbers, pi, E, names of real parameters, + - * / **, the functions "
     + ", ".join(FUNCTIONS)
-    + ", and Piecewise((value, condition), ..., (value, True)) with < <= > >="
+    + ", those of the catalogue such as sigmoid, softplus and gelu,"
+    + " and Piecewise((value, condition), ..., (value, True)) with < <= > >="
 )
 
 
@@ -66,6 +68,8 @@ def parse(text: str) -> Expr:
     Example:
         >>> parse("a*erf(0.1*z) + max(z, 0)**2/2")
         a*erf(z/10) + Max(0, z)**2/2
+        >>> parse("z*sigmoid(2*z)")
+        z/(1 + exp(-2*z))
         >>> parse("Piecewise((z, z > 0), (exp(z) - 1, True))")
         Piecewise((z, z > 0), (exp(z) - 1, True))
     """
@@ -98,6 +102,10 @@ def _check_tokens(text: str) -> None:
             _refuse(
                 text, token[0], f"has more than {MAX_NUMBER} characters, or is beyond 1e{MAX_DIGITS}", allowed=False
             )
+
+
+def _of_catalogue(name: str, argument: Expr) -> Expr:
+    return get(name).expr.xreplace({z: argument})
 
 
 def _shown(piece: str) -> str:
@@ -152,9 +160,9 @@ class _Reader:
     def name(self, node: ast.Name) -> Expr:
         if node.id in _VALUES:
             return _VALUES[node.id]
-        if node.id in FUNCTIONS or node.id == "Piecewise":
+        if node.id in FUNCTIONS or node.id in available() or node.id == "Piecewise":
             self.refuse(node, f"is a function: write {node.id}(...)", allowed=False)
-        if node.id in available() or node.id in _MISLEADING:
+        if node.id in _MISLEADING:
             self.refuse(node, "names no parameter and no number inside an expression")
         if node.id.startswith("_"):
             self.refuse(node, "names no parameter: names begin with a letter", allowed=False)
@@ -165,12 +173,12 @@ class _Reader:
     def call(self, node: ast.Call, name: str, depth: int) -> Expr:
         if name == "Piecewise":
             return self.apply(node, sympy.Piecewise, *self.pieces(node, depth))
-        if name not in FUNCTIONS:
+        if name not in FUNCTIONS and name not in available():
             self.refuse(node, "calls an unknown function; write * for products")
         if (len(node.args) < 2) if name in _SEVERAL else (len(node.args) != 1):
             self.refuse(node, f"needs {'two arguments or more' if name in _SEVERAL else 'one argument'}", allowed=False)
         arguments = [self.value(argument, depth + 1) for argument in node.args]
-        return self.apply(node, FUNCTIONS[name], *arguments)
+        return self.apply(node, FUNCTIONS.get(name) or partial(_of_catalogue, name), *arguments)
 
     def pieces(self, node: ast.Call, depth: int) -> list[tuple[Expr, Any]]:
         pieces = []

@@ -12,9 +12,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from sympy import Add, Expr, I, Integer, Max, Pow, Rational, Symbol, count_ops, exp, expand, nan, oo, zoo
+from sympy import (
+    Add,
+    Expr,
+    I,
+    Integer,
+    Max,
+    Pow,
+    Rational,
+    Symbol,
+    cos,
+    count_ops,
+    exp,
+    expand,
+    gamma,
+    nan,
+    oo,
+    pi,
+    sin,
+    zoo,
+)
 
-from infgeo.conventions import Delta, c, p, q
+from infgeo.conventions import Delta, c, p, q, z
 from infgeo.conventions import variance as v
 from infgeo.errors import MetricDoesNotExist
 from infgeo.symbolic.activations.activation import Activation
@@ -33,6 +52,7 @@ from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.expectation import expectation
 from infgeo.symbolic.expectations.one_variance import gathered
 
+HALF, ONE = Rational(1, 2), Integer(1)
 _COINCIDENCE = {p: v, q: v, c: v, Delta: 0}
 
 
@@ -80,6 +100,28 @@ class Dual:
         return {place: jump for place, total in sums.items() if (jump := tidy(real_part(total))) != 0}
 
     @cached_property
+    def cusp(self) -> tuple[Expr, Expr] | None:
+        """The a and C of activations that grow like |z|^a, a < 1/2, from 0: C is the integral over t of
+
+            (psi(t + 1/2) - psi(t - 1/2))^2,  psi = even |t|^a + odd sign(t) |t|^a,
+
+        by Parseval's theorem. None without one, and at a = 1/2, where C is infinite.
+        """
+        powers = {term.power + term.modulus for term in self.terms if term.modulus != 0}
+        a = min((power for power in powers if power.is_number), default=HALF)
+        if not -HALF < a < HALF:
+            return None
+        left = right = Integer(0)
+        for term in self.terms:
+            if term.modulus != 0 and term.power + term.modulus == a:
+                at_zero = [term.factor.expr.subs(z, side) for side in (-1, 1)] if term.factor.is_step else [ONE, ONE]
+                left += term.coefficient * (-1) ** term.power * at_zero[0]
+                right += term.coefficient * at_zero[1]
+        even, odd = (right + left) / 2, (right - left) / 2
+        share = even**2 * sin(pi * a / 2) ** 2 + odd**2 * cos(pi * a / 2) ** 2
+        return a, 8 / pi * share * gamma(a + 1) ** 2 * gamma(-2 * a - 1) * sin(pi * a)
+
+    @cached_property
     def value(self) -> Expr:
         """The expectation E[phi(u) phi(v)], as the expectation was built."""
         return expectation(self.terms, self.terms)
@@ -125,7 +167,8 @@ class Dual:
         value = _diagonal(self.derivative)
         if value.has(zoo, oo, nan):
             raise MetricDoesNotExist(
-                f"{self.name} is too steep at 0: E[phi'^2] is infinite, so its kernel induces no Riemannian metric"
+                f"{self.name} is too steep at 0: E[phi'^2] is infinite, so its kernel induces no Riemannian metric;"
+                " beside |z|^(1/2) |Phi(x) - Phi(y)|^2 falls as |x - y|^2 log(1/|x - y|)"
             )
         return tidy(value)
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sympy import Abs, Expr, Integer, Symbol, erf, exp, pi, sqrt
+from sympy import Abs, Expr, Integer, Symbol, erf, exp, gamma, pi, sqrt
 
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
@@ -67,15 +67,19 @@ class Radial:
     def activate(self, law: Dual) -> Radial:
         """See the module."""
         m, m_prime, mean = (part.xreplace({v: self.f}) for part in (law.m, law.m_prime, law.mean))
-        if not law.jumps:
+        if not law.jumps and law.cusp is None:
             m0, m0_prime = law.m0.xreplace({v: self.f}), law.m0_prime.xreplace({v: self.f})
             after = replace(self, A=m0 * self.A, B=m0 * self.B).with_radial(2 * m0_prime * self.slope**2)
         else:
             delta = replace(self, A=self.f * self.A, B=self.f * self.B).with_radial(-(self.slope**2))
             drift = sqrt(s) * self.slope if self.exponent == 2 else ZERO
-            across = self._after_jumps(law, sqrt(tidy(delta.A)), ZERO)
-            along = self._after_jumps(law, sqrt(tidy(delta.along)), drift)
-            after = replace(self, A=across, B=(along - across) / s, exponent=self.exponent / 2)
+            roots = (sqrt(tidy(delta.A)), ZERO), (sqrt(tidy(delta.along)), drift)
+            if law.jumps:
+                power, (across, along) = ONE, (self._after_jumps(law, *part) for part in roots)
+            else:
+                a, constant = law.cusp
+                power, (across, along) = 2 * a + 1, (self._after_cusp(constant, 2 * a + 1, root) for root, _ in roots)
+            after = replace(self, A=across, B=(along - across) / s, exponent=power * self.exponent / 2)
         return replace(after, f=m, slope=m_prime * self.slope, mean=mean)
 
     def _after_jumps(self, law: Dual, root: Expr, drift: Expr) -> Expr:
@@ -92,6 +96,11 @@ class Radial:
                 apart = deviation * sqrt(2 / pi) * exp(-(turn**2) / 2) + mean * erf(turn / sqrt(2))
             total += jump**2 * exp(-(place**2) / (2 * self.f)) / sqrt(2 * pi * self.f) * apart
         return total
+
+    def _after_cusp(self, constant: Expr, power: Expr, root: Expr) -> Expr:
+        """Return the coefficient of D^2 = constant E[|u - v|^power at u = 0] where sqrt(Delta) is `root` |y - x|."""
+        absolute = 2 ** (power / 2) * gamma((power + 1) / 2) / sqrt(pi)  # E|N|^power of a normal variable
+        return constant * absolute * (root / sqrt(self.f)) ** power / sqrt(2 * pi * self.f)
 
     def over_norm(self, epsilon: Expr, width: Expr) -> Radial:
         """See the module."""

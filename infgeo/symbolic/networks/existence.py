@@ -24,7 +24,7 @@ from sympy.logic.boolalg import Boolean
 
 from infgeo.conventions import s, z
 from infgeo.conventions import variance as v
-from infgeo.errors import MetricDoesNotExist, SingularMetric
+from infgeo.errors import MetricDoesNotExist, NoClosedForm, SingularMetric
 from infgeo.symbolic.activations.terms import real_part
 from infgeo.symbolic.algebra.limits import PRINTED_LIMIT
 from infgeo.symbolic.algebra.simplify import tidy
@@ -40,7 +40,7 @@ class Divergence:
     """The leading order |Phi(x) - Phi(y)|^2 = coefficient |x - y|^exponent of features that have no metric.
 
     Args:
-        exponent: 1, 1/2, 1/4, ...; 2 would be a metric.
+        exponent: 1, 1/2, 1/4, ... of jumps, 2 a + 1 of |z|^a; 2 would be a metric.
         across, along: the coefficient, in s = |x|^2, for y - x orthogonal and parallel to x; where `along` is 0, as for
             homogeneous activations without bias, features change at a higher order in that direction.
     """
@@ -69,25 +69,27 @@ def require_metric(layers: Sequence[Layer], tangent: bool = False) -> None:
             f"the NTK of {jumping.name} does not exist: phi {_jumps_of(jumping)}, so that E[phi'(u)^2] is infinite"
         )
     kinked = next((law for law in laws if law.derivative.jumps), None) if tangent else None
-    broken = jumping or kinked
+    cusped = None if tangent or jumping else next((law for law in laws if law.cusp), None)
+    broken = jumping or kinked or cusped
     if broken is None:
         for law in laws:
             assert law.m0 is not None  # raises where it is infinite
         return
-    leading = leading_distance(layers, tangent)
-    power = "" if leading.exponent == 1 else f"^({leading.exponent})"
-    known = count_ops(leading.across) <= PRINTED_LIMIT  # longer ones are left to the attributes of the exception
-    coefficient = str(leading.across) if known else "C"
     if tangent:
         reason = (
             f"the NTK of {broken.name} induces no metric: phi' {_jumps_of(broken.derivative)}, so that"
             " E[phi'(u) phi'(v)] falls linearly with the angle between x and y and the NTK has a cusp at y = x"
         )
     else:
-        reason = (
-            f"{broken.name} has a jump of {_heights(broken)}: E[phi'(u)^2] is infinite, so its kernel induces no"
-            " Riemannian metric"
-        )
+        what = f"has a jump of {_heights(broken)}" if broken.jumps else f"grows like |z|^({broken.cusp[0]}) from 0"
+        reason = f"{broken.name} {what}: E[phi'(u)^2] is infinite, so its kernel induces no Riemannian metric"
+    try:
+        leading = leading_distance(layers, tangent)
+    except NoClosedForm:
+        raise MetricDoesNotExist(reason) from None
+    power = "" if leading.exponent == 1 else f"^({leading.exponent})"
+    known = count_ops(leading.across) <= PRINTED_LIMIT  # longer ones are left to the attributes of the exception
+    coefficient = str(leading.across) if known else "C"
     raise MetricDoesNotExist(
         f"{reason}: |Phi(x) - Phi(y)|^2 = ({coefficient}) |x - y|{power} + ... for y - x orthogonal to x,"
         f" s = |x|^2{'' if known else ', with C in the attribute divergence of this exception'}",

@@ -265,3 +265,37 @@ def test_one_and_two_dimensions(name):
     line = np.array([[0.7], [-2.0]])
     assert np.allclose(geo.metric(line)[:, 0, 0], [float(h(x**2)) for x in line[:, 0]], rtol=1e-12)
     assert not np.any(geo.ricci_scalar(line))
+
+
+@pytest.mark.parametrize(
+    ("text", "phi"),
+    [
+        ("abs(z)**(1/4)", lambda t: np.abs(t) ** 0.25),
+        ("sign(z)*abs(z)**(1/3)", np.cbrt),
+        ("relu(z)**(2/5) - z", lambda t: np.maximum(t, 0) ** 0.4 - t),
+    ],
+)
+def test_leading_order_of_what_is_too_steep_at_zero(text, phi):
+    with pytest.raises(MetricDoesNotExist, match="grows like") as caught:
+        _ = infgeo.MLP(text, weight_std=1, bias_std=1).metric
+    leading = caught.value.divergence
+    step = 1e-7
+    # Across x both variances are 2 at |x| = 1: u - v = step N, and (u + v)/2 is independent of it.
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    t = np.concatenate([np.linspace(-20, 20, 400_001), np.geomspace(20, 3 / step, 100_001)])
+    t = np.unique(np.concatenate([t, -t]))
+
+    def at(gap):
+        difference = phi(gap * (t + 0.5)) - phi(gap * (t - 0.5))
+        return np.trapezoid(difference**2 * np.exp(-((gap * t) ** 2) / 4), gap * t) / np.sqrt(4 * np.pi)
+
+    value = sum(w * at(abs(x) * step) for x, w in zip(nodes, weights, strict=True)) / np.sqrt(2 * np.pi)
+    expected = float(leading.across.subs(s, 1)) * step ** float(leading.exponent)
+    assert value == pytest.approx(expected, rel=0.01)
+
+
+def test_leading_order_where_the_second_moment_is_not_elementary():
+    with pytest.raises(MetricDoesNotExist, match=r"grows like \|z\|\^\(1/4\)"):
+        _ = infgeo.MLP("relu(z)**(1/4) + sin(z)").metric
+    with pytest.raises(MetricDoesNotExist, match=r"log\(1/\|x - y\|\)"):
+        _ = infgeo.MLP("sqrt(abs(z))").metric
