@@ -12,6 +12,8 @@ from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+SPREAD = 8  # cases of one test in `make test`: the first, the last, and what lies between at equal distances
+
 settings.register_profile("infgeo", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("infgeo")
 
@@ -30,7 +32,7 @@ def slow_tests(text: str) -> dict[str, tuple[str, list[str]]]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the slow tests."""
+    """Mark the slow tests, and of a test with many cases all but a spread of them."""
     table = slow_tests(Path(__file__).with_name("slow.txt").read_text(encoding="utf-8"))
     collected: dict[str, dict[str, pytest.Item]] = defaultdict(dict)
     for item in items:
@@ -40,6 +42,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for parameters, item in collected.get(name, {}).items():
             named = any(fnmatchcase(parameters, pattern) for pattern in patterns)
             if kind == "has" or named is (kind == "leaves"):
+                item.add_marker("slow")
+    for tests in collected.values():
+        fast = [item for item in tests.values() if not item.get_closest_marker("slow")]
+        kept = {round(i * (len(fast) - 1) / (SPREAD - 1)) for i in range(SPREAD)}
+        for i, item in enumerate(fast if len(fast) > SPREAD else []):
+            if i not in kept:
                 item.add_marker("slow")
     if not any("::" in argument for argument in config.args) and (wrong := stale(table, collected)):
         raise pytest.UsageError("tests/slow.txt: " + "; ".join(wrong))
