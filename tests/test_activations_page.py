@@ -1,11 +1,11 @@
-"""docs/activations.md has a row for every activation, of the kind that its numeric functions say."""
+"""docs/reference/activations.md has a row for every activation, of the kind that its numeric functions say."""
 
 from pathlib import Path
 
 import infgeo
 from infgeo.numeric.source.methods import method_of
 
-PAGE = Path(__file__).parent.parent / "docs" / "activations.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "activations.md"
 
 
 def test_rows_are_those_of_the_catalogue():
