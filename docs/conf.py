@@ -9,7 +9,10 @@ import re
 import shutil
 import sys
 import zlib
+from importlib.resources import files
 from pathlib import Path
+
+from sphinx.util.parallel import make_chunks
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -44,6 +47,12 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_exclude = ".linenos, .gp, .go"
 
+
+def close_examples(app, name, source):
+    """Drop the empty line that ends the last output of an example for doctest."""
+    source[0] = source[0].replace("\n\n```\n", "\n```\n")
+
+
 # -- The theory: percent scripts, executed ----------------------------------------------------------------------------
 for script in (HERE / "theory").glob("[0-9][0-9]_*.py"):
     script.unlink()
@@ -61,14 +70,23 @@ nb_execution_timeout = 300
 nb_execution_show_tb = True
 nb_mime_priority_overrides = [("html", "text/latex", 1)]  # a value of SymPy is mathematics
 
-# -- Mathematics: KaTeX comes with the extension and writes MathML, which browsers set without fonts of the network ---
+
+def share_chapters(app, env, names):
+    """Order the pages so that the first two processes get half of the chapters each: these take the time."""
+    chapters = [name for name in names if re.match(r"theory/\d", name)]
+    others = [name for name in names if name not in chapters]
+    first = chapters[::2]
+    room = len(make_chunks(names, app.parallel)[0]) - len(first)
+    names[:] = [*first, *others[:room], *chapters[1::2], *others[room:]]
+
+
+# -- Mathematics: KaTeX comes with its extension and writes MathML, ziamath brings a font: no network is needed --------
 katex_css_path = "mathematics.css"
 katex_options = 'output: "mathml", throwOnError: false'
 
 # -- The reference, from docstrings -----------------------------------------------------------------------------------
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"show-inheritance": False}
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {"ArrayLike": "numpy.typing.ArrayLike"}
 nitpick_ignore = [("py:class", name) for name in ("Formula", "collections.abc.Mapping[str", "tuple[str")]  # typing
@@ -149,14 +167,21 @@ intersphinx_mapping = {
 # -- The look ---------------------------------------------------------------------------------------------------------
 html_theme = "sphinx_book_theme"
 html_title = "infgeo"
-html_static_path = ["static"]
+html_static_path = ["static", str(files("ziamath") / "fonts")]
 html_css_files = ["site.css"]
-html_theme_options = {"show_toc_level": 2, "use_download_button": False, "show_navbar_depth": 1}
+html_theme_options = {
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "show_navbar_depth": 1,
+    "navbar_persistent": [],  # the search is in the side bar
+}
 html_copy_source = False
 html_show_sourcelink = False
 
 
 def setup(app):
     """Connect what is above."""
+    app.connect("source-read", close_examples)
+    app.connect("env-before-read-docs", share_chapters)
     app.connect("autodoc-process-docstring", mark_up, priority=100)
     app.connect("autodoc-process-signature", tidy_signature)
