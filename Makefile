@@ -129,5 +129,5 @@ gallery: $(STAMP) ## run every figure of the paper at small scale and write docs
 	$(RUN) docs/make_gallery.py
 
 clean: ## remove the environment, the outputs and the caches
-	rm -rf $(VENV) $(LOWEST) $(OTHER_VENV) out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(OTHER_VENV) out docs/theory/[0-9]*.py build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find infgeo tests derivations benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

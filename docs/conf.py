@@ -68,6 +68,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_execution_show_tb = True
+nb_merge_streams = True
 nb_mime_priority_overrides = [("html", "text/latex", 1)]  # a value of SymPy is mathematics
 
 
@@ -136,9 +137,10 @@ def mark_up(app, what, name, value, options, lines):
 
 
 def tidy_signature(app, what, name, value, options, signature, returned):
-    """Write ArrayLike by its name."""
+    """Write ArrayLike by its name, and a default that is made anew as dots."""
     long = r"TypeAliasForwardRef\('numpy.typing.ArrayLike'\)|[\w.]*_Buffer \| .*?complex \| bytes \| str\]"
-    return tuple(text and re.sub(long, "~numpy.typing.ArrayLike", text) for text in (signature, returned))
+    tidied = (text and re.sub(long, "~numpy.typing.ArrayLike", text) for text in (signature, returned))
+    return tuple(text and text.replace("<factory>", "...") for text in tidied)
 
 
 # -- Links to other projects: only the names that are used, so that nothing is downloaded ------------------------------
@@ -177,6 +179,7 @@ html_theme_options = {
 }
 html_copy_source = False
 html_show_sourcelink = False
+html_show_search_summary = False  # it is fetched, which browsers refuse to a page that is a file
 
 
 def setup(app):
