@@ -28,7 +28,6 @@ release = infgeo.__version__
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
@@ -166,7 +165,7 @@ intersphinx_mapping = {
     }.items()
 }
 
-# -- The look ---------------------------------------------------------------------------------------------------------
+# -- The look: a theme for long chapters with mathematics; its fonts, styles and search come with it -------------------
 html_theme = "sphinx_book_theme"
 html_title = "infgeo"
 html_static_path = ["static", str(files("ziamath") / "fonts")]
