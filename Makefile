@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 LOWEST := .venv-lowest
 LOWEST_TORCH := 2.13.0
 LOWEST_SYMPY := 1.13.3
@@ -43,7 +44,7 @@ WITHOUT_TORCH := mpmath numpy scipy sympy hypothesis pytest pytest-xdist
 # Old libraries call what their own successors deprecate.
 OLD_WARNINGS := -W ignore::FutureWarning -W ignore::DeprecationWarning
 
-.PHONY: help demo test test-all test-processors test-lowest test-python run-other-python lint derivations bench gallery \
+.PHONY: help demo test test-all test-processors test-lowest test-python run-other-python lint docs bench gallery \
 	clean environment
 
 help: ## list the targets
@@ -58,6 +59,11 @@ $(STAMP): pyproject.toml constraints.txt
 		echo '$(PYTHON) -m venv --clear $(VENV)'; $(PYTHON) -m venv --clear $(VENV); \
 	fi
 	$(RUN) -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(RUN) -m pip check
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	$(RUN) -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	$(RUN) -m pip check
 	@touch $@
 
@@ -111,15 +117,17 @@ lint: $(STAMP) ## check style, formatting, types and the direction of imports
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-derivations: $(STAMP) ## run derivations/NN_*.py and render them to out/derivations/
-	$(RUN) derivations/render.py derivations/[0-9][0-9]_*.py --output out/derivations
+# From nothing each time; -W makes an error of a warning. -j: that many processes read pages and run derivations.
+docs: $(DOCS_STAMP) ## run derivations/NN_*.py and build the site, out/docs/index.html
+	rm -rf out/docs
+	OMP_NUM_THREADS=1 $(RUN) -m sphinx -W --keep-going -q -j $(JOBS) -d out/docs-doctrees -E docs out/docs
 
 bench: $(STAMP) ## run every benchmark
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; OMP_NUM_THREADS=1 $(RUN) $$file; done
 
-gallery: $(STAMP) ## run every figure of the paper at small scale and write docs/gallery.md
+gallery: $(STAMP) ## run every figure of the paper at small scale and write docs/paper/gallery.md
 	$(RUN) docs/make_gallery.py
 
 clean: ## remove the environment, the outputs and the caches
-	rm -rf $(VENV) $(LOWEST) $(OTHER_VENV) out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(OTHER_VENV) out docs/theory/[0-9]*.py build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find infgeo tests derivations benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -323,3 +323,10 @@ for activation in (sp.erf(z / sp.sqrt(2)), gelu, z**2 * sp.exp(-(z**2) / 2), z *
     dual = infgeo.MLP(activation).dual
     kernel, derivative_kernel = (part.xreplace(to_ours) for part in (dual.kernel, dual.derivative_kernel))
     assert sp.simplify(kernel.diff(c) - derivative_kernel) == 0
+
+# %% [markdown]
+# ## In the package
+#
+# The engine is `infgeo.symbolic.expectations`: `one_variance` has the moments of one variable, `expectation` those of
+# two. `infgeo.MLP(phi).dual` holds $\mathrm E[\varphi\varphi]$ and $\mathrm E[\varphi'\varphi']$ as functions of $p,
+# q, c, \Delta$. Outside the class it raises `NoClosedForm` ([What it can derive](../reference/classes.md)).

@@ -205,3 +205,9 @@ assert sp.simplify(A + s * B - h) == 0
 metric = erf_network.metric
 assert [sp.simplify(x - y) for x, y in ((metric.A, A), (metric.B, B), (metric.h, h))] == [0, 0, 0]
 print("h =", metric.h)
+
+# %% [markdown]
+# ## In the package
+#
+# `infgeo.MLP("erf").kernel.expr` prints the arcsine; numeric functions compute the arc of 2.4
+# ([Evaluate](../guide/evaluate.md)). The metric of 2.5 is `infgeo.MLP("erf").metric`.

@@ -274,3 +274,10 @@ for attempt in (lambda: relu.ntk.metric, lambda: infgeo.MLP(sp.sign(conv.z)).met
         messages.append(str(error))
 print("\n".join(messages))
 assert len(messages) == 2
+
+# %% [markdown]
+# ## In the package
+#
+# `infgeo.MLP("relu").kernel` and `.metric` are those of this chapter; `.ntk.metric` raises `MetricDoesNotExist` with
+# the leading order of the distance (chapter 8). Kernels of near points are computed from the difference of the points
+# ([Accuracy](../reference/accuracy.md)).

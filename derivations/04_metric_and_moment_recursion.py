@@ -318,3 +318,10 @@ for depth in (1, 2):
 for depth in (1, 2, 4):
     metric = infgeo.MLP("relu", depth=depth).metric
     assert sp.simplify(metric.A - (weight / 2) ** depth) == 0 and metric.B == 0
+
+# %% [markdown]
+# ## In the package
+#
+# `mlp.metric.A` and `.B` come from the recursion over moments, `print(mlp.metric_program)` shows it line by line
+# ([Derive](../guide/derive.md)). `infgeo.Kernel(expression).metric` takes the definition by derivatives: it is the
+# independent twin in the tests.

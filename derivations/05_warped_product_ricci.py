@@ -402,3 +402,10 @@ for name, (matrix, point, value) in cases.items():
 # %% [markdown]
 # Hence the rule for every curvature routine of the package: it is tested on spheres, flat and hyperbolic spaces in
 # *non-orthogonal* coordinates, besides the comparisons with its twins.
+
+# %% [markdown]
+# ## In the package
+#
+# `metric.ricci_scalar`, `.sectional_curvature` and `.ricci_tensor` of a `RadialMetric` are the formulas of 5.3 with
+# their $A$ and $B$; `infgeo.Metric(matrix, coordinates)` is the slow twin by Christoffel symbols
+# ([Derive](../guide/derive.md)).

@@ -360,3 +360,10 @@ for dim, size in ((2, 3), (3, 6)):
         f"{scores[1]:+.0f} without"
     )
     assert abs(scores[0]) < 4 and scores[1] < -10
+
+# %% [markdown]
+# ## In the package
+#
+# `infgeo.finite.pullback` computes $R$ of a module by the Gauss equation ([Measure a module](../guide/measure.md)),
+# and `infgeo.finite.estimate` compares $\log\mathrm E[\det g]$, which is exact at every width, beside the volume
+# element, which is not ([Monte Carlo](../guide/monte_carlo.md)).

@@ -346,3 +346,9 @@ for point in ((R_(1, 2), R_(-2, 3), R_(3, 4)), (R_(2), R_(1), R_(-3))):
     tensor = infgeo.Metric(matrix, x, simplify=False).at(dict(zip(x, point, strict=True))).ricci_scalar
     print(f"R at {point} = {mp.nstr(closed_form(point), 25)}")
     assert deviation(tensor, closed_form(point)) < 1e-32
+
+# %% [markdown]
+# ## In the package
+#
+# Everything here is `infgeo.MLP("gelu")`: `.kernel`, `.ntk`, `.metric`. Nothing about GELU is typed in: the catalogue
+# has its expression only ([Activations](../reference/activations.md)).

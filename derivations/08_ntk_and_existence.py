@@ -4,8 +4,13 @@
 # A network $f(x) = n^{-1/2}\sum_j a_j\varphi(z_j)$ with $z_j = \sigma_w\,\omega_j\cdot x + \sigma_b\beta_j$ and
 # standard normal $a, \omega, \beta$ (the parametrisation of Jacot, Gabriel & Hongler, *Neural tangent kernel*, NeurIPS
 # 2018) has the tangent kernel $\Theta(x, y) = \nabla f(x)\cdot\nabla f(y)$, the gradient being that in all parameters.
-# This derivation finds $\Theta$, its metric for smooth $\varphi$, and the reason why ReLU's has none; then the distance
-# $|\Phi(x)-\Phi(y)|$ of features that jump, at any depth.
+# With $k = \mathrm E[\varphi\varphi]$, $\dot k = \mathrm E[\varphi'\varphi']$, $K = \sigma_w^2\,x\cdot y + \sigma_b^2$,
+#
+# $$ \Theta = k + K\,\dot k, \qquad |\Phi(x) - \Phi(y)|^2 \approx C\,|x - y|^{\gamma}, $$
+#
+# and there is a metric where $\gamma = 2$ only: for smooth $\varphi$, and not for ReLU's $\Theta$ ($\gamma = 1$), nor
+# for features that jump ($\gamma = 2^{1-L}$ at depth $L$). This derivation finds $\Theta$, its metric, and the reason
+# why others have none.
 
 # %%
 from itertools import pairwise
@@ -177,3 +182,9 @@ first, second = (verdict(lambda n=n: infgeo.MLP("step", depth=n).kernel).across 
 v_second = sb**2 + sw**2 / 2
 assert sp.simplify(second - sp.sqrt(sw**2 * first / v_second) / sp.pi) == 0
 assert verdict(lambda: infgeo.MLP(["step", "erf"]).kernel).exponent == 1
+
+# %% [markdown]
+# ## In the package
+#
+# `mlp.ntk` is $\Theta$, `mlp.ntk.metric` its metric. Where there is none, `MetricDoesNotExist` names the reason, and
+# its attribute `divergence` has exponent and coefficients of the squared distance ([Errors](../reference/errors.md)).

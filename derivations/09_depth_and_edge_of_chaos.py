@@ -4,7 +4,13 @@
 # In a deep network of equal layers, variances and metric are iterated. This derivation finds where they go, following
 # B. Poole, S. Lahiri, M. Raghu, J. Sohl-Dickstein & S. Ganguli, *Exponential expressivity in deep neural networks
 # through transient chaos*, NeurIPS 2016, and S. Schoenholz, J. Gilmer, S. Ganguli & J. Sohl-Dickstein, *Deep
-# information propagation*, ICLR 2017, with the metric in place of the correlation of two inputs.
+# information propagation*, ICLR 2017, with the metric in place of the correlation of two inputs. At a fixed point $v^*$
+# of the variance the metric is multiplied by
+#
+# $$ \chi_1 = \sigma_w^2\,\mathrm E[\varphi'(z)^2], \qquad z \sim \mathcal N(0, v^*), $$
+#
+# in every layer: it vanishes exponentially with depth where $\chi_1 < 1$ (order), grows where $\chi_1 > 1$ (chaos), and
+# on the edge $\chi_1 = 1$ it is constant (ReLU) or falls like a power (erf).
 
 # %%
 import mpmath as mp
@@ -149,3 +155,9 @@ for layer in range(1, 20001):
         print(f"layer {layer}: l v = {mp.nstr(layer * variance, 8)}, l A = {mp.nstr(layer * A, 8)}")
 assert all(abs(scaled[layer][0] - 1) < mp.mpf("2e-3") for layer in scaled)
 assert abs(scaled[20000][1] / scaled[10000][1] - 1) < mp.mpf("2e-3")
+
+# %% [markdown]
+# ## In the package
+#
+# `infgeo.analysis.fixed_points`, `edge_of_chaos`, `correlations` and `great_circles` have these iterations for any
+# activation ([What the formulas mean](../guide/analysis.md)).

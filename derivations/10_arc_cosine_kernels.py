@@ -348,3 +348,9 @@ for kernel in (gaussian, infgeo.kernels.polynomial(3, 2)):
     expanded = kernel.expr.subs(in_coordinates)
     matrix = sp.Matrix(3, 3, lambda i, j, k=expanded: k.diff(X[i], Y[j]).subs(together))
     assert sp.simplify(matrix - kernel.metric.matrix(3)) == sp.zeros(3)
+
+# %% [markdown]
+# ## In the package
+#
+# `infgeo.kernels.arc_cosine(n)` is $k_n$; a network of such units is `infgeo.MLP("rectified_power_4")`. Sums, products
+# and compositions: [Kernels](../guide/kernels.md).

@@ -409,3 +409,10 @@ for result in (by_module, by_callable):
         for m in AXES:
             gamma = sum(inverse[m, n] * network_T(n, i, k) for n in AXES)
             assert abs(float(result.christoffel[m, i, k]) - gamma) < 1e-12
+
+# %% [markdown]
+# ## In the package
+#
+# `infgeo.finite.pullback` takes this route for modules of one hidden layer, without being asked ([Measure a
+# module](../guide/measure.md)). At infinite width `infgeo.MLP(phi).metric` has $R$ from $A$ and $B$, and the tests
+# hold the two together.

@@ -261,3 +261,10 @@ for dim, s_, sw_, sb_ in product((1, 2, 5), (sp.Rational(1, 3), 4), (1, sp.Ratio
     difference = sp.N((erf.ricci_bias - closed).subs(at), 40)
     assert abs(difference) < sp.Float("1e-30") * (1 + abs(sp.N(closed.subs(at), 40)))
 assert sp.simplify(unit_moments.ricci(erf.moments, d) + (d - 1) * (d + 2) * size) == 0
+
+# %% [markdown]
+# ## In the package
+#
+# `infgeo.finite_width(mlp)` returns the covariance of the metric, the biases of volume element and Ricci scalar, and
+# the exact mean of the determinant ([Monte Carlo](../guide/monte_carlo.md)); `infgeo.validate` judges the trend in
+# width by them ([Validate](../guide/validate.md)).

@@ -6,7 +6,11 @@
 # $$ dl^2 = h\,dr^2 + \rho^2 d\Omega^2, \qquad h = A + sB, \qquad \rho = r\sqrt A . $$
 #
 # Reflections in a plane through 0 are isometries, so a geodesic whose position and velocity lie in the plane stays in
-# it. There the rotation is a symmetry, and $L = \rho^2\,d\theta/dl$ is constant (Clairaut).
+# it. There the rotation is a symmetry, and $L = \rho^2\,d\theta/dl$ is constant (Clairaut). So every geodesic is two
+# integrals,
+#
+# $$ \theta = \int \frac{L\,\sqrt h\,dr}{\rho\sqrt{\rho^2 - L^2}}, \qquad
+#    \mathrm{length} = \int \frac{\sqrt h\,\rho\,dr}{\sqrt{\rho^2 - L^2}} . $$
 #
 # Source: M. do Carmo, *Differential geometry of curves and surfaces* (1976), section 4-4.
 
@@ -114,3 +118,9 @@ numbers = erf.at(b=sp.Rational(1, 3))
 assert (
     abs(numbers.distance([0.0, 0.0], [0.0, 2.0]) - float(distance.subs({b: sp.Rational(1, 3), r: 2}).evalf())) < 1e-14
 )
+
+# %% [markdown]
+# ## In the package
+#
+# `metric.geodesic(x, y)`, `.distance`, `.exponential` and `.logarithm` compute the quadrature of 13.2;
+# `.radial_distance` and `.ball_volume` are the formulas of 13.3 ([Distances and geodesics](../guide/distances.md)).

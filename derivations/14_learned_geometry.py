@@ -1,10 +1,16 @@
 # %% [markdown]
-# # 13 Learned geometry
+# # 14. Learned geometry
 #
 # What does learning do to the metric? For one hidden layer, features $\phi(w_j\cdot x + b_j)/\sqrt n$ and a readout
-# $\mathcal N(0, 1)$ the answer to order $1/n$ is a covariance over the weights of *one* unit.
+# $\mathcal N(0, 1)$ the answer to order $1/n$ is a covariance over the weights of *one* unit: of a mean over units
+# $O = \tfrac1n\sum_j o(w_j)$, such as the metric, the posterior mean is
 #
-# ## 13.1 The law of a unit's weights
+# $$ \langle O\rangle = \langle o\rangle + \frac1{2n}\sum_{ab} M_{ab}\,\mathrm{Cov}(o, \varphi_a\varphi_b), \qquad
+#    M = \sum_c\Gamma^{-1}y_cy_c^{\mathsf T}\Gamma^{-1} - C\,\Gamma^{-1}, \quad \Gamma = K + \sigma^2, $$
+#
+# for $C$ outputs with labels $y_c$, kernel matrix $K$ of the training points and noise $\sigma^2$.
+#
+# ## 14.1 The law of a unit's weights
 #
 # With the readout integrated out, labels $y_c$ of $P$ points have the likelihood
 # $\prod_c\mathcal N(y_c; 0, K_n + \sigma^2)$, where $K_n = \tfrac1n\sum_j\varphi_j\varphi_j^{\mathsf T}$ and
@@ -40,7 +46,7 @@ h = (phi.T * (inverse * Y * Y.T * inverse - 2 * inverse) * phi)[0] / 2
 assert sp.simplify(slope - h) == 0
 
 # %% [markdown]
-# ## 13.2 Tilted weights
+# ## 14.2 Tilted weights
 #
 # For the metric $o = \phi'(z_x)^2\,w w^{\mathsf T}$. With $\tilde x = (x, 1)$ and $\Sigma$ the covariance of weights
 # and bias, erf has $\phi'(z)^2 = \tfrac2\pi e^{-z^2}$, and $e^{-a z_x^2}$ makes another Gaussian, with
@@ -104,7 +110,7 @@ right += B * B.T * gauss(z[0] ** 3 * 6 * z[1], C) + (A * B.T + B * A.T) * gauss(
 assert (left - right).applyfunc(sp.expand) == sp.zeros(2)
 
 # %% [markdown]
-# ## 13.3 Magnification at the boundary
+# ## 14.3 Magnification at the boundary
 #
 # `infgeo.learned` sums this over the training points. Two points $(\pm1, 0)$ labelled $\pm1$, $\sigma^2 = 0.1$: the
 # volume element rises at the boundary between them, $n\,\delta\log\sqrt{\det g} = 1.31$, by less at the data, and falls
@@ -145,7 +151,7 @@ covariance = np.einsum("n,ni,nj->ij", mass * slope * (h - mass @ h), weights[:, 
 assert np.allclose(xor.metric(point), covariance, atol=1e-6)
 
 # %% [markdown]
-# ## 13.4 Volume and curvature
+# ## 14.4 Volume and curvature
 #
 # $\delta\log\sqrt{\det g} = \tfrac12\mathrm{tr}(g_\infty^{-1}\delta g)$. The learned metric is a mean
 # of $\phi'^2ww^{\mathsf T}$ like every one-layer metric, so a Hessian metric (chapter 11):
@@ -185,7 +191,7 @@ claimed += sum(P2[k, l] * t0[k] * t0[l] for k, l in product(pair, repeat=2)) - 2
 assert sp.expand(sp.expand(R).coeff(e, 1) - claimed) == 0
 
 # %% [markdown]
-# ## 13.5 A step of gradient descent
+# ## 14.5 A step of gradient descent
 #
 # On $\tfrac12\sum_{ac}(f_{ca} - y_{ca})^2$, $f_c = \tfrac1{\sqrt n}\sum_j a_{cj}\phi(z_j)$, at rate $\eta$, a unit
 # moves by $\Delta = \tfrac{\eta}{\sqrt n}\sum_a\big(\sum_c(y_{ca} - f_{ca})a_c\big)\phi'_a\,\Sigma\tilde x_a$.
@@ -233,10 +239,10 @@ assert sp.expand(mean(step) - mean(o * h)) == 0
 assert mean(h) == 0
 
 # %% [markdown]
-# ## 13.6 One example and two, as formulas
+# ## 14.6 One example and two, as formulas
 #
 # `infgeo.analysis.learned_metric` writes the shift for symbolic positions and any dimension, with the named values of
-# 13.2. With one example $M = y^2/(K + \sigma^2)^2 - 1/(K + \sigma^2)$: the sign of all that is learned is that of
+# 14.2. With one example $M = y^2/(K + \sigma^2)^2 - 1/(K + \sigma^2)$: the sign of all that is learned is that of
 # $y^2 - K - \sigma^2$, and there is nothing to learn where the label is what the prior expects. Labels enter in
 # pairs: $y\to-y$ changes nothing. For large noise $M\to-C/\sigma^2$ does not know the labels, which appear at
 # $1/\sigma^4$.
@@ -251,3 +257,10 @@ at_data = {symbol["x_1x_1"]: 1, symbol["xx_1"]: sp.Rational(1, 2), symbol["s"]: 
 assert sp.N(M11.subs(at_data).subs(symbol["y_1"], balanced).subs(symbol["noise"], sp.Rational(1, 3))) < 1e-15
 assert sp.simplify(M11.subs(symbol["y_1"], -symbol["y_1"]) - M11) == 0
 print(one)
+
+# %% [markdown]
+# ## In the package
+#
+# `infgeo.learned(mlp, X, y, noise_variance, rule="posterior")` and `rule="gradient_step"` are 14.1 to 14.5, and
+# `infgeo.validate` of the result compares them with sampled posteriors; `infgeo.analysis.learned_metric` is 14.6
+# ([Learned geometry](../guide/learned.md)).

@@ -1,4 +1,4 @@
-"""Write docs/activations.md: what infgeo knows of each activation of the catalogue, and what a value costs.
+"""Write docs/reference/activations.md: what infgeo knows of each activation of the catalogue, and what a value costs.
 
 `python docs/make_activations.py`
 """
@@ -16,14 +16,14 @@ import infgeo
 from infgeo.errors import InfgeoError
 from infgeo.files import write_whole
 
-PATH = Path(__file__).with_name("activations.md")
+PATH = Path(__file__).parent / "reference" / "activations.md"
 POINTS, SIDE = 1000, 8
 LONGEST = 100  # characters of an R that is printed
 HEAD = f"""# Activations
 
 Written by `python docs/make_activations.py` from the catalogue, for one hidden layer with sigma_w = 1 and sigma_b = 0,
 and 1/2 for the activation's own parameters. *Metric* says what metric, volume and R are, *kernel* what kernel and
-tangent kernel are: a closed form, a mixture of error functions, or quadrature (see the README, "What it can derive"). R
+tangent kernel are: a closed form, a mixture of error functions, or quadrature (see [What it can derive](classes.md)). R
 stands for symbolic d where it is short, else the number of its operations; beside it its value at |x| = 1, d = 2. Costs
 are medians in NumPy on one core in microseconds, of R at one of {POINTS} points and of the kernel of one of {SIDE**2}
 pairs, and differ from machine to machine.

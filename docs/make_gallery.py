@@ -1,7 +1,8 @@
-"""The gallery: docs/gallery.md, made of the records of the small figures and of nothing else.
+"""The gallery: docs/paper/gallery.md, made of the records of the small figures and of nothing else.
 
 `python docs/make_gallery.py` runs every small figure (finished seeds are kept and not run again), copies
-pictures and records to docs/gallery/, and writes the page. With --page it writes the page anew from the records there.
+pictures and records to docs/paper/gallery/, and writes the page. With --page it writes the page
+anew from the records there.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from infgeo.reproduce.registry import FIGURES
 
 HEAD = """# Gallery: the paper's figures at small scale
 
-Made by `make gallery` from the records in [gallery/](gallery), one for each figure, which hold every hyperparameter,
-seed, version and statistic; `infgeo reproduce NAME` makes one of them. Do not edit by hand.
+Made by `make gallery` from the records in `docs/paper/gallery/`, one for each figure, which hold every
+hyperparameter, seed, version and statistic; `infgeo reproduce NAME` makes one of them. Do not edit by hand.
 
 Means are over seeds, with 95 % intervals (Student's t over seeds). *p* is that of the sign-flip test over seeds (at
 least 1/32 = 0.031 for five). A claim is stated beforehand, a number on one side of 0: it **holds** where the whole
@@ -134,9 +135,9 @@ def collect(runs: Path, folder: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the figures and write the page; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python docs/make_gallery.py", description="write docs/gallery.md")
+    parser = argparse.ArgumentParser(prog="python docs/make_gallery.py", description="write docs/paper/gallery.md")
     parser.add_argument(
-        "--docs", default="docs", metavar="DIR", help="where gallery.md and gallery/ are (default: docs)"
+        "--docs", default="docs/paper", metavar="DIR", help="where gallery.md and gallery/ are (default: docs/paper)"
     )
     parser.add_argument(
         "--runs", default="out/gallery", metavar="DIR", help="where the runs are (default: out/gallery)"

@@ -12,7 +12,7 @@ from infgeo.report_text import json_safe
 from infgeo.reproduce import FIGURES, reproduce
 from infgeo.reproduce.settings import SETTINGS
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "paper"
 RECORDS = gallery.records_in(DOCS / "gallery")
 
 
