@@ -113,7 +113,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "arc_cosine": (kernels.arc_cosine, {"order": 1}),
     **{
         name: (getattr(kernels, name), {})
-        for name in ("rbf", "linear", "exponential_dot_product", "rational_quadratic")
+        for name in ("rbf", "linear", "exponential_dot_product", "rational_quadratic", "radial_units")
     },
     "RadialMetric": (infgeo.RadialMetric, {"A": FLAT.A, "B": FLAT.B, "program": FLAT.program}),
     "RadialMetric.from_functions": (infgeo.RadialMetric.from_functions, {"A": 1 + S, "B": sympy.Integer(0)}),

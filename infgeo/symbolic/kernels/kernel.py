@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from sympy import Expr, I, Integer, Rational, Symbol, latex, nan, oo, zoo
+from sympy import Expr, I, Integer, Rational, Symbol, latex, nan, oo, sqrt, zoo
 from sympy.core.function import AppliedUndef
 
 from infgeo.arguments import positive_integer
@@ -165,6 +165,12 @@ class _Combined(Kernel):
         first, *others = (part.radial if isinstance(part, Kernel) else part for part in self.parts)
         found: Radial = getattr(first, self.method)(*others)
         return RadialMetric.from_functions(tidy(found.A), tidy(found.B))
+
+
+def divided(kernel: Kernel, norm: Expr) -> Kernel:
+    """Return k(x, y) / sqrt(F(x) F(y)) for F = `norm` > 0, a function of s (conformal: Amari & Wu 1999)."""
+    expr = kernel.expr / sqrt(norm.subs(s, s_x) * norm.subs(s, s_y))
+    return _Combined(expr, "divided", (kernel, norm, norm.diff(s)))
 
 
 def _checked(expr: object) -> Expr:
