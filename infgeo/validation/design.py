@@ -163,8 +163,8 @@ def _theory(
         theory = theory_at(mlp, mlp.numeric(**scales), points)
     except OverflowError:
         raise InvalidInput(
-            f"weight_std is {specification.weight_std} and bias_std is {specification.bias_std}: the closed forms"
-            " exceed the range of floats; pass scales nearer to 1"
+            f"weight_std is {specification.coordinate_scales or specification.weight_std} and bias_std is"
+            f" {specification.bias_std}: the closed forms exceed the range of floats; pass scales nearer to 1"
         ) from None
     notes = [f"only the kernel is compared: {theory.missing}"] if theory.missing else []
     if quantities is None:

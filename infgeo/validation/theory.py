@@ -7,6 +7,7 @@ import numpy as np
 
 from infgeo.errors import MetricDoesNotExist, NoClosedForm
 from infgeo.numeric.geometry import NumericGeometry
+from infgeo.numeric.runtime.coordinates import are_several
 from infgeo.symbolic.networks.network import MLP
 
 CURVE_POINTS = 121
@@ -42,7 +43,9 @@ def theory_at(mlp: MLP, geometry: NumericGeometry, points: np.ndarray) -> Theory
     except MetricDoesNotExist as error:
         return Theory(values, str(error))
     metric = np.asarray(geometry.metric(points))
-    return Theory(values | metric_values(geometry, points), "", metric, _curve(geometry, points))
+    radial = not any(map(are_several, geometry.parameters.values()))
+    curve = _curve(geometry, points) if radial else {}
+    return Theory(values | metric_values(geometry, points), "", metric, curve)
 
 
 def metric_values(geometry: NumericGeometry, points: np.ndarray) -> dict[str, np.ndarray]:

@@ -23,6 +23,7 @@ from infgeo.symbolic.algebra.graph import substituted, symbols_of
 from infgeo.symbolic.algebra.naming import PUBLIC, SCALES, by_name, check_distinct
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.algebra.substitution import assigned
+from infgeo.symbolic.geometry.anisotropic import kernel_per_coordinate
 from infgeo.symbolic.geometry.metric import RadialMetric, WithNumbers, assumptions_of
 from infgeo.symbolic.kernels.metric_along_lines import metric_along_lines
 from infgeo.symbolic.kernels.radial import Radial
@@ -77,6 +78,15 @@ class Kernel(WithNumbers):
 
     def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
         return Kernel(substituted(self.expr, found))
+
+    def per_coordinate(self, scales: Any) -> Expr:
+        """Return k(D x, D y), D = diag(scales), in x_1 ... x_d and y_1 ... y_d; see `RadialMetric.per_coordinate`.
+
+        >>> from infgeo.kernels import linear
+        >>> linear(0).per_coordinate([1, 3])
+        x_1*y_1 + 9*x_2*y_2
+        """
+        return kernel_per_coordinate(self.expr, scales)
 
     @property
     def symbols(self) -> tuple[Symbol, Symbol, Symbol]:
