@@ -183,7 +183,7 @@ def standalone(
         backend=backend_name,
         program="; run as a program, it checks itself" if main else "",
         fan_in=" / d" if mlp.input_scale else "",
-        notes="".join(f"{note}\n" for note in _formulas(coded, backend_name)[1]),
+        notes="".join(f"{note}\n" for note in (*_notes(coded), *_formulas(coded, backend_name)[1])),
     )
     # Without it annotations are values: dataclasses look up strings in a module, which `exec` of a file does not make.
     lines = [line for line in imports if "__future__" not in line]
@@ -260,6 +260,14 @@ def first_scale(mlp: MLP | Formula) -> str | None:
     first = mlp.layers[0] if mlp.layers else None
     std = first.weight_std if isinstance(first, Dense) else None
     return public_name(std.name) if isinstance(std, Symbol) else None
+
+
+def _notes(mlp: MLP | Formula) -> list[str]:
+    """Return what the head says of a standard deviation for each coordinate."""
+    name = first_scale(mlp)
+    return (
+        [f"{name} may be a list, one for each coordinate in the first layer; elsewhere it is then 1."] if name else []
+    )
 
 
 def _apart(name: str, taken: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """Weights with a standard deviation for each coordinate: against quadrature, derivatives of the kernel, and twins."""
 
 import importlib.util
+import pickle
 
 import mpmath
 import numpy as np
@@ -184,6 +185,23 @@ def test_wrong_scales_are_named(backend):
     if backend != "mpmath":
         with pytest.raises(InvalidInput, match="inf"):
             mlp.numeric([1e30, 1.0, 1.0], backend=backend).metric(at(1e300 * X))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_single_precision_is_kept_and_what_it_does_not_hold_is_refused(backend):
+    at, exact = points(backend), geometry("erf", backend="numpy")
+    geo, x = geometry("erf", backend=backend), at(X.astype(np.float32))
+    for name in ("kernel", "ntk", "metric", "log_volume_element", "ricci_scalar"):
+        found = getattr(geo, name)(x)
+        assert found.dtype == x.dtype and np.allclose(found, getattr(exact, name)(X), rtol=1e-5, atol=1e-5)
+    with pytest.raises(InvalidInput, match=r"the metric leaves the range of (torch\.)?float32"):
+        geometry("erf", [1.0, 1e-25, 1.0], backend).metric(x)
+
+
+def test_copies_and_pickles_keep_them():
+    geo, g = geometry("erf", backend="numpy"), infgeo.MLP("erf", weight_std=1).metric.per_coordinate([TAU, 2])
+    assert (pickle.loads(pickle.dumps(geo)).metric(X) == geo.metric(X)).all()
+    assert pickle.loads(pickle.dumps(g)) == g and "tau**2" in str(g) and "tau" in g._repr_latex_()
 
 
 def test_many_coordinates_neither_overflow_nor_underflow():

@@ -213,9 +213,9 @@ class ArrayLibrary:
 
         At x = 0 it is what it is: there metrics may vanish. Raises InputError; not a number inside transformations.
         """
-        size = result.diagonal(0, -2, -1).sum(-1) if result.ndim == X.ndim + 1 else result
+        size = result.diagonal(0, -2, -1) if result.ndim == X.ndim + 1 else result[..., None]
         least = float(self.lib.finfo(size.dtype).tiny) * positive
-        bad = ~(self.lib.isfinite(size) & (abs(size) >= least)) & (abs(X).sum(-1) > 0)
+        bad = ~(self.lib.isfinite(size) & (abs(size) >= least)).all(-1) & (abs(X).sum(-1) > 0)
         known = self.known(bad)
         if known is None:
             return self.lib.where(bad.reshape(bad.shape + (1,) * (result.ndim - bad.ndim)), math.nan, result)
