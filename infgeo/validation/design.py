@@ -160,7 +160,7 @@ def _theory(
 ) -> tuple[Theory, list[str]]:
     """Return the theory's numbers for the quantities asked for, and why others are missing."""
     try:
-        theory = theory_at(mlp, mlp.numeric(**scales), points)
+        theory = theory_at(mlp, mlp.numeric(**scales), points, specification.coordinate_scales is None)
     except OverflowError:
         raise InvalidInput(
             f"weight_std is {specification.coordinate_scales or specification.weight_std} and bias_std is"

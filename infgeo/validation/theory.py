@@ -7,7 +7,6 @@ import numpy as np
 
 from infgeo.errors import MetricDoesNotExist, NoClosedForm
 from infgeo.numeric.geometry import NumericGeometry
-from infgeo.numeric.runtime.coordinates import are_several
 from infgeo.symbolic.networks.network import MLP
 
 CURVE_POINTS = 121
@@ -32,8 +31,11 @@ class Theory:
         return len(self.values) > 1 or "kernel" not in self.values
 
 
-def theory_at(mlp: MLP, geometry: NumericGeometry, points: np.ndarray) -> Theory:
-    """Evaluate the closed forms at points (N, d), of mixtures and by quadrature what stands for them."""
+def theory_at(mlp: MLP, geometry: NumericGeometry, points: np.ndarray, radial: bool = True) -> Theory:
+    """Evaluate the closed forms at points (N, d), of mixtures and by quadrature what stands for them.
+
+    There is no curve along a radius unless the geometry is `radial`.
+    """
     values = {"kernel": np.asarray(geometry.kernel(points))}
     try:
         try:
@@ -43,7 +45,6 @@ def theory_at(mlp: MLP, geometry: NumericGeometry, points: np.ndarray) -> Theory
     except MetricDoesNotExist as error:
         return Theory(values, str(error))
     metric = np.asarray(geometry.metric(points))
-    radial = not any(map(are_several, geometry.parameters.values()))
     curve = _curve(geometry, points) if radial else {}
     return Theory(values | metric_values(geometry, points), "", metric, curve)
 
