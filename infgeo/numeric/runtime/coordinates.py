@@ -9,22 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from infgeo.numeric.runtime.errors import InputError
-from infgeo.numeric.runtime.records import Array
-
 
 def are_several(value: Any) -> bool:
     """Return whether a value of a parameter is a list, a tuple or an array with axes."""
     return isinstance(value, (list, tuple)) or (getattr(value, "ndim", 0) or 0) > 0
-
-
-def in_unit_coordinates(xp: Any, name: str, scales: Array, X: Array) -> Array:
-    """Return Lambda x of points (..., d); raises InputError unless there are d scales."""
-    if len(scales) != xp.dimension(X):
-        raise InputError(
-            f"{name} has {len(scales)} values, and points have {int(xp.dimension(X))} coordinates: pass one for each,"
-            " or a number"
-        )
-    with xp.quiet():
-        stretched = xp.scaled(X, scales)
-    return xp.points(stretched)  # which looks for what has overflowed

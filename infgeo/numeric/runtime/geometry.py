@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infgeo.numeric.runtime.coordinates import are_several, in_unit_coordinates
+from infgeo.numeric.runtime.coordinates import are_several
 from infgeo.numeric.runtime.errors import DoesNotExist, InputError, shown
 from infgeo.numeric.runtime.layers import point_after
 from infgeo.numeric.runtime.range import marked, out_of_range
@@ -70,15 +70,22 @@ class Geometry:
         return values
 
     def in_unit_coordinates(self, parameters: Mapping[str, Any], *points: Array) -> tuple:
-        """Return parameters, the scales of coordinates and points, see `coordinates`; None is no points, or no scales.
+        """Return parameters, the scales of coordinates and points, see `coordinates`; None is no scales.
 
         A network with one scale for all coordinates is what it is.
         """
-        if self.first_scale is None or not are_several(parameters[self.first_scale]):
+        xp, name = self.xp, self.first_scale
+        if name is None or not are_several(parameters[name]):
             return parameters, None, *points
-        scales = self.values(parameters)[self.first_scale]
-        found = (in_unit_coordinates(self.xp, self.first_scale, scales, X) for X in points)
-        return {**parameters, self.first_scale: 1.0}, scales, *found
+        scales = self.values(parameters)[name]
+        for X in points:
+            if len(scales) != xp.dimension(X):
+                count = int(xp.dimension(X))
+                raise InputError(
+                    f"{name} has {len(scales)} values, and points have {count} coordinates: they must agree"
+                )
+        # Which looks for what has overflowed.
+        return {**parameters, name: 1.0}, scales, *(xp.points(xp.scaled(X, scales)) for X in points)
 
     def layers(self, X: Array, parameters: Mapping[str, Any]) -> tuple[Sequence[Any], tuple]:
         """Return the layers and the activations' parameters; raises DoesNotExist if a variance is too large at X."""

@@ -70,11 +70,12 @@ class ArrayLibrary:
             raise InputError(f"{name} has shape {shape}: pass a number, or one for each coordinate")
         if isinstance(value, self.kind) and "float" in str(value.dtype):
             return self.double(value)
-        return self.lib.stack([self.as_array(self.scalar(f"{name}[{i}]", part)) for i, part in enumerate(value)])
+        return self.lib.stack([self.scalar(f"{name}[{i}]", part) for i, part in enumerate(value)])
 
     def scaled(self: Any, X: Array, scales: Array) -> Any:
         """Return points with each coordinate times its scale."""
-        return X * self.cast(scales, X)
+        with self.quiet():
+            return X * self.cast(scales, X)
 
     def scaled_matrix(self: Any, g: Array, scales: Array) -> Any:
         """Return matrices with each row and column times its scale."""

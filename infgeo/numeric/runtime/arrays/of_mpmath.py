@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -144,10 +143,6 @@ class MpmathArrays:
     def scaled_matrix(self, g: Any, scales: list) -> Any:
         """Return a matrix with each row and column times its scale."""
         return mpmath.diag(scales) * g * mpmath.diag(scales)
-
-    def quiet(self) -> Any:
-        """Return a context; nothing warns here."""
-        return nullcontext()
 
     def geometric_mean(self, scales: list) -> Any:
         """Return the geometric mean of positive numbers."""
