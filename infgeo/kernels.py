@@ -103,7 +103,7 @@ def radial_units(length_scale: object = LENGTH_SCALE, centre_std: object = CENTR
     >>> radial_units(1, 1).at(d=2).metric.A
     exp(-s/3)/9
 
-    Source: Williams 1998, Computation with infinite neural networks, section 3.2.
+    Source: Williams 1998, Computation with infinite neural networks; Rasmussen & Williams 2006, section 4.2.3.
     """
     length = checked_std(length_scale, "length_scale", zero_allowed=False)
     centre = checked_std(centre_std, "centre_std", zero_allowed=False)
