@@ -221,10 +221,10 @@ def _scale(expr: Any, name: str, value: float | None, parameters: Mapping[str, f
         if value is not None and value != number:
             raise InvalidInput(f"{name}={value!r} given, but the network fixes it to {expr}; drop the argument")
         return number
-    if value is not None and expr.is_Symbol:
+    symbol = {"weight_std": "sigma_w", "bias_std": "sigma_b"}.get(name, "")
+    if value is not None and expr.is_Symbol and (expr.name == symbol or expr.name not in parameters):
         return value
     defaults = {"sigma_w": DEFAULT_WEIGHT_STD, "sigma_b": DEFAULT_BIAS_STD}
-    symbol = {"weight_std": "sigma_w", "bias_std": "sigma_b"}.get(name, "")
     values = defaults | ({symbol: value} if value is not None else {}) | dict(parameters)
     if missing := sorted({s.name for s in expr.free_symbols} - set(values)):
         raise InvalidInput(f"{name} = {expr} needs a value for {', '.join(missing)}; pass it in parameters")

@@ -297,6 +297,10 @@ def test_scales_and_parameters() -> None:
     assert specify(network(weight_std=2 * conventions.sigma_w), weight_std=1.5).weight_std == 3.0
     assert specify(network(weight_std=tau), weight_std=1.5).weight_std == 1.5
     assert specify(network(weight_std=tau**2), parameters={"tau": 3.0}).weight_std == 9.0
+    layers = infgeo.MLP(["erf", "erf"], weight_std=[infgeo.symbols.sigma_w, tau])
+    for std in (2.0, [2.0, 1.0]):  # as `numeric` has it
+        hidden = specify(layers, std, parameters={"tau": 3.0}).layers[1]
+        assert dict(hidden.scales)["weight_std"] == 3.0
     assert specify(network(sp.Max(alpha * Z, Z)), parameters={"alpha": 0.25}).parameters == (("alpha", 0.25),)
     assert specify(network(weight_std=1.5), weight_std=1.5).weight_std == 1.5
     with pytest.raises(InvalidInput, match=r"network fixes it to 3/2"):
