@@ -3,10 +3,10 @@
 from sympy import Expr, Integer, Rational, Symbol, binomial, exp, factorial, sqrt
 
 from infgeo.arguments import positive_integer, shown
-from infgeo.conventions import s_x, s_y, xy
+from infgeo.conventions import d, s, s_x, s_y, xy
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.activations.catalogue import LARGEST_DEGREE
-from infgeo.symbolic.kernels.kernel import Kernel
+from infgeo.symbolic.kernels.kernel import Kernel, divided
 from infgeo.symbolic.networks.layers import checked_std
 from infgeo.symbolic.networks.network import MLP
 
@@ -16,6 +16,7 @@ __all__ = [
     "linear",
     "matern",
     "polynomial",
+    "radial_units",
     "rational_quadratic",
     "rbf",
 ]
@@ -23,6 +24,7 @@ __all__ = [
 LENGTH_SCALE = Symbol("length_scale", positive=True)
 SHAPE = Symbol("alpha", positive=True)
 OFFSET = Symbol("offset", nonnegative=True)
+CENTRE_STD = Symbol("centre_std", positive=True)
 _SMOOTHEST = Rational(41, 2)
 _SQUARED_DISTANCE = s_x + s_y - 2 * xy
 
@@ -86,6 +88,27 @@ def matern(nu: object, length_scale: object = LENGTH_SCALE) -> Kernel:
     t = sqrt(twice) * sqrt(_SQUARED_DISTANCE) / length
     terms: list[Expr] = [binomial(p, i) * factorial(p + i) * (2 * t) ** (p - i) for i in range(p + 1)]
     return Kernel(exp(-t) / factorial(2 * p) * sum(terms, Integer(0)))
+
+
+def radial_units(length_scale: object = LENGTH_SCALE, centre_std: object = CENTRE_STD) -> Kernel:
+    r"""Return E_u[phi(x) phi(y)], phi(x) = exp(-|x - u|^2 / (2 l^2)): a layer of radial units with random centres u.
+
+    The centres are N(0, c^2 I). With m^2 = 2 c^2 + l^2 and t^2 = l^2 m^2 / c^2
+
+        k = (l/m)^d exp(-(|x|^2 + |y|^2)/(2 m^2) - |x - y|^2/(2 t^2)),    g = k(x, x) (I/t^2 + x x^T/m^4).
+
+    For c much larger than |x| it tends to a multiple of rbf(sqrt(2) l). Its factor depends on d: numeric functions are
+    those of `radial_units().at(d=...)`.
+
+    >>> radial_units(1, 1).at(d=2).metric.A
+    exp(-s/3)/9
+
+    Source: Williams 1998, Computation with infinite neural networks; Rasmussen & Williams 2006, section 4.2.3.
+    """
+    length = checked_std(length_scale, "length_scale", zero_allowed=False)
+    centre = checked_std(centre_std, "centre_std", zero_allowed=False)
+    m = sqrt(2 * centre**2 + length**2)
+    return divided(rbf(length * m / centre), exp(s / m**2)) * (length / m) ** d
 
 
 def arc_cosine(order: int) -> Kernel:

@@ -27,6 +27,11 @@ def strict_json(value: Any, ensure_ascii: bool = True) -> str:
     return json.dumps(json_safe(value), allow_nan=False, indent=1, ensure_ascii=ensure_ascii)
 
 
+def listed(value: Any) -> str:
+    """Return a number, or several of them in parentheses."""
+    return f"({', '.join(map(listed, value))})" if isinstance(value, list | tuple) else f"{value:g}"
+
+
 class Record:
     """A dataclass whose fields JSON can carry."""
 

@@ -73,6 +73,12 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"one": "erf", "weight": 1, "bias": 0},
     ),
     "MLP.numeric": (OPEN.numeric, {}),
+    "MLP.numeric of coordinates": (
+        lambda one, X: OPEN.numeric([1.0, one]).metric(X),
+        {"one": 2.0, "X": X},
+    ),
+    "RadialMetric.per_coordinate": (FLAT.per_coordinate, {"scales": [1, 2]}),
+    "Kernel.per_coordinate": (KERNEL.per_coordinate, {"scales": [1, T]}),
     "MLP.numeric with a parameter": (lambda alpha: LEAKY.numeric(alpha=alpha), {"alpha": 0.1}),
     "MLP.numeric by quadrature": (lambda one: OPEN.numeric(method="quadrature", weight_std=one), {"one": 1.0}),
     "coordinates": (infgeo.symbols.coordinates, {"dimension": 2}),
@@ -113,7 +119,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "arc_cosine": (kernels.arc_cosine, {"order": 1}),
     **{
         name: (getattr(kernels, name), {})
-        for name in ("rbf", "linear", "exponential_dot_product", "rational_quadratic")
+        for name in ("rbf", "linear", "exponential_dot_product", "rational_quadratic", "radial_units")
     },
     "RadialMetric": (infgeo.RadialMetric, {"A": FLAT.A, "B": FLAT.B, "program": FLAT.program}),
     "RadialMetric.from_functions": (infgeo.RadialMetric.from_functions, {"A": 1 + S, "B": sympy.Integer(0)}),

@@ -1,13 +1,13 @@
 """`InfiniteWidthKernel`: the kernel of an infinitely wide network as a kernel of GPyTorch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import NoneType
 from typing import Any
 
 from infgeo.adapters.kernel_network import gradient_by_scales, method_name, network
-from infgeo.arguments import instance
+from infgeo.arguments import instance, positive_integer
 from infgeo.errors import InvalidInput, MissingExtra
 
 try:
@@ -43,11 +43,13 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         depth: number of hidden layers.
         kind: "nngp" or "ntk".
         weight_std, bias_std: starting values of sigma_w and sigma_b of all layers, > 0 (inside the constraints); None
-            for the `initial_value` of the constraint, or 1.
+            for the `initial_value` of the constraint, or 1. With ard_num_dims weight_std may be several numbers.
         weight_std_constraint, bias_std_constraint: GPyTorch constraints; Positive() by default.
         weight_std_prior, bias_std_prior: GPyTorch priors.
         parameters: values of the activation's own parameters, which are not trained.
-        batch_shape, active_dims: as for every GPyTorch kernel. There are no length scales, so no ard_num_dims.
+        batch_shape, active_dims: as for every GPyTorch kernel.
+        ard_num_dims: d, for a weight_std of each coordinate in the first layer (see `infgeo.MLP.numeric`), of shape
+            (*batch_shape, 1, d); other layers then have 1.
 
     Inputs are (..., N, d); kernels and their derivatives with respect to points and scales are those of the torch
     backend of `infgeo.MLP.numeric`. Batches are computed one after the other. Scales are parameters of torch's default
@@ -69,7 +71,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         activation: Any = "erf",
         depth: int = 1,
         kind: str = "nngp",
-        weight_std: float | None = None,
+        weight_std: float | Sequence[float] | None = None,
         bias_std: float | None = None,
         weight_std_constraint: Interval | None = None,
         bias_std_constraint: Interval | None = None,
@@ -79,9 +81,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         **kwargs: Any,
     ) -> None:
         if kwargs.get("ard_num_dims") is not None:
-            raise InvalidInput(
-                f"ard_num_dims = {kwargs['ard_num_dims']}: this kernel has no length scales; scale the inputs instead"
-            )
+            positive_integer(kwargs["ard_num_dims"], "ard_num_dims")
         for name in set(kwargs) - {"ard_num_dims", "batch_shape", "active_dims"}:  # which GPyTorch would drop
             raise InvalidInput(
                 f"{name} = {kwargs[name]!r} is no argument of this kernel: see help(InfiniteWidthKernel)"
@@ -96,7 +96,8 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
             instance(constraints[name], f"{name}_constraint", (Interval, NoneType), "a constraint of GPyTorch, or None")
             instance(priors[name], f"{name}_prior", (Prior, NoneType), "a prior of GPyTorch, or None")
             dtype = torch.float64 if getattr(values[name], "dtype", None) == torch.float64 else None
-            raw = torch.nn.Parameter(torch.zeros(*self.batch_shape, 1, 1, dtype=dtype))
+            count = self.ard_num_dims or 1 if name == "weight_std" else 1
+            raw = torch.nn.Parameter(torch.zeros(*self.batch_shape, 1, count, dtype=dtype))
             self.register_parameter(f"raw_{name}", raw)
             constraint = constraints[name] or Positive()
             self.register_constraint(f"raw_{name}", constraint)
@@ -107,7 +108,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
             if prior is not None:
                 self.register_prior(f"{name}_prior", prior, partial(_get, name), partial(_set, name))  # which pickle
 
-    weight_std = _scale_property("weight_std", "The standard deviation of the weights, (*batch_shape, 1, 1).")
+    weight_std = _scale_property("weight_std", "The standard deviation of the weights, (*batch_shape, 1, 1 or d).")
     bias_std = _scale_property("bias_std", "The standard deviation of the biases, (*batch_shape, 1, 1).")
 
     def _set_scale(self, name: str, value: Any) -> None:
@@ -118,7 +119,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
             tensor = torch.as_tensor(None if isinstance(value, bool) else value, dtype=dtype).to(raw)
         except (TypeError, ValueError, RuntimeError) as error:
             raise InvalidInput(f"{name} = {value!r} must be a number or a tensor") from error
-        if tensor.numel() not in (1, raw.numel()):
+        if tensor.numel() not in (1, raw.shape[-1], raw.numel()):
             raise InvalidInput(f"{name} has shape {tuple(tensor.shape)}: pass a number, or shape {tuple(raw.shape)}")
         if not bool(((tensor > 0) & tensor.isfinite() & constraint.check(tensor)).all()):
             raise InvalidInput(f"{name} = {value} must be finite, > 0 and fulfil its constraint {constraint}")
@@ -136,6 +137,8 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         if any(x.layout != torch.strided for x in (x1, x2)):
             raise InvalidInput(f"the points have layout {x1.layout} and {x2.layout}: pass dense tensors, x.to_dense()")
         same = x1 is x2 or (_constant(x1) and _constant(x2) and torch.equal(x1, x2))
+        if last_dim_is_batch and self.ard_num_dims:
+            raise InvalidInput("last_dim_is_batch is for one weight_std: leave ard_num_dims out")
         if last_dim_is_batch:
             x1, x2 = (x.transpose(-1, -2).unsqueeze(-1) for x in (x1, x2))
         scales = [getattr(self, name) for name in _SCALES]
@@ -151,7 +154,8 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
             ) from error
         count = math.prod(batch)
         one, two = (x.expand(*batch, *x.shape[-2:]).reshape(count, *x.shape[-2:]) for x in (x1, x2))
-        scales = [scale.expand(*batch, 1, 1).reshape(count) for scale in scales]
+        scales = [scale.expand(*batch, *scale.shape[-2:]).reshape(count, -1) for scale in scales]
+        scales = [scale if self.ard_num_dims and i == 0 else scale[:, 0] for i, scale in enumerate(scales)]
         function = self._diagonal if diag else self._gram
         parts = [function(a, None if same else b, *rest) for a, b, *rest in zip(one, two, *scales, strict=True)]
         shape = (x1.shape[-2],) if diag else (x1.shape[-2], x2.shape[-2])
@@ -207,13 +211,12 @@ class _OfScales(torch.autograd.Function):
             value = kernel._differentiable_gram(x1, x2, *scales)
             found = torch.autograd.grad(value, [scales[i] for i in needed], slope, create_graph=True)
         else:
-            values = {_SYMBOLS[name]: float(scale) for name, scale in zip(_SCALES, scales, strict=True)} | kernel.own
+            values = {_SYMBOLS[name]: scale.tolist() for name, scale in zip(_SCALES, scales, strict=True)} | kernel.own
             X, Y = x1.double().contiguous().numpy(), None if x2 is None else x2.double().contiguous().numpy()
             names = [_SYMBOLS[_SCALES[i]] for i in needed]
             parts = gradient_by_scales(kernel.mlp, X, Y, values, names, kernel.kind)
-            found = tuple(
-                (torch.from_numpy(part) * slope).sum().to(scales[i]) for i, part in zip(needed, parts, strict=True)
-            )
+            sums = (torch.from_numpy(parts) * slope).sum((1, 2)).split([scales[i].numel() for i in needed])
+            found = tuple(part.reshape(scales[i].shape).to(scales[i]) for i, part in zip(needed, sums, strict=True))
         gradients = dict(zip(needed, found, strict=True))
         return gradients.get(0), gradients.get(1), None, None, None
 

@@ -51,9 +51,9 @@ def _network(activation: Any, depth: int) -> MLP:
 
 
 def gradient_by_scales(
-    mlp: MLP, X: Any, Y: Any, values: Mapping[str, float], names: Sequence[str], kind: str
+    mlp: MLP, X: Any, Y: Any, values: Mapping[str, Any], names: Sequence[str], kind: str
 ) -> np.ndarray:
-    """Return the derivatives of the Gram matrix of points (N, d) by scales, (len(names), N, M).
+    """Return the derivatives of the Gram matrix of points (N, d) by scales, (len(names), N, M), or by several of one.
 
     In closed form (see `infgeo.numeric.source.scale_gradient`); of what is integrated numerically by torch, forward.
     """
@@ -62,13 +62,17 @@ def gradient_by_scales(
     import torch
 
     points = [torch.from_numpy(Z) for Z in (X, Y) if Z is not None]
-    one = torch.tensor(1.0, dtype=torch.float64)
 
     def gram(name: str, scale: Any) -> Any:
         geometry = mlp.numeric(backend="torch", parameters={**values, name: scale})
         return getattr(geometry, method_name(kind))(*points)
 
-    return np.stack([torch.func.jvp(partial(gram, name), (one * values[name],), (one,))[1].numpy() for name in names])
+    found = []
+    for name in names:
+        scale = torch.tensor(values[name], dtype=torch.float64)
+        for direction in torch.eye(scale.numel(), dtype=torch.float64).reshape(-1, *scale.shape):
+            found.append(torch.func.jvp(partial(gram, name), (scale,), (direction,))[1].numpy())
+    return np.stack(found)
 
 
 def method_name(kind: str) -> str:

@@ -1,7 +1,7 @@
 """`InfiniteWidthKernel`: the kernel of an infinitely wide network as a kernel of scikit-learn."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from infgeo.adapters.kernel_network import gradient_by_scales, method_name, network
 from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.numeric.runtime.coordinates import are_several
 
 try:
     from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
@@ -29,10 +30,11 @@ class InfiniteWidthKernel(Kernel):
     Args:
         activation: what `infgeo.MLP` takes: a name, text in z, a SymPy expression, or a list with one for each layer.
         depth: number of hidden layers.
-        weight_std: sigma_w > 0, of all layers.
+        weight_std: sigma_w > 0, of all layers; or one for each coordinate, as an anisotropic `RBF` has, for the first
+            layer (see `infgeo.MLP.numeric`), other layers then have 1.
         bias_std: sigma_b >= 0, of all layers; 0 stays 0 whatever its bounds are, for it has no logarithm.
-        weight_std_bounds, bias_std_bounds: pairs, or "fixed". As with every kernel of scikit-learn they bind the search
-            alone, which starts at the nearest bound where the value is outside.
+        weight_std_bounds, bias_std_bounds: pairs, one for all coordinates or for each, or "fixed". As with every kernel
+            of scikit-learn they bind the search alone, which starts at the nearest bound where the value is outside.
         kind: "nngp" or "ntk".
         parameters: values of the activation's own parameters, which stay as they are.
 
@@ -55,7 +57,7 @@ class InfiniteWidthKernel(Kernel):
         self,
         activation: Any = "erf",
         depth: int = 1,
-        weight_std: float = 1.0,
+        weight_std: float | Sequence[float] = 1.0,
         bias_std: float = 1.0,
         weight_std_bounds: Any = (1e-5, 1e5),
         bias_std_bounds: Any = (1e-5, 1e5),
@@ -112,20 +114,22 @@ class InfiniteWidthKernel(Kernel):
     def _hyperparameter(self, name: str) -> Hyperparameter:
         """Return a scale as a hyperparameter, its value and bounds checked: both have logarithms, or it is fixed."""
         value, bounds = getattr(self, name), getattr(self, f"{name}_bounds")
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise InvalidInput(f"{name} = {value!r} must be a real number")
-        number = float(value)
-        if not (math.isfinite(number) and (number > 0 or (number == 0 and name == "bias_std"))):
+        several = name == "weight_std" and are_several(value)
+        values = list(value) if several else [value]
+        if not values or any(isinstance(one, bool) or not isinstance(one, Real) for one in values):
+            raise InvalidInput(f"{name} = {value!r} must be a real number{', or a list of them' * several}")
+        numbers = [float(one) for one in values]
+        if not all(math.isfinite(one) and (one > 0 or (one == 0 and name == "bias_std")) for one in numbers):
             raise InvalidInput(f"{name} = {value} must be finite and {'>= 0' if name == 'bias_std' else '> 0'}")
         if isinstance(bounds, str):
             proper = bounds == "fixed"
         else:
-            pair: Any = np.ravel(np.asarray(bounds, dtype=object))
-            numbers = len(pair) == 2 and all(isinstance(end, Real) for end in pair)
-            proper = numbers and 0 < float(pair[0]) <= float(pair[1])
+            ends: Any = np.ravel(np.asarray(bounds, dtype=object))
+            proper = len(ends) in (2, 2 * len(values)) and all(isinstance(end, Real) for end in ends)
+            proper = proper and all(0 < float(low) <= float(high) for low, high in ends.reshape(-1, 2))
         if not proper:
             raise InvalidInput(f"{name}_bounds = {bounds!r} must be a pair of numbers 0 < low <= high, or 'fixed'")
-        return Hyperparameter(name, "numeric", "fixed" if value == 0 else bounds)
+        return Hyperparameter(name, "numeric", "fixed" if numbers == [0] else bounds, len(values))
 
     def _network_and_geometry(self) -> tuple[Any, Any]:
         for name in _SCALES:
@@ -136,21 +140,24 @@ class InfiniteWidthKernel(Kernel):
     def _gradient(self, mlp: Any, X: np.ndarray) -> np.ndarray:
         """Return the derivatives with respect to the logarithms, d/d(log sigma) = sigma d/d(sigma)."""
         free = [item.name for item in self.hyperparameters if not item.fixed]
-        scales = {_SYMBOLS[name]: float(getattr(self, name)) for name in _SYMBOLS}
+        scales: dict[str, Any] = {symbol: getattr(self, name) for name, symbol in _SYMBOLS.items()}
         names = [_SYMBOLS[name] for name in free]
         points = X.astype(float, order="C")
         gradient = gradient_by_scales(mlp, points, None, scales | dict(self.parameters or {}), names, self.kind)
-        for part, name in zip(gradient, names, strict=True):
-            part *= scales[name]
+        factors = np.concatenate([np.ravel(np.asarray(scales[name], float)) for name in names] or [np.empty(0)])
+        gradient *= factors[:, None, None]
         if not np.isfinite(gradient).all():
-            k, i, j = (int(index) for index in np.argwhere(~np.isfinite(gradient))[0])
+            _, i, j = (int(index) for index in np.argwhere(~np.isfinite(gradient))[0])
             raise InvalidInput(
-                f"the derivative of k by log {free[k]} for X[{i}] and X[{j}] leaves double precision: rescale them"
+                f"a derivative of k by the logarithm of {' or '.join(free)} for X[{i}] and X[{j}] leaves double"
+                " precision: rescale them"
             )
         return np.moveaxis(gradient, 0, -1).astype(X.dtype, copy=False)
 
 
 def _short(value: Any) -> str:
+    if are_several(value):
+        return f"[{', '.join(map(_short, value))}]"
     return f"{float(value):.3g}" if isinstance(value, Real) else repr(value)
 
 

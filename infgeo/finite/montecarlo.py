@@ -65,7 +65,7 @@ def estimate(
     dtype: torch.dtype | None = None,
     seed: int = 0,
     *,
-    weight_std: float | None = None,
+    weight_std: float | Sequence[float] | None = None,
     bias_std: float | None = None,
     parameters: Mapping[str, float] | None = None,
     quantities: Sequence[str] | None = None,
@@ -100,7 +100,8 @@ def estimate(
         device: torch device of the computation.
         dtype: torch.float64 (default) or torch.float32 for units and networks; sums and statistics are always float64.
         seed: 0 <= seed < 2^63.
-        weight_std, bias_std: σ_w and σ_b where `mlp` leaves them symbolic; default 1.
+        weight_std, bias_std: σ_w and σ_b where `mlp` leaves them symbolic; default 1. Several σ_w are those of the
+            coordinates in the first layer, see `sample_network`.
         parameters: values of the activation's own free symbols, by name.
         quantities: names of the fields of `FiniteEstimates` to compute; default all.
         bias_correction: whether to compute `corrected`.
@@ -140,6 +141,7 @@ def estimate(
     real = float_dtype(dtype)
     as_points(points.to(real), name=f"x in {real}")  # 1e39 is finite in float64 only
     specification = specify(mlp, weight_std, bias_std, parameters)
+    specification.first_scale(dim)  # refuses other than `dim` scales of coordinates
     task = ReplicateTask(
         specification=specification,
         x=points.to(device="cpu", dtype=torch.float64).contiguous().numpy(),

@@ -1,15 +1,23 @@
 """Finite-width random networks: the numbers that they are drawn from, and the sampled feature map as a module."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import sympy
 import torch
 
-from infgeo.arguments import checked_depth, positive_integer, real_number, seed_integer, values_by_name
+from infgeo.arguments import (
+    checked_depth,
+    items,
+    positive_integer,
+    real_number,
+    seed_integer,
+    shown,
+    values_by_name,
+)
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD
 from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
@@ -49,10 +57,14 @@ class NumericLayer:
 
 @dataclass(frozen=True)
 class NetworkSpecification:
-    """Everything numbers are drawn from: the layers, and whether the input's weights are divided by √d."""
+    """Everything numbers are drawn from: the layers, and whether the input's weights are divided by √d.
+
+    With `coordinate_scales` σ_i they are drawn with weight_std σ_i in coordinate i.
+    """
 
     layers: tuple[NumericLayer, ...]
     fan_in: bool = False
+    coordinate_scales: tuple[float, ...] | None = None
 
     @property
     def first(self) -> NumericLayer:
@@ -95,9 +107,17 @@ class NetworkSpecification:
         """Whether the network is a piecewise linear function of its input: flat off its kinks."""
         return are_piecewise_linear(self.layers)
 
-    def first_scale(self, input_dim: int) -> float:
-        """Return the standard deviation of the weights of the first layer."""
-        return self.weight_std / math.sqrt(input_dim) if self.fan_in else self.weight_std
+    def first_scale(self, input_dim: int) -> Any:
+        """Return the standard deviation of the weights of the first layer, or those of each coordinate as a tensor."""
+        scale = self.weight_std / math.sqrt(input_dim) if self.fan_in else self.weight_std
+        if self.coordinate_scales is None:
+            return scale
+        if len(self.coordinate_scales) != input_dim:
+            raise InvalidInput(
+                f"weight_std has {len(self.coordinate_scales)} values, and points have {input_dim} coordinates; pass"
+                " one for each, or a number"
+            )
+        return scale * torch.tensor(self.coordinate_scales, dtype=torch.float64)
 
 
 def are_piecewise_linear(layers: tuple[NumericLayer, ...]) -> bool:
@@ -107,16 +127,28 @@ def are_piecewise_linear(layers: tuple[NumericLayer, ...]) -> bool:
 
 def specify(
     mlp: Any,
-    weight_std: float | None = None,
+    weight_std: float | Sequence[float] | None = None,
     bias_std: float | None = None,
     parameters: Mapping[str, float] | None = None,
 ) -> NetworkSpecification:
     """Return the numeric description of `mlp`, with a value for every symbol that it leaves open.
 
+    Several values of `weight_std` are those of the coordinates in a first dense layer that leaves it open; other layers
+    that do have 1.
+
     A scale that `mlp` leaves symbolic takes `weight_std` / `bias_std`, by default 1 (the values of
     `infgeo.conventions`); other free symbols take `parameters`. Raises InvalidInput for a missing, unknown,
     conflicting or invalid value.
     """
+    if isinstance(weight_std, list | tuple) or getattr(weight_std, "ndim", 0) > 0:
+        scales = [real_number(v, f"weight_std[{i}]", 0.0, True) for i, v in enumerate(items(weight_std, "weight_std"))]
+        first = _layers_of(mlp)[0]
+        if first.kind != "dense" or str(first.weight_std) != "sigma_w":
+            raise InvalidInput(
+                f"weight_std is {shown(weight_std)}; pass a number: scales of coordinates are for a first dense layer"
+                " with the weight_std sigma_w"
+            )
+        return replace(specify(mlp, 1.0, bias_std, parameters), coordinate_scales=tuple(scales))
     layers, given = _layers_of(mlp), values_by_name(parameters)
     exprs = [(name, getattr(layer, name)) for layer in layers for name in _SCALES[layer.kind]]
     open_scales = {symbol.name for _, expr in exprs for symbol in expr.free_symbols}
@@ -135,7 +167,7 @@ def specify(
     scaling = getattr(mlp, "input_scale", None)
     if scaling not in (None, "fan_in"):
         raise InvalidInput(f"mlp.input_scale is {scaling!r}; finite networks know None and 'fan_in'")
-    chosen = {"weight_std": weight_std, "bias_std": bias_std}
+    chosen: dict[str, Any] = {"weight_std": weight_std, "bias_std": bias_std}
     left_open = {name for name, expr in exprs if expr.free_symbols}
     numeric = tuple(_numeric(layer, chosen, left_open, given) for layer in layers)
     return NetworkSpecification(numeric, scaling == "fan_in")
@@ -189,10 +221,10 @@ def _scale(expr: Any, name: str, value: float | None, parameters: Mapping[str, f
         if value is not None and value != number:
             raise InvalidInput(f"{name}={value!r} given, but the network fixes it to {expr}; drop the argument")
         return number
-    if value is not None and expr.is_Symbol:
+    symbol = {"weight_std": "sigma_w", "bias_std": "sigma_b"}.get(name, "")
+    if value is not None and expr.is_Symbol and (expr.name == symbol or expr.name not in parameters):
         return value
     defaults = {"sigma_w": DEFAULT_WEIGHT_STD, "sigma_b": DEFAULT_BIAS_STD}
-    symbol = {"weight_std": "sigma_w", "bias_std": "sigma_b"}.get(name, "")
     values = defaults | ({symbol: value} if value is not None else {}) | dict(parameters)
     if missing := sorted({s.name for s in expr.free_symbols} - set(values)):
         raise InvalidInput(f"{name} = {expr} needs a value for {', '.join(missing)}; pass it in parameters")
@@ -277,15 +309,15 @@ def draw(
     biases: list[torch.Tensor] = []
     readouts: list[torch.Tensor] = []
 
-    def normal(*shape: int, scale: float) -> torch.Tensor:
+    def normal(*shape: int, scale: Any) -> torch.Tensor:
         return normals(numbers, *shape).mul_(scale).to(device=device, dtype=dtype)
 
     for layer in specification.layers:
         if layer.activation is None:
             continue
         scales, columns = dict(layer.scales), width if weights else input_dim
-        by_size = math.sqrt(columns) if weights or specification.fan_in else 1.0
-        weights.append(normal(width, columns, scale=scales["weight_std"] / by_size))
+        scale = scales["weight_std"] / math.sqrt(columns) if weights else specification.first_scale(input_dim)
+        weights.append(normal(width, columns, scale=scale))
         biases.append(normal(width, scale=scales["bias_std"]))
         if layer.kind == "residual":
             readouts.append(normal(width, width, scale=1.0 / math.sqrt(width)))
@@ -298,7 +330,7 @@ def sample_network(
     width: int,
     seed: int,
     *,
-    weight_std: float | None = None,
+    weight_std: float | Sequence[float] | None = None,
     bias_std: float | None = None,
     parameters: Mapping[str, float] | None = None,
     dtype: torch.dtype = torch.float64,
@@ -316,7 +348,8 @@ def sample_network(
         input_dim: d >= 1.
         width: n >= 1, of every hidden layer.
         seed: 0 <= seed < 2^32. No global random state is read or changed.
-        weight_std, bias_std: σ_w and σ_b where `mlp` leaves them symbolic; default 1.
+        weight_std, bias_std: σ_w and σ_b where `mlp` leaves them symbolic; default 1. Several σ_w, one for each
+            coordinate, are those of the first layer; other layers that leave σ_w open then have 1.
         parameters: values of the activation's own free symbols, by name.
         dtype: torch.float64 or torch.float32; the same draw, rounded.
         device: where the module lives; the same draw on every device.

@@ -45,7 +45,7 @@ def normals(source: numpy.random.Generator, *shape: int) -> torch.Tensor:
     return torch.from_numpy(source.standard_normal(shape))
 
 
-def principal_axes(x: torch.Tensor, weight_std: float, bias_std: float) -> torch.Tensor | None:
+def principal_axes(x: torch.Tensor, weight_std: float | torch.Tensor, bias_std: float) -> torch.Tensor | None:
     """Return the directions (k, k), as rows, in which the preactivations at x (N, d) vary most, the first one first.
 
     z(x) = (σ_w x, σ_b)·(w/σ_w, b/σ_b) varies along few directions of the units' space if the points are few or nearly

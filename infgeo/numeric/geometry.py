@@ -21,6 +21,7 @@ from infgeo.errors import (
     NotConverged,
 )
 from infgeo.expressions import exact
+from infgeo.numeric.runtime.coordinates import are_several
 from infgeo.numeric.runtime.errors import DoesNotExist, InputError, NotAgreed
 from infgeo.numeric.runtime.geometry import Geometry
 from infgeo.numeric.runtime.normal_mean import AGREEMENT
@@ -28,7 +29,7 @@ from infgeo.numeric.runtime.records import Law
 from infgeo.numeric.source.formulas import missing_kernel, own_parameters
 from infgeo.numeric.source.methods import METHODS, methods_of, resolved
 from infgeo.numeric.source.mixture import mixture_of
-from infgeo.numeric.source.module import DEFAULTS, functions_of, module_source, standalone
+from infgeo.numeric.source.module import DEFAULTS, first_scale, functions_of, module_source, standalone
 from infgeo.numeric.source.of_formula import OF_METRIC, Formula, subject_of
 from infgeo.numeric.source.pair import FAST, fast_gram
 from infgeo.numeric.source.printing import backend_named
@@ -52,7 +53,8 @@ class NumericGeometry:
             torch and jax (float64 where jax has been told to keep it: `jax_enable_x64`), nested lists of mpf for
             mpmath. Results of torch and jax are differentiable with respect to points and parameters; those of jax go
             through jit and vmap too.
-        parameters: the values of sigma_w, sigma_b and the activation's parameters that the network leaves symbolic.
+        parameters: the values of sigma_w, sigma_b and the activation's parameters that the network leaves symbolic; of
+            the first layer's weight_std there may be several, one for each coordinate (see `MLP.numeric`).
         method: how expectations are computed: in "closed_form", as a "mixture" of such, or by "quadrature".
 
     Raises InvalidInput for points of another dtype or shape, or that are not finite, naming value and remedy;
@@ -164,22 +166,34 @@ class NumericGeometry:
 
     def distance(self, x: Any, y: Any) -> Any:
         """Return the length of the shortest path, (..., d), (..., d) -> (...); see `RadialMetric.distance`."""
-        return self._radial_metric.distance(x, y)
+        metric, _, x, y = self._radial_metric(x, y)
+        return metric.distance(x, y)
 
     def geodesic(self, x: Any, y: Any, way: str = "shortest") -> RadialGeodesic:
-        """Return the geodesic from x to y; see `RadialMetric.geodesic`."""
-        return self._radial_metric.geodesic(x, y, way)
+        """Return the geodesic from x to y; see `RadialMetric.geodesic`. Not for a scale for each coordinate."""
+        metric, scales, *ends = self._radial_metric(x, y)
+        if scales is not None:
+            raise InvalidInput(
+                "geodesic is for one weight_std of all coordinates: take distance, exponential and logarithm, or the"
+                " geodesic from weight_std * x to weight_std * y of numeric(weight_std=1), whose points are weight_std"
+                " times those"
+            )
+        return metric.geodesic(*ends, way)
 
     def exponential(self, x: Any, v: Any) -> Any:
         """Return where the geodesic from x with velocity v is after time 1; see `RadialMetric.exponential`."""
-        return self._radial_metric.exponential(x, v)
+        metric, scales, x, v = self._radial_metric(x, v)
+        found = metric.exponential(x, v)
+        return found if scales is None else found / scales
 
     def logarithm(self, x: Any, y: Any) -> Any:
         """Return the velocity at x of the shortest geodesic to y; see `RadialMetric.logarithm`."""
-        return self._radial_metric.logarithm(x, y)
+        metric, scales, x, y = self._radial_metric(x, y)
+        found = metric.logarithm(x, y)
+        return found if scales is None else found / scales
 
-    @property
-    def _radial_metric(self) -> RadialMetric:
+    def _radial_metric(self, *points: Any) -> tuple:
+        """Return the metric, scales, and points in the coordinates in which it is radial, see `runtime.coordinates`."""
         if self.backend not in ("numpy", "torch"):
             raise InvalidInput(f"distances are for NumPy and torch, and this is {self.backend}")
         if self.method != "closed_form":
@@ -187,8 +201,16 @@ class NumericGeometry:
                 f"geodesics need a closed form of the metric, and this is {self.kind}: take infgeo.finite.geodesic of a"
                 " sampled network"
             )
-        values = {name: value.item() if hasattr(value, "item") else value for name, value in self.parameters.items()}
-        return _metric_with(self.mlp, tuple(sorted(values.items())))
+        parameters, scales = self.parameters, None
+        if are_several(parameters.get(first_scale(self.mlp) or "")):
+            geometry = _geometry(self.mlp, self.backend, self.method)
+            try:
+                given = (geometry.xp.double(geometry.xp.points(X)) for X in points)
+                parameters, scales, *points = geometry.in_unit_coordinates(parameters, *given)  # type: ignore[assignment]
+            except InputError as error:
+                raise InvalidInput(str(error)) from None
+        values = {name: value.item() if hasattr(value, "item") else value for name, value in parameters.items()}
+        return _metric_with(self.mlp, tuple(sorted(values.items()))), scales, *points
 
     @property
     def certificate(self) -> Mapping[str, tuple[Certificate, ...]]:

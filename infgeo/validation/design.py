@@ -160,11 +160,11 @@ def _theory(
 ) -> tuple[Theory, list[str]]:
     """Return the theory's numbers for the quantities asked for, and why others are missing."""
     try:
-        theory = theory_at(mlp, mlp.numeric(**scales), points)
+        theory = theory_at(mlp, mlp.numeric(**scales), points, specification.coordinate_scales is None)
     except OverflowError:
         raise InvalidInput(
-            f"weight_std is {specification.weight_std} and bias_std is {specification.bias_std}: the closed forms"
-            " exceed the range of floats; pass scales nearer to 1"
+            f"weight_std is {specification.coordinate_scales or specification.weight_std} and bias_std is"
+            f" {specification.bias_std}: the closed forms exceed the range of floats; pass scales nearer to 1"
         ) from None
     notes = [f"only the kernel is compared: {theory.missing}"] if theory.missing else []
     if quantities is None:

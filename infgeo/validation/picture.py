@@ -10,6 +10,7 @@ import numpy as np
 from infgeo import figure_style as style
 from infgeo.errors import InvalidInput
 from infgeo.files import write_whole
+from infgeo.report_text import listed
 from infgeo.validation.findings import Findings
 
 STYLES = {
@@ -83,7 +84,7 @@ def _title(report: Findings) -> str:
         return f"{c['depth']} layers, $d = {c['input_dim']}$: {state}"
     return (
         rf"$\phi(z) =$ {_formula(c)}, depth {c['depth']}, $d = {c['input_dim']}$,"
-        rf" $\sigma_w = {c['weight_std']:g}{scaled}$, $\sigma_b = {c['bias_std']:g}$: {state}"
+        rf" $\sigma_w = {listed(c['weight_std'])}{scaled}$, $\sigma_b = {c['bias_std']:g}$: {state}"
     )
 
 

@@ -29,6 +29,9 @@ class Predicted:
         d = points.shape[1]
         if len(mlp.layers) > 1:
             return
+        if specification.coordinate_scales:
+            self.reason = "no prediction for finite width: it is for one weight_std of all coordinates"
+            return
         scales = (specification.first_scale(d), specification.bias_std)
         parameters = dict(specification.parameters)
         try:

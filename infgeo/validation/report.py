@@ -107,7 +107,7 @@ def configuration_of(mlp: MLP, specification: NetworkSpecification, input_dim: i
         "activation_latex": latex(mlp.activation.expr) if equal_layers else "",
         "depth": mlp.depth,
         "input_dim": input_dim,
-        "weight_std": specification.weight_std,
+        "weight_std": specification.coordinate_scales or specification.weight_std,
         "bias_std": specification.bias_std,
         "input_scale": getattr(mlp, "input_scale", None),
         "versions": {"infgeo": __version__, "python": platform.python_version()}

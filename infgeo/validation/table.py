@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from infgeo.report_text import align
+from infgeo.report_text import align, listed
 from infgeo.validation.findings import Comparison, Findings, Trend
 
 TITLES = {
@@ -55,7 +55,7 @@ def _heading(report: Findings) -> str:
     radii = sorted({row.radius for row in report.rows})
     span = f", |x| from {radii[0]:.3g} to {radii[-1]:.3g}" if len(radii) > 1 else ""
     scaled = " / sqrt(d)" if c["input_scale"] else ""
-    scales = f"sigma_w = {c['weight_std']:g}{scaled}, sigma_b = {c['bias_std']:g}"
+    scales = f"sigma_w = {listed(c['weight_std'])}{scaled}, sigma_b = {c['bias_std']:g}"
     network = f"phi(z) = {c['activation']}, depth {c['depth']}, d = {c['input_dim']}, {scales}"
     if not c["activation"]:  # the layers differ
         network = f"{c['network']}, d = {c['input_dim']}"

@@ -31,8 +31,11 @@ class Theory:
         return len(self.values) > 1 or "kernel" not in self.values
 
 
-def theory_at(mlp: MLP, geometry: NumericGeometry, points: np.ndarray) -> Theory:
-    """Evaluate the closed forms at points (N, d), of mixtures and by quadrature what stands for them."""
+def theory_at(mlp: MLP, geometry: NumericGeometry, points: np.ndarray, radial: bool = True) -> Theory:
+    """Evaluate the closed forms at points (N, d), of mixtures and by quadrature what stands for them.
+
+    There is no curve along a radius unless the geometry is `radial`.
+    """
     values = {"kernel": np.asarray(geometry.kernel(points))}
     try:
         try:
@@ -42,7 +45,8 @@ def theory_at(mlp: MLP, geometry: NumericGeometry, points: np.ndarray) -> Theory
     except MetricDoesNotExist as error:
         return Theory(values, str(error))
     metric = np.asarray(geometry.metric(points))
-    return Theory(values | metric_values(geometry, points), "", metric, _curve(geometry, points))
+    curve = _curve(geometry, points) if radial else {}
+    return Theory(values | metric_values(geometry, points), "", metric, curve)
 
 
 def metric_values(geometry: NumericGeometry, points: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from types import NoneType
 
@@ -24,7 +24,7 @@ def validate(
     input_dim: int | None = None,
     points: ArrayLike | None = None,
     *,
-    weight_std: float | None = None,
+    weight_std: float | Sequence[float] | None = None,
     bias_std: float | None = None,
     parameters: Mapping[str, float] | None = None,
     widths: Iterable[int] | None = None,
@@ -72,7 +72,8 @@ def validate(
             networks), seed, level and progress.
         input_dim: d >= 1. At d = 1 there is no tangential eigenvalue and R = 0 exactly.
         points: inputs (N, d), floats; default 8 points with |x| from 0.3 to 4 in directions drawn from the seed.
-        weight_std: sigma_w where `mlp` leaves it symbolic; default 1.
+        weight_std: sigma_w where `mlp` leaves it symbolic; default 1. Or one for each coordinate, see `MLP.numeric`;
+            metric_radial and metric_tangential are then the metric along x and its mean across x, no eigenvalues.
         bias_std: sigma_b where `mlp` leaves it symbolic; default 1.
         parameters: values of the activation's own parameters.
         widths: the ladder; three or more for the quantities that are extrapolated. The expansion needs n >> d^2.

@@ -37,6 +37,13 @@ class TestTangent(HostSuite, unittest.TestCase):
     settings: ClassVar = {"activation": "gelu", "kind": "ntk", "weight_std": 0.8}
 
 
+class TestScaleForEachCoordinate(HostSuite, unittest.TestCase):
+    settings: ClassVar = {"activation": "erf"}
+
+    def create_kernel_ard(self, num_dims, **kwargs):
+        return InfiniteWidthKernel("erf", ard_num_dims=num_dims, **kwargs)
+
+
 @pytest.mark.parametrize("kind", ["nngp", "ntk"])
 def test_values_and_diagonal_are_those_of_the_package(kind):
     kernel = InfiniteWidthKernel("relu", depth=2, kind=kind, weight_std=1.3, bias_std=0.4).double()
@@ -88,6 +95,67 @@ def test_derivatives_by_the_scales_of_constant_points(settings):
     for found, other in zip(plain, torch.func.grad(total, (0, 1))(*raw), strict=True):
         assert torch.allclose(found, other, rtol=1e-11, atol=0)
     assert kernel(X.float()).to_dense().dtype == torch.float32
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu", "tanh"])
+def test_a_scale_for_each_coordinate(activation):
+    """Its values are those of the package, its derivatives those of differences, in blocks and by the graph."""
+    scales = torch.tensor([1.4, 0.3, 0.8], dtype=torch.float64)
+    kind = "ntk" if activation == "relu" else "nngp"
+    kernel = InfiniteWidthKernel(activation, kind=kind, ard_num_dims=3, weight_std=scales, bias_std=0.5).double()
+    geometry = infgeo.MLP(activation).numeric(scales, 0.5, backend="torch")
+    expected = geometry.ntk(X) if kind == "ntk" else geometry.kernel(X)
+    torch.testing.assert_close(kernel(X).to_dense(), expected, rtol=1e-6, atol=0)
+    names = ("kernel.raw_weight_std", "kernel.raw_bias_std")
+
+    def total(*raw):
+        gram = torch.func.functional_call(_Forward(kernel), dict(zip(names, raw, strict=True)), (X[:4],))
+        return (gram * torch.arange(16.0, dtype=torch.float64).reshape(4, 4)).sum()
+
+    variables = tuple(part.detach().clone().requires_grad_() for part in (kernel.raw_weight_std, kernel.raw_bias_std))
+    assert variables[0].shape == (1, 3)
+    assert torch.autograd.gradcheck(total, variables, fast_mode=True)
+    plain = torch.autograd.grad(total(*variables), variables)
+    for found, other in zip(plain, torch.func.grad(total, (0, 1))(*variables), strict=True):
+        torch.testing.assert_close(found, other, rtol=1e-10, atol=1e-13)
+    copy = pickle.loads(pickle.dumps(kernel))
+    assert torch.equal(copy(X, diag=True), kernel(X, diag=True))
+
+
+def test_batches_of_scales_for_each_coordinate():
+    batch = InfiniteWidthKernel("erf", batch_shape=torch.Size([2]), ard_num_dims=3).double()
+    batch.weight_std = torch.tensor([[[0.5, 1.0, 2.0]], [[1.0, 1.0, 0.2]]], dtype=torch.float64)
+    single = InfiniteWidthKernel("erf", weight_std=[1.0, 1.0, 0.2], ard_num_dims=3).double()
+    torch.testing.assert_close(batch(X).to_dense()[1], single(X).to_dense(), rtol=1e-6, atol=0)
+    assert torch.equal(batch[1](X).to_dense(), batch(X).to_dense()[1])
+    batch.weight_std = [3.0, 2.0, 1.0]
+    assert batch.weight_std[1, 0].tolist() == pytest.approx([3.0, 2.0, 1.0])
+    for settings, message in (
+        ({"weight_std": [1.0, 2.0]}, r"weight_std has shape \(2,\)"),
+        ({"weight_std": [1.0, -2.0, 1.0]}, "must be finite, > 0"),
+        ({"ard_num_dims": 0}, "ard_num_dims is 0"),
+        ({"ard_num_dims": None, "weight_std": [1.0, 2.0]}, r"weight_std has shape \(2,\)"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            InfiniteWidthKernel(**{"ard_num_dims": 3} | settings)
+    with pytest.raises(InvalidInput, match="last_dim_is_batch"):
+        single.forward(X, X, last_dim_is_batch=True)
+    with pytest.raises((InvalidInput, RuntimeError), match=r"3|dimensionality"):
+        single(X[:, :2]).to_dense()
+
+
+def test_training_finds_the_coordinate_that_matters():
+    kernel = InfiniteWidthKernel("erf", ard_num_dims=3).double()
+    points = 2 * torch.randn(30, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    values, optimizer = torch.sin(points[:, 1]), torch.optim.Adam(kernel.parameters(), lr=0.1)
+    for _ in range(40):
+        optimizer.zero_grad()
+        gram = kernel(points).to_dense() + 1e-3 * torch.eye(30, dtype=torch.float64)
+        loss = torch.logdet(gram) + values @ torch.linalg.solve(gram, values)
+        loss.backward()
+        optimizer.step()
+    scales = kernel.weight_std.detach()[0]
+    assert scales.argmax() == 1 and scales[1] > 2 * scales[[0, 2]].max()
 
 
 @pytest.mark.parametrize("diag", [False, True])
@@ -193,7 +261,7 @@ def test_bad_input_is_one_clear_error():
         ({"weight_std": -1.0}, "weight_std = -1.0 must be finite, > 0"),
         ({"bias_std": float("inf")}, "bias_std = inf must be finite"),
         ({"weight_std": 3.0, "weight_std_constraint": gpytorch.constraints.Interval(0.5, 2.0)}, "constraint"),
-        ({"ard_num_dims": 2}, "ard_num_dims = 2"),
+        ({"ard_num_dims": 2.5}, "ard_num_dims is 2.5; pass an integer"),
         ({"weight_std": "a"}, "weight_std = 'a' must be a number"),
         ({"weight_sdt": 2.0}, "weight_sdt = 2.0 is no argument"),
         ({"activation": "leaky_relu", "parameters": [1]}, "pass a mapping"),

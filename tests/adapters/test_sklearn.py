@@ -47,6 +47,12 @@ CHECKS = [
     host.test_repr_kernels,
     host.test_kernel_input_type,
 ]
+# A scale for each coordinate, for points of the host's two.
+OF_COORDINATES = [
+    InfiniteWidthKernel("erf", weight_std=[1.2, 0.4], bias_std=0.5),
+    InfiniteWidthKernel("relu", depth=2, kind="ntk", weight_std=(0.7, 1.5), weight_std_bounds=[(0.1, 2.0), (0.5, 9.0)]),
+    InfiniteWidthKernel("tanh", weight_std=[0.7, 1.5], bias_std_bounds="fixed") * ConstantKernel(2.0),
+]
 X, Y = np.random.default_rng(0).normal(size=(2, 7, 3))
 
 
@@ -55,13 +61,14 @@ def applies(check, kernel):
     if check is host.test_auto_vs_cross:
         return "White" not in repr(kernel)
     if check is host.test_kernel_theta:
-        return isinstance(kernel, InfiniteWidthKernel) and not any(item.fixed for item in kernel.hyperparameters)
+        alone = isinstance(kernel, InfiniteWidthKernel)
+        return alone and not any(item.fixed or item.n_elements > 1 for item in kernel.hyperparameters)
     return True
 
 
 @pytest.mark.parametrize(
     ("kernel", "check"),
-    [(kernel, check) for kernel in KERNELS for check in CHECKS if applies(check, kernel)],
+    [(kernel, check) for kernel in [*KERNELS, *OF_COORDINATES] for check in CHECKS if applies(check, kernel)],
     ids=lambda value: getattr(value, "__name__", repr(value)),
 )
 def test_host_suite(kernel, check):
@@ -104,6 +111,50 @@ def test_cloned_and_pickled(kernel):
         assert (kernel.diag(X) == np.diag(kernel(X))).all()
 
 
+@pytest.mark.parametrize("activation", ["erf", "relu", "tanh", "softsign"])
+@pytest.mark.parametrize("kind", ["nngp", "ntk"])
+def test_gradients_by_scales_of_coordinates(activation, kind):
+    """Against central differences, with coincident, parallel and coordinatewise equal points; fixed ones drop out."""
+    points = np.concatenate([X[:2, :2], X[:1, :2], 2 * X[1:2, :2], X[2:3, :2] * [1, 3], X[3:5, :2]])
+    points = points[:3] if activation == "softsign" else points  # each pair is an integral
+    kernel = InfiniteWidthKernel(activation, weight_std=[1.3, 0.6], bias_std=0.4, kind=kind)
+    value, gradient = kernel(points, eval_gradient=True)
+    geometry = infgeo.MLP(activation).numeric([1.3, 0.6], 0.4)
+    assert (value == (geometry.kernel if kind == "nngp" else geometry.ntk)(points)).all()
+    assert kernel.theta == pytest.approx(np.log([0.4, 1.3, 0.6])) and kernel.bounds.shape == (3, 2)
+    for i, step in enumerate(1e-5 * np.eye(3)):
+        above, below = (kernel.clone_with_theta(kernel.theta + sign * step)(points) for sign in (1, -1))
+        assert np.abs(gradient[..., i] - (above - below) / 2e-5).max() < 1e-8 * np.abs(gradient).max()
+    for fixed, rest in (("bias_std", [1, 2]), ("weight_std", [0])):
+        one = kernel.set_params(**{f"{fixed}_bounds": "fixed"})
+        assert np.array_equal(one(points, eval_gradient=True)[1], gradient[..., rest])
+        kernel.set_params(**{f"{fixed}_bounds": (1e-5, 1e5)})
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_scales_of_coordinates_are_cloned_shown_and_found():
+    for kernel in OF_COORDINATES[:2]:
+        assert clone(kernel) == kernel == pickle.loads(pickle.dumps(kernel))
+        assert clone(kernel).weight_std is not kernel.weight_std or isinstance(kernel.weight_std, tuple)
+        assert (eval(repr(kernel))(X[:, :2]) == kernel(X[:, :2])).all()
+        assert (kernel.diag(X[:, :2]) == np.diag(kernel(X[:, :2]))).all()
+    start = InfiniteWidthKernel("erf", weight_std=[1.0, 1.0, 1.0]) + WhiteKernel(1e-4, "fixed")
+    points = np.random.default_rng(1).uniform(-2, 2, (40, 3))
+    model = GaussianProcessRegressor(start).fit(points, np.sin(2 * points[:, 1]))
+    found = model.kernel_.k1.weight_std
+    assert np.argmax(found) == 1 and found[1] > 5 * max(found[0], found[2])
+    for weight_std, message in (
+        ([1.0, 2.0], "sigma_w has 2 values, and points have 3"),
+        ([1.0, -2.0, 1.0], "must be finite and > 0"),
+        ([1.0, "2", 1.0], "or a list of them"),
+        ([], "or a list of them"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            InfiniteWidthKernel(weight_std=weight_std)(X)
+    with pytest.raises(InvalidInput, match="weight_std_bounds"):
+        InfiniteWidthKernel(weight_std=[1.0, 2.0, 3.0], weight_std_bounds=[(0.1, 1.0), (0.1, 1.0)])(X)
+
+
 def test_values_are_those_of_the_package():
     kernel = InfiniteWidthKernel("relu", depth=2, weight_std=1.3, bias_std=0.2, kind="ntk")
     geometry = infgeo.MLP("relu", depth=2).numeric(1.3, 0.2)
@@ -142,7 +193,7 @@ def test_bad_input_is_one_clear_error():
         (InfiniteWidthKernel(weight_std=-1.0, weight_std_bounds="fixed"), "weight_std = -1.0 must be finite and > 0"),
         (InfiniteWidthKernel(weight_std=0.0), "weight_std = 0.0 must be finite and > 0"),
         (InfiniteWidthKernel(bias_std=float("nan")), "bias_std = nan must be finite and >= 0"),
-        (InfiniteWidthKernel(weight_std=[1.0, 2.0]), "must be a real number"),
+        (InfiniteWidthKernel(bias_std=[1.0, 2.0]), "must be a real number"),
         (InfiniteWidthKernel(weight_std_bounds=(0.0, 1.0)), "0 < low <= high"),
         (InfiniteWidthKernel(weight_std_bounds=(2.0, 1.0)), "0 < low <= high"),
         (InfiniteWidthKernel(weight_std_bounds=None), "weight_std_bounds = None must be a pair"),

@@ -297,6 +297,10 @@ def test_scales_and_parameters() -> None:
     assert specify(network(weight_std=2 * conventions.sigma_w), weight_std=1.5).weight_std == 3.0
     assert specify(network(weight_std=tau), weight_std=1.5).weight_std == 1.5
     assert specify(network(weight_std=tau**2), parameters={"tau": 3.0}).weight_std == 9.0
+    layers = infgeo.MLP(["erf", "erf"], weight_std=[infgeo.symbols.sigma_w, tau])
+    for std in (2.0, [2.0, 1.0]):  # as `numeric` has it
+        hidden = specify(layers, std, parameters={"tau": 3.0}).layers[1]
+        assert dict(hidden.scales)["weight_std"] == 3.0
     assert specify(network(sp.Max(alpha * Z, Z)), parameters={"alpha": 0.25}).parameters == (("alpha", 0.25),)
     assert specify(network(weight_std=1.5), weight_std=1.5).weight_std == 1.5
     with pytest.raises(InvalidInput, match=r"network fixes it to 3/2"):
@@ -375,6 +379,40 @@ def test_refused_values():
     leaky = infgeo.MLP(["leaky_relu", RMSNorm()])
     with pytest.raises(InvalidInput, match="alpha"):
         infgeo.finite.sample_network(leaky, 2, 10, 0)
+
+
+@pytest.mark.parametrize("sampler", ["iid", "sobol"])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_scales_of_coordinates_are_those_of_the_first_layer(depth: int, sampler: str) -> None:
+    """Weights are the unit ones, draw by draw, times the scales; estimates are those of stretched points."""
+    mlp, scales, x = infgeo.MLP("erf", depth=depth, input_scale="fan_in"), [1.5, 0.25], points(3, 2, seed=1)
+    ours = sample_network(mlp, 2, 30, 4, weight_std=scales)
+    unit = sample_network(mlp, 2, 30, 4, weight_std=1.0)
+    stretch = torch.tensor(scales, dtype=torch.float64)
+    torch.testing.assert_close(ours.weights[0], unit.weights[0] * stretch, rtol=1e-15, atol=0)
+    assert all(torch.equal(a, b) for a, b in zip(ours.weights[1:], unit.weights[1:], strict=True))
+    torch.testing.assert_close(ours(x), unit(x * stretch))
+    found, expected = (
+        infgeo.finite.estimate(mlp, at, 32, 4, sampler, weight_std=std, quantities=["kernel", "metric"])
+        for at, std in ((x, scales), (x * stretch, 1.0))
+    )
+    if sampler == "iid":
+        torch.testing.assert_close(found.kernel.mean, expected.kernel.mean)
+        torch.testing.assert_close(found.metric.mean, expected.metric.mean * stretch[:, None] * stretch)
+    else:  # its axes are those of the points
+        z = (found.kernel.mean - expected.kernel.mean) / (found.kernel.standard_error + 1e-3)
+        assert z.abs().max() < 6
+
+
+def test_refused_scales_of_coordinates() -> None:
+    mlp, x = infgeo.MLP("erf"), points(3, 2, seed=1)
+    with pytest.raises(InvalidInput, match=r"weight_std\[1\] is -1"):
+        sample_network(mlp, 2, 10, 0, weight_std=[1, -1])
+    with pytest.raises(InvalidInput, match="weight_std has 3 values, and points have 2 coordinates"):
+        infgeo.finite.estimate(mlp, x, 10, 4, weight_std=np.ones(3))
+    for other in (infgeo.MLP("erf", weight_std=1), infgeo.MLP([RMSNorm(1), "erf"])):
+        with pytest.raises(InvalidInput, match="for a first dense layer"):
+            sample_network(other, 2, 10, 0, weight_std=[1.0, 2.0])
 
 
 def test_threads_give_the_bits_of_one() -> None:

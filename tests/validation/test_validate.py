@@ -221,6 +221,22 @@ def test_the_determinant_without_its_finite_width_factor_fails(monkeypatch):
     assert quick(**near).passed
 
 
+def test_weights_of_a_scale_for_each_coordinate(monkeypatch, tmp_path):
+    """The theory passes with the scales that are simulated, and no other; the picture has no curve along a radius."""
+    options = {"weight_std": [1.4, 0.5], "bias_std": 0.5, "samples": 100}
+    report = quick(**options)
+    assert report.passed, report.table()
+    assert "sigma_w = (1.4, 0.5)" in report.table() and '"weight_std": [' in report.to_json()
+    assert report.curve == {} and any("no prediction" in note for note in report.notes)
+    report.plot(tmp_path / "a.png")
+    right = theory.theory_at
+    monkeypatch.setattr(
+        "infgeo.validation.design.theory_at",
+        lambda mlp, _, *rest: right(mlp, mlp.numeric([1.4, 0.6], 0.5), *rest),
+    )
+    assert {"kernel", "metric_radial", "log_volume_element"} <= {row.quantity for row in quick(**options).failures}
+
+
 def test_a_curvature_that_is_not_zero_fails_for_relu():
     report = quick(WrongTheory(infgeo.MLP("relu"), ricci_scalar=lambda R, x: R - 1e-6), samples=16)
     assert failed_quantities(report) == {"ricci_scalar"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from infgeo.numeric.runtime.coordinates import are_several
 from infgeo.numeric.runtime.errors import DoesNotExist, InputError, shown
 from infgeo.numeric.runtime.layers import point_after
 from infgeo.numeric.runtime.range import marked, out_of_range
@@ -30,6 +32,8 @@ class Geometry:
         vanishes: whether the metric is 0 at x = 0, a function of d and all parameters.
         domain: of a metric that is a user's formula, where it is finite, a function of s, d and all parameters.
         fast: what computes Gram matrices without derivatives, see `gram.fast`.
+        first_scale: the parameter that is the weights' standard deviation of a first dense layer, which may be several
+            numbers, one for each coordinate (see `coordinates`); None where it is no parameter.
     """
 
     xp: Any
@@ -45,20 +49,43 @@ class Geometry:
     vanishes: Callable | None = None
     domain: Callable | None = None
     fast: Callable | None = None
+    first_scale: str | None = None
 
     def values(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the value of every parameter, checked."""
         xp, values = self.xp, {}
         for name, bound in self.parameters.items():
             value = parameters[name]
-            values[name] = number = xp.scalar(name, value)
-            relation, _, least = bound.partition(" ")
-            valid = not bound or (number > float(least) if relation == ">" else number >= float(least))
-            if not xp.all(valid) or not xp.all(number - number == 0):
-                raise InputError(f"{name} = {shown(value)} must be finite" + (f" and {bound}" if bound else ""))
-            if bound and not xp.all(number <= xp.largest_scale):
-                raise InputError(f"{name} = {shown(value)} must be at most {xp.largest_scale:g}: its powers overflow")
+            several = name == self.first_scale and are_several(value)
+            values[name] = xp.several(name, value) if several else xp.scalar(name, value)
+            for number in values[name] if isinstance(values[name], list) else [values[name]]:
+                relation, _, least = bound.partition(" ")
+                valid = not bound or (number > float(least) if relation == ">" else number >= float(least))
+                if not xp.all(valid) or not xp.all(abs(number) < math.inf):
+                    raise InputError(f"{name} = {shown(value)} must be finite" + (f" and {bound}" if bound else ""))
+                if bound and not xp.all(number <= xp.largest_scale):
+                    raise InputError(
+                        f"{name} = {shown(value)} must be at most {xp.largest_scale:g}: its powers overflow"
+                    )
         return values
+
+    def in_unit_coordinates(self, parameters: Mapping[str, Any], *points: Array) -> tuple:
+        """Return parameters, the scales of coordinates and points, see `coordinates`; None is no scales.
+
+        A network with one scale for all coordinates is what it is.
+        """
+        xp, name = self.xp, self.first_scale
+        if name is None or not are_several(parameters[name]):
+            return parameters, None, *points
+        scales = self.values(parameters)[name]
+        for X in points:
+            if len(scales) != xp.dimension(X):
+                count = int(xp.dimension(X))
+                raise InputError(
+                    f"{name} has {len(scales)} values, and points have {count} coordinates: they must agree"
+                )
+        # Which looks for what has overflowed.
+        return {**parameters, name: 1.0}, scales, *(xp.points(xp.scaled(X, scales)) for X in points)
 
     def layers(self, X: Array, parameters: Mapping[str, Any]) -> tuple[Sequence[Any], tuple]:
         """Return the layers and the activations' parameters; raises DoesNotExist if a variance is too large at X."""
@@ -81,10 +108,12 @@ class Geometry:
                     )
         return self.xp.sum_squares(x)
 
-    def _rows(self, X: Array, Y: Array) -> tuple[Any, Any]:
+    def _rows(self, X: Array, Y: Array, parameters: Mapping[str, Any]) -> tuple:
+        """Return the points, checked, in coordinates of unit weights, and the parameters there."""
         X = self.xp.points(X, "X", rows=True)
         if Y is None:
-            return X, None
+            parameters, _, X = self.in_unit_coordinates(parameters, X)
+            return X, None, parameters
         Y = self.xp.points(Y, "Y", rows=True)
         if self.xp.dimension(X) != self.xp.dimension(Y):
             dimensions = int(self.xp.dimension(X)), int(self.xp.dimension(Y))
@@ -93,7 +122,8 @@ class Geometry:
             first, second = (getattr(points, what, None) for points in (X, Y))  # what jax traces has no device
             if first is not None and second is not None and first != second:
                 raise InputError(f"X has {what} {first} and Y {second}: they must agree, convert one of them")
-        return X, Y
+        parameters, _, X, Y = self.in_unit_coordinates(parameters, X, Y)
+        return X, Y, parameters
 
     def kernel(self, parameters: Mapping[str, Any], X: Array, Y: Array = None, options: tuple = ()) -> Any:
         """Return the NNGP kernel, (N, d), (M, d) -> (N, M); its diagonal without Y is that of `kernel_diag`."""
@@ -110,7 +140,7 @@ class Geometry:
     def _gram(self, X: Array, Y: Array, wanted: str, options: tuple, parameters: Mapping[str, Any]) -> tuple:
         if wanted != "kernel":
             self._check_tangent()
-        X, Y = self._rows(X, Y)
+        X, Y, parameters = self._rows(X, Y, parameters)
         layers, own = self.layers(X, parameters)
         if Y is not None:
             self.layers(Y, parameters)
@@ -128,7 +158,7 @@ class Geometry:
         return self._diagonal(X, parameters, "ntk")
 
     def _diagonal(self, X: Array, parameters: Mapping[str, Any], wanted: str) -> Any:
-        X = self.xp.points(X)
+        parameters, _, X = self.in_unit_coordinates(parameters, self.xp.points(X))
         layers, own = self.layers(X, parameters)
 
         def diagonal(x: Array) -> Any:
@@ -144,14 +174,15 @@ class Geometry:
 
     def kernel_distance(self, parameters: Mapping[str, Any], X: Array, Y: Array = None, squared: bool = False) -> Any:
         """Return |Phi(x) - Phi(y)|, or its square, which has derivatives at y = x; (N, d), (M, d) -> (N, M)."""
-        X, Y = self._rows(X, Y)
+        X, Y, parameters = self._rows(X, Y, parameters)
         layers, own = self.layers(X, parameters)
         if Y is not None:
             self.layers(Y, parameters)
         return self.xp.distance(X, X if Y is None else Y, layers, own, squared)
 
     def _radial(self, X: Array, parameters: Mapping[str, Any], function: Callable, *what: Any) -> Any:
-        xp, X = self.xp, self.xp.points(X)
+        xp = self.xp
+        parameters, scales, X = self.in_unit_coordinates(parameters, xp.points(X))
         # Of a user's formulas nothing else is known than what they give.
         layers, own = self.layers(X, parameters) if self.domain is None else ([], ())
         arguments = (xp.dimension(X), *self.values(parameters).values())
@@ -162,7 +193,7 @@ class Geometry:
             lost = out_of_range(xp, layers, x, own, "metric", variances)
             if self.domain is not None:
                 self._require_metric(s, arguments)
-            return marked(xp, xp.cast(function(xp.double(x), s, arguments), x), lost)
+            return marked(xp, xp.cast(function(xp.double(x), s, arguments, scales), x), lost)
 
         return xp.representable(xp.at_points(at, X), X, *what)
 
@@ -180,13 +211,15 @@ class Geometry:
         """Return the metric g = A I + B x x^T, (..., d) -> (..., d, d)."""
         return self._radial(X, parameters, self._matrix, "the metric", True)
 
-    def _matrix(self, x: Array, s: Array, arguments: tuple) -> Any:
+    def _matrix(self, x: Array, s: Array, arguments: tuple, scales: Array) -> Any:
         if self.coefficient is None:
-            return self.xp.metric_matrix(x, *self._regular_parts(s, arguments))
-        B = self.coefficient(s, *arguments)
-        # Not a number where the metric vanishes; so are derivatives there.
-        B = self.xp.where_nonnegative(0 * B, B, 0 * s)
-        return self.xp.metric_matrix(x, *self.parts(s, *arguments), B)
+            g = self.xp.metric_matrix(x, *self._regular_parts(s, arguments))
+        else:
+            B = self.coefficient(s, *arguments)
+            # Not a number where the metric vanishes; so are derivatives there.
+            B = self.xp.where_nonnegative(0 * B, B, 0 * s)
+            g = self.xp.metric_matrix(x, *self.parts(s, *arguments), B)
+        return g if scales is None else self.xp.scaled_matrix(g, scales)
 
     def _regular_parts(self, s: Array, arguments: tuple) -> tuple:
         """Return A, s B/A and (A + s B)/A; where the metric vanishes, at x = 0, what multiplies A = 0 is finite."""
@@ -211,24 +244,27 @@ class Geometry:
         what = "the volume element (log_volume_element has no such range)"
         return self._radial(X, parameters, self._volume, what, True)
 
-    def _volume(self, x: Array, s: Array, arguments: tuple) -> Any:
+    def _volume(self, x: Array, s: Array, arguments: tuple, scales: Array) -> Any:
         A, _, eta = self._regular_parts(s, arguments)
-        return self.xp.sqrt(A) ** arguments[0] * self.xp.sqrt(eta)
+        mean = 1.0 if scales is None else self.xp.geometric_mean(scales)
+        return (self.xp.sqrt(A) * mean) ** arguments[0] * self.xp.sqrt(eta)
 
     def log_volume_element(self, parameters: Mapping[str, Any], X: Array) -> Any:
         """Return log sqrt(det g), (..., d) -> (...): no overflow, no underflow."""
         return self._radial(X, parameters, self._log_volume, "the logarithm of the volume element")
 
-    def _log_volume(self, x: Array, s: Array, arguments: tuple) -> Any:
+    def _log_volume(self, x: Array, s: Array, arguments: tuple, scales: Array) -> Any:
         A, _, eta = self._regular_parts(s, arguments)
         log_A = self.logarithm(s, *arguments) if self.logarithm else self.xp.log(A)
+        if scales is not None:
+            log_A = log_A + 2 * self.xp.log(self.xp.geometric_mean(scales))
         return (arguments[0] * log_A + self.xp.log(eta)) / 2
 
     def ricci_scalar(self, parameters: Mapping[str, Any], X: Array) -> Any:
         """Return the Ricci scalar, positive on spheres, (..., d) -> (...); not a number where the metric vanishes."""
         return self._radial(X, parameters, self._ricci, "the Ricci scalar")
 
-    def _ricci(self, x: Array, s: Array, arguments: tuple) -> Any:
+    def _ricci(self, x: Array, s: Array, arguments: tuple, scales: Array) -> Any:
         singular = self._singular(s, arguments)
         if singular is None:
             return self.ricci(s, *arguments)

@@ -24,6 +24,7 @@ from infgeo.numeric.source.of_formula import OF_METRIC, Formula
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, backend_named, function_source
 from infgeo.numeric.source.radial import radial
 from infgeo.symbolic.algebra.program import Program
+from infgeo.symbolic.networks.layers import Dense
 from infgeo.symbolic.networks.network import MLP
 
 # Public function -> (points it takes, what it returns).
@@ -182,7 +183,7 @@ def standalone(
         backend=backend_name,
         program="; run as a program, it checks itself" if main else "",
         fan_in=" / d" if mlp.input_scale else "",
-        notes="".join(f"{note}\n" for note in _formulas(coded, backend_name)[1]),
+        notes="".join(f"{note}\n" for note in (*_notes(coded), *_formulas(coded, backend_name)[1])),
     )
     # Without it annotations are values: dataclasses look up strings in a module, which `exec` of a file does not make.
     lines = [line for line in imports if "__future__" not in line]
@@ -232,6 +233,7 @@ def _public(mlp: MLP | Formula, backend: Backend, fast: bool, asked: str | None)
         "vanishes": vanishing_source(mlp, methods_of(mlp, asked)),
         "domain": domain_source(mlp),
         "fast": "_FAST" if fast else "None",
+        "first_scale": repr(first_scale(mlp)),
     }
     lines = [f"    {name}={text}," for name, text in fields.items() if text != "None"]
     sections = [network_source(mlp, backend), "\n".join(["_GEOMETRY = Geometry(\n    _xp,", *lines, ")"])]
@@ -251,6 +253,21 @@ def _public(mlp: MLP | Formula, backend: Backend, fast: bool, asked: str | None)
             f"    return _GEOMETRY.{name}({values}, {arguments})"
         )
     return sections
+
+
+def first_scale(mlp: MLP | Formula) -> str | None:
+    """Return the parameter that is the weights' standard deviation of a first dense layer."""
+    first = mlp.layers[0] if mlp.layers else None
+    std = first.weight_std if isinstance(first, Dense) else None
+    return public_name(std.name) if isinstance(std, Symbol) else None
+
+
+def _notes(mlp: MLP | Formula) -> list[str]:
+    """Return what the head says of a standard deviation for each coordinate."""
+    name = first_scale(mlp)
+    return (
+        [f"{name} may be a list, one for each coordinate in the first layer; elsewhere it is then 1."] if name else []
+    )
 
 
 def _apart(name: str, taken: Sequence[str]) -> str:

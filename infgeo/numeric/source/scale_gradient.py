@@ -25,11 +25,13 @@ from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput
 from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
+from infgeo.numeric.runtime.coordinates import are_several
 from infgeo.numeric.runtime.nodes import over_nodes
 from infgeo.numeric.source.formulas import own_parameters
 from infgeo.numeric.source.law_of_nodes import dual_of_nodes, summed_source
 from infgeo.numeric.source.methods import method_of
 from infgeo.numeric.source.mixture import NODES, mixture_of
+from infgeo.numeric.source.module import first_scale
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.numeric.source.printing import NUMPY, function_source, scalar_source
 from infgeo.symbolic.algebra.program import Program
@@ -41,11 +43,12 @@ if TYPE_CHECKING:
     from infgeo.symbolic.activations.activation import Activation
     from infgeo.symbolic.networks.network import MLP
 
+_RATES = ("dweight", "dbias", "depsilon")  # of a layer, by the scales
 _SIDE = 64  # points on a side of a block, so that its many arrays stay in the cache
 
 
 def scale_gradient(
-    mlp: MLP, X: np.ndarray, Y: np.ndarray | None, values: Mapping[str, float], names: Sequence[str], tangent: bool
+    mlp: MLP, X: np.ndarray, Y: np.ndarray | None, values: Mapping[str, Any], names: Sequence[str], tangent: bool
 ) -> np.ndarray:
     """Return the derivatives of the kernel, or the tangent kernel, by the scales `names`, (len(names), N, M).
 
@@ -53,16 +56,28 @@ def scale_gradient(
         mlp: a network in closed form, or of mixtures.
         X: points (N, d), checked, in double precision.
         Y: points (M, d), or None for X.
-        values: those of all parameters by name.
-        names: of parameters that scales depend on, sigma_w and sigma_b, not of the activations' own.
+        values: those of all parameters by name; of the first layer's weight_std several, one for each coordinate.
+        names: of parameters that scales depend on, sigma_w and sigma_b, not of the activations' own; by one with
+            several values there are several derivatives.
         tangent: whether it is the tangent kernel, which must exist.
     """
     mlp = in_code(mlp)
+    several, each, place = first_scale(mlp) or "", np.empty(0), 0
+    if are_several(values.get(several)):
+        scales = np.asarray(values[several], float)
+        X, Y, values = X * scales, None if Y is None else Y * scales, {**values, several: 1.0}
+        if several in names:
+            each, place = scales, names.index(several)
+            names = [name for name in names if name != several]
     module = _module(mlp, tuple(names), tangent)
     own = [float(values[public_name(symbol.name)]) for symbol in own_parameters(mlp)]
     layers = module["_layers"](X.shape[1], *(float(values[public_name(symbol.name)]) for symbol in mlp.parameters))
-    task = SimpleNamespace(module=module, layers=layers, own=own, tangent=tangent, count=len(names))
-    result = np.empty((len(names), len(X), len(X if Y is None else Y)))
+    for layer in layers:  # not by scales of coordinates
+        rates = {name: rate for name, rate in vars(layer).items() if name in _RATES}
+        vars(layer).update({name: np.insert(rate, [place] * len(each), 0.0) for name, rate in rates.items()})
+    task = SimpleNamespace(module=module, layers=layers, own=own, tangent=tangent, count=len(names) + len(each))
+    task.each, task.place = each, slice(place, place + len(each))
+    result = np.empty((task.count, len(X), len(X if Y is None else Y)))
     with np.errstate(all="ignore"):  # Where k' is infinite, e is 0.
         rows = _side(task, X)
         columns = rows if Y is None else _side(task, Y)
@@ -87,7 +102,7 @@ def scale_gradient(
 
 def _side(task: SimpleNamespace, Z: np.ndarray) -> SimpleNamespace:
     """Return the points, what each layer needs of single ones, and the derivatives of the diagonal, (T, N)."""
-    f, df = np.square(Z).sum(axis=1), np.zeros((task.count, len(Z)))
+    f, df = np.square(Z).sum(axis=1), _of_product(task, Z, Z)
     D, dD = np.zeros(()), np.zeros(())
     thin = []
     for layer in task.layers:
@@ -116,6 +131,14 @@ def _side(task: SimpleNamespace, Z: np.ndarray) -> SimpleNamespace:
     return SimpleNamespace(points=Z, thin=thin, diagonal=df + dD if task.tangent else df)
 
 
+def _of_product(task: SimpleNamespace, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the derivatives of x.y by the scales in x and y of its coordinates, 0 by other scales, (T, ...)."""
+    rates = np.zeros((task.count, *np.broadcast_shapes(x.shape, y.shape)[:-1]))
+    if len(task.each):
+        rates[task.place] = np.moveaxis(2 * (x * y) / task.each, -1, 0)
+    return rates
+
+
 def _check_range(thin: Sequence[SimpleNamespace]) -> None:
     """Raise InvalidInput where products of four variances leave double precision."""
     limits = np.finfo(float)
@@ -134,7 +157,7 @@ def _block(
 ) -> np.ndarray:
     """Return the derivatives of one block, (T, n, m)."""
     k = left.points[rows] @ right.points[columns].T
-    dk = np.zeros((task.count, *k.shape))
+    dk = _of_product(task, left.points[rows, None], right.points[columns])
     D, dD = np.zeros(()), np.zeros(())
     for layer, x, y in zip(task.layers, left.thin, right.thin, strict=True):
         rates = x.rate[:, rows, None], y.rate[:, None, columns]

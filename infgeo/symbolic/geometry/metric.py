@@ -56,6 +56,7 @@ from infgeo.symbolic.algebra.naming import SCALES, by_name, check_distinct, rena
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import best, collected, longer, power_product, tidy
 from infgeo.symbolic.algebra.substitution import assigned
+from infgeo.symbolic.geometry.anisotropic import AnisotropicMetric, checked_scales
 from infgeo.symbolic.geometry.polar_form import PolarForm
 from infgeo.symbols import coordinates
 
@@ -228,6 +229,25 @@ class RadialMetric(RadialTensor, WithNumbers, PolarForm):
         at_origin = None if self.at_origin is None else self.at_origin.subs(found)
         dimension = substituted(self.dimension, found)
         return RadialMetric(A, B, self.program.substituted(found), domain, at_origin, dimension=dimension)
+
+    def per_coordinate(self, scales: Any) -> AnisotropicMetric:
+        """Return the metric of inputs that are first multiplied by scales, one for each coordinate: at d = len(scales).
+
+        That of a network of weight_std 1 is the one of weights w_i ~ N(0, scales_i^2) in the first layer (automatic
+        relevance determination); its hidden layers, if they share weight_std, have 1.
+
+        Raises InvalidInput for scales that are no list, not positive, or hold coordinates.
+
+        >>> import infgeo
+        >>> from sympy import symbols
+        >>> g = infgeo.MLP("erf", weight_std=1, bias_std=0).metric.per_coordinate(symbols("sigma_1 sigma_2"))
+        >>> g.ricci_scalar
+        -2*pi*(sigma_1**2*x_1**2 + sigma_2**2*x_2**2)/sqrt(2*sigma_1**2*x_1**2 + 2*sigma_2**2*x_2**2 + 1)
+        """
+        found = checked_scales(scales)
+        if self.dimension.is_number and self.dimension != len(found):
+            raise InvalidInput(f"scales has {len(found)} values, but this metric was taken at d = {self.dimension}")
+        return AnisotropicMetric(self if self.dimension.is_number else self.at(d=len(found)), found)
 
     @cached_property
     def singular_set(self) -> Boolean:

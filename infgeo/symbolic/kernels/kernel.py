@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from sympy import Expr, I, Integer, Rational, Symbol, latex, nan, oo, zoo
+from sympy import Expr, I, Integer, Rational, Symbol, latex, nan, oo, sqrt, zoo
 from sympy.core.function import AppliedUndef
 
 from infgeo.arguments import positive_integer
@@ -24,6 +24,7 @@ from infgeo.symbolic.algebra.legend import written
 from infgeo.symbolic.algebra.naming import PUBLIC, SCALES, by_name, check_distinct
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.algebra.substitution import assigned
+from infgeo.symbolic.geometry.anisotropic import kernel_per_coordinate
 from infgeo.symbolic.geometry.metric import RadialMetric, WithNumbers, assumptions_of
 from infgeo.symbolic.kernels.metric_along_lines import metric_along_lines
 from infgeo.symbolic.kernels.radial import Radial
@@ -78,6 +79,15 @@ class Kernel(WithNumbers):
 
     def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
         return Kernel(substituted(self.expr, found))
+
+    def per_coordinate(self, scales: Any) -> Expr:
+        """Return k(D x, D y), D = diag(scales), in x_1 ... x_d and y_1 ... y_d; see `RadialMetric.per_coordinate`.
+
+        >>> from infgeo.kernels import linear
+        >>> linear(0).per_coordinate([1, 3])
+        x_1*y_1 + 9*x_2*y_2
+        """
+        return kernel_per_coordinate(self.expr, scales)
 
     @property
     def symbols(self) -> tuple[Symbol, Symbol, Symbol]:
@@ -166,6 +176,12 @@ class _Combined(Kernel):
         first, *others = (part.radial if isinstance(part, Kernel) else part for part in self.parts)
         found: Radial = getattr(first, self.method)(*others)
         return RadialMetric.from_functions(tidy(found.A), tidy(found.B))
+
+
+def divided(kernel: Kernel, norm: Expr) -> Kernel:
+    """Return k(x, y) / sqrt(F(x) F(y)) for F = `norm` > 0, a function of s (conformal: Amari & Wu 1999)."""
+    expr = kernel.expr / sqrt(norm.subs(s, s_x) * norm.subs(s, s_y))
+    return _Combined(expr, "divided", (kernel, norm, norm.diff(s)))
 
 
 def _checked(expr: object) -> Expr:

@@ -245,6 +245,11 @@ class MLP:
 
         Args:
             weight_std, bias_std: values for scales left symbolic; by default those of arXiv 2301.11375, 1 and 1.
+                Several weight_std, one for each coordinate, are those of a first dense layer: w_i ~ N(0,
+                weight_std_i^2), with fan_in over d (relevance determination; Neal 1996). Hidden layers that share the
+                symbol have 1, or give them one of their own: `MLP(["erf", "erf"], weight_std=[sigma_w, tau])`. In NTK
+                parametrisation w_i = weight_std_i omega_i, and omega_i is trained. Points are multiplied by them, and
+                `kernel_distance` is as accurate as the differences of these products.
             backend: "numpy", "torch", "jax" or "mpmath".
             method: by default the first that all activations have; asked for, NoClosedForm says why there is none.
                 "closed_form"; "mixture", for what is linear in tanh(a z) and log(cosh(a z)), which are sums over error

@@ -27,6 +27,7 @@ SMOOTH = {
     "composition": kernels.polynomial(2, 1).compose(ERF),
     "rbf of features": kernels.rbf(L).compose(ERF),
     "tangent": infgeo.MLP("erf", weight_std=1, bias_std=HALF).ntk + ERF,
+    "radial units": kernels.radial_units(L, HALF).at(d=3),
 }
 KINKED = {
     "matern 3/2": kernels.matern(1.5, L),
@@ -62,7 +63,7 @@ def test_metric_from_squared_distances(name):
             assert abs(distance / (4 * h * h) - expected) < mpmath.mpf(10) ** -15 * abs(expected)
 
 
-@pytest.mark.parametrize("name", ["product", "composition", "polynomial", "sum"])
+@pytest.mark.parametrize("name", ["product", "composition", "polynomial", "sum", "radial units"])
 def test_curvature_against_christoffel_symbols(name):
     g = SMOOTH[name].metric
     x = coordinates(2)
@@ -201,3 +202,32 @@ def test_user_kernels_without_a_metric_say_so_with_the_leading_order():
     laplace = sp.exp(-sp.sqrt(s_x + s_y - 2 * xy)) * (1 + xy)
     with pytest.raises(MetricDoesNotExist, match=r"2\*\(s \+ 1\)\) \|x - y\| \+"):
         _ = infgeo.Kernel(laplace).metric
+
+
+def test_radial_units_are_a_layer_of_random_centres():
+    """The expectation over centres is a product of one-dimensional ones."""
+    x, y, kernel = (HALF, sp.Rational(-7, 5)), (sp.Rational(6, 5), HALF), kernels.radial_units(L, 2 * HALF).at(d=2)
+    at = {s_x: sum(a * a for a in x), s_y: sum(b * b for b in y), xy: sum(a * b for a, b in zip(x, y, strict=True))}
+    with mpmath.workdps(25):
+        expected = mpmath.mpf(1)
+        for a, b in zip(x, y, strict=True):
+            squares = sp.lambdify(z, ((a - z) ** 2 + (b - z) ** 2) / (2 * L**2), "mpmath")
+            mean = mpmath.quad(lambda u, f=squares: mpmath.exp(-f(u)) * mpmath.npdf(u), [-12, -4, 0, 4, 12])
+            expected *= mean
+        assert abs(mpmath.mpf(sp.N(kernel.expr.subs(at), 25)) - expected) < mpmath.mpf(10) ** -20
+
+
+def test_radial_units_are_simulated():
+    """Features and Jacobians of networks with drawn centres, by z-scores over replicates."""
+    rng, width, spread = np.random.default_rng(3), 0.8, 1.5
+    X = np.array([[0.3, -1.4, 0.2], [1.2, 0.5, 0.0]])
+    geometry = kernels.radial_units(width, spread).at(d=3).numeric()
+    away = X[:, None] - spread * rng.standard_normal((64, 1, 4096, 3))  # (replicates, points, units, d)
+    features = np.exp(-np.square(away).sum(-1) / (2 * width**2))
+    J = -away / width**2 * features[..., None]
+    for drawn, exact in (
+        (np.einsum("rin,rjn->rij", features, features) / 4096, geometry.kernel(X)),
+        (np.einsum("rpni,rpnj->rpij", J, J) / 4096, geometry.metric(X)),
+    ):
+        z = (drawn.mean(0) - exact) / (drawn.std(0, ddof=1) / 8)
+        assert np.abs(z).max() < 4.5 and np.abs(z).mean() < 2

@@ -28,6 +28,7 @@ class ArrayLibrary:
     """An array library with NumPy's names."""
 
     lib: Any
+    kind: Any  # the class of its arrays
     root_half = math.sqrt(0.5)
     least = 1e-30  # in the place of 0 in quotients, in single precision too
     largest_exponent = 700.0  # of what is not used in the end where it is larger
@@ -61,6 +62,29 @@ class ArrayLibrary:
     def settled(self, x: Array) -> Any:
         """Return a number that a compiler makes no part of a fused product and sum, which is rounded once."""
         return x
+
+    def several(self: Any, name: str, value: Any) -> Any:
+        """Return a list or an array of numbers as an array (n,) in double precision; raises InputError."""
+        shape = tuple(getattr(value, "shape", (len(value),)))
+        if len(shape) != 1 or not shape[0]:
+            raise InputError(f"{name} has shape {shape}: pass a number, or one for each coordinate")
+        if isinstance(value, self.kind) and "float" in str(value.dtype):
+            return self.double(value)
+        return self.lib.stack([self.scalar(f"{name}[{i}]", part) for i, part in enumerate(value)])
+
+    def scaled(self: Any, X: Array, scales: Array) -> Any:
+        """Return points with each coordinate times its scale."""
+        with self.quiet():
+            return X * self.cast(scales, X)
+
+    def scaled_matrix(self: Any, g: Array, scales: Array) -> Any:
+        """Return matrices with each row and column times its scale."""
+        scales = self.cast(scales, g)
+        return g * (scales[:, None] * scales)
+
+    def geometric_mean(self, scales: Array) -> Any:
+        """Return the geometric mean of positive numbers."""
+        return self.lib.exp(self.lib.log(scales).mean())
 
     def dimension(self, X: Array) -> int:
         """Return d of points (..., d)."""
@@ -190,9 +214,9 @@ class ArrayLibrary:
 
         At x = 0 it is what it is: there metrics may vanish. Raises InputError; not a number inside transformations.
         """
-        size = result.diagonal(0, -2, -1).sum(-1) if result.ndim == X.ndim + 1 else result
+        size = result.diagonal(0, -2, -1) if result.ndim == X.ndim + 1 else result[..., None]
         least = float(self.lib.finfo(size.dtype).tiny) * positive
-        bad = ~(self.lib.isfinite(size) & (abs(size) >= least)) & (abs(X).sum(-1) > 0)
+        bad = ~(self.lib.isfinite(size) & (abs(size) >= least)).all(-1) & (abs(X).sum(-1) > 0)
         known = self.known(bad)
         if known is None:
             return self.lib.where(bad.reshape(bad.shape + (1,) * (result.ndim - bad.ndim)), math.nan, result)

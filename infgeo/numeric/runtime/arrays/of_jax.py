@@ -29,7 +29,7 @@ def traced(x: Array) -> bool:
 class JaxArrays(DifferentiableArrays):
     """jax, see `protocol.Arrays`."""
 
-    lib = jnp
+    lib, kind = jnp, jax.Array
 
     def points(self, X: Array, name: str = "X", rows: bool = False) -> jax.Array:
         """Return `X` as an array of float32 or float64 points (..., d); with `rows`, (N, d)."""

@@ -127,6 +127,27 @@ class MpmathArrays:
         except (TypeError, ValueError) as error:
             raise InputError(f"{name} = {value!r} must be a number") from error
 
+    def several(self, name: str, value: Any) -> list:
+        """Return a list or an array of numbers as a list of mpf; raises InputError."""
+        numbers = list(value)
+        if not numbers:
+            raise InputError(f"{name} = {value!r} is empty: pass a number, or one for each coordinate")
+        return [self.scalar(f"{name}[{i}]", part) for i, part in enumerate(numbers)]
+
+    def scaled(self, X: list, scales: list) -> list:
+        """Return points with each coordinate times its scale, exactly."""
+        if isinstance(X[0], list):
+            return [self.scaled(item, scales) for item in X]
+        return [mpmath.fmul(x, scale, exact=True) for x, scale in zip(X, scales, strict=True)]
+
+    def scaled_matrix(self, g: Any, scales: list) -> Any:
+        """Return a matrix with each row and column times its scale."""
+        return mpmath.diag(scales) * g * mpmath.diag(scales)
+
+    def geometric_mean(self, scales: list) -> Any:
+        """Return the geometric mean of positive numbers."""
+        return mpmath.exp(mpmath.fsum(map(mpmath.log, scales)) / len(scales))
+
     def dimension(self, X: list) -> Any:
         """Return d; 1/d of an int would be a float."""
         while isinstance(X[0], list):

@@ -23,7 +23,7 @@ CHUNK = 2**18  # coordinates held at a time for differences
 class NumpyArrays(ArrayLibrary):
     """NumPy, see `protocol.Arrays`."""
 
-    lib, name = np, "np"
+    lib, name, kind = np, "np", np.ndarray
     sqrt = staticmethod(np.sqrt)
 
     def points(self, X: Array, name: str = "X", rows: bool = False) -> np.ndarray:

@@ -27,7 +27,7 @@ def transformed(tensor: torch.Tensor) -> bool:
 class TorchArrays(DifferentiableArrays):
     """torch, see `protocol.Arrays`."""
 
-    lib, name = torch, "torch"
+    lib, name, kind = torch, "torch", torch.Tensor
 
     def points(self, X: Array, name: str = "X", rows: bool = False) -> torch.Tensor:
         """Return `X` as a tensor of float32 or float64 points (..., d); with `rows`, (N, d)."""
@@ -111,8 +111,8 @@ class TorchArrays(DifferentiableArrays):
         return X.double()
 
     def cast(self, result: Array, like: torch.Tensor) -> torch.Tensor:
-        """Return a result in the format of a tensor."""
-        return result.to(like.dtype)
+        """Return a result in the format of a tensor, beside it."""
+        return result.to(like)
 
     def constant(self, like: Array, value: Any) -> torch.Tensor:
         """Return a tensor of one value, in the graph: the gradient of a constant is zero and not an error."""

@@ -19,6 +19,18 @@ class Arrays(Protocol):
     def scalar(self, name: str, value: Any) -> Any:
         """Return the value of a parameter as a number; raises InputError."""
 
+    def several(self, name: str, value: Any) -> Any:
+        """Return a list or an array of numbers as an array (n,), for mpmath a list; raises InputError."""
+
+    def scaled(self, X: Array, scales: Array) -> Any:
+        """Return points with each coordinate times its scale."""
+
+    def scaled_matrix(self, g: Array, scales: Array) -> Any:
+        """Return matrices with each row and column times its scale."""
+
+    def geometric_mean(self, scales: Array) -> Any:
+        """Return the geometric mean of positive numbers."""
+
     def dimension(self, X: Array) -> Any:
         """Return d of points (..., d)."""
 

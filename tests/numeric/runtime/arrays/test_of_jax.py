@@ -261,7 +261,7 @@ def test_bad_points_are_refused(name):
 
 
 def test_bad_scales_and_shapes():
-    for std in (0.0, -1.0, float("nan"), float("inf"), "1.5", True, np.ones(2), jnp.ones(2)):
+    for std in (0.0, -1.0, float("nan"), float("inf"), "1.5", True, np.ones((2, 2)), jnp.ones((1, 2))):
         with pytest.raises(InvalidInput, match="sigma_w"):
             infgeo.MLP("erf").numeric(std, 0.5, backend="jax")
     geo = infgeo.MLP("identity").numeric(jnp.asarray(1.0), np.float32(0.5), backend="jax")
