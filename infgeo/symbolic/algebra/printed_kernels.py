@@ -59,19 +59,18 @@ def arcs_together(expr: Expr) -> Expr:
     >>> arcs_together(c * (asin(c) / 2 + 1) + c * asin(c) / 2)
     c*asin(c) + c
     """
-    if longer(expr, ALGEBRAIC_LIMIT):
-        return expr
     arcs = {arc: Dummy() for arc in sorted(expr.atoms(asin), key=str)}
     named = expr.xreplace(arcs)
-    if not arcs or not named.is_polynomial(*arcs.values()):
+    coefficients = {arc: named.diff(name) for arc, name in arcs.items()}
+    if longer(expr, ALGEBRAIC_LIMIT) or any(part.has(*arcs.values()) for part in coefficients.values()):
         return expr
-    back = {name: arc for arc, name in arcs.items()}
-    terms = Poly(named, *back).terms()
-    total = Integer(0)
-    for powers, part in terms:
-        shortest = min(part, expand(part), factor(part), key=count_ops)
-        total += shortest * Mul(*(x**n for x, n in zip(back, powers, strict=True)))
-    return min(expr, total.xreplace(back), key=count_ops)
+    total = _shortest(named.xreplace(dict.fromkeys(arcs.values(), Integer(0))))
+    total += Add(*(_shortest(part) * arc for arc, part in coefficients.items()))
+    return min(expr, total, key=count_ops)
+
+
+def _shortest(expr: Expr) -> Expr:
+    return expr if longer(expr, FACTOR_LIMIT) else min(expr, expand(expr), factor(expr), key=count_ops)
 
 
 def roots_without_squares(expr: Expr) -> Expr:
