@@ -175,6 +175,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "sample_network": (finite.sample_network, {"mlp": OPEN, "input_dim": 2, "width": 4, "seed": 0}),
     "distance": (finite.distance, {"features": NET, "x": X32[:1], "y": X32[1:2], "steps": 8}),
+    "fisher": (finite.fisher, {"features": NET}),
     "geodesic": (finite.geodesic, {"features": NET, "x": X32[:1], "y": X32[1:2], "steps": 8}),
     "logarithm": (finite.logarithm, {"features": NET, "x": X32[:1], "y": X32[1:2]}),
     "exponential": (finite.exponential, {"features": NET, "x": X32[:1], "v": X32[1:2] / 10, "tolerance": 1e-3}),

@@ -171,7 +171,7 @@ def test_finite_names():
 
 def test_names_of_a_pullback():
     assert {"Pullback", "pullback", "pullback_slice"} <= set(infgeo.finite.__all__)
-    options = ["layer", "input_shape", "freeze", "batched", "dtype", "singular", "memory_budget"]
+    options = ["output", "layer", "input_shape", "freeze", "batched", "dtype", "singular", "memory_budget"]
     assert list(inspect.signature(infgeo.finite.pullback).parameters) == ["features", "x", *options]
     slices = inspect.signature(infgeo.finite.pullback_slice).parameters
     assert list(slices) == ["features", "t", "origin", "directions", *options]

@@ -12,6 +12,7 @@ from infgeo.finite.geodesics import (
 )
 from infgeo.finite.geometry_at_points import Pullback
 from infgeo.finite.montecarlo import FiniteEstimates, estimate
+from infgeo.finite.outputs import fisher
 from infgeo.finite.pullback import pullback, pullback_slice
 from infgeo.finite.sampled_network import SampledNetwork, sample_network
 
@@ -23,6 +24,7 @@ __all__ = [
     "distance",
     "estimate",
     "exponential",
+    "fisher",
     "frechet_mean",
     "geodesic",
     "graph_path",

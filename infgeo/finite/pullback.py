@@ -13,6 +13,7 @@ from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, checked_features
 from infgeo.finite.geometry_at_points import Pullback, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape
+from infgeo.finite.outputs import with_output
 from infgeo.finite.preflight import MOST_TOGETHER, examine
 from infgeo.finite.stack import as_stack
 
@@ -22,6 +23,7 @@ def pullback(
     features: Callable[[torch.Tensor], torch.Tensor],
     x: ArrayLike,
     *,
+    output: str = "euclidean",
     layer: str | None = None,
     input_shape: Sequence[int] | None = None,
     freeze: bool = False,
@@ -50,6 +52,8 @@ def pullback(
         features: callable or module.
         x: points (..., d), or (..., *input_shape): a float32 or float64 tensor, or anything array-like, which becomes
             float64 (or the dtype and device of the module's parameters).
+        output: "euclidean", the flat metric of feature space, or "fisher" for the Fisher metric of classes whose logits
+            the features are; also "bernoulli" for logits and "poisson" for logarithms of rates: see `fisher`.
         layer: name of a submodule, as in features.named_modules(), whose output Φ is (of a tuple, dict or dataclass the
             first real tensor); it must be called once in a forward pass.
         input_shape: shape of one point where it has several axes, such as (3, 32, 32): x may also be flattened, in
@@ -84,6 +88,7 @@ def pullback(
     '2.000000000000'
     """
     dtype, batched = optional_dtype(dtype), flag(batched, "batched")
+    features = with_output(features, output, layer)
     checked_features(features, layer, freeze, dtype)
     singular = one_of(singular, "singular", ("raise", "nan"))
     budget = positive_integer(memory_budget, "memory_budget")
@@ -110,6 +115,7 @@ def pullback_slice(
     origin: ArrayLike,
     directions: ArrayLike,
     *,
+    output: str = "euclidean",
     layer: str | None = None,
     input_shape: Sequence[int] | None = None,
     freeze: bool = False,
@@ -148,6 +154,7 @@ def pullback_slice(
     '1.000000000000'
     """
     dtype, batched = optional_dtype(dtype), flag(batched, "batched")
+    features = with_output(features, output, layer)
     checked_features(features, layer, freeze, dtype)
     singular = one_of(singular, "singular", ("raise", "nan"))
     budget = positive_integer(memory_budget, "memory_budget")

@@ -118,7 +118,7 @@ _ELSEWHERE = {
 }
 LARGEST_DEGREE = 20
 _BY_NAME = {entry.name: entry for entry in _ENTRIES}
-# Names in torch.nn and torch.nn.functional that have an entry under the same name, differently spelled, or under another.
+# Names in torch.nn and torch.nn.functional that have an entry under the same name, spelled differently, or another.
 _TORCH = {name.replace("_", ""): name for name in _BY_NAME}
 _TORCH |= {"celu": "elu", "prelu": "leaky_relu", "rrelu": "leaky_relu"}
 

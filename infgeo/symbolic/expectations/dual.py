@@ -101,11 +101,10 @@ class Dual:
 
     @cached_property
     def cusp(self) -> tuple[Expr, Expr] | None:
-        """The a and C of activations that grow like |z|^a, a < 1/2, from 0: C is the integral over t of
+        """The a and C of activations that grow like |z|^a, a < 1/2, from 0; None for others.
 
-            (psi(t + 1/2) - psi(t - 1/2))^2,  psi = even |t|^a + odd sign(t) |t|^a,
-
-        by Parseval's theorem. None without one, and at a = 1/2, where C is infinite.
+        With psi = even |t|^a + odd sign(t) |t|^a the leading part, C is the integral of (psi(t + 1/2) - psi(t - 1/2))^2
+        over t, by Parseval's theorem; at a = 1/2 it is infinite.
         """
         powers = {term.power + term.modulus for term in self.terms if term.modulus != 0}
         a = min((power for power in powers if power.is_number), default=HALF)

@@ -67,17 +67,18 @@ class Radial:
     def activate(self, law: Dual) -> Radial:
         """See the module."""
         m, m_prime, mean = (part.xreplace({v: self.f}) for part in (law.m, law.m_prime, law.mean))
-        if not law.jumps and law.cusp is None:
+        cusp = law.cusp
+        if not law.jumps and cusp is None:
             m0, m0_prime = law.m0.xreplace({v: self.f}), law.m0_prime.xreplace({v: self.f})
             after = replace(self, A=m0 * self.A, B=m0 * self.B).with_radial(2 * m0_prime * self.slope**2)
         else:
             delta = replace(self, A=self.f * self.A, B=self.f * self.B).with_radial(-(self.slope**2))
             drift = sqrt(s) * self.slope if self.exponent == 2 else ZERO
             roots = (sqrt(tidy(delta.A)), ZERO), (sqrt(tidy(delta.along)), drift)
-            if law.jumps:
+            if law.jumps or cusp is None:
                 power, (across, along) = ONE, (self._after_jumps(law, *part) for part in roots)
             else:
-                a, constant = law.cusp
+                a, constant = cusp
                 power, (across, along) = 2 * a + 1, (self._after_cusp(constant, 2 * a + 1, root) for root, _ in roots)
             after = replace(self, A=across, B=(along - across) / s, exponent=power * self.exponent / 2)
         return replace(after, f=m, slope=m_prime * self.slope, mean=mean)

@@ -81,7 +81,9 @@ def require_metric(layers: Sequence[Layer], tangent: bool = False) -> None:
             " E[phi'(u) phi'(v)] falls linearly with the angle between x and y and the NTK has a cusp at y = x"
         )
     else:
-        what = f"has a jump of {_heights(broken)}" if broken.jumps else f"grows like |z|^({broken.cusp[0]}) from 0"
+        what = f"has a jump of {_heights(broken)}"
+        if not broken.jumps and broken.cusp is not None:
+            what = f"grows like |z|^({broken.cusp[0]}) from 0"
         reason = f"{broken.name} {what}: E[phi'(u)^2] is infinite, so its kernel induces no Riemannian metric"
     try:
         leading = leading_distance(layers, tangent)

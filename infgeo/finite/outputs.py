@@ -1,0 +1,80 @@
+"""The geometry of what a network predicts: its Fisher metric, as the flat metric of other features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from infgeo.arguments import one_of
+from infgeo.errors import InvalidInput
+
+
+def _on_sphere(logits: torch.Tensor) -> torch.Tensor:
+    return 2 * (torch.log_softmax(logits, dim=-1) / 2).exp()
+
+
+_EMBEDDINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "categorical": _on_sphere,
+    "bernoulli": lambda logits: 2 * (logits / 2).exp().atan(),
+    "poisson": lambda log_rates: 2 * (log_rates / 2).exp(),
+}
+OUTPUTS = ("euclidean", "fisher", *_EMBEDDINGS)
+
+
+class _Embedding(nn.Module):
+    """Maps the outputs of a network to the features whose flat metric is their Fisher metric."""
+
+    def __init__(self, family: str) -> None:
+        super().__init__()
+        self.family = family
+
+    def forward(self, outputs: torch.Tensor) -> torch.Tensor:
+        return _EMBEDDINGS[self.family](outputs)
+
+
+def fisher(features: Callable[..., Any], family: str = "categorical") -> Callable[..., Any]:
+    """Return features whose flat metric is the Fisher metric of a network's predictions.
+
+    g = Jᵀ h J with h = E[∂ log p(y) ∂ log p(y)ᵀ] by the outputs J differentiates. For these families h is the flat
+    metric of other features, so that everything which takes features takes these: `pullback`, slices, geodesics.
+
+        categorical   2 √softmax(f), of the last axis: a sphere of radius 2, R = (C − 1)(C − 2)/4 for C classes
+        bernoulli     2 arctan e^{f/2} for each output f, a logit
+        poisson       2 e^{f/2} for each output f, the logarithm of a rate
+
+    The Hellinger metric is a quarter of it, and its R four times as large. The rank is at most C − 1 for C classes.
+
+    Args:
+        features: a callable or module that gives logits, or logarithms of rates: (..., C).
+        family: "categorical", "bernoulli" or "poisson". For a Gaussian of fixed scale σ divide the features by σ.
+
+    Returns:
+        A module, where `features` is one (with the same weights), or a function.
+
+    Raises InvalidInput for another family.
+
+    Source: Amari & Nagaoka 2000, Methods of information geometry, section 2.
+
+    >>> from infgeo.finite import pullback
+    >>> def logits(x):  # all distributions of 4 classes
+    ...     return torch.nn.functional.pad(x, (0, 1))
+    >>> f"{pullback(fisher(logits), [0.3, -1.0, 0.5]).ricci_scalar:.12f}"
+    '1.500000000000'
+    """
+    embedding = _Embedding(one_of(family, "family", tuple(_EMBEDDINGS)))
+    if isinstance(features, nn.Module):
+        return nn.Sequential(features, embedding).train(features.training)
+    return lambda *arguments: embedding(features(*arguments))
+
+
+def with_output(features: Callable[..., Any], output: str, layer: str | None) -> Callable[..., Any]:
+    """Return the features that `output` makes of a network's outputs, for `pullback`."""
+    family = one_of(output, "output", OUTPUTS)
+    if family == "euclidean" or not callable(features):
+        return features
+    if layer is not None:
+        raise InvalidInput(f"output={output!r} is the metric of predictions, and layer={layer!r} is none: leave it out")
+    return fisher(features, "categorical" if family == "fisher" else family)
