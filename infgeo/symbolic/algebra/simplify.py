@@ -21,6 +21,8 @@ from sympy import (
     cancel,
     collect,
     count_ops,
+    erf,
+    erfc,
     exp,
     expand,
     factor,
@@ -83,6 +85,29 @@ def collected(expr: Expr) -> Expr:
         return expr
     result = rebuilt(named, lambda part: collect(part, list(names), factor) if part.is_Add else part)
     return min(expr, result.xreplace(names), key=count_ops)
+
+
+def with_complements(expr: Expr) -> Expr:
+    """Return an expression with a - a erf(x) as a erfc(x), which keeps its digits where x is large.
+
+    >>> from sympy import erf
+    >>> from sympy.abc import a, x
+    >>> with_complements(x + a / 2 - a * erf(x) / 2)
+    a*erfc(x)/2 + x
+    """
+    return rebuilt(expr, _complemented) if expr.has(erf) else expr
+
+
+def _complemented(part: Expr) -> Expr:
+    if not isinstance(part, Add):
+        return part
+    terms = set(part.args)
+    for term in part.args:
+        functions = [factor for factor in Mul.make_args(term) if isinstance(factor, erf)]
+        if len(functions) == 1 and -term / functions[0] in terms:
+            terms -= {term, -term / functions[0]}
+            terms.add(-term / functions[0] * erfc(functions[0].args[0]))
+    return Add(*terms)
 
 
 def longer(expr: Expr, limit: int) -> bool:

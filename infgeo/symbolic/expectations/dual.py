@@ -48,7 +48,7 @@ from infgeo.symbolic.activations.terms import (
 )
 from infgeo.symbolic.algebra.graph import distinct, is_long, substituted
 from infgeo.symbolic.algebra.limits import EXPAND_LIMIT, FACTOR_LIMIT
-from infgeo.symbolic.algebra.simplify import tidy
+from infgeo.symbolic.algebra.simplify import tidy, with_complements
 from infgeo.symbolic.expectations.expectation import expectation
 from infgeo.symbolic.expectations.one_variance import gathered
 
@@ -147,7 +147,7 @@ class Dual:
     @cached_property
     def m(self) -> Expr:
         """The second moment E[phi^2] at variance v."""
-        return tidy(_diagonal(self))
+        return with_complements(tidy(_diagonal(self)))
 
     @cached_property
     def mean(self) -> Expr:
@@ -169,7 +169,7 @@ class Dual:
                 f"{self.name} is too steep at 0: E[phi'^2] is infinite, so its kernel induces no Riemannian metric;"
                 " beside |z|^(1/2) |Phi(x) - Phi(y)|^2 falls as |x - y|^2 log(1/|x - y|)"
             )
-        return tidy(value)
+        return with_complements(tidy(value))
 
     @property
     def moments(self) -> tuple[Expr, ...]:
