@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
-from sympy import Dummy, Expr, Integer, Rational
+from sympy import Dummy, Expr, Integer, Rational, exp
 
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
@@ -303,7 +303,11 @@ class LogRadial:
             **curvature_outputs(log, self.names.let),
         }
         outputs = {name: outputs[name] for name in wanted}
-        return {name: tidy(value) for name, value in outputs.items()} if self.names.inline else outputs
+        if not self.names.inline:
+            return outputs
+        # Differences of exponentials, as they come from one quantity each, keep more digits than their common quotient.
+        plain = {name for name in ("K_rad", "K_tan", "R") if name in outputs and outputs[name].has(exp)}
+        return {name: value if name in plain else tidy(value) for name, value in outputs.items()}
 
     @property
     def logarithmic(self) -> dict[str, Expr]:

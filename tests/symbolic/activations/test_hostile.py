@@ -191,7 +191,7 @@ def test_sums_of_many_exponentials_stay_as_they_are():
     x = sp.Symbol("x", positive=True)
     many, few = (sum(sp.exp(-2 * k**2 * x) / k for k in range(1, n)) / (1 + x) + x**2 / (1 + x) for n in (9, 3))
     assert simplify.tidy(many) == many
-    assert simplify.tidy(few) == simplify._tidy(few)
+    assert simplify.tidy(few).is_Mul and sp.factor(simplify.tidy(few) - few) == 0
     mlp = infgeo.MLP("cos(z)**8", weight_std=1, bias_std=1)
     wave = sum(sp.binomial(8, k) * sp.cos((8 - 2 * k) * z) for k in range(9)) / 2**8
     at = {infgeo.conventions.s: sp.Rational(1, 3)}
