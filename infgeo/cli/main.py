@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from infgeo.cli import commands
 from infgeo.cli.parser import BAD_INPUT, INTERRUPTED, PASSED, build
+from infgeo.cli.versions import verbose_version
 from infgeo.cli.wording import in_options
 from infgeo.errors import InfgeoError
 from infgeo.interruption import termination_as_interrupt
@@ -13,6 +14,9 @@ from infgeo.interruption import termination_as_interrupt
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; see the help for their meaning."""
+    if sorted(sys.argv[1:] if argv is None else argv) == ["--verbose", "--version"]:
+        print(verbose_version())
+        return PASSED
     try:
         arguments = build().parse_args(argv)
     except SystemExit as stop:

@@ -87,6 +87,7 @@ def build() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"infgeo {__version__}")
+    parser.add_argument("--verbose", action="store_true", help="with --version: also the libraries and the machine")
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="derive | emit | validate | reproduce | data | activations"
     )

@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
+from infgeo.errors import InvalidInput
 from infgeo.testing.kernel_points import Points
 from infgeo.testing.outcome import Measured, NotApplicable, required
 from infgeo.testing.subject import Subject
@@ -148,7 +149,10 @@ class Structure:
         """Distances of features, squared, are those of the kernel to bound * (k(x, x) + k(y, y)), 0 at coincidence."""
         if self.subject.distance is None:
             raise NotApplicable(self.subject.reasons["distance"])
-        measured = np.square(self.subject.distance(self.points.all, self.points.all.copy()))
+        try:
+            measured = np.square(self.subject.distance(self.points.all, self.points.all.copy()))
+        except InvalidInput as reason:  # it says which distances it does not know
+            raise NotApplicable(str(reason)) from None
         diagonal = np.diagonal(self.gram)
         total, size = (np.add.outer(part, part) for part in (diagonal, self.squares))
         same = (self.points.all[:, None] == self.points.all[None, :]).all(axis=-1)

@@ -196,7 +196,13 @@ def _of_formula(k: Kernel, given: Mapping[str, float], input_dim: int) -> Subjec
     value = _in_mpmath(k.expr, (s_x, s_y, xy), numbers)
 
     def formula(x: list, y: list) -> Any:
-        result = value(mpmath.fdot(x, x), mpmath.fdot(y, y), mpmath.fdot(x, y))
+        norms, product = (mpmath.fdot(x, x), mpmath.fdot(y, y)), mpmath.fdot(x, y)
+        try:
+            result = value(*norms, product)
+        except (ZeroDivisionError, AttributeError):  # of a number that rounding makes complex
+            # Quotients that have a limit where x and y are parallel: take it from a little beside.
+            with mpmath.workdps(2 * mpmath.mp.dps):
+                result = value(*norms, product * (1 - mpmath.mpf(10) ** -(mpmath.mp.dps // 2)))
         # A square root of what is 0 but for rounding may have a small imaginary part.
         return result.real if abs(result.imag) <= abs(result.real) * mpmath.mpf(10) ** (-DIGITS // 3) else mpmath.nan
 

@@ -31,6 +31,9 @@ def infgeo_process(*arguments, **options):
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"infgeo {infgeo.__version__}\n"
+    assert main(["--version", "--verbose"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"infgeo {infgeo.__version__}" and any(line.startswith("numpy ") for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Tails of the normal distributions of one and of two variables, times exponentials that would overflow by themselves.
 
-For standard normal variables X and Y of correlation rho and h, k >= 0 the quadrant x > h, y > k is two wedges at its
+For standard normal variables X and Y of correlation rho the quadrant x > h, y > k is two wedges at its
 corner, between the sides and the direction from the origin. In coordinates in which X and Y are independent, the corner
 has the distance h from a side and n = (k - rho h)/sqrt(1 - rho^2) along it, and
 
@@ -8,8 +8,9 @@ has the distance h from a side and n = (k - rho h)/sqrt(1 - rho^2) along it, and
 
     W(h, n) = (1/2 pi) e^(-(h^2 + n^2)/2) int_0^oo e^(-y^2/2 - n y) h / (h^2 + (n + y)^2) dy   for n >= 0,
 
-and Q(h) - W(h, -n) for n < 0, Q(h) = erfc(h/sqrt(2))/2. Near the origin W(h, n) = Q(h)/2 - T(h, n/h) with Owen's
-function T (Ann. Math. Statist. 27 (1956) 1075). The integrals are taken by one rule of Gauss and Legendre.
+and Q(h) - W(h, -n) for n < 0, Q(h) = erfc(h/sqrt(2))/2. W is odd in h; where h and k are both negative the origin is in
+the quadrant, and 1 is added. Near the origin W(h, n) = Q(h)/2 - T(h, n/h) with Owen's function T (Ann. Math. Statist.
+27 (1956) 1075). The integrals are taken by one rule of Gauss and Legendre.
 """
 
 from __future__ import annotations
@@ -63,23 +64,23 @@ def scaled_quadrant(xp: Any, a: Array, h: Array, k: Array, y: Array, x: Array, r
     h, k, y, x = (part + 0 * (h + k + x + y) for part in (h, k, y, x))
     radius = xp.lib.sqrt(x * x + y * y)
     x = xp.lib.maximum(x, xp.least * radius)
-    # Both reflected to h, k >= 0: P(X > h, Y > k) = Q(k) - P(-X > -h, Y > k).
     first, second = (xp.where_nonnegative(part, 1.0 + 0 * part, -1.0 + 0 * part) for part in (h, k))
     u, v, y = first * h + xp.least, second * k + xp.least, first * second * y
     gap = xp.where_nonnegative(y, x * x / (radius + abs(y)), radius - y)  # radius - y without cancellation
-    n, n_ = ((v - u) * y + v * gap) / x, ((u - v) * y + u * gap) / x
+    n, n_ = second * ((v - u) * y + v * gap) / x, first * ((u - v) * y + u * gap) / x
     rest = -(u * u + n * n) / 2 if isinstance(a, int) else rest + 0 * h  # an int is the literal 0
-    tail_u, tail_v = half_tail(xp, a, u, n, rest), half_tail(xp, a, v, n_, rest)
-    quadrant = wedge(xp, u, n, tail_u, rest) + wedge(xp, v, n_, tail_v, rest)
-    # Of the four quadrants at (+-u, +-v) the one that is asked for.
-    one = xp.lib.exp(xp.where_nonnegative(-first - second - 1, a + 0 * rest, 0 * rest))
-    beyond_h = xp.where_nonnegative(second, tail_v - quadrant, one - tail_u - tail_v + quadrant)
-    return xp.where_nonnegative(first, xp.where_nonnegative(second, quadrant, tail_u - quadrant), beyond_h)
+    blur = (u + v) * radius / x  # of n, in units of rounding: for nearly parallel points the quotient of small numbers
+    # Wedges count with the signs of h and k; with both negative the origin is in the quadrant.
+    tail_u, tail_v = half_tail(xp, a, u, n, rest, blur), half_tail(xp, a, v, n_, rest, blur)
+    quadrant = first * wedge(xp, u, n, tail_u, rest) + second * wedge(xp, v, n_, tail_v, rest)
+    inside = -first - second - 1
+    one = xp.lib.exp(xp.where_nonnegative(inside, a + 0 * h, 0 * h))
+    return xp.where_nonnegative(inside, one + quadrant, quadrant)
 
 
-def half_tail(xp: Any, a: Array, h: Array, n: Array, rest: Array) -> Any:
-    """Return e^a Q(h), its exponent a - h^2/2 = rest + n^2/2 from the smaller numbers."""
-    plain, other = abs(a) + h * h / 2, abs(rest) + n * n / 2
+def half_tail(xp: Any, a: Array, h: Array, n: Array, rest: Array, blur: Array) -> Any:
+    """Return e^a Q(h), its exponent a - h^2/2 = rest + n^2/2 from the numbers that round less."""
+    plain, other = abs(a) + h * h / 2, abs(rest) + n * n / 2 + abs(n) * blur
     exponent = xp.where_nonnegative(other - plain, a - h * h / 2, rest + n * n / 2)
     return (
         xp.lib.exp(xp.where_nonnegative(xp.largest_exponent - exponent, exponent, xp.largest_exponent + 0 * h))

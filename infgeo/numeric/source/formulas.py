@@ -28,13 +28,13 @@ from infgeo.numeric.source.precision import (
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, function_source, scalar_source
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import distinct
-from infgeo.symbolic.algebra.primitives import determinant_of
+from infgeo.symbolic.algebra.primitives import above_zero
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.expectations.dual import dual as dual_of
 from infgeo.symbolic.floats.difference import difference_program
-from infgeo.symbolic.floats.exponentials import far, near, of_squares, paired
+from infgeo.symbolic.floats.exponentials import differences_of_squares, far, near, of_squares, paired
 from infgeo.symbolic.floats.normal_tails import with_tails
 from infgeo.symbolic.networks.layers import Residual, RMSNorm, parameters_of
 
@@ -163,17 +163,26 @@ def _law(
     def of_squared_sums(name: str, expr: Expr, doc: str) -> None:
         """Add a formula with |u - v|^2 and |u + v|^2 in its exponents, or None."""
         expr = with_tails(expr)  # whose exponents cancel as they stand
+        if apart:
+            expr = differences_of_squares(expr).xreplace({Delta: above_zero(Delta, p * q)})
         written = of_squares(paired(expr)) if expr.has(exp) and not plain else expr
         known = written.has(near, far)
         if known:
             formulas.append(formula(name, written, [*pair, near, far], doc))
             members.append(f"{name}=_{name}{suffix}")
 
+    def of_pair(name: str, squares: str, expr: Expr, doc: str) -> str:
+        """Return the formula of a pair; with kinks and jumps at places besides 0 that of squared sums."""
+        if not (apart and differences_of_squares(expr).has(near, far)):
+            return formula(name, expr, pair, doc)
+        arguments = "".join(f", {symbol}" for symbol in own)
+        call = f"_{squares}{suffix}(p, q, c, Delta, p + q - 2 * c, p + q + 2 * c{arguments})"
+        return f'def _{name}{suffix}(p, q, c, Delta{arguments}):\n    """{doc}"""\n    return {call}'
+
     kernel = dual.kernel
-    if any(term.factor.is_step and term.factor.place != 0 for term in dual.terms):
-        kernel = with_tails(kernel).xreplace({Delta: determinant_of(p, q, c)})
+    apart = not plain and any(term.factor.is_step and term.factor.place != 0 for term in dual.terms)
     formulas = [
-        formula("kernel", kernel, pair, "E[phi(u) phi(v)]"),
+        of_pair("kernel", "kernel_of_squares", kernel, "E[phi(u) phi(v)]"),
         formula("moment", on_diagonal(dual.kernel, dual.m), [v], "E[phi(u)^2]"),
         _difference(dual, own, suffix, backend, notes),
     ]
@@ -198,7 +207,10 @@ def _law(
             if name == "derivative_moment":
                 notes.append(f"No tangent kernel: {error}.")
             continue
-        formulas.append(formula(name, expr, arguments, doc))
+        if name == "derivative_kernel":
+            formulas.append(of_pair(name, "derivative_of_squares", expr, doc))
+        else:
+            formulas.append(formula(name, expr, arguments, doc))
         members.append(f"{name}=_{name}{suffix}")
         if name == "derivative_kernel":
             of_squared_sums("derivative_of_squares", expr, f"{doc}, of squared sums too")

@@ -57,10 +57,10 @@ class scaled_quadrant(_RealFunction):
     nargs = 6
 
 
-class determinant_of(_RealFunction):
-    """The determinant determinant_of(p, q, c) = p q - c^2 of these very numbers, rounded once; a little more than 0."""
+class above_zero(_RealFunction):
+    """The determinant above_zero(Delta, p q) = Delta of a pair, a little more than 0."""
 
-    nargs = 3
+    nargs = 2
 
 
 PRIMITIVES = (
@@ -70,5 +70,5 @@ PRIMITIVES = (
     exp_difference,
     scaled_erfc,
     scaled_quadrant,
-    determinant_of,
+    above_zero,
 )

@@ -59,10 +59,12 @@ def arcs_together(expr: Expr) -> Expr:
     >>> arcs_together(c * (asin(c) / 2 + 1) + c * asin(c) / 2)
     c*asin(c) + c
     """
+    if longer(expr, ALGEBRAIC_LIMIT):
+        return expr
     arcs = {arc: Dummy() for arc in sorted(expr.atoms(asin), key=str)}
     named = expr.xreplace(arcs)
     coefficients = {arc: named.diff(name) for arc, name in arcs.items()}
-    if longer(expr, ALGEBRAIC_LIMIT) or any(part.has(*arcs.values()) for part in coefficients.values()):
+    if any(part.has(*arcs.values()) for part in coefficients.values()):
         return expr
     total = _shortest(named.xreplace(dict.fromkeys(arcs.values(), Integer(0))))
     total += Add(*(_shortest(part) * arc for arc, part in coefficients.items()))

@@ -130,9 +130,7 @@ def _named_exponentials(expr: Expr) -> tuple[Expr, dict[Symbol, Expr]]:
     _E**2 + _E
     """
     exponents = {part: expand(part.as_base_exp()[1]) for part in expr.atoms(exp, type(E))}
-    split = {
-        part: {primitive: rate} for part, exponent in exponents.items() for rate, primitive in [_primitive(exponent)]
-    }
+    split = {part: {} if exponent == 0 else _primitive(exponent) for part, exponent in exponents.items()}
     directions = {direction for parts in split.values() for direction in parts}
     rows = [direction.as_coefficients_dict() for direction in directions]
     terms = {term for row in rows for term in row}
@@ -151,10 +149,10 @@ def _named_exponentials(expr: Expr) -> tuple[Expr, dict[Symbol, Expr]]:
     return expr.xreplace(written), symbols
 
 
-def _primitive(exponent: Expr) -> tuple[Rational, Expr]:
-    """Return the rational factor of an exponent, and the rest, which is the same for an exponent and its negative."""
+def _primitive(exponent: Expr) -> dict[Expr, Rational]:
+    """Return an exponent as {direction: rate}, with the same direction for an exponent and its negative."""
     rate, rest = exponent.as_content_primitive()
-    return (-rate, -rest) if rest.could_extract_minus_sign() else (rate, rest)
+    return {-rest: -rate} if rest.could_extract_minus_sign() else {rest: rate}
 
 
 def _forms(expr: Expr, exponentials: bool) -> tuple[Expr, ...]:

@@ -39,6 +39,8 @@ def of_squares(expr: Expr) -> Expr:
     """
 
     def exponent(x: Expr) -> Expr:
+        if not x.is_polynomial(p, q, c):
+            return x
         x = expand(x)
         a = x.coeff(p)
         for square, sign in ((near, -2), (far, 2)):
@@ -52,6 +54,31 @@ def of_squares(expr: Expr) -> Expr:
         if isinstance(part, exp_difference):
             return exp_difference(*map(exponent, part.args[:2]), part.args[2])
         return part
+
+    return rebuilt(expr, rewritten)
+
+
+def differences_of_squares(expr: Expr) -> Expr:
+    """Return `expr` with c - p, p + q - 2c and the like, and the same with -c, by near, far and p - q.
+
+    Where u and v are nearly equal or opposite these are small numbers, which divide each other: all come from the same
+    near, far and p - q, those of a pair that exists.
+
+    Example:
+        >>> from infgeo.conventions import c, p, q
+        >>> differences_of_squares((c - p) / (p + q + 2 * c))
+        (-near/2 - p/2 + q/2)/far
+    """
+
+    def rewritten(part: Expr) -> Expr:
+        if not part.is_Add:
+            return part
+        terms = part.as_coefficients_dict()
+        a, b, last = (terms[symbol] for symbol in (p, q, c))
+        if last == 0 or abs(last) != abs(a + b):
+            return part
+        square = near if last == -(a + b) else far
+        return part - a * p - b * q - last * c + (a - b) * (p - q) / 2 + (a + b) * square / 2
 
     return rebuilt(expr, rewritten)
 

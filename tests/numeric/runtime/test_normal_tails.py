@@ -1,8 +1,11 @@
 """Tails of normal distributions times exponentials."""
 
+from itertools import product
+
 import mpmath
 import numpy as np
 import pytest
+import torch
 
 import infgeo
 from infgeo.errors import InvalidInput
@@ -82,18 +85,36 @@ def test_double_double_error_functions():
                     assert abs((mpmath.mpf(high) + mpmath.mpf(low)) / of(mpmath.mpf(t)) - 1) < 1e-30
 
 
-@pytest.mark.parametrize("name", ["elu", "hardtanh"])
+@pytest.mark.parametrize("name", ["max(z-1, 0)", "softshrink", "hardtanh", "elu"])
 def test_kernels_of_nearly_parallel_points(name):
-    """At angles down to 1e-8 kernels with kinks away from 0 and exponentials between them keep their digits."""
+    """At all angles kernels with kinks away from 0 and exponentials between them keep their digits."""
     mlp, x = infgeo.MLP(name), np.array([1.095, 2.772, -0.3418])
     geo, exact = mlp.numeric(), mlp.numeric(backend="mpmath")
-    for step in (1e-8, 1e-6, 1e-4, 1e-2):
-        y = x + np.array([0, 0, step])
+    generator = np.random.default_rng(0)
+    for sign, step in [*product((1, -1), (1e-15, 1e-14, 1e-12, 1e-8)), (1, 1e-4), (1, 1e-2)]:
+        y = sign * x + step * generator.normal(size=3)
         for function in ("kernel", "ntk"):
             value = getattr(geo, function)(x[None], y[None])[0, 0]
             with mpmath.workdps(30):
                 wanted = getattr(exact, function)([list(x)], [list(y)])[0, 0]
-            assert abs(value - wanted) < 1e-12 * wanted
+            norm = np.sqrt(getattr(geo, f"{function}_diag")(np.array([x, y])).prod())
+            assert abs(value - wanted) < 1e-12 * norm, (sign, step, function)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "mpmath"])
+def test_exponentials_of_both_signs_at_large_variances(backend):
+    """Of exp(-|z|) the density of the preactivations is smooth beside the exponentials: Gauss and Laguerre's rule."""
+    geo = infgeo.MLP("exp(-abs(z))").numeric(30.0, 0.1, backend=backend)
+    nodes, weights = np.polynomial.laguerre.laggauss(40)
+    for x, y in np.random.default_rng(0).normal(size=(4, 2, 3)):
+        p, q, c = (0.01 + 900 * part for part in (x @ x, y @ y, x @ y))
+        u, v = nodes[:, None], nodes[None, :]
+        density = sum(np.exp(-(q * u**2 - 2 * s * c * u * v + p * v**2) / (2 * (p * q - c**2))) for s in (1, -1))
+        wanted = 2 * (weights[:, None] * weights * density).sum() / (2 * np.pi * np.sqrt(p * q - c**2))
+        one, other = (torch.tensor(z[None]) if backend == "torch" else z[None].tolist() for z in (x, y))
+        if backend == "numpy":
+            one, other = np.array(one), np.array(other)
+        assert float(geo.kernel(one, other)[0, 0]) == pytest.approx(wanted, rel=1e-11)
 
 
 def test_what_such_kernels_do_not_keep_is_refused():

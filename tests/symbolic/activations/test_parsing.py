@@ -217,7 +217,7 @@ NOT_FORMULAS = [
     ("print(z)", "print(z)"),
     ("eval(z)", "eval(z)"),
     ("sympify(z)", "sympify(z)"),
-    ("gelu(z)", "gelu(z)"),
+    ("maxout(z)", "maxout(z)"),
     ("asin(z)", "asin(z)"),
     ("erf", "write erf(...)"),
     ("erf + z", "write erf(...)"),

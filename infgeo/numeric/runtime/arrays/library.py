@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from infgeo.numeric.runtime.double_double import two_product
 from infgeo.numeric.runtime.errors import InputError
 from infgeo.numeric.runtime.normal_mean import normal_mean
 from infgeo.numeric.runtime.normal_tails import scaled_erfc, scaled_quadrant, wedge_integrals
@@ -131,13 +130,9 @@ class ArrayLibrary:
         """Return the two integrals of `normal_tails.wedge`."""
         return wedge_integrals(self, h, m, reach, slope, bounded)
 
-    def determinant_of(self, p: Array, q: Array, c: Array) -> Any:
-        """Return p q - c^2 of these numbers, rounded once, and a little more than 0.
-
-        Terms in (p - c)/sqrt(Delta) agree with it: with the determinant of the points each errs by eps p/sqrt(Delta).
-        """
-        (product, rest), (square, other) = two_product(p + 0 * c, q + 0 * c, self), two_product(c, c, self)
-        return self.lib.maximum((product - square) + (rest - other), self.least * product)
+    def above_zero(self, Delta: Array, product: Array) -> Any:
+        """Return Delta, at least a little more than 0 beside p q."""
+        return self.lib.maximum(Delta, self.least * product)
 
     def leading_half(self, a: Array) -> Any:
         """Return `a` rounded to half its digits (Dekker's splitting)."""

@@ -73,6 +73,8 @@ class Numbers:
 
     def erfcx(self, x: Any) -> Any:
         """Return e^(x^2) erfc(x)."""
+        if x > mpmath.ldexp(1, mpmath.mp.prec):  # mpmath's own takes no numbers beyond floats
+            return 1 / (x * mpmath.sqrt(mpmath.pi))
         return mpmath.exp(x * x) * mpmath.erfc(x)
 
     def wedge_integrals(self, h: Any, m: Any, reach: Any, slope: Any, bounded: Any) -> tuple[Any, Any]:
@@ -240,10 +242,6 @@ class MpmathArrays:
     def where_nonnegative(self, x: Array, yes: Any, no: Any) -> Any:
         """Return `yes` where x >= 0, else `no`."""
         return yes if x >= 0 else no
-
-    def determinant_of(self, p: Array, q: Array, c: Array) -> Any:
-        """Return p q - c^2, a little more than 0."""
-        return max(p * q - c * c, mpmath.ldexp(p * q, -4 * mpmath.mp.prec))
 
     def scaled_erfc(self, a: Array, x: Array, rest: Any) -> Any:
         """Return e^a erfc(x)."""
