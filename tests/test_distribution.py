@@ -23,7 +23,8 @@ def test_source_distribution_holds_every_file_of_the_repository():
     single = [pattern for line in lines if line[0] == "include" for pattern in line[1:]]
     below = [f"{line[1]}/{pattern}" for line in lines if line[0] == "recursive-include" for pattern in line[2:]]
     left = [name for name in tracked if not any(fnmatchcase(name, pattern) for pattern in [*single, *below])]
-    assert {Path(name).parts[0] for name in left} == {".gitignore", "MANIFEST.in", "infgeo", "pyproject.toml"}
+    ours = {".github", ".gitignore", ".pre-commit-config.yaml", "MANIFEST.in", "infgeo", "pyproject.toml"}
+    assert {Path(name).parts[0] for name in left} == ours
     assert {Path(name).suffix for name in left if name.startswith("infgeo/")} == {".py", ".pyi", ".typed"}
 
 
