@@ -63,6 +63,12 @@ class above_zero(_RealFunction):
     nargs = 2
 
 
+class minus(_RealFunction):
+    """The difference minus(a, b) = a - b, which is taken before anything is added to it."""
+
+    nargs = 2
+
+
 PRIMITIVES = (
     sin_minus_theta_cos,
     where_nonnegative,
@@ -71,4 +77,5 @@ PRIMITIVES = (
     scaled_erfc,
     scaled_quadrant,
     above_zero,
+    minus,
 )

@@ -9,7 +9,7 @@ from sympy import Add, Expr, Integer, Mul, exp, expand, factor, together
 from infgeo.conventions import Delta, Internal, c, p, q
 from infgeo.symbolic.algebra.graph import distinct, rebuilt
 from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
-from infgeo.symbolic.algebra.primitives import exp_difference
+from infgeo.symbolic.algebra.primitives import exp_difference, minus
 from infgeo.symbolic.algebra.simplify import longer
 
 # E[(u - v)^2] = p + q - 2c and E[(u + v)^2] = p + q + 2c, without cancellation.
@@ -67,7 +67,7 @@ def differences_of_squares(expr: Expr) -> Expr:
     Example:
         >>> from infgeo.conventions import c, p, q
         >>> differences_of_squares((c - p) / (p + q + 2 * c))
-        (-near/2 - p/2 + q/2)/far
+        (-near/2 - minus(p, q)/2)/far
     """
 
     def rewritten(part: Expr) -> Expr:
@@ -78,7 +78,7 @@ def differences_of_squares(expr: Expr) -> Expr:
         if last == 0 or abs(last) != abs(a + b):
             return part
         square = near if last == -(a + b) else far
-        return part - a * p - b * q - last * c + (a - b) * (p - q) / 2 + (a + b) * square / 2
+        return part - a * p - b * q - last * c + (a - b) * minus(p, q) / 2 + (a + b) * square / 2
 
     return rebuilt(expr, rewritten)
 

@@ -134,6 +134,10 @@ class ArrayLibrary:
         """Return Delta, at least a little more than 0 beside p q."""
         return self.lib.maximum(Delta, self.least * product)
 
+    def minus(self, a: Array, b: Array) -> Any:
+        """Return a - b."""
+        return a - b
+
     def leading_half(self, a: Array) -> Any:
         """Return `a` rounded to half its digits (Dekker's splitting)."""
         shifted = a * (4097.0 if self.lib.finfo(a.dtype).bits == 32 else 134217729.0)
