@@ -198,7 +198,6 @@ NUMBERS = [
     ("relu", 1, 1),
     ("sin", 2, HALF),
     ("gaussian", 3, HALF),
-    ("probit", 5, 0),
     ("identity", HALF, 1),
     ("hermite_2", HALF, sp.Rational(1, 4)),
 ]
