@@ -29,7 +29,6 @@ from sympy import (
     factor_terms,
     fraction,
     gcd,
-    powsimp,
     preorder_traversal,
     sqrt,
     together,
@@ -72,7 +71,7 @@ def tidy(expr: Expr, limit: int = FACTOR_LIMIT) -> Expr:
     """Return `expr` factored, or as a sum over its arcs; above `limit` operations, as it is."""
     if longer(expr, limit):
         return expr
-    named, names = _named_exponentials(powsimp(expr, combine="exp", deep=True))
+    named, names = _named_exponentials(rebuilt(expr, _one_exponential) if expr.has(exp) else expr)
     if max((abs(power.exp) for power in named.atoms(Pow) if power.base in names), default=0) > LARGEST_DEGREE:
         return expr
     return best(*(form.xreplace(names) for form in (*_forms(named, bool(names)), named)), expr)
@@ -147,6 +146,14 @@ def _named_exponentials(expr: Expr) -> tuple[Expr, dict[Symbol, Expr]]:
         for part, rate in rates.items():
             written[part] *= symbol ** (rate / unit)
     return expr.xreplace(written), symbols
+
+
+def _one_exponential(part: Expr) -> Expr:
+    """Return a product with its exponentials as one."""
+    factors = [factor for factor in part.args if isinstance(factor, exp)] if isinstance(part, Mul) else []
+    if len(factors) < 2:
+        return part
+    return Mul(*(factor for factor in part.args if factor not in factors)) * exp(Add(*(f.args[0] for f in factors)))
 
 
 def _primitive(exponent: Expr) -> dict[Expr, Rational]:
