@@ -135,7 +135,7 @@ def pullback_slice(
     Through images x0, x1, x2: origin x0, directions (x1 − x0, x2 − x0); t = (1, 0) is x1 and t = (0, 1) is x2.
 
     Args:
-        features, layer, input_shape, freeze, batched, dtype, singular, memory_budget: as for `pullback`.
+        features, output, layer, input_shape, freeze, batched, dtype, singular, memory_budget: as for `pullback`.
         t: coordinates in the slice (..., k).
         origin: one input, (d,) or of shape `input_shape`.
         directions: k of them, (k, d) or (k, *input_shape), linearly independent; k is 1 or 2 mostly, and may be more.

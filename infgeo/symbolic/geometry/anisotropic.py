@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sympy import Expr, ImmutableMatrix, Integer, Mul, Symbol, diag, latex, symbols
 
@@ -15,8 +15,20 @@ from infgeo.expressions import exact
 from infgeo.symbolic.algebra.naming import SCALES, by_name
 from infgeo.symbols import coordinates
 
-if TYPE_CHECKING:
-    from infgeo.symbolic.geometry.metric import RadialMetric
+
+class HasRadialGeometry(Protocol):
+    """What is taken of a radial metric."""
+
+    def matrix(self, dimension: int) -> ImmutableMatrix:
+        """Return the matrix in coordinates."""
+
+    @property
+    def volume_element(self) -> Expr:
+        """The volume element."""
+
+    @property
+    def ricci_scalar(self) -> Expr:
+        """The Ricci scalar."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,7 @@ class AnisotropicMetric:
     there. All are expressions of `coordinates`; other tensors are those of `infgeo.Metric(g.matrix, g.coordinates)`.
     """
 
-    radial: RadialMetric
+    radial: HasRadialGeometry
     scales: tuple[Expr, ...]
 
     @property
