@@ -55,7 +55,8 @@ def activation(draw, level=2):
     left, right = activation(draw, level - 1), activation(draw, level - 1)
     if kind < 0.55:
         return draw.choice((1, -1, R(1, 2), 2)) * left + draw.choice((1, R(1, 3), -2)) * right
-    return left * right if kind < 0.9 else left.subs(z, draw.choice((2, -1, R(1, 2))) * z)
+    inner = draw.choice((2, -1, R(1, 2))) * z + draw.choice((0, 0, 1, -R(1, 2)))
+    return left * right if kind < 0.9 else left.subs(z, inner)
 
 
 @cache

@@ -135,7 +135,8 @@ def pair(
     f = function(u, order)
     if one_variable:
         return _pair_sums(f, function(along * u, order), w)
-    edge = _EDGES[0]
+    outermost = np.abs(_nodes(function, q, level, order=order)[0]).max()
+    edge = min(e for e in _EDGES if e > outermost)  # which holds the mass of phi(v)^2, and more so given u
     places = _breaks(function, edge * (across + abs(along) * np.abs(u).max()), order)
     rows = max(1, _AT_ONCE // (40 * 2 ** (level // 2) * (len(places) + round(edge))))
     total = {"product": 0.0, "square": 0.0, "fall": 0.0}

@@ -46,11 +46,15 @@ _REMEDY = "write it with kinks at roots of polynomials, or periodic ones such as
 
 @dataclass(frozen=True)
 class Places:
-    """The point `start`, or with a `step` all of start + k step; `singular` where it is more than a kink or a jump."""
+    """The point `start`, or with a `step` all of start + k step; `singular` where it is more than a kink or a jump.
+
+    It is `removable` where the activation is smooth and only its formula is 0/0, as sin(z)/z at 0.
+    """
 
     start: Expr
     step: Expr = sp.S.Zero
     singular: bool = False
+    removable: bool = False
 
     def within(self, reach: float) -> np.ndarray:
         """Return the places between -reach and reach."""
@@ -170,7 +174,7 @@ class PiecewiseFunction:
         """Find out how the activation behaves at a place: where phi, phi' and phi'' have limits it is not singular."""
         count = sorted(range(-_FIRST, _FIRST + 1), key=abs) if place.step != 0 else range(1)
         limits = [self._look_at(place.start + k * place.step) for k in count]
-        return replace(place, singular=place.singular and not all(limits))
+        return replace(place, singular=place.singular and not all(limits), removable=place.removable and all(limits))
 
     def _look_at(self, point: Expr) -> bool:
         """Note what has no expectation because of a point; return whether phi, phi' and phi'' have limits there."""
@@ -236,7 +240,7 @@ def _places(expr: Expr, z: Symbol, name: str) -> tuple[Places, ...]:
     for part in sp.preorder_traversal(expr):
         for deciding, singular in _deciding(part, z, name):
             for place in _roots(deciding, z, name):
-                found[Places(place.start, place.step, singular)] = None
+                found[Places(place.start, place.step, singular, part.is_Pow and bool(part.exp.is_Integer))] = None
         if isinstance(part, (sp.floor, sp.ceiling, sp.frac, sp.Mod)) and part.has(z):
             inner = part.args[0] / part.args[1] if isinstance(part, sp.Mod) else part.args[0]
             slope = inner.diff(z)

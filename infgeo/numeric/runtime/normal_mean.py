@@ -17,8 +17,8 @@ from typing import Any
 from infgeo.numeric.runtime.errors import DoesNotExist, NotAgreed
 from infgeo.numeric.runtime.records import Array
 
-# Nodes on a side of a place, and standard deviations.
-LEVELS = ((32, 9.5), (48, 9.5), (72, 13.5), (108, 19.0), (162, 27.0), (243, 38.0))
+# Nodes on a side of a place, and standard deviations: no two levels cut the same tails off.
+LEVELS = ((32, 9.5), (48, 11.5), (72, 13.5), (108, 19.0), (162, 27.0), (243, 38.0))
 AGREEMENT = 1e-9
 LEAST_ULP = 64  # units in the last place, where that is more than the tolerance
 FINER = 1  # the first level inside a transformation, where levels cannot be raised

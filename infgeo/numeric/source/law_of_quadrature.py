@@ -59,7 +59,7 @@ def law_of_quadrature(activation: Activation, suffix: str, backend: Backend) -> 
         ).removeprefix("@remembered\n")
         for order, name in enumerate(_NAMES)
     ]
-    places = tuple((float(place.start), float(place.step)) for place in function.places)
+    places = tuple((float(place.start), float(place.step)) for place in function.places if not place.removable)
     power = round(6 / (1 - 2 * min(growth, 0.45))) if any(place.singular for place in function.places) else 1
     names = ", ".join(f"{name}{suffix}" for name in _NAMES)
     sections.append(
@@ -92,11 +92,8 @@ def in_floats(expr: Expr) -> Expr:
         expr = expr.replace(function, written)
     expr = expr.replace(sp.Piecewise, _chosen)
     expr = expr.replace(lambda part: isinstance(part, cosh | sinh) and part.has(z), lambda part: part.rewrite(exp))
-    expr = expr.replace(lambda part: isinstance(part, exp) and part.has(z), lambda part: exp(part.args[0].expand()))
-    expr = expr.replace(
-        lambda part: isinstance(part, exp) and _rest(part) != 1, lambda part: _rest(part) * exp(_linear(part) * z)
-    )
-    rates = {part: _linear(part) for part in expr.atoms(exp) if _linear(part) != 0 and _linear(part).is_number}
+    expr = expr.replace(_is_wave, lambda part: exp(_rest(part)) * exp(_linear(part) * z))
+    rates = {part: _linear(part) for part in expr.atoms(exp) if _is_wave(part) and _linear(part).is_number}
     if not rates:
         return expr
     unit = abs(next(iter(rates.values())))
@@ -112,15 +109,19 @@ def in_floats(expr: Expr) -> Expr:
     return where_nonnegative(z, *sides)
 
 
+def _is_wave(part: Expr) -> bool:
+    """Whether it is exp(a z + b), a != 0: a Gaussian function exp(-z^2 + a z) stays whole."""
+    return isinstance(part, exp) and part.has(z) and not _rest(part).has(z)
+
+
 def _linear(part: Expr) -> Expr:
-    """Return a in exp(a z + rest)."""
-    return part.args[0].coeff(z, 1) if isinstance(part, exp) else sp.S.Zero
+    """Return a in exp(a z + b)."""
+    return part.args[0].expand().coeff(z, 1)
 
 
 def _rest(part: Expr) -> Expr:
-    if _linear(part) == 0:
-        return sp.S.One
-    return exp((part.args[0] - _linear(part) * z).expand())
+    """Return b in exp(a z + b)."""
+    return (part.args[0] - _linear(part) * z).expand()
 
 
 def _reduced(expr: Expr, E: Symbol, distance: Expr) -> Expr:
@@ -130,7 +131,7 @@ def _reduced(expr: Expr, E: Symbol, distance: Expr) -> Expr:
     inner: dict[Expr, Expr] = {}
 
     def masked(part: Expr) -> Expr:
-        if not part.has(E) or part == E:
+        if part == E or not part.has(E, exp):
             return part
         if isinstance(part, sp.Add | Mul) or (part.is_Pow and part.exp.is_Integer):
             return part.func(*map(masked, part.args))

@@ -380,7 +380,7 @@ def kernel_range(dual: Dual) -> tuple[float, float] | None:
             continue
         own = sorted(kernel.free_symbols - {p, q, c, Delta}, key=lambda symbol: symbol.name)
         size = lambdify([v, *own], moment, "mpmath") if not moment.has(BivariateNormal) else None
-        terms = [with_tails(term) for term in Add.make_args(expand(kernel))]
+        terms = [with_tails(term) for term in Add.make_args(expand(kernel, power_exp=False))]
         arrays = NumpyArrays()
         tails = {"scaled_erfc": arrays.scaled_erfc, "scaled_quadrant": arrays.scaled_quadrant}
         function = lambdify([p, q, c, Delta, *own], terms, [tails, "scipy"])

@@ -131,10 +131,13 @@ def _named_exponentials(expr: Expr) -> tuple[Expr, dict[Symbol, Expr]]:
     exponents = {part: expand(part.as_base_exp()[1]) for part in expr.atoms(exp, type(E))}
     split = {part: {} if exponent == 0 else _primitive(exponent) for part, exponent in exponents.items()}
     directions = {direction for parts in split.values() for direction in parts}
-    rows = [direction.as_coefficients_dict() for direction in directions]
-    terms = {term for row in rows for term in row}
-    if rows and Matrix([[row[term] for term in terms] for row in rows]).rank() < len(rows):
-        split = {part: dict(exponent.as_coefficients_dict()) for part, exponent in exponents.items()}
+    rows = {direction: direction.as_coefficients_dict() for direction in directions}
+    terms = {term for row in rows.values() for term in row}
+    if rows and Matrix([[row[term] for term in terms] for row in rows.values()]).rank() < len(rows):
+        split = {
+            part: {term: rate * x for direction, rate in parts.items() for term, x in rows[direction].items()}
+            for part, parts in split.items()
+        }
         directions = terms
     symbols: dict[Symbol, Expr] = {}
     written: dict[Expr, Expr] = dict.fromkeys(split, Integer(1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Integer, Mul, cancel, erfc, exp, expand, expand_mul, factor, sqrt, together
+from sympy import Add, Expr, Integer, Mul, cancel, erfc, exp, expand, expand_mul, factor, rem, sqrt, together
 
 from infgeo.conventions import Delta, c, p, q, variance
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
@@ -62,16 +62,18 @@ def _is_quotient(part: Expr) -> bool:
 def _quadrant(exponent: Expr, normal: BivariateNormal) -> Expr:
     h, k = -normal.args[0], -normal.args[1]
     y, x = normal.arc
-    square = factor(expand((x**2 + y**2).subs(Delta, p * q - c**2)))
+    square = factor(_in_determinant(x**2 + y**2))
     form = ((h**2 + k**2) * square - 2 * h * k * y * sqrt(square)) / (2 * x**2)
     return scaled_quadrant(exponent, h, k, y, x, _short(exponent - form))
 
 
 def _short(expr: Expr) -> Expr:
     """Return an exponent in which what cancels has cancelled, in terms of Delta."""
-    if cancel(together(expr.subs(Delta, p * q - c**2))) == 0:
-        return Integer(0)
-    reduced = factor(together(expr))
-    numerator, denominator = reduced.as_numer_denom()
-    numerator = expand(expand(numerator).subs(c**2, p * q - Delta))
-    return factor(cancel(numerator / denominator)) if numerator.has(Delta) else reduced
+    numerator, denominator = factor(together(expr)).as_numer_denom()
+    return factor(cancel(_in_determinant(numerator) / denominator))
+
+
+def _in_determinant(expr: Expr) -> Expr:
+    """Return a polynomial of degree 1 in c, where it is one, with c^2 = p q - Delta."""
+    expr = expand(expr)
+    return expand(rem(expr, c**2 - p * q + Delta, c)) if expr.is_polynomial(c) else expr

@@ -5,9 +5,11 @@ from itertools import product
 import mpmath
 import numpy as np
 import pytest
+import sympy as sp
 import torch
 
 import infgeo
+from infgeo.conventions import Delta, c, p, q
 from infgeo.errors import InvalidInput
 from infgeo.numeric.runtime.arrays.of_mpmath import MpmathArrays
 from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
@@ -15,6 +17,8 @@ from infgeo.numeric.runtime.double_double import DoubleDouble
 from infgeo.numeric.runtime.double_double_erf import dd_erf, dd_erfc, dd_erfcx
 from infgeo.numeric.runtime.normal_tails import erfcx_by_sums
 from infgeo.symbolic.algebra.bivariate_normal import bivariate_normal
+from infgeo.symbolic.algebra.primitives import scaled_quadrant
+from infgeo.symbolic.floats.normal_tails import with_tails
 
 XP = NumpyArrays()
 
@@ -85,7 +89,7 @@ def test_double_double_error_functions():
                     assert abs((mpmath.mpf(high) + mpmath.mpf(low)) / of(mpmath.mpf(t)) - 1) < 1e-30
 
 
-@pytest.mark.parametrize("name", ["max(z-1, 0)", "softshrink", "relu6", "elu"])
+@pytest.mark.parametrize("name", ["max(z-1, 0)", "softshrink", "exp(z/6 - 1/4 + min(0, 2*z))", "relu6", "elu"])
 def test_kernels_of_nearly_parallel_points(name):
     """At all angles kernels with kinks away from 0 and exponentials between them keep their digits."""
     mlp, x = infgeo.MLP(name), np.array([1.095, 2.772, -0.3418])
@@ -99,6 +103,26 @@ def test_kernels_of_nearly_parallel_points(name):
                 wanted = getattr(exact, function)([list(x)], [list(y)])[0, 0]
             norm = np.sqrt(getattr(geo, f"{function}_diag")(np.array([x, y])).prod())
             assert abs(value - wanted) < 1e-12 * norm, (sign, step, function)
+
+
+@pytest.mark.parametrize(
+    "text, exponent",
+    [
+        ("exp(z/6 - 1/4 + min(0, 2*z))", -sp.Rational(1, 2)),
+        ("exp(-(z - 1)**2)*max(z, 0)", -2),
+        ("exp(-z**2 + z)*abs(z - 1)", -(p + q - 2 * c) / (2 * Delta)),
+    ],
+)
+def test_exponents_at_corners_of_quadrants_are_those_of_the_activation(text, exponent):
+    """The last argument is what exponentials and density have at the kinks: nothing is left in it that cancels."""
+    [found] = {part.args[5] for part in with_tails(infgeo.MLP(text).dual.kernel).atoms(scaled_quadrant)}
+    assert sp.factor(found - exponent) == 0 and sp.count_ops(found) <= sp.count_ops(exponent) + 2
+
+
+def test_gaussians_beside_kinks_are_taken_at_ordinary_points():
+    mlp, x = infgeo.MLP("exp(-z**2/2)*abs(z-1)", weight_std=1, bias_std=1), np.array([[0.1, 0.05], [1.0, -0.5]])
+    by_rules = mlp.numeric(method="quadrature")
+    assert np.allclose(mlp.numeric().kernel(x), by_rules.kernel(x), rtol=1e-9)
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch", "mpmath"])

@@ -56,6 +56,37 @@ def test_small_and_large_radii(radius):
         assert np.abs(value - exact).max() <= 1e-9 * size
 
 
+@pytest.mark.parametrize("radius", [1.0, 3.0, 5.0])
+def test_what_grows_is_followed_into_the_tails(radius):
+    """Of sinh(z) most of E[phi^2] is where the density is small: at 2 sqrt(v) standard deviations."""
+    x = np.array([[radius, 0.0], [0.3, 0.9 * radius]])
+    by_rules, closed = (infgeo.MLP("sinh(z)").numeric(1.0, 0.5, method=m) for m in ("quadrature", "closed_form"))
+    for quantity in ("kernel_diag", "kernel", "metric"):
+        assert np.allclose(getattr(by_rules, quantity)(x), getattr(closed, quantity)(x), rtol=1e-9)
+    function = PiecewiseFunction(infgeo.MLP("sinh(z)").activation, {})
+    p, q, c = 9.0, 16.0, 3.0
+    value = gaussian_rules.pair(function, p, q, c, p * q - c * c, 1)["product"]
+    assert value == pytest.approx(np.exp((p + q) / 2) * np.sinh(c), rel=1e-12)
+
+
+@pytest.mark.parametrize("text", ["z*erf(2*z + 1)", "exp(1/4 - z/2) - erf(2*z)"])
+def test_slopes_that_are_gaussian_functions(text):
+    """They vanish where exp(z^2), which would stand in a common denominator, overflows."""
+    x = np.array([[3.0, 2.0, 1.0]])
+    by_rules, closed = (infgeo.MLP(text).numeric(1.4, 0.5, method=m) for m in ("quadrature", "closed_form"))
+    for quantity in ("metric", "ricci_scalar"):
+        assert np.allclose(getattr(by_rules, quantity)(x), getattr(closed, quantity)(x), rtol=1e-8)
+
+
+def test_a_formula_that_is_no_number_where_the_activation_is_smooth():
+    """E[(sin(z)/z)^2] at v = 12.82 by mpmath; one point twice, where the place of 0/0 must not count as a kink."""
+    geo, x = infgeo.MLP("sin(z)/z").numeric(1.0, 0.5), np.array([[2.71041054, 0.28203689, -2.23049775]])
+    with mpmath.workdps(20):
+        v = mpmath.mpf(0.25) + sum(mpmath.mpf(t) ** 2 for t in x[0])
+        wanted = 2 * mpmath.quad(lambda t: mpmath.sinc(t) ** 2 * mpmath.npdf(t, 0, mpmath.sqrt(v)), range(0, 45, 3))
+    assert geo.kernel(x)[0, 0] == pytest.approx(float(wanted), rel=1e-9)
+
+
 def as_array(value):
     if isinstance(value, list):
         value = [part.tolist() if isinstance(part, mpmath.matrix) else part for part in value]

@@ -18,6 +18,7 @@ ELU_WITH_ALPHA = "max(0, z) + (exp(min(0, 2*z)) - 1)/2"
 CLOSED = [
     "elu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "relu6", "selu", "softshrink", ELU_WITH_ALPHA,
     "erf(z + 1/2)", "z*(1 + erf(2*z - 1))/2", "erf(z) + max(z, 0)", "exp(-abs(z))", "exp(z) + max(z, 0)",
+    "z*erf(z + 1)", "erf(z + 1)*exp(z/3)", "(z + 1)*erf(2*z - 1)*exp(-z**2/3)",
     "Piecewise((exp(z) - 1, z < 0), (z, z < 2), (2*exp(2 - z), True))", "max(z, z**2, 1)", "abs(z - 1)",
 ]  # fmt: skip
 METRIC_ONLY = ["abs(z)**(5/4)", "max(0, z)**(3/2)", "sign(z)*abs(z)**(2/3)", "max(0, z) + sin(z)", "sin(z) + abs(z)"]
