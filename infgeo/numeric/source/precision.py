@@ -292,7 +292,7 @@ def _values(function: Callable, arguments: Sequence[Any]) -> tuple[Any, ...] | N
     """Return real numbers, or None where expectations are infinite."""
     try:
         values = tuple(map(mpmath.mpmathify, function(*arguments)))
-    except (ZeroDivisionError, OverflowError):
+    except (ZeroDivisionError, OverflowError, TypeError):  # of a root of rounding, a complex number has no order
         return None
     return values if all(isinstance(value, mpmath.mpf) and mpmath.isfinite(value) for value in values) else None
 

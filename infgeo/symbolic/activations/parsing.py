@@ -28,7 +28,7 @@ MAX_DEPTH = 20  # parentheses, calls, powers and signs inside each other
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: getattr(sympy, name) for name in ("erf", "erfc", "exp", "log", "sqrt", "sin", "cos", "tan")},
-    **{name: getattr(sympy, name) for name in ("sinh", "cosh", "tanh", "atan", "sign", "Heaviside", "Abs")},
+    **{name: getattr(sympy, name) for name in ("sinh", "cosh", "tanh", "asinh", "atan", "sign", "Heaviside", "Abs")},
     **{"abs": sympy.Abs, "step": sympy.Heaviside, "relu": lambda argument: sympy.Max(argument, 0)},
     **{"max": sympy.Max, "Max": sympy.Max, "min": sympy.Min, "Min": sympy.Min},
 }
