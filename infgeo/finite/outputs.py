@@ -13,7 +13,10 @@ from infgeo.errors import InvalidInput
 
 
 def _on_sphere(logits: torch.Tensor) -> torch.Tensor:
-    return 2 * (torch.log_softmax(logits, dim=-1) / 2).exp()
+    roots = 2 * (torch.log_softmax(logits, dim=-1) / 2).exp()
+    # Where all probabilities but one vanish in the format, so does the metric, which is none: no number there.
+    certain = (roots == 0).sum(-1, keepdim=True) == max(roots.shape[-1] - 1, 1)
+    return torch.where(certain, torch.nan, roots)
 
 
 _EMBEDDINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -54,7 +57,8 @@ def fisher(features: Callable[..., Any], family: str = "categorical") -> Callabl
     Returns:
         A module, where `features` is one (with the same weights), or a function.
 
-    Raises InvalidInput for another family.
+    Raises InvalidInput for another family. Where all probabilities but one are less than numbers of the format
+    (logits more than about 1,400 apart, in float32 180) features are NaN, which what measures them refuses.
 
     Source: Amari & Nagaoka 2000, Methods of information geometry, section 2.
 

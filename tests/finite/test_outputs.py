@@ -51,6 +51,16 @@ def test_large_logits_are_finite_and_few_classes_have_low_rank():
         _ = pullback(net, X, output="fisher").ricci_scalar
 
 
+def test_predictions_that_are_certain_to_the_last_digit_are_refused():
+    x = torch.tensor([[0.3, 0.2]], dtype=torch.float64)
+    gaps = torch.tensor([[900.0, 0.0], [0.0, 0.0], [-900.0, 500.0]], dtype=torch.float64)
+    assert float(pullback(lambda u: u @ gaps.T, x, output="fisher").metric.abs().max()) > 0
+    with pytest.raises(InvalidInput, match="not finite at 1 point"):
+        _ = pullback(lambda u: 10 * u @ gaps.T, x, output="fisher").metric
+    one = pullback(lambda u: u[..., :1], x, output="fisher", singular="nan")  # a single class is always certain
+    assert (one.metric == 0).all()
+
+
 def test_slices_geodesics_and_the_module_itself():
     net = network(5).eval()
     before = {name: value.clone() for name, value in net.state_dict().items()}
