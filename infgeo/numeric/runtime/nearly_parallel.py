@@ -40,7 +40,7 @@ def apart_after(xp: Any, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tupl
 def of_pairs(
     xp: Any, kernel: Callable | None, of_squares: Callable | None, pairs: Pairs, scalars: Sequence[Any]
 ) -> Any:
-    """Return a kernel; one of exponentials takes |u - v|^2 and |u + v|^2 as well, not to lose their digits."""
+    """Return a kernel; one of exponentials or tails takes |u - v|^2, |u + v|^2 and p - q too, not to lose digits."""
     pair = pairs.p, pairs.q, pairs.c, pairs.Delta
     assert kernel is not None
     if not of_squares:
@@ -48,7 +48,7 @@ def of_pairs(
     total = pairs.p + pairs.q
     near = xp.where_nonnegative(pairs.c, pairs.delta, total - 2 * pairs.c)
     far = xp.where_nonnegative(pairs.c, total + 2 * pairs.c, to_opposite(xp, pairs))
-    return of_squares(*pair, near, far, *scalars)
+    return of_squares(*pair, near, far, pairs.omega, *scalars)
 
 
 def to_opposite(xp: Any, pairs: Pairs) -> Any:

@@ -59,28 +59,23 @@ def scaled_erfc(xp: Any, a: Array, x: Array, rest: Array) -> Any:
     )
 
 
-def scaled_quadrant(xp: Any, a: Array, h: Array, k: Array, y: Array, x: Array, rest: Array) -> Any:
-    """Return e^a P(X > h, Y > k) for correlation y/sqrt(x^2 + y^2), rest = a - (h^2 + n^2)/2; of a = 0 not used."""
-    h, k, y, x = (part + 0 * (h + k + x + y) for part in (h, k, y, x))
-    radius = xp.lib.sqrt(x * x + y * y)
-    x = xp.lib.maximum(x, xp.least * radius)
+def scaled_quadrant(xp: Any, a: Array, h: Array, k: Array, n: Array, n_: Array, rest: Array) -> Any:
+    """Return e^a P(X > h, Y > k) from the corner's coordinates and rest = a - (h^2 + n^2)/2; of a = 0 not used."""
+    h, k, n, n_ = (part + 0 * (h + k + n + n_) for part in (h, k, n, n_))
     first, second = (xp.where_nonnegative(part, 1.0 + 0 * part, -1.0 + 0 * part) for part in (h, k))
-    u, v, y = first * h + xp.least, second * k + xp.least, first * second * y
-    gap = xp.where_nonnegative(y, x * x / (radius + abs(y)), radius - y)  # radius - y without cancellation
-    n, n_ = second * ((v - u) * y + v * gap) / x, first * ((u - v) * y + u * gap) / x
+    u, v = first * h + xp.least, second * k + xp.least
     rest = -(u * u + n * n) / 2 if isinstance(a, int) else rest + 0 * h  # an int is the literal 0
-    blur = (u + v) * radius / x  # of n, in units of rounding: for nearly parallel points the quotient of small numbers
     # Wedges count with the signs of h and k; with both negative the origin is in the quadrant.
-    tail_u, tail_v = half_tail(xp, a, u, n, rest, blur), half_tail(xp, a, v, n_, rest, blur)
+    tail_u, tail_v = half_tail(xp, a, u, n, rest), half_tail(xp, a, v, n_, rest)
     quadrant = first * wedge(xp, u, n, tail_u, rest) + second * wedge(xp, v, n_, tail_v, rest)
     inside = -first - second - 1
     one = xp.lib.exp(xp.where_nonnegative(inside, a + 0 * h, 0 * h))
     return xp.where_nonnegative(inside, one + quadrant, quadrant)
 
 
-def half_tail(xp: Any, a: Array, h: Array, n: Array, rest: Array, blur: Array) -> Any:
+def half_tail(xp: Any, a: Array, h: Array, n: Array, rest: Array) -> Any:
     """Return e^a Q(h), its exponent a - h^2/2 = rest + n^2/2 from the numbers that round less."""
-    plain, other = abs(a) + h * h / 2, abs(rest) + n * n / 2 + abs(n) * blur
+    plain, other = abs(a) + h * h / 2, abs(rest) + n * n / 2
     exponent = xp.where_nonnegative(other - plain, a - h * h / 2, rest + n * n / 2)
     return (
         xp.lib.exp(xp.where_nonnegative(xp.largest_exponent - exponent, exponent, xp.largest_exponent + 0 * h))

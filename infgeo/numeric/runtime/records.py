@@ -19,7 +19,7 @@ class Law:
         difference: E[(phi(u) - phi(v))^2] and E[phi(u)^2] - E[phi(v)^2] of (p, q, omega, delta, c, Delta).
         derivative_kernel: E[phi'(u) phi'(v)]; None where it is infinite at u = v, as are those below.
         derivative_moment: E[phi'(u)^2].
-        kernel_of_squares: the kernel of (p, q, c, Delta, |u - v|^2, |u + v|^2), where exponents need them; or None.
+        kernel_of_squares: the kernel of (p, q, c, Delta, |u - v|^2, |u + v|^2, p - q), where digits need them; or None.
         derivative_of_squares: the same of the derivative.
         derivative_slope: the derivative of E[phi'(u)^2], for derivatives at coincident points.
         second_moment: E[phi''(u)^2].

@@ -168,7 +168,7 @@ def _law(
         written = of_squares(paired(expr)) if expr.has(exp) and not plain else expr
         known = written.has(near, far)
         if known:
-            formulas.append(formula(name, written, [*pair, near, far], doc))
+            formulas.append(formula(name, written, [*pair, near, far, omega], doc))
             members.append(f"{name}=_{name}{suffix}")
 
     def of_pair(name: str, squares: str, expr: Expr, doc: str) -> str:
@@ -176,7 +176,7 @@ def _law(
         if not (apart and differences_of_squares(expr).has(near, far)):
             return formula(name, expr, pair, doc)
         arguments = "".join(f", {symbol}" for symbol in own)
-        call = f"_{squares}{suffix}(p, q, c, Delta, p + q - 2 * c, p + q + 2 * c{arguments})"
+        call = f"_{squares}{suffix}(p, q, c, Delta, p + q - 2 * c, p + q + 2 * c, p - q{arguments})"
         return f'def _{name}{suffix}(p, q, c, Delta{arguments}):\n    """{doc}"""\n    return {call}'
 
     kernel = dual.kernel

@@ -150,7 +150,7 @@ def laws_of(formula: Formula, backend: Backend, notes: list[str]) -> list[str]:
     members = ["kernel=_kernel", "moment=_moment", "difference=_difference"]
     if of_squares.has(near):
         sections.append(
-            formula_source("_kernel_of_squares", of_squares, [*pair, near, far], "k(x, y), of |x - y|^2 too")
+            formula_source("_kernel_of_squares", of_squares, [*pair, near, far, omega], "k(x, y), of |x - y|^2 too")
         )
         members.append("kernel_of_squares=_kernel_of_squares")
     if formula.program is not None and backend.differentiable:

@@ -73,8 +73,9 @@ def _erfcx_far(x: Any) -> Any:
     return total / (x * mpmath.sqrt(mpmath.pi))
 
 
-def _scaled_quadrant(a: Any, h: Any, k: Any, y: Any, x: Any, rest: Any) -> Any:
-    return mpmath.exp(a) * bivariate_normal(-h, -k, y, x)
+def _scaled_quadrant(a: Any, h: Any, k: Any, n: Any, n_: Any, rest: Any) -> Any:
+    angle = mpmath.atan2(n, h) + mpmath.atan2(n_, k)  # of the sides, from the corner's to each
+    return mpmath.exp(a) * bivariate_normal(-h, -k, mpmath.cos(angle), mpmath.sin(angle))
 
 
 TAILS = {"scaled_erfc": _scaled_erfc, "scaled_quadrant": _scaled_quadrant}

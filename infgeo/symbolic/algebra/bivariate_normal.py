@@ -119,7 +119,7 @@ def bivariate_normal(h: Any, k: Any, y: Any, x: Any) -> Any:
 
     near = abs(h - k)  # the integrand changes where the angle is of this size
     cuts = [start, *(t for t in (near / 8, near / 2, 2 * near) if min(start, end) < t < max(start, end)), end]
-    integral = mpmath.quad(density, sorted(cuts), method="gauss-legendre") * (1 if start <= end else -1)
+    integral = mpmath.quad(density, sorted(cuts)) * (1 if start <= end else -1)
     return mpmath.ncdf(h) * mpmath.ncdf(k) + integral / (2 * mpmath.pi)
 
 

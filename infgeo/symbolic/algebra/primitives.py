@@ -49,9 +49,9 @@ class scaled_erfc(_RealFunction):
 
 
 class scaled_quadrant(_RealFunction):
-    """The product scaled_quadrant(a, h, k, y, x, d) = e^a P(X > h, Y > k), X and Y standard normal.
+    """The product scaled_quadrant(a, h, k, n, n', d) = e^a P(X > h, Y > k), X and Y standard normal of correlation rho.
 
-    Their correlation is y/sqrt(x^2 + y^2), and d = a - (h^2 - 2 rho h k + k^2)/(2 (1 - rho^2)) is given accurately.
+    Given accurately are n = (k - rho h)/sqrt(1 - rho^2), n' = (h - rho k)/sqrt(1 - rho^2) and d = a - (h^2 + n^2)/2.
     """
 
     nargs = 6
@@ -59,12 +59,6 @@ class scaled_quadrant(_RealFunction):
 
 class above_zero(_RealFunction):
     """The determinant above_zero(Delta, p q) = Delta of a pair, a little more than 0."""
-
-    nargs = 2
-
-
-class minus(_RealFunction):
-    """The difference minus(a, b) = a - b, which is taken before anything is added to it."""
 
     nargs = 2
 
@@ -77,5 +71,4 @@ PRIMITIVES = (
     scaled_erfc,
     scaled_quadrant,
     above_zero,
-    minus,
 )

@@ -6,10 +6,10 @@ from collections import defaultdict
 
 from sympy import Add, Expr, Integer, Mul, exp, expand, factor, together
 
-from infgeo.conventions import Delta, Internal, c, p, q
+from infgeo.conventions import Delta, Internal, c, omega, p, q
 from infgeo.symbolic.algebra.graph import distinct, rebuilt
 from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
-from infgeo.symbolic.algebra.primitives import exp_difference, minus
+from infgeo.symbolic.algebra.primitives import exp_difference
 from infgeo.symbolic.algebra.simplify import longer
 
 # E[(u - v)^2] = p + q - 2c and E[(u + v)^2] = p + q + 2c, without cancellation.
@@ -59,15 +59,15 @@ def of_squares(expr: Expr) -> Expr:
 
 
 def differences_of_squares(expr: Expr) -> Expr:
-    """Return `expr` with c - p, p + q - 2c and the like, and the same with -c, by near, far and p - q.
+    """Return `expr` with c - p, p + q - 2c and the like, and the same with -c, by near, far and omega = p - q.
 
-    Where u and v are nearly equal or opposite these are small numbers, which divide each other: all come from the same
-    near, far and p - q, those of a pair that exists.
+    Where u and v are nearly equal or opposite these are small numbers, which divide each other: they come from the
+    differences of the points.
 
     Example:
         >>> from infgeo.conventions import c, p, q
         >>> differences_of_squares((c - p) / (p + q + 2 * c))
-        (-near/2 - minus(p, q)/2)/far
+        (-near/2 - omega/2)/far
     """
 
     def rewritten(part: Expr) -> Expr:
@@ -78,7 +78,7 @@ def differences_of_squares(expr: Expr) -> Expr:
         if last == 0 or abs(last) != abs(a + b):
             return part
         square = near if last == -(a + b) else far
-        return part - a * p - b * q - last * c + (a - b) * minus(p, q) / 2 + (a + b) * square / 2
+        return part - a * p - b * q - last * c + (a - b) * omega / 2 + (a + b) * square / 2
 
     return rebuilt(expr, rewritten)
 

@@ -50,8 +50,8 @@ def _rule(part: Expr) -> Expr:
     rest = Mul(*(factor_ for factor_ in part.args if factor_ not in exponentials and factor_ != tail))
     if isinstance(tail, erfc):
         return rest * scaled_erfc(exponent, tail.args[0], _short(exponent - tail.args[0] ** 2))
-    old, h, k, y, x, _ = tail.args
-    return rest * _quadrant(old + exponent, BivariateNormal(-h, -k, y, x))
+    old, h, k, n, n_, last = tail.args
+    return rest * scaled_quadrant(old + exponent, h, k, n, n_, _short(last + exponent))
 
 
 def _is_quotient(part: Expr) -> bool:
@@ -60,15 +60,15 @@ def _is_quotient(part: Expr) -> bool:
 
 
 def _quadrant(exponent: Expr, normal: BivariateNormal) -> Expr:
-    h, k = -normal.args[0], -normal.args[1]
+    h, k = (together(-part) for part in normal.args[:2])
     y, x = normal.arc
-    square = factor(_in_determinant(x**2 + y**2))
-    form = ((h**2 + k**2) * square - 2 * h * k * y * sqrt(square)) / (2 * x**2)
-    return scaled_quadrant(exponent, h, k, y, x, _short(exponent - form))
+    radius = sqrt(factor(_in_determinant(x**2 + y**2)))
+    n, n_ = (_short((first * radius - second * y) / x) for first, second in ((k, h), (h, k)))
+    return scaled_quadrant(exponent, h, k, n, n_, _short(exponent - (h**2 + n**2) / 2))
 
 
 def _short(expr: Expr) -> Expr:
-    """Return an exponent in which what cancels has cancelled, in terms of Delta."""
+    """Return what has cancelled all that cancels, in terms of Delta."""
     numerator, denominator = factor(together(expr)).as_numer_denom()
     return factor(cancel(_in_determinant(numerator) / denominator))
 

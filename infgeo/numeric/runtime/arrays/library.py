@@ -122,21 +122,17 @@ class ArrayLibrary:
         """Return e^a erfc(x) from a, x and a - x^2."""
         return scaled_erfc(self, a, x, rest)
 
-    def scaled_quadrant(self, a: Any, h: Array, k: Array, y: Array, x: Array, rest: Any) -> Any:
+    def scaled_quadrant(self, a: Any, h: Array, k: Array, n: Array, n_: Array, rest: Any) -> Any:
         """Return e^a P(X > h, Y > k), see `normal_tails`."""
-        return scaled_quadrant(self, a, h, k, y, x, rest)
+        return scaled_quadrant(self, a, h, k, n, n_, rest)
 
     def wedge_integrals(self, h: Array, m: Array, reach: Array, slope: Array, bounded: Array) -> tuple[Any, Any]:
         """Return the two integrals of `normal_tails.wedge`."""
         return wedge_integrals(self, h, m, reach, slope, bounded)
 
     def above_zero(self, Delta: Array, product: Array) -> Any:
-        """Return Delta, at least a little more than 0 beside p q."""
-        return self.lib.maximum(Delta, self.least * product)
-
-    def minus(self, a: Array, b: Array) -> Any:
-        """Return a - b."""
-        return a - b
+        """Return Delta, more than 0 beside p q by less than any two points make it."""
+        return self.lib.maximum(Delta, float(self.lib.finfo(product.dtype).tiny) ** 0.5 * product)
 
     def leading_half(self, a: Array) -> Any:
         """Return `a` rounded to half its digits (Dekker's splitting)."""

@@ -247,9 +247,9 @@ class MpmathArrays:
         """Return e^a erfc(x)."""
         return mpmath.exp(a) * mpmath.erfc(x)
 
-    def scaled_quadrant(self, a: Array, h: Array, k: Array, y: Array, x: Array, rest: Any) -> Any:
+    def scaled_quadrant(self, a: Array, h: Array, k: Array, n: Array, n_: Array, rest: Any) -> Any:
         """Return e^a P(X > h, Y > k), see `normal_tails`."""
-        return scaled_quadrant(Numbers(), a, h, k, y, x, rest)
+        return scaled_quadrant(Numbers(), a, h, k, n, n_, rest)
 
     def sum_squares(self, X: Sequence[Any]) -> Any:
         """Return |x|^2."""
