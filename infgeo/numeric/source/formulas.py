@@ -172,7 +172,7 @@ def _law(
             members.append(f"{name}=_{name}{suffix}")
 
     def of_pair(name: str, squares: str, expr: Expr, doc: str) -> str:
-        """Return the formula of a pair; with kinks and jumps at places besides 0 that of squared sums."""
+        """Return the formula of a pair; with tails that of squared sums."""
         if not (apart and differences_of_squares(expr).has(near, far)):
             return formula(name, expr, pair, doc)
         arguments = "".join(f", {symbol}" for symbol in own)
@@ -180,7 +180,7 @@ def _law(
         return f'def _{name}{suffix}(p, q, c, Delta{arguments}):\n    """{doc}"""\n    return {call}'
 
     kernel = dual.kernel
-    apart = not plain and any(term.factor.is_step and term.factor.place != 0 for term in dual.terms)
+    apart = not plain and kernel.has(BivariateNormal)
     formulas = [
         of_pair("kernel", "kernel_of_squares", kernel, "E[phi(u) phi(v)]"),
         formula("moment", on_diagonal(dual.kernel, dual.m), [v], "E[phi(u)^2]"),

@@ -95,7 +95,15 @@ def test_double_double_error_functions():
                     assert abs((mpmath.mpf(high) + mpmath.mpf(low)) / of(mpmath.mpf(t)) - 1) < 1e-30
 
 
-NEIGHBOURS = ["max(z-1, 0)", "exp(-abs(z + 1/3))", "exp(z/6 - 1/4 + min(0, 2*z))", "softshrink", "relu6", "elu"]
+NEIGHBOURS = [
+    "max(z-1, 0)",
+    "exp(-abs(z + 1/3))",
+    "exp(-2*abs(z))",
+    "exp(z/6 - 1/4 + min(0, 2*z))",
+    "softshrink",
+    "relu6",
+    "elu",
+]
 
 
 @pytest.mark.parametrize("name", NEIGHBOURS)
