@@ -1,15 +1,13 @@
 """Networks of one layer before and after they learn, in pairs: posteriors by Hamiltonian Monte Carlo, and descents.
 
 The posterior is that of weight-decayed noisy training: a Gaussian prior and squared loss, with the readout integrated
-out. Between two draws of velocities the prior turns weights and velocities as a harmonic oscillator does, exactly, and
-the likelihood kicks them. Over a quarter of a turn the prior alone would carry the weights to the velocities, which are
-a draw from it: the two are the pair, and their difference is what the likelihood did. It has the mean of the shift
-exactly, and little of the noise of either.
+out. The prior turns weights and velocities as a harmonic oscillator does, exactly, and the likelihood kicks them. In a
+quarter of a turn the prior alone would carry the weights to the velocities, a draw from it: the two are the pair. Their
+difference is what the likelihood did. It has the mean of the shift exactly, and little of the noise of either.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import cos, pi, sin, sqrt
 
 import torch
@@ -23,22 +21,11 @@ _MOST_STEPS = 1024  # of a quarter of a turn
 _NUMBERS = 2**22  # at once, in the slopes of units at points
 
 
-@dataclass(frozen=True)
-class LearnedNetworks:
-    """Weights and biases (N, n, d + 1) of networks before and after they learn, in pairs.
-
-    Networks of one chain depend on each other. `accepted` is the share of accepted proposals of a posterior, `residual`
-    the mean squared one after a descent.
-    """
-
-    before: torch.Tensor
-    after: torch.Tensor
-    accepted: float | None = None
-    residual: float | None = None
+Pairs = tuple[torch.Tensor, torch.Tensor, float]  # weights and biases (N, n, d + 1) before and after, and a number
 
 
-def posterior_networks(task: LearningTask, width: int, chains: int, seed: int, sweeps: int = 5) -> LearnedNetworks:
-    """Return networks drawn from the posterior and from the prior, the last `sweeps` of so many chains.
+def posterior_networks(task: LearningTask, width: int, chains: int, seed: int, sweeps: int = 5) -> Pairs:
+    """Return networks of the prior and of the posterior, the last `sweeps` of so many chains, and what was accepted.
 
     Each chain starts in the prior. Steps are halved until in `sweeps` quarters of a turn at least 0.98 of the proposals
     are accepted; as many follow, and those that count. Raises NotConverged where 1024 steps a quarter are too few.
@@ -47,7 +34,7 @@ def posterior_networks(task: LearningTask, width: int, chains: int, seed: int, s
     at = normals(source, chains, width, len(task.scales))
     force, log_likelihood = task.force(at)
     while True:
-        rates, before, after = [], [], []
+        drawn = []
         for _ in range(sweeps):
             velocity, angle = normals(source, *at.shape), pi / 2 / steps
             end, speed, push = at, velocity, force
@@ -60,24 +47,21 @@ def posterior_networks(task: LearningTask, width: int, chains: int, seed: int, s
             accepted = torch.from_numpy(source.random(chains)).log() < gain + reached - log_likelihood
             at, force = (torch.where(accepted[:, None, None], new, old) for new, old in ((end, at), (push, force)))
             log_likelihood = torch.where(accepted, reached, log_likelihood)
-            rates.append(float(accepted.double().mean()))
-            before.append(velocity)
-            after.append(at)
-        rate = sum(rates) / sweeps
+            drawn.append((velocity * task.scales, at * task.scales, accepted.double()))
+        before, after, shares = (torch.cat(parts) for parts in zip(*drawn, strict=True))
         if rounds_left == 0:
-            return LearnedNetworks(torch.cat(before) * task.scales, torch.cat(after) * task.scales, accepted=rate)
-        if rate >= _ACCEPTED:
+            return before, after, float(shares.mean())
+        if shares.mean() >= _ACCEPTED:
             rounds_left -= 1
-            continue
-        steps *= 2
-        if steps > _MOST_STEPS:
+        elif (steps := 2 * steps) > _MOST_STEPS:
             raise NotConverged(f"the likelihood is too steep for {_MOST_STEPS} steps: pass a larger noise_variance")
 
 
-def descended_networks(task: LearningTask, width: int, networks: int, seed: int, steps: int) -> LearnedNetworks:
-    """Return networks after `steps` of gradient descent on half the sum of squared residuals, in NTK parametrisation.
+def descended_networks(task: LearningTask, width: int, networks: int, seed: int, steps: int) -> Pairs:
+    """Return networks before and after gradient descent in NTK parametrisation, and their mean squared residual.
 
-    All layers learn at the task's `learning_rate`. Each draw of weights comes with a readout and its opposite.
+    The loss is half the sum of squared residuals, and all layers learn at the task's `learning_rate`. Each draw of
+    weights comes with a readout and its opposite.
     """
     source = generator(seed)
     start = normals(source, networks, width, len(task.scales)).repeat(2, 1, 1) * task.scales
@@ -85,9 +69,8 @@ def descended_networks(task: LearningTask, width: int, networks: int, seed: int,
     readout, w = torch.cat([readout, -readout]), start
     for _ in range(steps):
         w, readout = task.step(w, readout)
-    features = task.features(w)
-    residual = float((task.labels - features.mT @ readout / sqrt(width)).square().mean())
-    return LearnedNetworks(start, w, residual=residual)
+    residuals = task.labels - task.features(w).mT @ readout / sqrt(width)
+    return start, w, float(residuals.square().mean())
 
 
 def log_volume(task: LearningTask, w: torch.Tensor) -> torch.Tensor:

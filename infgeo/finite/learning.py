@@ -127,11 +127,10 @@ class LearningTask:
         """Return the gradient of the log likelihood by standardised weights (..., n, d + 1), and its value (...)."""
         phi, first = self.specification.first.function.jet(preactivations(units * self.scales, self.inputs), 1)
         gram = phi.mT @ phi / units.shape[-2]
-        inverse = torch.cholesky_inverse(lower := self._factor(gram))
+        inverse = torch.cholesky_inverse(self._factor(gram))
         fitted = inverse @ self.labels
         by_gram = fitted @ fitted.mT - self.labels.shape[1] * inverse
-        value = -(self.labels * fitted).sum((-1, -2)) / 2 - self.labels.shape[1] * _half_log_det(lower)
-        return first * (phi @ by_gram) / units.shape[-2] @ self._extended * self.scales, value
+        return first * (phi @ by_gram) / units.shape[-2] @ self._extended * self.scales, self._log_likelihood(gram)
 
     def step(self, w: torch.Tensor, readout: torch.Tensor, rate: float | None = None) -> tuple[torch.Tensor, ...]:
         """Return weights and readout after a step of descent at a rate, by default the `learning_rate`."""
@@ -158,7 +157,8 @@ class LearningTask:
         """Return the log of the product of N(y_c; 0, gram + noise), up to a constant, (..., P, P) -> (...)."""
         lower = self._factor(gram)
         fitted = torch.linalg.solve_triangular(lower, self.labels.expand(*gram.shape[:-2], -1, -1), upper=False)
-        return -fitted.square().sum((-1, -2)) / 2 - self.labels.shape[1] * _half_log_det(lower)
+        logs = lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return -fitted.square().sum((-1, -2)) / 2 - self.labels.shape[1] * logs
 
     def _posterior(self, width: int, networks: int, seed: int) -> Sums:
         usual, means = self._usual
@@ -210,7 +210,3 @@ def added(one: Sums, other: Sums) -> Sums:
 def preactivations(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Return z of units with weights and bias (..., n, d + 1) at points (m, d), (..., n, m)."""
     return w[..., :-1] @ x.T + w[..., -1:]
-
-
-def _half_log_det(lower: torch.Tensor) -> torch.Tensor:
-    return lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)

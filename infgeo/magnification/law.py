@@ -52,14 +52,10 @@ def law(log_volume: ArrayLike, before: ArrayLike, shift: ArrayLike, width: int) 
         shift: (P,), `infgeo.learned(...).volume_shift(points)`: the coefficient of 1/n.
         width: n, the number of hidden units.
 
-    Domain and limits: the law is one of the activation, scales and data that the networks have, of order 1/n. It fails
-    where shift/width is not small, and is not that of any training: rule "posterior" belongs to noisy training with
-    weight decay in equilibrium, "gradient_step" to one step from random initialisation.
+    Domain and limits: it fails where shift/width is not small, and is not the law of any training: rule "posterior"
+    belongs to noisy training with weight decay in equilibrium, "gradient_step" to one step from initialisation.
 
-    Raises InvalidInput for NaN and +inf, arrays that do not fit, fewer than 3 points, and where prediction or change
-    are constant.
-
-    Source: perturbation of a Gaussian process by its finite width; see `infgeo.learned`.
+    Raises InvalidInput for NaN and +inf, arrays that do not fit, fewer than 3 points, a constant prediction or change.
 
     Example:
         >>> import infgeo, numpy as np
@@ -73,12 +69,15 @@ def law(log_volume: ArrayLike, before: ArrayLike, shift: ArrayLike, width: int) 
     """
     predicted, _ = log_values("shift", shift)
     predicted = predicted / positive_integer(width, "width")
-    after, first = (_networks(name, array) for name, array in (("log_volume", log_volume), ("before", before)))
-    if after.shape != first.shape or after.shape[1] != predicted.size:
+    arrays = {"log_volume": log_volume, "before": before}
+    after, first = (np.atleast_2d(real_array(name, array, "(P,) or (N, P)")) for name, array in arrays.items())
+    if after.shape != first.shape or after.shape[1:] != predicted.shape:
         raise InvalidInput(
             f"log_volume, before and shift have shapes {after.shape}, {first.shape} and {predicted.shape}; pass"
             " networks (N, P) or one (P,) before and after training, and one shift for each point"
         )
+    for name, array in (("log_volume", after), ("before", first)):
+        log_values(name, array.ravel())
     kept = np.isfinite(after).all(0) & np.isfinite(first).all(0) & np.isfinite(predicted)
     change = (after[:, kept] - first[:, kept]).mean(0)
     log_values("log_volume where it is finite", change)
@@ -86,15 +85,5 @@ def law(log_volume: ArrayLike, before: ArrayLike, shift: ArrayLike, width: int) 
     found = agreement(change, predicted[kept])
     centred = predicted[kept] - predicted[kept].mean()
     slope = float(change @ centred / (centred @ centred))
-    correlation = float(slope * np.std(centred) / np.std(change))
+    correlation = slope * float(np.std(centred) / np.std(change))
     return Law(correlation, slope, found.r2, found.r2_shifted, len(after), int(kept.sum()), int(kept.size - kept.sum()))
-
-
-def _networks(name: str, value: ArrayLike) -> np.ndarray:
-    """Return log volumes as (N, P)."""
-    array = real_array(name, value, "(P,) or (N, P)")
-    if array.ndim not in (1, 2) or not array.size:
-        raise InvalidInput(f"{name} has shape {array.shape}; pass one value a point, (P,), or (N, P) of N networks")
-    array = array.reshape(-1, array.shape[-1])
-    log_values(name, array.reshape(-1))
-    return array

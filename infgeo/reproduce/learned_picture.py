@@ -6,74 +6,63 @@ from typing import Any
 import numpy as np
 
 from infgeo import figure_style as style
+from infgeo.reproduce import panels
 from infgeo.reproduce.record import SeedResult
 from infgeo.reproduce.settings import Rows
 
-MAPS = (
-    ("posterior.law", "law of the posterior"),
-    ("posterior.change", "sampled posterior"),
-    ("descent.change", "gradient descent"),
+MAPS = {"posterior.law": "law of the posterior", "posterior.change": "sampled posterior, $n = {}$"}
+DESCENT = {"descent.change": "gradient descent, $n = {}$"}
+LADDERS = (
+    ("slope", "width $n$", ("posterior", "step")),
+    ("correlation", "width $n$", ("posterior", "step", "descent")),
+    ("slope", "noise variance", ("noise",)),
+    ("slope", "labels times", ("labels",)),
 )
-_KINDS = (("posterior", "posterior", "o", "-"), ("step", "one step", "s", "--"), ("descent", "descent", "^", ":"))
+_DASHES = {"posterior": "-", "step": "--", "descent": ":"}
 
 
 def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]) -> Any:
     """Draw three maps for each task, of the first seed, and below how slope and correlation go, over all seeds."""
     from matplotlib.colors import Normalize
 
-    count = len(settings.rows)
+    count, arrays = len(settings.rows), results[0].arrays
     with style.house_style():
         figure = style.new_figure(style.DOUBLE_COLUMN, 1.75 * count + 1.9)
         upper, lower = figure.subfigures(2, 1, height_ratios=[1.75 * count, 1.9])
-        panels = upper.subplots(count, 3, squeeze=False)
+        grids = upper.subplots(count, 3, squeeze=False)
         for index, (name, row) in enumerate(zip(settings.names, settings.rows, strict=True)):
             axis = np.linspace(-row.half_width, row.half_width, row.points)
-            for axes, (key, title) in zip(panels[index], MAPS, strict=True):
-                values = results[0].arrays[f"{name}.{key}"]
-                own = values if key.startswith("descent") else results[0].arrays[f"{name}.posterior.law"]
-                reach = float(np.abs(own).max())
-                field = values.reshape(row.points, row.points)
-                image = style.field(axes, axis, axis, field, Normalize(-reach, reach), style.diverging())
-                style.points(axes, results[0].arrays[f"{name}.inputs"], results[0].arrays[f"{name}.labels"])
-                axes.set(xticks=[], yticks=[], title=title if key.endswith("law") else f"{title}, $n = {row.shown}$")
-                if key != "posterior.law":
-                    label = r"$n\,\delta\log\sqrt{\det g}$"
-                    style.shared_colourbar(upper, image, [axes], label if key.startswith("descent") else "")
-            panels[index, 0].set_ylabel({"xor": "XOR"}.get(name, name))
-            style.letter(panels[index, 0], style.LETTERS[index])
-        axes = lower.subplots(1, 4)
-        _ladder(axes[0], settings, results, ("posterior", "step"), "slope", "width $n$")
-        axes[0].set_ylabel("slope on the law")
-        _ladder(axes[1], settings, results, ("posterior", "step", "descent"), "correlation", "width $n$")
-        axes[1].set_ylabel("correlation with the law")
-        _ladder(axes[2], settings, results, ("noise",), "slope", f"noise variance, $n = {settings.rows[0].shown}$")
-        _ladder(axes[3], settings, results, ("labels",), "slope", f"labels times, $n = {settings.rows[0].shown}$")
-        for index, one in enumerate(axes):
-            style.letter(one, style.LETTERS[count + index])
-        handles = [
-            axes[1].plot([], [], color="0.3", marker=marker, linestyle=dash, label=label)[0]
-            for _, label, marker, dash in _KINDS
-        ]
-        axes[1].legend(handles=handles, loc="lower right")
-        axes[2].legend(loc="lower right")
+            for maps, drawn in ((MAPS, grids[index, :2]), (DESCENT, grids[index, 2:])):
+                fields = [arrays[f"{name}.{key}"] for key in maps]
+                reach = float(np.abs(fields[0]).max())
+                panels.maps(
+                    upper, drawn, (axis, axis), fields, [[]] * len(maps), [t.format(row.shown) for t in maps.values()],
+                    r"$n\,\delta\log\sqrt{\det g}$", Normalize(-reach, reach), style.diverging(),
+                )  # fmt: skip
+                for axes in drawn:
+                    style.points(axes, arrays[f"{name}.inputs"], arrays[f"{name}.labels"])
+            grids[index, 0].set_ylabel(name)
+            style.letter(grids[index, 0], style.LETTERS[index])
+        for index, (axes, ladder) in enumerate(zip(lower.subplots(1, 4), LADDERS, strict=True)):
+            _ladder(axes, settings, results, *ladder)
+            style.letter(axes, style.LETTERS[count + index])
     return figure
 
 
 def _ladder(
-    axes: Any, settings: Rows, results: Sequence[SeedResult], kinds: Sequence[str], key: str, label: str
+    axes: Any, settings: Rows, results: Sequence[SeedResult], key: str, label: str, kinds: Sequence[str]
 ) -> None:
     """Draw a statistic of each task over a ladder: means over seeds with 95 % intervals."""
-    styles = {kind: (marker, dash) for kind, _, marker, dash in _KINDS}
     for index, name in enumerate(settings.names):
         for kind in kinds:
             values = sorted(results[0].statistics[name][kind], key=float)
-            mean, error = style.mean_and_interval(
-                np.array([[r.statistics[name][kind][value][key] for value in values] for r in results])
-            )
-            marker, dash = styles.get(kind, styles["posterior"])
+            numbers = [[r.statistics[name][kind][value][key] for value in values] for r in results]
+            mean, error = style.mean_and_interval(np.array(numbers))
+            colour, marker, _ = style.LINES[index]
+            text = kind if len(kinds) == 3 else name
             axes.errorbar(
-                [float(value) for value in values], mean, yerr=error, color=style.LINES[index][0], marker=marker,
-                linestyle=dash, capsize=2, label={"xor": "XOR"}.get(name, name),
+                [float(value) for value in values], mean, yerr=error, color=colour, marker=marker, capsize=2,
+                linestyle=_DASHES.get(kind, "-"), label=None if index and text == kind else text,
             )  # fmt: skip
     axes.axhline(1, color="0.7", linewidth=0.5, zorder=0)
     axes.set_xscale("log")
@@ -81,4 +70,6 @@ def _ladder(
         axes.set_xticks([float(value) for value in values], labels=values)
         axes.minorticks_off()
     axes.set_ylim(bottom=0)
-    axes.set_xlabel(label)
+    axes.set(xlabel=label, ylabel=f"{key}, measured on law" if key == "slope" else "correlation with the law")
+    if len(kinds) != 2:
+        axes.legend(loc="lower right")

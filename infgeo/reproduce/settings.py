@@ -55,11 +55,10 @@ class Planar:
 
 @dataclass(frozen=True)
 class Learning:
-    """Networks of one layer of erf units that learn labels ±1, on a square grid around 0, against `infgeo.learned`.
+    """Networks of erf units that learn labels ±1, on a square grid around 0, against `infgeo.learned`.
 
-    `task` is "xor", or "sinusoid" with so many `examples`. Posteriors are sampled at all `widths` with the first of
-    `noises` and `label_scales`, and at width `shown` with the others, by so many `chains`; `networks` take one step at
-    `step_rate`, and `descent_steps` at `descent_rate`.
+    `task` is "xor", or "sinusoid" with so many `examples`. Posteriors take `chains` at all `widths` with the first of
+    `noises` and `label_scales`, and at width `shown` with the others; descents take `networks`.
     """
 
     task: str
@@ -216,13 +215,6 @@ _LEARNING = (
     Learning("xor", (50, 200, 1000), 32, 32, 1.0, 0.1, 300),
     Learning("sinusoid", (50, 200, 1000), 16, 16, 0.2, 0.02, 150, examples=40),
 )
-_WIDE = (50, 100, 200, 500, 1000, 2000, 5000)
-
-
-def _all_widths(row: Learning) -> Learning:
-    return replace(row, widths=_WIDE, noises=(0.1, 1.0, 0.03, 0.01), chains=128, networks=128)
-
-
 _PATCH_VIEWS = replace(_PATCHES, plane_points=16, lines=_PATCH_LINES[:3])
 _CIFAR_VIEWS = replace(_CIFAR, shown=(0, 1, 50, 200, 1000))
 
@@ -248,7 +240,9 @@ SETTINGS: Mapping[tuple[str, str], Any] = {
     ("ssl", "small"): _encoders(_PATCH_VIEWS, (128, 128), 32, 32),
     ("ssl", "paper"): _encoders(_CIFAR_VIEWS, (1024, 512), 256, 512),
     ("learned", "small"): Rows(_LEARNING),
-    ("learned", "paper"): Rows(tuple(map(_all_widths, _LEARNING))),
+    ("learned", "paper"): Rows(tuple(replace(
+        row, widths=(50, 100, 200, 500, 1000, 2000, 5000), noises=(0.1, 1.0, 0.03, 0.01), chains=128, networks=128)
+        for row in _LEARNING)),
 }  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def test_seeds_are_summed_up_with_the_side_of_the_claim():
     [
         ((BEFORE, BEFORE[0], SHIFT, 50), "shapes"),
         ((BEFORE, BEFORE, SHIFT[:-1], 50), "shapes"),
-        ((BEFORE[None], BEFORE[None], SHIFT, 50), "one value a point"),
+        ((BEFORE[None], BEFORE[None], SHIFT, 50), "shapes"),
         ((BEFORE, BEFORE, SHIFT, 50), "constant"),
         ((trained(), BEFORE, np.ones(40), 50), "constant"),
         ((trained(), BEFORE, SHIFT, 0), "width"),

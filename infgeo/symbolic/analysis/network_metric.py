@@ -4,16 +4,14 @@ With features phi(z_a)/sqrt(n), z_a = w_a.x + b_a, and p_a = phi'(z_a)^2/n, q_a 
 
     g = sum_a p_a w_a w_a^T,    dg/2 = sum_a q_a w_a w_a w_a.
 
-Let |a b ...| be the determinant of d rows of weights, p_S a product over units. By Cauchy and Binet
+With |a b ...| the determinant of d rows of weights and p_S a product over units, by Cauchy and Binet
 
     det g = sum_{|S| = d} p_S |S|^2,    det g (w_a.g^-1 w_b) = sum_{|S| = d-1} p_S |a S| |b S|,
     det g ((w_a.g^-1 w_a)(w_b.g^-1 w_b) - (w_a.g^-1 w_b)^2) = sum_{|S| = d-2} p_S |a b S|^2,
 
-and the metric is a Hessian, of which R = |dg/2|^2 - |tr dg/2|^2 becomes
+and R = |dg/2|^2 - |tr dg/2|^2 of a Hessian metric (Shima 2007) becomes
 
-    R = -(1/det g)^2 sum_ab q_a q_b (sum_{|S| = d-1} p_S |a S| |b S|) (sum_{|S| = d-2} p_S |a b S|^2),
-
-in two dimensions the triple sum -sum_abc q_a q_b p_c |a c| |b c| |a b|^2 / (det g)^2.
+    R = -(1/det g)^2 sum_ab q_a q_b (sum_{|S| = d-1} p_S |a S| |b S|) (sum_{|S| = d-2} p_S |a b S|^2).
 """
 
 from __future__ import annotations
@@ -21,7 +19,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from math import comb
 from typing import Any
 
 from sympy import Add, Expr, ImmutableDenseMatrix, Integer, Mul, Symbol, latex, sqrt
@@ -34,18 +31,10 @@ from infgeo.symbolic.geometry.any_metric import Metric
 from infgeo.symbolic.networks.layers import as_activation
 from infgeo.symbols import coordinates
 
-_MOST_MINORS = 20_000
-
 
 @dataclass(frozen=True)
 class NetworkMetric:
-    """The metric of a network of one hidden layer with given weights; made by `network_metric`.
-
-    Args:
-        activation: phi.
-        weights: one row a unit, (n, d).
-        biases: n of them.
-    """
+    """The metric of a network of one hidden layer with given weights, see `network_metric`."""
 
     activation: Activation
     weights: ImmutableDenseMatrix
@@ -57,21 +46,17 @@ class NetworkMetric:
         return coordinates(self.weights.cols)
 
     @cached_property
-    def preactivations(self) -> tuple[Expr, ...]:
-        """The preactivation w.x + b of each unit."""
-        z = self.weights * ImmutableDenseMatrix(self.coordinates)
-        return tuple(value + bias for value, bias in zip(z, self.biases, strict=True))
-
-    @cached_property
     def matrix(self) -> ImmutableDenseMatrix:
         """The matrix of the metric."""
         rows = (self.weights.row(a) for a in range(self.weights.rows))
-        return sum((p * w.T * w for p, w in zip(self._p, rows, strict=True)), ImmutableDenseMatrix.zeros(self._d))
+        return sum(
+            (p * w.T * w for p, w in zip(self._p, rows, strict=True)), ImmutableDenseMatrix.zeros(self.weights.cols)
+        )
 
     @cached_property
     def determinant(self) -> Expr:
         """The determinant det g, a sum over minors of the weights."""
-        return self._sum(self._d, lambda units: self._minor(*units) ** 2)
+        return self._sum(self.weights.cols, lambda units: self._minor(*units) ** 2)
 
     @property
     def volume_element(self) -> Expr:
@@ -80,33 +65,27 @@ class NetworkMetric:
 
     @cached_property
     def ricci_scalar(self) -> Expr:
-        """The Ricci scalar, positive on spheres, as a sum over units and minors.
-
-        Raises NoClosedForm where phi' jumps: part of the curvature is then in creases.
-        """
+        """The Ricci scalar, positive on spheres, as a sum over units and minors; NoClosedForm where phi' jumps."""
         if not self.activation.smoothness >= 1:
             raise NoClosedForm(
                 f"the slope of activation {self.activation.name} jumps, so that part of the curvature is in creases;"
                 " take a smooth activation, or volume_element"
             )
-        if self._d == 1:
+        if self.weights.cols == 1:
             return Integer(0)
-        q = self._slopes(1, 2)
-        terms = []
+        q, total = self._slopes(1, 2), Integer(0)
         for a, b in combinations(range(self.weights.rows), 2):
-            inner = self._sum(self._d - 1, lambda units, a=a, b=b: self._minor(a, *units) * self._minor(b, *units))
-            area = self._sum(self._d - 2, lambda units, a=a, b=b: self._minor(a, b, *units) ** 2)
-            terms.append(q[a] * q[b] * inner * area)
-        return -2 * Add(*terms) / self.determinant**2
+            inner = self._sum(
+                self.weights.cols - 1, lambda units, a=a, b=b: self._minor(a, *units) * self._minor(b, *units)
+            )
+            area = self._sum(self.weights.cols - 2, lambda units, a=a, b=b: self._minor(a, b, *units) ** 2)
+            total += q[a] * q[b] * inner * area
+        return -2 * total / self.determinant**2
 
     @property
     def metric(self) -> Metric:
         """The same as an `infgeo.Metric`, with all tensors, slower; they are left as they arise."""
         return Metric(self.matrix, self.coordinates, simplify=False)
-
-    @property
-    def _d(self) -> int:
-        return int(self.weights.cols)
 
     @cached_property
     def _p(self) -> tuple[Expr, ...]:
@@ -116,18 +95,16 @@ class NetworkMetric:
         """Return the product of two derivatives of phi at each unit, over n."""
         phi, z = self.activation.expr, self.activation.symbol
         product = phi.diff(z, one) * phi.diff(z, other) / self.weights.rows
-        return tuple(product.subs(z, value) for value in self.preactivations)
+        preactivations = self.weights * ImmutableDenseMatrix(self.coordinates) + ImmutableDenseMatrix(self.biases)
+        return tuple(product.subs(z, value) for value in preactivations)
 
     def _minor(self, *units: int) -> Expr:
-        return self.weights.extract(list(units), list(range(self._d))).det(method="berkowitz")
+        return self.weights.extract(list(units), list(range(self.weights.cols))).det(method="berkowitz")
 
     def _sum(self, size: int, of_units: Any) -> Expr:
         """Return the sum over sets of units of the product of their p, times a function of the set."""
         sets = combinations(range(self.weights.rows), size)
         return Add(*(value * Mul(*(self._p[a] for a in units)) for units in sets if (value := of_units(units)) != 0))
-
-    def __str__(self) -> str:
-        return f"g = {self.matrix.tolist()}"
 
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle g = {latex(self.matrix)}$"
@@ -136,8 +113,6 @@ class NetworkMetric:
 def network_metric(activation: object, weights: Any, biases: Any = None) -> NetworkMetric:
     """Return the metric of a network of one hidden layer with these weights, as expressions of the input.
 
-    Its determinant is a sum over minors of the weights (Cauchy and Binet), and R one over units and minors.
-
     Args:
         activation: phi, as `infgeo.MLP` takes it.
         weights: one row a unit, (n, d), numbers or symbols; a float is the decimal that it prints.
@@ -145,12 +120,9 @@ def network_metric(activation: object, weights: Any, biases: Any = None) -> Netw
 
     The features are phi(w.x + b)/sqrt(n). The number of terms grows as n^d: it is for few units.
 
-    Raises InvalidInput for shapes that do not fit, weights whose rank is below d, and more than 20,000 minors.
+    Raises InvalidInput for shapes that do not fit and weights whose rank is below d.
 
     Example:
-        >>> network_metric("z**2/2", [[1, 0], [0, 1], [1, 1]]).determinant
-        x_1**2*x_2**2/9 + x_1**2*(x_1 + x_2)**2/9 + x_2**2*(x_1 + x_2)**2/9
-
         Figure D.1, three units at the cube roots of unity with bias 1, at the origin:
 
         >>> from sympy import Rational, sqrt
@@ -161,27 +133,14 @@ def network_metric(activation: object, weights: Any, biases: Any = None) -> Netw
 
     Source: arXiv 2301.11375, appendix on networks of finite width.
     """
-    rows = [items(row, f"weights[{a}]", "numbers, one for each coordinate") for a, row in enumerate(_rows(weights))]
+    table = weights.tolist() if hasattr(weights, "tolist") else weights
+    rows = [items(row, f"weights[{a}]") for a, row in enumerate(items(table, "weights", "one row a unit, (n, d)"))]
     if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
         raise InvalidInput(f"weights has rows of length {[len(row) for row in rows]}; pass one row a unit, (n, d)")
-    matrix = ImmutableDenseMatrix(
-        [[exact(value, f"weights[{a}, {i}]") for i, value in enumerate(row)] for a, row in enumerate(rows)]
-    )
-    given = items([0] * len(rows) if biases is None else biases, "biases", "numbers, one a unit")
+    matrix = ImmutableDenseMatrix([[exact(value, "a weight") for value in row] for row in rows])
+    given = [exact(value, "a bias") for value in items([0] * len(rows) if biases is None else biases, "biases")]
     if len(given) != len(rows):
         raise InvalidInput(f"biases has {len(given)} values for {len(rows)} units: pass one a unit")
-    if comb(matrix.rows, matrix.cols) > _MOST_MINORS:
-        raise InvalidInput(
-            f"weights of shape {matrix.shape} have {comb(*matrix.shape)} minors: pass fewer units, or measure the"
-            " network with infgeo.finite.pullback"
-        )
-    result = NetworkMetric(
-        as_activation(activation), matrix, tuple(exact(value, f"biases[{a}]") for a, value in enumerate(given))
-    )
     if matrix.rank() < matrix.cols:
         raise InvalidInput(f"weights has rank {matrix.rank()} in {matrix.cols} coordinates: the metric has no inverse")
-    return result
-
-
-def _rows(weights: Any) -> tuple[Any, ...]:
-    return items(weights.tolist() if hasattr(weights, "tolist") else weights, "weights", "one row a unit, (n, d)")
+    return NetworkMetric(as_activation(activation), matrix, tuple(given))

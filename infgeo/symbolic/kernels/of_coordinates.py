@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations_with_replacement
 
-from sympy import DiracDelta, Expr, I, ImmutableDenseMatrix, Rational, Subs, Symbol, latex, nan, oo, zoo
+from sympy import DiracDelta, Expr, I, ImmutableDenseMatrix, Subs, Symbol, latex, nan, oo, zoo
 from sympy.core.function import AppliedUndef
 
 from infgeo.errors import InvalidInput, MetricDoesNotExist
 from infgeo.expressions import exact
 from infgeo.symbolic.algebra.normal_form import normal_form
 from infgeo.symbolic.geometry.any_metric import Metric, checked_coordinates
+from infgeo.symbolic.kernels.kernel import require_symmetric
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,7 @@ class CoordinateKernel:
     Volume, R and all other tensors are those of `metric`, an `infgeo.Metric`. Rotation-invariant kernels have their
     geometry for every dimension at once: see `infgeo.Kernel`, whose `per_coordinate` gives an expression for here.
 
-    Domain and limits: derivatives are taken as they are written, so that what is 0/0 at y = x, as in Matern kernels, is
-    refused. That the kernel is positive semidefinite is not checked.
+    Derivatives are taken as written: 0/0 at y = x, as in Matern kernels, is refused. Definiteness is not checked.
 
     Raises InvalidInput for an expression that is not real or not symmetric, or where x and y do not fit; `metric`
     MetricDoesNotExist where the derivatives are not finite, and InvalidInput where it is singular everywhere.
@@ -63,24 +64,15 @@ class CoordinateKernel:
             raise InvalidInput(f"x = {x} and y = {y} are the coordinates of two points: pass as many others for y")
         if self.expr.has(I, nan, oo, zoo, AppliedUndef):
             raise InvalidInput(f"kernel {self.expr} must be a real expression of {x} and {y}, of known functions")
-        swapped = self.expr.xreplace(dict(zip((*x, *y), (*y, *x), strict=True)))
-        if swapped != self.expr:
-            point = {symbol: Rational(3 + i, 7) for i, symbol in enumerate(sorted(self.expr.free_symbols, key=str))}
-            value = (swapped - self.expr).subs(point).evalf(30)
-            if not value.is_number or abs(value) > Rational(1, 10**20):
-                raise InvalidInput(f"kernel {self.expr} is not symmetric: it must stay the same when {x} become {y}")
-
-    @cached_property
-    def diagonal(self) -> Expr:
-        """The value k(x, x)."""
-        return self._at_coincidence(self.expr)
+        require_symmetric(self.expr, dict(zip((*x, *y), (*y, *x), strict=True)), f"{x} become {y}")
 
     @cached_property
     def metric(self) -> Metric:
         """The metric that the kernel induces, with its volume and curvature."""
-        return Metric(
-            [[self._at_coincidence(self.expr.diff(a, b)) for b in self.y] for a in self.x], self.x, self.simplify
-        )
+        pairs = combinations_with_replacement(range(len(self.x)), 2)
+        above = {(i, j): self._at_coincidence(self.expr.diff(self.x[i], self.y[j])) for i, j in pairs}
+        matrix = ImmutableDenseMatrix(len(self.x), len(self.x), lambda i, j: above[min(i, j), max(i, j)])
+        return Metric(matrix, self.x, self.simplify)
 
     def conformal(self, factor: object) -> CoordinateKernel:
         """Return the kernel c(x) c(y) k(x, y) for a `factor` c(x), an expression of x.
@@ -91,54 +83,20 @@ class CoordinateKernel:
         boundary magnifies the space there.
 
         Source: Amari & Wu 1999, Improving support vector machine classifiers by modifying kernel functions.
-
-        Example:
-            >>> from sympy import exp, symbols
-            >>> x, y = symbols("x y", real=True)
-            >>> CoordinateKernel(exp(-((x - y) ** 2) / 2), (x,), (y,)).conformal(exp(-(x**2))).metric.matrix
-            Matrix([[(4*x**2 + 1)*exp(-2*x**2)]])
         """
-        return _Conformal.of(self, exact(factor, "factor"))
+        c = exact(factor, "factor")
+        if set(self.y) & c.free_symbols:
+            raise InvalidInput(f"factor {c} contains coordinates of y: pass a function of {self.x}")
+        return replace(self, expr=c * c.xreplace(dict(zip(self.x, self.y, strict=True))) * self.expr)
 
     def _at_coincidence(self, expr: Expr) -> Expr:
         value = expr.subs(list(zip(self.y, self.x, strict=True)))
         if value.has(nan, oo, -oo, zoo, DiracDelta, Subs):
             raise MetricDoesNotExist(
-                f"the kernel {self.expr} has at y = x the derivative {value}: it is not twice differentiable there,"
-                " as it is written; simplify it first, or take an infgeo.Kernel if it is rotation-invariant"
+                f"the kernel {self.expr} has at y = x the derivative {value}, which is not finite as it is written;"
+                " simplify it first, or take an infgeo.Kernel if it is rotation-invariant"
             )
-        return self._clean(value)
-
-    def _clean(self, expr: Expr) -> Expr:
-        return normal_form(expr) if self.simplify else expr
-
-    def __str__(self) -> str:
-        return f"k({', '.join(map(str, (*self.x, *self.y)))}) = {self.expr}"
+        return normal_form(value) if self.simplify else value
 
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle k\left({', '.join(map(latex, (*self.x, *self.y)))}\right) = {latex(self.expr)}$"
-
-
-@dataclass(frozen=True)
-class _Conformal(CoordinateKernel):
-    """A kernel that is c(x) c(y) times another one, whose metric follows from that one's."""
-
-    kernel: CoordinateKernel = field(kw_only=True, compare=False, repr=False)
-    factor: Expr = field(kw_only=True, compare=False, repr=False)
-
-    @classmethod
-    def of(cls, kernel: CoordinateKernel, factor: Expr) -> _Conformal:
-        if set(kernel.y) & factor.free_symbols:
-            raise InvalidInput(f"factor {factor} contains coordinates of y: pass a function of {kernel.x}")
-        other = factor.xreplace(dict(zip(kernel.x, kernel.y, strict=True)))
-        expr = factor * other * kernel.expr
-        return cls(expr, kernel.x, kernel.y, kernel.simplify, kernel=kernel, factor=factor)
-
-    @cached_property
-    def metric(self) -> Metric:
-        """The metric, by the formula of `conformal`."""
-        c, value = self.factor, self.kernel.diagonal
-        slope, radial = (ImmutableDenseMatrix([part.diff(a) for a in self.x]) for part in (c, value))
-        matrix = c**2 * self.kernel.metric.matrix + value * slope * slope.T
-        matrix += c / 2 * (slope * radial.T + radial * slope.T)
-        return Metric(matrix.applyfunc(self._clean), self.x, self.simplify)

@@ -60,7 +60,7 @@ def test_it_is_the_geometry_of_the_torch_network(d):
 def test_it_is_the_metric_of_the_kernel_of_the_features():
     metric = network_metric("sin", [[1, 2], [-1, 1], [0, 1]])
     x, y = metric.coordinates, symbols("y_1:3", real=True)
-    features = [sympy.sin(z) for z in metric.preactivations]
+    features = [sympy.sin(x[0] + 2 * x[1]), sympy.sin(x[1] - x[0]), sympy.sin(x[1])]
     others = [part.xreplace(dict(zip(x, y, strict=True))) for part in features]
     kernel = CoordinateKernel(sum(a * b for a, b in zip(features, others, strict=True)) / 3, x, y)
     at = dict(zip(x, point_in(2), strict=True))
@@ -89,7 +89,6 @@ def test_what_has_no_curvature_or_no_inverse_is_refused():
         ([], None, "one row a unit"),
         ([[1, 0], [0, 1]], [1], "one a unit"),
         ([["1", 0], [0, 1]], None, "SymPy expression"),
-        ([[i, i**2, i**3] for i in range(60)], None, "34220 minors"),
     ],
 )
 def test_bad_input_is_one_clear_error(weights, biases, said):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sympy import Abs, Function, Rational, cos, exp, simplify, sin, sqrt, symbols
+from sympy import Abs, Function, ImmutableMatrix, Rational, cos, exp, simplify, sin, sqrt, symbols
 
 import infgeo
 from infgeo.errors import InvalidInput, MetricDoesNotExist
@@ -41,10 +41,15 @@ def test_the_metric_is_the_pullback_by_the_features():
     assert kernel.metric.volume_element.subs(POINT).evalf(30) > 0
 
 
-def test_a_conformal_change_is_a_factor_of_the_features_and_the_kernel_of_its_expression():
-    changed = kernel_of_features().conformal(FACTOR)
+def test_a_conformal_change_is_a_factor_of_the_features_and_obeys_the_formula():
+    kernel = kernel_of_features()
+    changed = kernel.conformal(FACTOR)
     close(changed.metric, pulled_back([FACTOR * part for part in FEATURES]))
-    close(changed.metric, CoordinateKernel(changed.expr, X, Y, simplify=False).metric)
+    norm = sum(part**2 for part in FEATURES)  # k(x, x)
+    slope, radial = (ImmutableMatrix([part.diff(a) for a in X]) for part in (FACTOR, norm))
+    formula = FACTOR**2 * kernel.metric.matrix + norm * slope * slope.T
+    formula += FACTOR / 2 * (slope * radial.T + radial * slope.T)
+    close(changed.metric, infgeo.Metric(formula, X, simplify=False))
     again = changed.conformal(1 + X[0])
     close(again.metric, pulled_back([(1 + X[0]) * FACTOR * part for part in FEATURES]))
 
