@@ -247,6 +247,39 @@ assert by_tensor == by_pairs != 0
 assert all(gram[u, v] ** 2 <= gram[u, u] * gram[v, v] for u, v in product(range(4), repeat=2))
 
 # %% [markdown]
+# The inverse may go, too. Let $p_j = \varphi'^2/n$, $|jk\ldots|$ the determinant of $d$ rows of weights, and $p_S$ and
+# $|jS|$ those of a set $S$ of units. By Cauchy and Binet $\det g = \sum_{|S|=d} p_S\,|S|^2$, and the same for
+# minors of $g$ (Jacobi) gives
+#
+# $$ \det g\;v_j\cdot v_k = \sum_{|S|=d-1} p_S\,|jS|\,|kS| , \qquad
+#    \det g\,\big(|v_j|^2|v_k|^2 - (v_j\cdot v_k)^2\big) = \sum_{|S|=d-2} p_S\,|jkS|^2 . $$
+#
+# So $R$ is a sum over units and minors, in two dimensions the triple sum
+# $-\sum_{jkl} c_jc_kp_l\,|jl|\,|kl|\,|jk|^2/(\det g)^2$ of the paper's appendix.
+
+
+# %%
+def minor_sum(size, of_units):
+    """The sum over sets of units of p_S times a function of the set."""
+    return sum(sp.prod([gains[u] for u in units]) * of_units(units) for units in combinations(range(4), size))
+
+
+def minor(*units):
+    """The determinant of these rows of weights."""
+    return w.extract(list(units), list(AXES)).det()
+
+
+det_g = minor_sum(3, lambda units: minor(*units) ** 2)
+assert det_g == g.det() != 0
+by_minors = 0
+for u, v in product(range(4), repeat=2):
+    dot = minor_sum(2, lambda units, u=u, v=v: minor(u, *units) * minor(v, *units)) / det_g
+    area = minor_sum(1, lambda units, u=u, v=v: minor(u, v, *units) ** 2) / det_g
+    assert dot == gram[u, v] and area == gram[u, u] * gram[v, v] - gram[u, v] ** 2
+    by_minors -= weights_T[u] * weights_T[v] * dot * area
+assert by_minors == by_pairs
+
+# %% [markdown]
 # ## 11.6 The dual coordinates
 #
 # $y = \partial\Psi$ are coordinates, too, where $g$ is not singular: the Jacobian of $y$ in $x$ is $g$. In them the
@@ -415,4 +448,5 @@ for result in (by_module, by_callable):
 #
 # `infgeo.finite.pullback` takes this route for modules of one hidden layer, without being asked ([Measure a
 # module](../guide/measure.md)). At infinite width `infgeo.MLP(phi).metric` has $R$ from $A$ and $B$, and the tests
-# hold the two together.
+# hold the two together. `infgeo.analysis.network_metric` writes the sums over minors for given weights ([What the
+# formulas mean](../guide/analysis.md)).

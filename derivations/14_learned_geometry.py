@@ -259,8 +259,72 @@ assert sp.simplify(M11.subs(symbol["y_1"], -symbol["y_1"]) - M11) == 0
 print(one)
 
 # %% [markdown]
+# ## 14.7 Networks that learn
+#
+# The posterior is sampled with the prior as a clock. With velocities $v\sim\mathcal N(0, \Sigma)$ the prior turns
+# $(w, v)$ like a harmonic oscillator, and a quarter of a turn carries $w$ to $v$. The data only kick: each unit by
+# $\nabla h/n$ (14.1). So the posterior network at the end and its own $v$, a draw from the prior, differ by
+# $O(1/n)$ in each unit, while each alone scatters by $1/\sqrt n$ in its metric. For $h = \tfrac12\alpha w^2$ and
+# $\Sigma = 1$ the kicks make the variance $1/(1 - \alpha/n)$ at equilibrium, and the change of it is
+# $\mathrm{Cov}(w^2, h)/n$ as 14.1 says:
+
+# %%
+alpha, n = sp.symbols("alpha n", positive=True)
+variance = 1 / (1 - alpha / n)
+covariance_with_h = alpha / 2 * (3 - 1)  # E w^4 - (E w^2)^2 = 3 - 1
+assert sp.limit(n * (variance - 1), n, sp.oo) == covariance_with_h
+
+# %% [markdown]
+# First order ends where $\alpha/n$ is not small: here the change is $\alpha/(n - \alpha)$. In a network the units learn
+# together, and what some have fitted pulls the others no more, so that first order then predicts too much.
+# `infgeo reproduce learned` holds posteriors and networks trained by gradient descent against the formulas, also where
+# the width or the noise is small or the labels are large. Plain descent has no noise and no decay, and is another law.
+#
+# ## 14.8 Magnification by hand
+#
+# Amari and Wu (1999) magnified the space near a boundary themselves, by a conformal change of the kernel
+# $\tilde k(x, y) = c(x)\,c(y)\,k(x, y)$ with $c$ large there. With $\kappa(x) = k(x, x)$, symmetry makes
+# $\partial_{y_j}k = \tfrac12\partial_j\kappa$ at $y = x$, and $\partial_{x_i}\partial_{y_j}\tilde k$ there is
+#
+# $$ \tilde g_{ij} = c^2 g_{ij} + \kappa\,\partial_ic\,\partial_jc
+#    + \tfrac c2\,(\partial_ic\,\partial_j\kappa + \partial_i\kappa\,\partial_jc) . $$
+#
+# For a kernel of two coordinates that is symmetric and else arbitrary, as a polynomial of second order in each point:
+
+# %%
+xs, ys = sp.symbols("x_1:3", real=True), sp.symbols("y_1:3", real=True)
+
+
+def monomials(point):
+    return sp.Matrix([1, *point, point[0] ** 2, point[0] * point[1], point[1] ** 2])
+
+
+coefficients = sp.Matrix(6, 6, lambda i, j: sp.Symbol(f"k_{min(i, j)}{max(i, j)}"))
+k = (monomials(xs).T * coefficients * monomials(ys))[0]
+factor = sp.Function("c")(*xs)
+same = dict(zip(ys, xs, strict=True))
+changed = factor * factor.subs(dict(zip(xs, ys, strict=True)), simultaneous=True) * k
+kappa = k.subs(same)
+for i, j in product(range(2), repeat=2):
+    left = changed.diff(xs[i], ys[j]).subs(same).doit()
+    right = factor**2 * k.diff(xs[i], ys[j]).subs(same) + kappa * factor.diff(xs[i]) * factor.diff(xs[j])
+    right += factor / 2 * (factor.diff(xs[i]) * kappa.diff(xs[j]) + kappa.diff(xs[i]) * factor.diff(xs[j]))
+    assert sp.expand(left - right) == 0
+
+# %% [markdown]
+# `infgeo.kernels.CoordinateKernel` has metric, volume and $R$ of such kernels. A Gaussian kernel, flat before, with
+# $c = 1 + e^{-x_1^2}$: the volume at the boundary $x_1 = 0$ rises fourfold against far away, and the space is curved.
+
+# %%
+gaussian = infgeo.kernels.CoordinateKernel(sp.exp(-sum((a - b) ** 2 for a, b in zip(xs, ys, strict=True)) / 2), xs, ys)
+magnified = gaussian.conformal(1 + sp.exp(-(xs[0] ** 2))).metric
+assert gaussian.metric.ricci_scalar == 0 and magnified.ricci_scalar != 0
+assert magnified.volume_element.subs(xs[0], 0) == 4 and sp.limit(magnified.volume_element, xs[0], sp.oo) == 1
+
+# %% [markdown]
 # ## In the package
 #
 # `infgeo.learned(mlp, X, y, noise_variance, rule="posterior")` and `rule="gradient_step"` are 14.1 to 14.5, and
-# `infgeo.validate` of the result compares them with sampled posteriors; `infgeo.analysis.learned_metric` is 14.6
-# ([Learned geometry](../guide/learned.md)).
+# `infgeo.validate` of the result compares them with sampled posteriors; `infgeo.analysis.learned_metric` is 14.6,
+# `infgeo.magnification.law` 14.7 ([Learned geometry](../guide/learned.md)), `infgeo.kernels.CoordinateKernel` 14.8
+# ([Kernels](../guide/kernels.md)).

@@ -12,6 +12,7 @@ from infgeo.symbolic.analysis.depth import (
 )
 from infgeo.symbolic.analysis.expansions import Expansion, large_norm, small_norm
 from infgeo.symbolic.analysis.learned_metric import learned_metric
+from infgeo.symbolic.analysis.network_metric import NetworkMetric, network_metric
 from infgeo.symbolic.networks.circle import Circle
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "EdgeOfChaos",
     "Expansion",
     "FixedPoint",
+    "NetworkMetric",
     "correlations",
     "curvature_sign",
     "edge_of_chaos",
@@ -28,5 +30,6 @@ __all__ = [
     "great_circles",
     "large_norm",
     "learned_metric",
+    "network_metric",
     "small_norm",
 ]

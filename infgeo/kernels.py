@@ -1,4 +1,4 @@
-"""Kernels of the field as `Kernel` objects, at symbolic parameters by default, in the names of Rasmussen & Williams."""
+"""Kernels of the field as `Kernel` objects, in the names of Rasmussen & Williams, and any kernel of coordinates."""
 
 from sympy import Expr, Integer, Rational, Symbol, binomial, exp, factorial, sqrt
 
@@ -7,10 +7,12 @@ from infgeo.conventions import d, s, s_x, s_y, xy
 from infgeo.errors import InvalidInput
 from infgeo.symbolic.activations.catalogue import LARGEST_DEGREE
 from infgeo.symbolic.kernels.kernel import Kernel, divided
+from infgeo.symbolic.kernels.of_coordinates import CoordinateKernel
 from infgeo.symbolic.networks.layers import checked_std
 from infgeo.symbolic.networks.network import MLP
 
 __all__ = [
+    "CoordinateKernel",
     "arc_cosine",
     "exponential_dot_product",
     "linear",

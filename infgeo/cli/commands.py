@@ -147,13 +147,15 @@ def reproduce(arguments: Namespace) -> int:
 
 def _print_estimate(name: str, arguments: Namespace) -> None:
     from infgeo.finite.inputs import checked_device
+    from infgeo.reproduce.registry import figure_called
     from infgeo.reproduce.rehearsal import check_data, rehearse
 
     device, folder = checked_device(arguments.device), None if arguments.rehearse else arguments.data
     if not arguments.rehearse:
         check_data(name, arguments.scale, arguments.settings, folder)
     rehearsal = rehearse(name, arguments.scale, settings=arguments.settings, device=device, data=folder)
-    print(rehearsal.table() if rehearsal.parts else f"{name}: nothing is trained", flush=True)
+    cost = figure_called(name).cost[arguments.scale]
+    print(rehearsal.table() if rehearsal.parts else f"{name}: not rehearsed; it takes {cost}", flush=True)
 
 
 def _figure(name: str, arguments: Namespace, progress: Callable[..., object]) -> int:

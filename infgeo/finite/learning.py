@@ -90,7 +90,7 @@ class LearningTask:
 
     def _of_units(self, w: torch.Tensor) -> torch.Tensor:
         """Return what the statistics are made of, for each unit, (..., d + 1) -> (..., q)."""
-        phi, first, second = self.specification.first.function.jet(_preactivations(w, self.points))
+        phi, first, second = self.specification.first.function.jet(preactivations(w, self.points))
         w = w[..., :-1]
         pairs = w[..., :, None] * w[..., None, :]
         metric = first.square()[..., None, None] * pairs[..., None, :, :]
@@ -99,11 +99,13 @@ class LearningTask:
         kernel = phi[..., :, None] * phi[..., None, :]
         return torch.cat([metric.flatten(-3), kernel.flatten(-2), tensor.flatten(-4)], -1)
 
-    def _features(self, w: torch.Tensor) -> torch.Tensor:
-        return self.specification.first.function(_preactivations(w, self.inputs))
+    def features(self, w: torch.Tensor) -> torch.Tensor:
+        """Return the activations of units with weights and bias at the data, (..., n, d + 1) -> (..., n, P)."""
+        return self.specification.first.function(preactivations(w, self.inputs))
 
     @cached_property
-    def _scales(self) -> torch.Tensor:
+    def scales(self) -> torch.Tensor:
+        """The standard deviations of the weights and of the bias, (d + 1,)."""
         first = self.specification.first_scale(self.inputs.shape[1])
         scales = [first] * self.inputs.shape[1] + [self.specification.bias_std]
         return torch.tensor(scales, dtype=torch.float64)
@@ -111,20 +113,49 @@ class LearningTask:
     @cached_property
     def _usual(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The log likelihood and the means over units of a wide network."""
-        w = normals(generator(0), _PILOT, len(self._scales)) * self._scales
-        phi = self._features(w)
+        w = normals(generator(0), _PILOT, len(self.scales)) * self.scales
+        phi = self.features(w)
         return self._log_likelihood(phi.T @ phi / _PILOT), self._of_units(w).mean(0)
 
     def _weights(self, width: int, networks: int, seed: int) -> Iterator[torch.Tensor]:
         """Yield weights and biases of some networks after the other, (b, n, d + 1)."""
         source, count = generator(seed), max(1, _UNITS // (width + _FIRST))
         for start in range(0, networks, count):
-            yield normals(source, min(count, networks - start), width, len(self._scales)) * self._scales
+            yield normals(source, min(count, networks - start), width, len(self.scales)) * self.scales
+
+    def force(self, units: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the gradient of the log likelihood by standardised weights (..., n, d + 1), and its value (...)."""
+        phi, first = self.specification.first.function.jet(preactivations(units * self.scales, self.inputs), 1)
+        gram = phi.mT @ phi / units.shape[-2]
+        inverse = torch.cholesky_inverse(self._factor(gram))
+        fitted = inverse @ self.labels
+        by_gram = fitted @ fitted.mT - self.labels.shape[1] * inverse
+        return first * (phi @ by_gram) / units.shape[-2] @ self._extended * self.scales, self._log_likelihood(gram)
+
+    def step(self, w: torch.Tensor, readout: torch.Tensor, rate: float | None = None) -> tuple[torch.Tensor, ...]:
+        """Return weights and readout after a step of descent at a rate, by default the `learning_rate`."""
+        rate = self.learning_rate if rate is None else rate
+        scale = float(w.shape[-2]) if self.mean_field else sqrt(w.shape[-2])
+        phi, first = self.specification.first.function.jet(preactivations(w, self.inputs), 1)
+        residuals = self.labels - phi.mT @ readout / scale
+        rate *= w.shape[-2] if self.mean_field else 1
+        pull = first * (readout @ residuals.mT) / scale
+        moved = w + rate * pull @ (self._extended * self.scales.square())
+        return moved, readout + rate * phi @ residuals / scale
+
+    @cached_property
+    def _extended(self) -> torch.Tensor:
+        """The training points with a last coordinate 1."""
+        return torch.cat([self.inputs, self.inputs.new_ones(len(self.inputs), 1)], 1)
+
+    def _factor(self, gram: torch.Tensor) -> torch.Tensor:
+        """Return the Cholesky factor of gram + noise."""
+        assert self.noise_variance is not None
+        return torch.linalg.cholesky(gram + self.noise_variance * torch.eye(gram.shape[-1], dtype=gram.dtype))
 
     def _log_likelihood(self, gram: torch.Tensor) -> torch.Tensor:
         """Return the log of the product of N(y_c; 0, gram + noise), up to a constant, (..., P, P) -> (...)."""
-        assert self.noise_variance is not None
-        lower = torch.linalg.cholesky(gram + self.noise_variance * torch.eye(gram.shape[-1], dtype=gram.dtype))
+        lower = self._factor(gram)
         fitted = torch.linalg.solve_triangular(lower, self.labels.expand(*gram.shape[:-2], -1, -1), upper=False)
         logs = lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return -fitted.square().sum((-1, -2)) / 2 - self.labels.shape[1] * logs
@@ -132,12 +163,12 @@ class LearningTask:
     def _posterior(self, width: int, networks: int, seed: int) -> Sums:
         usual, means = self._usual
         nets = first_layer("sobol", seed + 1, networks * _FIRST, self.inputs.shape[1], True, torch.float64)
-        first_weights = torch.cat([torch.cat([w, b[:, None]], 1) for w, b in nets]) * self._scales
+        first_weights = torch.cat([torch.cat([w, b[:, None]], 1) for w, b in nets]) * self.scales
         firsts = iter(first_weights.unflatten(0, (networks, _FIRST)))
         total: Sums = {}
         for w in self._weights(width - 1, networks, seed):
             varied = torch.stack([next(firsts) for _ in w])
-            phi, first, of_first = self._features(w), self._features(varied), self._of_units(varied)
+            phi, first, of_first = self.features(w), self.features(varied), self._of_units(varied)
             gram = (phi.mT @ phi)[:, None] + first[..., :, None] * first[..., None, :]
             weight = (self._log_likelihood(gram / width) - usual).exp()
             centred = of_first - of_first.mean(1, keepdim=True)
@@ -159,19 +190,13 @@ class LearningTask:
 
     def _step(self, width: int, networks: int, seed: int, rate: float) -> Sums:
         """Return the change by one step on half the sum of squared residuals, for a readout and its opposite."""
-        activation, source = self.specification.first.function, generator(seed + 1)
-        scale = float(width) if self.mean_field else sqrt(width)
-        inputs = torch.cat([self.inputs, self.inputs.new_ones(len(self.inputs), 1)], 1) * self._scales.square()
+        source = generator(seed + 1)
         total: Sums = {}
         for w in self._weights(width, networks, seed):
-            phi, first = activation.jet(_preactivations(w, self.inputs), 1)
             readout = normals(source, len(w), width, self.labels.shape[1])
             before = self.functions(self._of_units(w).mean(1))
             for a in (readout, -readout):
-                residuals = self.labels - phi.mT @ a / scale
-                pull = first * (a @ residuals.mT) / scale
-                moved = w + rate * (width if self.mean_field else 1) * pull @ inputs
-                after = self.functions(self._of_units(moved).mean(1))
+                after = self.functions(self._of_units(self.step(w, a, rate)[0]).mean(1))
                 changes = {("change", name): (after[name] - before[name]).sum(0) * (width / 2) for name in after}
                 total = added(total, changes)
         return total
@@ -182,5 +207,6 @@ def added(one: Sums, other: Sums) -> Sums:
     return {key: one[key] + value if one else value for key, value in other.items()}
 
 
-def _preactivations(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def preactivations(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return z of units with weights and bias (..., n, d + 1) at points (m, d), (..., n, m)."""
     return w[..., :-1] @ x.T + w[..., -1:]

@@ -84,6 +84,11 @@ _FIGURES = (
            "log volume element of Barlow Twins and SimCLR encoders on lines and planes, boundary of a readout",
            f"section on self-supervised learning; {_PATCHES}", _IMAGES,
            {"small": "5 min on 2 cores", "paper": "--data with CIFAR-10; --rehearse says how long"}),
+    Figure("learned", "Learned geometry as a formula",
+           "change of the log volume element of [2, n, 1] (erf) by learning: the law of order 1/n beside sampled "
+           "posteriors and gradient descent, over widths, noise and sizes of the labels",
+           "no figure: its title as a formula; small has three of seven widths, and fewer networks",
+           "infgeo.reproduce.learned_figure", {"small": "2 min on 2 cores", "paper": "1 h on 2 cores"}),
 )  # fmt: skip
 FIGURES: Mapping[str, Figure] = {figure.name: figure for figure in _FIGURES}
 

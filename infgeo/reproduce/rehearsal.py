@@ -18,7 +18,7 @@ import torch
 
 from infgeo.reproduce.registry import figure_called
 from infgeo.reproduce.seed_runs import Place
-from infgeo.reproduce.settings import Images, Rows, settings_of
+from infgeo.reproduce.settings import Images, Learning, Rows, settings_of
 from infgeo.training.image_files import CIFAR10_FILES, MNIST_MD5
 
 STEPS = 2
@@ -92,7 +92,7 @@ def rehearse(
     """
     figure = figure_called(name)
     chosen, _ = settings_of(name, scale, settings)
-    if not isinstance(chosen, Rows):
+    if not isinstance(chosen, Rows) or isinstance(chosen.rows[0], Learning):
         return Rehearsal(name, device, (), 0)
     module = importlib.import_module(figure.module)
     with tempfile.TemporaryDirectory() as folder:

@@ -54,6 +54,29 @@ class Planar:
 
 
 @dataclass(frozen=True)
+class Learning:
+    """Networks of erf units that learn labels ±1, on a square grid around 0, against `infgeo.learned`.
+
+    `task` is "xor", or "sinusoid" with so many `examples`. Posteriors take `chains` at all `widths` with the first of
+    `noises` and `label_scales`, and at width `shown` with the others; descents take `networks`.
+    """
+
+    task: str
+    widths: tuple[int, ...]
+    chains: int
+    networks: int
+    step_rate: float
+    descent_rate: float
+    descent_steps: int
+    examples: int = 4
+    noises: tuple[float, ...] = (0.1, 1.0, 0.01)
+    label_scales: tuple[float, ...] = (1.0, 2.0, 4.0)
+    shown: int = 200
+    half_width: float = 1.5
+    points: int = 17
+
+
+@dataclass(frozen=True)
 class Images:
     """A network on images, measured on lines and planes through test images of the classes named.
 
@@ -188,6 +211,10 @@ def _encoders(row: Images, batches: tuple[int, int], embedding: int, hidden: int
     return Rows((barlow, replace(rows[1], normalise=False, head="gelu", embedding=10, hidden=(hidden,))))
 
 
+_LEARNING = (
+    Learning("xor", (50, 200, 1000), 32, 32, 1.0, 0.1, 300),
+    Learning("sinusoid", (50, 200, 1000), 16, 16, 0.2, 0.02, 150, examples=40),
+)
 _PATCH_VIEWS = replace(_PATCHES, plane_points=16, lines=_PATCH_LINES[:3])
 _CIFAR_VIEWS = replace(_CIFAR, shown=(0, 1, 50, 200, 1000))
 
@@ -212,6 +239,10 @@ SETTINGS: Mapping[tuple[str, str], Any] = {
     ("relu", "paper"): _relu(_MNIST, _CIFAR),
     ("ssl", "small"): _encoders(_PATCH_VIEWS, (128, 128), 32, 32),
     ("ssl", "paper"): _encoders(_CIFAR_VIEWS, (1024, 512), 256, 512),
+    ("learned", "small"): Rows(_LEARNING),
+    ("learned", "paper"): Rows(tuple(replace(
+        row, widths=(50, 100, 200, 500, 1000, 2000, 5000), noises=(0.1, 1.0, 0.03, 0.01), chains=128, networks=128)
+        for row in _LEARNING)),
 }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def test_a_rehearsal_trains_the_networks_of_the_figure(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "fig1, sinusoid: 24 steps of" in out and "a seed on cpu" in out
     assert main(["reproduce", "figD1", "--rehearse"]) == 0
-    assert "nothing is trained" in capsys.readouterr().out
+    assert "figD1: not rehearsed; it takes" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -97,6 +97,9 @@ class ClosedForm:
     def _contracted(self, moved: Any, kx: Any, features: Any) -> tuple[Any, Any]:
         """Return sum_ab weights_ab E[phi_a phi_b], (m,), and the rest of Stein's sum, (m, d, d)."""
         own = _like(kx, self.own) - moved * kx
+        einsum: Any = (
+            torch.einsum if isinstance(kx, torch.Tensor) else np.einsum
+        )  # products of BLAS wait for its threads
         value: Any = 0.0
         outer: Any = 0.0
         for start, prior, weights in self.strips:
@@ -106,7 +109,7 @@ class ClosedForm:
             both, slopes, first, last = self.cores(own[:, rows, None], own[:, None, rest], covariance)
             of_both, of_slopes, of_first, of_last = self.factors(own[:, rows], own[:, rest])
             left, right = features[:, rows], features[:, rest]
-            value = value + of_both * (both.reshape(len(both), weights.size) @ _like(both, weights.ravel()))
+            value = value + of_both * einsum("mij,ij->m", both, _like(both, weights))
             mixed = of_slopes * left.mT @ ((w * slopes) @ right)
             above = w * first
             below = above if last is first else w * last

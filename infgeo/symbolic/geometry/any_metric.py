@@ -72,7 +72,7 @@ class Metric(CurvatureTensors):
     def __post_init__(self) -> None:
         """Check and freeze the arguments."""
         object.__setattr__(self, "simplify", flag(self.simplify, "simplify"))
-        object.__setattr__(self, "coordinates", _checked_coordinates(self.coordinates))
+        object.__setattr__(self, "coordinates", checked_coordinates(self.coordinates))
         object.__setattr__(self, "matrix", _checked_matrix(self.matrix, self.coordinates))
         _check_symbols(self.matrix.free_symbols, self.coordinates)
         if not _is_regular(self.matrix):
@@ -158,7 +158,8 @@ class MetricAtPoint(CurvatureTensors):
         return self.second_derivatives
 
 
-def _checked_coordinates(coordinates: object) -> tuple[Symbol, ...]:
+def checked_coordinates(coordinates: object) -> tuple[Symbol, ...]:
+    """Return the coordinates as a tuple of distinct symbols, or raise InvalidInput."""
     if isinstance(coordinates, Symbol):
         coordinates = (coordinates,)
     if isinstance(coordinates, Set):

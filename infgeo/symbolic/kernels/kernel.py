@@ -191,15 +191,18 @@ def _checked(expr: object) -> Expr:
         raise InvalidInput(f"kernel {result} contains the undefined function {min(map(str, undefined))}")
     if result.has(I, nan, oo, zoo):
         raise InvalidInput(f"kernel {result} must be a real expression of s_x = |x|^2, s_y = |y|^2 and xy = x.y")
-    swapped = result.xreplace({s_x: s_y, s_y: s_x})
-    if swapped != result:
-        point = {symbol: Rational(3 + i, 7) for i, symbol in enumerate(sorted(result.free_symbols, key=str))}
-        value = (swapped - result).subs(point).evalf(30)
-        if not value.is_number or abs(value) > Rational(1, 10**20):
-            raise InvalidInput(
-                f"kernel {result} is not symmetric: it must stay the same when s_x and s_y are exchanged"
-            )
+    require_symmetric(result, {s_x: s_y, s_y: s_x}, "s_x and s_y are exchanged")
     return result
+
+
+def require_symmetric(expr: Expr, exchange: Mapping[Symbol, Symbol], said: str) -> None:
+    """Raise InvalidInput where a kernel changes when these symbols are exchanged: by its value at a rational point."""
+    swapped = expr.xreplace(exchange)
+    if swapped != expr:
+        point = {symbol: Rational(3 + i, 7) for i, symbol in enumerate(sorted(expr.free_symbols, key=str))}
+        value = (swapped - expr).subs(point).evalf(30)
+        if not value.is_number or abs(value) > Rational(1, 10**20):
+            raise InvalidInput(f"kernel {expr} is not symmetric: it must stay the same when {said}")
 
 
 def _nonnegative(value: object) -> Expr:
