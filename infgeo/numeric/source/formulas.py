@@ -160,20 +160,22 @@ def _law(
             return moment
         return paired(kernel).subs({p: v, q: v, c: v, Delta: 0}, simultaneous=True)
 
-    def of_squared_sums(name: str, expr: Expr, doc: str) -> None:
-        """Add a formula with |u - v|^2 and |u + v|^2 in its exponents, or None."""
+    def in_squares(expr: Expr) -> Expr:
+        """Return a kernel with |u - v|^2, |u + v|^2 and p - q where they keep digits."""
         expr = with_tails(expr)  # whose exponents cancel as they stand
         if apart:
             expr = differences_of_squares(expr).xreplace({Delta: above_zero(Delta, p * q)})
-        written = of_squares(paired(expr)) if expr.has(exp) and not plain else expr
-        known = written.has(near, far)
-        if known:
+        return of_squares(paired(expr)) if expr.has(exp) and not plain else expr
+
+    def of_squared_sums(name: str, expr: Expr, doc: str) -> None:
+        """Add such a formula, where it is another one."""
+        if (written := in_squares(expr)).has(near, far):
             formulas.append(formula(name, written, [*pair, near, far, omega], doc))
             members.append(f"{name}=_{name}{suffix}")
 
     def of_pair(name: str, squares: str, expr: Expr, doc: str) -> str:
         """Return the formula of a pair; with tails that of squared sums."""
-        if not (apart and differences_of_squares(expr).has(near, far)):
+        if not (apart and in_squares(expr).has(near, far)):
             return formula(name, expr, pair, doc)
         arguments = "".join(f", {symbol}" for symbol in own)
         call = f"_{squares}{suffix}(p, q, c, Delta, p + q - 2 * c, p + q + 2 * c, p - q{arguments})"

@@ -39,7 +39,7 @@ def _rule(part: Expr) -> Expr:
         return part
     exponentials = [factor_ for factor_ in part.args if isinstance(factor_, exp)]
     if exponentials and any(isinstance(sum_, Add) and sum_.has(erfc, scaled_quadrant) for sum_ in part.args):
-        return Add(*(_rule(term) for term in Add.make_args(expand_mul(part))))
+        return Add(*(_rule(term) for term in Add.make_args(expand_mul(part, deep=False))))
     tails = [factor_ for factor_ in part.args if isinstance(factor_, erfc | scaled_quadrant)]
     exponent = Add(*(factor_.args[0] for factor_ in exponentials))
     if len(exponentials) > 1 and not tails and any(map(_is_quotient, exponentials)):
