@@ -111,7 +111,7 @@ def ricci_of(points: np.ndarray, ricci: np.ndarray, logits: np.ndarray, shape: t
 
 
 def claims(settings: Rows, results: Sequence[SeedResult]) -> list[Claim]:
-    """Return two claims for each network and layer, symmetry and magnification, and what is described beside them."""
+    """Return the claims, symmetry and magnification of each layer and little change early, and what stands beside."""
     made: list[Claim] = []
     for name, row in zip(settings.names, settings.rows, strict=True):
         seeds = [r.statistics[name] for r in results]
@@ -123,10 +123,22 @@ def claims(settings: Rows, results: Sequence[SeedResult]) -> list[Claim]:
         if row.field == "ricci":
             made += _ricci_claims(prefix, [s["ricci"] for s in seeds])
             continue
+        if len(row.shown) > 2:
+            volumes = [r.arrays[f"{name}.log10_volume"] for r in results]
+            words = (
+                "share of the change of log √det g (root mean square) that is there after the first epoch, less 1/10"
+            )
+            made.append(measured(f"{prefix}early", f"{prefix}{words}", [early_share(v) - 0.1 for v in volumes], -1))
         for layer in row.layers:
             where = f"{prefix}layer {layer.removeprefix('activation')}, " if len(row.layers) > 1 else prefix
             made += layer_claims(where, [s["layers"][layer] for s in seeds])
     return made
+
+
+def early_share(volume: np.ndarray) -> float:
+    """Return how much of the change of log √det g (layers, epochs, P), root mean square, the second record has."""
+    first, whole = (float(np.sqrt(np.mean((volume[:, at].astype(float) - volume[:, 0]) ** 2))) for at in (1, -1))
+    return first / whole
 
 
 def layer_claims(where: str, layers: Sequence[Any]) -> list[Claim]:

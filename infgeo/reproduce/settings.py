@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from infgeo.arguments import one_of
+from infgeo.errors import InvalidInput
 from infgeo.training.recipe import RECIPES, Recipe
 from infgeo.training.tasks import Moments
 
@@ -24,6 +26,18 @@ class CubeRoots:
     biases: tuple[float, ...] = (0.0, 1.0)
     half_width: float = 2.5
     points: int = 161
+
+
+@dataclass(frozen=True)
+class Learned:
+    """XOR learned by an erf network to order 1/n: noise of the posterior, rate of a step, and what is simulated."""
+
+    noise_variance: float = 0.1
+    learning_rate: float = 0.1
+    half_width: float = 1.5
+    points: int = 41
+    widths: tuple[int, ...] = (128, 256, 512)
+    samples: int = 4096
 
 
 @dataclass(frozen=True)
@@ -64,7 +78,8 @@ class Images:
 
     `augmentation` names views of `infgeo.training.views`. `objective` is "labels", "barlow_twins" or "simclr", with a
     head of `hidden` and `embedding` units of `head`, and `separate` norms of the two views. `double` trains in float64;
-    geometry is measured in float64 at small scale, lines and planes are drawn from epoch `first` on.
+    geometry is measured in float64 at small scale, lines and planes are drawn from epoch `first` on. `spectra` says
+    whether singular values are measured at the images, too, in float64.
     """
 
     name: str
@@ -95,6 +110,7 @@ class Images:
     double: bool = False
     measured_in_double: bool = False
     first: int = 1
+    spectra: bool = True
 
 
 @dataclass(frozen=True)
@@ -194,6 +210,8 @@ _CIFAR_VIEWS = replace(_CIFAR, shown=(0, 1, 50, 200, 1000))
 SETTINGS: Mapping[tuple[str, str], Any] = {
     ("figD1", "small"): CubeRoots(),
     ("figD1", "paper"): CubeRoots(points=401),
+    ("learned", "small"): Learned(),
+    ("learned", "paper"): Learned(samples=32_768),
     **{(name, scale): rows for scale in ("small", "paper") for name, rows in
        (("fig1", FIG1), ("xor", XOR), ("deep", DEEP))},
     ("widths", "small"): _brief(WIDTHS),
@@ -298,3 +316,25 @@ def settings_of(name: str, scale: str, choice: str = "published") -> tuple[Any, 
             concerned.append(departure)
             rows = changed
     return Rows(rows) if choice == "ours" else settings, tuple(concerned)
+
+
+def with_network(settings: Any, network: str | None = None, activation: str | None = None) -> Any:
+    """Return the settings with another ResNet of `BLOCKS`, another activation of residual networks, or as they are.
+
+    Raises InvalidInput where no network is one that can be exchanged.
+    """
+    if network is None and activation is None:
+        return settings
+    found = [row for row in getattr(settings, "rows", ()) if isinstance(row, Images) and row.network != "mlp"]
+    changes = {}
+    if network is not None:
+        changes["network"] = one_of(network, "network", tuple(BLOCKS))
+        found = [row for row in found if row.network in BLOCKS]
+    if activation is not None:
+        changes["activation"] = activation
+    if not found:
+        raise InvalidInput(
+            f"{' and '.join(changes)} cannot be chosen: this figure has no ResNet at this scale; pass scale='paper' of"
+            " a figure of images, on the command line --scale paper"
+        )
+    return Rows(tuple(replace(row, **changes) if row in found else row for row in settings.rows))
