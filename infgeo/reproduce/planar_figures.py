@@ -75,6 +75,8 @@ def _measure_row(row: Planar, seed: int, place: Place, label: str) -> tuple[dict
         layer: statistics_of(row, probe, volume, logits[-1], entropy[-1], law_here, seed)
         for layer, volume, law_here in zip(layers, arrays["log10_volume"], laws, strict=True)
     }
+    if len(row.shown) > 2:
+        numbers["early"] = early_share(arrays["log10_volume"])
     if row.field == "ricci":
         numbers["ricci"] = ricci_of(points, arrays["ricci"][0], logits[-1], probe.shape)
     kept = {name: array.astype(np.float32) for name, array in arrays.items()}
@@ -124,11 +126,10 @@ def claims(settings: Rows, results: Sequence[SeedResult]) -> list[Claim]:
             made += _ricci_claims(prefix, [s["ricci"] for s in seeds])
             continue
         if len(row.shown) > 2:
-            volumes = [r.arrays[f"{name}.log10_volume"] for r in results]
             words = (
                 "share of the change of log √det g (root mean square) that is there after the first epoch, less 1/10"
             )
-            made.append(measured(f"{prefix}early", f"{prefix}{words}", [early_share(v) - 0.1 for v in volumes], -1))
+            made.append(measured(f"{prefix}early", f"{prefix}{words}", [s["early"] - 0.1 for s in seeds], -1))
         for layer in row.layers:
             where = f"{prefix}layer {layer.removeprefix('activation')}, " if len(row.layers) > 1 else prefix
             made += layer_claims(where, [s["layers"][layer] for s in seeds])

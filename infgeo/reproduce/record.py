@@ -61,9 +61,10 @@ def versions() -> dict[str, str]:
 
 def caption(record: Mapping[str, Any]) -> str:
     """Return what stands beside the picture: what it shows, the claims with their numbers, and the seeds."""
-    claims = [c for c in record["claims"] if c["direction"]]
+    claims = [c for c in record["claims"] if c["verdict"] != "described"]
+    side = {1: ", above 0", -1: ", below 0", 0: ""}
     numbers = [
-        f"{c['statement']}, {'below' if c['direction'] < 0 else 'above'} 0: {float(c['estimate']):.3g}"
+        f"{c['statement']}{side[c['direction']]}: {float(c['estimate']):.3g}"
         + ("" if c["low"] is None else f" [{c['low']:.3g}, {c['high']:.3g}]")
         + f" ({c['verdict']})"
         for c in claims
@@ -72,6 +73,7 @@ def caption(record: Mapping[str, Any]) -> str:
     parts = [f"{record['title']}. {shows}. Source: {record['source']}.", f"Settings: {record['settings_are']}."]
     if claims:
         parts.append(f"Claimed: {'; '.join(numbers)}.")
+    if claims and record["seeds"]:
         parts.append(f"{len(record['seeds'])} seeds, means with 95 % intervals.")
     return " ".join(parts)
 
