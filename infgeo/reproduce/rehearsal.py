@@ -128,7 +128,7 @@ def _shortened(row: Any, device: str) -> Any:
     if device == "cpu" and row.network in BLOCKS:  # the 512 gradients of a point take 10 to 20 s
         recipe = replace(recipe, batch_size=min(CPU_BATCH, recipe.batch_size or CPU_BATCH))
         few = {"lines": row.lines[:1], "planes": () if row.lines else row.planes[:1], "spectra": False}
-        few |= {"line_points": 2, "plane_points": 2}
+        few |= {"line_points": 3, "plane_points": 2}
     size = STEPS * (recipe.batch_size or 1) if row.data in _IMAGES else None
     return replace(row, recipe=recipe, shown=(1,), train_images=size, **few)
 

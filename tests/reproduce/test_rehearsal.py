@@ -31,7 +31,7 @@ def test_the_estimate_is_the_sum_over_steps_and_records():
     assert (short.network, short.widths, short.layers) == (row.network, row.widths, row.layers)
     resnet = rehearsal._part(row, short, "cifar10", seconds)
     assert (resnet.seconds_a_step, resnet.batch, resnet.steps) == (0.5 * 1024 / 32, 32, 500 * 49)
-    assert resnet.seconds_a_record == (4 * 64 + 80**2) / 2
+    assert resnet.seconds_a_record == (4 * 64 + 80**2) / 3
     assert rehearsal._shortened(row, "cuda").recipe.batch_size == 1024
     whole = rehearsal.Rehearsal("fig2", "cpu", (part, part), 2**30)
     assert whole.seconds == 2 * (part.steps * 0.5 + 4 * part.seconds_a_record)
@@ -48,8 +48,8 @@ def test_a_rehearsal_trains_the_networks_of_the_figure(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_resnet34_is_rehearsed_on_a_cpu():
-    """Two steps of 32 images and the 512 gradients of two of them: 40 s of a core."""
+def test_a_published_resnet_is_rehearsed_on_a_cpu():
+    """Two steps of 32 images and the 512 gradients of three of them, of ResNet-18: 40 s of a core."""
     found = rehearsal.rehearse("fig3", network="resnet18", activation="elu")
     (part,) = found.parts
     assert (part.steps, part.records, part.batch) == (500 * 49, 5, 32)
