@@ -87,6 +87,7 @@ def rendered(figure: Any, endings: Iterable[str] = ("png", "pdf")) -> dict[str, 
     """Return the figure as "png", "pdf" or "svg", the same bytes for the same figure (no dates)."""
     pictures = {}
     with house_style(), _quiet("fontTools"):
+        figure.draw_without_rendering()  # square maps with scales of colours have their places at the second drawing
         for ending in endings:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=ending, dpi=PNG_DPI, metadata=_NO_DATES[ending])

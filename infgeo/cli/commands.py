@@ -150,10 +150,12 @@ def _print_estimate(name: str, arguments: Namespace) -> None:
     from infgeo.reproduce.registry import figure_called
     from infgeo.reproduce.rehearsal import check_data, rehearse
 
-    device, folder = checked_device(arguments.device), None if arguments.rehearse else arguments.data
+    device, folder = checked_device(arguments.device[0]), None if arguments.rehearse else arguments.data
     if not arguments.rehearse:
         check_data(name, arguments.scale, arguments.settings, folder)
-    rehearsal = rehearse(name, arguments.scale, settings=arguments.settings, device=device, data=folder)
+    rehearsal = rehearse(
+        name, arguments.scale, device=device, data=folder, **_options(arguments, "settings network activation")
+    )
     cost = figure_called(name).cost[arguments.scale]
     print(rehearsal.table() if rehearsal.parts else f"{name}: not rehearsed; it takes {cost}", flush=True)
 
@@ -168,7 +170,7 @@ def _figure(name: str, arguments: Namespace, progress: Callable[..., object]) ->
                 f"{name}: seed {result.seed} finished, {result.seconds:.0f} s", file=sys.stderr, flush=True
             ),
             progress=progress,
-            **_options(arguments, "scale seeds device out data jobs settings"),
+            **_options(arguments, "scale seeds device out data jobs settings network activation"),
         )
     except KeyboardInterrupt:
         print("infgeo: interrupted before a seed was finished; the same command goes on", file=sys.stderr)

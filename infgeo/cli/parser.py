@@ -201,7 +201,11 @@ def _reproduce(command: argparse.ArgumentParser) -> None:
         "--rehearse", action="store_true", help="run a few steps of every network and estimate the whole run"
     )
     command.add_argument("--seeds", type=natural, nargs="+", metavar="S", help="default: 0 1 2 3 4, or 20 where cheap")
-    command.add_argument("--device", default="cpu", help="of torch, for example cuda (default: cpu)")
+    command.add_argument("--network", choices=("resnet18", "resnet34"), help="in place of ResNet-34 at scale paper")
+    command.add_argument("--activation", metavar="NAME", help="of residual networks in place of GELU, for example elu")
+    command.add_argument(
+        "--device", nargs="+", default=["cpu"], help="of torch, cuda or cuda:0 cuda:1 for seeds in turn (default: cpu)"
+    )
     command.add_argument("--out", default="out/reproduce", metavar="DIR", help="default: out/reproduce")
     command.add_argument("--data", metavar="DIR", help="folder with the files of MNIST or CIFAR-10, for --scale paper")
     command.add_argument("--jobs", type=integer, metavar="J", help="worker processes (default: one a core)")

@@ -61,7 +61,9 @@ def geometry_of_sums(
     g = unpack(packed[:pairs], pair_gather(d))
     factor = cholesky(g, epsilon)
     value: torch.Tensor | None = None
-    if order == 2:
+    if order == 2 and d == 2:
+        value = _ricci_of_plane(packed[pairs:].clone(), factor.lower)
+    elif order == 2:
         t = unpack(packed[pairs:], triple_gather(d))
         for axis in range(3):  # T in an orthonormal frame
             factor.solve_(t.movedim(axis, 0))
@@ -70,6 +72,18 @@ def geometry_of_sums(
     elif ricci:
         value = torch.where(factor.singular, torch.nan, 0.0).to(torch.float64)
     return LocalGeometry(g.permute(2, 0, 1), factor.log_determinant, value), factor
+
+
+def _ricci_of_plane(t: torch.Tensor, lower: torch.Tensor) -> torch.Tensor:
+    """Return R = 2 (b² + c² − a c − b d), with (a, b, c, d) the packed T (4, P) in an orthonormal frame; t is lost."""
+    for count in (3, 2, 1):  # w_1 becomes e_1 = w_1/L_11
+        t[:count].div_(lower[0, 0])
+    for start in (1, 2, 3):  # w_2 becomes w_2 − L_21 e_1
+        t[start:].sub_(lower[1, 0] * t[start - 1 : -1])
+    for start in (1, 2, 3):  # and e_2 that over L_22
+        t[start:].div_(lower[1, 1])
+    a, b, c, d = t
+    return 2 * (b * (b - d) + c * (c - a))
 
 
 def ill_conditioned(factor: Factor, epsilon: float) -> torch.Tensor:

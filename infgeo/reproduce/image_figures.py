@@ -224,14 +224,15 @@ def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.nda
             f"{name}.images": pixels_of(probe.anchors.reshape(-1, *task.input_shape), task),
             f"{name}.corners": probe.coordinates_of(probe.anchors).numpy(),
         }
-    first = next(iter(probes.values()))
-    nets = (model_of(row, task, seed).to(place.device), model)
-    arrays["spectra"] = np.stack([spectra_of(net, layers[-1], first) for net in nets])  # (2, images, n)
     numbers = {"test_accuracy": accuracy, "loss": run.result.losses[-1], "classes": list(task.classes), **run.costs}
+    if row.spectra:
+        first = next(iter(probes.values()))
+        nets = (model_of(row, task, seed).to(place.device), model)
+        arrays["spectra"] = np.stack([spectra_of(net, layers[-1], first) for net in nets])  # (2, images, n)
+        numbers["rank"] = int((arrays["spectra"][-1] > 1e-6 * arrays["spectra"][-1].max()).sum(-1).min())
     return arrays, numbers | {
         "probes": on_probes,
         "edge": edge_difference(probes, arrays),
-        "rank": int((arrays["spectra"][-1] > 1e-6 * arrays["spectra"][-1].max()).sum(-1).min()),
         **{kind: averaged(on_probes, kind) for kind in ("line", "plane")},
     }
 
@@ -323,10 +324,9 @@ def claims(settings: Rows, results: Sequence[SeedResult]) -> list[Claim]:
         else:
             for kind, slices in (("line", row.lines), ("plane", row.planes)):
                 made += band_claims(f"{prefix}{kind}s, ", [s[kind] for s in seeds]) if slices else []
-        beside: list[tuple[str, list[float | None]]] = [
-            ("test accuracy", [s["test_accuracy"] for s in seeds]),
-            ("nonzero singular values at the images", [s["rank"] for s in seeds]),
-        ]
+        beside: list[tuple[str, list[float | None]]] = [("test accuracy", [s["test_accuracy"] for s in seeds])]
+        if row.spectra:
+            beside.append(("nonzero singular values at the images", [s["rank"] for s in seeds]))
         if row.lines and row.planes:
             beside.append(
                 ("largest difference of plane and line along their edge, in decades", [s["edge"] for s in seeds])

@@ -40,12 +40,15 @@ def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]
         elif lines:
             parts.append((_lines, row, [(lines[0], 0, at) for at in shown] + [(name, 0, last) for name in lines[1:2]]))
         parts += [(_plane, row, name) for name in planes]
-    heights = [1.55] * len(parts)
+    several = len(settings.rows) > 1
+    heights = [1.7 if several else 1.55] * len(parts)
     with style.house_style():
         figure = style.new_figure(style.DOUBLE_COLUMN, sum(heights) + 1.75)
         stripes = figure.subfigures(len(parts) + 1, 1, height_ratios=[*heights, 1.75])
         for index, (draw, row, shown) in enumerate(parts):
             style.letter(draw(stripes[index], row, shown, first), style.LETTERS[index])
+            if several:
+                stripes[index].suptitle(TITLES[row.name], fontsize=style.RC["font.size"], fontweight="bold")
         staged = len(settings.rows[0].layers) > 1
         statistics = stripes[-1].subplots(1, 2 if staged else 3, squeeze=False)[0]
         if staged:
@@ -110,7 +113,7 @@ def _lines(figure: Any, row: Images, chosen: Sequence[tuple[str, int, int]], res
     low, high = style.limits(curves, cut=0.0)
     panels_of_lines[0].set_ylim(low - 0.22 * (high - low), high + 0.5 * (high - low))  # of all: the axis is shared
     figure.supxlabel("position on the line", fontsize=style.RC["font.size"])
-    panels_of_lines[0].set_ylabel(f"{TITLES[row.name]}\n{CENTRED}")
+    panels_of_lines[0].set_ylabel(CENTRED)
     return panels_of_lines[0]
 
 
@@ -151,7 +154,7 @@ def _plane(figure: Any, row: Images, name: str, result: SeedResult) -> Any:
         share = (corner - (x[0], y[0])) / (x[-1] - x[0], y[-1] - y[0])
         at = (float(share[0]), float(share[1]))
         _thumbnail(axes_of_maps[0], image, at, (round(at[0]), round(at[1])))
-    axes_of_maps[0].set_ylabel(f"{TITLES[row.name]}\n{name.removeprefix('plane ')}")
+    axes_of_maps[0].set_ylabel(name.removeprefix("plane "))
     return axes_of_maps[0]
 
 

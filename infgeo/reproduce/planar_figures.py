@@ -75,6 +75,8 @@ def _measure_row(row: Planar, seed: int, place: Place, label: str) -> tuple[dict
         layer: statistics_of(row, probe, volume, logits[-1], entropy[-1], law_here, seed)
         for layer, volume, law_here in zip(layers, arrays["log10_volume"], laws, strict=True)
     }
+    if len(row.shown) > 2:
+        numbers["early"] = early_share(arrays["log10_volume"])
     if row.field == "ricci":
         numbers["ricci"] = ricci_of(points, arrays["ricci"][0], logits[-1], probe.shape)
     kept = {name: array.astype(np.float32) for name, array in arrays.items()}
@@ -111,7 +113,7 @@ def ricci_of(points: np.ndarray, ricci: np.ndarray, logits: np.ndarray, shape: t
 
 
 def claims(settings: Rows, results: Sequence[SeedResult]) -> list[Claim]:
-    """Return two claims for each network and layer, symmetry and magnification, and what is described beside them."""
+    """Return the claims, symmetry and magnification of each layer and little change early, and what stands beside."""
     made: list[Claim] = []
     for name, row in zip(settings.names, settings.rows, strict=True):
         seeds = [r.statistics[name] for r in results]
@@ -123,10 +125,21 @@ def claims(settings: Rows, results: Sequence[SeedResult]) -> list[Claim]:
         if row.field == "ricci":
             made += _ricci_claims(prefix, [s["ricci"] for s in seeds])
             continue
+        if len(row.shown) > 2:
+            words = (
+                "share of the change of log √det g (root mean square) that is there after the first epoch, less 1/10"
+            )
+            made.append(measured(f"{prefix}early", f"{prefix}{words}", [s["early"] - 0.1 for s in seeds], -1))
         for layer in row.layers:
             where = f"{prefix}layer {layer.removeprefix('activation')}, " if len(row.layers) > 1 else prefix
             made += layer_claims(where, [s["layers"][layer] for s in seeds])
     return made
+
+
+def early_share(volume: np.ndarray) -> float:
+    """Return how much of the change of log √det g (layers, epochs, P), root mean square, the second record has."""
+    first, whole = (float(np.sqrt(np.mean((volume[:, at].astype(float) - volume[:, 0]) ** 2))) for at in (1, -1))
+    return first / whole
 
 
 def layer_claims(where: str, layers: Sequence[Any]) -> list[Claim]:

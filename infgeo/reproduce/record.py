@@ -61,17 +61,21 @@ def versions() -> dict[str, str]:
 
 def caption(record: Mapping[str, Any]) -> str:
     """Return what stands beside the picture: what it shows, the claims with their numbers, and the seeds."""
-    claims = [c for c in record["claims"] if c["direction"]]
+    claims = [c for c in record["claims"] if c["verdict"] != "described"]
+    side = {1: ", above 0", -1: ", below 0", 0: ""}
     numbers = [
-        f"{c['statement']} {float(c['estimate']):.3g}"
+        f"{c['statement']}{side[c['direction']]}: {float(c['estimate']):.3g}"
         + ("" if c["low"] is None else f" [{c['low']:.3g}, {c['high']:.3g}]")
         + f" ({c['verdict']})"
         for c in claims
     ]
     shows = f"{record['shows'][0].upper()}{record['shows'][1:]}"
-    parts = [f"{record['title']}. {shows}. Source: {record['source']}.", f"Settings: {record['settings_are']}."]
+    parts = [f"{record['title']}. {shows}. Source: {record['source']}."]
+    if not record["source"].startswith("no figure"):
+        parts.append(f"Settings: {record['settings_are']}.")
     if claims:
-        parts.append(f"Claimed to be {'below' if claims[0]['direction'] < 0 else 'above'} 0: {'; '.join(numbers)}.")
+        parts.append(f"Claimed: {'; '.join(numbers)}.")
+    if claims and record["seeds"]:
         parts.append(f"{len(record['seeds'])} seeds, means with 95 % intervals.")
     return " ".join(parts)
 

@@ -18,25 +18,29 @@ import torch
 
 from infgeo.reproduce.registry import figure_called
 from infgeo.reproduce.seed_runs import Place
-from infgeo.reproduce.settings import Images, Learning, Rows, settings_of
+from infgeo.reproduce.settings import BLOCKS, Images, Learning, Rows, settings_of, with_network
 from infgeo.training.image_files import CIFAR10_FILES, MNIST_MD5
 
 STEPS = 2
-POINTS: dict[str, Any] = {"line_points": 4, "plane_points": 4}
+CPU_BATCH = 32  # images: 1024 of ResNet-34 take minutes and 10 GB on a CPU
 _IMAGES = {"mnist": 60_000, "cifar10": 50_000}  # to train on, as published
 _MNIST_SIZES = {"train": 3000, "t10k": 600}
-_CIFAR_SIZE = 600  # in each of six files
+_CIFAR_SIZES = 600, 60  # in each file to train on, to test on
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one network of a figure takes: seconds of a step and of a record, and how many of each there are."""
+    """What one network of a figure takes: seconds of a step and of a record, and how many of each there are.
+
+    `batch` is how many images a step had, where they were fewer than in the figure: its time is taken in proportion.
+    """
 
     name: str
     seconds_a_step: float
     steps: int
     seconds_a_record: float
     records: int
+    batch: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -62,7 +66,7 @@ class Rehearsal:
         """Return the measurements and the estimate, a line for each network."""
         lines = [
             f"{self.figure}, {part.name}: {part.steps} steps of {part.seconds_a_step:.3g} s, {part.records} records of "
-            f"{part.seconds_a_record:.3g} s"
+            f"{part.seconds_a_record:.3g} s" + (f", by batches of {part.batch} images" if part.batch else "")
             for part in self.parts
         ]
         total = f"{self.seconds / 3600:.1f} h" if self.seconds > 3600 else f"{self.seconds / 60:.1f} min"
@@ -82,16 +86,19 @@ def rehearse(
     scale: str = "paper",
     *,
     settings: str = "published",
+    network: str | None = None,
+    activation: str | None = None,
     device: str = "cpu",
     data: str | os.PathLike[str] | None = None,
 ) -> Rehearsal:
     """Run a few steps and records of every network of a figure, to the end, and estimate the whole run.
 
     Arguments are those of `reproduce`; `data` None writes synthetic images. Records are measured on fewer points, and
-    their time is taken in proportion: an upper bound, for a record has costs of its own.
+    their time is taken in proportion: an upper bound, for a record has costs of its own. So are on a CPU the batches of
+    ResNet-34, of which memory is then measured, too.
     """
     figure = figure_called(name)
-    chosen, _ = settings_of(name, scale, settings)
+    chosen = with_network(settings_of(name, scale, settings)[0], network, activation)
     if not isinstance(chosen, Rows) or isinstance(chosen.rows[0], Learning):
         return Rehearsal(name, device, (), 0)
     module = importlib.import_module(figure.module)
@@ -99,10 +106,12 @@ def rehearse(
         if data is None:
             write_synthetic(Path(folder))
         place = Place(Path(folder), device, folder if data is None else os.fspath(data), verify=data is not None)
-        result = module.measure(Rows(tuple(map(_shortened, chosen.rows))), 0, place)
-        module.claims(chosen, [result])
+        short = Rows(tuple(_shortened(row, device) for row in chosen.rows))
+        result = module.measure(short, 0, place)
+        module.claims(short, [result])
     parts = tuple(
-        _part(row, label, result.statistics[label]) for row, label in zip(chosen.rows, chosen.names, strict=True)
+        _part(*of_row, result.statistics[of_row[-1]])
+        for of_row in zip(chosen.rows, short.rows, chosen.names, strict=True)
     )
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if device != "cpu":
@@ -110,30 +119,33 @@ def rehearse(
     return Rehearsal(name, device, parts, used)
 
 
-def _shortened(row: Any) -> Any:
-    """Return a row of a few steps, with few points of lines and planes."""
+def _shortened(row: Any, device: str) -> Any:
+    """Return a row of a few steps, with few points of lines and planes; of ResNet-34 on a CPU with one slice."""
     recipe = replace(row.recipe, epochs=1)
     if not isinstance(row, Images):
         return replace(row, recipe=recipe, shown=(1,))
-    size = STEPS * (row.recipe.batch_size or 1) if row.data in _IMAGES else None
-    return replace(row, recipe=recipe, shown=(1,), train_images=size, **POINTS)
+    few: dict[str, Any] = {"line_points": 4, "plane_points": 4}
+    if device == "cpu" and row.network in BLOCKS:  # the 512 gradients of a point take 10 to 20 s
+        recipe = replace(recipe, batch_size=min(CPU_BATCH, recipe.batch_size or CPU_BATCH))
+        few = {"lines": row.lines[:1], "planes": () if row.lines else row.planes[:1], "spectra": False}
+        few |= {"line_points": 3, "plane_points": 2}
+    size = STEPS * (recipe.batch_size or 1) if row.data in _IMAGES else None
+    return replace(row, recipe=recipe, shown=(1,), train_images=size, **few)
 
 
-def _part(row: Any, label: str, measured: Mapping[str, float]) -> Part:
+def _part(row: Any, short: Any, label: str, measured: Mapping[str, float]) -> Part:
     count, share = 400, 1.0
     if isinstance(row, Images):
         count = _IMAGES.get(row.data, 1300)
         count = round(count * 7 / 6 * (1 - row.split)) if row.data == "mnist" and row.split else count
-        points, few = (
-            len(row.lines) * lines + len(row.planes) * side**2
-            for lines, side in ((row.line_points, row.plane_points), POINTS.values())
-        )
+        points, few = (len(r.lines) * r.line_points + len(r.planes) * r.plane_points**2 for r in (row, short))
         share = points / few
     elif row.task == "xor":
         count = 4
-    _, batches = row.recipe.batches(count)
-    record = measured["seconds_a_record"] * share
-    return Part(label, measured["seconds_a_step"], row.recipe.epochs * batches, record, len(row.shown))
+    size, batches = row.recipe.batches(count)
+    batch = short.recipe.batch_size if short.recipe.batch_size != row.recipe.batch_size else None
+    step, record = measured["seconds_a_step"] * (size / batch if batch else 1), measured["seconds_a_record"] * share
+    return Part(label, step, row.recipe.epochs * batches, record, len(row.shown), batch)
 
 
 def write_synthetic(folder: Path) -> None:
@@ -152,5 +164,5 @@ def write_synthetic(folder: Path) -> None:
         header = struct.pack(f">HBB{len(axes)}I", 0, 8, len(axes), *axes)
         (folder / name).write_bytes(header + content.tobytes())
     for name in CIFAR10_FILES:
-        pixels, labels = images(_CIFAR_SIZE, 3 * 32 * 32)
+        pixels, labels = images(_CIFAR_SIZES[name.startswith("test")], 3 * 32 * 32)
         (folder / name).write_bytes(np.concatenate([labels[:, None], pixels], 1).tobytes())

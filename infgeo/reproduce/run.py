@@ -4,12 +4,14 @@ import importlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from infgeo import figure_style as style
-from infgeo.arguments import items, one_of, positive_integer, seed_integer, shown
+from infgeo.arguments import instance, items, one_of, positive_integer, seed_integer, shown
 from infgeo.errors import InvalidInput
 from infgeo.files import write_whole
 from infgeo.finite.inputs import checked_device
@@ -19,7 +21,7 @@ from infgeo.reproduce.claims import Claim
 from infgeo.reproduce.record import SeedResult, as_npz, caption, make_folder, stacked, versions
 from infgeo.reproduce.registry import SCALES, Figure, figure_called
 from infgeo.reproduce.seed_runs import Place, Progress, run_seeds
-from infgeo.reproduce.settings import CHOICES, SOURCE, settings_of
+from infgeo.reproduce.settings import CHOICES, SOURCE, settings_of, with_network
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +40,14 @@ def reproduce(
     scale: str = "small",
     *,
     seeds: Sequence[int] | None = None,
-    device: str = "cpu",
+    device: str | Sequence[str] = "cpu",
     out: str | os.PathLike[str] = "out/reproduce",
     data: str | os.PathLike[str] | None = None,
     jobs: int | None = None,
+    executor: Executor | None = None,
     settings: Any = "published",
+    network: str | None = None,
+    activation: str | None = None,
     finished: Callable[[SeedResult], None] | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -57,12 +62,16 @@ def reproduce(
         scale: "small" (minutes on two cores, bundled data) or "paper" (the published settings, a GPU).
         seeds: integers >= 0, without repetition; by default as many as the registry says. Figures without randomness
             take none.
-        device: of torch, for example "cuda".
+        device: of torch, for example "cuda"; of several, ("cuda:0", "cuda:1"), seeds take one after the other.
         out: folder of the files.
         data: folder with the files of MNIST or CIFAR-10 as published, for scale "paper".
-        jobs: worker processes; by default one a core and at most one a seed, on a GPU one.
+        jobs: worker processes; by default one a core and at most one a seed, on GPUs one a device.
+        executor: any of `concurrent.futures` (Dask's, for other machines) that takes the seeds in place of `jobs`; its
+            workers keep seeds in `out` as they see it. In one process, as in a thread pool, seeds follow each other.
         settings: "published", "ours" (where ours is a considered departure, see `infgeo.reproduce.settings`), or a
             value like those of `settings.SETTINGS`, for a variation of the figure.
+        network: "resnet18" or "resnet34", in place of that of the published settings.
+        activation: of residual networks, such as "elu", in place of theirs.
         finished: called with every seed's result as it comes.
         progress: called as progress(seed, what is trained, epochs done, epochs), some times a second.
 
@@ -84,20 +93,23 @@ def reproduce(
     chosen, departures = settings_of(name, scale, choice)
     if choice == "custom":
         chosen, departures = settings, ()
+    chosen = with_network(chosen, network, activation)
     style.require_matplotlib()
     module = importlib.import_module(figure.module)
-    device = checked_device(device)
+    devices = [checked_device(one) for one in ((device,) if isinstance(device, str) else items(device, "device"))]
+    instance(executor, "executor", (Executor, type(None)), "an executor of concurrent.futures")
     folder = make_folder(out)
-    stem = f"{name}-{scale}" + ("-ours" if choice == "ours" else "")
-    most = (cores() if device == "cpu" else 1) if jobs is None else positive_integer(jobs, "jobs")
+    stem = "-".join(filter(None, (name, scale, "ours" if choice == "ours" else "", network, activation)))
+    most = (cores() if devices == ["cpu"] else len(devices)) if jobs is None else positive_integer(jobs, "jobs")
     workers = min(most, len(wanted))
     threads = 1 if scale == "small" else max(1, cores() // workers)
     files_of_data = None if data is None else os.fspath(data)
-    place = Place(make_folder(folder / f"{stem}.seeds"), device, files_of_data, threads, progress)
+    place = Place(make_folder(folder / f"{stem}.seeds"), devices[0], files_of_data, threads, progress)
     if hasattr(module, "check"):
         module.check(chosen, place)  # data files and libraries, before anything is trained
     start = time.perf_counter()
-    results, complete = run_seeds(figure.module, chosen, wanted, place, workers, finished or (lambda _: None))
+    places = {seed: replace(place, device=one) for seed, one in zip(wanted, cycle(devices), strict=False)}
+    results, complete = run_seeds(figure.module, chosen, places, workers, finished or (lambda _: None), executor)
     if not results:
         raise KeyboardInterrupt
     claims = module.claims(chosen, results)
@@ -115,7 +127,7 @@ def reproduce(
         "settings": chosen,
         "seeds": [r.seed for r in results] if figure.seeds else [],
         "partial": not complete,
-        "device": device,
+        "device": ", ".join(devices),
         "versions": versions(),
         "seconds": {"this_run": time.perf_counter() - start, "each_seed": [r.seconds for r in results]},
         "jobs": workers,

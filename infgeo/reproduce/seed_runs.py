@@ -3,8 +3,9 @@
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+import threading
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Executor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ _POLLED = 0.2  # seconds between two looks at what the workers say
 # they say how far they are.
 _stop: Any = None
 _said: Any = None
+# torch's random state and its number of threads belong to the process: threads of one take seeds in turn.
+_ONE_AT_A_TIME = threading.Lock()
 
 Progress = Callable[[int, str, int, int], object]  # seed, what is trained, epochs done, epochs
 
@@ -57,7 +60,7 @@ def check_stop(*_: Any) -> None:
 
 def key_of(settings: Any, place: Place) -> str:
     """Return what a kept seed must agree in: the settings, the device and infgeo's version."""
-    parts = [type(settings).__name__, json_safe(settings), place.device, place.data, __version__]
+    parts = [type(settings).__name__, json_safe(settings), place.device.split(":")[0], place.data, __version__]
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -73,8 +76,9 @@ def run_seed(module: str, settings: Any, seed: int, place: Place) -> SeedResult:
             figure.claims(settings, [kept])
             return kept
     here = replace(place, folder=place.folder / key[:8], progress=_say if _said is not None else place.progress)
+    here.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with termination_as_interrupt(), threads(place.threads):
+        with _ONE_AT_A_TIME, termination_as_interrupt(), threads(place.threads):
             check_stop()
             measured = figure.measure(settings, seed, here)
     except KeyboardInterrupt:
@@ -86,16 +90,20 @@ def run_seed(module: str, settings: Any, seed: int, place: Place) -> SeedResult:
 
 
 def run_seeds(
-    module: str, settings: Any, seeds: Sequence[int], place: Place, jobs: int, finished: Callable[[SeedResult], None]
+    module: str,
+    settings: Any,
+    places: Mapping[int, Place],
+    jobs: int,
+    finished: Callable[[SeedResult], None],
+    executor: Executor | None = None,
 ) -> tuple[list[SeedResult], bool]:
-    """Return the results in the order of `seeds`, and whether all were finished.
+    """Return the results in the order of the seeds, the keys of `places`, and whether all were finished.
 
     `finished` is called with each as it comes. Ctrl-C or SIGTERM stops the others at their next step of training, where
-    they write a checkpoint; they go on from it in the next run.
+    they write a checkpoint; they go on from it in the next run. What an `executor` has begun is its own to stop.
     """
-    (place.folder / key_of(settings, place)[:8]).mkdir(parents=True, exist_ok=True)
     done: dict[int, SeedResult] = {}
-    results = _results(partial(run_seed, module, settings), seeds, place, jobs, module)
+    results = _results(partial(run_seed, module, settings), places, jobs, module, executor)
     try:
         with termination_as_interrupt(), closing(results):
             for result in results:
@@ -105,29 +113,43 @@ def run_seeds(
         pass
     except BrokenProcessPool:
         raise InfgeoError(
-            f"a worker process died (out of memory?) after {len(done)} of {len(seeds)} seeds; these are kept, and "
+            f"a worker process died (out of memory?) after {len(done)} of {len(places)} seeds; these are kept, and "
             "the same call goes on with the others: pass fewer jobs"
         ) from None
-    return [done[seed] for seed in seeds if seed in done], len(done) == len(seeds)
+    return [done[seed] for seed in places if seed in done], len(done) == len(places)
 
 
 def _results(
-    run: Callable[[int, Place], SeedResult], seeds: Sequence[int], place: Place, jobs: int, preload: str
+    run: Callable[[int, Place], SeedResult],
+    places: Mapping[int, Place],
+    jobs: int,
+    preload: str,
+    executor: Executor | None,
 ) -> Generator[SeedResult, None, None]:
-    """Yield the results as they come, from here or from as many processes as there are jobs."""
-    if jobs == 1:
-        yield from (run(seed, place) for seed in seeds)
+    """Yield the results as they come, from the executor, from here, or from as many processes as there are jobs."""
+    if executor is None and jobs == 1:
+        yield from (run(seed, place) for seed, place in places.items())
+        return
+    progress = next(iter(places.values())).progress
+    silent = {seed: replace(place, progress=None) for seed, place in places.items()}
+    if executor is not None:
+        futures = [executor.submit(run, seed, place) for seed, place in silent.items()]
+        try:
+            yield from (future.result() for future in as_completed(futures))
+        finally:
+            for future in futures:
+                future.cancel()
         return
     context = process_context((preload,))
     said = context.SimpleQueue()
     with worker_pool(jobs, context, _begin, (said,)) as pool:
-        waiting = {pool.submit(run, seed, replace(place, progress=None)) for seed in seeds}
+        waiting = {pool.submit(run, seed, place) for seed, place in silent.items()}
         while waiting:
             over, waiting = wait(waiting, _POLLED, FIRST_COMPLETED)
             while not said.empty():
                 reported = said.get()
-                if place.progress is not None:
-                    place.progress(*reported)
+                if progress is not None:
+                    progress(*reported)
             yield from (future.result() for future in over)
 
 

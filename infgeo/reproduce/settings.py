@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from infgeo.arguments import one_of
+from infgeo.errors import InvalidInput
 from infgeo.training.recipe import RECIPES, Recipe
 from infgeo.training.tasks import Moments
 
@@ -87,7 +89,8 @@ class Images:
 
     `augmentation` names views of `infgeo.training.views`. `objective` is "labels", "barlow_twins" or "simclr", with a
     head of `hidden` and `embedding` units of `head`, and `separate` norms of the two views. `double` trains in float64;
-    geometry is measured in float64 at small scale, lines and planes are drawn from epoch `first` on.
+    geometry is measured in float64 at small scale, lines and planes are drawn from epoch `first` on. `spectra` says
+    whether singular values are measured at the images, too, in float64.
     """
 
     name: str
@@ -118,6 +121,7 @@ class Images:
     double: bool = False
     measured_in_double: bool = False
     first: int = 1
+    spectra: bool = True
 
 
 @dataclass(frozen=True)
@@ -329,3 +333,25 @@ def settings_of(name: str, scale: str, choice: str = "published") -> tuple[Any, 
             concerned.append(departure)
             rows = changed
     return Rows(rows) if choice == "ours" else settings, tuple(concerned)
+
+
+def with_network(settings: Any, network: str | None = None, activation: str | None = None) -> Any:
+    """Return the settings with another ResNet of `BLOCKS`, another activation of residual networks, or as they are.
+
+    Raises InvalidInput where no network is one that can be exchanged.
+    """
+    if network is None and activation is None:
+        return settings
+    found = [row for row in getattr(settings, "rows", ()) if isinstance(row, Images) and row.network != "mlp"]
+    changes = {}
+    if network is not None:
+        changes["network"] = one_of(network, "network", tuple(BLOCKS))
+        found = [row for row in found if row.network in BLOCKS]
+    if activation is not None:
+        changes["activation"] = activation
+    if not found:
+        raise InvalidInput(
+            f"{' and '.join(changes)} cannot be chosen: this figure has no ResNet at this scale; pass scale='paper' of"
+            " a figure of images, on the command line --scale paper"
+        )
+    return Rows(tuple(replace(row, **changes) if row in found else row for row in settings.rows))

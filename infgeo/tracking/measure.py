@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -153,9 +153,10 @@ class Target:
         if self.sliced:
             blocks = [(self.probe.coordinates * self.probe.scale).to(**where)]
         parts = []
-        with random_kept(self.model):
-            stack = self._stack()
-            if stack is not None and not anew and _alike(stack, self._seen.stack):
+        stack = self._stack()
+        known = stack is not None and not anew and _alike(stack, self._seen.stack)
+        with nullcontext() if known else random_kept(self.model):  # a known stack runs none of the user's code
+            if known:
                 self._seen = replace(self._seen, stack=stack)
             elif stack is not None or self._seen.stack is not None:  # hooks may have come or gone
                 self._seen = self._examined(stack)

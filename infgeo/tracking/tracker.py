@@ -19,6 +19,9 @@ from infgeo.tracking.history import Column, History
 from infgeo.tracking.measure import GEOMETRY, OUTPUT, QUANTITIES, Inputs, Output, Settings, Target, random_kept
 from infgeo.tracking.probes import Probe, points
 
+# Numbers: once an array of this size was freed, the C library keeps what records free, for the next record to take.
+_KEPT = 2**22
+
 
 class GeometryTracker:
     """Record the geometry that a network induces on its input space, at given points, while it trains.
@@ -106,6 +109,7 @@ class GeometryTracker:
             function(logits, "logits", "a function of the model's output"),
             flag(batched, "batched"),
         )
+        torch.empty(_KEPT)
         self._began, self._spent = time.monotonic(), 0.0
         self._costs: list[float] = []
         self._skipped = self._count = self._made = 0

@@ -83,6 +83,15 @@ def test_a_ridge_along_the_boundary_is_found_as_magnification():
     assert [name for name, claim in claims.items() if claim.direction] == ["rest change", "band change"]
 
 
+def test_the_share_of_the_first_epoch_is_that_of_the_change(results):
+    start, change = np.linspace(0, 1, 50), np.sin(np.arange(50.0))
+    volume = np.stack((start, start + 0.02 * change, start - change))[None]
+    assert planar.early_share(volume) == pytest.approx(0.02)
+    (early,) = (claim for claim in planar.claims(PLANAR, results) if claim.name == "early")
+    expected = [planar.early_share(r.arrays["sinusoid.log10_volume"]) - 0.1 for r in results]
+    assert early.direction == -1 and early.values == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_network_without_a_boundary_is_counted_and_decides_nothing(results):
     probe = grid((-1, 1), points=12)
     volume = results[0].arrays["sinusoid.log10_volume"][0]

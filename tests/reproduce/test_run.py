@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,11 +15,12 @@ import pytest
 
 from infgeo.cli import main
 from infgeo.errors import InfgeoError, InvalidInput, MissingExtra
+from infgeo.processes import process_context
 from infgeo.reproduce import FIGURES, reproduce, run
 from infgeo.reproduce import seed_runs as seeds
 from infgeo.reproduce.record import SeedResult, save_seed
 from infgeo.reproduce.registry import SCALES
-from infgeo.reproduce.settings import SETTINGS, CubeRoots
+from infgeo.reproduce.settings import SETTINGS, CubeRoots, with_network
 from tests.reproduce.small import PLANAR
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +93,47 @@ def test_processes_give_the_same_bits(whole, tmp_path, undrawn):
     assert {(0, "sinusoid", 3, 3), (1, "sinusoid", 3, 3)} <= set(epochs)
     for name, array in arrays_of(whole[0]).items():
         np.testing.assert_array_equal(array, arrays_of(tmp_path)[name], err_msg=name)
+
+
+@pytest.mark.parametrize("kind", [ProcessPoolExecutor, ThreadPoolExecutor])
+def test_any_executor_gives_the_same_bits(whole, tmp_path, undrawn, kind):
+    options = {"mp_context": process_context()} if kind is ProcessPoolExecutor else {}
+    seen = []
+    with kind(2, **options) as executor:
+        outcome = reproduce(
+            "fig1", seeds=(1, 0), out=tmp_path, executor=executor, settings=PLANAR, device=("cpu", "cpu"),
+            finished=lambda r: seen.append(r.seed),
+        )  # fmt: skip
+    assert sorted(seen) == [0, 1] and outcome.record["seeds"] == [1, 0] and not outcome.partial
+    for name, array in arrays_of(tmp_path).items():
+        np.testing.assert_array_equal(array, arrays_of(whole[0])[name][::-1], err_msg=name)
+
+
+def test_seeds_take_devices_in_turn_and_wait_no_longer_after_an_interrupt(tmp_path, monkeypatch, undrawn):
+    class Pool(Executor):
+        submitted, cancelled = [], 0
+
+        def submit(self, run, seed, place):
+            future = Future()
+            future.cancel = lambda: setattr(Pool, "cancelled", Pool.cancelled + 1)
+            if not self.submitted:
+                future.set_exception(KeyboardInterrupt())
+            self.submitted.append((seed, place.device))
+            return future
+
+    monkeypatch.setattr(run, "checked_device", str)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce("fig1", seeds=(4, 5, 6), out=tmp_path, executor=Pool(), settings=PLANAR, device=("cuda:0", "cuda:1"))
+    assert Pool.submitted == [(4, "cuda:0"), (5, "cuda:1"), (6, "cuda:0")] and Pool.cancelled == 3
+
+
+def test_resnet18_and_elu_take_the_place_of_the_published_network():
+    rows = with_network(SETTINGS["ssl", "paper"], "resnet18", "elu").rows
+    assert {(row.network, row.activation) for row in rows} == {("resnet18", "elu")}
+    perceptron, residual = with_network(SETTINGS["relu", "paper"], "resnet18").rows
+    assert (perceptron, residual.network) == (SETTINGS["relu", "paper"].rows[0], "resnet18")
+    with pytest.raises(InvalidInput, match="network is 'resnet50'; choose"):
+        with_network(SETTINGS["fig3", "paper"], "resnet50")
 
 
 def test_kept_seeds_are_not_measured_again(whole, monkeypatch, undrawn):
@@ -211,6 +253,7 @@ def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):
         ({"device": "abacus"}, "device is 'abacus', which torch cannot use here"),
         ({"device": "meta"}, "which holds no numbers"),
         ({"settings": "mine"}, "settings is 'mine'; choose from 'published', 'ours'"),
+        ({"executor": 2}, "executor is 2; pass an executor of concurrent.futures"),
         ({"jobs": 0}, "jobs is 0; it must be an integer >= 1"),
         ({"out": "/proc/nothing"}, "cannot write into the folder"),
     ],
@@ -253,7 +296,8 @@ def test_the_command_prints_claims_and_files(tmp_path, capsys, monkeypatch, undr
     "arguments",
     [[], ["fig9"], ["fig1", "--scale", "huge"], ["fig1", "--seeds", "-1"], ["fig1", "--device", "cuda:9"],
      ["fig2", "--scale", "paper", "--data", "/nowhere"], ["fig3", "--scale", "paper"],
-     ["figD1", "--out", "/proc/nothing"]],
+     ["figD1", "--out", "/proc/nothing"], ["fig3", "--network", "resnet18"], ["fig1", "--activation", "elu"],
+     ["fig3", "--network", "resnet50"]],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_status_2(arguments, capsys, tmp_path):
     out = [] if "--out" in arguments else ["--out", str(tmp_path)]
