@@ -37,7 +37,7 @@ class Dense:
             p, q = law.moment(u.p, *scalars), law.moment(u.q, *scalars)
         if not is_last or distance:
             delta, omega, apart = apart_after(xp, law, u, scalars)
-            if distance and law.subtracts and xp.lib is not None:
+            if distance and law.difference is None and xp.lib is not None:
                 sizes = law.moment(u.p, *scalars) + law.moment(u.q, *scalars)
                 delta = xp.lib.where((delta >= DIGITS_LEFT * sizes) | (u.delta == 0), delta, float("nan"))
         if not is_last or not distance:

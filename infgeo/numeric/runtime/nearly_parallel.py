@@ -25,7 +25,7 @@ def apart_after(xp: Any, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tupl
     """Return |phi(u) - phi(v)|^2 and E[phi(u)^2 - phi(v)^2]; also |phi(u) + phi(v)|^2 where an odd law has c < 0."""
     if not law.odd:
         squared, moments = xp.differences(law, pairs, scalars)
-        if law.kernel_of_squares:  # differences of exponentials may overflow at large angles
+        if law.kernel_of_squares and law.difference:  # differences of exponentials may overflow at large angles
             sums = law.moment(pairs.p, *scalars) + law.moment(pairs.q, *scalars)
             direct = sums - 2 * xp.kernel(law, pairs, scalars)
             squared = xp.where_nonnegative(2 * direct - sums, direct, squared)
@@ -35,6 +35,12 @@ def apart_after(xp: Any, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tupl
     apart, moments = xp.differences(law, mirrored, scalars)
     sums = law.moment(pairs.p, *scalars) + law.moment(pairs.q, *scalars)
     return xp.where_nonnegative(pairs.c, apart, 2 * sums - apart), moments, apart
+
+
+def subtracted(xp: Any, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tuple[Any, Any]:
+    """Return E[(phi(u) - phi(v))^2] and E[phi(u)^2 - phi(v)^2] by subtraction."""
+    first, second = law.moment(pairs.p, *scalars), law.moment(pairs.q, *scalars)
+    return first + second - 2 * xp.kernel(law, pairs, scalars), first - second
 
 
 def of_pairs(

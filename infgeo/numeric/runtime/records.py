@@ -16,7 +16,8 @@ class Law:
     Args:
         kernel: E[phi(u) phi(v)] of (p, q, c, Delta).
         moment: E[phi(u)^2] of the variance.
-        difference: E[(phi(u) - phi(v))^2] and E[phi(u)^2] - E[phi(v)^2] of (p, q, omega, delta, c, Delta).
+        difference: E[(phi(u) - phi(v))^2] and E[phi(u)^2] - E[phi(v)^2] of (p, q, omega, delta, c, Delta); None where
+            no form is known in which nothing cancels: kernels are subtracted, and neighbouring points lose digits.
         derivative_kernel: E[phi'(u) phi'(v)]; None where it is infinite at u = v, as are those below.
         derivative_moment: E[phi'(u)^2].
         kernel_of_squares: the kernel of (p, q, c, Delta, |u - v|^2, |u + v|^2, p - q), where digits need them; or None.
@@ -30,12 +31,11 @@ class Law:
         odd: whether phi is odd.
         steep: whether it jumps, or looks as if it did from afar, as erf does.
         between: the smallest and the largest variance at which the kernels keep their digits, or None.
-        subtracts: whether `difference` subtracts kernels, of which digits are lost for neighbouring points.
     """
 
     kernel: Callable
     moment: Callable
-    difference: Callable
+    difference: Callable | None = None
     derivative_kernel: Callable | None = None
     derivative_moment: Callable | None = None
     kernel_of_squares: Callable | None = None
@@ -49,7 +49,6 @@ class Law:
     odd: bool = False
     steep: bool = False
     between: tuple | None = None
-    subtracts: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,13 +78,3 @@ class Pairs:
     delta: Array
     Delta: Array
     D: Array = 0.0
-
-
-def by_subtraction(kernel: Callable, moment: Callable) -> Callable:
-    """Return `difference` of a law by subtraction, for activations without a form in which nothing cancels."""
-
-    def difference(p: Array, q: Array, omega: Array, delta: Array, c: Array, Delta: Array, *scalars: Any) -> tuple:
-        first, second = moment(p, *scalars), moment(q, *scalars)
-        return first + second - 2 * kernel(p, q, c, Delta, *scalars), first - second
-
-    return difference

@@ -142,7 +142,7 @@ def _law(
         moment = function_source(
             f"_moment{suffix}", Program((), {"value": with_tails(dual.m)}), [v], own, backend, "E[phi(u)^2]"
         )
-        return [moment, law_source(f"_LAW{suffix}", ["kernel=None", f"moment=_moment{suffix}", "difference=None"])]
+        return [moment, law_source(f"_LAW{suffix}", ["kernel=None", f"moment=_moment{suffix}"])]
     precise = not plain and loses_digits(dual)
 
     def formula(name: str, expr: Expr, arguments: list[Symbol], doc: str) -> str:
@@ -186,9 +186,11 @@ def _law(
     formulas = [
         of_pair("kernel", "kernel_of_squares", kernel, "E[phi(u) phi(v)]"),
         formula("moment", on_diagonal(dual.kernel, dual.m), [v], "E[phi(u)^2]"),
-        _difference(dual, own, suffix, backend, notes),
     ]
-    members = [f"{name}=_{name}{suffix}" for name in ("kernel", "moment", "difference")]
+    members = [f"{name}=_{name}{suffix}" for name in ("kernel", "moment")]
+    if difference := _difference(dual, own, suffix, backend, notes):
+        formulas.append(difference)
+        members.append(f"difference=_difference{suffix}")
     of_squared_sums("kernel_of_squares", kernel, "E[phi(u) phi(v)], of squared sums too")
     # The kernel of phi' only where its diagonal m0 is finite (m0 raises elsewhere).
     optional = {
@@ -220,7 +222,6 @@ def _law(
         formulas += _determinant(dual, own, suffix, members)
     steep = activation.smoothness < 0 or (activation.homogeneity is None and has_arcs(activation))
     kinds = {"homogeneous": activation.homogeneity is not None, "odd": activation.parity == "odd", "steep": steep}
-    kinds["subtracts"] = "= by_subtraction(" in formulas[2]
     members += [f"{name}=True" for name, holds in kinds.items() if holds and not plain]
     if not plain and (between := kernel_range(dual)):
         members.append(f"between={between}")
@@ -231,15 +232,14 @@ def _law(
 
 
 def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> str:
-    """Return the source of `_difference`: free of cancellation where the kernel's form allows it."""
-    by_subtraction = f"_difference{suffix} = by_subtraction(_kernel{suffix}, _moment{suffix})"
+    """Return the source of `_difference`, free of cancellation; none where the kernel's form does not allow it."""
     if backend.name == "mpmath":
-        return by_subtraction
+        return ""
     try:
         program = difference_program(dual.kernel)
     except NoClosedForm as error:
         notes.append(f"kernel_distance subtracts kernels and loses digits for neighbouring points ({error}).")
-        return by_subtraction
+        return ""
     arguments = [p, q, omega, delta, c, Delta]
     doc = "E[(phi(u) - phi(v))^2] and E[phi(u)^2 - phi(v)^2], free of cancellation"
     return function_source(f"_difference{suffix}", program, arguments, own, backend, doc)

@@ -131,14 +131,13 @@ def law_of_nodes(mixture: Mixture, own: tuple[Symbol, ...], suffix: str, backend
     for name, (arguments, exprs) in formulas.items():
         program = Program((), {str(i): paired(expr) for i, expr in enumerate(exprs)})
         sections.append(summed_source(f"_{name}{suffix}", arguments, program, own, backend, arguments == [v]))
-    if backend.exact_numbers:
-        sections.append(f"_difference{suffix} = by_subtraction(_kernel{suffix}, _moment{suffix})")
-    else:
+    if not backend.exact_numbers:
         program = difference_program(dual.symmetric)
         arguments = [p, q, omega, delta, c, Delta]
         sections.append(summed_source(f"_difference{suffix}", arguments, program, own, backend, True))
     sections.append(f"_of_variance{suffix} = of_variance(_xp, _sums{suffix})")
-    members = [f"{name}=_{name}{suffix}" for name in ("difference", *formulas) if name != "sums"]
+    members = [f"{name}=_{name}{suffix}" for name in formulas if name != "sums"]
+    members += [] if backend.exact_numbers else [f"difference=_difference{suffix}"]
     members += ["steep=True", *(["odd=True"] if odd else [])]
     return [*sections, law_source(f"_LAW{suffix}", members)]
 

@@ -83,7 +83,7 @@ from infgeo.numeric.runtime.gram.series import HermiteSeries
 from infgeo.numeric.runtime.layers import Dense, Residual, RMSNorm
 from infgeo.numeric.runtime.nodes import OfVariance, of_variance, over_nodes
 from infgeo.numeric.runtime.quadrature import Integrand
-from infgeo.numeric.runtime.records import Law, by_subtraction
+from infgeo.numeric.runtime.records import Law
 from infgeo.numeric.runtime.self_test import self_test
 
 _xp = {arrays}()

@@ -147,7 +147,7 @@ def laws_of(formula: Formula, backend: Backend, notes: list[str]) -> list[str]:
         formula_source("_kernel", kernel, pair, "k(x, y)"),
         formula_source("_moment", moment, [v], "k(x, x)"),
     ]
-    members = ["kernel=_kernel", "moment=_moment", "difference=_difference"]
+    members = ["kernel=_kernel", "moment=_moment"]
     if of_squares.has(near):
         sections.append(
             formula_source("_kernel_of_squares", of_squares, [*pair, near, far, omega], "k(x, y), of |x - y|^2 too")
@@ -160,24 +160,21 @@ def laws_of(formula: Formula, backend: Backend, notes: list[str]) -> list[str]:
             sections.append(formula_source("_derivative_moment", A, [v], "A"))
             sections.append(formula_source("_derivative_slope", B / 2, [v], "B/2"))
             members += [f"{name}=_{name}" for name in ("derivative_moment", "derivative_slope")]
-    sections.append(_difference(kernel, of_squares, moment, own, backend, notes))
-    if backend.name != "mpmath" and "= by_subtraction(" in sections[-1]:
-        members.append("subtracts=True")
+    if difference := _difference(kernel, of_squares, own, backend, notes):
+        sections.append(difference)
+        members.append("difference=_difference")
     law = "\n".join(["_LAW = Law(", *(f"    {member}," for member in members), ")"])
     return [*sections, law, "_LAWS = [_LAW]"]
 
 
-def _difference(
-    kernel: Expr, of_squares: Expr, moment: Expr, own: tuple[Symbol, ...], backend: Backend, notes: list[str]
-) -> str:
-    """Return the source of the squared distance of features, and of k(x, x) - k(y, y).
+def _difference(kernel: Expr, of_squares: Expr, own: tuple[Symbol, ...], backend: Backend, notes: list[str]) -> str:
+    """Return the source of the squared distance of features, and of k(x, x) - k(y, y); none where digits are lost.
 
     The squared distance is linear in the kernel: what has |x - y|^2 in it is subtracted, in pairs of exponentials, and
     the rest follows the rules of `difference_program`.
     """
-    by_subtraction = "_difference = by_subtraction(_kernel, _moment)"
     if backend.name == "mpmath":
-        return by_subtraction
+        return ""
     terms = Add.make_args(expand(of_squares, deep=False))
     stationary = Add(*[_as_exponentials(term) for term in terms if term.has(near)])
     rest = Add(*[term for term in terms if not term.has(near)])
@@ -186,7 +183,7 @@ def _difference(
         program = difference_program(rest)
     except NoClosedForm as error:
         notes.append(f"kernel_distance subtracts kernels and loses digits for neighbouring points ({error}).")
-        return by_subtraction
+        return ""
     squared = _subtracted(first + second - 2 * stationary.xreplace({near: delta}))
     outputs = dict(zip(program.outputs, (squared, _subtracted(first - second)), strict=True))
     sums = {name: value + outputs[name] for name, value in program.outputs.items()}

@@ -171,3 +171,17 @@ def test_what_such_kernels_do_not_keep_is_refused():
         with pytest.raises(InvalidInput, match=words):
             function(points)
     assert np.isfinite(geo.ricci_scalar(far)).all()
+
+
+@pytest.mark.parametrize("angle", [1e-14, 1e-12, 1e-8, 1e-1])
+def test_distances_by_subtraction_are_right_or_refused(angle):
+    """Of neighbours they would be rounding: 0.13 at 1e-12, where 3e-12 is right."""
+    mlp, x = infgeo.MLP("hardtanh", weight_std=1, bias_std=0.3), 10 * np.array([0.6, -0.8])
+    y = 10 * np.array([0.6 * np.cos(angle) + 0.8 * np.sin(angle), 0.6 * np.sin(angle) - 0.8 * np.cos(angle)])
+    with mpmath.workdps(30):
+        wanted = mlp.numeric(backend="mpmath").kernel_distance([list(x)], [list(y)])[0, 0]
+    if angle < 1e-2:
+        with pytest.raises(InvalidInput, match="lost where kernels are subtracted"):
+            mlp.numeric().kernel_distance(x[None], y[None])
+    else:
+        assert mlp.numeric().kernel_distance(x[None], y[None])[0, 0] == pytest.approx(float(wanted), rel=1e-10)

@@ -9,7 +9,7 @@ from typing import Any
 
 from infgeo.numeric.runtime.arrays.library import ArrayLibrary
 from infgeo.numeric.runtime.gram.plain import distances, gram_at_once
-from infgeo.numeric.runtime.nearly_parallel import of_pairs
+from infgeo.numeric.runtime.nearly_parallel import of_pairs, subtracted
 from infgeo.numeric.runtime.records import Array, Law, Pairs
 
 # What coincident pairs are replaced by in formulas that are singular there, so that no gradient is 0 * inf.
@@ -107,6 +107,8 @@ class DifferentiableArrays(ArrayLibrary):
 
     def differences(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tuple[Any, Any]:
         """Return E[(phi(u) - phi(v))^2] and E[phi(u)^2] - E[phi(v)^2]."""
+        if law.difference is None:
+            return subtracted(self, law, pairs, scalars)
         same, apart = self.apart(pairs)
         Delta = apart.Delta
         if not law.derivative_moment:  # a jump: between 0 and x there is a right angle, as the kernel has it

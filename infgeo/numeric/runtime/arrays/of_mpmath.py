@@ -11,7 +11,7 @@ import mpmath
 
 from infgeo.numeric.runtime.errors import InputError, NotAgreed
 from infgeo.numeric.runtime.layers import pairs_after, point_after
-from infgeo.numeric.runtime.nearly_parallel import of_pairs
+from infgeo.numeric.runtime.nearly_parallel import of_pairs, subtracted
 from infgeo.numeric.runtime.normal_tails import NEAR, scaled_quadrant
 from infgeo.numeric.runtime.records import Array, Law, Pairs
 
@@ -303,8 +303,7 @@ class MpmathArrays:
 
     def differences(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tuple[Any, Any]:
         """Return E[(phi(u) - phi(v))^2] and E[phi(u)^2] - E[phi(v)^2], by subtraction at a raised precision."""
-        first, second = law.moment(pairs.p, *scalars), law.moment(pairs.q, *scalars)
-        return first + second - 2 * self.kernel(law, pairs, scalars), first - second
+        return subtracted(self, law, pairs, scalars)
 
     def gram(self, X: list, Y: list | None, layers: Sequence[Any], scalars: Sequence[Any], wanted: str) -> tuple:
         """Return the Gram matrices of all pairs, each a mpmath.matrix (N, M)."""

@@ -11,7 +11,7 @@ from scipy import special
 from infgeo.numeric.runtime.arrays.library import ArrayLibrary, taken
 from infgeo.numeric.runtime.errors import InputError
 from infgeo.numeric.runtime.gram.plain import ROWS, distances_in_range, gram_by_rows
-from infgeo.numeric.runtime.nearly_parallel import of_pairs
+from infgeo.numeric.runtime.nearly_parallel import of_pairs, subtracted
 from infgeo.numeric.runtime.range import out_of_range
 from infgeo.numeric.runtime.records import Array, Law, Pairs
 
@@ -148,6 +148,8 @@ class NumpyArrays(ArrayLibrary):
 
     def differences(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tuple[Any, Any]:
         """Return E[(phi(u) - phi(v))^2] and E[phi(u)^2] - E[phi(v)^2]; branches not taken may divide by zero."""
+        if law.difference is None:
+            return subtracted(self, law, pairs, scalars)
         Delta = pairs.Delta
         if not law.derivative_moment:  # a jump: between 0 and x there is a right angle, as the kernel has it
             Delta = np.where((Delta == 0) & (pairs.c == 0) & (pairs.delta > 0), np.finfo(float).tiny, Delta)
