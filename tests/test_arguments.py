@@ -141,6 +141,10 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "fixed_points": (analysis.fixed_points, {"mlp": infgeo.MLP("relu")}),
     "correlations": (analysis.correlations, {"mlp": infgeo.MLP("erf", weight_std=1, bias_std=1)}),
     "great_circles": (analysis.great_circles, {"mlp": MLP}),
+    "network_metric": (analysis.network_metric, {"activation": "erf", "weights": [[1, 0], [0, 1]], "biases": [0, 1]}),
+    "CoordinateKernel": (kernels.CoordinateKernel, {"expr": Z * T + 1, "x": (Z,), "y": (T,)}),
+    "CoordinateKernel.conformal": (kernels.CoordinateKernel(Z * T + 1, (Z,), (T,)).conformal, {"factor": 1 + Z**2}),
+    "law": (magnification.law, {"log_volume": VALUES, "before": 0 * VALUES, "shift": VALUES, "width": 10}),
     "learned_metric": (analysis.learned_metric, {"mlp": MLP, "examples": 1}),
     "learned": (infgeo.learned, {"mlp": MLP, "X": X, "y": [1.0] * len(X), "noise_variance": 0.1}),
     "edge_of_chaos": (analysis.edge_of_chaos, {"activation": "relu"}),
@@ -323,7 +327,7 @@ RESULTS = {
     *("EdgeOfChaos", "Expansion", "Figure", "FiniteEstimates", "FixedPoint", "History", "Magnification", "Outcome"),
     *("Probe", "Pullback", "ResNet", "SampledNetwork", "SeedSummary", "SummaryRow", "Symmetry", "Task"),
     *("TrainingResult", "Callback", "available", "families", "listing", "resnet34", "Certificate"),
-    *("Circle", "CorrelationPoint", "PathGeodesic", "RadialGeodesic", "LearnedGeometry"),
+    *("Circle", "CorrelationPoint", "PathGeodesic", "RadialGeodesic", "LearnedGeometry", "Law", "NetworkMetric"),
     *("CIFAR_CROPS", "COLOUR_32", "GREY_8", "NumericGeometry"),
 }
 
