@@ -12,7 +12,7 @@ from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-SPREAD = 4  # cases of one test in `make test`: the first, the last, and what lies between at equal distances
+SPREAD = 3  # cases of one test in `make test`: the first, the last, and what lies between at equal distances
 
 settings.register_profile("infgeo", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("infgeo")
