@@ -137,17 +137,17 @@ def test_pointwise_functions_against_mpmath(name, depth, quantity):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gram_matrices_are_symmetric_and_have_the_diagonal_of_kernel_diag(dtype):
+@pytest.mark.parametrize("mlp", [infgeo.MLP("relu", depth=2), infgeo.MLP("erf")], ids=["relu", "erf"])
+def test_gram_matrices_are_symmetric_and_have_the_diagonal_of_kernel_diag(mlp, dtype):
     points = np.random.default_rng(1).normal(size=(12, 3)).astype(dtype)
     points[7], points[11] = points[3], 0
-    for mlp in (infgeo.MLP("relu", depth=2), infgeo.MLP("erf")):
-        geo = mlp.numeric(1.3, 0.7, backend="jax")
-        for gram, diagonal in ((geo.kernel(points), geo.kernel_diag(points)), (geo.ntk(points), geo.ntk_diag(points))):
-            assert (gram == gram.T).all() and gram[3, 7] == gram[3, 3] == gram[7, 7]
-            assert (jnp.diag(gram) == diagonal).all()
-            assert np.linalg.eigvalsh(np.asarray(gram, float)).min() > -12 * np.finfo(dtype).eps * np.trace(gram)
-        assert (jnp.diag(geo.kernel(points, points)) == geo.kernel_diag(points)).all()
-        assert (jnp.diag(geo.kernel_distance(points)) == 0).all()
+    geo = mlp.numeric(1.3, 0.7, backend="jax")
+    for gram, diagonal in ((geo.kernel(points), geo.kernel_diag(points)), (geo.ntk(points), geo.ntk_diag(points))):
+        assert (gram == gram.T).all() and gram[3, 7] == gram[3, 3] == gram[7, 7]
+        assert (jnp.diag(gram) == diagonal).all()
+        assert np.linalg.eigvalsh(np.asarray(gram, float)).min() > -12 * np.finfo(dtype).eps * np.trace(gram)
+    assert (jnp.diag(geo.kernel(points, points)) == geo.kernel_diag(points)).all()
+    assert (jnp.diag(geo.kernel_distance(points)) == 0).all()
 
 
 @pytest.mark.parametrize(("name", "depth"), [("erf", 1), ("relu", 2), ("gelu", 1)])
