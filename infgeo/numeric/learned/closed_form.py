@@ -97,9 +97,8 @@ class ClosedForm:
     def _contracted(self, moved: Any, kx: Any, features: Any) -> tuple[Any, Any]:
         """Return sum_ab weights_ab E[phi_a phi_b], (m,), and the rest of Stein's sum, (m, d, d)."""
         own = _like(kx, self.own) - moved * kx
-        einsum: Any = (
-            torch.einsum if isinstance(kx, torch.Tensor) else np.einsum
-        )  # products of BLAS wait for its threads
+        # No product of matrices: BLAS would wait for its threads.
+        einsum: Any = torch.einsum if isinstance(kx, torch.Tensor) else np.einsum
         value: Any = 0.0
         outer: Any = 0.0
         for start, prior, weights in self.strips:

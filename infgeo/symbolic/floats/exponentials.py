@@ -73,12 +73,13 @@ def differences_of_squares(expr: Expr) -> Expr:
     def rewritten(part: Expr) -> Expr:
         if not part.is_Add:
             return part
-        terms = part.as_coefficients_dict()
-        a, b, last = (terms[symbol] for symbol in (p, q, c))
-        if last == 0 or abs(last) != abs(a + b):
+        split = [term.as_independent(p, q, c, Delta, as_Add=False) for term in part.args]
+        a, b, last = (Add(*(factor_ for factor_, rest in split if rest == symbol)) for symbol in (p, q, c))
+        square = near if expand(last + a + b) == 0 else far if expand(last - a - b) == 0 else None
+        if last == 0 or square is None:
             return part
-        square = near if last == -(a + b) else far
-        return part - a * p - b * q - last * c + (a - b) * omega / 2 + (a + b) * square / 2
+        others = Add(*(factor_ * rest for factor_, rest in split if rest not in (p, q, c)))
+        return others + (a - b) * omega / 2 + (a + b) * square / 2
 
     return rebuilt(expr, rewritten)
 

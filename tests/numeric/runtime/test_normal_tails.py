@@ -173,6 +173,15 @@ def test_what_such_kernels_do_not_keep_is_refused():
     assert np.isfinite(geo.ricci_scalar(far)).all()
 
 
+def test_parameters_keep_the_digits_of_numbers():
+    x = np.array([[1.095, 2.772, -0.3418]])
+    one = infgeo.MLP("max(z-a, 0)*exp(-b*z)").numeric(1.0, 1.0, a=1.0, b=0.25)
+    other = infgeo.MLP("max(z-1, 0)*exp(-z/4)").numeric(1.0, 1.0)
+    for step in (1e-14, 1e-10, 1e-6):
+        y = x + step * np.array([0.3, 1.0, -0.2])
+        assert one.kernel(x, y) == pytest.approx(other.kernel(x, y), rel=1e-12)
+
+
 @pytest.mark.parametrize("angle", [1e-14, 1e-12, 1e-8, 1e-1])
 def test_distances_by_subtraction_are_right_or_refused(angle):
     """Of neighbours they would be rounding: 0.13 at 1e-12, where 3e-12 is right."""
