@@ -70,7 +70,13 @@ def new_figure(width: float, height: float) -> Any:
     """Return an empty figure, in inches, that no global state knows of. Call it within `house_style`."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    class ShownFigure(Figure):
+        """A figure that a notebook shows."""
+
+        def _repr_png_(self) -> bytes:
+            return rendered(self, ["png"])["png"]
+
+    return ShownFigure(figsize=(width, height), layout="constrained")
 
 
 def house_style() -> Any:

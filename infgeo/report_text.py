@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from infgeo.display import Displayed
+
 
 def json_safe(value: Any) -> Any:
     """Return `value` as JSON has it: records as dictionaries, arrays as lists, and "nan", "inf", "-inf" as strings."""
@@ -32,7 +34,7 @@ def listed(value: Any) -> str:
     return f"({', '.join(map(listed, value))})" if isinstance(value, list | tuple) else f"{value:g}"
 
 
-class Record:
+class Record(Displayed):
     """A dataclass whose fields JSON can carry."""
 
     def to_dict(self) -> dict[str, Any]:

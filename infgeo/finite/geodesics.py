@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from infgeo.arguments import function, positive_integer, real_number, shown
+from infgeo.display import Displayed
 from infgeo.errors import InvalidInput, NotConverged, SingularMetric
 from infgeo.finite.differentiate import Way
 from infgeo.finite.evaluation import plain_torch
@@ -28,8 +29,8 @@ _LOST = (
 _FEW = 16  # coordinates up to which J and H are formed for the geodesic equation
 
 
-@dataclass(frozen=True)
-class PathGeodesic:
+@dataclass(frozen=True, repr=False)
+class PathGeodesic(Displayed):
     """Geodesics (...) between points, as paths of N steps of equal length, made by `geodesic`.
 
     Args:
@@ -55,9 +56,9 @@ class PathGeodesic:
     regular: torch.Tensor
     iterations: int
 
-    def __repr__(self) -> str:
-        done = int((self.converged & self.regular).sum())
-        return f"PathGeodesic({self.points.shape[-2] - 1} steps, {done} of {self.converged.numel()} converged)"
+    def _facts(self) -> dict[str, Any]:
+        names = ("length", "length_error", "residual", "converged", "regular")
+        return {"steps": self.points.shape[-2] - 1} | {name: getattr(self, name) for name in names}
 
     def require(self) -> PathGeodesic:
         """Return this; raises NotConverged or SingularMetric, with this as `error.found`, unless all is well."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike
 
-from infgeo.errors import InvalidInput, SingularMetric
+from infgeo.display import Displayed
+from infgeo.errors import InfgeoError, InvalidInput, SingularMetric
 from infgeo.finite import gauss_equation
 from infgeo.finite.evaluation import modules_behind, refuse_training_mode
 from infgeo.finite.feature_map import Source
@@ -17,6 +19,8 @@ from infgeo.finite.gauss_equation import LocalGeometry, Spectrum
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, rank_deficient, too_narrow
 from infgeo.finite.routes import measured, reduced, sectional
 
+_SHOWN = ("metric", "singular_values", "rank", "log_volume_element", "volume_element", "ricci_scalar")
+_FEW_NUMBERS = 1000  # in points whose volume element is computed to be shown
 PIECEWISE_LINEAR = "the activation is piecewise linear: the network is locally linear, so R = 0 exactly off the kinks"
 ONE_DIMENSION = "a one-dimensional metric has no intrinsic curvature: R = 0 exactly"
 
@@ -30,8 +34,8 @@ def weights_of(features: Any) -> tuple[tuple[torch.Tensor, int, int], ...]:
     return tuple((t, 0 if t.is_inference() else t._version, t.data_ptr()) for t in tensors)
 
 
-@dataclass(frozen=True)
-class Pullback:
+@dataclass(frozen=True, repr=False)
+class Pullback(Displayed):
     """The pulled-back geometry at `x` (..., *input_shape), computed when first asked for. All results are float64.
 
     Shapes below are for points (...) with d coordinates (those of a point, flattened in row-major order) and n =
@@ -47,8 +51,17 @@ class Pullback:
     memory_budget: int = DEFAULT_MEMORY_BUDGET
     weights: tuple[tuple[torch.Tensor, int, int], ...] | None = None
 
-    def __repr__(self) -> str:
-        return f"Pullback(width={self.width}, input_shape={self.input_shape}, note={self.note!r})"
+    def _facts(self) -> dict[str, Any]:
+        """Return what has been computed, besides the sizes: nothing is computed to be shown at a prompt."""
+        sizes = {"points": self._batch, "input_shape": self.input_shape, "width": self.width, "note": self.note}
+        return sizes | {name: self.__dict__[name] for name in _SHOWN if name in self.__dict__}
+
+    def _repr_html_(self) -> str:
+        """Return the table of a notebook, with the volume element where few numbers give it."""
+        if self._points.numel() <= _FEW_NUMBERS:
+            with suppress(InfgeoError):
+                _ = self.log_volume_element
+        return super()._repr_html_()
 
     @property
     def width(self) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from infgeo.arguments import flag, function, instance, positive_integer, seed_integer, words
 from infgeo.checkpoint_file import CheckpointFile
+from infgeo.display import Displayed
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.evaluation import threads
 from infgeo.finite.geometry_at_points import ONE_DIMENSION, PIECEWISE_LINEAR
@@ -26,8 +27,8 @@ from infgeo.finite.workers import Workers
 from infgeo.interruption import termination_as_interrupt
 
 
-@dataclass(frozen=True)
-class FiniteEstimates:
+@dataclass(frozen=True, repr=False)
+class FiniteEstimates(Displayed):
     """Replicate means with standard errors at N points, for networks of one width.
 
     Each quantity is an `Estimate` whose `mean` and `standard_error` are float64 CPU tensors, or None when it was not

@@ -6,14 +6,15 @@ from typing import Any
 
 import torch
 
+from infgeo.display import Displayed
 from infgeo.errors import InvalidInput
 
 _SEED_BITS = 32
 _ZERO = torch.zeros((), dtype=torch.float64)
 
 
-@dataclass(frozen=True)
-class Estimate:
+@dataclass(frozen=True, repr=False)
+class Estimate(Displayed):
     """A Monte Carlo estimate with its standard error.
 
     `mean` and `standard_error` have equal shape: float64 tensors on the CPU. `samples` is the number of independent

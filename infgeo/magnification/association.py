@@ -33,7 +33,7 @@ class Association:
     alternative: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Magnification(Record):
     """What the log volume of one network has to do with its decision boundary.
 

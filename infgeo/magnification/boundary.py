@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from infgeo.arguments import real_number
+from infgeo.display import Displayed
 from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.magnification.checks import grid_shape, real_array, refuse
 
 _PAIRS_AT_ONCE = 2**17  # of a point and a segment: bounds the memory of `distance`
 
 
-@dataclass(frozen=True, eq=False)
-class DecisionBoundary:
+@dataclass(frozen=True, eq=False, repr=False)
+class DecisionBoundary(Displayed):
     """The decision boundary within a line or a grid, in the coordinates that were given.
 
     `polylines` holds arrays (M, 2) of the vertices of pieces on a grid, closed pieces with the first vertex repeated at

@@ -37,7 +37,7 @@ class SummaryRow:
     missing: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SeedSummary(Record):
     """Statistics over independent seeds, one row each; intervals at `level`."""
 
@@ -49,6 +49,9 @@ class SeedSummary(Record):
             if row.name == name:
                 return row
         raise KeyError(f"no statistic {name!r}: this summary has {', '.join(row.name for row in self.rows)}")
+
+    def _facts(self) -> dict[str, Any]:
+        return {row.name: (row.mean, row.low, row.high) for row in self.rows} | {"level": self.level}
 
     def table(self) -> str:
         """Return the summary as text: one line for each statistic."""

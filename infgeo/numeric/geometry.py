@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sympy import Basic, Rational
 
 from infgeo.arguments import flag, one_of, python_name
+from infgeo.display import Displayed
 from infgeo.errors import (
     ExpectationDiverges,
     InvalidInput,
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
     from infgeo.symbolic.networks.network import MLP
 
 
-@dataclass(frozen=True)
-class NumericGeometry:
+@dataclass(frozen=True, repr=False)
+class NumericGeometry(Displayed):
     """Numeric functions of a network's geometry, made by `MLP.numeric`; `kind` says of which kind they are.
 
     Arguments:
@@ -84,6 +85,9 @@ class NumericGeometry:
     def tolerance(self) -> float | None:
         """The relative tolerance that method "quadrature" verifies at each evaluation; None for the others."""
         return AGREEMENT if self.method == "quadrature" else None
+
+    def _facts(self) -> dict[str, Any]:
+        return super()._facts() | {"kind": self.kind, "method": None}
 
     @property
     def kind(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from infgeo.display import Displayed
 from infgeo.errors import ConformanceError, InvalidInput
 from infgeo.report_text import align, json_safe, strict_json
 
@@ -31,8 +32,8 @@ class Check:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class ConformanceReport:
+@dataclass(frozen=True, repr=False)
+class ConformanceReport(Displayed):
     """The outcome of `check_kernel` or `check_activation`: true where it passed.
 
     Args:
@@ -70,6 +71,9 @@ class ConformanceReport:
         parts = [f"{self.subject}\n{values}", align(cells, left=(0, 3, 4))]
         parts += [f"{check.name} requires: {check.requirement}" for check in self.failures]
         return "\n\n".join([*parts, self._verdict()])
+
+    def _facts(self) -> dict[str, Any]:
+        return {"subject": self.subject, "verdict": self._verdict()}
 
     def to_json(self) -> str:
         """Return the report as a strict JSON document."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy
 
 from infgeo.arguments import instance
-from infgeo.errors import InvalidInput
+from infgeo.display import Displayed
+from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.tracking.probes import Probe
 
 _FROM_LOGITS = ("predictions", "probabilities")
@@ -23,8 +25,8 @@ class Column:
     dtype: str
 
 
-@dataclass(frozen=True, eq=False)
-class History:
+@dataclass(frozen=True, eq=False, repr=False)
+class History(Displayed):
     """S records. Build it with `infgeo.tracking.load`, or read it off a tracker.
 
     Args:
@@ -44,6 +46,15 @@ class History:
     probes: Mapping[str, Probe] = field(repr=False)
     columns: tuple[Column, ...] = field(repr=False)
     arrays: tuple[numpy.ndarray, ...] = field(repr=False)
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what was recorded: each array with its mean at the first step and at the last."""
+        facts: dict[str, Any] = {"steps": self.steps, "skipped": self.skipped}
+        for column, array in zip(self.columns, self.arrays, strict=True):
+            name = " of ".join(filter(None, (column.quantity, column.layer))) + f" on {column.probe}"
+            means = [f"{numpy.mean(array[i], dtype=float):.4g}" for i in (0, -1)] if array.size else []
+            facts[name] = f"{array.shape}" + (f", mean {' to '.join(means)}" if means else "")
+        return facts
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -92,6 +103,27 @@ class History:
         there = sorted({(c.quantity, str(c.layer), c.probe) for c in self.columns})
         said = "; ".join(f"{quantity} of layer {where} on {p}" for quantity, where, p in there)
         raise InvalidInput(f"there is no {name!r} of layer {layer!r} on probe {probe!r}; recorded: {said or 'nothing'}")
+
+    def to_xarray(self) -> Any:
+        """Return the arrays as an xarray Dataset: "quantity_layer_probe" (step, point of the probe, ...).
+
+        The coordinates of the points are there as "coordinates_probe". Raises MissingExtra without xarray
+        (`pip install 'infgeo[frames]'`).
+        """
+        try:
+            from xarray import Dataset
+        except ImportError:
+            raise MissingExtra("to_xarray", "frames") from None
+        data: dict[str, Any] = {}
+        for column, array in zip(self.columns, self.arrays, strict=True):
+            name = "_".join(filter(None, (column.quantity, column.layer, column.probe)))
+            inner = [f"{column.quantity}_{i}" for i in range(array.ndim - 2)]
+            data[name] = (["step", f"point_{column.probe}", *inner], array)
+        places = {
+            f"coordinates_{name}": ([f"point_{name}", f"axis_{name}"], probe.coordinates.numpy())
+            for name, probe in self.probes.items()
+        }
+        return Dataset(data, {"step": self.steps, "time": ("step", self.times), **places}, {"skipped": self.skipped})
 
 
 def _from_logits(name: str, logits: numpy.ndarray) -> numpy.ndarray:

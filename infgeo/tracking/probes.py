@@ -17,14 +17,15 @@ import torch
 from numpy.typing import ArrayLike
 
 from infgeo.arguments import one_of, positive_integer, real_number
+from infgeo.display import Displayed
 from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import as_points
 
 _COLLINEAR = 1e-6  # height of a triangle over its longest side; images are float32 mostly
 
 
-@dataclass(frozen=True, eq=False)
-class Probe:
+@dataclass(frozen=True, eq=False, repr=False)
+class Probe(Displayed):
     """P inputs with coordinates. Build it with `points`, `line`, `plane` or `grid`; tensors are float64 on the CPU.
 
     Args:

@@ -15,6 +15,7 @@ from torch import nn
 
 from infgeo.arguments import flag, function, items, positive_integer, real_number, seed_integer
 from infgeo.checkpoint_file import CheckpointFile
+from infgeo.display import Displayed
 from infgeo.errors import InvalidInput, TrainingDiverged
 from infgeo.finite.inputs import checked_device
 from infgeo.finite.point_blocks import is_out_of_memory
@@ -39,8 +40,8 @@ _SECONDS = 0.1  # between two reports of progress
 _WRITTEN = 60.0  # seconds between two writings of a checkpoint, where no number of steps is given
 
 
-@dataclass(frozen=True)
-class TrainingResult:
+@dataclass(frozen=True, repr=False)
+class TrainingResult(Displayed):
     """What a training run came to.
 
     Attributes:

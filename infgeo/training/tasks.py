@@ -8,6 +8,7 @@ import numpy
 import torch
 
 from infgeo.arguments import flag, positive_integer, real_number, seed_integer, shown
+from infgeo.display import Displayed
 from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.finite.inputs import checked_device, float_dtype
 from infgeo.finite.samplers import generator
@@ -15,8 +16,8 @@ from infgeo.finite.samplers import generator
 Moments = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
+@dataclass(frozen=True, eq=False, repr=False)
+class Task(Displayed):
     """Labelled points to train on and to test on.
 
     Attributes:

@@ -30,8 +30,8 @@ LEFT_PANELS = (
 FORMATS = (".png", ".pdf", ".svg")
 
 
-def draw(report: Findings, path: str | os.PathLike[str]) -> None:
-    """Write the picture to `path` (.png at 200 dpi, .pdf or .svg), whole or not at all.
+def draw(report: Findings, path: str | os.PathLike[str] | None) -> Any:
+    """Return the picture as a Figure; with `path` (.png at 200 dpi, .pdf or .svg) write it, whole or not at all.
 
     Left: lines are the theory at infinite width; points the estimates, extrapolated to infinite width, or at the widest
     one where there is no bias. Right: the spread between networks and the size of the bias against the width, with
@@ -39,12 +39,16 @@ def draw(report: Findings, path: str | os.PathLike[str]) -> None:
 
     Raises MissingExtra without matplotlib, InvalidInput for another ending or a report without comparisons.
     """
-    ending = check_format(path)
+    style.require_matplotlib("drawing a report")
+    ending = None if path is None else check_format(path)
     if "rule" in report.configuration:
         raise InvalidInput("the report of a learned geometry has no picture: print its table()")
     if not report.rows:
         raise InvalidInput("the report has no comparisons to draw: no width was completed")
-    write_whole(path, style.rendered(make_figure(report), [ending[1:]])[ending[1:]])
+    figure = make_figure(report)
+    if path is not None and ending is not None:
+        write_whole(path, style.rendered(figure, [ending[1:]])[ending[1:]])
+    return figure
 
 
 def check_format(path: str | os.PathLike[str]) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 from sympy import latex
 
 from infgeo import __version__
+from infgeo.display import Displayed
+from infgeo.errors import MissingExtra
 from infgeo.finite.sampled_network import NetworkSpecification
 from infgeo.report_text import json_safe, strict_json
 from infgeo.symbolic.networks.network import MLP
@@ -22,8 +24,8 @@ from infgeo.validation.simulate import Simulated
 from infgeo.validation.table import table
 
 
-@dataclass(frozen=True)
-class ValidationReport(Findings):
+@dataclass(frozen=True, repr=False)
+class ValidationReport(Displayed, Findings):
     """What `infgeo.validate` returns; `Findings` describes the fields."""
 
     def table(self, every_row: bool = False) -> str:
@@ -34,12 +36,29 @@ class ValidationReport(Findings):
         """Return the report as a strict JSON document (RFC 8259: no NaN; what is not finite is a string)."""
         return strict_json({"passed": self.passed, "failures": len(self.failures), **json_safe(self)})
 
-    def plot(self, path: str | os.PathLike[str]) -> None:
-        """Write a picture to `path` (.png, .pdf or .svg): theory and estimates against radius, errors against width.
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Draw theory and estimates against radius, errors against width; write it to `path` (.png, .pdf, .svg).
 
-        Raises MissingExtra without matplotlib (`pip install 'infgeo[plot]'`).
+        Returns the matplotlib Figure, which a notebook shows. Raises MissingExtra without matplotlib
+        (`pip install 'infgeo[plot]'`), InvalidInput for another ending.
         """
-        draw(self, path)
+        return draw(self, path)
+
+    def to_frame(self) -> Any:
+        """Return the comparisons as a pandas DataFrame, a row each, the fields of `Comparison` as columns and `passed`.
+
+        Raises MissingExtra without pandas (`pip install 'infgeo[frames]'`).
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError:
+            raise MissingExtra("to_frame", "frames") from None
+        return DataFrame([{**json_safe(row), "passed": row.passed} for row in self.rows])
+
+    def _facts(self) -> dict[str, Any]:
+        checks = {"checks": len(self.rows) + len(self.trends), "failures": len(self.failures)}
+        named = {name: self.configuration.get(name) for name in ("network", "input_dim")}
+        return {"passed": self.passed, **named, "points": len(self.points), "widths": self.widths_done, **checks}
 
     def __str__(self) -> str:
         return self.table()

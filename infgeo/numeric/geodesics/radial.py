@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from infgeo.arguments import one_of
+from infgeo.display import Displayed
 from infgeo.errors import InvalidInput, NotConverged, SingularMetric
 from infgeo.numeric.geodesics.paths import Chords, Pairs, chord_integrals, endpoints, shortest, to_centre
 from infgeo.numeric.geodesics.polar import CENTRE, norm, polar
@@ -31,8 +32,8 @@ _DISTANT = 1e-11  # the share of a length that rounding may be
 _SURELY = 1e-6  # by how much a chord may miss 0 where the geodesic is a radius but for rounding
 
 
-@dataclass(frozen=True)
-class RadialGeodesic:
+@dataclass(frozen=True, repr=False)
+class RadialGeodesic(Displayed):
     """A geodesic from x to y, or many (...), of a rotation-invariant metric, made by `RadialMetric.geodesic`.
 
     Arguments:

@@ -11,6 +11,7 @@ import torch
 
 from infgeo.arguments import one_of, positive_integer
 from infgeo.conventions import d
+from infgeo.display import Displayed
 from infgeo.errors import ExpectationDiverges, InvalidInput, NoClosedForm
 from infgeo.numeric.learned.closed_form import ClosedForm, closed_form
 from infgeo.numeric.learned.ricci import radial_metric, ricci_shift
@@ -29,8 +30,8 @@ _FARTHEST = 1e12  # variance of preactivations up to which shifts keep their dig
 _LOST = 1e-7  # the share of a shift that rounding may be
 
 
-@dataclass(frozen=True, eq=False)
-class LearnedGeometry:
+@dataclass(frozen=True, eq=False, repr=False)
+class LearnedGeometry(Displayed):
     """The geometry of a network of one layer after learning, to order 1/n; made by `infgeo.learned`.
 
     Every method takes inputs (d,) or (..., d), NumPy arrays or torch tensors, and returns arrays of the same kind. The
@@ -58,6 +59,10 @@ class LearnedGeometry:
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and cross processes by the arguments: compiled functions do neither."""
         return type(self), tuple(getattr(self, part.name) for part in fields(self))
+
+    def _facts(self) -> dict[str, Any]:
+        own = {part.name: getattr(self, part.name) for part in fields(self)}
+        return own | {"kind": self.kind, "parametrisation": None if self.rule == "posterior" else self.parametrisation}
 
     @property
     def kind(self) -> str:

@@ -49,7 +49,15 @@ STEMS = {
     "radial": (r"\eta K_\mathrm{rad}", "curvature of planes along x"),
     "tangential": (r"\eta K_\mathrm{tan}", "curvature of planes across x"),
 }
-OUTPUTS = {"K_rad": r"K_\mathrm{rad}", "K_tan": r"K_\mathrm{tan}", "eta": r"\eta", "alpha": r"\alpha"}
+OUTPUTS = {
+    "kernel": "k(x, y)",
+    "ntk": r"\Theta(x, y)",
+    "shear": r"\mathrm{shear}",
+    "K_rad": r"K_\mathrm{rad}",
+    "K_tan": r"K_\mathrm{tan}",
+    "eta": r"\eta",
+    "alpha": r"\alpha",
+}
 
 
 def written(symbols: Iterable[Symbol]) -> dict[Symbol, str]:

@@ -165,8 +165,8 @@ class RadialMetric(RadialTensor, WithNumbers, PolarForm):
     positive on spheres. `dimension` is the input dimension, d unless `at` has given another.
     """
 
-    program: Program
-    domain: Boolean = true
+    program: Program = field(repr=False)
+    domain: Boolean = field(default=true, repr=False)
     at_origin: Boolean | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

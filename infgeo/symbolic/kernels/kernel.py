@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from sympy import Expr, I, Integer, Rational, Symbol, latex, nan, oo, sqrt, zoo
 from sympy.core.function import AppliedUndef
@@ -57,6 +57,7 @@ class Kernel(WithNumbers):
     """
 
     expr: Expr
+    _symbol: ClassVar[str] = "k"
     __array_ufunc__ = None  # NumPy leaves sums and products with its numbers to the kernel
 
     def __post_init__(self) -> None:
@@ -153,7 +154,7 @@ class Kernel(WithNumbers):
         return f"k(x, y) = {self.expr}\n  ({self.assumptions})"
 
     def _repr_latex_(self) -> str:
-        return rf"$\displaystyle k(x, y) = {latex(self.expr, symbol_names=written(()))}$"
+        return rf"$\displaystyle {self._symbol}(x, y) = {latex(self.expr, symbol_names=written(()))}$"
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from infgeo.symbolic.activations.activation import Activation
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.conditions import in_words
 from infgeo.symbolic.algebra.graph import substituted
+from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
 from infgeo.symbolic.algebra.naming import check_distinct
 from infgeo.symbolic.algebra.printed_kernels import roots_without_squares
 from infgeo.symbolic.algebra.program import Program
-from infgeo.symbolic.algebra.simplify import tidy
+from infgeo.symbolic.algebra.simplify import longer, tidy
 from infgeo.symbolic.algebra.substitution import assigned
 from infgeo.symbolic.expectations.dual import Dual, dual
 from infgeo.symbolic.geometry.metric import RadialMetric
@@ -261,6 +262,9 @@ class MLP:
         options = {"weight_std": weight_std, "bias_std": bias_std, "backend": backend, "method": method}
         return shorthand.numeric(self, options, parameters, named)
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         """Return the architecture in one line."""
         scale = f", input_scale={self.input_scale!r}" if self.input_scale else ""
@@ -282,7 +286,14 @@ class MLP:
 class _OfNetwork(Kernel):
     """A kernel of `network`."""
 
-    network: MLP
+    network: MLP = field(repr=False)
+
+    @property
+    def _program(self) -> Program:
+        raise NotImplementedError
+
+    def _repr_latex_(self) -> str:
+        return self._program._repr_latex_() if longer(self.expr, FACTOR_LIMIT) else super()._repr_latex_()
 
     def _parameters(self) -> set[Symbol]:
         return {*self.network.parameters, *self.network.dimension.free_symbols}
@@ -312,6 +323,10 @@ class NetworkKernel(_OfNetwork):
     def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
         return self.network.substituted(found).kernel
 
+    @property
+    def _program(self) -> Program:
+        return self.network.kernel_program
+
     def _state(self) -> Radial:
         return propagate(self.network.layers, Radial())
 
@@ -325,8 +340,14 @@ class NetworkKernel(_OfNetwork):
 class TangentKernel(_OfNetwork):
     """The neural tangent kernel of `network`."""
 
+    _symbol = r"\Theta"
+
     def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
         return self.network.substituted(found).ntk
+
+    @property
+    def _program(self) -> Program:
+        return self.network.ntk_program
 
     def _state(self) -> Radial:
         return propagate(self.network.layers, Tangent()).total
