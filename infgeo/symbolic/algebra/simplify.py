@@ -21,6 +21,7 @@ from sympy import (
     cancel,
     collect,
     count_ops,
+    default_sort_key,
     erf,
     erfc,
     exp,
@@ -95,6 +96,27 @@ def with_complements(expr: Expr) -> Expr:
     a*erfc(x)/2 + x
     """
     return rebuilt(expr, _complemented) if expr.has(erf) else expr
+
+
+def over_distributions(expr: Expr) -> Expr:
+    """Return an expression as a sum over its normal distribution functions, each with one coefficient.
+
+    Terms that cancel, as those of erfc = 1 - erf, are gone: to floating point they are not 0.
+
+    >>> from sympy import erf
+    >>> from sympy.abc import a, x, y
+    >>> over_distributions(a * (1 + erf(x) + erf(y)) - a * erf(y) - a)
+    a*erf(x)
+    """
+    # Arguments stay as they are: differences in them keep digits.
+    names = {
+        part: Dummy(real=True) for part in sorted(expr.atoms(BivariateNormal, erf, erfc, exp), key=default_sort_key)
+    }
+    parts = [name for part, name in names.items() if not isinstance(part, exp)]
+    coefficients = collect(expand(expr.xreplace(names)), parts, evaluate=False, exact=True)
+    rest = coefficients.pop(Integer(1), Integer(0))
+    terms = (part * (k if longer(k, FACTOR_LIMIT) else factor(k)) for part, k in coefficients.items())
+    return with_complements(Add(rest, *terms).xreplace({name: part for part, name in names.items()}))
 
 
 def _complemented(part: Expr) -> Expr:

@@ -46,9 +46,10 @@ from infgeo.symbolic.activations.terms import (
     product,
     real_part,
 )
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import distinct, is_long, substituted
 from infgeo.symbolic.algebra.limits import EXPAND_LIMIT, FACTOR_LIMIT
-from infgeo.symbolic.algebra.simplify import tidy, with_complements
+from infgeo.symbolic.algebra.simplify import over_distributions, tidy, with_complements
 from infgeo.symbolic.expectations.expectation import expectation
 from infgeo.symbolic.expectations.one_variance import gathered
 
@@ -128,6 +129,8 @@ class Dual:
     @cached_property
     def kernel(self) -> Expr:
         """The kernel E[phi(u) phi(v)]."""
+        if self.value.has(BivariateNormal):
+            return min(over_distributions(self.value), self.value, key=count_ops)
         # Products of high powers of sums, as those of (z + 1)^30 exp(-z^2), stay as they are, and so do quotients
         # that are longer written out.
         quotients = any(isinstance(part, Pow) and part.exp.is_negative for part in distinct(self.value))

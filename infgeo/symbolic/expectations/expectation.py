@@ -28,6 +28,7 @@ from sympy import (
     Expr,
     I,
     Integer,
+    Mul,
     Rational,
     atan2,
     binomial,
@@ -312,8 +313,15 @@ def _of_one(n: int, mean: Expr, variance: Expr, factor: Factor) -> Expr:
 
 
 def _apart(mean: Expr, place: Expr) -> Expr:
-    """Return a mean less a place; c t/p - t is (c - p) t/p, which keeps its digits where c is nearly p."""
-    return factor_terms(together(mean - place)) if place != 0 else mean
+    """Return a mean less a place; c t/p - t is (c - p) t/p, which keeps its digits where c is nearly p.
+
+    Of each sum and its negative one alone is written, so that equal terms are seen to be equal.
+    """
+    if place == 0:
+        return mean
+    parts = Mul.make_args(factor_terms(together(mean - place)))
+    negative = [part for part in parts if isinstance(part, Add) and part.could_extract_minus_sign()]
+    return Mul((-1) ** len(negative), *(-part if part in negative else part for part in parts))
 
 
 def _of_derivative(n: int, mean: Expr, variance: Expr, factor: Factor) -> Expr:

@@ -43,7 +43,7 @@ def _rule(part: Expr) -> Expr:
     tails = [factor_ for factor_ in part.args if isinstance(factor_, erfc | scaled_quadrant)]
     exponent = Add(*(factor_.args[0] for factor_ in exponentials))
     if len(exponentials) > 1 and not tails and any(map(_is_quotient, exponentials)):
-        return Mul(*(factor_ for factor_ in part.args if factor_ not in exponentials)) * exp(factor(together(exponent)))
+        return Mul(*(factor_ for factor_ in part.args if factor_ not in exponentials)) * exp(_short(exponent))
     if not exponentials or len(tails) != 1:
         return part
     [tail] = tails

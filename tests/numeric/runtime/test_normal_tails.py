@@ -16,7 +16,7 @@ from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
 from infgeo.numeric.runtime.double_double import DoubleDouble
 from infgeo.numeric.runtime.double_double_erf import dd_erf, dd_erfc, dd_erfcx
 from infgeo.numeric.runtime.normal_tails import erfcx_by_sums
-from infgeo.symbolic.algebra.bivariate_normal import bivariate_normal
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal, bivariate_normal
 from infgeo.symbolic.algebra.primitives import scaled_quadrant
 from infgeo.symbolic.floats.normal_tails import with_tails
 
@@ -194,3 +194,26 @@ def test_distances_by_subtraction_are_right_or_refused(angle):
             mlp.numeric().kernel_distance(x[None], y[None])
     else:
         assert mlp.numeric().kernel_distance(x[None], y[None])[0, 0] == pytest.approx(float(wanted), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("text", "scale"),
+    [("max(0, z/6 - 1/2)", 0.5), ("max(z - 1, 0)**2", 0.5), ("hardswish", 1.0), ("softshrink", 1.0), ("elu", 0.1)],
+)
+def test_kernels_of_neighbours_far_below_a_kink(text, scale):
+    """Sums of 1 and error functions near -1 lost 2e-7 of the norm here, six deviations below the kink."""
+    mlp = infgeo.MLP(text, weight_std=scale, bias_std=scale)
+    for angle in (1e-9, 1e-4, 1.0):
+        x, y = np.array([1.0, 0.0]), np.array([np.cos(angle), np.sin(angle)])
+        value = mlp.numeric().kernel(np.array([x, y]))[0, 1]
+        with mpmath.workdps(30):
+            exact = mlp.numeric(backend="mpmath").kernel([list(x), list(y)])
+        assert abs(value - exact[0, 1]) < 1e-12 * mpmath.sqrt(exact[0, 0] * exact[1, 1]), angle
+
+
+@pytest.mark.parametrize(("text", "most"), [("hardtanh", 200), ("hardswish", 250), ("relu6", 220), ("elu", 180)])
+def test_kernels_of_pieces_are_sums_over_their_distributions(text, most):
+    """What cancels is gone: no term of a kernel is the negative of another, and each quadrant stands once."""
+    kernel = infgeo.MLP(text).dual.kernel
+    quadrants = [part for part in sp.preorder_traversal(kernel) if isinstance(part, BivariateNormal)]
+    assert sp.count_ops(kernel) <= most and len(quadrants) == len(set(quadrants))
