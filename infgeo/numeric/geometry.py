@@ -87,7 +87,7 @@ class NumericGeometry(Displayed):
         return AGREEMENT if self.method == "quadrature" else None
 
     def _facts(self) -> dict[str, Any]:
-        return super()._facts() | {"kind": self.kind, "method": None}
+        return super()._facts() | {"kind": self.kind}
 
     @property
     def kind(self) -> str:
