@@ -131,7 +131,7 @@ function showSurface(rows, profile) {
 
 function showFormula() {
   const { phi, one_layer, expectations, kernel, mixture, no_metric } = ACTIVATIONS[state.activation];
-  const parts = [["Activation", { mathml: [phi], latex: [] }]];
+  const parts = [["Activation", phi]];
   if (!no_metric && state.depth === 1) parts.push([one_layer.mathml.length > 3 ? "One layer; s = |x|², a prime is the derivative by v" : "One layer; s = |x|²", one_layer]);
   if (!no_metric && state.depth > 1) parts.push(...Object.entries(DEEP));
   if (no_metric || state.depth > 1 || mixture) {

@@ -23,13 +23,12 @@ function erfc(x) {
   return x < 2 ? 1 - erf(x) : Math.exp(-x * x) * erfcx(x);
 }
 
-// P(X < h, Y < k) for normal X and Y of correlation cos(w), w = atan2(x, y): the integral of the density over the
-// correlation, from 0, or from -1 if it is negative, so that nothing cancels.
+// P(X < h, Y < k) for normal X and Y of correlation cos(atan2(x, y)): the integral of the density over the correlation,
+// from 0, or from -1 if it is negative, so that nothing cancels.
 function BivariateNormal(h, k, y, x) {
   const normal = (t) => erfc(-t / Math.SQRT2) / 2;
-  const w = Math.atan2(x, y), half = Math.PI / 2;
-  if (w <= half) return normal(h) * normal(k) + arc(h, k, w, half);
-  return Math.max(0, normal(h) + normal(k) - 1) + arc(h, -k, 0, Math.PI - w);
+  if (y >= 0) return normal(h) * normal(k) + arc(h, k, Math.atan2(x, y), Math.PI / 2);
+  return Math.max(0, normal(h) + normal(k) - 1) + arc(h, -k, 0, Math.atan2(x, -y));
 }
 
 // The integral of exp(-(h^2 - 2 h k cos t + k^2) / (2 sin^2 t)) / (2 pi).

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from sympy import Expr, Function, Heaviside, Integer, Symbol, atan, erf, erfc, latex, symbols
-from sympy.printing.mathml import MathMLPresentationPrinter
+from sympy.printing.mathml import mathml as presentation
 
-from infgeo.conventions import d, q, s, sigma_b, sigma_w
+from infgeo.conventions import d, s, sigma_b, sigma_w
 from infgeo.conventions import variance as v
 from infgeo.explorer.shown import Shown
 from infgeo.numeric.source.mixture import NODE_A, NODE_B
-from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
-from infgeo.symbolic.algebra.legend import OUTPUTS
 from infgeo.symbolic.algebra.simplify import tidy
 
 # Left side, relation, right side. A prime after a name is a derivative, by s where rows change names (<-), else by v.
 Row = tuple[Symbol, str, Expr]
 LONG, LONGEST_KERNEL = 300, 400  # characters: of R beyond it is written with named values, kernels are left out
 A, A1, B, B1, u, v1, h, h1, t, t1 = symbols("A A' B B' u v' h h' t t'")
-f, f1, f2, J, m, m1, m0, m01, R, K_rad, K_tan = symbols("f f' f'' J m m' m_0 m_0' R K_rad K_tan")
+f, f1, f2, J, m, m1, m0, m01, R, K_rad, K_tan = symbols("f f' f'' J m m' m_0 m'_0 R K_rad K_tan")
 _NODES = {NODE_A: Symbol("a_i"), NODE_B: Symbol("a_j")}
 _CURVATURE: list[Row] = [(R, "=", (d - 1) * (2 * K_rad + (d - 2) * K_tan))]
 # The metric of any depth.
@@ -48,40 +46,17 @@ DEEP: dict[str, list[Row]] = {
 }
 
 
-class _Printer(MathMLPresentationPrinter):
-    """SymPy's printer, with primes behind indices, and the functions that it does not know."""
-
-    def _print_Symbol(self, symbol: Symbol, style: str = "plain") -> Any:
-        name = symbol.name.rstrip("'")
-        base = super()._print_Symbol(Symbol(name), style)
-        if name == symbol.name:
-            return base
-        row, prime = self.dom.createElement("mrow"), self.dom.createElement("mo")
-        prime.appendChild(self.dom.createTextNode("'" * (len(symbol.name) - len(name))))
-        for space in ("lspace", "rspace"):
-            prime.setAttribute(space, "0")
-        row.appendChild(base)
-        row.appendChild(prime)
-        return row
-
-
 def mathml(expr: Expr) -> str:
     """Return an expression as presentation MathML, without the element `math`."""
-    known = expr.replace(Heaviside, lambda x, *_: Function("Θ")(x))
-    known = known.replace(BivariateNormal, lambda a, b, y, x: Function("Φ_2")(a, b, y, x))
-    text = str(_Printer().doprint(known.xreplace(_NODES)))
+    known = expr.replace(Heaviside, lambda x, *_: Function("Θ")(x)).xreplace(_NODES)
+    text = str(presentation(known, printer="presentation"))
+    text = re.sub(r"<mi>(\w)('+)</mi>", r'<mrow><mi>\1</mi><mo lspace="0" rspace="0">\2</mo></mrow>', text)
     return text.replace("<mo>-</mo>", "<mo>−</mo>").replace("&ExponentialE;", "e")
 
 
 def tex(expr: Expr) -> str:
     """Return an expression as LaTeX."""
-    known = expr.xreplace(_NODES)
-    names = {one: OUTPUTS.get(one.name) for one in known.free_symbols}
-    for one in known.free_symbols:
-        if one.name.endswith("'"):
-            bare = one.name.rstrip("'")
-            names[one] = latex(Symbol(bare)) + one.name[len(bare) :]
-    return str(latex(known, symbol_names={one: name for one, name in names.items() if name}))
+    return str(latex(expr.xreplace(_NODES), symbol_names={K_rad: r"K_\mathrm{rad}", K_tan: r"K_\mathrm{tan}"}))
 
 
 def written(rows: Iterable[Row]) -> dict[str, list[str]]:
@@ -130,4 +105,4 @@ def expectations(shown: Shown) -> list[Row]:
 def kernel(shown: Shown) -> Sequence[Row]:
     """Return E[phi(u) phi(v)], unless it is long."""
     value = shown.law.kernel
-    return [] if shown.is_mixture or len(str(value)) > LONGEST_KERNEL else [(Symbol("k"), "=", value.subs(q, q))]
+    return [] if shown.is_mixture or len(str(value)) > LONGEST_KERNEL else [(Symbol("k"), "=", value)]

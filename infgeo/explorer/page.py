@@ -9,7 +9,7 @@ from typing import Any
 
 from infgeo import __version__
 from infgeo.explorer.functions import functions
-from infgeo.explorer.mathematics import DEEP, expectations, kernel, mathml, one_layer, written
+from infgeo.explorer.mathematics import DEEP, expectations, kernel, mathml, one_layer, tex, written
 from infgeo.explorer.shown import SHOWN, Shown
 
 _FILES = ("page.html", "style.css", "geometry.js", "charts.js", "explorer.js")
@@ -20,7 +20,10 @@ def _data(shown: Shown) -> dict[str, Any]:
     """Return what the page shows of an activation besides numbers."""
     return {
         "label": shown.label or shown.text,
-        "phi": f"<math><mi>φ</mi>{_OF_Z}<mo>=</mo>{mathml(shown.expr)}</math>",
+        "phi": {
+            "mathml": [f"<math><mi>φ</mi>{_OF_Z}<mo>=</mo>{mathml(shown.expr)}</math>"],
+            "latex": [rf"\phi(z) &= {tex(shown.expr)}"],
+        },
         "python": shown.python,
         "no_metric": shown.no_metric,
         "mixture": shown.mixture.bounds.replace("phi", "φ").replace("<=", "≤") if shown.is_mixture else "",

@@ -126,8 +126,8 @@ def test_every_activation_fits_a_phone_in_dark_mode_too(opened):
     page = opened(viewport={"width": 360, "height": 740}, color_scheme="dark")
     names = page.locator("#activation option").all()
     widths = page.evaluate(
-        """() => Object.keys(FORMULAS).flatMap((activation) => [1, 3].map((depth) => {
-            Object.assign(state, { activation, depth });
+        """() => Object.keys(FORMULAS).flatMap((activation) => [[1, 0], [3, 0.5]].map(([depth, sigma_b]) => {
+            Object.assign(state, { activation, depth, sigma_b });
             show();
             const number = [...document.querySelectorAll("#values td")].every((cell) => cell.textContent !== "–");
             return [activation, document.documentElement.scrollWidth, number];
