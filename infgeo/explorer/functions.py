@@ -60,8 +60,13 @@ def function(arguments: Sequence[Symbol], exprs: Sequence[Expr]) -> str:
 
 def moments(shown: Shown) -> list[Expr]:
     """Return m = E[phi^2] and m0 = E[phi'^2], each with two derivatives; m alone where there is no metric."""
-    values = [shown.law.m] if shown.no_metric else [shown.law.m, shown.law.m0]
-    return [tidy(value.diff(v, order)) for value in values for order in (range(1) if shown.no_metric else range(3))]
+    if shown.no_metric:
+        return [shown.law.m]
+    found = []
+    for value in (shown.law.m, shown.law.m0):
+        first = tidy(value.diff(v))
+        found += [value, first, tidy(first.diff(v))]
+    return found
 
 
 def source(shown: Shown) -> str:

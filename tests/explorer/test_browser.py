@@ -14,12 +14,12 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium or Chrome on the path")
-QUIET = ["first-run", "background-networking", "component-update", "sync", "quic"]
+QUIET = ["background-networking", "component-update", "dev-shm-usage", "gpu", "quic", "sync"]
 
 
 @pytest.fixture(scope="module")
 def browser():
-    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", *(f"--disable-{name}" for name in QUIET[1:])]
+    flags = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
     with playwright.sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield started

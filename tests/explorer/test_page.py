@@ -13,10 +13,12 @@ from xml.etree import ElementTree
 import mpmath
 import numpy as np
 import pytest
-from sympy import lambdify
+from sympy import Rational, Symbol, lambdify
+from sympy import symbols as symbols_of
 
 import infgeo
 from infgeo import symbols
+from infgeo.conventions import variance as v
 from infgeo.explorer.mathematics import DEEP, expectations, kernel, one_layer, written
 from infgeo.explorer.page import page
 from infgeo.explorer.shown import SHOWN
@@ -121,6 +123,27 @@ def test_special_functions():
         "points.map((point) => BivariateNormal(...point))", points=points + [(*p, 1e-30) for p in nearly]
     )
     assert found == pytest.approx(expected, rel=1e-8, abs=1e-14)
+
+
+def test_the_formulas_that_are_shown_give_the_same_numbers():
+    point = {symbols.s: Rational(1, 2), symbols.sigma_w: Rational(6, 5), symbols.sigma_b: Rational(1, 3), symbols.d: 3}
+    x, scales = np.array([0.5**0.5, 0, 0]), {"weight_std": 1.2, "bias_std": 1 / 3}
+    for text in ("erf", "sin", "gelu", "hardtanh", "gaussian", "square"):
+        known = dict(point)
+        for name, _, value in one_layer(NAMED[text]):
+            known[name] = value.xreplace(known).evalf(20)
+        expected = infgeo.MLP(text).numeric(**scales).ricci_scalar(x)
+        assert float(known[Symbol("R")]) == pytest.approx(float(expected), rel=1e-9)
+    law, numbers = NAMED["erf"].law, {one: value for one, value in point.items() if one != symbols.s}
+    functions = {"m": law.m, "m'": law.m.diff(v), "m_0": law.m0, "m'_0": law.m0.diff(v)}
+    named = {Symbol(name): value.xreplace(numbers) for name, value in functions.items()}
+    known = {}
+    begin, layer, between, curvature = DEEP.values()
+    for name, _, value in [*begin, *layer, *between, *layer, *curvature]:
+        primes = {Symbol(f"{one}'"): known[one].diff(symbols.s) for one in set(symbols_of("A h t")) & set(known)}
+        known[name] = value.xreplace(numbers).xreplace(named).xreplace({**primes, **known})
+    expected = infgeo.MLP("erf", depth=2).numeric(**scales).ricci_scalar(x)
+    assert float(known[Symbol("R")].subs(point)) == pytest.approx(float(expected), rel=1e-9)
 
 
 def test_formulas_are_well_formed():
