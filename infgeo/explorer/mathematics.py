@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from sympy import Expr, Function, Heaviside, Integer, Symbol, atan, erf, erfc, latex, symbols
+from sympy import Expr, Function, Heaviside, Integer, Symbol, atan, atan2, erf, erfc, latex, symbols
 from sympy.printing.mathml import mathml as presentation
 
 from infgeo.conventions import d, s, sigma_b, sigma_w
@@ -48,7 +48,7 @@ DEEP: dict[str, list[Row]] = {
 
 def mathml(expr: Expr) -> str:
     """Return an expression as presentation MathML, without the element `math`."""
-    known = expr.replace(Heaviside, lambda x, *_: Function("Θ")(x)).xreplace(_NODES)
+    known = expr.replace(Heaviside, lambda x, *_: Function("Θ")(x)).replace(atan2, Function("atan2")).xreplace(_NODES)
     text = str(presentation(known, printer="presentation"))
     text = re.sub(r"<mi>(\w)('+)</mi>", r'<mrow><mi>\1</mi><mo lspace="0" rspace="0">\2</mo></mrow>', text)
     return text.replace("<mo>-</mo>", "<mo>−</mo>").replace("&ExponentialE;", "e")
