@@ -19,6 +19,7 @@ ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
 
 import infgeo  # noqa: E402
+from infgeo.explorer.page import page  # noqa: E402
 
 project = "infgeo"
 author = "infgeo developers"
@@ -79,6 +80,12 @@ def share_chapters(app, env, names):
     room = len(make_chunks(names, app.parallel)[0]) - len(first)
     names[:] = [*first, *others[:room], *chapters[1::2], *others[room:]]
 
+
+# -- The explorer: a page of its own, beside the others ---------------------------------------------------------------
+EXPLORER = ROOT / "out" / "explorer" / "explorer.html"
+EXPLORER.parent.mkdir(parents=True, exist_ok=True)
+EXPLORER.write_text(page(), encoding="utf-8")
+html_extra_path = [str(EXPLORER)]
 
 # -- Mathematics: KaTeX comes with its extension and writes MathML, ziamath brings a font: no network is needed --------
 katex_css_path = "mathematics.css"

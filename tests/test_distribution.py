@@ -25,7 +25,14 @@ def test_source_distribution_holds_every_file_of_the_repository():
     left = [name for name in tracked if not any(fnmatchcase(name, pattern) for pattern in [*single, *below])]
     ours = {".github", ".gitignore", ".pre-commit-config.yaml", "MANIFEST.in", "infgeo", "pyproject.toml"}
     assert {Path(name).parts[0] for name in left} == ours
-    assert {Path(name).suffix for name in left if name.startswith("infgeo/")} == {".py", ".pyi", ".typed"}
+    assert {Path(name).suffix for name in left if name.startswith("infgeo/")} == {
+        ".py",
+        ".pyi",
+        ".typed",
+        ".html",
+        ".css",
+        ".js",
+    }
 
 
 TABLE = """

@@ -1,4 +1,4 @@
-"""The command line: `infgeo derive | emit | validate | reproduce | activations`."""
+"""The command line: `infgeo derive | emit | validate | reproduce | explore | activations`."""
 
 from infgeo.cli.main import main
 

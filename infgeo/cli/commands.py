@@ -100,6 +100,27 @@ def validate(arguments: Namespace) -> int:
     return 0 if report.passed else 1
 
 
+def explore(arguments: Namespace) -> int:
+    """Write the explorer, and show it in the browser."""
+    import tempfile
+    import webbrowser
+    from pathlib import Path
+
+    from infgeo.files import check_writable, file_path, write_whole
+
+    given = arguments.out
+    path = Path(tempfile.mkdtemp(prefix="infgeo-")) / "explorer.html" if given is None else file_path(given, "--out")
+    check_writable(path)
+
+    from infgeo.explorer.page import page
+
+    write_whole(path, page().encode())
+    print(f"wrote {path}")
+    if not arguments.no_browser and not webbrowser.open(path.absolute().as_uri()):
+        print(f"infgeo: found no browser; open {path} in one", file=sys.stderr)
+    return 0
+
+
 def data(arguments: Namespace) -> int:
     """Say which published data sets a folder holds; a damaged one is a failure."""
     from infgeo.training.image_files import MissingFiles, read_cifar10, read_mnist

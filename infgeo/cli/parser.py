@@ -89,7 +89,7 @@ def build() -> Parser:
     parser.add_argument("--version", action="version", version=f"infgeo {__version__}")
     parser.add_argument("--verbose", action="store_true", help="with --version: also the libraries and the machine")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="derive | emit | validate | reproduce | data | activations"
+        dest="command", required=True, metavar="derive | emit | validate | reproduce | explore | data | activations"
     )
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
@@ -101,6 +101,9 @@ def build() -> Parser:
     _emit(command("emit", "write the geometry as a standalone module of numeric functions, which checks itself if run"))
     _validate(command("validate", "compare the closed forms with simulated networks of finite width"))
     _reproduce(command("reproduce", "reproduce a figure of the paper: picture, data and a record of what was measured"))
+    explore = command("explore", "write the explorer, a page with the geometry as curves under sliders, and open it")
+    explore.add_argument("--out", metavar="FILE", help="an HTML file (default: one in a new temporary folder)")
+    explore.add_argument("--no-browser", action="store_true", help="write the page and do not open it")
     data = command("data", "check the files of MNIST and CIFAR-10 as published, for reproduce --scale paper")
     data.add_argument("action", choices=("check",))
     data.add_argument("folder", metavar="FOLDER")

@@ -167,3 +167,23 @@ def test_one_file_for_two_outputs_is_bad_input(tmp_path, capsys):
     same = str(tmp_path / "same.png")
     assert main([*VALIDATE, "--json", same, "--plot", same]) == 2
     assert "both name" in capsys.readouterr().err and not os.path.exists(same)
+
+
+def test_explore_writes_the_page_and_opens_it(monkeypatch, tmp_path, capsys):
+    import webbrowser
+
+    from infgeo.explorer import page
+
+    opened = []
+    monkeypatch.setattr(page, "page", lambda: "<html>φ</html>")
+    monkeypatch.setattr(webbrowser, "open", lambda address: opened.append(address) or len(opened) == 1)
+    path = tmp_path / "explorer.html"
+    assert main(["explore", "--out", str(path), "--no-browser"]) == 0
+    assert path.read_text(encoding="utf-8") == "<html>φ</html>" and opened == []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert main(["explore"]) == 0
+    written = capsys.readouterr().out.split()[-1]
+    assert opened[0] == f"file://{written}" and written.endswith("explorer.html") and os.path.exists(written)
+    assert main(["explore", "--out", str(path)]) == 0
+    assert f"found no browser; open {path}" in capsys.readouterr().err
+    assert main(["explore", "--out", "/nowhere/explorer.html"]) == 2

@@ -211,6 +211,7 @@ QUICK = {
     "emit": ["erf", "--certificate", "none"],
     "validate": ["erf", "--input-dim", "2", "--widths", "8,16,32", "--samples", "8", "--jobs", "1"],
     "reproduce": ["no such figure"],
+    "explore": ["--no-browser"],
     "data": ["check", "no such folder"],
     "activations": [],
 }
