@@ -107,18 +107,21 @@ def bivariate_normal(h: Any, k: Any, y: Any, x: Any) -> Any:
 
     With the density at the correlation cos w,
     Phi_2 = Phi(h) Phi(k) + (1/2 pi) int_w^(pi/2) exp(-(h - k)^2 / (2 sin^2 t) - h k / (2 cos^2(t/2))) dt,
-    w = atan2(x, y).
+    w = atan2(x, y); beyond pi/2 the exponent is that of -k at pi - t.
     """
     start, end = mpmath.atan2(x, y), mpmath.pi / 2
 
     def density(t: Any) -> Any:
-        across = mpmath.sin(t)
+        other, angle = (k, t) if t <= end else (-k, mpmath.pi - t)
+        across = mpmath.sin(angle)
         if across == 0:
-            return mpmath.exp(-h * k / 2) if h == k else mpmath.mpf(0)
-        return mpmath.exp(-(((h - k) / across) ** 2) / 2 - h * k / (2 * mpmath.cos(t / 2) ** 2))
+            return mpmath.exp(-h * other / 2) if h == other else mpmath.mpf(0)
+        return mpmath.exp(-(((h - other) / across) ** 2) / 2 - h * other / (2 * mpmath.cos(angle / 2) ** 2))
 
-    near = abs(h - k)  # the integrand changes where the angle is of this size
-    cuts = [start, *(t for t in (near / 8, near / 2, 2 * near) if min(start, end) < t < max(start, end)), end]
+    # The integrand changes where the angle to 0 or to pi is of such a size.
+    changes = [t for size in (abs(h - k), abs(h + k)) for t in (size / 8, size / 2, 2 * size)]
+    places = changes[:3] if start <= end else [mpmath.pi - t for t in changes[3:]]
+    cuts = [start, *(t for t in places if min(start, end) < t < max(start, end)), end]
     integral = mpmath.quad(density, sorted(cuts)) * (1 if start <= end else -1)
     return mpmath.ncdf(h) * mpmath.ncdf(k) + integral / (2 * mpmath.pi)
 

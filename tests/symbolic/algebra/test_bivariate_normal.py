@@ -34,6 +34,12 @@ def test_parallel_and_antiparallel():
         opposite = bivariate_normal(mpmath.mpf(1), mpmath.mpf("0.5"), mpmath.mpf(-1), mpmath.mpf("1e-12"))
         assert abs(opposite - (mpmath.ncdf(1) + mpmath.ncdf("0.5") - 1)) < mpmath.mpf(10) ** -20
 
+        # P(X < -1, Y < 1) where Y is nearly -X: none; and between -1 and -0.7.
+        nothing = bivariate_normal(mpmath.mpf(-1), mpmath.mpf(1), mpmath.mpf(-1), mpmath.mpf("1e-30"))
+        assert abs(nothing) < mpmath.mpf(10) ** -20
+        some = bivariate_normal(mpmath.mpf("-0.7"), mpmath.mpf(1), mpmath.mpf(-1), mpmath.mpf("1e-12"))
+        assert abs(some - (mpmath.ncdf("-0.7") + mpmath.ncdf(1) - 1)) < mpmath.mpf(10) ** -20
+
 
 @pytest.mark.parametrize("symbol", [h, k, rho])
 def test_derivatives_against_differences(symbol):
