@@ -74,7 +74,7 @@ nb_mime_priority_overrides = [("html", "text/latex", 1)]  # a value of SymPy is 
 
 def share_chapters(app, env, names):
     """Order the pages so that the first two processes get half of the chapters each: these take the time."""
-    chapters = [name for name in names if re.match(r"theory/\d", name)]
+    chapters = [name for name in names if re.match(r"theory/\d|notebooks/[^i]", name)]
     others = [name for name in names if name not in chapters]
     first = chapters[::2]
     room = len(make_chunks(names, app.parallel)[0]) - len(first)

@@ -30,6 +30,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "layers": ("infgeo.layers", None),
     "learned": ("infgeo.numeric.learned.learned", "learned"),
     "magnification": ("infgeo.magnification", None),
+    "pictures": ("infgeo.pictures", None),
     "reproduce": ("infgeo.reproduce", None),
     "symbols": ("infgeo.symbols", None),
     "testing": ("infgeo.testing", None),

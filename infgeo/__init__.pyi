@@ -6,6 +6,7 @@ from infgeo import finite as finite
 from infgeo import kernels as kernels
 from infgeo import layers as layers
 from infgeo import magnification as magnification
+from infgeo import pictures as pictures
 from infgeo import reproduce as reproduce
 from infgeo import symbols as symbols
 from infgeo import testing as testing

@@ -24,7 +24,7 @@ import sympy
 import torch
 
 import infgeo
-from infgeo import analysis, finite, kernels, layers, magnification, reproduce, testing, tracking, training
+from infgeo import analysis, finite, kernels, layers, magnification, pictures, reproduce, testing, tracking, training
 from infgeo.adapters.gpytorch import InfiniteWidthKernel as OfGPyTorch
 from infgeo.adapters.sklearn import InfiniteWidthKernel as OfSklearn
 from infgeo.errors import InfgeoError
@@ -46,6 +46,10 @@ GEOMETRY = MLP.numeric()
 NET = torch.nn.Linear(2, 2)
 PULLBACK = finite.pullback(torch.nn.Linear(2, 3).double(), X)
 PROBE = tracking.line([0.0, 0.0], [1.0, 1.0], points=3)
+MAP = tracking.grid((-1, 1), points=2)
+RECORDED = tracking.GeometryTracker(NET, X32)
+RECORDED.step()
+RECORDED = RECORDED.history
 TRACKER = tracking.GeometryTracker(NET, X32)
 TASK = training.xor()
 VALUES = np.linspace(0.0, 1.0, 12)
@@ -220,6 +224,10 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         ),
         {"points": GRID, "shape": (4, 3), "entropy": VALUES**3},
     ),
+    "geometry_map": (pictures.geometry_map, {"features": NET, "at": MAP}),
+    "metric_ellipses": (pictures.metric_ellipses, {"features": torch.nn.Linear(2, 3).double(), "points": X}),
+    "geodesics": (pictures.geodesics, {"found": X}),
+    "training_curve": (pictures.training_curve, {"history": RECORDED}),
     "over_seeds": (magnification.over_seeds, {"results": [{"a": 1.0}, {"a": 2.0}, {"a": 1.5}]}),
     "sign_flip_p": (magnification.sign_flip_p, {"values": VALUES[1:5]}),
     "symmetry": (magnification.symmetry, {"points": GRID, "log_volume": VALUES, "resamples": 2}),

@@ -11,6 +11,7 @@ from infgeo.finite.geodesics import (
     path_length,
 )
 from infgeo.finite.geometry_at_points import Pullback
+from infgeo.finite.in_loss import log_volume, metric, ricci_scalar
 from infgeo.finite.montecarlo import FiniteEstimates, estimate
 from infgeo.finite.outputs import fisher
 from infgeo.finite.pullback import pullback, pullback_slice
@@ -28,9 +29,12 @@ __all__ = [
     "frechet_mean",
     "geodesic",
     "graph_path",
+    "log_volume",
     "logarithm",
+    "metric",
     "path_length",
     "pullback",
     "pullback_slice",
+    "ricci_scalar",
     "sample_network",
 ]

@@ -71,7 +71,7 @@ class FeatureMap:
     @contextmanager
     def ready(self) -> Iterator[Flat]:
         """Give the map (B, d) -> (B, n); it may be called, also by torch's transforms, until the block is left."""
-        with derivable(self.features, self.freeze), self._caller() as call:
+        with derivable(self.features, self.freeze), self.caller() as call:
 
             def flat(x: torch.Tensor) -> torch.Tensor:
                 # a copy: features that work in place must not change the points
@@ -92,11 +92,12 @@ class FeatureMap:
         Counts the calls of the layer: it must be called once.
         """
         points = x.reshape(x.shape[0], *self.input_shape).clone()
-        with torch.no_grad(), derivable(self.features, self.freeze), self._caller(stop=False) as call:
+        with torch.no_grad(), derivable(self.features, self.freeze), self.caller(stop=False) as call:
             return call(points) if self.batched else call(points[0])
 
     @contextmanager
-    def _caller(self, stop: bool = True) -> Iterator[Callable[[torch.Tensor], Any]]:
+    def caller(self, stop: bool = True) -> Iterator[Callable[[torch.Tensor], Any]]:
+        """Give the features, or what the layer returns; `stop` leaves the forward pass there."""
         call = self._without_side_effects()
         if self.layer is None:
             yield call

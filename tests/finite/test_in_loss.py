@@ -1,0 +1,146 @@
+"""Geometry with derivatives by the parameters."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import infgeo
+from infgeo.errors import InvalidInput, SingularMetric
+from infgeo.finite import log_volume, metric, pullback, pullback_slice, ricci_scalar
+
+
+def network(d=2, seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(d, 12), nn.Tanh(), nn.Linear(12, 9), nn.Tanh()).double()
+
+
+X = torch.tensor([[0.3, -0.4], [1.0, 0.2], [0.0, 0.0]], dtype=torch.float64)
+FUNCTIONS = {"metric": metric, "log_volume": log_volume, "ricci_scalar": ricci_scalar}
+NAMES = {"metric": "metric", "log_volume": "log_volume_element", "ricci_scalar": "ricci_scalar"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_values_are_those_of_the_pullback(name):
+    model = network()
+    torch.testing.assert_close(
+        FUNCTIONS[name](model, X), getattr(pullback(model, X), NAMES[name]), rtol=1e-10, atol=1e-12
+    )
+    layer = FUNCTIONS[name](model, X[None], layer="1")
+    torch.testing.assert_close(layer[0], getattr(pullback(model, X, layer="1"), NAMES[name]), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_slices_cost_their_directions(name):
+    model, directions = network(d=30), torch.randn(2, 30, dtype=torch.float64)
+    x = torch.randn(4, 30, dtype=torch.float64)
+    found = FUNCTIONS[name](model, x, directions=directions)
+    for point, value in zip(x, found, strict=True):
+        wanted = pullback_slice(model, [[0.0, 0.0]], point, directions)
+        torch.testing.assert_close(value, getattr(wanted, NAMES[name])[0], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_derivatives_by_parameters_and_points_are_those_of_differences(name):
+    model = network()
+    weight = model[0].weight.detach().clone().requires_grad_()
+    x = X[:2].clone().requires_grad_()
+
+    def value(w, points):
+        return FUNCTIONS[name](lambda p: torch.func.functional_call(model, {"0.weight": w}, (p,)), points)
+
+    assert torch.autograd.gradcheck(value, (weight, x))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_inside_torch_func(name):
+    model = network()
+    parameters = {key: p.detach() for key, p in model.named_parameters()}
+
+    def loss(values):
+        return FUNCTIONS[name](lambda p: torch.func.functional_call(model, values, (p,)), X).square().sum()
+
+    found = torch.func.grad(loss)(parameters)
+    FUNCTIONS[name](model, X).square().sum().backward()
+    for key, p in model.named_parameters():
+        torch.testing.assert_close(found[key], torch.zeros_like(p) if p.grad is None else p.grad)
+
+
+@pytest.mark.parametrize("thin", [1.0, 1e-3, 1e-6])
+def test_volumes_of_thin_metrics(thin):
+    """Where squares lose digits, the Jacobian is factored and not the metric."""
+    model = network()
+    with torch.no_grad():
+        model[0].weight[:, 1] = model[0].weight[:, 0] + thin * model[0].weight[:, 1]
+    wanted = pullback(model, X).log_volume_element
+    torch.testing.assert_close(log_volume(model, X), wanted, rtol=0, atol=1e-11 / thin)
+    log_volume(model, X).sum().backward()
+    assert torch.isfinite(model[0].weight.grad).all()
+
+
+def test_a_penalty_trains():
+    """Descent on the variance of log volume makes the metric more even; the module stays as it is otherwise."""
+    model = network().float()
+    x = torch.randn(32, 2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    spread = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        penalty = log_volume(model, x).var()
+        penalty.backward()
+        optimizer.step()
+        spread.append(penalty.item())
+    assert spread[-1] < 0.2 * spread[0] and model.training
+
+
+def test_images_and_convolutions():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(48, 20)).double()
+    x, directions = torch.randn(2, 1, 6, 6).double(), torch.randn(2, 1, 6, 6).double()
+    found = log_volume(model, x, directions=directions, input_shape=(1, 6, 6))
+    wanted = pullback_slice(model, [[0.0, 0.0]], x[1], directions, input_shape=(1, 6, 6)).log_volume_element[0]
+    assert found.shape == (2,) and found[1].item() == pytest.approx(wanted.item(), rel=1e-10)
+    found.sum().backward()
+    assert model[0].weight.grad.abs().sum() > 0
+    assert not log_volume(model, x, directions=directions, input_shape=(1, 6, 6), create_graph=False).requires_grad
+
+
+class Hidden(nn.Module):
+    def forward(self, x):
+        return torch.cat((x, x.detach() ** 2), -1)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: log_volume(nn.Linear(2, 1).double(), X), SingularMetric, "3 of 3 points, of 1 features"),
+        (lambda: ricci_scalar(nn.Linear(2, 1).double(), X), SingularMetric, "no full rank"),
+        (lambda: log_volume(lambda x: x * 0, X), SingularMetric, "no full rank"),
+        (lambda: log_volume(nn.Sequential(nn.Linear(2, 4), nn.Dropout()).double(), X), InvalidInput, "training mode"),
+        (
+            lambda: log_volume(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)).double(), X),
+            InvalidInput,
+            "training mode",
+        ),
+        (lambda: metric(network(), np.zeros((3, 2))), InvalidInput, "pass a tensor"),
+        (lambda: metric(network(), X, directions=torch.ones(2, 3)), InvalidInput, "directions"),
+        (lambda: metric(network(), X, layer="9"), InvalidInput, "9"),
+        (lambda: metric(Hidden(), X), InvalidInput, "not those of its values"),
+        (lambda: metric(3, X), InvalidInput, "callable"),
+    ],
+)
+def test_what_has_no_such_geometry(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_derivatives_are_held_against_differences_once(monkeypatch):
+    calls = []
+    original = infgeo.finite.in_loss.choose
+    monkeypatch.setattr(infgeo.finite.in_loss, "choose", lambda *a: calls.append(1) or original(*a))
+    model = network()
+    for _ in range(3):
+        log_volume(model, X)
+    assert len(calls) == 1
+    ricci_scalar(model, X)
+    assert len(calls) == 2
