@@ -74,7 +74,7 @@ result.ricci_scalar
 # The shortest way between two points in feature space goes around the magnified regions where it can:
 
 # %%
-path = infgeo.finite.geodesic(features, [[-0.8, -0.8]], [[0.8, 0.9]])
+path = infgeo.finite.geodesic(features, [[-0.8, -0.8]], [[0.8, 0.9]], steps=256)
 infgeo.pictures.geodesics(path, axes=axes).figure
 
 # %%

@@ -44,7 +44,7 @@ g.volume_element
 g.ricci_scalar
 
 # %%
-sp.limit(g.at(d=2, sigma_w=1, sigma_b=0).ricci_scalar / infgeo.symbols.r, infgeo.symbols.s, sp.oo)
+sp.limit(g.at(d=2, sigma_w=1, sigma_b=0).ricci_scalar / sp.sqrt(infgeo.symbols.s), infgeo.symbols.s, sp.oo)
 
 # %% [markdown]
 # All values of $s$ at once: is the sign of the curvature the same everywhere?
@@ -63,7 +63,7 @@ bump = infgeo.MLP("z*exp(-z**2/2)", bias_std=0)
 bump.metric
 
 # %%
-bump.metric.ricci_scalar
+bump.metric.at(d=2).ricci_scalar
 
 # %% [markdown]
 # Any activation with $\varphi(az) = a\,\varphi(z)$ for $a > 0$ gives a flat metric, at every depth and with biases:

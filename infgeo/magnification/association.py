@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from infgeo.arguments import fraction, positive_integer, real_number
+from infgeo.display import Displayed
 from infgeo.errors import InvalidInput
 from infgeo.magnification.checks import grid_shape, log_values, points_array, varies, vector
 from infgeo.magnification.null_models import Null, choose
@@ -18,8 +19,8 @@ _LEAST_OWN, _LEAST_OTHER = 1e-4, 1e-2  # the shares of variance that |x| must le
 _ROUNDING = 1e-9
 
 
-@dataclass(frozen=True)
-class Association:
+@dataclass(frozen=True, repr=False)
+class Association(Displayed):
     """One measure of what the log volume has to do with a predictor.
 
     `value` is as measured, `at_equal_radius` with |x| held fixed: None without points, and where |x| leaves too little
