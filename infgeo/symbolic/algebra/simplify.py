@@ -36,6 +36,7 @@ from sympy import (
 )
 from sympy.core.numbers import Integer, Rational
 
+from infgeo.conventions import p, q
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import rebuilt
 from infgeo.symbolic.algebra.limits import ALGEBRAIC_LIMIT, FACTOR_LIMIT, LARGEST_DEGREE
@@ -101,13 +102,15 @@ def with_complements(expr: Expr) -> Expr:
 def over_distributions(expr: Expr) -> Expr:
     """Return an expression as a sum over its normal distribution functions, each with one coefficient.
 
-    Terms that cancel, as those of erfc = 1 - erf, are gone: to floating point they are not 0.
+    Terms that cancel, as those of erfc = 1 - erf, are gone: to floating point they are not 0. The functions of two
+    variables are those of lower tails, where that is known: what vanishes is written as it is.
 
     >>> from sympy import erf
     >>> from sympy.abc import a, x, y
     >>> over_distributions(a * (1 + erf(x) + erf(y)) - a * erf(y) - a)
     a*erf(x)
     """
+    expr = rebuilt(expr, _lower_tail)
     # Arguments stay as they are: differences in them keep digits.
     names = {
         part: Dummy(real=True) for part in sorted(expr.atoms(BivariateNormal, erf, erfc, exp), key=default_sort_key)
@@ -117,6 +120,27 @@ def over_distributions(expr: Expr) -> Expr:
     rest = coefficients.pop(Integer(1), Integer(0))
     terms = (part * (k if longer(k, FACTOR_LIMIT) else factor(k)) for part, k in coefficients.items())
     return with_complements(Add(rest, *terms).xreplace({name: part for part, name in names.items()}))
+
+
+def _lower_tail(part: Expr) -> Expr:
+    """Return a distribution function of an activation's kinks, at t/sqrt(p) and t/sqrt(q), by those of lower tails."""
+    if isinstance(part, erf):
+        return 1 - erfc(part.args[0]) if _is_above(part.args[0]) else part
+    if not isinstance(part, BivariateNormal):
+        return part
+    h, k, y, x = (*part.args[:2], *part.arc)
+    if _is_above(h) and _is_above(k):
+        return 1 - erfc(h / sqrt(2)) / 2 - erfc(k / sqrt(2)) / 2 + BivariateNormal(-h, -k, y, x)
+    if _is_above(h):
+        return erfc(-k / sqrt(2)) / 2 - BivariateNormal(-h, k, -y, x)
+    if _is_above(k):
+        return erfc(-h / sqrt(2)) / 2 - BivariateNormal(h, -k, -y, x)
+    return part
+
+
+def _is_above(place: Expr) -> bool:
+    """Whether a place is a positive number over sqrt(p) or sqrt(q): at small variances it is far above."""
+    return any((number := place * sqrt(part)).is_positive and not number.has(p, q) for part in (p, q))
 
 
 def _complemented(part: Expr) -> Expr:
