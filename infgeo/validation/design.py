@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from infgeo.arguments import fraction, positive_integer, seed_integer, words
-from infgeo.errors import InvalidInput
+from infgeo.arguments import fraction, one_of, positive_integer, positive_integers, seed_integer, words
+from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.inputs import as_points, point_shape
 from infgeo.finite.sampled_network import NetworkSpecification, specify
 from infgeo.symbolic.networks.network import MLP
-from infgeo.validation import ladder
 from infgeo.validation.batches import MOST_NET_DIMENSIONS, NET_QUANTITIES, Simulation
 from infgeo.validation.comparison import LOG_NORMAL, UNBIASED_AT_ONE_LAYER
 from infgeo.validation.predicted import Predicted
@@ -23,6 +22,8 @@ from infgeo.validation.theory import Theory, theory_at
 LEVEL = 1e-3
 RADII = (0.3, 4.0, 8)  # first, last, number: from the nearly linear to the saturated regime at unit scales
 FEWEST_SAMPLES = 24  # where their number is not given
+# Networks, and units of a Sobol net, relative to the default: the budget, never the test.
+BUDGETS = {"quick": (0.1, 2**12), "default": (1.0, 2**15), "thorough": (40.0, 2**17)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +81,11 @@ def designed(
     seed = seed_integer(seed, 63)
     level = fraction(level, "level")
     x = default_points(d, seed) if points is None else checked_points(points, d)
-    factor, units = ladder.checked_budget(budget)
+    factor, units = BUDGETS[one_of(budget, "budget", BUDGETS)]
     specification = _specified(mlp, against, scales)
     theory, notes = _theory(mlp, x, scales, specification, quantities)
     layers, has_metric = len(mlp.layers), theory.has_metric
-    chosen = ladder.default_widths(d, layers) if widths is None else ladder.checked_widths(widths, d, has_metric)
+    chosen = default_widths(d, layers) if widths is None else checked_widths(widths, d, has_metric)
     curved = d > 1 and not specification.piecewise_linear
     _refuse_short_ladder(chosen, theory, layers, curved, d)
     reason = _no_curvature(mlp) or (_unresolved_curvature(chosen, d) if curved and widths is None else "")
@@ -93,7 +94,7 @@ def designed(
         notes += note
     if samples is None:
         with_curvature = curved and "ricci_scalar" in theory.values
-        count = max(round(factor * ladder.default_samples(d, layers, chosen, len(x), with_curvature)), FEWEST_SAMPLES)
+        count = max(round(factor * default_samples(d, layers, chosen, len(x), with_curvature)), FEWEST_SAMPLES)
     else:
         count = positive_integer(samples, "samples", 8, "the spread between networks is taken from batches of them")
     predicted = Predicted(mlp, specification, x) if has_metric else None
@@ -179,7 +180,7 @@ def _refuse_short_ladder(widths: tuple[int, ...], theory: Theory, layers: int, c
     if len(widths) < 3 and not unbiased and not exact:
         raise InvalidInput(
             f"widths is {widths}: all that is compared here is biased at finite width and must be extrapolated;"
-            f" pass three widths or more, for example widths={ladder.default_widths(input_dim, layers)}"
+            f" pass three widths or more, for example widths={default_widths(input_dim, layers)}"
         )
 
 
@@ -218,3 +219,45 @@ def _without_curvature(theory: Theory, reason: str, asked_for: bool) -> tuple[Th
         raise InvalidInput(f"ricci_scalar is asked for, but {reason}")
     kept = {name: value for name, value in theory.values.items() if name != "ricci_scalar"}
     return replace(theory, values=kept), [f"the Ricci scalar is left out: {reason}"]
+
+
+def default_widths(input_dim: int, depth: int) -> tuple[int, ...]:
+    """Return a ladder of widths, each twice the one before.
+
+    The expansion in 1/n has terms (d^2/n)^k: the ladder starts near 12 d^2, and not below 64. For the sake of the time
+    it takes, the start is at most 2048 (d > 13), or 512 for deep networks, whose cost goes with n^2; but at least 4 d.
+    """
+    start = min(12 * input_dim**2, max(2048 if depth == 1 else 512, 4 * input_dim))
+    first = 64
+    while first < start:
+        first *= 2
+    rungs = 5 if depth > 1 else 6 if input_dim <= 4 else 4
+    return tuple(first * 2**k for k in range(rungs))
+
+
+def checked_widths(widths: Iterable[Any], input_dim: int, metric: bool) -> tuple[int, ...]:
+    """Return the widths in increasing order; raises for what is no width, and SingularMetric for width < d."""
+    result = tuple(sorted(set(positive_integers(widths, "widths"))))
+    if not result:
+        raise InvalidInput("widths is empty; pass a sequence of integers, for example (128, 256, 512)")
+    if metric and result[0] < input_dim:
+        raise SingularMetric(
+            f"width {result[0]} < input dimension {input_dim}: the metric of such a network is singular everywhere; "
+            f"use widths >= {input_dim}, and far above {input_dim**2} for the curvature"
+        )
+    return result
+
+
+def default_samples(input_dim: int, depth: int, widths: tuple[int, ...], points: int, curvature: bool) -> int:
+    """Return the number of networks at each width, from a rough model of the time they take (never from a clock).
+
+    About 30 s on one core, and at most 2500 networks: then R of a one-layer network is known to a few parts in 1000.
+    """
+    d = input_dim
+    pairs, triples = d * (d + 1) / 2, d * (d + 1) * (d + 2) / 6
+    if depth == 1:
+        # microseconds: the calls, the monomials of the weights, and their products with functions of the points
+        costs = [700 + n * (pairs * 6e-3 + (triples * (3e-3 + 5e-5 * points) if curvature else 0)) for n in widths]
+    else:
+        costs = [1000 + n * n * (0.02 + 1e-4 * points * (1 + d + pairs) * (depth - 1)) for n in widths]
+    return int(min(2500, max(24, 30e6 / sum(costs))))
