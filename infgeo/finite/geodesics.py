@@ -146,19 +146,13 @@ def geodesic(
     velocity = _velocity(state.path)
     if len(levels) > 1 and 2 * levels[-2] == steps:
         velocity = velocity + (velocity - before) / 3
-    noise = 1e3 * torch.finfo(path.dtype).eps
-    shape = tuple(batch)
-    return PathGeodesic(
-        state.path.reshape(*shape, steps + 1, -1),
-        velocity.reshape(*shape, -1),
-        length.reshape(shape),
-        error.reshape(shape),
-        value.reshape(shape),
-        residual.reshape(shape),
-        (state.left <= max(tolerance, noise if path.dtype == torch.float32 else 0.0)).reshape(shape),
-        state.regular.reshape(shape),
-        total,
+    noise = 1e3 * torch.finfo(path.dtype).eps if path.dtype == torch.float32 else 0.0
+    converged, points = state.left <= max(tolerance, noise), state.path.reshape(*batch, steps + 1, -1)
+    length, error, value, residual, converged, regular = (
+        number.reshape(tuple(batch)) for number in (length, error, value, residual, converged, state.regular)
     )
+    velocity = velocity.reshape(*batch, -1)
+    return PathGeodesic(points, velocity, length, error, value, residual, converged, regular, total)
 
 
 def distance(features: Any, x: ArrayLike, y: ArrayLike, **options: Any) -> torch.Tensor:
@@ -326,12 +320,11 @@ def _ends(
         pair = torch.broadcast_tensors(*(part.to(tensor) for part in given))
     except RuntimeError:
         raise InvalidInput(f"the shapes {tuple(given[0].shape)} and {tuple(given[1].shape)} do not fit") from None
-    both = (
-        torch.stack(pair) if isinstance(x, torch.Tensor) or isinstance(y, torch.Tensor) else torch.stack(pair).numpy()
-    )
-    if not both.size if isinstance(both, numpy.ndarray) else not both.numel():
+    both = torch.stack(pair)
+    if not both.numel():
         raise InvalidInput("x and y hold no points: pass at least one pair")
-    there = _measured(features, both, plane, options)
+    given_tensors = isinstance(x, torch.Tensor) or isinstance(y, torch.Tensor)
+    there = _measured(features, both if given_tensors else both.numpy(), plane, options)
     ends = there.x.reshape(2, -1, there.input_dim)
     return there, ends[0], ends[1], there.x.shape[1 : there.x.ndim - len(there.input_shape)]
 

@@ -73,8 +73,7 @@ def _factor(source: Source, path: torch.Tensor, budget: int) -> tuple[torch.Tens
     """Return a Cholesky factor of the second-order energy at inner points, and whether g has full rank on the path."""
     count, steps, d = path.shape[0], path.shape[1] - 1, path.shape[2]
     regular = torch.ones(count, dtype=torch.bool, device=path.device)
-    small = (steps - 1) * d <= _DENSE
-    if small:
+    if (steps - 1) * d <= _DENSE:
         some = torch.linspace(0, steps, min(steps, _LOOKED_AT) + 1).round().long()
         flat = path[:, some].reshape(-1, d)
         g = measured(source, flat, False, budget).metric.reshape(count, len(some), d, d)
@@ -123,12 +122,12 @@ def minimise(source: Source, start: torch.Tensor, budget: int, tolerance: float,
         raise InvalidInput("derivatives of features are not finite on a path to start from; pass another, start=...")
     moves: list[torch.Tensor] = []
     turns: list[torch.Tensor] = []
-    lower = factor if factor.shape[0] == 1 else factor[live]
     noise = 100 * torch.finfo(start.dtype).eps
     size = features_of(source, start[:, :1], budget).double().square().sum(dim=(1, 2))
     # What roundings of the features make of energies, squared over the energy.
     least = (noise * start.shape[1]) ** 2 * size + torch.finfo(torch.float64).tiny
     while live.numel():
+        lower = factor if factor.shape[0] == 1 else factor[live]
         direction = _two_loops(lower, slope, moves, turns)
         fall = -(direction * slope).sum(dim=(1, 2))
         plain = _solved(lower, slope)
@@ -142,17 +141,8 @@ def minimise(source: Source, start: torch.Tensor, budget: int, tolerance: float,
         direction[uphill], fall[uphill] = -plain[uphill], (plain * slope).sum(dim=(1, 2))[uphill]
         live, value, slope, direction, fall = (part[going] for part in (live, value, slope, direction, fall))
         moves, turns = ([part[going] for part in parts] for parts in (moves, turns))
-        lower = factor if factor.shape[0] == 1 else factor[live]
-        step, new, gradient = _line_search(
-            source,
-            state.path[live],
-            value,
-            slope,
-            direction,
-            fall,
-            budget,
-            noise * value + (least[live] * value).sqrt() / 100,
-        )
+        rough = noise * value + (least[live] * value).sqrt() / 100
+        step, new, gradient = _line_search(source, state.path[live], value, slope, direction, fall, budget, rough)
         moved = step[:, None, None] * direction
         state.path[live, 1:-1] += moved.to(start.dtype)
         state.iterations += 1
@@ -160,7 +150,6 @@ def minimise(source: Source, start: torch.Tensor, budget: int, tolerance: float,
         keep = step > 0
         live, value, slope = live[keep], new[keep], gradient[keep]
         moves, turns = ([part[keep] for part in parts] for parts in (moves, turns))
-        lower = factor if factor.shape[0] == 1 else factor[live]
     return state
 
 

@@ -252,11 +252,6 @@ class SampledNetwork(torch.nn.Module):
         self.readouts = torch.nn.ParameterList(readouts or [])
 
     @property
-    def is_stack(self) -> bool:
-        """Whether all layers are dense: linear maps and elementwise activations in turn."""
-        return all(layer.kind == "dense" for layer in self.layers)
-
-    @property
     def depth(self) -> int:
         """Number of layers with weights."""
         return len(self.weights)

@@ -147,19 +147,6 @@ class Stack:
             biases=(torch.addmv(bias, first, origin), *self.biases[1:]),
         )
 
-    @property
-    def uniform(self) -> bool:
-        """Whether all its numbers have one dtype and device."""
-        others = [m for a in self.activations if isinstance(a, ModuleActivation) for m in a.modules]
-        tensors = (*self.weights, *self.biases, *(p for m in others for p in m.parameters()))
-        return len({(t.dtype, t.device) for t in tensors}) == 1
-
-    def to(self, dtype: torch.dtype) -> "Stack":
-        """Return the stack with weights of this dtype."""
-        return replace(
-            self, weights=tuple(w.to(dtype) for w in self.weights), biases=tuple(b.to(dtype) for b in self.biases)
-        )
-
 
 def _ordinary(module: nn.Module) -> bool:
     """Return whether a call of the module is its class's forward and nothing else."""
@@ -232,15 +219,20 @@ def as_stack(features: Any, axes: int = 1, layer: str | None = None, dtype: torc
     """
     stack = _structure(features, axes, layer)
     if stack is not None and dtype is not None and stack.weights[0].dtype != dtype:
-        stack = stack.to(dtype)
-    return stack if stack is not None and stack.uniform else None
+        weights, biases = (tuple(part.to(dtype) for part in parts) for parts in (stack.weights, stack.biases))
+        stack = replace(stack, weights=weights, biases=biases)
+    if stack is None:
+        return None
+    others = [m for a in stack.activations if isinstance(a, ModuleActivation) for m in a.modules]
+    tensors = (*stack.weights, *stack.biases, *(p for m in others for p in m.parameters()))
+    return stack if len({(t.dtype, t.device) for t in tensors}) == 1 else None
 
 
 def _structure(features: Any, axes: int, layer: str | None) -> Stack | None:
     if isinstance(features, Stack):
         return features
     if type(features) is SampledNetwork and layer is None:
-        if not features.is_stack or not _ordinary(features) or features._buffers:
+        if not all(layer.kind == "dense" for layer in features.layers) or not _ordinary(features) or features._buffers:
             return None
         weights, biases = (tuple(p.detach() for p in ps) for ps in (features.weights, features.biases))
         activations = tuple(layer.function for layer in features.layers)

@@ -169,16 +169,9 @@ class _Builder:
         return self.emit(torch.mul, half, slot) if n % 2 else half
 
     def _extremum(self, e: sympy.Basic) -> Operand:
-        function, clamp = (
-            (torch.maximum, torch.clamp_min) if isinstance(e, sympy.Max) else (torch.minimum, torch.clamp_max)
-        )
-        operands = [self.build(a) for a in e.args]
-        slots = [o for o in operands if isinstance(o, _Slot)]
-        result = self._chain(function, slots)
-        for number in operands:
-            if not isinstance(number, _Slot):
-                result = self.emit(clamp, result, number)
-        return result
+        pair, clamp = (torch.maximum, torch.clamp_min) if isinstance(e, sympy.Max) else (torch.minimum, torch.clamp_max)
+        operands = sorted((self.build(a) for a in e.args), key=lambda o: not isinstance(o, _Slot))  # numbers last
+        return reduce(lambda a, b: self.emit(pair if isinstance(b, _Slot) else clamp, a, b), operands)
 
     def _chain(self, function: Callable[..., Any], operands: Iterable[Operand]) -> Operand:
         return reduce(partial(self.emit, function), operands)
@@ -199,11 +192,8 @@ def _where(
     condition: torch.Tensor, then: torch.Tensor | float, otherwise: torch.Tensor | float, like: torch.Tensor
 ) -> torch.Tensor:
     """Return torch.where with Python numbers taken in the dtype of the variable."""
-    if not isinstance(then, torch.Tensor):
-        then = torch.full((), then, dtype=like.dtype, device=like.device)
-    if not isinstance(otherwise, torch.Tensor):
-        otherwise = torch.full((), otherwise, dtype=like.dtype, device=like.device)
-    return torch.where(condition, then, otherwise)
+    first, second = (v if isinstance(v, torch.Tensor) else like.new_full((), v) for v in (then, otherwise))
+    return torch.where(condition, first, second)
 
 
 @dataclass(frozen=True)
