@@ -14,16 +14,9 @@ import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.finite.differentiate import Way, choose
-from infgeo.finite.evaluation import (
-    derivable,
-    modules_behind,
-    refuse_training_mode,
-    refuse_unusable_weights,
-)
+from infgeo.finite.differentiate import Flat, Way, choose
+from infgeo.finite.evaluation import derivable, modules_behind, refuse_training_mode, refuse_unusable_weights
 from infgeo.finite.stack import Stack
-
-Flat = Callable[[torch.Tensor], torch.Tensor]
 
 
 class _Reached(Exception):

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from infgeo.finite.plain import PlainOperations
-from infgeo.finite.sampled_network import SampledNetwork, are_piecewise_linear
+from infgeo.finite.sampled_network import SampledNetwork, Sized, are_piecewise_linear
 from infgeo.finite.torch_activation import ElementwiseActivation, TorchActivation, torch_activation
 
 # Elementwise, and linear between kinks.
@@ -86,7 +86,7 @@ Elementwise = TorchActivation | ElementwiseActivation | ModuleActivation
 
 
 @dataclass(frozen=True)
-class Stack:
+class Stack(Sized):
     """The map Φ(x) = scale · φ_L(W_L φ_{L−1}(… φ_1(W_1 x + b_1) …) + b_L)."""
 
     weights: tuple[torch.Tensor, ...]
@@ -106,21 +106,6 @@ class Stack:
             for a, b in zip((*self.weights[:n], *self.biases[:n]), (*features.weights, *features.biases), strict=True)
         )
         return (self.weights[-1], self.biases[-1]) if linear and same else None
-
-    @property
-    def width(self) -> int:
-        """Number n of features."""
-        return int(self.weights[-1].shape[0])
-
-    @property
-    def input_dim(self) -> int:
-        """Number d of input coordinates."""
-        return int(self.weights[0].shape[1])
-
-    @property
-    def depth(self) -> int:
-        """Number of linear maps."""
-        return len(self.weights)
 
     @property
     def piecewise_linear(self) -> bool:

@@ -24,6 +24,7 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.stats import spearmanr
 from torch import nn
 
+from infgeo import training
 from infgeo.errors import InvalidInput
 from infgeo.finite import pullback
 from infgeo.magnification import decision_boundary
@@ -34,33 +35,13 @@ from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import BLOCKS, Images, Rows
 from infgeo.reproduce.training_run import QUANTITIES, trained
 from infgeo.tracking import Probe, line, plane
-from infgeo.training import (
-    Augmentation,
-    BarlowTwins,
-    ContrastiveLoss,
-    ContrastiveNetwork,
-    RandomView,
-    ResNet,
-    SimCLR,
-    Task,
-    TwoViews,
-    cifar10,
-    digits,
-    linear_readout,
-    mlp,
-    mnist,
-    patches,
-    projector,
-    small_resnet,
-    views,
-)
 
 AUGMENTATIONS = {
-    "crops": views.CIFAR_CROPS,
-    "flips": Augmentation(flip=0.5),
-    "colour": views.COLOUR_32,
-    "barlow": views.BARLOW,
-    "simclr": views.SIMCLR,
+    "crops": training.views.CIFAR_CROPS,
+    "flips": training.Augmentation(flip=0.5),
+    "colour": training.views.COLOUR_32,
+    "barlow": training.views.BARLOW,
+    "simclr": training.views.SIMCLR,
 }
 MARGIN = 0.1  # of planes beyond the smallest rectangle that holds the three images
 LARGEST = 10  # singular values, whose product some of the scripts call volume
@@ -71,27 +52,25 @@ def check(settings: Rows, place: Place) -> None:
     for row in settings.rows:
         task = task_of(row, 0, place)
         if row.augmentation:
-            draw = RandomView(AUGMENTATIONS[row.augmentation], task.mean, task.std)
+            draw = training.RandomView(AUGMENTATIONS[row.augmentation], task.mean, task.std)
             draw(task.inputs[:2].reshape(2, *task.input_shape), seed=0)
 
 
 @cache
-def _published(name: str, data: str | None, verify: bool, normalise: Any, dtype: torch.dtype) -> Task:
-    maker = {"mnist": mnist, "cifar10": cifar10}[name]
+def _published(name: str, data: str | None, verify: bool, normalise: Any, dtype: torch.dtype) -> training.Task:
     try:
-        return maker(data, verify=verify, normalise=normalise, dtype=dtype)
+        return getattr(training, name)(data, verify=verify, normalise=normalise, dtype=dtype)
     except InvalidInput as error:
         raise InvalidInput(
             f"{error}. On the command line: --data FOLDER, or --scale small, which takes bundled images"
         ) from None
 
 
-def task_of(row: Images, seed: int, place: Place) -> Task:
+def task_of(row: Images, seed: int, place: Place) -> training.Task:
     """Return the images, as images."""
     kind = torch.float64 if row.double else torch.float32
     if row.data in ("digits", "patches"):
-        bundled = digits if row.data == "digits" else patches
-        task = bundled(seed=seed, normalise=row.normalise, dtype=kind)
+        task = getattr(training, row.data)(seed=seed, normalise=row.normalise, dtype=kind)
     else:
         task = _published(row.data, place.data, place.verify, row.normalise, kind)
     if row.split is not None:
@@ -106,8 +85,7 @@ class PooledStages(nn.Module):
     and 1 × 1 positions, the averages over 16 × 8, 8 × 8, 8 × 4 and 4 × 4 pixels of the authors' scripts.
     """
 
-    def __init__(self, network: ResNet) -> None:
-        """Hold the network, whose weights are trained."""
+    def __init__(self, network: training.ResNet) -> None:
         super().__init__()
         self.network = network
         stages = [part for name, part in network.named_children() if name.startswith("stage")]
@@ -126,25 +104,25 @@ class PooledStages(nn.Module):
         return x
 
 
-def model_of(row: Images, task: Task, seed: int) -> nn.Module:
+def model_of(row: Images, task: training.Task, seed: int) -> nn.Module:
     """Return the network before training."""
     channels, classes, kind = task.input_shape[0], len(task.classes), task.inputs.dtype
     if row.network == "mlp":
         widths = [int(np.prod(task.input_shape)), *row.widths, classes]
-        return mlp(widths, row.activation, row.parametrisation, seed=seed, dtype=kind)
-    network = small_resnet(
+        return training.mlp(widths, row.activation, row.parametrisation, seed=seed, dtype=kind)
+    network = training.small_resnet(
         row.activation, in_channels=channels, classes=classes if row.objective == "labels" else None,
         blocks=BLOCKS.get(row.network, (1,) * len(row.widths)), widths=row.widths, stem=row.stem, seed=seed, dtype=kind,
     )  # fmt: skip
     if row.objective == "labels":
         return PooledStages(network) if row.layers[0].startswith("pooled") else network
     norm = row.objective == "barlow_twins"
-    return ContrastiveNetwork(
-        network, projector(network.width, row.hidden, row.embedding, activation=row.head, norm=norm, seed=seed)
+    return training.ContrastiveNetwork(
+        network, training.projector(network.width, row.hidden, row.embedding, activation=row.head, norm=norm, seed=seed)
     )
 
 
-def probes_of(row: Images, task: Task, seed: int) -> dict[str, Probe]:
+def probes_of(row: Images, task: training.Task, seed: int) -> dict[str, Probe]:
     """Return lines and planes through test images of the classes named, drawn by `seed`."""
 
     def images(classes: tuple[int, ...]) -> list[torch.Tensor]:
@@ -171,14 +149,15 @@ def measure(settings: Rows, seed: int, place: Place) -> SeedResult:
     return of_rows(settings, seed, lambda row, _: _measure_row(row, seed, place))
 
 
-def _loss(row: Images, task: Task) -> ContrastiveLoss | None:
+def _loss(row: Images, task: training.Task) -> training.ContrastiveLoss | None:
     if row.objective == "labels":
         return None
-    objective = BarlowTwins(row.redundancy) if row.objective == "barlow_twins" else SimCLR(row.temperature)
-    second = views.BARLOW_SECOND if row.augmentation == "barlow" else None
+    barlow = row.objective == "barlow_twins"
+    objective: Any = training.BarlowTwins(row.redundancy) if barlow else training.SimCLR(row.temperature)
+    second = training.views.BARLOW_SECOND if row.augmentation == "barlow" else None
     assert row.augmentation is not None
-    drawn = TwoViews(AUGMENTATIONS[row.augmentation], task.mean, task.std, second)
-    return ContrastiveLoss(objective, drawn, row.separate)
+    drawn = training.TwoViews(AUGMENTATIONS[row.augmentation], task.mean, task.std, second)
+    return training.ContrastiveLoss(objective, drawn, row.separate)
 
 
 def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -188,7 +167,7 @@ def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.nda
     model, probes, loss = model_of(row, task, seed), probes_of(row, flat, seed), _loss(row, task)
     if supervised and row.augmentation is not None:
         recipe = dataclasses.replace(
-            recipe, augmentation=RandomView(AUGMENTATIONS[row.augmentation], task.mean, task.std)
+            recipe, augmentation=training.RandomView(AUGMENTATIONS[row.augmentation], task.mean, task.std)
         )
     layers = row.layers if supervised else ("encoder",)
     quantities = [name for name in QUANTITIES if supervised or name == "log10_volume"]
@@ -201,8 +180,8 @@ def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.nda
     if supervised:
         logits = {name: run.history.quantity("logits", probe=name) for name in probes}
     else:
-        assert isinstance(model, ContrastiveNetwork)
-        readout = linear_readout(model.encoder, flat.inputs.to(place.device), flat.labels)
+        assert isinstance(model, training.ContrastiveNetwork)
+        readout = training.linear_readout(model.encoder, flat.inputs.to(place.device), flat.labels)
         logits = {name: logits_of(readout, probe.inputs)[None] for name, probe in probes.items()}
         accuracy = float((logits_of(readout, flat.test_inputs).argmax(1) == flat.test_labels.numpy()).mean())
     arrays: dict[str, np.ndarray] = {}
@@ -237,7 +216,7 @@ def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.nda
     }
 
 
-def pixels_of(images: torch.Tensor, task: Task) -> np.ndarray:
+def pixels_of(images: torch.Tensor, task: training.Task) -> np.ndarray:
     """Return images as they were before normalisation, with values in [0, 1], float32."""
     mean, std = (images.new_tensor(v or (n,)).reshape(-1, 1, 1) for v, n in ((task.mean, 0.0), (task.std, 1.0)))
     return (images * std + mean).float().numpy()

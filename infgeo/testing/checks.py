@@ -12,12 +12,11 @@ from infgeo.arguments import flag, function, one_of, positive_integer, seed_inte
 from infgeo.errors import ExpectationDiverges, InvalidInput, NoClosedForm
 from infgeo.numeric.source.methods import resolved
 from infgeo.symbolic.networks.network import MLP
+from infgeo.testing import layer_quadrature, simulated
 from infgeo.testing.coincidence import Coincidence
 from infgeo.testing.expectations import Expectations
 from infgeo.testing.kernel_points import Points, points_for, reach_of
-from infgeo.testing.layer_quadrature import quadrature
 from infgeo.testing.outcome import Check, ConformanceReport, Measured, Requirement, conclude, make, requirements_in
-from infgeo.testing.simulated import simulation
 from infgeo.testing.structure import VALUES, Structure
 from infgeo.testing.subject import KINDS, Subject, Truth, given_values, subject_of, values_of
 
@@ -110,8 +109,8 @@ def requirements_of(subject: Subject, points: Points, seed: int) -> list[Require
     return [
         *requirements_in(Structure(subject, points)),
         *requirements_in(Coincidence(subject, points)),
-        quadrature(subject, points),
-        simulation(subject, points, seed),
+        Requirement("quadrature", layer_quadrature.AGREES, lambda: layer_quadrature.quadrature(subject, points)),
+        Requirement("simulation", simulated.AGREES, lambda: simulated.simulation(subject, points, seed)),
     ]
 
 

@@ -17,7 +17,7 @@ from infgeo.numeric.quadrature.gaussian_rules import diagonal, pair
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.symbolic.networks.layers import Residual, RMSNorm
 from infgeo.testing.kernel_points import Points
-from infgeo.testing.outcome import Measured, NotApplicable, Requirement
+from infgeo.testing.outcome import Measured, NotApplicable
 from infgeo.testing.structure import VALUES, _text
 from infgeo.testing.subject import Subject, Truth
 
@@ -29,6 +29,10 @@ _LEVELS = (0, 1, 2, 4)
 _PAIRS = ((0, 0), (2, 2), (0, 1), (1, 2), (0, 2), (2, 3), (2, 4), (1, 4))
 
 Triple = tuple[float, ...]
+AGREES = (
+    "|k(x, y) - quadrature| <= bound * (|k(x, y)| + c sqrt(k(x, x) k(y, y))), the expectations integrated"
+    f" numerically; c = {FLOOR:g} in double precision, else 1"
+)
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,8 @@ class _State:
     theta: Triple = (0.0, 0.0, 0.0)
 
 
-def quadrature(subject: Subject, points: Points) -> Requirement:
-    """Return the requirement that k agrees with quadrature."""
-    text = (
-        f"|k(x, y) - quadrature| <= bound * (|k(x, y)| + c sqrt(k(x, x) k(y, y))), the expectations integrated"
-        f" numerically; c = {FLOOR:g} in double precision, else 1"
-    )
-    return Requirement("quadrature", text, lambda: _compare(subject, points))
-
-
-def _compare(subject: Subject, points: Points) -> Measured:
+def quadrature(subject: Subject, points: Points) -> Measured:
+    """Measure what `AGREES` requires."""
     if subject.truth is None:
         raise NotApplicable(subject.reasons["truth"])
     if "quadrature" in subject.missing:

@@ -19,7 +19,7 @@ from infgeo.numeric.quadrature.gaussian_rules import diagonal
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.symbolic.networks.layers import Residual, RMSNorm
 from infgeo.testing.kernel_points import Points
-from infgeo.testing.outcome import Measured, NotApplicable, Requirement
+from infgeo.testing.outcome import Measured, NotApplicable
 from infgeo.testing.subject import Subject, Truth
 
 if TYPE_CHECKING:
@@ -33,16 +33,14 @@ MOST_SKEWNESS = 0.2
 _POINTS = 3
 
 
-def simulation(subject: Subject, points: Points, seed: int) -> Requirement:
-    """Return the requirement that k agrees with simulated networks."""
-    text = (
-        "means over random networks agree with k: the largest |z| (Student's, as that of a normal variable) is below a"
-        f" bound that a right kernel exceeds with probability {LEVEL:g} (20 times that for the heaviest tails admitted)"
-    )
-    return Requirement("simulation", text, lambda: _compare(subject, points, seed))
+AGREES = (
+    "means over random networks agree with k: the largest |z| (Student's, as that of a normal variable) is below a"
+    f" bound that a right kernel exceeds with probability {LEVEL:g} (20 times that for the heaviest tails admitted)"
+)
 
 
-def _compare(subject: Subject, points: Points, seed: int) -> Measured:
+def simulation(subject: Subject, points: Points, seed: int) -> Measured:
+    """Measure what `AGREES` requires."""
     truth = subject.truth
     if truth is None:
         raise NotApplicable(subject.reasons["truth"])

@@ -1,4 +1,4 @@
-"""The file of a history: a header, then records of one size, each written whole or taken back.
+"""What a tracker has recorded, and the file of it: a header, then records of one size, written whole or taken back.
 
     magic | SHA-256 of the rest of the header | lengths | what is recorded (JSON) | the probes (NPZ) | record | record …
 
@@ -17,17 +17,18 @@ import time
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy
 import torch
+from scipy import special
 
-from infgeo.arguments import shown
+from infgeo.arguments import instance, shown
 from infgeo.errors import InvalidInput
 from infgeo.files import file_path, taken_apart, write_whole
-from infgeo.tracking.history import Column, History
 from infgeo.tracking.probes import Probe
 
 try:
@@ -40,6 +41,93 @@ _LENGTHS = struct.Struct("<QQ")
 _START = len(_MAGIC) + 32 + _LENGTHS.size
 _SECONDS = 10.0  # between two times that the device is asked to keep the file
 _TENSORS = ("coordinates", "origin", "directions", "anchors")
+_FROM_LOGITS = ("predictions", "probabilities")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One recorded array: a quantity of a layer (None: the output) on a probe, of this shape and dtype a record."""
+
+    quantity: str
+    layer: str | None
+    probe: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """S records. Build it with `infgeo.tracking.load`, or read it off a tracker.
+
+    Args:
+        steps: (S,) int64, ascending; where a step was recorded twice, as after going back to a checkpoint, the later
+            record counts.
+        times: (S,) seconds of wall time since the tracker was made, and
+        costs: (S,) those that the record itself took.
+        skipped: number of records that were left out to keep within a time budget.
+        probes: by name.
+        columns: what there is; `quantity` finds the arrays.
+    """
+
+    steps: numpy.ndarray
+    times: numpy.ndarray = field(repr=False)
+    costs: numpy.ndarray = field(repr=False)
+    skipped: int
+    probes: Mapping[str, Probe] = field(repr=False)
+    columns: tuple[Column, ...] = field(repr=False)
+    arrays: tuple[numpy.ndarray, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def layers(self) -> tuple[str | None, ...]:
+        """The layers whose geometry was recorded, None standing for the output."""
+        return tuple(dict.fromkeys(c.layer for c in self.columns if c.quantity not in ("logits", "entropy")))
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Names that `quantity` takes."""
+        names = list(dict.fromkeys(c.quantity for c in self.columns))
+        return tuple(names + list(_FROM_LOGITS if "logits" in names else ()))
+
+    def quantity(self, name: str, layer: str | None = None, probe: str | None = None) -> numpy.ndarray:
+        """Return an array (S, P, ...), P being the number of points of the probe.
+
+        Args:
+            name: "log10_volume" (S, P); "rank" (S, P), where there are fewer features than coordinates; "spectrum"
+                (S, P, min(n, k)), descending; "ricci" (S, P); "logits" (S, P, C), "predictions" (S, P), the class,
+                "probabilities" (S, P, C), for one logit C = 2; "entropy" (S, P), in nats.
+            layer: None is the output, or the one layer that was recorded.
+            probe: may be left out where there is one.
+
+        Raises:
+            InvalidInput: for what was not recorded; the message says what was.
+        """
+        for key, value in (("name", name), ("layer", layer), ("probe", probe)):
+            if value is not None:
+                instance(value, key, str, "a word")
+        derived = name in _FROM_LOGITS
+        if probe is None:
+            if len(self.probes) > 1:
+                raise InvalidInput(
+                    f"probe is None, and there are several: {', '.join(map(repr, self.probes))}; name one"
+                )
+            probe = next(iter(self.probes))
+        of_output = derived or name in ("logits", "entropy")
+        if layer is None and not of_output and None not in self.layers and len(self.layers) == 1:
+            layer = self.layers[0]
+        wanted = ("logits" if derived else name, None if of_output else layer, probe)
+        for column, array in zip(self.columns, self.arrays, strict=True):
+            if (column.quantity, column.layer, column.probe) == wanted:
+                if not derived:
+                    return array
+                z = array.astype(numpy.float64)
+                z = numpy.concatenate((numpy.zeros_like(z), z), axis=-1) if z.shape[-1] == 1 else z
+                return z.argmax(axis=-1) if name == "predictions" else special.softmax(z, axis=-1)
+        there = sorted({(c.quantity, str(c.layer), c.probe) for c in self.columns})
+        said = "; ".join(f"{quantity} of layer {where} on {p}" for quantity, where, p in there)
+        raise InvalidInput(f"there is no {name!r} of layer {layer!r} on probe {probe!r}; recorded: {said or 'nothing'}")
 
 
 @lru_cache(maxsize=32)
@@ -105,7 +193,7 @@ class Store:
         with _opened(self.path, "rb") as file:
             start = file.read(len(header))
         if start != header:
-            _explain_difference(self.path, start, header)
+            _explain_difference(self.path, header)
         if not os.access(self.path, os.W_OK):
             raise InvalidInput(f"cannot write {path}: permission denied; choose another path")
 
@@ -148,7 +236,7 @@ def _opened(path: Path, mode: str) -> Iterator[BinaryIO]:
         raise InvalidInput(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _explain_difference(path: Path, start: bytes, header: bytes) -> None:
+def _explain_difference(path: Path, header: bytes) -> None:
     """Raise InvalidInput with what differs between the file and this run."""
     here, _ = _parse(header, path)
     with _opened(path, "rb") as file:

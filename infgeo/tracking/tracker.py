@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from infgeo.arguments import flag, function, items, positive_integer, real_number, words
+from infgeo.arguments import flag, function, instance, items, positive_integer, real_number, words
 from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import plain_torch, refuse_unusable_weights
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, optional_dtype
 from infgeo.tracking import store
-from infgeo.tracking.history import Column, History
 from infgeo.tracking.measure import GEOMETRY, OUTPUT, QUANTITIES, Inputs, Output, Settings, Target, random_kept
 from infgeo.tracking.probes import Probe, points
+from infgeo.tracking.store import Column, History
 
 # Numbers: once an array of this size was freed, the C library keeps what records free, for the next record to take.
 _KEPT = 2**22
@@ -95,7 +95,8 @@ class GeometryTracker:
         input_range: tuple[Any, Any] | None = None,
         batched: bool = True,
     ) -> None:
-        self.model = checked_model(model, dtype)
+        self.model: nn.Module = unwrapped(instance(model, "model", nn.Module, "a torch module"))
+        refuse_unusable_weights(self.model, optional_dtype(dtype))
         self.probes = checked_probes(at, input_range)
         self.every = checked_every(every)
         self.layers = checked_layers(features)
@@ -275,15 +276,6 @@ def architecture(model: nn.Module) -> list[list[Any]]:
     """Return names, shapes and dtypes of all parameters and buffers."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return [[name, list(t.shape), str(t.dtype)] for name, t in tensors]
-
-
-def checked_model(model: Any, dtype: Any) -> nn.Module:
-    """Return the module that is measured, or raise InvalidInput for one that cannot be."""
-    model = unwrapped(model)
-    if not isinstance(model, nn.Module):
-        raise InvalidInput(f"model is {model!r}; pass a torch module")
-    refuse_unusable_weights(model, optional_dtype(dtype))
-    return model
 
 
 def checked_probes(at: Any, input_range: Any) -> dict[str, Probe]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from infgeo.finite import FiniteEstimates, estimate
-from infgeo.finite.workers import Workers
+from infgeo.finite.reduction import Workers
 from infgeo.interruption import termination_as_interrupt
 from infgeo.processes import cores, process_context, worker_pool
 
@@ -96,11 +96,6 @@ class Pooled:
     squares: np.ndarray
     sizes: np.ndarray
     unit: np.ndarray
-
-    @property
-    def batches(self) -> int:
-        """The number of batches."""
-        return len(self.sizes)
 
     def spread_at(self, entries: np.ndarray) -> tuple[float, float]:
         """Return the mean of log sd over some of the entries, a mask of the quantity's shape, and its standard error.

@@ -194,7 +194,7 @@ def spread_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], dept
         return None
     # From few batches an error comes out too small now and then; the shape of the distribution hardly depends on n.
     errors = np.maximum(errors, np.sqrt((errors**2).mean()))
-    dofs = np.array([part.batches - 1.0 for part in parts])
+    dofs = np.array([len(part.sizes) - 1.0 for part in parts])
     return tested(quantity, "spread", -0.5, *exponent(widths, logs, errors, dofs, corrections), note=note)
 
 

@@ -82,16 +82,26 @@ def designed(
     level = fraction(level, "level")
     x = default_points(d, seed) if points is None else checked_points(points, d)
     factor, units = BUDGETS[one_of(budget, "budget", BUDGETS)]
-    specification = _specified(mlp, against, scales)
+    specification = specify(mlp, **scales)
+    other = specification if against is None else specify(against, **scales)
+    if (other.depth, other.has_equal_layers) != (specification.depth, specification.has_equal_layers):
+        raise InvalidInput(f"against is {against}, of another shape than {mlp}; pass a network of as many equal layers")
     theory, notes = _theory(mlp, x, scales, specification, quantities)
     layers, has_metric = len(mlp.layers), theory.has_metric
     chosen = default_widths(d, layers) if widths is None else checked_widths(widths, d, has_metric)
     curved = d > 1 and not specification.piecewise_linear
-    _refuse_short_ladder(chosen, theory, layers, curved, d)
-    reason = _no_curvature(mlp) or (_unresolved_curvature(chosen, d) if curved and widths is None else "")
-    if reason:
-        theory, note = _without_curvature(theory, reason, asked_for=quantities is not None)
-        notes += note
+    unbiased = layers == 1 and set(theory.values) & set(UNBIASED_AT_ONE_LAYER)
+    if len(chosen) < 3 and not unbiased and (curved or set(theory.values) != {"ricci_scalar"}):
+        raise InvalidInput(
+            f"widths is {chosen}: all that is compared here is biased at finite width and must be extrapolated;"
+            f" pass three widths or more, for example widths={default_widths(d, layers)}"
+        )
+    reason = _no_curvature(mlp, d, chosen if curved and widths is None else ())
+    if reason and "ricci_scalar" in theory.values:
+        if quantities is not None:
+            raise InvalidInput(f"ricci_scalar is asked for, but {reason}")
+        theory = replace(theory, values={name: v for name, v in theory.values.items() if name != "ricci_scalar"})
+        notes.append(f"the Ricci scalar is left out: {reason}")
     if samples is None:
         with_curvature = curved and "ricci_scalar" in theory.values
         count = max(round(factor * default_samples(d, layers, chosen, len(x), with_curvature)), FEWEST_SAMPLES)
@@ -143,15 +153,6 @@ def checked_points(points: ArrayLike, input_dim: int) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _specified(mlp: MLP, against: MLP | None, scales: Mapping[str, Any]) -> NetworkSpecification:
-    """Return the numeric description of `mlp`; that of the network to simulate must have the same shape."""
-    specification = specify(mlp, **scales)
-    other = specification if against is None else specify(against, **scales)
-    if (other.depth, other.has_equal_layers) != (specification.depth, specification.has_equal_layers):
-        raise InvalidInput(f"against is {against}, of another shape than {mlp}; pass a network of as many equal layers")
-    return specification
-
-
 def _theory(
     mlp: MLP,
     points: np.ndarray,
@@ -174,18 +175,8 @@ def _theory(
     return replace(theory, values={name: v for name, v in theory.values.items() if name in names}), notes
 
 
-def _refuse_short_ladder(widths: tuple[int, ...], theory: Theory, layers: int, curved: bool, input_dim: int) -> None:
-    unbiased = layers == 1 and set(theory.values) & set(UNBIASED_AT_ONE_LAYER)
-    exact = not curved and set(theory.values) == {"ricci_scalar"}
-    if len(widths) < 3 and not unbiased and not exact:
-        raise InvalidInput(
-            f"widths is {widths}: all that is compared here is biased at finite width and must be extrapolated;"
-            f" pass three widths or more, for example widths={default_widths(input_dim, layers)}"
-        )
-
-
-def _no_curvature(mlp: MLP) -> str:
-    """Return why R of networks of finite width is not that of the limit, or "".
+def _no_curvature(mlp: MLP, input_dim: int, widths: tuple[int, ...]) -> str:
+    """Return why R of networks of finite width is not that of the limit, or these widths are too narrow for it, or "".
 
     Where phi' jumps, and phi is not a multiple of |z| and z, their metric jumps at creases, where each unit has its
     kink. The metric of the limit is smooth and has the curvature of the creases too, which no point of a network sees.
@@ -197,28 +188,13 @@ def _no_curvature(mlp: MLP) -> str:
                 f"the slope of {activation.name} jumps, so that networks of finite width have part of their curvature"
                 " in creases, between the points"
             )
-    return ""
-
-
-def _unresolved_curvature(widths: tuple[int, ...], input_dim: int) -> str:
-    """Return why the default widths are too narrow for R, and which are not, or ""."""
     least = 4 * input_dim**2
-    if widths[0] >= least:
+    if not widths or widths[0] >= least:
         return ""
     return (
         f"its expansion in 1/n needs n >> d^2 = {input_dim**2}, and the default widths start at {widths[0]}; pass"
         f" widths from 4 d^2 = {least} on, for example widths={tuple(least * 2**k for k in range(len(widths)))}"
     )
-
-
-def _without_curvature(theory: Theory, reason: str, asked_for: bool) -> tuple[Theory, list[str]]:
-    """Leave R out for a reason; refuse where it was asked for."""
-    if "ricci_scalar" not in theory.values:
-        return theory, []
-    if asked_for:
-        raise InvalidInput(f"ricci_scalar is asked for, but {reason}")
-    kept = {name: value for name, value in theory.values.items() if name != "ricci_scalar"}
-    return replace(theory, values=kept), [f"the Ricci scalar is left out: {reason}"]
 
 
 def default_widths(input_dim: int, depth: int) -> tuple[int, ...]:

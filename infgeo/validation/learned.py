@@ -64,7 +64,8 @@ def validate_learned(
         if learned.rule == "posterior":
             effective.append(float(total["weight", ""] ** 2 / total["square", ""]))
         # Jackknife: without one batch after the other.
-        whole, *parts = (task.changes(width, sums) for sums in (total, *(_without(total, one) for one in batches)))
+        others = [{key: value - one[key] for key, value in total.items()} for one in batches]
+        whole, *parts = (task.changes(width, sums) for sums in (total, *others))
         pseudo = {name: [BATCHES * whole[name] - (BATCHES - 1) * part[name] for part in parts] for name in expected}
         found.append({name: torch.stack(values).numpy() for name, values in pseudo.items()})
     if effective and not np.min(effective) >= _FEWEST_EFFECTIVE:  # weights that overflow make it no number
@@ -101,10 +102,6 @@ def validate_learned(
         ),
         power=power_of(judged.rows),
     )
-
-
-def _without(total: Any, part: Any) -> Any:
-    return {key: value - part[key] for key, value in total.items()}
 
 
 def _theory(learned: LearnedGeometry, x: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
