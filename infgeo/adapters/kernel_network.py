@@ -20,13 +20,9 @@ SYMBOLS = {"weight_std": "sigma_w", "bias_std": "sigma_b"}  # of the scales
 
 
 def network(activation: Any, depth: int, kind: str, parameters: Mapping[str, float] | None) -> MLP:
-    """Return the network of a kernel with symbolic scales, its activation's parameters checked.
+    """Return the network of a kernel with symbolic scales, its kind and its activation's parameters checked.
 
-    Args:
-        activation: what `infgeo.MLP` takes; a list, with one entry for each layer, has a depth of its own.
-        depth: number of hidden layers.
-        kind: "nngp" or "ntk".
-        parameters: the values of the activation's parameters, by name.
+    A list of activations, one for each layer, has a depth of its own.
     """
     one_of(kind, "kind", KINDS)
     layers = tuple(activation) if isinstance(activation, (list, tuple)) else activation

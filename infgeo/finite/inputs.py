@@ -98,11 +98,6 @@ def matching(
     )
 
 
-def optional_dtype(dtype: Any) -> torch.dtype | None:
-    """Return `dtype` when it is None, torch.float32 or torch.float64, or raise InvalidInput."""
-    return None if dtype is None else float_dtype(dtype)
-
-
 def float_dtype(dtype: Any) -> torch.dtype:
     """Return `dtype` (None means float64) when it is torch.float32 or torch.float64, or raise InvalidInput."""
     if dtype is None:

@@ -28,13 +28,14 @@ from infgeo import training
 from infgeo.errors import InvalidInput
 from infgeo.finite import pullback
 from infgeo.magnification import decision_boundary
-from infgeo.reproduce.claims import MEASURES, Claim, band_claims, before_and_after, entropy_of, measured
+from infgeo.reproduce.claims import MEASURES, Claim, band_claims, before_and_after, measured
 from infgeo.reproduce.image_picture import picture as picture
 from infgeo.reproduce.record import SeedResult, of_rows
 from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import BLOCKS, Images, Rows
 from infgeo.reproduce.training_run import QUANTITIES, trained
 from infgeo.tracking import Probe, line, plane
+from infgeo.tracking.measure import entropy
 
 AUGMENTATIONS = {
     "crops": training.views.CIFAR_CROPS,
@@ -171,14 +172,14 @@ def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.nda
         )
     layers = row.layers if supervised else ("encoder",)
     quantities = [name for name in QUANTITIES if supervised or name == "log10_volume"]
-    run = trained(
+    result, history, costs = trained(
         model, flat, recipe, seed, place, row.name, probes, layers, row.shown, loss=loss, slices=False,
         quantities=quantities if row.network == "mlp" else (*quantities, "spectrum"),
         dtype=torch.float64 if row.measured_in_double else None,
     )  # fmt: skip
-    accuracy = run.result.test_accuracy
+    accuracy = result.test_accuracy
     if supervised:
-        logits = {name: run.history.quantity("logits", probe=name) for name in probes}
+        logits = {name: history.quantity("logits", probe=name) for name in probes}
     else:
         assert isinstance(model, training.ContrastiveNetwork)
         readout = training.linear_readout(model.encoder, flat.inputs.to(place.device), flat.labels)
@@ -187,12 +188,12 @@ def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.nda
     arrays: dict[str, np.ndarray] = {}
     on_probes: dict[str, dict[str, Any]] = {}
     for name, probe in probes.items():
-        volume = np.stack([run.history.quantity("log10_volume", layer, name) for layer in layers])
+        volume = np.stack([history.quantity("log10_volume", layer, name) for layer in layers])
         on_probes[name] = statistics_of(probe, volume[-1], logits[name][-1], seed)
         known = np.ma.masked_invalid(volume)
         on_probes[name]["contrast"] = (known.max(axis=2) - known.min(axis=2)).filled(0.0).tolist()  # (layers, epochs)
-        if "spectrum" in run.history.quantities:
-            largest = run.history.quantity("spectrum", layers[-1], name)[-1, :, :LARGEST]
+        if "spectrum" in history.quantities:
+            largest = history.quantity("spectrum", layers[-1], name)[-1, :, :LARGEST]
             product = np.log10(np.maximum(largest, 1e-300)).sum(-1)
             on_probes[name]["largest"] = float(spearmanr(product, volume[-1, -1]).statistic)
         assert probe.anchors is not None
@@ -203,11 +204,15 @@ def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.nda
             f"{name}.images": pixels_of(probe.anchors.reshape(-1, *task.input_shape), task),
             f"{name}.corners": probe.coordinates_of(probe.anchors).numpy(),
         }
-    numbers = {"test_accuracy": accuracy, "loss": run.result.losses[-1], "classes": list(task.classes), **run.costs}
+    numbers = {"test_accuracy": accuracy, "loss": result.losses[-1], "classes": list(task.classes), **costs}
     if row.spectra:
         first = next(iter(probes.values()))
         nets = (model_of(row, task, seed).to(place.device), model)
-        arrays["spectra"] = np.stack([spectra_of(net, layers[-1], first) for net in nets])  # (2, images, n)
+        assert first.anchors is not None
+        options: dict[str, Any] = {"layer": layers[-1], "input_shape": first.input_shape, "freeze": True}
+        at, options["dtype"] = first.anchors.to(place.device), torch.float64
+        found = [pullback(net, at, **options).singular_values.cpu() for net in nets]
+        arrays["spectra"] = np.stack(found)  # (2, images, min(n, d))
         numbers["rank"] = int((arrays["spectra"][-1] > 1e-6 * arrays["spectra"][-1].max()).sum(-1).min())
     return arrays, numbers | {
         "probes": on_probes,
@@ -220,17 +225,6 @@ def pixels_of(images: torch.Tensor, task: training.Task) -> np.ndarray:
     """Return images as they were before normalisation, with values in [0, 1], float32."""
     mean, std = (images.new_tensor(v or (n,)).reshape(-1, 1, 1) for v, n in ((task.mean, 0.0), (task.std, 1.0)))
     return (images * std + mean).float().numpy()
-
-
-def spectra_of(model: nn.Module, layer: str, probe: Probe) -> np.ndarray:
-    """Return the singular values of the Jacobian (images, min(n, d)) at the images that span a probe, descending."""
-    assert probe.anchors is not None
-    like = next(model.parameters())
-    here = pullback(
-        model, probe.anchors.to(like.device), layer=layer, freeze=True, input_shape=probe.input_shape,
-        dtype=torch.float64,
-    )  # fmt: skip
-    return here.singular_values.cpu().numpy()
 
 
 @torch.no_grad()
@@ -260,7 +254,8 @@ def statistics_of(probe: Probe, volume: np.ndarray, logits: np.ndarray, seed: in
     found: dict[str, Any] = {"classes": list(border.classes), "pieces": len(border.polylines)}
     if not border:  # one class along the whole slice
         return found
-    options = {"entropy": entropy_of(logits), "shape": probe.shape, "null": "shifts", "seed": seed}
+    spread = entropy(torch.from_numpy(logits.astype(float))).numpy()
+    options = {"entropy": spread, "shape": probe.shape, "null": "shifts", "seed": seed}
     return found | before_and_after(volume, border.distance(coordinates), **options)
 
 

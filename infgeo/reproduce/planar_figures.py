@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import sympy
 import torch
-from numpy.polynomial import Chebyshev
 
 import infgeo
 from infgeo import figure_style as style
@@ -38,21 +37,11 @@ def task_of(settings: Planar, seed: int) -> Task:
 
 
 def law(settings: Planar, depth: int, points: np.ndarray) -> np.ndarray:
-    """Return log₁₀ √det g (P,) of layer `depth` at infinite width, with the scales of the parametrisation.
-
-    It depends on |x|² alone, smoothly: it is evaluated at nine values, and interpolated between them.
-    """
-    square = (points**2).sum(axis=1)
+    """Return log₁₀ √det g (P,) of layer `depth` at infinite width, with the scales of the parametrisation."""
     scaled = settings.parametrisation == "scripts"
     biases = [1, *(1 / sympy.sqrt(n) if scaled else 1 for n in settings.widths[1:depth])]
     network = infgeo.MLP(settings.activation, depth=depth, weight_std=1, bias_std=biases)
-    geometry = network.numeric()
-
-    def at(s: np.ndarray) -> np.ndarray:
-        radius = np.sqrt(np.maximum(s, 0.0))
-        return geometry.log_volume_element(np.stack((radius, np.zeros_like(radius)), -1)) / np.log(10)
-
-    return Chebyshev.interpolate(at, 8, domain=[0.0, square.max()])(square)
+    return network.numeric().log_volume_element(points) / np.log(10)
 
 
 def measure(settings: Rows, seed: int, place: Place) -> SeedResult:
@@ -64,14 +53,16 @@ def _measure_row(row: Planar, seed: int, place: Place, label: str) -> tuple[dict
     task, layers, probe = task_of(row, seed), row.layers, grid((-row.half_width, row.half_width), points=row.points)
     model = mlp(row.widths, row.activation, row.parametrisation, seed=seed, dtype=task.inputs.dtype)
     quantities = (*QUANTITIES, "ricci") if row.field == "ricci" else QUANTITIES
-    run = trained(model, task, row.recipe, seed, place, label, probe, layers, row.shown, quantities=quantities)
-    logits, entropy = run.history.quantity("logits"), run.history.quantity("entropy")
+    result, history, costs = trained(
+        model, task, row.recipe, seed, place, label, probe, layers, row.shown, quantities=quantities
+    )
+    logits, entropy = history.quantity("logits"), history.quantity("entropy")
     points = probe.coordinates.numpy()
     arrays = {"logits": logits, "entropy": entropy, "points": points, "inputs": task.inputs.numpy()}
     for field in {"log10_volume", row.field}:
-        arrays[field] = np.stack([run.history.quantity(field, layer) for layer in layers])  # (layers, epochs, points)
+        arrays[field] = np.stack([history.quantity(field, layer) for layer in layers])  # (layers, epochs, points)
     laws = [law(row, depth, points) for depth in range(1, len(layers) + 1)]
-    numbers: dict[str, Any] = {"accuracy": run.result.accuracy, "test_accuracy": run.result.test_accuracy, **run.costs}
+    numbers: dict[str, Any] = {"accuracy": result.accuracy, "test_accuracy": result.test_accuracy, **costs}
     numbers["layers"] = {
         layer: statistics_of(row, probe, volume, logits[-1], entropy[-1], law_here, seed)
         for layer, volume, law_here in zip(layers, arrays["log10_volume"], laws, strict=True)

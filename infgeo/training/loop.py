@@ -27,7 +27,6 @@ from infgeo.training.tasks import Task
 Callback = Callable[[int, nn.Module], object]
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
-_SHUFFLED_AT_ONCE = 64 * 2**20  # bytes: smaller data are shuffled once an epoch, larger ones gathered by the batch
 _EVALUATED_AT_ONCE = 1024  # points
 _SECONDS = 0.1  # between two reports of progress
 _WRITTEN = 60.0  # seconds between two writings of a checkpoint, where no number of steps is given
@@ -271,14 +270,10 @@ class _Run:
     def _shuffled(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the batches of this epoch that are left, in its random order."""
         self.order_before = self.order.get_state()
-        inputs, labels, size = self.task.inputs, self.task.labels, self.batch_size
-        chosen = torch.randperm(len(inputs), generator=self.order).to(self.place)
-        at_once = inputs.numel() * inputs.element_size() <= _SHUFFLED_AT_ONCE
-        if at_once:
-            inputs, labels = inputs[chosen], labels[chosen]
+        size, order = self.batch_size, torch.randperm(len(self.task.inputs), generator=self.order).to(self.place)
         for index in range(self.batch, self.batches):
-            rows = slice(index * size, (index + 1) * size)
-            yield (inputs[rows], labels[rows]) if at_once else (inputs[chosen[rows]], labels[chosen[rows]])
+            rows = order[index * size : (index + 1) * size]
+            yield self.task.inputs[rows], self.task.labels[rows]
 
     def _advance(self, loss: float, points: int) -> None:
         """Count a step, and an epoch with its last step."""
