@@ -12,7 +12,7 @@ from infgeo.arguments import flag, function, one_of, positive_integer, seed_inte
 from infgeo.errors import ExpectationDiverges, InvalidInput, NoClosedForm
 from infgeo.numeric.source.methods import resolved
 from infgeo.symbolic.networks.network import MLP
-from infgeo.testing import layer_quadrature, simulated
+from infgeo.testing.agreement import BY_QUADRATURE, BY_SIMULATION, quadrature, simulation
 from infgeo.testing.coincidence import Coincidence
 from infgeo.testing.expectations import Expectations
 from infgeo.testing.kernel_points import Points, points_for, reach_of
@@ -109,8 +109,8 @@ def requirements_of(subject: Subject, points: Points, seed: int) -> list[Require
     return [
         *requirements_in(Structure(subject, points)),
         *requirements_in(Coincidence(subject, points)),
-        Requirement("quadrature", layer_quadrature.AGREES, lambda: layer_quadrature.quadrature(subject, points)),
-        Requirement("simulation", simulated.AGREES, lambda: simulated.simulation(subject, points, seed)),
+        Requirement("quadrature", BY_QUADRATURE, lambda: quadrature(subject, points)),
+        Requirement("simulation", BY_SIMULATION, lambda: simulation(subject, points, seed)),
     ]
 
 

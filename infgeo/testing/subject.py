@@ -46,10 +46,6 @@ class Truth:
         names = {"sigma_w": "weight_std", "sigma_b": "bias_std"}
         return {names[name]: value for name, value in self.values.items() if name in names}
 
-    def number(self, expr: Expr) -> float:
-        """Return the value of a scale of a layer."""
-        return float(expr.subs({symbol: self.values[symbol.name] for symbol in self.mlp.parameters}))
-
     @property
     def kernel(self) -> Kernel:
         """The kernel in closed form; raises NoClosedForm."""
