@@ -25,7 +25,6 @@ class MetricDoesNotExist(InfgeoError, ArithmeticError):
     """
 
     def __init__(self, message: str, divergence: object = None) -> None:
-        """Hold the message and the leading order of the distance."""
         super().__init__(message)
         self.divergence = divergence
 
@@ -54,7 +53,6 @@ class ConformanceError(InfgeoError, AssertionError):
     """A kernel or an activation misses a requirement of `infgeo.testing`; `report` holds all of them."""
 
     def __init__(self, message: str, report: object = None) -> None:
-        """Hold the message and the report."""
         super().__init__(message)
         self.report = report
 

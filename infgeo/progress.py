@@ -5,9 +5,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 STEPS = 5
+SECONDS = 10.0  # between two lines on one network
 
 
 def _bars() -> Any:
@@ -69,17 +71,13 @@ def figures_progress(names: Sequence[str]) -> Iterator[Callable[[str], Callable[
 
             yield start
         return
-    yield lambda name: epoch_lines(f"{name} ({names.index(name) + 1} of {len(names)})" if many else name)
+    said: dict[tuple[str, int, str], float] = {}
 
-
-def epoch_lines(label: str, seconds: float = 10.0) -> Callable[[int, str, int, int], None]:
-    """Return a function progress(seed, part, epoch, epochs) that prints a line every so many seconds and at the end."""
-    said: dict[tuple[int, str], float] = {}
-
-    def line(seed: int, part: str, epoch: int, epochs: int) -> None:
+    def line(name: str, seed: int, part: str, epoch: int, epochs: int) -> None:
+        label = f"{name} ({names.index(name) + 1} of {len(names)})" if many else name
         now = time.monotonic()
-        if epoch == epochs or now - said.get((seed, part), -math.inf) >= seconds:
-            said[seed, part] = now
+        if epoch == epochs or now - said.get((name, seed, part), -math.inf) >= SECONDS:
+            said[name, seed, part] = now
             print(f"{label}: seed {seed}, {part}: epoch {epoch} of {epochs}", file=sys.stderr, flush=True)
 
-    return line
+    yield lambda name: partial(line, name)

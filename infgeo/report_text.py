@@ -2,8 +2,10 @@
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from infgeo.display import Displayed
@@ -27,6 +29,15 @@ def json_safe(value: Any) -> Any:
 def strict_json(value: Any, ensure_ascii: bool = True) -> str:
     """Return `value` as a strict JSON document (RFC 8259: no NaN; what is not finite is a string)."""
     return json.dumps(json_safe(value), allow_nan=False, indent=1, ensure_ascii=ensure_ascii)
+
+
+def releases(names: Iterable[str], missing: str) -> dict[str, str]:
+    """Return the releases of libraries by name; `missing` stands for what is not installed."""
+    found = dict.fromkeys(names, missing)
+    for name in found:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def listed(value: Any) -> str:

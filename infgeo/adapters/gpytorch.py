@@ -6,7 +6,7 @@ from functools import partial
 from types import NoneType
 from typing import Any
 
-from infgeo.adapters.kernel_network import gradient_by_scales, method_name, network
+from infgeo.adapters.kernel_network import KINDS, SYMBOLS, gradient_by_scales, network
 from infgeo.arguments import instance, positive_integer
 from infgeo.errors import InvalidInput, MissingExtra
 
@@ -21,8 +21,6 @@ from torch.autograd import forward_ad
 
 from infgeo.numeric.runtime.arrays.of_torch import transformed
 
-_SCALES = ("weight_std", "bias_std")
-_SYMBOLS = dict(zip(_SCALES, ("sigma_w", "sigma_b"), strict=True))
 _BLOCK = 48  # pairs of points whose kernel is computed at a time
 
 
@@ -92,7 +90,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         constraints = {"weight_std": weight_std_constraint, "bias_std": bias_std_constraint}
         priors = {"weight_std": weight_std_prior, "bias_std": bias_std_prior}
         values = {"weight_std": weight_std, "bias_std": bias_std}
-        for name in _SCALES:
+        for name in SYMBOLS:
             instance(constraints[name], f"{name}_constraint", (Interval, NoneType), "a constraint of GPyTorch, or None")
             instance(priors[name], f"{name}_prior", (Prior, NoneType), "a prior of GPyTorch, or None")
             dtype = torch.float64 if getattr(values[name], "dtype", None) == torch.float64 else None
@@ -141,7 +139,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
             raise InvalidInput("last_dim_is_batch is for one weight_std: leave ard_num_dims out")
         if last_dim_is_batch:
             x1, x2 = (x.transpose(-1, -2).unsqueeze(-1) for x in (x1, x2))
-        scales = [getattr(self, name) for name in _SCALES]
+        scales = [getattr(self, name) for name in SYMBOLS]
         if last_dim_is_batch:
             scales = [scale.unsqueeze(-3) for scale in scales]
         shapes = [part.shape[:-2] for part in (x1, x2, *scales)]
@@ -172,15 +170,15 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         return self._differentiable_gram(x1, x2, *scales)
 
     def _differentiable_gram(self, x1: torch.Tensor, x2: torch.Tensor | None, *scales: torch.Tensor) -> torch.Tensor:
-        return getattr(self._geometry(*scales), method_name(self.kind))(x1, x2)
+        return getattr(self._geometry(*scales), KINDS[self.kind])(x1, x2)
 
     def _diagonal(self, x1: torch.Tensor, x2: torch.Tensor | None, *scales: torch.Tensor) -> torch.Tensor:
         geometry = self._geometry(*scales)
         if x2 is None:
-            return (geometry.kernel_diag if self.kind == "nngp" else geometry.ntk_diag)(x1)
+            return getattr(geometry, f"{KINDS[self.kind]}_diag")(x1)
         if len(x1) != len(x2):
             raise InvalidInput(f"diag = True with {len(x1)} and {len(x2)} points: pass as many of one as of the other")
-        function = getattr(geometry, method_name(self.kind))
+        function = getattr(geometry, KINDS[self.kind])
         # A call costs as much as some thousand values: diagonals of square blocks.
         parts = [function(a, b).diagonal() for a, b in zip(x1.split(_BLOCK), x2.split(_BLOCK), strict=True)]
         return torch.cat(parts)
@@ -211,9 +209,9 @@ class _OfScales(torch.autograd.Function):
             value = kernel._differentiable_gram(x1, x2, *scales)
             found = torch.autograd.grad(value, [scales[i] for i in needed], slope, create_graph=True)
         else:
-            values = {_SYMBOLS[name]: scale.tolist() for name, scale in zip(_SCALES, scales, strict=True)} | kernel.own
+            values = {s: scale.tolist() for s, scale in zip(SYMBOLS.values(), scales, strict=True)} | kernel.own
             X, Y = x1.double().contiguous().numpy(), None if x2 is None else x2.double().contiguous().numpy()
-            names = [_SYMBOLS[_SCALES[i]] for i in needed]
+            names = [list(SYMBOLS.values())[i] for i in needed]
             parts = gradient_by_scales(kernel.mlp, X, Y, values, names, kernel.kind)
             sums = (torch.from_numpy(parts) * slope).sum((1, 2)).split([scales[i].numel() for i in needed])
             found = tuple(part.reshape(scales[i].shape).to(scales[i]) for i, part in zip(needed, sums, strict=True))

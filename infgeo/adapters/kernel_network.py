@@ -15,17 +15,14 @@ from infgeo.numeric.source.methods import methods_of
 from infgeo.numeric.source.scale_gradient import scale_gradient
 from infgeo.symbolic.networks.network import MLP
 
-KINDS = ("nngp", "ntk")
+KINDS = {"nngp": "kernel", "ntk": "ntk"}  # with the name of the Gram matrix among the functions of `MLP.numeric`
+SYMBOLS = {"weight_std": "sigma_w", "bias_std": "sigma_b"}  # of the scales
 
 
 def network(activation: Any, depth: int, kind: str, parameters: Mapping[str, float] | None) -> MLP:
-    """Return the network of a kernel with symbolic scales, its activation's parameters checked.
+    """Return the network of a kernel with symbolic scales, its kind and its activation's parameters checked.
 
-    Args:
-        activation: what `infgeo.MLP` takes; a list, with one entry for each layer, has a depth of its own.
-        depth: number of hidden layers.
-        kind: "nngp" or "ntk".
-        parameters: the values of the activation's parameters, by name.
+    A list of activations, one for each layer, has a depth of its own.
     """
     one_of(kind, "kind", KINDS)
     layers = tuple(activation) if isinstance(activation, (list, tuple)) else activation
@@ -65,7 +62,7 @@ def gradient_by_scales(
 
     def gram(name: str, scale: Any) -> Any:
         geometry = mlp.numeric(backend="torch", parameters={**values, name: scale})
-        return getattr(geometry, method_name(kind))(*points)
+        return getattr(geometry, KINDS[kind])(*points)
 
     found = []
     for name in names:
@@ -73,8 +70,3 @@ def gradient_by_scales(
         for direction in torch.eye(scale.numel(), dtype=torch.float64).reshape(-1, *scale.shape):
             found.append(torch.func.jvp(partial(gram, name), (scale,), (direction,))[1].numpy())
     return np.stack(found)
-
-
-def method_name(kind: str) -> str:
-    """Return the name of the Gram matrix among the functions of `infgeo.MLP.numeric`."""
-    return "kernel" if kind == "nngp" else "ntk"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from infgeo.adapters.kernel_network import gradient_by_scales, method_name, network
+from infgeo.adapters.kernel_network import KINDS, SYMBOLS, gradient_by_scales, network
 from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.numeric.runtime.coordinates import are_several
 
@@ -15,9 +15,6 @@ try:
     from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 except ImportError as error:
     raise MissingExtra("infgeo.adapters.sklearn", "sklearn") from error
-
-_SCALES = ("weight_std", "bias_std")
-_SYMBOLS = dict(zip(_SCALES, ("sigma_w", "sigma_b"), strict=True))
 
 
 class InfiniteWidthKernel(Kernel):
@@ -93,20 +90,20 @@ class InfiniteWidthKernel(Kernel):
         if eval_gradient and Y is not None:
             raise InvalidInput("the gradient exists for Y = None alone: call kernel(X, eval_gradient=True)")
         mlp, geometry = self._network_and_geometry()
-        value = getattr(geometry, method_name(self.kind))(X, Y)
+        value = getattr(geometry, KINDS[self.kind])(X, Y)
         return (value, self._gradient(mlp, X)) if eval_gradient else value
 
     def diag(self, X: Any) -> np.ndarray:
         """Return k(x, x) for each row, (N, d) -> (N,), without the Gram matrix."""
         _, geometry = self._network_and_geometry()
-        return (geometry.kernel_diag if self.kind == "nngp" else geometry.ntk_diag)(_rows(X))
+        return getattr(geometry, f"{KINDS[self.kind]}_diag")(_rows(X))
 
     def is_stationary(self) -> bool:
         """Return False: the kernel depends on where the points are."""
         return False
 
     def __repr__(self) -> str:
-        scales = [f"{name}={_short(getattr(self, name))}" for name in _SCALES]
+        scales = [f"{name}={_short(getattr(self, name))}" for name in SYMBOLS]
         parameters = [] if self.parameters is None else [f"parameters={self.parameters!r}"]
         parts = [repr(self.activation), f"depth={self.depth}", *scales, f"kind={self.kind!r}", *parameters]
         return f"{type(self).__name__}({', '.join(parts)})"
@@ -132,7 +129,7 @@ class InfiniteWidthKernel(Kernel):
         return Hyperparameter(name, "numeric", "fixed" if numbers == [0] else bounds, len(values))
 
     def _network_and_geometry(self) -> tuple[Any, Any]:
-        for name in _SCALES:
+        for name in SYMBOLS:
             self._hyperparameter(name)  # checks it
         mlp = network(self.activation, self.depth, self.kind, self.parameters)
         return mlp, mlp.numeric(self.weight_std, self.bias_std, parameters=self.parameters)
@@ -140,8 +137,8 @@ class InfiniteWidthKernel(Kernel):
     def _gradient(self, mlp: Any, X: np.ndarray) -> np.ndarray:
         """Return the derivatives with respect to the logarithms, d/d(log sigma) = sigma d/d(sigma)."""
         free = [item.name for item in self.hyperparameters if not item.fixed]
-        scales: dict[str, Any] = {symbol: getattr(self, name) for name, symbol in _SYMBOLS.items()}
-        names = [_SYMBOLS[name] for name in free]
+        scales: dict[str, Any] = {symbol: getattr(self, name) for name, symbol in SYMBOLS.items()}
+        names = [SYMBOLS[name] for name in free]
         points = X.astype(float, order="C")
         gradient = gradient_by_scales(mlp, points, None, scales | dict(self.parameters or {}), names, self.kind)
         factors = np.concatenate([np.ravel(np.asarray(scales[name], float)) for name in names] or [np.empty(0)])

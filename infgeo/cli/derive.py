@@ -48,27 +48,22 @@ def derivation(mlp: MLP, quantity: str, form: str, explicit: bool = False, tange
     note; if nothing does, the first error is raised.
     """
     write = {"text": _text, "latex": _latex, "python": _python}[form]
-    parts: list[str] = []
-    if quantity != "all":
-        parts.append(write(quantity, program_for(mlp, quantity, explicit, tangent)))
-        parts += [COMMENT[form] + line for line in _remarks(mlp, [quantity], tangent)]
-    else:
-        missing: dict[str, tuple[Exception, list[str]]] = {}
-        for name in QUANTITIES:
-            try:
-                parts.append(write(name, program_for(mlp, name, explicit, tangent)))
-            except (MetricDoesNotExist, NoClosedForm) as error:
-                missing.setdefault(" ".join(str(error).split()), (error, []))[1].append(name)
-        if not parts:
-            raise next(iter(missing.values()))[0]
-        given = [name for name in QUANTITIES if all(name not in names for _, names in missing.values())]
-        if form == "text":
-            parts.insert(0, str(mlp))
-        parts += [COMMENT[form] + line for line in _remarks(mlp, given, tangent)]
-        parts += [f"{COMMENT[form]}without {', '.join(names)}: {text}" for text, (_, names) in missing.items()]
+    parts: dict[str, str] = {}
+    missing: dict[str, tuple[Exception, list[str]]] = {}
+    for name in QUANTITIES if quantity == "all" else (quantity,):
+        try:
+            parts[name] = write(name, program_for(mlp, name, explicit, tangent))
+        except (MetricDoesNotExist, NoClosedForm) as error:
+            missing.setdefault(" ".join(str(error).split()), (error, []))[1].append(name)
+    if not parts:
+        raise next(iter(missing.values()))[0]
+    notes = _remarks(mlp, list(parts), tangent)
+    notes += [f"without {', '.join(names)}: {text}" for text, (_, names) in missing.items()]
+    head = [str(mlp)] if quantity == "all" and form == "text" else []
+    said = [*head, *parts.values(), *(COMMENT[form] + note for note in notes)]
     if form == "python":
-        return "import math\n\n\n" + "\n\n\n".join(parts)
-    return "\n\n".join(parts)
+        return "import math\n\n\n" + "\n\n\n".join(said)
+    return "\n\n".join(said)
 
 
 def _remarks(mlp: MLP, quantities: list[str], tangent: bool) -> list[str]:

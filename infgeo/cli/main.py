@@ -1,15 +1,19 @@
 """The entry point of the command line: from arguments to an exit status, every error in one line."""
 
 import os
+import platform
 import sys
 from collections.abc import Sequence
 
+from infgeo import __version__
 from infgeo.cli import commands
 from infgeo.cli.parser import BAD_INPUT, INTERRUPTED, PASSED, build
-from infgeo.cli.versions import verbose_version
 from infgeo.cli.wording import in_options
 from infgeo.errors import InfgeoError
 from infgeo.interruption import termination_as_interrupt
+from infgeo.report_text import releases
+
+LIBRARIES = ("mpmath", "numpy", "scipy", "sympy", "torch", "jax", "numba", "scikit-learn", "gpytorch", "matplotlib")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,3 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("infgeo: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def verbose_version() -> str:
+    """Return the releases of infgeo, Python and the libraries, and the processor, a line each."""
+    lines = [f"infgeo {__version__}", f"Python {platform.python_version()}", platform.platform()]
+    lines.append(f"processor {platform.processor() or platform.machine()}")
+    return "\n".join([*lines, *map(" ".join, releases(LIBRARIES, "is not installed").items())])

@@ -37,39 +37,37 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
+Places = list[tuple[Any, str, Any]]  # an object, the name of an attribute, and a value for it
 # Where torch keeps whether float32 may be computed in fewer bits (TF32, bfloat16), and the value for: it may not.
-_Place = tuple[Any, str, Any]
-_PRODUCTS: list[_Place]
-_CONVOLUTIONS: list[_Place]
+_PRODUCTS: Places = [(torch.backends.cuda.matmul, "allow_tf32", False)]
+_CONVOLUTIONS: Places = [(torch.backends.cudnn, "allow_tf32", False)]
 if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
     _PRODUCTS = [(library.matmul, "fp32_precision", "ieee") for library in (torch.backends.cuda, torch.backends.mkldnn)]
-    _CONVOLUTIONS = [
-        (getattr(library, kind), "fp32_precision", "ieee")
-        for library in (torch.backends.cudnn, torch.backends.mkldnn)
-        for kind in ("conv", "rnn")
-    ]
-else:
-    _PRODUCTS, _CONVOLUTIONS = (
-        [(torch.backends.cuda.matmul, "allow_tf32", False)],
-        [(torch.backends.cudnn, "allow_tf32", False)],
-    )
+    _libraries = (torch.backends.cudnn, torch.backends.mkldnn)
+    _CONVOLUTIONS = [(getattr(part, kind), "fp32_precision", "ieee") for part in _libraries for kind in ("conv", "rnn")]
 
 
 @contextmanager
-def _all_bits(places: list[_Place]) -> Iterator[None]:
+def changed(places: Places) -> Iterator[None]:
+    """Give attributes of objects these values inside the block, and their own after it."""
+    before = [getattr(owner, name) for owner, name, _ in places]
+    try:
+        for owner, name, value in places:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for (owner, name, _), given in zip(places, before, strict=True):
+            setattr(owner, name, given)
+
+
+@contextmanager
+def _all_bits(places: Places) -> Iterator[None]:
     """Compute float32 in float32; other threads wait where that changes a setting."""
     if all(getattr(owner, name) in (full, "none") for owner, name, full in places):
         yield
         return
-    with _ONE_THREAD_AT_A_TIME:
-        before = [getattr(owner, name) for owner, name, _ in places]
-        try:
-            for owner, name, full in places:
-                setattr(owner, name, full)
-            yield
-        finally:
-            for (owner, name, _), given in zip(places, before, strict=True):
-                setattr(owner, name, given)
+    with _ONE_THREAD_AT_A_TIME, changed(places):
+        yield
 
 
 @contextmanager
@@ -125,23 +123,17 @@ def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", message=".*performance drop because we have not yet implemented.*")
-        fast = torch.backends.mha.get_fastpath_enabled()
-        modes = [(part, part.training) for module in modules for part in module.modules()] if freeze else []
+        parts = [part for module in modules for part in module.modules()]
+        places: Places = [(part, "training", False) for part in parts] if freeze else []
         # hooks on gradients are the training's: they say nothing about the function, and may count its backward passes
-        hooks = [(p, n, getattr(p, n)) for m in modules for p in m.modules() for n in _GRADIENT_HOOKS if getattr(p, n)]
+        places += [(p, n, type(getattr(p, n))()) for p in parts for n in _GRADIENT_HOOKS if getattr(p, n)]
+        fast = torch.backends.mha.get_fastpath_enabled()
         try:
             torch.backends.mha.set_fastpath_enabled(False)
-            for submodule, _ in modes:
-                submodule.training = False
-            for submodule, name, given in hooks:
-                setattr(submodule, name, type(given)())
-            yield
+            with changed(places):
+                yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
-            for submodule, mode in modes:
-                submodule.training = mode
-            for submodule, name, given in hooks:
-                setattr(submodule, name, given)
 
 
 def module_of(features: Any) -> nn.Module | None:

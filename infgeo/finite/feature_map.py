@@ -14,16 +14,9 @@ import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.finite.differentiate import Way, choose
-from infgeo.finite.evaluation import (
-    derivable,
-    modules_behind,
-    refuse_training_mode,
-    refuse_unusable_weights,
-)
+from infgeo.finite.differentiate import Flat, Way, choose
+from infgeo.finite.evaluation import derivable, modules_behind, refuse_training_mode, refuse_unusable_weights
 from infgeo.finite.stack import Stack
-
-Flat = Callable[[torch.Tensor], torch.Tensor]
 
 
 class _Reached(Exception):
@@ -55,14 +48,6 @@ class FeatureMap:
     def modules(self) -> tuple[nn.Module, ...]:
         """All modules behind the features."""
         return modules_behind(self.features)
-
-    @property
-    def slack(self) -> float:
-        """The relative error that derivatives may have: batches of one point are for solvers that choose their steps.
-
-        Autograd mostly does not see the choice, and gives the derivatives of the solution, to the solver's tolerance.
-        """
-        return 0.01 if self.batched and self.one_by_one else 0.0
 
     def unbatched(self, one_by_one: bool = False) -> "FeatureMap":
         """Return the same map, called on single points."""
@@ -204,7 +189,10 @@ class Source:
 
     def way(self, f: Flat, x: torch.Tensor, second: bool) -> Way:
         """Return the way to differentiate `f`, this map, at the points x."""
-        return choose(f, x, second, self.largest, self.feature_map.slack)
+        # Batches of one point are for solvers that choose their steps. Autograd mostly does not see the choice, and
+        # gives the derivatives of the solution, to the solver's tolerance: a relative error.
+        slack = 0.01 if self.feature_map.batched and self.feature_map.one_by_one else 0.0
+        return choose(f, x, second, self.largest, slack)
 
     def sliced(self, origin: torch.Tensor, directions: torch.Tensor) -> "Source":
         """Return the source on the slice t (B, k) -> origin + Σ t_a direction_a; origin (d,), directions (k, d)."""

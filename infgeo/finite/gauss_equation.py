@@ -126,11 +126,14 @@ class Frame:
 
     def second_form(self, hessian: torch.Tensor) -> torch.Tensor:
         """Return II (P, n, d, d) = (1 − J g⁻¹ Jᵀ) H in the orthonormal frame."""
-        n, d = self.q.shape[-2:]
-        # contract the last axis, swap, contract again (H is symmetric)
-        h = hessian.to(torch.float64).reshape(-1, n * d, d) @ self.inverse
-        h = (h.reshape(-1, n, d, d).mT.reshape(-1, n * d, d) @ self.inverse).reshape(-1, n, d * d)
-        return self.normal(h).reshape(-1, n, d, d)
+        return self.normal(_contracted(hessian, self.inverse)).reshape(-1, *hessian.shape[1:])
+
+
+def _contracted(h: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+    """Return symmetric h (P, n, d, d), contracted with `inverse` (P, d, d) along both of its last axes, (P, n, d²)."""
+    n, d = h.shape[1:3]
+    once = h.to(torch.float64).reshape(-1, n * d, d) @ inverse
+    return (once.reshape(-1, n, d, d).mT.reshape(-1, n * d, d) @ inverse).reshape(-1, n, d * d)
 
 
 def frame(jacobian: torch.Tensor, mode: str = "reduced") -> Frame:
@@ -233,9 +236,6 @@ def sectional_curvature(jacobian: torch.Tensor, plane: torch.Tensor, second: tor
     singular, or u and v are parallel.
     """
     tangent, inside = frame(jacobian), frame(plane)
-    n = second.shape[1]
-    h = second.to(torch.float64).reshape(-1, 2 * n, 2) @ inside.inverse
-    h = (h.reshape(-1, n, 2, 2).mT.reshape(-1, 2 * n, 2) @ inside.inverse).reshape(-1, n, 4)
-    form = tangent.normal(h)
+    form = tangent.normal(_contracted(second, inside.inverse))
     value = (form[..., 0] * form[..., 3]).sum(dim=-1) - (form[..., 1] * form[..., 2]).sum(dim=-1)
     return torch.where(tangent.singular | inside.singular, torch.nan, value)

@@ -13,12 +13,11 @@ from numpy.typing import ArrayLike
 from infgeo.arguments import function, positive_integer, real_number, shown
 from infgeo.display import Displayed
 from infgeo.errors import InvalidInput, NotConverged, SingularMetric
-from infgeo.finite.differentiate import Way
 from infgeo.finite.evaluation import plain_torch
-from infgeo.finite.feature_map import Flat
 from infgeo.finite.geometry_at_points import Pullback
 from infgeo.finite.inputs import as_points
 from infgeo.finite.path_energy import Descent, features_of, levels_of, minimise, refined
+from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.pullback import pullback, pullback_slice
 
 _MOST_MEAN, _MOST_CALLS = 50, 3000
@@ -26,7 +25,6 @@ _LOST = (
     "a geodesic comes to points where the metric loses rank or features are not smooth, or leaves their domain or every"
     " bound: pass a shorter v"
 )
-_FEW = 16  # coordinates up to which J and H are formed for the geodesic equation
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,19 +145,13 @@ def geodesic(
     velocity = _velocity(state.path)
     if len(levels) > 1 and 2 * levels[-2] == steps:
         velocity = velocity + (velocity - before) / 3
-    noise = 1e3 * torch.finfo(path.dtype).eps
-    shape = tuple(batch)
-    return PathGeodesic(
-        state.path.reshape(*shape, steps + 1, -1),
-        velocity.reshape(*shape, -1),
-        length.reshape(shape),
-        error.reshape(shape),
-        value.reshape(shape),
-        residual.reshape(shape),
-        (state.left <= max(tolerance, noise if path.dtype == torch.float32 else 0.0)).reshape(shape),
-        state.regular.reshape(shape),
-        total,
+    noise = 1e3 * torch.finfo(path.dtype).eps if path.dtype == torch.float32 else 0.0
+    converged, points = state.left <= max(tolerance, noise), state.path.reshape(*batch, steps + 1, -1)
+    length, error, value, residual, converged, regular = (
+        number.reshape(tuple(batch)) for number in (length, error, value, residual, converged, state.regular)
     )
+    velocity = velocity.reshape(*batch, -1)
+    return PathGeodesic(points, velocity, length, error, value, residual, converged, regular, total)
 
 
 def distance(features: Any, x: ArrayLike, y: ArrayLike, **options: Any) -> torch.Tensor:
@@ -199,7 +191,7 @@ def exponential(features: Any, x: ArrayLike, v: ArrayLike, *, tolerance: float =
     """Return where the geodesics from x with velocity v are after time 1, (..., d), (..., d) -> (..., d).
 
     The equation g x″ = −Jᵀ ∂²Φ(x′, x′) is solved by SciPy's DOP853 to a relative `tolerance`, all geodesics with the
-    same steps; options as for `geodesic`. Up to d = 16 with J, beyond with products by it and conjugate gradients.
+    same steps; options as for `geodesic`.
 
     Raises NotConverged where steps become too many, InvalidInput where features are not twice differentiable.
     """
@@ -209,13 +201,24 @@ def exponential(features: Any, x: ArrayLike, v: ArrayLike, *, tolerance: float =
     there, start, velocity, batch = _ends(features, x, v, options.pop("plane", None), options)
     shape, calls = (2, *start.shape), 0
     with torch.inference_mode(False), there.source.ready() as f, torch.no_grad():
-        way = there.source.way(f, start, True)
+        whole, across = (there.source.way(f, start, second) for second in (False, True))
+        of_jacobian = there.source.width * (2 * there.input_dim + 12)
+        of_passes = 3 * there.source.largest * (min(there.input_dim, there.source.width) + 10)
+        chunk = max(1, there.memory_budget // (24 * there.source.largest))  # directions, where one point is too much
+
+        def block(rows: torch.Tensor) -> torch.Tensor:
+            """Return x″ with g x″ = −Jᵀ ∂²Φ(v, v) for points and vectors beside each other (P, 2d)."""
+            at, v = rows.chunk(2, dim=1)
+            _, bend = across(lambda t: f(at + t * v), at.new_zeros(len(at), 1), True)
+            assert bend is not None
+            return -torch.linalg.lstsq(whole(f, at, False, chunk)[0], bend[..., 0]).solution[..., 0]
 
         def flow(_t: float, state: numpy.ndarray) -> numpy.ndarray:
             nonlocal calls
             calls += 1
             at, speed = torch.as_tensor(state.reshape(shape)).to(start)
-            second = _acceleration(f, way, at, speed)
+            rows = torch.cat([at, speed], dim=1)
+            second = torch.cat(in_blocks(block, rows, there.memory_budget // (8 * (of_jacobian + of_passes))))
             if calls > _MOST_CALLS or not bool(torch.isfinite(second).all()):
                 raise NotConverged(_LOST)
             return torch.stack([speed, second]).double().cpu().numpy().ravel()
@@ -327,12 +330,11 @@ def _ends(
         pair = torch.broadcast_tensors(*(part.to(tensor) for part in given))
     except RuntimeError:
         raise InvalidInput(f"the shapes {tuple(given[0].shape)} and {tuple(given[1].shape)} do not fit") from None
-    both = (
-        torch.stack(pair) if isinstance(x, torch.Tensor) or isinstance(y, torch.Tensor) else torch.stack(pair).numpy()
-    )
-    if not both.size if isinstance(both, numpy.ndarray) else not both.numel():
+    both = torch.stack(pair)
+    if not both.numel():
         raise InvalidInput("x and y hold no points: pass at least one pair")
-    there = _measured(features, both, plane, options)
+    given_tensors = isinstance(x, torch.Tensor) or isinstance(y, torch.Tensor)
+    there = _measured(features, both if given_tensors else both.numpy(), plane, options)
     ends = there.x.reshape(2, -1, there.input_dim)
     return there, ends[0], ends[1], there.x.shape[1 : there.x.ndim - len(there.input_shape)]
 
@@ -373,27 +375,3 @@ def _residual(there: Pullback, path: torch.Tensor, length: torch.Tensor) -> torc
             part = torch.where(bottom > 0, top / torch.where(bottom > 0, bottom, 1.0), 0.0)
             worst[rows] = part.reshape(len(rows), -1).amax(dim=1)
     return torch.where(length > 0, worst / torch.where(length > 0, length, 1.0), 0.0)
-
-
-def _acceleration(f: Flat, way: Way, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Return x″ with g x″ = −Jᵀ ∂²Φ(v, v) at points (P, d)."""
-    if x.shape[1] <= _FEW:
-        jacobian, hessian = way(f, x, True)
-        assert hessian is not None
-        bend = torch.einsum("pnij,pi,pj->pn", hessian, v, v)
-        return -torch.linalg.lstsq(jacobian, bend[..., None]).solution[..., 0]
-    bend = torch.func.jvp(lambda z: torch.func.jvp(f, (z,), (v,))[1], (x,), (v,))[1]
-    back = torch.func.vjp(f, x)[1]
-    rest = -back(bend)[0]
-    found, step, size = torch.zeros_like(x), rest, rest.square().sum(dim=1, keepdim=True)
-    least = size * torch.finfo(x.dtype).eps ** 2
-    for _ in range(2 * x.shape[1]):
-        if not bool((size > least).any()):
-            break
-        image = back(torch.func.jvp(f, (x,), (step,))[1])[0]
-        product = (step * image).sum(dim=1, keepdim=True)
-        share = torch.where((size > least) & (product > 0), size / torch.where(product > 0, product, 1.0), 0.0)
-        found, rest = found + share * step, rest - share * image
-        new = rest.square().sum(dim=1, keepdim=True)
-        step, size = rest + new / torch.where(size > 0, size, 1.0) * step, new
-    return found

@@ -29,7 +29,16 @@ def as_points(x: ArrayLike, name: str = "x") -> torch.Tensor:
             raise InvalidInput(f"{name} has dtype {x.dtype}; coordinates are real: pass {name}.to(torch.float64)")
         points = x.detach()
     else:
-        points = _from_array(x, name)
+        try:
+            array = numpy.asarray(x)
+        except (ValueError, TypeError) as error:
+            raise InvalidInput(f"{name} is not an array of numbers ({error}); pass floats of shape (..., d)") from None
+        # Numbers in a plain list carry no dtype, so [[0, 1]] means floats; an integer array is more likely a mistake.
+        if array.dtype.kind != "f" and not (isinstance(x, list | tuple) and array.dtype.kind in "iu"):
+            raise InvalidInput(
+                f"{name} has dtype {array.dtype}; coordinates are real floats: pass numpy.asarray({name}, dtype=float)"
+            )
+        points = torch.from_numpy(numpy.array(array, dtype=numpy.float64, order="C"))
     if points.ndim == 0 or points.shape[-1] == 0:
         raise InvalidInput(f"{name} has shape {tuple(points.shape)}; its last axis must hold the coordinates: (..., d)")
     finite = torch.isfinite(points)
@@ -37,20 +46,6 @@ def as_points(x: ArrayLike, name: str = "x") -> torch.Tensor:
         where = tuple(int(i) for i in (~finite).nonzero()[0])
         raise InvalidInput(f"{name}{list(where)} is {float(points[where])}; remove points that are not finite")
     return points
-
-
-def _from_array(x: ArrayLike, name: str) -> torch.Tensor:
-    try:
-        array = numpy.asarray(x)
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(f"{name} is not an array of numbers ({error}); pass floats of shape (..., d)") from None
-    # Numbers in a plain list carry no dtype, so [[0, 1]] means floats; an integer array is more likely a mistake.
-    plain = isinstance(x, list | tuple) and array.dtype.kind in "iu"
-    if array.dtype.kind != "f" and not plain:
-        raise InvalidInput(
-            f"{name} has dtype {array.dtype}; coordinates are real floats: pass numpy.asarray({name}, dtype=float)"
-        )
-    return torch.from_numpy(numpy.array(array, dtype=numpy.float64, order="C"))
 
 
 def point_shape(points: torch.Tensor, input_shape: Any, input_dim: int | None, name: str = "x") -> tuple[int, ...]:
@@ -101,11 +96,6 @@ def matching(
         f"{name} is {points.dtype} on {points.device}, the module's parameters are {kind} on {device}; pass "
         f"{name}.to({str(device)!r}, {kind})"
     )
-
-
-def optional_dtype(dtype: Any) -> torch.dtype | None:
-    """Return `dtype` when it is None, torch.float32 or torch.float64, or raise InvalidInput."""
-    return None if dtype is None else float_dtype(dtype)
 
 
 def float_dtype(dtype: Any) -> torch.dtype:

@@ -18,12 +18,11 @@ from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.evaluation import threads
 from infgeo.finite.geometry_at_points import ONE_DIMENSION, PIECEWISE_LINEAR
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, checked_device, float_dtype, too_narrow
-from infgeo.finite.reduction import SECONDS, Reduction, describe, items_of, run_item, run_pickled
+from infgeo.finite.reduction import SECONDS, Reduction, Workers, describe, items_of, run_item, run_pickled
 from infgeo.finite.replicate import CORRECTED, QUANTITIES, ReplicateTask
 from infgeo.finite.running_mean import Estimate
 from infgeo.finite.sampled_network import specify
 from infgeo.finite.samplers import check_sampler
-from infgeo.finite.workers import Workers
 from infgeo.interruption import termination_as_interrupt
 
 

@@ -39,42 +39,38 @@ def features_of(source: Source, path: torch.Tensor, budget: int) -> torch.Tensor
         return torch.cat(in_blocks(f, rows, size)).reshape(*path.shape[:2], -1)
 
 
-def energy(source: Source, path: torch.Tensor, budget: int, slope: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+def energy(source: Source, path: torch.Tensor, budget: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return energies (P,), inf where features are not finite, and their gradients (P, N - 1, d) at inner points."""
-    count, steps = path.shape[0], path.shape[1] - 1
+    steps = path.shape[1] - 1
 
-    def block(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        inner = rows[:, 1:-1].detach().clone().requires_grad_(slope)
+    def block(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        inner = rows[:, 1:-1].detach().clone().requires_grad_()
         points = torch.cat([rows[:, :1], inner, rows[:, -1:]], dim=1)
         values = f(points.reshape(-1, path.shape[-1])).reshape(*points.shape[:2], -1)
         each = steps * values.diff(dim=1).double().square().sum(dim=(1, 2))
-        if not slope:
-            return each, None
         (gradient,) = torch.autograd.grad(each.sum(), inner)
         return each.detach(), gradient
 
     size = max(1, budget // (64 * max(1, source.largest) * (steps + 1)))
-    with source.ready() as f, torch.set_grad_enabled(slope):
+    with source.ready() as f, torch.enable_grad():
         try:
             parts = in_blocks(block, path, size)
         except RuntimeError as error:
-            if not slope or "does not require grad" not in str(error):
+            if "does not require grad" not in str(error):
                 raise
             raise InvalidInput(
                 "torch has no derivatives of features in reverse mode, which geodesics need: write them in"
                 " differentiable operations"
             ) from error
-    found = torch.cat([part for part, _ in parts]) if count else path.new_zeros(0, dtype=torch.float64)
-    found = torch.where(torch.isfinite(found), found, torch.inf)
-    return found, torch.cat([part for _, part in parts if part is not None]) if slope else None
+    found, slope = (torch.cat(column) for column in zip(*parts, strict=True))
+    return torch.where(torch.isfinite(found), found, torch.inf), slope
 
 
 def _factor(source: Source, path: torch.Tensor, budget: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a Cholesky factor of the second-order energy at inner points, and whether g has full rank on the path."""
     count, steps, d = path.shape[0], path.shape[1] - 1, path.shape[2]
     regular = torch.ones(count, dtype=torch.bool, device=path.device)
-    small = (steps - 1) * d <= _DENSE
-    if small:
+    if (steps - 1) * d <= _DENSE:
         some = torch.linspace(0, steps, min(steps, _LOOKED_AT) + 1).round().long()
         flat = path[:, some].reshape(-1, d)
         g = measured(source, flat, False, budget).metric.reshape(count, len(some), d, d)
@@ -110,9 +106,8 @@ def minimise(source: Source, start: torch.Tensor, budget: int, tolerance: float,
     state = Descent(start.clone(), start.new_full((count,), torch.inf, dtype=torch.float64), torch.ones(count) > 0)
     factor, state.regular = _factor(source, start, budget)
     live = torch.arange(count, device=start.device)
-    value, slope = energy(source, start, budget, True)
-    assert slope is not None
-    value, slope = value.clone(), slope.double()
+    value, slope = energy(source, start, budget)
+    slope = slope.double()
     if bool(torch.isinf(value).any()):
         first = int(torch.isinf(value).nonzero()[0])
         raise InvalidInput(
@@ -123,12 +118,12 @@ def minimise(source: Source, start: torch.Tensor, budget: int, tolerance: float,
         raise InvalidInput("derivatives of features are not finite on a path to start from; pass another, start=...")
     moves: list[torch.Tensor] = []
     turns: list[torch.Tensor] = []
-    lower = factor if factor.shape[0] == 1 else factor[live]
     noise = 100 * torch.finfo(start.dtype).eps
     size = features_of(source, start[:, :1], budget).double().square().sum(dim=(1, 2))
     # What roundings of the features make of energies, squared over the energy.
     least = (noise * start.shape[1]) ** 2 * size + torch.finfo(torch.float64).tiny
     while live.numel():
+        lower = factor if factor.shape[0] == 1 else factor[live]
         direction = _two_loops(lower, slope, moves, turns)
         fall = -(direction * slope).sum(dim=(1, 2))
         plain = _solved(lower, slope)
@@ -142,17 +137,8 @@ def minimise(source: Source, start: torch.Tensor, budget: int, tolerance: float,
         direction[uphill], fall[uphill] = -plain[uphill], (plain * slope).sum(dim=(1, 2))[uphill]
         live, value, slope, direction, fall = (part[going] for part in (live, value, slope, direction, fall))
         moves, turns = ([part[going] for part in parts] for parts in (moves, turns))
-        lower = factor if factor.shape[0] == 1 else factor[live]
-        step, new, gradient = _line_search(
-            source,
-            state.path[live],
-            value,
-            slope,
-            direction,
-            fall,
-            budget,
-            noise * value + (least[live] * value).sqrt() / 100,
-        )
+        rough = noise * value + (least[live] * value).sqrt() / 100
+        step, new, gradient = _line_search(source, state.path[live], value, slope, direction, fall, budget, rough)
         moved = step[:, None, None] * direction
         state.path[live, 1:-1] += moved.to(start.dtype)
         state.iterations += 1
@@ -160,7 +146,6 @@ def minimise(source: Source, start: torch.Tensor, budget: int, tolerance: float,
         keep = step > 0
         live, value, slope = live[keep], new[keep], gradient[keep]
         moves, turns = ([part[keep] for part in parts] for parts in (moves, turns))
-        lower = factor if factor.shape[0] == 1 else factor[live]
     return state
 
 
@@ -200,8 +185,7 @@ def _line_search(
             break
         trial = path[rows].clone()
         trial[:, 1:-1] += (step[rows, None, None] * direction[rows]).to(path.dtype)
-        new, gradient = energy(source, trial, budget, True)
-        assert gradient is not None
+        new, gradient = energy(source, trial, budget)
         enough = new <= value[rows] - _ARMIJO * step[rows] * fall[rows] + noise[rows]
         enough &= torch.isfinite(gradient).all(dim=2).all(dim=1)
         found[rows[enough]] = True

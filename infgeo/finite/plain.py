@@ -85,18 +85,6 @@ def _in_place_too(formula: Callable[..., torch.Tensor]) -> Callable[..., torch.T
     return function
 
 
-def _silu(input: torch.Tensor) -> torch.Tensor:
-    return input * torch.sigmoid(input)
-
-
-def _mish(input: torch.Tensor) -> torch.Tensor:
-    return input * torch.tanh(functional.softplus(input))
-
-
-def _hardsigmoid(input: torch.Tensor) -> torch.Tensor:
-    return functional.relu6(input + 3) / 6
-
-
 def _glu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
     value, gate = input.chunk(2, dim)
     return value * torch.sigmoid(gate)
@@ -110,27 +98,26 @@ def _rrelu(
     return functional.leaky_relu(input, (lower + upper) / 2, inplace)
 
 
-def _cdist(x1: torch.Tensor, x2: torch.Tensor, p: float = 2.0, compute_mode: str | None = None) -> torch.Tensor:
-    return torch.linalg.vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), ord=p, dim=-1)
-
-
 _native: Any = torch._C._nn
+_FORMULAS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "silu": lambda x: x * torch.sigmoid(x),
+    "mish": lambda x: x * torch.tanh(functional.softplus(x)),
+    "hardsigmoid": lambda x: functional.relu6(x + 3) / 6,
+}
 _PLAIN: dict[Any, Callable[..., torch.Tensor]] = {
     functional.batch_norm: _batch_norm,
     functional.layer_norm: _layer_norm,
     torch.layer_norm: _layer_norm,
     functional.instance_norm: _instance_norm,
-    functional.silu: _in_place_too(_silu),
-    _native.silu: _silu,
-    functional.mish: _in_place_too(_mish),
-    _native.mish: _mish,
-    functional.hardsigmoid: _in_place_too(_hardsigmoid),
-    _native.hardsigmoid: _hardsigmoid,
+    **{getattr(functional, name): _in_place_too(formula) for name, formula in _FORMULAS.items()},
+    **{getattr(_native, name): formula for name, formula in _FORMULAS.items()},
     functional.glu: _glu,
     _native.glu: _glu,
     functional.rrelu: _rrelu,
     torch.rrelu: _rrelu,
-    torch.cdist: _cdist,
+    torch.cdist: lambda x1, x2, p=2.0, compute_mode=None: torch.linalg.vector_norm(
+        x1.unsqueeze(-2) - x2.unsqueeze(-3), ord=p, dim=-1
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, checked_features
 from infgeo.finite.geometry_at_points import Pullback, weights_of
-from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, optional_dtype, point_shape
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, float_dtype, matching, point_shape
 from infgeo.finite.outputs import with_output
 from infgeo.finite.preflight import MOST_TOGETHER, examine
 from infgeo.finite.stack import as_stack
@@ -87,7 +87,7 @@ def pullback(
     >>> f"{pullback(sphere, [1.0, 0.5]).ricci_scalar:.12f}"
     '2.000000000000'
     """
-    dtype, batched = optional_dtype(dtype), flag(batched, "batched")
+    dtype, batched = None if dtype is None else float_dtype(dtype), flag(batched, "batched")
     features = with_output(features, output, layer)
     checked_features(features, layer, freeze, dtype)
     singular = one_of(singular, "singular", ("raise", "nan"))
@@ -153,7 +153,7 @@ def pullback_slice(
     >>> f"{pullback_slice(radial, [0.5, -2.0], origin, directions).gaussian_curvature:.12f}"
     '1.000000000000'
     """
-    dtype, batched = optional_dtype(dtype), flag(batched, "batched")
+    dtype, batched = None if dtype is None else float_dtype(dtype), flag(batched, "batched")
     features = with_output(features, output, layer)
     checked_features(features, layer, freeze, dtype)
     singular = one_of(singular, "singular", ("raise", "nan"))

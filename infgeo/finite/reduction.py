@@ -1,4 +1,4 @@
-"""The work of a run in fixed items, and what is kept of their results, taken in the order of the items; its checkpoint.
+"""The work of a run in fixed items, who does it, and what is kept of the results in the order of the items.
 
 Items depend on the run alone, never on who works on them: with the order fixed, the sums have the same bits for any
 number of workers.
@@ -6,13 +6,17 @@ number of workers.
 
 import hashlib
 import multiprocessing
+import os
 import pickle
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from typing import Any
 
 import torch
 
-from infgeo.arguments import positive_integer
+from infgeo.arguments import T, positive_integer
+from infgeo.errors import InfgeoError
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.replicate import ReplicateTask, finish, run_blocks, run_replicates
 from infgeo.finite.running_mean import RunningMean
@@ -21,6 +25,7 @@ from infgeo.finite.unit_sums import UnitSums, total
 _ITEM_WORK = 2**22  # units × points (and their pairs in deep networks): some 20 ms
 SECONDS = 10.0  # between two writings of a checkpoint
 _MOST_ITEMS = 64  # of the replicates of a run, where they are small: enough for many workers
+_AHEAD = 4  # items in flight for each core
 
 # Replicates first ... last − 1 and, in networks of several blocks, blocks low ... high − 1 of replicate `first`.
 Item = tuple[int, int, int, int]
@@ -129,3 +134,70 @@ def describe(reduction: Reduction, samples: int) -> dict[str, Any]:
         "dtype": str(task.dtype),
         "items": len(reduction.items),
     }
+
+
+class Workers:
+    """Runs items on an executor, or here without one.
+
+    An item whose worker was lost (BrokenProcessPool, KilledWorker, a cancelled future) is submitted once more, and then
+    done here; once the executor takes no more work, all that is left is done here. What had finished is kept. An error
+    of the item itself comes up when it is done here; those of infgeo come up at once. `lost` says what happened.
+    """
+
+    def __init__(self, executor: Executor | None) -> None:
+        self.executor = executor
+        self.again = 0
+        self.reason = ""
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """A sentence on work that had to be done again, if any."""
+        if not self.reason:
+            return ()
+        return (f"a worker was lost ({self.reason}): {self.again} piece(s) of work were done again; none is missing",)
+
+    def in_order(self, function: Callable[[T], Any], items: Sequence[T]) -> Iterator[Any]:
+        """Yield function(item) for every item, in their order."""
+        if self.executor is None:
+            yield from map(function, items)
+            return
+        ahead = _AHEAD * (os.cpu_count() or 1)
+        pending: deque[tuple[T, Future[Any] | None]] = deque()
+        try:
+            for item in items:
+                pending.append((item, self._submit(function, item)))
+                if len(pending) > ahead:
+                    yield self._result(function, *pending.popleft())
+            while pending:
+                yield self._result(function, *pending.popleft())
+        finally:
+            for _, future in pending:
+                if future is not None:
+                    future.cancel()
+
+    def _submit(self, function: Callable[[T], Any], item: T) -> Future[Any] | None:
+        if self.executor is None:
+            return None
+        try:
+            return self.executor.submit(function, item)
+        except Exception as error:  # broken, or shut down; every library has its own exceptions
+            self.executor, self.reason = None, self.reason or _name(error)
+            return None
+
+    def _result(self, function: Callable[[T], Any], item: T, future: Future[Any] | None) -> Any:
+        for attempt in range(2):
+            if future is None:
+                break
+            try:
+                return future.result()
+            except InfgeoError:
+                raise
+            except Exception as error:
+                self.reason = _name(error)
+                self.again += 1 if attempt == 0 else 0
+                future = self._submit(function, item) if attempt == 0 else None
+        return function(item)
+
+
+def _name(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__

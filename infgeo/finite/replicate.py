@@ -234,7 +234,9 @@ def _measure(task: ReplicateTask, index: int) -> dict[str, torch.Tensor]:
     result: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         if "kernel" in task.quantities:
-            result["kernel"] = kernel(network, x, task.memory_budget)[None]
+            gram = x.new_zeros(1, x.shape[0], x.shape[0])
+            add_gram(gram, lambda at: network(at).T, x, max(1, task.memory_budget // (8 * 8 * network.width)))
+            result["kernel"] = gram
         if task.order:
             ricci = "ricci_scalar" in task.quantities
             found = [local_geometry(sub_network(network, part), x, ricci, task.memory_budget) for part in task.parts]
@@ -290,10 +292,3 @@ def radial_direction(x: torch.Tensor) -> torch.Tensor:
     first[:, 0] = 1.0
     scaled = torch.where(largest > 0, x / largest, first)  # so that |x|² neither over- nor underflows
     return scaled / torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
-
-
-def kernel(network: SampledNetwork, x: torch.Tensor, memory_budget: int) -> torch.Tensor:
-    """Return the Gram matrix Φ(x_i)·Φ(x_j) of shape (N, N) of a network held as a whole, in blocks of points."""
-    gram = x.new_zeros(x.shape[0], x.shape[0])
-    add_gram(gram, lambda at: network(at).T, x, max(1, memory_budget // (8 * 8 * network.width)))
-    return gram

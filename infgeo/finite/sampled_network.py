@@ -9,15 +9,7 @@ from typing import Any
 import sympy
 import torch
 
-from infgeo.arguments import (
-    checked_depth,
-    items,
-    positive_integer,
-    real_number,
-    seed_integer,
-    shown,
-    values_by_name,
-)
+from infgeo.arguments import checked_depth, items, positive_integer, real_number, seed_integer, shown, values_by_name
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD
 from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
@@ -232,7 +224,28 @@ def _scale(expr: Any, name: str, value: float | None, parameters: Mapping[str, f
     return real_number(number, f"{name} = {expr}", minimum=0.0, strict=strict)
 
 
-class SampledNetwork(torch.nn.Module):
+class Sized:
+    """The sizes of what has `weights`, arrays of shape (rows, columns) of its layers in order."""
+
+    weights: Any
+
+    @property
+    def depth(self) -> int:
+        """Number of layers with weights."""
+        return len(self.weights)
+
+    @property
+    def width(self) -> int:
+        """Number n of units in the last layer."""
+        return int(self.weights[-1].shape[0])
+
+    @property
+    def input_dim(self) -> int:
+        """Number d of input coordinates."""
+        return int(self.weights[0].shape[1])
+
+
+class SampledNetwork(Sized, torch.nn.Module):
     """A random feature map, x (..., d) -> Φ(x) (..., n), Φ = h/√n with h the output of the last layer.
 
     `weights` and `biases` hold the arrays of the layers that have any, in order: W of shape (n, d) at the first and
@@ -250,26 +263,6 @@ class SampledNetwork(torch.nn.Module):
         self.layers = layers
         self.weights, self.biases = torch.nn.ParameterList(weights), torch.nn.ParameterList(biases)
         self.readouts = torch.nn.ParameterList(readouts or [])
-
-    @property
-    def is_stack(self) -> bool:
-        """Whether all layers are dense: linear maps and elementwise activations in turn."""
-        return all(layer.kind == "dense" for layer in self.layers)
-
-    @property
-    def depth(self) -> int:
-        """Number of layers with weights."""
-        return len(self.weights)
-
-    @property
-    def width(self) -> int:
-        """Number n of units in each layer."""
-        return int(self.weights[0].shape[0])
-
-    @property
-    def input_dim(self) -> int:
-        """Number d of input coordinates."""
-        return int(self.weights[0].shape[1])
 
     def extra_repr(self) -> str:
         """Show the activations and the sizes."""

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from infgeo.finite.plain import PlainOperations
-from infgeo.finite.sampled_network import SampledNetwork, are_piecewise_linear
+from infgeo.finite.sampled_network import SampledNetwork, Sized, are_piecewise_linear
 from infgeo.finite.torch_activation import ElementwiseActivation, TorchActivation, torch_activation
 
 # Elementwise, and linear between kinks.
@@ -86,7 +86,7 @@ Elementwise = TorchActivation | ElementwiseActivation | ModuleActivation
 
 
 @dataclass(frozen=True)
-class Stack:
+class Stack(Sized):
     """The map Φ(x) = scale · φ_L(W_L φ_{L−1}(… φ_1(W_1 x + b_1) …) + b_L)."""
 
     weights: tuple[torch.Tensor, ...]
@@ -106,21 +106,6 @@ class Stack:
             for a, b in zip((*self.weights[:n], *self.biases[:n]), (*features.weights, *features.biases), strict=True)
         )
         return (self.weights[-1], self.biases[-1]) if linear and same else None
-
-    @property
-    def width(self) -> int:
-        """Number n of features."""
-        return int(self.weights[-1].shape[0])
-
-    @property
-    def input_dim(self) -> int:
-        """Number d of input coordinates."""
-        return int(self.weights[0].shape[1])
-
-    @property
-    def depth(self) -> int:
-        """Number of linear maps."""
-        return len(self.weights)
 
     @property
     def piecewise_linear(self) -> bool:
@@ -145,19 +130,6 @@ class Stack:
             self,
             weights=(first @ directions.T, *self.weights[1:]),
             biases=(torch.addmv(bias, first, origin), *self.biases[1:]),
-        )
-
-    @property
-    def uniform(self) -> bool:
-        """Whether all its numbers have one dtype and device."""
-        others = [m for a in self.activations if isinstance(a, ModuleActivation) for m in a.modules]
-        tensors = (*self.weights, *self.biases, *(p for m in others for p in m.parameters()))
-        return len({(t.dtype, t.device) for t in tensors}) == 1
-
-    def to(self, dtype: torch.dtype) -> "Stack":
-        """Return the stack with weights of this dtype."""
-        return replace(
-            self, weights=tuple(w.to(dtype) for w in self.weights), biases=tuple(b.to(dtype) for b in self.biases)
         )
 
 
@@ -232,15 +204,20 @@ def as_stack(features: Any, axes: int = 1, layer: str | None = None, dtype: torc
     """
     stack = _structure(features, axes, layer)
     if stack is not None and dtype is not None and stack.weights[0].dtype != dtype:
-        stack = stack.to(dtype)
-    return stack if stack is not None and stack.uniform else None
+        weights, biases = (tuple(part.to(dtype) for part in parts) for parts in (stack.weights, stack.biases))
+        stack = replace(stack, weights=weights, biases=biases)
+    if stack is None:
+        return None
+    others = [m for a in stack.activations if isinstance(a, ModuleActivation) for m in a.modules]
+    tensors = (*stack.weights, *stack.biases, *(p for m in others for p in m.parameters()))
+    return stack if len({(t.dtype, t.device) for t in tensors}) == 1 else None
 
 
 def _structure(features: Any, axes: int, layer: str | None) -> Stack | None:
     if isinstance(features, Stack):
         return features
     if type(features) is SampledNetwork and layer is None:
-        if not features.is_stack or not _ordinary(features) or features._buffers:
+        if not all(layer.kind == "dense" for layer in features.layers) or not _ordinary(features) or features._buffers:
             return None
         weights, biases = (tuple(p.detach() for p in ps) for ps in (features.weights, features.biases))
         activations = tuple(layer.function for layer in features.layers)

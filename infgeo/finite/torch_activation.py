@@ -2,8 +2,8 @@
 
 The derivatives are SymPy's, away from kinks: a DiracDelta that differentiation leaves behind counts as 0, because a
 random preactivation meets a kink with probability 0. Each set of outputs is compiled once into a short linear
-program in which equal subexpressions are computed once (the exponential of erf serves both derivatives) and dead
-intermediates are overwritten. `sympy.lambdify` is not used: its torch printer fails on constants.
+program in which equal subexpressions are computed once (the exponential of erf serves both derivatives).
+`sympy.lambdify` is not used: its torch printer fails on constants.
 """
 
 from collections.abc import Callable
@@ -137,14 +137,14 @@ class TorchActivation:
 
     def jet(self, z: torch.Tensor, order: int = 2) -> tuple[torch.Tensor, ...]:
         """Return φ(z) and, for order 1, φ'(z) and, for order 2, φ''(z)."""
-        return self._program(order).run(z, overwrite=True)
+        return self._program(order).run(z)
 
     def products(self, z: torch.Tensor, order: int = 2, valued: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
         """Return φ'(z)² and, for order 2, φ' φ'', each as a pair (constant factor, tensor); φ first if `valued`.
 
         The constant is left out of the tensor because the caller can apply it after summing over units.
         """
-        return self._program(order, True, valued).run_factored(z, overwrite=True)
+        return self._program(order, True, valued).run_factored(z)
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ import torch
 
 from infgeo.errors import InvalidInput
 
-# Functions that torch has under another or the same name; all accept out=.
+# Functions that torch has under another or the same name.
 _UNARY: dict[str, Callable[..., Any]] = {
     "exp": torch.exp, "log": torch.log, "sin": torch.sin, "cos": torch.cos, "tan": torch.tan,
     "sinh": torch.sinh, "cosh": torch.cosh, "tanh": torch.tanh, "asin": torch.asin, "acos": torch.acos,
@@ -46,8 +46,6 @@ _COMPARISONS: dict[type, Callable[..., Any]] = {
     sympy.Equality: torch.eq,
     sympy.Unequality: torch.ne,
 }
-# Operations whose result may overwrite their first argument. torch.square is z*z: exact and twice differentiable.
-_IN_PLACE = {*_UNARY.values(), torch.mul, torch.add, torch.square, torch.sqrt, torch.rsqrt, torch.reciprocal}
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,6 @@ class _Step:
     arguments: tuple[Operand, ...]
     result: int
     dead: tuple[int, ...]  # slots that no later step reads
-    overwrites: bool
 
 
 class _Builder:
@@ -165,20 +162,13 @@ class _Builder:
     def _integer_power(self, slot: _Slot, n: int) -> _Slot:
         if n == 1:
             return slot
-        half = self.emit(torch.square, self._integer_power(slot, n // 2))
+        half = self.emit(torch.square, self._integer_power(slot, n // 2))  # z*z: exact and twice differentiable
         return self.emit(torch.mul, half, slot) if n % 2 else half
 
     def _extremum(self, e: sympy.Basic) -> Operand:
-        function, clamp = (
-            (torch.maximum, torch.clamp_min) if isinstance(e, sympy.Max) else (torch.minimum, torch.clamp_max)
-        )
-        operands = [self.build(a) for a in e.args]
-        slots = [o for o in operands if isinstance(o, _Slot)]
-        result = self._chain(function, slots)
-        for number in operands:
-            if not isinstance(number, _Slot):
-                result = self.emit(clamp, result, number)
-        return result
+        pair, clamp = (torch.maximum, torch.clamp_min) if isinstance(e, sympy.Max) else (torch.minimum, torch.clamp_max)
+        operands = sorted((self.build(a) for a in e.args), key=lambda o: not isinstance(o, _Slot))  # numbers last
+        return reduce(lambda a, b: self.emit(pair if isinstance(b, _Slot) else clamp, a, b), operands)
 
     def _chain(self, function: Callable[..., Any], operands: Iterable[Operand]) -> Operand:
         return reduce(partial(self.emit, function), operands)
@@ -199,11 +189,8 @@ def _where(
     condition: torch.Tensor, then: torch.Tensor | float, otherwise: torch.Tensor | float, like: torch.Tensor
 ) -> torch.Tensor:
     """Return torch.where with Python numbers taken in the dtype of the variable."""
-    if not isinstance(then, torch.Tensor):
-        then = torch.full((), then, dtype=like.dtype, device=like.device)
-    if not isinstance(otherwise, torch.Tensor):
-        otherwise = torch.full((), otherwise, dtype=like.dtype, device=like.device)
-    return torch.where(condition, then, otherwise)
+    first, second = (v if isinstance(v, torch.Tensor) else like.new_full((), v) for v in (then, otherwise))
+    return torch.where(condition, first, second)
 
 
 @dataclass(frozen=True)
@@ -213,29 +200,25 @@ class Program:
     steps: tuple[_Step, ...]
     outputs: tuple[tuple[float, Operand], ...]
 
-    def run_factored(self, z: torch.Tensor, overwrite: bool = False) -> tuple[tuple[float, torch.Tensor], ...]:
-        """Return each output as (constant factor, tensor); `overwrite` lets dead intermediates be reused.
+    def run_factored(self, z: torch.Tensor) -> tuple[tuple[float, torch.Tensor], ...]:
+        """Return each output as (constant factor, tensor).
 
-        Do not overwrite while torch differentiates or batches the call; never modify what is returned: two outputs
-        may be one tensor, or `z` itself.
+        Never modify what is returned: two outputs may be one tensor, or `z` itself.
         """
         memory: list[Any] = [None] * (len(self.steps) + 1)
         memory[0] = z
         for step in self.steps:
             arguments = [memory[a.index] if isinstance(a, _Slot) else a for a in step.arguments]
-            if overwrite and step.overwrites:
-                memory[step.result] = step.function(*arguments, out=arguments[0])
-            else:
-                memory[step.result] = step.function(*arguments)
+            memory[step.result] = step.function(*arguments)
             for index in step.dead:
                 memory[index] = None
         return tuple(
             (factor, memory[o.index] if isinstance(o, _Slot) else torch.full_like(z, o)) for factor, o in self.outputs
         )
 
-    def run(self, z: torch.Tensor, overwrite: bool = False) -> tuple[torch.Tensor, ...]:
+    def run(self, z: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the outputs with their constant factors applied."""
-        return tuple(t if factor == 1.0 else t * factor for factor, t in self.run_factored(z, overwrite))
+        return tuple(t if factor == 1.0 else t * factor for factor, t in self.run_factored(z))
 
 
 def compile_program(expressions: Sequence[sympy.Expr], variable: sympy.Basic) -> Program:
@@ -257,8 +240,5 @@ def compile_program(expressions: Sequence[sympy.Expr], variable: sympy.Basic) ->
     for i, (function, arguments) in enumerate(builder.steps):
         slots = {a.index for a in arguments if isinstance(a, _Slot)}
         dead = tuple(index for index in slots if last[index] == i and index not in kept)
-        first = arguments[0]
-        # a comparison's result is boolean, but comparisons never feed an operation that overwrites
-        overwrites = function in _IN_PLACE and isinstance(first, _Slot) and first.index in dead
-        steps.append(_Step(function, arguments, i + 1, dead, overwrites))
+        steps.append(_Step(function, arguments, i + 1, dead))
     return Program(tuple(steps), tuple(outputs))

@@ -198,10 +198,9 @@ class _Field:
     ) -> Association:
         """Compare `own` and `other` at the points kept; the test moves `own` against the other `everywhere`."""
         own, other = own - own.mean(), other - other.mean()
-        value, at_equal, p, p_at_equal = measure(own, other), None, None, None
+        value, side = measure(own, other), "greater" if sign > 0 else "less"
         if self.fit is None or self.whole_fit is None or len(own) <= self.fit.parameters + 1:
-            p = self._p(own, everywhere, sign)
-            return Association(value, at_equal, p, p_at_equal, "greater" if sign > 0 else "less")
+            return Association(value, None, self._p(own, everywhere, sign), None, side)
         left, right = self.fit.residual(own), self.fit.residual(other)
         defined = right @ right > _LEAST_OTHER * (other @ other) and not (self.radial and measure is _correlation)
         at_equal = measure(left, right) if defined else None
@@ -210,7 +209,7 @@ class _Field:
             p = p_at_equal = 1.0 if self.radial else self._p(left, everywhere, sign)
         else:
             p, p_at_equal = self._p(own, everywhere, sign), self._p(left, self.whole_fit.residual(everywhere), sign)
-        return Association(value, at_equal, p, p_at_equal if defined else None, "greater" if sign > 0 else "less")
+        return Association(value, at_equal, p, p_at_equal if defined else None, side)
 
     def _p(self, own: np.ndarray, everywhere: np.ndarray, sign: int) -> float | None:
         if self.test is None:

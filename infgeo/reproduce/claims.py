@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import combine_pvalues
 
 from infgeo.magnification import Magnification, magnification, over_seeds
-from infgeo.tracking.measure import entropy
 
 HOLDS, FAILS, OPEN, SHOWN = "holds", "does not hold", "not significant", "described"
 LEVEL = 0.05  # of the intervals over seeds, and of the tests
@@ -152,8 +150,3 @@ def number_of(seed: Mapping[str, Any], when: str, key: str, number: str = "value
     if measure is None or measure["at_equal_radius"] is None:
         return measure and measure[number]
     return measure[{"value": "at_equal_radius", "p": "p_at_equal_radius"}[number]]
-
-
-def entropy_of(logits: np.ndarray) -> np.ndarray:
-    """Return the entropy (P,) of softmax(logits) (P, classes), in nats."""
-    return entropy(torch.from_numpy(logits.astype(float))).numpy()

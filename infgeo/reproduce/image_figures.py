@@ -24,43 +24,25 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.stats import spearmanr
 from torch import nn
 
+from infgeo import training
 from infgeo.errors import InvalidInput
 from infgeo.finite import pullback
 from infgeo.magnification import decision_boundary
-from infgeo.reproduce.claims import MEASURES, Claim, band_claims, before_and_after, entropy_of, measured
+from infgeo.reproduce.claims import MEASURES, Claim, band_claims, before_and_after, measured
 from infgeo.reproduce.image_picture import picture as picture
 from infgeo.reproduce.record import SeedResult, of_rows
 from infgeo.reproduce.seed_runs import Place
 from infgeo.reproduce.settings import BLOCKS, Images, Rows
 from infgeo.reproduce.training_run import QUANTITIES, trained
 from infgeo.tracking import Probe, line, plane
-from infgeo.training import (
-    Augmentation,
-    BarlowTwins,
-    ContrastiveLoss,
-    ContrastiveNetwork,
-    RandomView,
-    ResNet,
-    SimCLR,
-    Task,
-    TwoViews,
-    cifar10,
-    digits,
-    linear_readout,
-    mlp,
-    mnist,
-    patches,
-    projector,
-    small_resnet,
-    views,
-)
+from infgeo.tracking.measure import entropy
 
 AUGMENTATIONS = {
-    "crops": views.CIFAR_CROPS,
-    "flips": Augmentation(flip=0.5),
-    "colour": views.COLOUR_32,
-    "barlow": views.BARLOW,
-    "simclr": views.SIMCLR,
+    "crops": training.views.CIFAR_CROPS,
+    "flips": training.Augmentation(flip=0.5),
+    "colour": training.views.COLOUR_32,
+    "barlow": training.views.BARLOW,
+    "simclr": training.views.SIMCLR,
 }
 MARGIN = 0.1  # of planes beyond the smallest rectangle that holds the three images
 LARGEST = 10  # singular values, whose product some of the scripts call volume
@@ -71,27 +53,25 @@ def check(settings: Rows, place: Place) -> None:
     for row in settings.rows:
         task = task_of(row, 0, place)
         if row.augmentation:
-            draw = RandomView(AUGMENTATIONS[row.augmentation], task.mean, task.std)
+            draw = training.RandomView(AUGMENTATIONS[row.augmentation], task.mean, task.std)
             draw(task.inputs[:2].reshape(2, *task.input_shape), seed=0)
 
 
 @cache
-def _published(name: str, data: str | None, verify: bool, normalise: Any, dtype: torch.dtype) -> Task:
-    maker = {"mnist": mnist, "cifar10": cifar10}[name]
+def _published(name: str, data: str | None, verify: bool, normalise: Any, dtype: torch.dtype) -> training.Task:
     try:
-        return maker(data, verify=verify, normalise=normalise, dtype=dtype)
+        return getattr(training, name)(data, verify=verify, normalise=normalise, dtype=dtype)
     except InvalidInput as error:
         raise InvalidInput(
             f"{error}. On the command line: --data FOLDER, or --scale small, which takes bundled images"
         ) from None
 
 
-def task_of(row: Images, seed: int, place: Place) -> Task:
+def task_of(row: Images, seed: int, place: Place) -> training.Task:
     """Return the images, as images."""
     kind = torch.float64 if row.double else torch.float32
     if row.data in ("digits", "patches"):
-        bundled = digits if row.data == "digits" else patches
-        task = bundled(seed=seed, normalise=row.normalise, dtype=kind)
+        task = getattr(training, row.data)(seed=seed, normalise=row.normalise, dtype=kind)
     else:
         task = _published(row.data, place.data, place.verify, row.normalise, kind)
     if row.split is not None:
@@ -106,8 +86,7 @@ class PooledStages(nn.Module):
     and 1 × 1 positions, the averages over 16 × 8, 8 × 8, 8 × 4 and 4 × 4 pixels of the authors' scripts.
     """
 
-    def __init__(self, network: ResNet) -> None:
-        """Hold the network, whose weights are trained."""
+    def __init__(self, network: training.ResNet) -> None:
         super().__init__()
         self.network = network
         stages = [part for name, part in network.named_children() if name.startswith("stage")]
@@ -126,25 +105,25 @@ class PooledStages(nn.Module):
         return x
 
 
-def model_of(row: Images, task: Task, seed: int) -> nn.Module:
+def model_of(row: Images, task: training.Task, seed: int) -> nn.Module:
     """Return the network before training."""
     channels, classes, kind = task.input_shape[0], len(task.classes), task.inputs.dtype
     if row.network == "mlp":
         widths = [int(np.prod(task.input_shape)), *row.widths, classes]
-        return mlp(widths, row.activation, row.parametrisation, seed=seed, dtype=kind)
-    network = small_resnet(
+        return training.mlp(widths, row.activation, row.parametrisation, seed=seed, dtype=kind)
+    network = training.small_resnet(
         row.activation, in_channels=channels, classes=classes if row.objective == "labels" else None,
         blocks=BLOCKS.get(row.network, (1,) * len(row.widths)), widths=row.widths, stem=row.stem, seed=seed, dtype=kind,
     )  # fmt: skip
     if row.objective == "labels":
         return PooledStages(network) if row.layers[0].startswith("pooled") else network
     norm = row.objective == "barlow_twins"
-    return ContrastiveNetwork(
-        network, projector(network.width, row.hidden, row.embedding, activation=row.head, norm=norm, seed=seed)
+    return training.ContrastiveNetwork(
+        network, training.projector(network.width, row.hidden, row.embedding, activation=row.head, norm=norm, seed=seed)
     )
 
 
-def probes_of(row: Images, task: Task, seed: int) -> dict[str, Probe]:
+def probes_of(row: Images, task: training.Task, seed: int) -> dict[str, Probe]:
     """Return lines and planes through test images of the classes named, drawn by `seed`."""
 
     def images(classes: tuple[int, ...]) -> list[torch.Tensor]:
@@ -171,14 +150,15 @@ def measure(settings: Rows, seed: int, place: Place) -> SeedResult:
     return of_rows(settings, seed, lambda row, _: _measure_row(row, seed, place))
 
 
-def _loss(row: Images, task: Task) -> ContrastiveLoss | None:
+def _loss(row: Images, task: training.Task) -> training.ContrastiveLoss | None:
     if row.objective == "labels":
         return None
-    objective = BarlowTwins(row.redundancy) if row.objective == "barlow_twins" else SimCLR(row.temperature)
-    second = views.BARLOW_SECOND if row.augmentation == "barlow" else None
+    barlow = row.objective == "barlow_twins"
+    objective: Any = training.BarlowTwins(row.redundancy) if barlow else training.SimCLR(row.temperature)
+    second = training.views.BARLOW_SECOND if row.augmentation == "barlow" else None
     assert row.augmentation is not None
-    drawn = TwoViews(AUGMENTATIONS[row.augmentation], task.mean, task.std, second)
-    return ContrastiveLoss(objective, drawn, row.separate)
+    drawn = training.TwoViews(AUGMENTATIONS[row.augmentation], task.mean, task.std, second)
+    return training.ContrastiveLoss(objective, drawn, row.separate)
 
 
 def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -188,32 +168,32 @@ def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.nda
     model, probes, loss = model_of(row, task, seed), probes_of(row, flat, seed), _loss(row, task)
     if supervised and row.augmentation is not None:
         recipe = dataclasses.replace(
-            recipe, augmentation=RandomView(AUGMENTATIONS[row.augmentation], task.mean, task.std)
+            recipe, augmentation=training.RandomView(AUGMENTATIONS[row.augmentation], task.mean, task.std)
         )
     layers = row.layers if supervised else ("encoder",)
     quantities = [name for name in QUANTITIES if supervised or name == "log10_volume"]
-    run = trained(
+    result, history, costs = trained(
         model, flat, recipe, seed, place, row.name, probes, layers, row.shown, loss=loss, slices=False,
         quantities=quantities if row.network == "mlp" else (*quantities, "spectrum"),
         dtype=torch.float64 if row.measured_in_double else None,
     )  # fmt: skip
-    accuracy = run.result.test_accuracy
+    accuracy = result.test_accuracy
     if supervised:
-        logits = {name: run.history.quantity("logits", probe=name) for name in probes}
+        logits = {name: history.quantity("logits", probe=name) for name in probes}
     else:
-        assert isinstance(model, ContrastiveNetwork)
-        readout = linear_readout(model.encoder, flat.inputs.to(place.device), flat.labels)
+        assert isinstance(model, training.ContrastiveNetwork)
+        readout = training.linear_readout(model.encoder, flat.inputs.to(place.device), flat.labels)
         logits = {name: logits_of(readout, probe.inputs)[None] for name, probe in probes.items()}
         accuracy = float((logits_of(readout, flat.test_inputs).argmax(1) == flat.test_labels.numpy()).mean())
     arrays: dict[str, np.ndarray] = {}
     on_probes: dict[str, dict[str, Any]] = {}
     for name, probe in probes.items():
-        volume = np.stack([run.history.quantity("log10_volume", layer, name) for layer in layers])
+        volume = np.stack([history.quantity("log10_volume", layer, name) for layer in layers])
         on_probes[name] = statistics_of(probe, volume[-1], logits[name][-1], seed)
         known = np.ma.masked_invalid(volume)
         on_probes[name]["contrast"] = (known.max(axis=2) - known.min(axis=2)).filled(0.0).tolist()  # (layers, epochs)
-        if "spectrum" in run.history.quantities:
-            largest = run.history.quantity("spectrum", layers[-1], name)[-1, :, :LARGEST]
+        if "spectrum" in history.quantities:
+            largest = history.quantity("spectrum", layers[-1], name)[-1, :, :LARGEST]
             product = np.log10(np.maximum(largest, 1e-300)).sum(-1)
             on_probes[name]["largest"] = float(spearmanr(product, volume[-1, -1]).statistic)
         assert probe.anchors is not None
@@ -224,11 +204,15 @@ def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.nda
             f"{name}.images": pixels_of(probe.anchors.reshape(-1, *task.input_shape), task),
             f"{name}.corners": probe.coordinates_of(probe.anchors).numpy(),
         }
-    numbers = {"test_accuracy": accuracy, "loss": run.result.losses[-1], "classes": list(task.classes), **run.costs}
+    numbers = {"test_accuracy": accuracy, "loss": result.losses[-1], "classes": list(task.classes), **costs}
     if row.spectra:
         first = next(iter(probes.values()))
         nets = (model_of(row, task, seed).to(place.device), model)
-        arrays["spectra"] = np.stack([spectra_of(net, layers[-1], first) for net in nets])  # (2, images, n)
+        assert first.anchors is not None
+        options: dict[str, Any] = {"layer": layers[-1], "input_shape": first.input_shape, "freeze": True}
+        at, options["dtype"] = first.anchors.to(place.device), torch.float64
+        found = [pullback(net, at, **options).singular_values.cpu() for net in nets]
+        arrays["spectra"] = np.stack(found)  # (2, images, min(n, d))
         numbers["rank"] = int((arrays["spectra"][-1] > 1e-6 * arrays["spectra"][-1].max()).sum(-1).min())
     return arrays, numbers | {
         "probes": on_probes,
@@ -237,21 +221,10 @@ def _measure_row(row: Images, seed: int, place: Place) -> tuple[dict[str, np.nda
     }
 
 
-def pixels_of(images: torch.Tensor, task: Task) -> np.ndarray:
+def pixels_of(images: torch.Tensor, task: training.Task) -> np.ndarray:
     """Return images as they were before normalisation, with values in [0, 1], float32."""
     mean, std = (images.new_tensor(v or (n,)).reshape(-1, 1, 1) for v, n in ((task.mean, 0.0), (task.std, 1.0)))
     return (images * std + mean).float().numpy()
-
-
-def spectra_of(model: nn.Module, layer: str, probe: Probe) -> np.ndarray:
-    """Return the singular values of the Jacobian (images, min(n, d)) at the images that span a probe, descending."""
-    assert probe.anchors is not None
-    like = next(model.parameters())
-    here = pullback(
-        model, probe.anchors.to(like.device), layer=layer, freeze=True, input_shape=probe.input_shape,
-        dtype=torch.float64,
-    )  # fmt: skip
-    return here.singular_values.cpu().numpy()
 
 
 @torch.no_grad()
@@ -281,7 +254,8 @@ def statistics_of(probe: Probe, volume: np.ndarray, logits: np.ndarray, seed: in
     found: dict[str, Any] = {"classes": list(border.classes), "pieces": len(border.polylines)}
     if not border:  # one class along the whole slice
         return found
-    options = {"entropy": entropy_of(logits), "shape": probe.shape, "null": "shifts", "seed": seed}
+    spread = entropy(torch.from_numpy(logits.astype(float))).numpy()
+    options = {"entropy": spread, "shape": probe.shape, "null": "shifts", "seed": seed}
     return found | before_and_after(volume, border.distance(coordinates), **options)
 
 

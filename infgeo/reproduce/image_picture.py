@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from infgeo import figure_style as style
 from infgeo.magnification import decision_boundary
@@ -162,9 +163,7 @@ def _mixed(logits: np.ndarray) -> np.ndarray:
     """Return colours (P, 3): those of the classes in the proportions of their probabilities."""
     from matplotlib.colors import to_rgb
 
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    colours = np.array([to_rgb(style.CLASSES[c]) for c in range(logits.shape[1])])
-    return odds / odds.sum(axis=1, keepdims=True) @ colours
+    return softmax(logits, axis=1) @ np.array([to_rgb(style.CLASSES[c]) for c in range(logits.shape[1])])
 
 
 def _name_regions(axes: Any, points: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from infgeo import __version__
 from infgeo.errors import InvalidInput
 from infgeo.files import write_whole
-from infgeo.report_text import json_safe
+from infgeo.report_text import json_safe, releases
 from infgeo.reproduce.settings import Rows
 
 PACKAGES = ("numpy", "scipy", "torch", "matplotlib", "contourpy", "scikit-learn", "kornia")
@@ -46,17 +45,9 @@ def of_rows(settings: Rows, seed: int, measure: Callable[..., tuple[dict[str, An
 
 def versions() -> dict[str, str]:
     """Return the versions of infgeo, Python and every library that takes part."""
-    known = {
-        "infgeo": __version__,
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-    }
-    for name in PACKAGES:
-        try:
-            known[name] = version(name)
-        except PackageNotFoundError:
-            known[name] = "not installed"
-    return known
+    machine = f"{platform.system()} {platform.machine()}"
+    own = {"infgeo": __version__, "python": platform.python_version(), "platform": machine}
+    return own | releases(PACKAGES, "not installed")
 
 
 def caption(record: Mapping[str, Any]) -> str:

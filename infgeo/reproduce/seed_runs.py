@@ -5,9 +5,9 @@ import importlib
 import json
 import threading
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Executor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -131,26 +131,24 @@ def _results(
         yield from (run(seed, place) for seed, place in places.items())
         return
     progress = next(iter(places.values())).progress
-    silent = {seed: replace(place, progress=None) for seed, place in places.items()}
-    if executor is not None:
-        futures = [executor.submit(run, seed, place) for seed, place in silent.items()]
+    said: Any = None
+    with ExitStack() as stack:
+        if executor is None:
+            context = process_context((preload,))
+            said = context.SimpleQueue()
+            executor = stack.enter_context(worker_pool(jobs, context, _begin, (said,)))
+        waiting = {executor.submit(run, seed, replace(place, progress=None)) for seed, place in places.items()}
         try:
-            yield from (future.result() for future in as_completed(futures))
+            while waiting:
+                over, waiting = wait(waiting, _POLLED, FIRST_COMPLETED)
+                while said is not None and not said.empty():
+                    reported = said.get()
+                    if progress is not None:
+                        progress(*reported)
+                yield from (future.result() for future in over)
         finally:
-            for future in futures:
+            for future in waiting:
                 future.cancel()
-        return
-    context = process_context((preload,))
-    said = context.SimpleQueue()
-    with worker_pool(jobs, context, _begin, (said,)) as pool:
-        waiting = {pool.submit(run, seed, place) for seed, place in silent.items()}
-        while waiting:
-            over, waiting = wait(waiting, _POLLED, FIRST_COMPLETED)
-            while not said.empty():
-                reported = said.get()
-                if progress is not None:
-                    progress(*reported)
-            yield from (future.result() for future in over)
 
 
 def _begin(stop: Any, said: Any) -> None:

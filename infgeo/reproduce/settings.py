@@ -312,23 +312,23 @@ DEPARTURES = (
 )  # fmt: skip
 
 
-def apply(departure: Departure, row: Any) -> Any:
-    """Return the row with our choice, or as it is where the departure does not concern it."""
-    if any(getattr(row, name, None) not in values for name, values in departure.where.items()):
-        return row
-    own = {name: value for name, value in departure.changes.items() if "." not in name}
-    recipe = {name.removeprefix("recipe."): value for name, value in departure.changes.items() if "." in name}
-    return replace(row, **own, **({"recipe": replace(row.recipe, **recipe)} if recipe else {}))
-
-
 def settings_of(name: str, scale: str, choice: str = "published") -> tuple[Any, tuple[Departure, ...]]:
     """Return the settings of a figure, and the departures that concern it, taken where `choice` is "ours"."""
     settings = SETTINGS[name, scale]
     if not isinstance(settings, Rows):
         return settings, ()
+
+    def ours(departure: Departure, row: Any) -> Any:
+        """Return the row with our choice, or as it is where the departure does not concern it."""
+        if any(getattr(row, name, None) not in values for name, values in departure.where.items()):
+            return row
+        own = {name: value for name, value in departure.changes.items() if "." not in name}
+        recipe = {name.removeprefix("recipe."): value for name, value in departure.changes.items() if "." in name}
+        return replace(row, **own, **({"recipe": replace(row.recipe, **recipe)} if recipe else {}))
+
     rows, concerned = settings.rows, []
     for departure in DEPARTURES:
-        changed = tuple(apply(departure, row) for row in rows)
+        changed = tuple(ours(departure, row) for row in rows)
         if changed != rows:
             concerned.append(departure)
             rows = changed

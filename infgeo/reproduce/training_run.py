@@ -1,8 +1,7 @@
 """Training with a tracker beside it, that goes on where it was interrupted."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -13,18 +12,6 @@ from infgeo.tracking import GeometryTracker, History
 from infgeo.training import Recipe, Task, TrainingResult, train
 
 QUANTITIES = ("log10_volume", "predictions", "entropy")
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A finished training, what the tracker recorded, and the seconds of a step and of a record of these points.
-
-    A training that was resumed counts the steps of its last part alone.
-    """
-
-    result: TrainingResult
-    history: History
-    costs: Mapping[str, float]
 
 
 def trained(
@@ -41,11 +28,12 @@ def trained(
     loss: Any = None,
     quantities: Sequence[str] = QUANTITIES,
     **options: Any,
-) -> Run:
+) -> tuple[TrainingResult, History, dict[str, float]]:
     """Train with a tracker that records after these `epochs`, from the checkpoint if there is one.
 
     The arguments are those of `train` and `GeometryTracker`, which takes the `options`; `label` tells the networks of a
-    seed apart.
+    seed apart. Besides the result and what was recorded, the seconds of a step and of a record are returned; a training
+    that was resumed counts the steps of its last part alone.
 
     Raises KeyboardInterrupt where the training was interrupted: what it had is in its checkpoint and its records.
     """
@@ -89,4 +77,4 @@ def trained(
     if made:
         recorded = history.costs[history.steps >= made[0]].sum()
         costs = {"seconds_a_step": float(seconds - recorded) / len(made), "seconds_a_record": float(history.costs[-1])}
-    return Run(result, history, costs)
+    return result, history, costs

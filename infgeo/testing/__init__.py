@@ -5,8 +5,7 @@ takes. Either measures what is required, says what it measured and what the boun
 and raises `infgeo.errors.ConformanceError` where a requirement is missed.
 """
 
-from infgeo.testing.activation_check import check_activation
-from infgeo.testing.kernel_check import check_kernel
+from infgeo.testing.checks import check_activation, check_kernel
 from infgeo.testing.outcome import Check, ConformanceReport
 
 __all__ = ["Check", "ConformanceReport", "check_activation", "check_kernel"]

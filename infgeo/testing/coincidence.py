@@ -123,19 +123,13 @@ class Coincidence:
 
     def exponent(self) -> float:
         """Return the exponent of |x - y| in D^2, the smallest over points and directions."""
-        return min(self._exponent(*pair) for pair in product(range(len(self.at)), self.directions))
-
-    def _exponent(self, number: int, direction: np.ndarray) -> float:
-        x = self.at[number]
-        length = float(np.linalg.norm(x)) or 1.0
-        steps = (1e-3, 1e-4) if self.subject.epsilon < 1e-12 else (1e-1, 1e-2)
-        sides = []
-        for h in steps:
-            step = h * length * direction / 2
-            sides.append(self.subject.squared_distance(x - step, x + step))
-            if not sides[-1] > self.rounding[number]:
-                return 2.0  # too small to tell
-        return float(np.log10(sides[0] / sides[1]))
+        steps, found = (1e-3, 1e-4) if self.subject.epsilon < 1e-12 else (1e-1, 1e-2), []
+        for (x, rounding), direction in product(zip(self.at, self.rounding, strict=True), self.directions):
+            moves = [h * (float(np.linalg.norm(x)) or 1.0) * direction / 2 for h in steps]
+            wide, narrow = (self.subject.squared_distance(x - move, x + move) for move in moves)
+            resolved = wide > rounding and narrow > rounding  # else it is too small to tell
+            found.append(float(np.log10(wide / narrow)) if resolved else 2.0)
+        return min(found)
 
     @required
     def gradient(self) -> Measured:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -134,9 +134,9 @@ def requirements_in(owner: object) -> list[Requirement]:
     return found
 
 
-def make(requirement: Requirement, skip: Collection[str] = ()) -> Check:
+def make(requirement: Requirement, skip: Collection[str], prefix: str = "") -> Check:
     """Make one check. An exception of the subject fails it; a measured value that is no number does too."""
-    name, text = requirement.name, requirement.text
+    name, text = f"{prefix}{requirement.name}", requirement.text
     if name in skip:
         return Check(name, text, "skipped", note="left out by the caller")
     try:
@@ -161,11 +161,6 @@ def conclude(
         failed = "\n".join(f"  {check.name}: {_failure(check)}" for check in report.failures)
         raise ConformanceError(f"{subject}\n{report._verdict()}\n{failed}", report)
     return report
-
-
-def prefixed(prefix: str, requirements: Iterable[Requirement]) -> list[Requirement]:
-    """Return the requirements with longer names."""
-    return [replace(one, name=f"{prefix}.{one.name}") for one in requirements]
 
 
 def _failure(check: Check) -> str:

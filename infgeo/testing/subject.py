@@ -46,10 +46,6 @@ class Truth:
         names = {"sigma_w": "weight_std", "sigma_b": "bias_std"}
         return {names[name]: value for name, value in self.values.items() if name in names}
 
-    def number(self, expr: Expr) -> float:
-        """Return the value of a scale of a layer."""
-        return float(expr.subs({symbol: self.values[symbol.name] for symbol in self.mlp.parameters}))
-
     @property
     def kernel(self) -> Kernel:
         """The kernel in closed form; raises NoClosedForm."""
@@ -176,15 +172,9 @@ def values_of(symbols: Iterable[Symbol], given: Mapping[str, float]) -> dict[str
         raise InvalidInput(f"values are given for {', '.join(unknown)}: this has {', '.join(sorted(names)) or 'none'}")
     defaults = {"sigma_w": DEFAULT_WEIGHT_STD, "sigma_b": DEFAULT_BIAS_STD}
     others = sorted(set(names) - set(defaults))
-    chosen = {name: _suitable(names[name], 0.7 + 0.2 * i) for i, name in enumerate(others)}
-    return {name: float(given.get(name, defaults.get(name, chosen.get(name, 1.0)))) for name in sorted(names)}
-
-
-def _suitable(symbol: Symbol, value: float) -> float:
-    value = round(value, 10)
-    if symbol.is_integer:
-        value = 2.0
-    return -value if symbol.is_negative else value
+    chosen = {name: 2.0 if names[name].is_integer else round(0.7 + 0.2 * i, 10) for i, name in enumerate(others)}
+    defaults |= {name: -value if names[name].is_negative else value for name, value in chosen.items()}
+    return {name: float(given.get(name, defaults[name])) for name in sorted(names)}
 
 
 def _of_formula(k: Kernel, given: Mapping[str, float], input_dim: int) -> Subject:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
+from scipy import special
 
 from infgeo.arguments import instance
 from infgeo.display import Displayed
@@ -99,7 +100,11 @@ class History(Displayed):
         wanted = ("logits" if derived else name, None if of_output else layer, probe)
         for column, array in zip(self.columns, self.arrays, strict=True):
             if (column.quantity, column.layer, column.probe) == wanted:
-                return _from_logits(name, array) if derived else array
+                if not derived:
+                    return array
+                z = array.astype(numpy.float64)
+                z = numpy.concatenate((numpy.zeros_like(z), z), axis=-1) if z.shape[-1] == 1 else z
+                return z.argmax(axis=-1) if name == "predictions" else special.softmax(z, axis=-1)
         there = sorted({(c.quantity, str(c.layer), c.probe) for c in self.columns})
         said = "; ".join(f"{quantity} of layer {where} on {p}" for quantity, where, p in there)
         raise InvalidInput(f"there is no {name!r} of layer {layer!r} on probe {probe!r}; recorded: {said or 'nothing'}")
@@ -124,13 +129,3 @@ class History(Displayed):
             for name, probe in self.probes.items()
         }
         return Dataset(data, {"step": self.steps, "time": ("step", self.times), **places}, {"skipped": self.skipped})
-
-
-def _from_logits(name: str, logits: numpy.ndarray) -> numpy.ndarray:
-    z = logits.astype(numpy.float64)
-    if z.shape[-1] == 1:
-        z = numpy.concatenate((numpy.zeros_like(z), z), axis=-1)
-    if name == "predictions":
-        return z.argmax(axis=-1)
-    p = numpy.exp(z - z.max(axis=-1, keepdims=True))
-    return p / p.sum(axis=-1, keepdims=True)

@@ -24,7 +24,6 @@ from infgeo.tracking.probes import Probe
 GEOMETRY = ("log10_volume", "spectrum", "ricci")
 OUTPUT = ("predictions", "entropy")
 QUANTITIES = GEOMETRY + OUTPUT
-_MOST_INPUTS = 2**21  # numbers of a probe's inputs that are kept; larger ones are made anew in blocks
 _NO_CHANCE = 800.0  # exp(-800) = 0
 _ARRAYS = 16  # of the size of the largest one, in a forward pass
 
@@ -79,10 +78,8 @@ class Inputs:
     """
 
     def __init__(self, probe: Probe, settings: Settings) -> None:
-        """Keep the probe; small ones are made once for each dtype and device."""
         self.probe, self.settings = probe, settings
         self.size = math.prod(probe.input_shape)
-        self._kept: torch.Tensor | None = None
         self.logits: torch.Tensor | None = None
 
     def first(self, count: int, **where: Any) -> torch.Tensor:
@@ -92,11 +89,6 @@ class Inputs:
     def blocks(self, rows: int | None = None, **where: Any) -> Iterator[torch.Tensor]:
         """Yield all rows (B, d), in blocks of at most `rows` that take a quarter of the memory budget."""
         rows = max(1, min(rows or len(self.probe), self.settings.memory_budget // (4 * 16 * self.size)))
-        if len(self.probe) * self.size <= _MOST_INPUTS:
-            if self._kept is None or (self._kept.dtype, self._kept.device) != (where["dtype"], where["device"]):
-                self._kept = self.first(len(self.probe), **where)
-            yield from self._kept.split(rows) if rows < len(self._kept) else (self._kept,)
-            return
         for coordinates in self.probe.coordinates.split(rows):
             yield self.probe.inputs_at(coordinates).flatten(1).to(**where)
 

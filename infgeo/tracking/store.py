@@ -16,10 +16,10 @@ import struct
 import time
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy
 import torch
@@ -102,10 +102,8 @@ class Store:
         if not self.path.exists() or self.path.stat().st_size == 0:
             write_whole(self.path, header)
             return
-        with _opened(self.path, "rb") as file:
-            start = file.read(len(header))
-        if start != header:
-            _explain_difference(self.path, start, header)
+        if _read(self.path, len(header)) != header:
+            _explain_difference(self.path, header)
         if not os.access(self.path, os.W_OK):
             raise InvalidInput(f"cannot write {path}: permission denied; choose another path")
 
@@ -139,20 +137,17 @@ class Store:
             os.fsync(file.fileno())
 
 
-@contextlib.contextmanager
-def _opened(path: Path, mode: str) -> Iterator[BinaryIO]:
+def _read(path: Path, count: int = -1) -> bytes:
     try:
-        with open(path, mode) as file:
-            yield file  # type: ignore[misc]
+        with open(path, "rb") as file:
+            return file.read(count)
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _explain_difference(path: Path, start: bytes, header: bytes) -> None:
+def _explain_difference(path: Path, header: bytes) -> None:
     """Raise InvalidInput with what differs between the file and this run."""
-    here, _ = _parse(header, path)
-    with _opened(path, "rb") as file:
-        there, _ = _parse(file.read(), path)
+    (here, _), (there, _) = _parse(header, path), _parse(_read(path), path)
     differing = [key for key in here if here[key] != there.get(key)] or ["the points of the probes"]
     said = "; ".join(f"{key}: there {shown(there.get(key))}, here {shown(here.get(key))}" for key in differing)
     raise InvalidInput(f"{path} is of another run ({said}); name another file, or remove it to start again")
@@ -186,8 +181,7 @@ def load(path: str | os.PathLike[str], more: Sequence[bytes] = ()) -> History:
         InvalidInput: for a file that does not exist, is no history, or has a damaged header.
     """
     path = file_path(path, "path")
-    with _opened(path, "rb") as file:
-        content = file.read()
+    content = _read(path)
     described, start = _parse(content, path)
     with taken_apart(path, "the history"):
         return _history(content, described, start, path, more)

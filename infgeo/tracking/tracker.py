@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from infgeo.arguments import flag, function, items, positive_integer, real_number, words
+from infgeo.arguments import flag, function, instance, items, positive_integer, real_number, words
 from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import plain_torch, refuse_unusable_weights
-from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, optional_dtype
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, float_dtype
 from infgeo.tracking import store
 from infgeo.tracking.history import Column, History
 from infgeo.tracking.measure import GEOMETRY, OUTPUT, QUANTITIES, Inputs, Output, Settings, Target, random_kept
@@ -95,7 +95,8 @@ class GeometryTracker:
         input_range: tuple[Any, Any] | None = None,
         batched: bool = True,
     ) -> None:
-        self.model = checked_model(model, dtype)
+        self.model: nn.Module = unwrapped(instance(model, "model", nn.Module, "a torch module"))
+        refuse_unusable_weights(self.model, None if dtype is None else float_dtype(dtype))
         self.probes = checked_probes(at, input_range)
         self.every = checked_every(every)
         self.layers = checked_layers(features)
@@ -121,7 +122,9 @@ class GeometryTracker:
             raise InvalidInput(f"quantities is {quantities!r}, of which none applies to these probes and layers")
         self._store: store.Store | None = None
         if path is not None:
-            described = {"class": type(self.model).__name__, "parameters": architecture(self.model)}
+            tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
+            shapes = [[name, list(t.shape), str(t.dtype)] for name, t in tensors]
+            described = {"class": type(self.model).__name__, "parameters": shapes}
             head = store.header(
                 described, self._columns, self.probes, slices=settings.slices, dtype=dtype and str(dtype)
             )
@@ -271,21 +274,6 @@ def unwrapped(model: Any) -> Any:
             return model
 
 
-def architecture(model: nn.Module) -> list[list[Any]]:
-    """Return names, shapes and dtypes of all parameters and buffers."""
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    return [[name, list(t.shape), str(t.dtype)] for name, t in tensors]
-
-
-def checked_model(model: Any, dtype: Any) -> nn.Module:
-    """Return the module that is measured, or raise InvalidInput for one that cannot be."""
-    model = unwrapped(model)
-    if not isinstance(model, nn.Module):
-        raise InvalidInput(f"model is {model!r}; pass a torch module")
-    refuse_unusable_weights(model, optional_dtype(dtype))
-    return model
-
-
 def checked_probes(at: Any, input_range: Any) -> dict[str, Probe]:
     """Return the probes by name."""
     given = at if isinstance(at, Mapping) else None
@@ -306,8 +294,8 @@ def checked_probes(at: Any, input_range: Any) -> dict[str, Probe]:
 def _refuse_outside(name: str, probe: Probe, input_range: Any) -> None:
     """Raise InvalidInput for points, or anchors of a line or plane, outside the range of the data."""
     try:
-        low, high = (torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in input_range)
-        low, high = torch.broadcast_tensors(low, high)
+        ends = (torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in input_range)
+        low, high = torch.broadcast_tensors(*ends)
     except (TypeError, ValueError, RuntimeError):
         raise InvalidInput(
             f"input_range is {input_range!r}; pass (low, high), numbers or one for each channel"
@@ -353,8 +341,7 @@ def checked_layers(features: Any) -> tuple[str | None, ...]:
     layers = (features,) if features is None or isinstance(features, str) else features
     if not isinstance(layers, list | tuple) or not layers:
         raise InvalidInput(f"features is {features!r}; pass the name of a layer, a list of names, or None")
-    named = [layer.replace("_orig_mod.", "") if isinstance(layer, str) else layer for layer in layers]
-    for layer in named:
+    for layer in layers:
         if layer is not None and not isinstance(layer, str):
             raise InvalidInput(f"features has {layer!r}; layers are named by words, and None is the output")
-    return tuple(dict.fromkeys(named))
+    return tuple(dict.fromkeys(layer and layer.replace("_orig_mod.", "") for layer in layers))

@@ -62,13 +62,8 @@ def activation_module(
 def activation_factory(activation: object, parameters: Mapping[str, float] | None = None) -> Callable[[], nn.Module]:
     """Return a function that makes a module of `activation`, a new one for each place in a network.
 
-    Args:
-        activation: what `activation_module` takes, or a torch module (copied for each place), or a class of modules or
-            another function without arguments that makes one.
-        parameters: values of the activation's own symbols, by name.
-
-    Raises:
-        InvalidInput: as `activation_module` does, and for a function that makes no module.
+    It may be what `activation_module` takes, a torch module (copied for each place), or a class of modules or another
+    function without arguments that makes one. Raises InvalidInput also where that makes no module.
 
     >>> activation_factory(nn.Softplus)()
     Softplus(beta=1.0, threshold=20.0)

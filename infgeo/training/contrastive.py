@@ -43,7 +43,6 @@ class BarlowTwins:
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         real_number(self.redundancy, "redundancy", minimum=0.0)
         real_number(self.epsilon, "epsilon", minimum=0.0)
 
@@ -82,7 +81,6 @@ class SimCLR:
     temperature: float = 0.07
 
     def __post_init__(self) -> None:
-        """Check the number."""
         real_number(self.temperature, "temperature", minimum=0.0, strict=True)
 
     def __call__(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -120,7 +118,6 @@ class ContrastiveLoss:
     separate: bool = False
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         if not callable(self.objective):
             raise InvalidInput(f"objective is {shown(self.objective)}; pass a function of two embeddings (N, m)")
         if not callable(self.views):
@@ -138,7 +135,6 @@ class ContrastiveNetwork(nn.Module):
     """The map x -> projector(encoder(x)). After training the projector is dropped: measure `encoder`."""
 
     def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
-        """Hold both, as they are."""
         super().__init__()
         for name, part in (("encoder", encoder), ("projector", projector)):
             instance(part, name, nn.Module, "a torch module")

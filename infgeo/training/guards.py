@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from infgeo.finite.evaluation import changed
+
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:
     """Return the state of torch's global generators, on the CPU and on `device`."""
@@ -39,25 +41,14 @@ def own_random_state(seed: int, device: torch.device) -> Iterator[None]:
 @contextmanager
 def training_mode(model: nn.Module, training: bool = True) -> Iterator[None]:
     """Put every module in training (or eval) mode inside the block, and each in its own mode after it."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.train(training)
+    with changed([(module, "training", module.training) for module in model.modules()]):
+        model.train(training)  # which a module may have redefined
         yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager
 def deterministic_kernels(device: torch.device) -> Iterator[None]:
     """Have cuDNN take algorithms that give the same bits each time; nothing on other devices."""
-    if device.type != "cuda":
-        yield
-        return
     cudnn = torch.backends.cudnn
-    before = cudnn.benchmark, cudnn.deterministic
-    cudnn.benchmark, cudnn.deterministic = False, True
-    try:
+    with changed([(cudnn, "benchmark", False), (cudnn, "deterministic", True)] if device.type == "cuda" else []):
         yield
-    finally:
-        cudnn.benchmark, cudnn.deterministic = before

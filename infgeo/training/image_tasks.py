@@ -12,14 +12,7 @@ import torch
 from infgeo.arguments import flag
 from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.files import file_path
-from infgeo.training.image_files import (
-    CIFAR10_ARCHIVE,
-    CIFAR10_CLASSES,
-    MNIST_MD5,
-    MissingFiles,
-    read_cifar10,
-    read_mnist,
-)
+from infgeo.training import image_files
 from infgeo.training.tasks import Moments, Task, image_task
 
 _VARIABLE = "INFGEO_DATA"  # the folder with the files, where root is not given
@@ -43,8 +36,8 @@ class _Published:
 _MNIST = _Published(
     "mnist",
     "MNIST",
-    ", ".join(f"{name}.gz" for name in MNIST_MD5),
-    read_mnist,
+    ", ".join(f"{name}.gz" for name in image_files.MNIST_MD5),
+    image_files.read_mnist,
     "mnist_784",
     (1, 28, 28),
     60_000,
@@ -53,8 +46,8 @@ _MNIST = _Published(
 _CIFAR10 = _Published(
     "cifar10",
     "CIFAR-10",
-    f"{CIFAR10_ARCHIVE}, or its unpacked files",
-    read_cifar10,
+    f"{image_files.CIFAR10_ARCHIVE}, or its unpacked files",
+    image_files.read_cifar10,
     "CIFAR_10",
     (3, 32, 32),
     50_000,
@@ -111,7 +104,7 @@ def cifar10(
     Source: Krizhevsky 2009, Learning multiple layers of features from tiny images.
     """
     parts, source = _parts(_CIFAR10, root, download, verify)
-    return image_task("cifar10", parts, CIFAR10_CLASSES, normalise, dtype, source)
+    return image_task("cifar10", parts, image_files.CIFAR10_CLASSES, normalise, dtype, source)
 
 
 def _parts(published: _Published, root: Any, download: bool, verify: bool) -> tuple[Parts, str]:
@@ -129,7 +122,7 @@ def _parts(published: _Published, root: Any, download: bool, verify: bool) -> tu
         try:
             parts = published.read(place, verify=verify)
             return parts, f"{published.name}, {'the published files' if verify else 'files not verified'}, in {place}"
-        except MissingFiles as error:
+        except image_files.MissingFiles as error:
             where = str(error)
     maker = published.maker
     raise InvalidInput(

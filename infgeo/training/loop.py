@@ -21,20 +21,13 @@ from infgeo.finite.inputs import checked_device
 from infgeo.finite.point_blocks import is_out_of_memory
 from infgeo.interruption import Interruption
 from infgeo.progress import progress_bar
-from infgeo.training.guards import (
-    deterministic_kernels,
-    own_random_state,
-    random_state,
-    set_random_state,
-    training_mode,
-)
-from infgeo.training.recipe import Recipe, loss_function, plain, without_addresses
+from infgeo.training import guards
+from infgeo.training.recipe import LOSSES, Recipe, plain, without_addresses
 from infgeo.training.tasks import Task
 
 Callback = Callable[[int, nn.Module], object]
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
-_SHUFFLED_AT_ONCE = 64 * 2**20  # bytes: smaller data are shuffled once an epoch, larger ones gathered by the batch
 _EVALUATED_AT_ONCE = 1024  # points
 _SECONDS = 0.1  # between two reports of progress
 _WRITTEN = 60.0  # seconds between two writings of a checkpoint, where no number of steps is given
@@ -135,12 +128,12 @@ def train(
         stack.enter_context(torch.enable_grad())
         file = CheckpointFile(checkpoint, "training", _WRITTEN, checkpoint_every)
         run = _Run(model, task.to(place), recipe, seed, called, file, loss)
-        stack.enter_context(own_random_state(seed, place))
-        stack.enter_context(deterministic_kernels(place))
+        stack.enter_context(guards.own_random_state(seed, place))
+        stack.enter_context(guards.deterministic_kernels(place))
         if file.path is not None:
             file.resume(run.identity, run.take_up)
         report = progress if callable(progress) else stack.enter_context(progress_bar(task.name)) if progress else None
-        with training_mode(model):
+        with guards.training_mode(model):
             run.steps(interruption, report)
         run.optimizer.zero_grad()
         run.save()
@@ -196,7 +189,7 @@ class _Run:
         self.total = 0.0  # sum over the points of this epoch of their loss
         self.losses: list[float] = []
         self.batch_size, self.batches = recipe.batches(len(task.inputs))
-        self.own_loss, self.recipe_loss = loss, loss_function(recipe.loss)
+        self.own_loss, self.recipe_loss = loss, LOSSES[recipe.loss]
 
     @property
     def finished(self) -> bool:
@@ -219,7 +212,7 @@ class _Run:
             "losses": list(self.losses),
             "called_back": self.called_back,
             "order": self.order_before,
-            "random": random_state(self.place),
+            "random": guards.random_state(self.place),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -245,7 +238,7 @@ class _Run:
         self.called_back = step > 0 and bool(state["called_back"])
         self.order.set_state(state["order"])
         self.order_before = state["order"]
-        set_random_state(state["random"], self.place)
+        guards.set_random_state(state["random"], self.place)
         self.model.load_state_dict(state["model"])
 
     def steps(self, interruption: Interruption, progress: Callable[[int, int], object] | None) -> None:
@@ -278,14 +271,10 @@ class _Run:
     def _shuffled(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the batches of this epoch that are left, in its random order."""
         self.order_before = self.order.get_state()
-        inputs, labels, size = self.task.inputs, self.task.labels, self.batch_size
-        chosen = torch.randperm(len(inputs), generator=self.order).to(self.place)
-        at_once = inputs.numel() * inputs.element_size() <= _SHUFFLED_AT_ONCE
-        if at_once:
-            inputs, labels = inputs[chosen], labels[chosen]
+        size, order = self.batch_size, torch.randperm(len(self.task.inputs), generator=self.order).to(self.place)
         for index in range(self.batch, self.batches):
-            rows = slice(index * size, (index + 1) * size)
-            yield (inputs[rows], labels[rows]) if at_once else (inputs[chosen[rows]], labels[chosen[rows]])
+            rows = order[index * size : (index + 1) * size]
+            yield self.task.inputs[rows], self.task.labels[rows]
 
     def _advance(self, loss: float, points: int) -> None:
         """Count a step, and an epoch with its last step."""
@@ -346,7 +335,7 @@ class _Run:
     def scores(self) -> tuple[float | None, float | None]:
         """Return the shares of training and of test points that are classified right, in eval mode."""
         task = self.task
-        with torch.no_grad(), training_mode(self.model, False):
+        with torch.no_grad(), guards.training_mode(self.model, False):
             return self._score(task.inputs, task.labels), self._score(task.test_inputs, task.test_labels)
 
     def _score(self, inputs: torch.Tensor, labels: torch.Tensor) -> float | None:
@@ -367,14 +356,9 @@ def identity(model: nn.Module, task: Task, recipe: Recipe, seed: int, loss: Any)
     }
     tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, torch.Tensor)]
     run |= {f"architecture, {name}": f"{tuple(t.shape)} {t.dtype}" for name, t in tensors}
-    run |= {"task": task.name, "data": data_digest(task), "seed": seed} | recipe.record() | {"own_loss": plain(loss)}
-    del run["epochs"]  # a finished run may go on
-    return run
-
-
-def data_digest(task: Task) -> str:
-    """Return the SHA-256 of the training points and labels."""
     digest = hashlib.sha256(repr((tuple(task.inputs.shape), str(task.inputs.dtype))).encode())
     for tensor in (task.inputs, task.labels):
         digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
+    run |= {"task": task.name, "data": digest.hexdigest(), "seed": seed} | recipe.record() | {"own_loss": plain(loss)}
+    del run["epochs"]  # a finished run may go on
+    return run

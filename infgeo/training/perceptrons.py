@@ -79,7 +79,6 @@ class ScaledBias(nn.Module):
     """The linear layer h -> W h + b/√n of n inputs."""
 
     def __init__(self, layer: nn.Linear) -> None:
-        """Take weight and bias of `layer`."""
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
 

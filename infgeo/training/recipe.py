@@ -13,7 +13,11 @@ from infgeo.arguments import flag, function, instance, one_of, positive_integer,
 from infgeo.errors import InvalidInput
 
 OPTIMIZERS = ("sgd", "adam")
-LOSSES = ("cross_entropy", "squared_error")
+# Of logits (B, C) and labels (B,).
+LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "cross_entropy": functional.cross_entropy,
+    "squared_error": lambda z, y: (z - functional.one_hot(y, z.shape[1]).to(z.dtype)).square().sum(1).mean(),
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,6 @@ class Recipe:
     loss: str = "cross_entropy"
 
     def __post_init__(self) -> None:
-        """Check the values."""
         one_of(self.optimizer, "optimizer", OPTIMIZERS)
         if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise InvalidInput(
@@ -101,13 +104,6 @@ def plain(value: Any) -> Any:
 def without_addresses(text: str) -> str:
     """Return `text` without the addresses of objects, which differ from one run to the next."""
     return re.sub(" at 0x[0-9a-f]+", "", text)
-
-
-def loss_function(name: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Return the loss (logits (B, classes), labels (B,)) -> scalar of this name in `LOSSES`."""
-    if name == "cross_entropy":
-        return functional.cross_entropy
-    return lambda z, labels: (z - functional.one_hot(labels, z.shape[1]).to(z.dtype)).square().sum(1).mean()
 
 
 # The settings of arXiv 2301.11375 (appendix on experiments), and of its authors' published scripts for what the text

@@ -20,10 +20,6 @@ def _convolution(channels_in: int, channels_out: int, kernel: int, stride: int) 
     return nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False, dtype=torch.float32)
 
 
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, dtype=torch.float32)
-
-
 class ResidualBlock(nn.Module):
     """The map φ(F(x) + S(x)), F = norm ∘ conv ∘ φ ∘ norm ∘ conv, 3 × 3 kernels; S is x, or a 1 × 1 conv and norm."""
 
@@ -31,13 +27,14 @@ class ResidualBlock(nn.Module):
         """Make the layers; S is the identity where shapes allow it."""
         super().__init__()
         self.conv1 = _convolution(channels_in, channels_out, 3, stride)
-        self.norm1 = _norm(channels_out)
+        self.norm1 = nn.BatchNorm2d(channels_out, dtype=torch.float32)
         self.activation1 = activation()
         self.conv2 = _convolution(channels_out, channels_out, 3, 1)
-        self.norm2 = _norm(channels_out)
+        self.norm2 = nn.BatchNorm2d(channels_out, dtype=torch.float32)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels_out:
-            self.shortcut = nn.Sequential(_convolution(channels_in, channels_out, 1, stride), _norm(channels_out))
+            norm = nn.BatchNorm2d(channels_out, dtype=torch.float32)
+            self.shortcut = nn.Sequential(_convolution(channels_in, channels_out, 1, stride), norm)
         self.activation2 = activation()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -68,7 +65,8 @@ class ResNet(nn.Module):
         `stem` makes the activation of the stem, where it is another one.
         """
         super().__init__()
-        first = OrderedDict(conv=_convolution(in_channels, widths[0], 3, 1), norm=_norm(widths[0]))
+        norm = nn.BatchNorm2d(widths[0], dtype=torch.float32)
+        first = OrderedDict(conv=_convolution(in_channels, widths[0], 3, 1), norm=norm)
         self.stem = nn.Sequential(OrderedDict[str, nn.Module](first, activation=(stem or activation)()))
         channels = widths[0]
         for stage, (count, width) in enumerate(zip(blocks, widths, strict=True)):

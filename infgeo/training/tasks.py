@@ -44,7 +44,6 @@ class Task(Displayed):
     source: str = ""
 
     def __post_init__(self) -> None:
-        """Check that the parts fit one another."""
         if not isinstance(self.classes, tuple | list) or not all(isinstance(c, str) for c in self.classes):
             raise InvalidInput(f"{self.name}: classes is {self.classes!r}; pass a tuple of names")
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -57,22 +56,16 @@ class Task(Displayed):
                 f"{self.name}: test_inputs are {tuple(self.test_inputs.shape)} {self.test_inputs.dtype}, inputs are "
                 f"{tuple(self.inputs.shape)} {self.inputs.dtype}; points and dtype must be alike"
             )
-        self._check_normalisation()
+        if self.mean is not None or self.std is not None:  # of the channels, or flattened of as many as fit
+            counts = {0 if values is None else len(values) for values in (self.mean, self.std)}
+            first, some = self.inputs.shape[1], min(counts)
+            if len(counts) > 1 or not some or first % some or (self.inputs.ndim > 2 and first != some):
+                raise InvalidInput(
+                    f"{self.name}: mean is {self.mean} and std is {self.std} for points of shape {self.input_shape};"
+                    " pass one number of each for a channel, or neither"
+                )
         if not len(self.inputs):
             raise InvalidInput(f"{self.name}: inputs has 0 rows; there is nothing to train on")
-
-    def _check_normalisation(self) -> None:
-        """Check that mean and std are of the channels: of those there are or, flattened, of as many as fit."""
-        if self.mean is None and self.std is None:
-            return
-        counts = [0 if values is None else len(values) for values in (self.mean, self.std)]
-        first = self.inputs.shape[1]
-        channels = first if self.inputs.ndim > 2 else None
-        if counts[0] != counts[1] or not counts[0] or first % counts[0] or channels not in (None, counts[0]):
-            raise InvalidInput(
-                f"{self.name}: mean is {self.mean} and std is {self.std} for points of shape {self.input_shape}; pass "
-                "one number of each for a channel, or neither"
-            )
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -339,7 +332,13 @@ def image_task(
     kind = float_dtype(torch.float32 if dtype is None else dtype)
     mean = std = None
     if isinstance(normalise, tuple):
-        mean, std = _given(normalise, parts[0][0].shape[1])
+        channels = parts[0][0].shape[1]
+        if len(normalise) != 2 or not all(isinstance(part, tuple) and len(part) == channels for part in normalise):
+            raise InvalidInput(
+                f"normalise = {shown(normalise)} must be a bool, or (mean, std) with {channels} numbers each"
+            )
+        mean = tuple(real_number(value, "normalise") for value in normalise[0])
+        std = tuple(real_number(value, "normalise", minimum=0.0, strict=True) for value in normalise[1])
     elif flag(normalise, "normalise"):
         mean, std = _moments(parts[0][0])
     tensors = []
@@ -351,14 +350,6 @@ def image_task(
             x.sub_(x.new_tensor(mean).reshape(-1, 1, 1)).div_(x.new_tensor(std).reshape(-1, 1, 1))
         tensors.append((x, torch.from_numpy(labels.astype(numpy.int64))))
     return Task(name, *tensors[0], *tensors[1], classes=classes, mean=mean, std=std, source=source)
-
-
-def _given(moments: Any, channels: int) -> Moments:
-    """Return given moments; raises InvalidInput for others than a mean and a standard deviation of each channel."""
-    if len(moments) != 2 or not all(isinstance(part, tuple) and len(part) == channels for part in moments):
-        raise InvalidInput(f"normalise = {shown(moments)} must be a bool, or (mean, std) with {channels} numbers each")
-    mean = tuple(real_number(value, "normalise") for value in moments[0])
-    return mean, tuple(real_number(value, "normalise", minimum=0.0, strict=True) for value in moments[1])
 
 
 def _moments(pixels: numpy.ndarray) -> Moments:

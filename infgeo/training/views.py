@@ -61,7 +61,6 @@ class Augmentation:
     solarise: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the values."""
         object.__setattr__(self, "padding", positive_integer(self.padding, "padding", minimum=0, maximum=10_000))
         for name in (field.name for field in fields(self) if isinstance(field.default, float)):
             object.__setattr__(self, name, real_number(getattr(self, name), name, minimum=0.0))
@@ -102,7 +101,6 @@ class RandomView:
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Check the values."""
         instance(self.augmentation, "augmentation", Augmentation, "an infgeo.training.Augmentation")
         for name, least in (("mean", -math.inf), ("std", 0.0)):
             value = getattr(self, name)

@@ -1,5 +1,6 @@
 """From measurements at every width to comparisons with the theory, trends in width, and a verdict."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,8 +9,8 @@ import numpy as np
 
 from infgeo.finite import FiniteEstimates
 from infgeo.validation.batches import NET_QUANTITIES, NETS, Pooled
-from infgeo.validation.findings import Comparison, Trend
-from infgeo.validation.inference import LinearFit, exponent, extrapolate, fit_p, student_p
+from infgeo.validation.findings import Comparison, Measurement, Trend
+from infgeo.validation.inference import LinearFit, exponent, extrapolate, fit_p, holm, student_p
 from infgeo.validation.theory import Theory, log_determinant_factor
 
 # Statistics whose expectation is known at every width of a one-layer network; all others carry a bias of O(1/n).
@@ -23,6 +24,7 @@ MANY_POINTS = 8
 RESOLVED = 5.0  # a bias of so many standard errors is resolved
 STEEPEST_SPREAD = -0.75  # half-way between fluctuations of first order, n^(-1/2), and of second order, n^(-1)
 ROUNDING = 1e-12
+DETECTED = 5.0  # standard errors
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def spread_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], dept
         return None
     # From few batches an error comes out too small now and then; the shape of the distribution hardly depends on n.
     errors = np.maximum(errors, np.sqrt((errors**2).mean()))
-    dofs = np.array([part.batches - 1.0 for part in parts])
+    dofs = np.array([len(part.sizes) - 1.0 for part in parts])
     return tested(quantity, "spread", -0.5, *exponent(widths, logs, errors, dofs, corrections), note=note)
 
 
@@ -250,3 +252,51 @@ def compare_nets(nets: FiniteEstimates, theory: Theory, radii: Sequence[float]) 
                 row = compared(name, i, radius, None, expected[i], mean[i], error[i], NETS - 1)
                 rows.append(replace(row, note=f"{NETS} Sobol nets of {nets.width} units"))
     return rows
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Every check, marked as passed or failed, and the smallest p-value after Holm's correction."""
+
+    rows: tuple[Comparison, ...] = ()
+    trends: tuple[Trend, ...] = ()
+    adjusted_p: float | None = None
+    measurements: tuple[Measurement, ...] = ()
+
+
+def verdict(
+    rows: Sequence[Comparison], trends: Sequence[Trend], level: float, measurements: tuple[Measurement, ...] = ()
+) -> Judgement:
+    """Mark what Holm's procedure rejects at the family-wise `level`."""
+    checks: tuple[Comparison | Trend, ...] = (*rows, *trends)
+    stands, adjusted = holm([check.p for check in checks if check.p is not None], level)
+    remaining = iter(stands)
+    judged_rows = tuple(row if row.p is None else replace(row, passed=next(remaining)) for row in rows)
+    judged_trends = tuple(trend if trend.p is None else replace(trend, passed=next(remaining)) for trend in trends)
+    return Judgement(judged_rows, judged_trends, adjusted, measurements)
+
+
+def power_of(rows: Sequence[Comparison]) -> dict[str, float]:
+    """Return the power by quantity, and for the coefficients A and B of g = A I + B x x^T.
+
+    It is that of the point and width where it is smallest; where logs of a volume element or of det g are compared,
+    errors of these themselves are meant. What is 0, or compared exactly, is left out.
+    """
+    tangential = {(row.point, row.width): row.theory for row in rows if row.quantity == "metric_tangential"}
+    result: dict[str, float] = {}
+
+    def put(name: str, error: float, size: float) -> None:
+        if size != 0 and math.isfinite(error / size):
+            result[name] = min(result.get(name, math.inf), DETECTED * error / abs(size))
+
+    for row in rows:
+        if row.z is None:
+            continue
+        put(row.quantity, row.standard_error, 1.0 if row.quantity.startswith("log_") else row.theory)
+        if row.quantity == "metric_tangential":
+            put("A", row.standard_error, row.theory)
+        if row.quantity == "metric_radial" and (row.point, row.width) in tangential:
+            difference = row.theory - tangential[row.point, row.width]
+            if abs(difference) > ROUNDING * abs(row.theory):  # B = 0 for homogeneous activations, up to roundings
+                put("B", row.standard_error, difference)
+    return result

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from infgeo.arguments import fraction, positive_integer, seed_integer, words
-from infgeo.errors import InvalidInput
+from infgeo.arguments import fraction, one_of, positive_integer, positive_integers, seed_integer, words
+from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.inputs import as_points, point_shape
 from infgeo.finite.sampled_network import NetworkSpecification, specify
 from infgeo.symbolic.networks.network import MLP
-from infgeo.validation import ladder
 from infgeo.validation.batches import MOST_NET_DIMENSIONS, NET_QUANTITIES, Simulation
 from infgeo.validation.comparison import LOG_NORMAL, UNBIASED_AT_ONE_LAYER
 from infgeo.validation.predicted import Predicted
@@ -23,6 +22,8 @@ from infgeo.validation.theory import Theory, theory_at
 LEVEL = 1e-3
 RADII = (0.3, 4.0, 8)  # first, last, number: from the nearly linear to the saturated regime at unit scales
 FEWEST_SAMPLES = 24  # where their number is not given
+# Networks, and units of a Sobol net, relative to the default: the budget, never the test.
+BUDGETS = {"quick": (0.1, 2**12), "default": (1.0, 2**15), "thorough": (40.0, 2**17)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,20 +81,30 @@ def designed(
     seed = seed_integer(seed, 63)
     level = fraction(level, "level")
     x = default_points(d, seed) if points is None else checked_points(points, d)
-    factor, units = ladder.checked_budget(budget)
-    specification = _specified(mlp, against, scales)
+    factor, units = BUDGETS[one_of(budget, "budget", BUDGETS)]
+    specification = specify(mlp, **scales)
+    other = specification if against is None else specify(against, **scales)
+    if (other.depth, other.has_equal_layers) != (specification.depth, specification.has_equal_layers):
+        raise InvalidInput(f"against is {against}, of another shape than {mlp}; pass a network of as many equal layers")
     theory, notes = _theory(mlp, x, scales, specification, quantities)
     layers, has_metric = len(mlp.layers), theory.has_metric
-    chosen = ladder.default_widths(d, layers) if widths is None else ladder.checked_widths(widths, d, has_metric)
+    chosen = default_widths(d, layers) if widths is None else checked_widths(widths, d, has_metric)
     curved = d > 1 and not specification.piecewise_linear
-    _refuse_short_ladder(chosen, theory, layers, curved, d)
-    reason = _no_curvature(mlp) or (_unresolved_curvature(chosen, d) if curved and widths is None else "")
-    if reason:
-        theory, note = _without_curvature(theory, reason, asked_for=quantities is not None)
-        notes += note
+    unbiased = layers == 1 and set(theory.values) & set(UNBIASED_AT_ONE_LAYER)
+    if len(chosen) < 3 and not unbiased and (curved or set(theory.values) != {"ricci_scalar"}):
+        raise InvalidInput(
+            f"widths is {chosen}: all that is compared here is biased at finite width and must be extrapolated;"
+            f" pass three widths or more, for example widths={default_widths(d, layers)}"
+        )
+    reason = _no_curvature(mlp, d, chosen if curved and widths is None else ())
+    if reason and "ricci_scalar" in theory.values:
+        if quantities is not None:
+            raise InvalidInput(f"ricci_scalar is asked for, but {reason}")
+        theory = replace(theory, values={name: v for name, v in theory.values.items() if name != "ricci_scalar"})
+        notes.append(f"the Ricci scalar is left out: {reason}")
     if samples is None:
         with_curvature = curved and "ricci_scalar" in theory.values
-        count = max(round(factor * ladder.default_samples(d, layers, chosen, len(x), with_curvature)), FEWEST_SAMPLES)
+        count = max(round(factor * default_samples(d, layers, chosen, len(x), with_curvature)), FEWEST_SAMPLES)
     else:
         count = positive_integer(samples, "samples", 8, "the spread between networks is taken from batches of them")
     predicted = Predicted(mlp, specification, x) if has_metric else None
@@ -142,15 +153,6 @@ def checked_points(points: ArrayLike, input_dim: int) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _specified(mlp: MLP, against: MLP | None, scales: Mapping[str, Any]) -> NetworkSpecification:
-    """Return the numeric description of `mlp`; that of the network to simulate must have the same shape."""
-    specification = specify(mlp, **scales)
-    other = specification if against is None else specify(against, **scales)
-    if (other.depth, other.has_equal_layers) != (specification.depth, specification.has_equal_layers):
-        raise InvalidInput(f"against is {against}, of another shape than {mlp}; pass a network of as many equal layers")
-    return specification
-
-
 def _theory(
     mlp: MLP,
     points: np.ndarray,
@@ -173,18 +175,8 @@ def _theory(
     return replace(theory, values={name: v for name, v in theory.values.items() if name in names}), notes
 
 
-def _refuse_short_ladder(widths: tuple[int, ...], theory: Theory, layers: int, curved: bool, input_dim: int) -> None:
-    unbiased = layers == 1 and set(theory.values) & set(UNBIASED_AT_ONE_LAYER)
-    exact = not curved and set(theory.values) == {"ricci_scalar"}
-    if len(widths) < 3 and not unbiased and not exact:
-        raise InvalidInput(
-            f"widths is {widths}: all that is compared here is biased at finite width and must be extrapolated;"
-            f" pass three widths or more, for example widths={ladder.default_widths(input_dim, layers)}"
-        )
-
-
-def _no_curvature(mlp: MLP) -> str:
-    """Return why R of networks of finite width is not that of the limit, or "".
+def _no_curvature(mlp: MLP, input_dim: int, widths: tuple[int, ...]) -> str:
+    """Return why R of networks of finite width is not that of the limit, or these widths are too narrow for it, or "".
 
     Where phi' jumps, and phi is not a multiple of |z| and z, their metric jumps at creases, where each unit has its
     kink. The metric of the limit is smooth and has the curvature of the creases too, which no point of a network sees.
@@ -196,13 +188,8 @@ def _no_curvature(mlp: MLP) -> str:
                 f"the slope of {activation.name} jumps, so that networks of finite width have part of their curvature"
                 " in creases, between the points"
             )
-    return ""
-
-
-def _unresolved_curvature(widths: tuple[int, ...], input_dim: int) -> str:
-    """Return why the default widths are too narrow for R, and which are not, or ""."""
     least = 4 * input_dim**2
-    if widths[0] >= least:
+    if not widths or widths[0] >= least:
         return ""
     return (
         f"its expansion in 1/n needs n >> d^2 = {input_dim**2}, and the default widths start at {widths[0]}; pass"
@@ -210,11 +197,43 @@ def _unresolved_curvature(widths: tuple[int, ...], input_dim: int) -> str:
     )
 
 
-def _without_curvature(theory: Theory, reason: str, asked_for: bool) -> tuple[Theory, list[str]]:
-    """Leave R out for a reason; refuse where it was asked for."""
-    if "ricci_scalar" not in theory.values:
-        return theory, []
-    if asked_for:
-        raise InvalidInput(f"ricci_scalar is asked for, but {reason}")
-    kept = {name: value for name, value in theory.values.items() if name != "ricci_scalar"}
-    return replace(theory, values=kept), [f"the Ricci scalar is left out: {reason}"]
+def default_widths(input_dim: int, depth: int) -> tuple[int, ...]:
+    """Return a ladder of widths, each twice the one before.
+
+    The expansion in 1/n has terms (d^2/n)^k: the ladder starts near 12 d^2, and not below 64. For the sake of the time
+    it takes, the start is at most 2048 (d > 13), or 512 for deep networks, whose cost goes with n^2; but at least 4 d.
+    """
+    start = min(12 * input_dim**2, max(2048 if depth == 1 else 512, 4 * input_dim))
+    first = 64
+    while first < start:
+        first *= 2
+    rungs = 5 if depth > 1 else 6 if input_dim <= 4 else 4
+    return tuple(first * 2**k for k in range(rungs))
+
+
+def checked_widths(widths: Iterable[Any], input_dim: int, metric: bool) -> tuple[int, ...]:
+    """Return the widths in increasing order; raises for what is no width, and SingularMetric for width < d."""
+    result = tuple(sorted(set(positive_integers(widths, "widths"))))
+    if not result:
+        raise InvalidInput("widths is empty; pass a sequence of integers, for example (128, 256, 512)")
+    if metric and result[0] < input_dim:
+        raise SingularMetric(
+            f"width {result[0]} < input dimension {input_dim}: the metric of such a network is singular everywhere; "
+            f"use widths >= {input_dim}, and far above {input_dim**2} for the curvature"
+        )
+    return result
+
+
+def default_samples(input_dim: int, depth: int, widths: tuple[int, ...], points: int, curvature: bool) -> int:
+    """Return the number of networks at each width, from a rough model of the time they take (never from a clock).
+
+    About 30 s on one core, and at most 2500 networks: then R of a one-layer network is known to a few parts in 1000.
+    """
+    d = input_dim
+    pairs, triples = d * (d + 1) / 2, d * (d + 1) * (d + 2) / 6
+    if depth == 1:
+        # microseconds: the calls, the monomials of the weights, and their products with functions of the points
+        costs = [700 + n * (pairs * 6e-3 + (triples * (3e-3 + 5e-5 * points) if curvature else 0)) for n in widths]
+    else:
+        costs = [1000 + n * n * (0.02 + 1e-4 * points * (1 + d + pairs) * (depth - 1)) for n in widths]
+    return int(min(2500, max(24, 30e6 / sum(costs))))

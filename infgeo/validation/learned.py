@@ -15,10 +15,9 @@ from infgeo.errors import InvalidInput, NotConverged
 from infgeo.finite.learning import LearningTask, added
 from infgeo.finite.sampled_network import specify
 from infgeo.numeric.learned.geometry import LearnedGeometry, has_smooth_slope
-from infgeo.validation import comparison, ladder
-from infgeo.validation.design import checked_points, default_points
-from infgeo.validation.detectable_error import power_of
-from infgeo.validation.judge import verdict
+from infgeo.validation import comparison
+from infgeo.validation.comparison import power_of, verdict
+from infgeo.validation.design import checked_points, checked_widths, default_points
 from infgeo.validation.report import ValidationReport, configuration_of
 
 WIDTHS = (128, 256, 512, 1024)
@@ -42,7 +41,7 @@ def validate_learned(
     """
     d, seed, level = learned.inputs.shape[1], seed_integer(seed, 62), fraction(level, "level")
     x = default_points(d, seed)[::2] / 2 if points is None else checked_points(points, d)
-    rungs = ladder.checked_widths(WIDTHS if widths is None else widths, d, metric=True)
+    rungs = checked_widths(WIDTHS if widths is None else widths, d, metric=True)
     if len(rungs) < 3:
         raise InvalidInput(f"widths is {rungs}: shifts are extrapolated; pass three or more, for example {WIDTHS}")
     count = positive_integer(SAMPLES if samples is None else samples, "samples", 8 * BATCHES)
@@ -65,7 +64,8 @@ def validate_learned(
         if learned.rule == "posterior":
             effective.append(float(total["weight", ""] ** 2 / total["square", ""]))
         # Jackknife: without one batch after the other.
-        whole, *parts = (task.changes(width, sums) for sums in (total, *(_without(total, one) for one in batches)))
+        others = [{key: value - one[key] for key, value in total.items()} for one in batches]
+        whole, *parts = (task.changes(width, sums) for sums in (total, *others))
         pseudo = {name: [BATCHES * whole[name] - (BATCHES - 1) * part[name] for part in parts] for name in expected}
         found.append({name: torch.stack(values).numpy() for name, values in pseudo.items()})
     if effective and not np.min(effective) >= _FEWEST_EFFECTIVE:  # weights that overflow make it no number
@@ -102,10 +102,6 @@ def validate_learned(
         ),
         power=power_of(judged.rows),
     )
-
-
-def _without(total: Any, part: Any) -> Any:
-    return {key: value - part[key] for key, value in total.items()}
 
 
 def _theory(learned: LearnedGeometry, x: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -96,7 +96,7 @@ def error_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], predi
             return None
         logs.append(log_sd - 0.5 * np.log(variances[entries]).mean())
         errors.append(error)
-        batches += part.batches - 1
+        batches += len(part.sizes) - 1
     mean, error = float(np.mean(logs)), float(np.sqrt(np.square(errors).sum()) / len(logs))
     z = mean / error
     ratio = float(np.exp(mean))

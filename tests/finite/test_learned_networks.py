@@ -11,7 +11,7 @@ from torch import nn
 
 from infgeo.errors import NotConverged
 from infgeo.finite import pullback
-from infgeo.finite.learned_networks import descended_networks, log_volume, posterior_networks
+from infgeo.finite.learning import descended_networks, log_volume, posterior_networks
 from infgeo.reproduce.cube_roots import Erf
 from tests.finite.test_learning import NOISE, POINTS, WIDTH, plain, task
 
@@ -52,7 +52,7 @@ def test_pairs_are_a_draw_from_the_prior_and_close_to_it_where_data_say_little()
 
 
 def test_a_likelihood_that_is_too_steep_is_refused(monkeypatch):
-    monkeypatch.setattr("infgeo.finite.learned_networks._MOST_STEPS", 8)
+    monkeypatch.setattr("infgeo.finite.learning._MOST_STEPS", 8)
     learner = replace(task(noise_variance=1e-6), labels=1e3 * task().labels)
     with pytest.raises(NotConverged, match="larger noise_variance"):
         posterior_networks(learner, WIDTH, 4, 0)

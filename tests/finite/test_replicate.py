@@ -26,10 +26,10 @@ from infgeo.finite import (
     unit_sums,
 )
 from infgeo.finite.gauss_equation import LocalGeometry
+from infgeo.finite.reduction import Workers
 from infgeo.finite.replicate import sub_network, whole_network
 from infgeo.finite.running_mean import replicate_seed
 from infgeo.finite.samplers import SAMPLERS
-from infgeo.finite.workers import Workers
 from infgeo.symbolic.networks.layers import Residual, RMSNorm
 from infgeo.symbolic.networks.network import MLP
 from tests.finite.test_montecarlo import along, assert_same_bits, fields

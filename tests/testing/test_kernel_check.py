@@ -201,7 +201,7 @@ def test_points_of_the_user_and_values_of_parameters():
 
 
 def test_importing_the_kit_loads_no_torch():
-    program = "import infgeo, sys; infgeo.testing.kernel_check; print('torch' in sys.modules)"
+    program = "import infgeo, sys; infgeo.testing.checks; print('torch' in sys.modules)"
     completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert completed.stdout.strip() == "False"
 

@@ -9,7 +9,7 @@ import sympy
 
 import infgeo
 from infgeo.testing import check_kernel
-from infgeo.testing.layer_quadrature import expectation
+from infgeo.testing.agreement import expectation
 from infgeo.testing.subject import Truth
 
 LAYERS = [

@@ -9,8 +9,8 @@ import torch
 
 import infgeo
 from infgeo.symbolic.networks.layers import Residual, RMSNorm
-from infgeo.testing import check_kernel, simulated
-from infgeo.testing.simulated import LEVEL, _deviations, _verdict, tangent_gram
+from infgeo.testing import agreement, check_kernel
+from infgeo.testing.agreement import LEVEL, _deviations, _verdict, tangent_gram
 from infgeo.testing.subject import Truth
 
 ERF = infgeo.MLP("erf")
@@ -75,8 +75,8 @@ def test_the_tails_are_judged_at_the_variances_of_the_layers(layers, input_scale
     count = sum(not isinstance(layer, RMSNorm) for layer in layers)
     mlp = infgeo.MLP(layers, weight_std=[2, 1, 3][:count], bias_std=1, input_scale=input_scale)
     values = {symbol.name: 0.5 for symbol in mlp.parameters}
-    monkeypatch.setattr(simulated, "_skewness", lambda _function, v, _order: seen.append(v) or 0.0)
-    simulated._require_light_tails(Truth(mlp, "nngp", values), x, 1)
+    monkeypatch.setattr(agreement, "_skewness", lambda _function, v, _order: seen.append(v) or 0.0)
+    agreement._require_light_tails(Truth(mlp, "nngp", values), x, 1)
     for i, layer in enumerate(mlp.layers):
         if isinstance(layer, RMSNorm):
             continue

@@ -175,14 +175,6 @@ def test_it_trains_where_gradients_are_off():
     assert same(state(model), state(twin)) and not same(state(model), state(network()))
 
 
-def test_large_data_are_gathered_by_the_batch_to_the_same_bits(monkeypatch):
-    model, twin = network(), network()
-    train(model, SMALL, RECIPE)
-    monkeypatch.setattr("infgeo.training.loop._SHUFFLED_AT_ONCE", 0)
-    train(twin, SMALL, RECIPE)
-    assert same(state(model), state(twin))
-
-
 def test_a_loss_of_ones_own():
     def smooth(model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return functional.cross_entropy(model(inputs), labels, label_smoothing=0.1)

@@ -5,7 +5,7 @@ import pytest
 
 import infgeo
 from infgeo.errors import InfgeoError, InvalidInput, SingularMetric
-from infgeo.validation import design, ladder
+from infgeo.validation import design
 
 WIDTHS = (64, 128, 256, 512, 1024)
 
@@ -64,16 +64,16 @@ def test_too_few_widths_for_what_must_be_extrapolated_are_bad_input(mlp, quantit
 def test_default_designs():
     for d in (1, 2, 3, 10, 64, 784):
         for depth in (1, 2, 3):
-            widths = ladder.default_widths(d, depth)
+            widths = design.default_widths(d, depth)
             assert len(widths) >= 4 and widths[0] >= 4 * d and sorted(widths) == list(widths)
-            assert ladder.default_samples(d, depth, widths, 8, True) >= 24
+            assert design.default_samples(d, depth, widths, 8, True) >= 24
     points = design.default_points(3, 0)
     assert np.linalg.norm(points, axis=1) == pytest.approx(np.geomspace(0.3, 4, 8))
     assert (design.default_points(3, 1) != points).any()
 
 
 def test_curvature_is_left_out_where_the_default_widths_cannot_resolve_it(monkeypatch):
-    monkeypatch.setattr(ladder, "default_widths", lambda d, depth: (32, 64, 128))
+    monkeypatch.setattr(design, "default_widths", lambda d, depth: (32, 64, 128))
     report = infgeo.validate(ERF, 10, samples=16)
     assert "ricci_scalar" not in {row.quantity for row in report.rows}
     assert any("Ricci scalar is left out" in note for note in report.notes)
@@ -87,7 +87,7 @@ def test_curvature_asked_for_where_the_default_widths_cannot_resolve_it_names_th
 
 def test_default_widths_that_are_too_narrow_for_the_curvature():
     def narrow(d, depth):
-        return ladder.default_widths(d, depth)[0] < 4 * d**2
+        return design.default_widths(d, depth)[0] < 4 * d**2
 
     assert next(d for d in range(2, 30) if narrow(d, 1)) == 23
     assert next(d for d in range(2, 30) if narrow(d, 2)) == 12

@@ -11,8 +11,8 @@ from sympy import Symbol, exp
 import infgeo
 from infgeo.errors import InvalidInput
 from infgeo.numeric.quadrature.one_layer import metric_chi_square, moments_at
-from infgeo.validation import batches, ladder, predicted
-from infgeo.validation.detectable_error import power_of
+from infgeo.validation import batches, design, predicted
+from infgeo.validation.comparison import power_of
 from infgeo.validation.findings import Comparison
 from tests.validation.test_validate import ERF, MEMORY, WrongTheory, failed_quantities, quick, remembered  # noqa: F401
 
@@ -188,8 +188,8 @@ def test_the_default_design_sees_small_errors(default_report):
 
 
 def test_budgets_change_the_number_of_networks_only():
-    assert ladder.checked_budget("quick")[0] < ladder.checked_budget("default")[0] == 1
-    assert ladder.checked_budget("thorough")[0] >= 25  # standard errors five times smaller and more
+    assert design.BUDGETS["quick"][0] < design.BUDGETS["default"][0] == 1
+    assert design.BUDGETS["thorough"][0] >= 25  # standard errors five times smaller and more
 
 
 def test_what_cannot_be_predicted_is_said():
