@@ -9,8 +9,9 @@ for each layer, and `over_seeds` sums up independent networks.
 
 from infgeo.magnification.association import Association, Magnification, magnification
 from infgeo.magnification.boundary import DecisionBoundary, decision_boundary
+from infgeo.magnification.law import Law, law
 from infgeo.magnification.seed_summary import SeedSummary, SummaryRow, by_layer, change, over_seeds, sign_flip_p
-from infgeo.magnification.symmetry import Agreement, Law, Symmetry, agreement, law, symmetry
+from infgeo.magnification.symmetry import Agreement, Symmetry, agreement, symmetry
 
 __all__ = [
     "Agreement",

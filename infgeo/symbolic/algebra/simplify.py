@@ -128,7 +128,7 @@ def _lower_tail(part: Expr) -> Expr:
         return 1 - erfc(part.args[0]) if _is_above(part.args[0]) else part
     if not isinstance(part, BivariateNormal):
         return part
-    h, k, y, x = (*part.args[:2], *part.arc)
+    (h, k), (y, x) = part.args[:2], part.arc
     if _is_above(h) and _is_above(k):
         return 1 - erfc(h / sqrt(2)) / 2 - erfc(k / sqrt(2)) / 2 + BivariateNormal(-h, -k, y, x)
     if _is_above(h):
@@ -140,7 +140,7 @@ def _lower_tail(part: Expr) -> Expr:
 
 def _is_above(place: Expr) -> bool:
     """Whether a place is a positive number over sqrt(p) or sqrt(q): at small variances it is far above."""
-    return any((number := place * sqrt(part)).is_positive and not number.has(p, q) for part in (p, q))
+    return any((number := place * sqrt(variance)).is_positive and not number.has(p, q) for variance in (p, q))
 
 
 def _complemented(part: Expr) -> Expr:
