@@ -233,7 +233,7 @@ class NumericGeometry(Displayed):
         return standalone(self.mlp, self.backend)
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        if self.method == "closed_form" and name not in functions_of(self.mlp):
+        if name not in functions_of(self.mlp, self.method):
             if name in OF_METRIC and isinstance(self.mlp, Formula):
                 raise MetricDoesNotExist(self.mlp.missing)
             if not isinstance(self.mlp, Formula):

@@ -192,3 +192,14 @@ def test_simulated_networks_of_tanh():
     estimate = infgeo.finite.estimate(mlp, X[:2], 2000, 40, seed=0, quantities=["metric"]).metric
     score = (estimate.mean.numpy() - mlp.numeric().metric(X[:2])) / estimate.standard_error.numpy()
     assert np.abs(score).max() < 4.5
+
+
+def test_a_kernel_without_closed_form_beside_a_mixture_is_refused_with_its_reason():
+    mlp = infgeo.MLP(["max(0, z) + sin(z)", "tanh"])
+    geo = mlp.numeric(1.0, 0.5)
+    assert geo.method == "mixture" and np.isfinite(geo.ricci_scalar(np.eye(3))).all()
+    for function in (geo.kernel, geo.ntk, geo.kernel_distance):
+        with pytest.raises(NoClosedForm, match="quadrature"):
+            function(np.eye(3), np.eye(3))
+    by_rules = mlp.numeric(1.0, 0.5, method="quadrature").kernel(np.eye(3))
+    assert np.allclose(np.diag(by_rules), geo.kernel_diag(np.eye(3)), rtol=1e-9)
