@@ -27,7 +27,7 @@ from infgeo.symbolic.algebra.bivariate_normal import bivariate_normal
 NAMED = {shown.text: shown for shown in SHOWN}
 SCALES = {1: (1.5, 0.1), 2: (0.7, 0.0), 3: (0.5, 0.3)}
 RADII, ANGLES = [0.2, 0.7, 1.5], [0, 3, 60, 90, 150, 180]
-DEEP_TOO = ("erf", "tanh", "relu", "cos", "gaussian", "step")  # the fold over the layers is one for all
+DEEP_TOO = ("erf", "tanh", "relu", "cos")  # the fold over the layers is one for all
 CASES = [(text, depth) for depth in SCALES for text in (NAMED if depth == 1 else DEEP_TOO)]
 
 

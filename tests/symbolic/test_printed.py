@@ -196,7 +196,7 @@ def test_powers_of_products_of_unknown_sign():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(100, 108))
+@pytest.mark.parametrize("seed", range(100, 104))
 def test_more_of_the_grammar(seed):
     draw = random.Random(seed)
     weight, bias = SCALES[seed % len(SCALES)]

@@ -22,7 +22,7 @@ PIECES = ("elu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "relu6", 
 CLOSED = [name for name in infgeo.activations.available() if name not in (*NUMERIC_ONLY, *PIECES)]
 JUMPS = ("sign", "step")
 KINKED = (*JUMPS, "abs", "leaky_relu", "relu", "rectified_cube", "rectified_square")
-DEEP = ("abs", "cos", "erf", "gaussian", "gelu", "leaky_relu", "probit", "sign", "sin", "step", "z_erf")
+DEEP = ("abs", "cos", "erf", "gaussian", "gelu", "leaky_relu", "probit", "sign", "sin", "step")
 USERS = (
     z**2 * sp.exp(-(z**2) / 2),
     sp.erf(z) + z / 5,
@@ -31,7 +31,7 @@ USERS = (
     z * sp.exp(-(z**2)) * sp.cos(2 * z),
     z**3 * sp.exp(-(z**2) / 3 + z / 2) * sp.cos(2 * z + 1),
     (sp.sin(z) + sp.cos(2 * z) + z) ** 2,
-    z**5 * sp.erf(z) * sp.exp(-(z**2) / 2),
+    z**2 * sp.erf(z) * sp.exp(-(z**2) / 2),
 )
 
 

@@ -69,7 +69,7 @@ def test_what_grows_is_followed_into_the_tails(radius):
     assert value == pytest.approx(np.exp((p + q) / 2) * np.sinh(c), rel=1e-12)
 
 
-@pytest.mark.parametrize("text", ["z*erf(2*z + 1)", "exp(1/4 - z/2) - erf(2*z)"])
+@pytest.mark.parametrize("text", ["exp(1/4 - z/2) - erf(2*z)"])
 def test_slopes_that_are_gaussian_functions(text):
     """They vanish where exp(z^2), which would stand in a common denominator, overflows."""
     x = np.array([[3.0, 2.0, 1.0]])
