@@ -195,7 +195,6 @@ def test_symbols_that_leave_the_sign_open():
 NUMBERS = [
     ("erf", HALF, HALF),
     ("relu", 1, 1),
-    ("gaussian", 3, HALF),
     ("identity", HALF, 1),
     ("hermite_2", HALF, sp.Rational(1, 4)),
 ]

@@ -36,6 +36,7 @@ def test_all_is_pinned():
         "layers",
         "learned",
         "magnification",
+        "pictures",
         "reproduce",
         "symbols",
         "testing",

@@ -57,19 +57,23 @@ class FeatureMap:
     def ready(self) -> Iterator[Flat]:
         """Give the map (B, d) -> (B, n); it may be called, also by torch's transforms, until the block is left."""
         with derivable(self.features, self.freeze), self.caller() as call:
+            yield self.flattened(call)
 
-            def flat(x: torch.Tensor) -> torch.Tensor:
-                # a copy: features that work in place must not change the points
-                points = x.reshape(x.shape[0], *self.input_shape).clone()
-                if self.batched:
-                    out = torch.cat([call(point) for point in points.split(1)]) if self.one_by_one else call(points)
-                elif self.one_by_one:
-                    out = torch.stack([call(point) for point in points])
-                else:
-                    out = torch.func.vmap(call)(points)
-                return out.flatten(1) if self.precision is None else out.flatten(1).to(self.precision)
+    def flattened(self, call: Callable[[torch.Tensor], torch.Tensor]) -> Flat:
+        """Return the map (B, d) -> (B, n) that calls what `caller` gives, on batches or on single points."""
 
-            yield flat
+        def flat(x: torch.Tensor) -> torch.Tensor:
+            # a copy: features that work in place must not change the points
+            points = x.reshape(x.shape[0], *self.input_shape).clone()
+            if self.batched:
+                out = torch.cat([call(point) for point in points.split(1)]) if self.one_by_one else call(points)
+            elif self.one_by_one:
+                out = torch.stack([call(point) for point in points])
+            else:
+                out = torch.func.vmap(call)(points)
+            return out.flatten(1) if self.precision is None else out.flatten(1).to(self.precision)
+
+        return flat
 
     def first_output(self, x: torch.Tensor) -> Any:
         """Return what the features, or the layer, return for the points x (B, d) as they are, unchecked.

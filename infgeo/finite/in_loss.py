@@ -7,6 +7,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,17 +15,18 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from infgeo.arguments import flag
+from infgeo.arguments import flag, positive_integers
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.differentiate import FORWARD, REVERSE_ONE_BY_ONE, Way, choose
 from infgeo.finite.feature_map import FeatureMap, checked_features
 from infgeo.finite.gauss_equation import Frame, frame
-from infgeo.finite.inputs import point_shape
+from infgeo.finite.inputs import as_points, point_shape
+from infgeo.finite.preflight import examine
 
 Features = Callable[[torch.Tensor], torch.Tensor]
 _WELL_CONDITIONED = 1e-2  # pivots of unit columns: their squares lose 4 digits at most
-# Of modules that have been looked at: how they are differentiated.
-_CHOSEN: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Way]] = WeakKeyDictionary()
+# Of modules that have been looked at: whether on batches, one by one, and how they are differentiated.
+_CHOSEN: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], tuple[bool, bool, Way]]] = WeakKeyDictionary()
 
 
 def metric(
@@ -59,8 +61,9 @@ def metric(
         >>> torch.autograd.grad(g.sum(), w)[0].tolist()
         [2.0, 4.0]
     """
-    jacobian, _ = _derivatives(features, x, directions, layer, input_shape, create_graph, second=False)
-    return _shaped(jacobian.mT @ jacobian, x, input_shape)
+    jacobian, _, batch = _derivatives(features, x, directions, layer, input_shape, create_graph, second=False)
+    g = jacobian.mT @ jacobian
+    return g.reshape((*batch, *g.shape[1:]))
 
 
 def log_volume(
@@ -85,8 +88,8 @@ def log_volume(
         >>> model[0].weight.grad.shape
         torch.Size([20, 2])
     """
-    jacobian, _ = _derivatives(features, x, directions, layer, input_shape, create_graph, second=False)
-    return _shaped(_log_volume(jacobian).to(jacobian.dtype), x, input_shape)
+    jacobian, _, batch = _derivatives(features, x, directions, layer, input_shape, create_graph, second=False)
+    return _log_volume(jacobian).to(jacobian.dtype).reshape(batch)
 
 
 def ricci_scalar(
@@ -104,12 +107,12 @@ def ricci_scalar(
     twice the Gaussian curvature of the surface. It takes d² directional derivatives (k² on slices). Arguments and
     errors are those of `log_volume`.
     """
-    jacobian, hessian = _derivatives(features, x, directions, layer, input_shape, create_graph, second=True)
+    jacobian, hessian, batch = _derivatives(features, x, directions, layer, input_shape, create_graph, second=True)
     assert hessian is not None
     form = _regular_frame(jacobian).second_form(hessian)
     trace = torch.diagonal(form, dim1=-2, dim2=-1).sum(dim=-1)
     value = trace.square().sum(dim=-1) - form.square().sum(dim=(-3, -2, -1))
-    return _shaped(value.to(jacobian.dtype), x, input_shape)
+    return value.to(jacobian.dtype).reshape(batch)
 
 
 def _derivatives(
@@ -120,30 +123,30 @@ def _derivatives(
     input_shape: Sequence[int] | None,
     create_graph: bool,
     second: bool,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return J (P, n, k), and H (P, n, k, k) if `second`, of all points along the coordinates or the directions."""
+) -> tuple[torch.Tensor, torch.Tensor | None, tuple[int, ...]]:
+    """Return J (P, n, k), H (P, n, k, k) if `second`, along the coordinates or the directions, and the axes of x."""
+    input_shape = None if input_shape is None else positive_integers(input_shape, "input_shape")
     checked_features(features, layer, False, None)
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         raise InvalidInput(f"x is {type(x).__name__}; pass a tensor of floats (..., d), of the dtype of the weights")
+    as_points(x)  # refuses what is not finite
     shape = point_shape(x, input_shape, None)
     points = x.reshape(-1, math.prod(shape))
     rows = None if directions is None else _rows(directions, points)
     feature_map = FeatureMap(features, shape, layer, shape_given=input_shape is not None)
-    way = _way(feature_map, points.detach(), rows, second)
+    feature_map, way = _looked_at(feature_map, points.detach(), rows, second)
     if way is REVERSE_ONE_BY_ONE and flag(create_graph, "create_graph"):
         raise InvalidInput(
             "torch gives J of these features by plain autograd only, without a graph: write them in operations that "
             "torch.func can batch, or pass create_graph=False"
         )
     start = points if rows is None else points.new_zeros(len(points), len(rows))
-    graph = torch.enable_grad() if create_graph else torch.no_grad()
+    graph = torch.enable_grad() if flag(create_graph, "create_graph") else torch.no_grad()
     with sdpa_kernel(SDPBackend.MATH), feature_map.caller() as call, graph:
-
-        def flat(t: torch.Tensor) -> torch.Tensor:
-            inputs = t if rows is None else points + t @ rows
-            return call(inputs.reshape(-1, *shape)).flatten(1)
-
-        return way.run(flat, start, second, None)
+        flat = feature_map.flattened(call)
+        found = way.run(flat if rows is None else lambda t: flat(points + t @ rows), start, second, None)
+    axes = len(shape) if tuple(x.shape[-len(shape) :]) == shape else 1  # or points are flattened
+    return *found, tuple(x.shape[: x.ndim - axes])
 
 
 def _rows(directions: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -154,31 +157,36 @@ def _rows(directions: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     return directions.reshape(len(directions), -1).to(points)
 
 
-def _way(feature_map: FeatureMap, points: torch.Tensor, rows: torch.Tensor | None, second: bool) -> Way:
-    """Return how the features are differentiated, found once for each module: at some points, or along a slice."""
+def _looked_at(
+    feature_map: FeatureMap, points: torch.Tensor, rows: torch.Tensor | None, second: bool
+) -> tuple[FeatureMap, Way]:
+    """Return how the features are called and differentiated, found once for each module: at points, or on a slice."""
     if torch._C._functorch.peek_interpreter_stack() is not None:
-        return FORWARD
+        return feature_map, FORWARD
     module = feature_map.features
     known = _CHOSEN.setdefault(module, {}) if isinstance(module, nn.Module) else {}
     key = (feature_map.layer, feature_map.input_shape, points.dtype, points.device, rows is None, second)
     if key not in known:
-        with feature_map.ready() as f:
+        called = examine(feature_map, points).feature_map
+        with called.ready() as f:
             if rows is None:
-                known[key] = choose(f, points, second)
+                way = choose(f, points, second)
             else:
-                known[key] = choose(lambda t: f(points[:1] + t @ rows), points.new_zeros(1, len(rows)), second)
-    return known[key]
+                way = choose(lambda t: f(points[:1] + t @ rows), points.new_zeros(1, len(rows)), second)
+        known[key] = called.batched, called.one_by_one, way
+    batched, one_by_one, way = known[key]
+    return replace(feature_map, batched=batched, one_by_one=one_by_one), way
 
 
 def _log_volume(jacobian: torch.Tensor) -> torch.Tensor:
     """Return log √det JᵀJ (P,): by Cholesky's factor of g where that keeps the digits, in half the time, or by QR.
 
-    The columns of J are brought to length 1 first.
+    Its diagonal is brought to 1 first.
     """
     j = jacobian.to(torch.float64)
-    lengths = torch.linalg.vector_norm(j, dim=-2)
-    unit = j / lengths[:, None]
-    pivots = torch.linalg.cholesky_ex(unit.mT @ unit).L.diagonal(dim1=-2, dim2=-1)
+    g = j.mT @ j
+    lengths = g.diagonal(dim1=-2, dim2=-1).sqrt()
+    pivots = torch.linalg.cholesky_ex(g / (lengths[:, :, None] * lengths[:, None])).L.diagonal(dim1=-2, dim2=-1)
     if bool((pivots > _WELL_CONDITIONED).all()):  # not NaN either
         return (lengths.log() + pivots.log()).sum(dim=-1)
     return _regular_frame(jacobian).log_determinant / 2
@@ -198,11 +206,3 @@ def _regular_frame(jacobian: torch.Tensor) -> Frame:
         f"features and {k} directions: log volume and R have no derivatives there; pass directions of a slice or "
         "other points"
     )
-
-
-def _shaped(values: torch.Tensor, x: torch.Tensor, input_shape: Sequence[int] | None) -> torch.Tensor:
-    """Return the values of all points with the axes of the batch."""
-    axes = 1
-    if input_shape is not None and tuple(x.shape[-len(input_shape) :]) == tuple(input_shape):
-        axes = len(input_shape)
-    return values.reshape(*x.shape[: x.ndim - axes], *values.shape[1:])

@@ -26,6 +26,7 @@ def test_values_are_those_of_the_pullback(name):
     torch.testing.assert_close(
         FUNCTIONS[name](model, X), getattr(pullback(model, X), NAMES[name]), rtol=1e-10, atol=1e-12
     )
+    torch.testing.assert_close(FUNCTIONS[name](model, X[0]), getattr(pullback(model, X[0]), NAMES[name]))  # one point
     layer = FUNCTIONS[name](model, X[None], layer="1")
     torch.testing.assert_close(layer[0], getattr(pullback(model, X, layer="1"), NAMES[name]), rtol=1e-10, atol=1e-12)
 

@@ -9,7 +9,7 @@ import pytest
 import sympy as sp
 
 import infgeo
-from infgeo.conventions import s, z
+from infgeo.conventions import z
 from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist
 from infgeo.numeric.certificates.accuracy import measure
 from infgeo.numeric.source.module import module_source
@@ -36,7 +36,6 @@ PAIRWISE = ["kernel", "ntk", "kernel_distance"]
 # The terms of R cancel: releases of XLA and processors round them each in their own way, to 13 units for sin.
 ULP = {"ricci_scalar": 32}
 RESIDUAL = infgeo.MLP(["relu", infgeo.layers.Residual("erf", skip=1, branch=2)])
-NETWORKS = [*map(infgeo.MLP, ("erf", "relu", "gelu", "sin")), infgeo.MLP("erf", depth=3), RESIDUAL]
 # Shapes are few throughout: jax compiles every operation for each of them.
 
 
@@ -52,17 +51,7 @@ def close(value, truth, ulp, dtype=float):
     return (np.abs(value - truth) <= ulp * np.finfo(dtype).eps * np.abs(truth).max(initial=0)).all()
 
 
-@pytest.mark.parametrize("mlp", NETWORKS, ids=str)
-def test_the_values_are_those_of_numpy(mlp):
-    geo, truth = mlp.numeric(1.2, 0.5, backend="jax"), mlp.numeric(1.2, 0.5)
-    for name in (*PAIRWISE, *POINTWISE):
-        assert close(getattr(geo, name)(X), getattr(truth, name)(X), ULP.get(name, 8)), name
-    both = geo.kernel_and_ntk(X)
-    assert all((a == b).all() for a, b in zip(both, (geo.kernel(X), geo.ntk(X)), strict=True))
-    assert close(geo.kernel(X, X[:2]), truth.kernel(X, X[:2]), 8)
-
-
-@pytest.mark.parametrize("mlp", [NETWORKS[0], RESIDUAL], ids=str)
+@pytest.mark.parametrize("mlp", [infgeo.MLP("erf"), RESIDUAL], ids=str)
 def test_compiled_functions_agree(mlp):
     """XLA contracts a product and a sum to one operation, so the last digits differ; coincidences do not."""
     geo, truth = mlp.numeric(1.2, 0.5, backend="jax"), mlp.numeric(1.2, 0.5)
@@ -148,22 +137,6 @@ def test_gram_matrices_are_symmetric_and_have_the_diagonal_of_kernel_diag(mlp, d
         assert np.linalg.eigvalsh(np.asarray(gram, float)).min() > -12 * np.finfo(dtype).eps * np.trace(gram)
     assert (jnp.diag(geo.kernel(points, points)) == geo.kernel_diag(points)).all()
     assert (jnp.diag(geo.kernel_distance(points)) == 0).all()
-
-
-@pytest.mark.parametrize(("name", "depth"), [("erf", 1), ("relu", 2)])
-def test_second_derivatives_at_coincident_points(name, depth):
-    """The mixed derivative of the kernel at y = x is the metric; so is that of the tangent kernel where it has one."""
-    mlp = infgeo.MLP(name, depth=depth, weight_std=1, bias_std=sp.Rational(1, 2))
-    geo, x = mlp.numeric(backend="jax"), jnp.array([0.3, -0.7, 0.5])
-
-    def mixed(kernel):
-        entry = lambda a, b: kernel(a[None], b[None])[0, 0]  # noqa: E731
-        return jax.jacfwd(jax.jacrev(entry, argnums=1), argnums=0)(x, x)
-
-    assert np.allclose(mixed(geo.kernel), geo.metric(x), rtol=1e-12, atol=1e-14)
-    if name != "relu":
-        A, B = (float(sp.N(part.subs(s, sp.Rational(83, 100)))) for part in (mlp.ntk.metric.A, mlp.ntk.metric.B))
-        assert np.allclose(mixed(geo.ntk), A * np.eye(3) + B * np.outer(x, x), rtol=1e-12, atol=1e-13)
 
 
 def test_half_the_hessian_of_the_squared_distance_is_the_metric():
