@@ -1,6 +1,6 @@
 """The simulated side: replicate means at every width, in independent batches that can run in other processes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ import numpy as np
 
 from infgeo.finite import FiniteEstimates, estimate
 from infgeo.finite.reduction import Workers
-from infgeo.interruption import termination_as_interrupt
 from infgeo.processes import cores, process_context, worker_pool
 
 BATCHES = 16
@@ -167,43 +166,3 @@ def spread(within: np.ndarray, sizes: np.ndarray, unit: np.ndarray) -> tuple[flo
     weights = freedom / freedom.sum()
     error = 0.5 * np.sqrt((weights**2 * (ratios - 1) ** 2).sum() * len(sizes) / (len(sizes) - 1))
     return float(log_sd.mean()), float(error)
-
-
-@dataclass(frozen=True, eq=False)
-class Simulated:
-    """What was simulated: {width: {quantity: mean and spread}}, the nets, and whether the run was interrupted."""
-
-    pooled: Mapping[int, Mapping[str, Pooled]]
-    nets: FiniteEstimates | None = None
-    partial: bool = False
-
-
-def simulate(
-    simulation: Simulation,
-    widths: Sequence[int],
-    net_units: int,
-    executor: Executor | None,
-    progress: Callable[[int, int], object] | None,
-) -> Simulated:
-    """Run the widths from narrow to wide, then nets (0 units: none); an interrupt keeps the complete widths."""
-    total = simulation.samples * len(widths) + (NETS if net_units else 0)
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(done, total)
-
-    pooled: dict[int, Mapping[str, Pooled]] = {}
-    try:
-        with termination_as_interrupt():
-            for width in widths:
-                pooled[width] = run_width(simulation, width, executor, advance)
-            if not net_units:
-                return Simulated(pooled)
-            nets = simulation.run_nets(net_units, executor)
-            advance(NETS)
-            return Simulated(pooled, nets)
-    except KeyboardInterrupt:
-        return Simulated(pooled, partial=True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from infgeo.finite import FiniteEstimates
 from infgeo.validation.batches import NET_QUANTITIES, NETS, Pooled
-from infgeo.validation.findings import Comparison, Measurement, Trend
-from infgeo.validation.inference import LinearFit, exponent, extrapolate, fit_p, holm, student_p
+from infgeo.validation.findings import Comparison, Trend
+from infgeo.validation.inference import LinearFit, exponent, extrapolate, fit_p, student_p
 from infgeo.validation.theory import Theory, log_determinant_factor
 
 # Statistics whose expectation is known at every width of a one-layer network; all others carry a bias of O(1/n).
@@ -252,28 +252,6 @@ def compare_nets(nets: FiniteEstimates, theory: Theory, radii: Sequence[float]) 
                 row = compared(name, i, radius, None, expected[i], mean[i], error[i], NETS - 1)
                 rows.append(replace(row, note=f"{NETS} Sobol nets of {nets.width} units"))
     return rows
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Every check, marked as passed or failed, and the smallest p-value after Holm's correction."""
-
-    rows: tuple[Comparison, ...] = ()
-    trends: tuple[Trend, ...] = ()
-    adjusted_p: float | None = None
-    measurements: tuple[Measurement, ...] = ()
-
-
-def verdict(
-    rows: Sequence[Comparison], trends: Sequence[Trend], level: float, measurements: tuple[Measurement, ...] = ()
-) -> Judgement:
-    """Mark what Holm's procedure rejects at the family-wise `level`."""
-    checks: tuple[Comparison | Trend, ...] = (*rows, *trends)
-    stands, adjusted = holm([check.p for check in checks if check.p is not None], level)
-    remaining = iter(stands)
-    judged_rows = tuple(row if row.p is None else replace(row, passed=next(remaining)) for row in rows)
-    judged_trends = tuple(trend if trend.p is None else replace(trend, passed=next(remaining)) for trend in trends)
-    return Judgement(judged_rows, judged_trends, adjusted, measurements)
 
 
 def power_of(rows: Sequence[Comparison]) -> dict[str, float]:

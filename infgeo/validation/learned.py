@@ -16,8 +16,9 @@ from infgeo.finite.learning import LearningTask, added
 from infgeo.finite.sampled_network import specify
 from infgeo.numeric.learned.geometry import LearnedGeometry, has_smooth_slope
 from infgeo.validation import comparison
-from infgeo.validation.comparison import power_of, verdict
+from infgeo.validation.comparison import power_of
 from infgeo.validation.design import checked_points, checked_widths, default_points
+from infgeo.validation.judge import verdict
 from infgeo.validation.report import ValidationReport, configuration_of
 
 WIDTHS = (128, 256, 512, 1024)

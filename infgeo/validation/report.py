@@ -14,11 +14,12 @@ from infgeo.errors import MissingExtra
 from infgeo.finite.sampled_network import NetworkSpecification
 from infgeo.report_text import json_safe, strict_json
 from infgeo.symbolic.networks.network import MLP
-from infgeo.validation.batches import Simulated
-from infgeo.validation.comparison import LOG_NORMAL, Judgement, power_of, usable
+from infgeo.validation.comparison import LOG_NORMAL, power_of, usable
 from infgeo.validation.design import Design
 from infgeo.validation.findings import Findings
+from infgeo.validation.judge import Judgement
 from infgeo.validation.picture import draw
+from infgeo.validation.simulate import Simulated
 from infgeo.validation.table import table
 
 

@@ -12,14 +12,11 @@ from infgeo.arguments import function, instance, values_by_name
 from infgeo.errors import InvalidInput
 from infgeo.numeric.learned.geometry import LearnedGeometry
 from infgeo.symbolic.networks.network import MLP
-from infgeo.validation import comparison
-from infgeo.validation.batches import Simulated, simulate
-from infgeo.validation.comparison import Judgement, verdict
-from infgeo.validation.design import LEVEL, Design, designed
-from infgeo.validation.findings import Comparison, Trend
+from infgeo.validation.design import LEVEL, designed
+from infgeo.validation.judge import judge
 from infgeo.validation.learned import validate_learned
-from infgeo.validation.predicted import error_trend, measurements_of, metric_trends, slope_trend
 from infgeo.validation.report import ValidationReport, reported
+from infgeo.validation.simulate import simulate
 
 
 def validate(
@@ -128,36 +125,3 @@ def validate(
     )
     simulated = simulate(design.simulation, design.widths, design.net_units, executor, progress)
     return reported(design, simulated, judge(design, simulated))
-
-
-def judge(design: Design, simulated: Simulated) -> Judgement:
-    """Compare what was simulated with the theory, and judge all checks together."""
-    if not simulated.pooled:
-        return Judgement()
-    theory, pooled, predicted = design.theory, simulated.pooled, design.predicted
-    series = comparison.series_of(theory, pooled, design.points.shape[1], design.layers)
-    nets = simulated.nets
-    rows_of_nets = [] if nets is None else comparison.compare_nets(nets, theory, design.radii)
-    rows: list[Comparison] = []
-    trends: list[Trend] = []
-    if predicted and theory.metric is not None:
-        trends += metric_trends(theory.metric, pooled, predicted)
-    for quantity in theory.values:
-        unbiased = design.layers == 1 and quantity in comparison.UNBIASED_AT_ONE_LAYER
-        own = [one for one in series if one.quantity == quantity]
-        for one in own:
-            more_rows, more_trends = comparison.compare(one, design.radii[one.point], unbiased)
-            rows += more_rows
-            trends += more_trends
-            if predicted and not unbiased and (slope := slope_trend(one, predicted)) is not None:
-                trends.append(slope)
-        rows += [row for row in rows_of_nets if row.quantity == quantity]
-        if not any(one.is_random for one in own):
-            continue
-        candidates = [comparison.spread_trend(quantity, pooled, design.layers)]
-        if predicted:
-            candidates.append(error_trend(quantity, pooled, predicted))
-        if not unbiased and len(own[0].widths) >= 3:
-            candidates.append(comparison.bias_trend(own))
-        trends += [trend for trend in candidates if trend is not None]
-    return verdict(rows, trends, design.level, measurements_of(series, predicted))

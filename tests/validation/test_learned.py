@@ -7,7 +7,8 @@ import pytest
 
 import infgeo
 from infgeo.errors import InvalidInput, NotConverged
-from infgeo.validation.comparison import compared, verdict
+from infgeo.validation.comparison import compared
+from infgeo.validation.judge import verdict
 
 ERF = infgeo.MLP("erf", weight_std=1, bias_std=1)
 ONE = infgeo.learned(ERF, np.array([[1.0, 0]]), np.array([3.0]), 0.5)
