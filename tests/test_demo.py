@@ -70,7 +70,7 @@ def test_a_failed_check_is_status_1(small, tmp_path, capsys, monkeypatch):
 def test_an_interrupt_writes_what_is_done_and_is_status_1(small, tmp_path, monkeypatch, capsys):
     import sys
 
-    module = sys.modules["infgeo.validation.batches"]
+    module = sys.modules["infgeo.validation.simulate"]
     original = module.run_width
 
     def run_width(run, width, *rest):

@@ -135,7 +135,7 @@ def test_a_failed_check_is_status_1(monkeypatch, capsys):
 def test_an_interrupted_run_is_partial_and_status_1(monkeypatch, tmp_path, capsys):
     import infgeo.validation  # noqa: F401
 
-    module = sys.modules["infgeo.validation.batches"]
+    module = sys.modules["infgeo.validation.simulate"]
     original = module.run_width
 
     def run_width(run, width, *rest):

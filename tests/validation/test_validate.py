@@ -28,7 +28,7 @@ def erf_report():
 @pytest.fixture
 def remembered(monkeypatch):
     """Simulate once for all tests that change the theory only."""
-    module = __import__("infgeo.validation.batches", fromlist=["run_width"])
+    module = __import__("infgeo.validation.simulate", fromlist=["run_width"])
     original = module.run_width
 
     def run_width(run, width, executor, advance):
@@ -243,7 +243,7 @@ def test_a_curvature_that_is_not_zero_fails_for_relu():
 
 
 def test_a_spread_that_does_not_fall_fails(monkeypatch):
-    module = __import__("infgeo.validation.batches", fromlist=["run_width"])
+    module = __import__("infgeo.validation.simulate", fromlist=["run_width"])
     original = module.run_width
     monkeypatch.setattr(module, "run_width", lambda run, width, *rest: original(run, 64, *rest))
     report = quick(samples=200)
