@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -161,16 +160,6 @@ def test_same_seed_same_bits_and_replicates_are_a_prefix() -> None:
     part = estimate(mlp, x, 10, 6, seed=4, quantities=["ricci_scalar"])
     assert torch.equal(fields(part)["ricci_scalar"].mean, fields(first)["ricci_scalar"].mean)
     assert part.metric is None and part.kernel is None and part.log_mean_det_metric is None
-
-
-@pytest.mark.parametrize("depth", [1, 2])
-def test_executors_do_not_change_the_bits(depth: int) -> None:
-    x, mlp = along(3), network(ERF, depth)
-    here = estimate(mlp, x, 20, 25, seed=4)
-    with ThreadPoolExecutor(3) as threads:
-        assert_same_bits(here, estimate(mlp, x, 20, 25, seed=4, executor=threads))
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as processes:
-        assert_same_bits(here, estimate(mlp, x, 20, 25, seed=4, executor=processes))
 
 
 def test_global_random_state_is_left_alone() -> None:

@@ -65,9 +65,8 @@ def test_the_cheaper_form_is_chosen() -> None:
     assert prefers_gram(300, 100) and prefers_gram(100, 50)
 
 
-@pytest.mark.parametrize("depth", [1, 2])
-def test_memory_budget_changes_blocks_not_values(depth: int) -> None:
-    net = sample_network(network(ERF, depth), 3, 50, seed=1)
+def test_memory_budget_changes_blocks_not_values() -> None:
+    net = sample_network(network(ERF, 1), 3, 50, seed=1)
     x = points(33, 3, seed=1)
     whole, blocks = pullback(net, x), pullback(net, x, memory_budget=3000)
     torch.testing.assert_close(whole.ricci_scalar, blocks.ricci_scalar, rtol=1e-11, atol=1e-12)

@@ -213,6 +213,6 @@ def test_more_of_the_grammar(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["erf", "relu", "sin", "square", "gelu", "step"])
+@pytest.mark.parametrize("name", ["erf", "relu", "sin", "square", "step"])
 def test_two_layers(name):
     everything_holds(infgeo.MLP(get(name).expr, depth=2, weight_std=R(5, 4), bias_std=R(1, 2)), 3, PAIRS[:2], False)

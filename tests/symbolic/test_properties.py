@@ -40,7 +40,6 @@ USERS = (
     sp.sin(2 * z) + z,
     sp.sin(z**2 / 3),
     z * sp.exp(-(z**2)) * sp.cos(2 * z),
-    z**3 * sp.exp(-(z**2) / 3 + z / 2) * sp.cos(2 * z + 1),
     (sp.sin(z) + sp.cos(2 * z) + z) ** 2,
     z**2 * sp.erf(z) * sp.exp(-(z**2) / 2),
 )

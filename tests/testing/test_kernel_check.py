@@ -206,11 +206,8 @@ def test_importing_the_kit_loads_no_torch():
     assert completed.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("backend", ["mpmath", "jax"])
-def test_backends_without_arrays_of_numpy(backend):
-    if backend == "jax":
-        pytest.importorskip("jax")
-    report = check_kernel(ERF.numeric(1.0, 0.5, backend=backend), dtype="float32", skip="simulation")
+def test_a_backend_without_arrays_of_numpy():
+    report = check_kernel(ERF.numeric(1.0, 0.5, backend="mpmath"), dtype="float32", skip="simulation")
     assert report["metric"].status == report["distance"].status == report["quadrature"].status == "passed"
 
 

@@ -243,22 +243,6 @@ def test_metric_and_curvature_without_a_closed_form(name):
     assert abs(geo.ricci_scalar(x) - R) < 1e-6 * abs(R)  # differences of step 1e-6 are right to about 1e-7
 
 
-@pytest.mark.parametrize("name", ["tanh", "elu"])
-def test_kernel_without_a_closed_form(name):
-    phi = ACTIVATIONS[name]
-    geo = infgeo.MLP(name, weight_std=1.0, bias_std=0.5).numeric(method="quadrature")
-    p, q, c = 1.25, 0.25 + 0.05, 0.25 + 0.6 * 0.1 - 0.8 * 0.2
-
-    def inner(u):
-        mean, deviation = c / p * u, mpmath.sqrt(q - c * c / p)
-        kink = -mean / deviation
-        return mpmath.quad(lambda t: phi(mean + deviation * t) * mpmath.npdf(t), sorted({-9, kink, 9}))
-
-    with mpmath.workdps(16):
-        slow = mpmath.quad(lambda t: phi(mpmath.sqrt(p) * t) * inner(mpmath.sqrt(p) * t) * mpmath.npdf(t), [-9, 0, 9])
-    assert abs(geo.kernel(X[:2])[0, 1] - float(slow)) < 1e-10
-
-
 def test_curvature_of_tanh_against_simulated_networks():
     mlp = infgeo.MLP("tanh", weight_std=1, bias_std=0.5)
     estimate = infgeo.finite.estimate(mlp, X[:2], 2000, 40, seed=0, quantities=["metric"]).metric

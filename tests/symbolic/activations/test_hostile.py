@@ -55,7 +55,6 @@ POSSIBLE = [
     sp.exp(sp.Rational(123456, 10**6) * z),
     z**6 * sp.exp(-(z**2)) * sp.sin(z),
     z**5 * sp.exp(-(z**2) + z) * sp.cos(z),
-    (sp.sin(z) + sp.cos(2 * z) + z) ** 3,
     z**9 * sp.erf(z) * sp.exp(-(z**2) / 2),
 ]
 

@@ -157,27 +157,6 @@ def test_gradients_are_finite_at_the_origin_and_on_the_diagonal():
             assert np.isfinite(slope(points)).all(), name
 
 
-def test_derivatives_with_respect_to_scales_and_through_vmap():
-    mlp = infgeo.MLP("relu", depth=2)
-    functions = functions_of(mlp)
-
-    def total(scales, points):
-        return functions["ntk"](points, sigma_w=scales[0], sigma_b=scales[1]).sum()
-
-    slopes = jax.jit(jax.grad(total))(jnp.array([1.2, 0.5]), X)
-    for i, step in enumerate(1e-6 * np.eye(2)):
-        low, high = (mlp.numeric(*(np.array([1.2, 0.5]) + h)).ntk(X).sum() for h in (-step, step))
-        assert abs(slopes[i] - (high - low) / 2e-6) < 1e-6 * abs(slopes[i])
-    batch = np.stack([X, 2 * X])
-    scales = jnp.array([[1.2, 0.5], [0.7, 0.1]])
-    values = jax.vmap(total)(scales, batch)
-    expected = [mlp.numeric(*map(float, scales[i])).ntk(batch[i]).sum() for i in (0, 1)]
-    assert np.allclose(values, expected, rtol=1e-13)
-    geo = mlp.numeric(1.2, 0.5, backend="jax")
-    assert close(jax.vmap(geo.metric)(X), mlp.numeric(1.2, 0.5).metric(X), 8)
-    assert jax.vmap(jax.jacrev(geo.metric))(X).shape == (5, 3, 3, 3)
-
-
 @pytest.mark.parametrize("bias_std", [0.0, 0.1])
 def test_a_vanishing_metric_whether_the_scales_are_known_or_traced(bias_std):
     mlp = infgeo.MLP("square", depth=2)
@@ -309,10 +288,8 @@ def test_one_argument_may_be_traced_and_the_other_not(function, traced):
     assert _relative(by_slope(x), slope) < 1e-7
 
 
-@pytest.mark.parametrize("name", ["identity", pytest.param("erf", marks=pytest.mark.slow)])
-def test_every_transformation_of_what_is_traced_beside_a_constant(name):
-    """Slow is what XLA takes for the derivatives of erf, five times."""
-    geo, data = infgeo.MLP(name).numeric(1.3, 0.6, backend="jax"), jnp.asarray(X[:2])
+def test_every_transformation_of_what_is_traced_beside_a_constant():
+    geo, data = infgeo.MLP("identity").numeric(1.3, 0.6, backend="jax"), jnp.asarray(X[:2])
     x = jnp.array([0.3, -1.0, 0.5])
     batch = jnp.stack([x, x + 1])
 
