@@ -30,7 +30,7 @@ from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import distinct
 from infgeo.symbolic.algebra.primitives import above_zero
 from infgeo.symbolic.algebra.program import Program
-from infgeo.symbolic.algebra.simplify import tidy
+from infgeo.symbolic.algebra.simplify import in_lower_tails, tidy
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.expectations.dual import dual as dual_of
 from infgeo.symbolic.floats.difference import difference_program
@@ -157,7 +157,7 @@ def _law(
     def on_diagonal(kernel: Expr, moment: Expr) -> Expr:
         """Return a moment; of exponentials as its kernel's, in pairs, which do not cancel at small variances."""
         if plain or not moment.has(exp) or kernel.has(BivariateNormal):
-            return moment
+            return in_lower_tails(moment)
         return paired(kernel).subs({p: v, q: v, c: v, Delta: 0}, simultaneous=True)
 
     def in_squares(expr: Expr) -> Expr:

@@ -36,7 +36,7 @@ from sympy import (
 )
 from sympy.core.numbers import Integer, Rational
 
-from infgeo.conventions import p, q
+from infgeo.conventions import p, q, variance
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import rebuilt
 from infgeo.symbolic.algebra.limits import ALGEBRAIC_LIMIT, FACTOR_LIMIT, LARGEST_DEGREE
@@ -122,6 +122,12 @@ def over_distributions(expr: Expr) -> Expr:
     return with_complements(Add(rest, *terms).xreplace({name: part for part, name in names.items()}))
 
 
+def in_lower_tails(moment: Expr) -> Expr:
+    """Return a moment of the variance v by its lower tails, where it has error functions at t/sqrt(v)."""
+    kinked = any(_is_above(part.args[0]) for part in moment.atoms(erf))
+    return over_distributions(moment) if kinked else moment
+
+
 def _lower_tail(part: Expr) -> Expr:
     """Return a distribution function of an activation's kinks, at t/sqrt(p) and t/sqrt(q), by those of lower tails."""
     if isinstance(part, erf):
@@ -139,8 +145,9 @@ def _lower_tail(part: Expr) -> Expr:
 
 
 def _is_above(place: Expr) -> bool:
-    """Whether a place is a positive number over sqrt(p) or sqrt(q): at small variances it is far above."""
-    return any((number := place * sqrt(variance)).is_positive and not number.has(p, q) for variance in (p, q))
+    """Whether a place is a positive number over the root of a variance: at small ones it is far above."""
+    variances = (p, q, variance)
+    return any((number := place * sqrt(v)).is_positive and not number.has(*variances) for v in variances)
 
 
 def _complemented(part: Expr) -> Expr:
