@@ -68,7 +68,6 @@ def test_small_norm_of_deep_networks_and_kernels():
 @pytest.mark.parametrize(
     "layers",
     [
-        pytest.param(["gelu", "gelu"], marks=pytest.mark.slow),
         ["erf", "gelu", "sin"],
         ["gaussian", "gaussian"],
         ["relu", "erf"],

@@ -36,7 +36,6 @@ ZERO = [
 ]
 JUMPING = {
     "floor(z)": (sp.floor(z), mp.floor, WHOLE),
-    "atan(tan(z))": (sp.atan(sp.tan(z)), lambda t: mp.atan(mp.tan(t)), TURNS),
     "sign(sin(z))": (sp.sign(sp.sin(z)), lambda t: mp.sign(mp.sin(t)), TURNS),
     "tanh(1/z)": (sp.tanh(1 / z), lambda t: mp.tanh(1 / t), ZERO),
     "log|z|": (sp.log(sp.Abs(z)), lambda t: mp.log(abs(t)), ZERO),
