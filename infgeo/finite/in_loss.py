@@ -142,7 +142,8 @@ def _derivatives(
         )
     start = points if rows is None else points.new_zeros(len(points), len(rows))
     graph = torch.enable_grad() if flag(create_graph, "create_graph") else torch.no_grad()
-    with sdpa_kernel(SDPBackend.MATH), feature_map.caller() as call, graph:
+    exact = torch.autocast(x.device.type, enabled=False)  # as pullback: a volume of bfloat16 has three digits
+    with exact, sdpa_kernel(SDPBackend.MATH), feature_map.caller() as call, graph:
         flat = feature_map.flattened(call)
         found = way.run(flat if rows is None else lambda t: flat(points + t @ rows), start, second, None)
     axes = len(shape) if tuple(x.shape[-len(shape) :]) == shape else 1  # or points are flattened

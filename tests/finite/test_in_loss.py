@@ -106,6 +106,38 @@ def test_images_and_convolutions():
     assert not log_volume(model, x, directions=directions, input_shape=(1, 6, 6), create_graph=False).requires_grad
 
 
+def test_autocast_is_not_heeded():
+    model, x = network().float(), X.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = log_volume(model, x)
+    assert found.dtype == torch.float32 and torch.equal(found, log_volume(model, x))
+
+
+class OldFunction(torch.autograd.Function):
+    """Without what torch.func needs: plain autograd alone differentiates it."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx, slope):
+        return slope * (1 - ctx.saved_tensors[0].tanh() ** 2)
+
+
+def test_without_a_graph_only_numbers_are_given():
+    linear = nn.Linear(2, 5).double()
+
+    def features(x):
+        return OldFunction.apply(linear(x))
+
+    with pytest.raises(InvalidInput, match="create_graph=False"):
+        log_volume(features, X)
+    wanted = pullback(nn.Sequential(linear, nn.Tanh()), X).log_volume_element
+    torch.testing.assert_close(log_volume(features, X, create_graph=False), wanted)
+
+
 class Hidden(nn.Module):
     def forward(self, x):
         return torch.cat((x, x.detach() ** 2), -1)

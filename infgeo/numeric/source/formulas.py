@@ -12,6 +12,7 @@ from infgeo.conventions import Delta, c, delta, omega, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, NoClosedForm
 from infgeo.numeric.runtime.normal_mean import AGREEMENT
+from infgeo.numeric.source.kernel_range import kernel_range
 from infgeo.numeric.source.law_of_nodes import (
     law_of_nodes,
     law_source,
@@ -23,7 +24,6 @@ from infgeo.numeric.source.mixture import mixture_of
 from infgeo.numeric.source.of_formula import Formula, laws_of
 from infgeo.numeric.source.precision import (
     cancels,
-    kernel_range,
 )
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, function_source, scalar_source
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
