@@ -103,12 +103,14 @@ def wedge(xp: Any, h: Array, n: Array, half: Array, rest: Array) -> Any:
 
 def wedge_integrals(xp: Any, h: Array, m: Array, reach: Array, slope: Array, bounded: Array) -> tuple[Any, Any]:
     """Return the integral in W(h, m), up to `reach`, and e^((1 + slope^2) bounded^2/2) T(bounded, slope)."""
-    far, near = 0 * h, 0 * h
-    for node, weight in RULE:
-        t = reach * node
-        far = far + weight * xp.lib.exp(-(t / 2 + m) * t) * (h / (h * h + (m + t) ** 2))
-        t = slope * node
-        near = near + weight * xp.lib.exp((slope * slope - t * t) * bounded * bounded / 2) / (1 + t * t)
+
+    def integrands(node: Array, weight: Array) -> tuple:
+        t, turn = reach * node, slope * node
+        far = xp.lib.exp(-(t / 2 + m) * t) * (h / (h * h + (m + t) ** 2))
+        near = xp.lib.exp((slope * slope - turn * turn) * bounded * bounded / 2) / (1 + turn * turn)
+        return weight * far, weight * near
+
+    far, near = xp.sums_over(RULE, integrands, h)
     return far * reach / (2 * math.pi), near * slope / (2 * math.pi)
 
 
@@ -118,10 +120,9 @@ def erfcx_by_sums(xp: Any, x: Array) -> Any:
     With steps h = 1/2 it is h x/pi (1/x^2 + 2 sum_n e^(-n^2 h^2) / (x^2 + n^2 h^2)), less 2 e^(x^2)/(e^(2 pi x/h) - 1)
     for x < pi/h, up to e^(-pi^2/h^2). Source: Matta & Reichel, Math. Comp. 25 (1971) 339.
     """
-    step = 0.5
-    square, total = x * x, 0 * x
-    for n in range(1, 14):
-        total = total + math.exp(-((n * step) ** 2)) / (square + (n * step) ** 2)
+    step, square = 0.5, x * x
+    rule = [((n * step) ** 2, math.exp(-((n * step) ** 2))) for n in range(1, 14)]
+    (total,) = xp.sums_over(rule, lambda node, weight: (weight / (square + node),), square)
     small = xp.where_nonnegative(x - 1, x, 0 * x + 1.0)
     inside = xp.where_nonnegative(math.pi / step - x, small, 0 * x + 1.0)
     correction = (

@@ -223,8 +223,16 @@ def _law(
     steep = activation.smoothness < 0 or (activation.homogeneity is None and has_arcs(activation))
     kinds = {"homogeneous": activation.homogeneity is not None, "odd": activation.parity == "odd", "steep": steep}
     members += [f"{name}=True" for name, holds in kinds.items() if holds and not plain]
-    if not plain and (between := kernel_range(dual)):
-        members.append(f"between={between}")
+    if not plain:
+        ranged = kernel_range(dual)
+        if ranged.integral_below and f"derivative_of_squares=_derivative_of_squares{suffix}" in members:
+            formulas.append(formula("mean", dual.mean, [v], "E[phi(u)]"))
+            parts = f"_xp, {ranged.integral_below!r}, _derivative_of_squares{suffix}, _mean{suffix}"
+            formulas.append(f"_SMALL{suffix} = SlopeIntegral({parts})")
+            for name, kind in (("kernel_of_squares", "kernel"), ("moment", "moment")):
+                members[members.index(f"{name}=_{name}{suffix}")] = f"{name}=_SMALL{suffix}.{kind}(_{name}{suffix})"
+        if ranged.between:
+            members.append(f"between={ranged.between}")
     if dual.growth is not None:
         names = ", ".join(symbol.name for symbol in own)
         members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")

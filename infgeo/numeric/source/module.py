@@ -85,6 +85,7 @@ from infgeo.numeric.runtime.nodes import OfVariance, of_variance, over_nodes
 from infgeo.numeric.runtime.quadrature import Integrand
 from infgeo.numeric.runtime.records import Law
 from infgeo.numeric.runtime.self_test import self_test
+from infgeo.numeric.runtime.slope_integral import SlopeIntegral
 
 _xp = {arrays}()
 """

@@ -58,6 +58,11 @@ class ArrayLibrary:
         """Return values, or None inside a transformation, where they may not be looked at."""
         return x
 
+    def if_any(self, condition: Any, yes: Callable, no: Callable) -> Any:
+        """Return `yes()` where a condition holds anywhere, or may, else `no()`."""
+        known = self.known(condition)
+        return yes() if known is None or bool(known.any()) else no()
+
     def settled(self, x: Array) -> Any:
         """Return a number that a compiler makes no part of a fused product and sum, which is rounded once."""
         return x
@@ -182,6 +187,13 @@ class ArrayLibrary:
             sums = [(part * weights).sum(-1) for part in several]
             total = [old + new for old, new in zip(total, sums, strict=True)] if total else sums
         return tuple(total) if isinstance(found, tuple) else total[0]
+
+    def sums_over(self, rule: Sequence, function: Callable, like: Array) -> list[Any]:
+        """Return the sums of what `function` makes, of arrays such as `like`, of the nodes and weights of a rule."""
+        totals = list(function(*rule[0]))
+        for node, weight in rule[1:]:
+            totals = [total + part for total, part in zip(totals, function(node, weight), strict=True)]
+        return totals
 
     def close_pairs(self, x: Array, y: Array) -> tuple[Any, Any, Any]:
         """Return |x - y|^2, |x|^2 - |y|^2 and |x|^2 |y|^2 - (x.y)^2 for nearly parallel points.

@@ -6,7 +6,7 @@ What is wrong with a value is said where the value is known, outside of them. XL
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -95,6 +95,22 @@ class JaxArrays(DifferentiableArrays):
     def known(self, x: Array) -> Any:
         """Return values, or None inside a transformation."""
         return None if traced(x) else x
+
+    def if_any(self, condition: Array, yes: Callable, no: Callable) -> Any:
+        """Return `yes()` where a condition holds anywhere, else `no()`."""
+        return jax.lax.cond(condition.any(), yes, no) if traced(condition) else super().if_any(condition, yes, no)
+
+    def sums_over(self, rule: Sequence, function: Callable, like: Array) -> list[Any]:
+        """Return the sums of what `function` returns for nodes and weights: one loop where it is compiled."""
+        if not traced(like):
+            return super().sums_over(rule, function, like)
+
+        def add(totals: list, part: Array) -> tuple:
+            return [total + new for total, new in zip(totals, function(*part), strict=True)], None
+
+        rows = jnp.asarray(rule, like.dtype)
+        totals = [jnp.zeros(part.shape, part.dtype) for part in jax.eval_shape(lambda row: function(*row), rows[0])]
+        return list(jax.lax.scan(add, totals, rows)[0])
 
     def largest(self, v: Array) -> float:
         """Return the largest value, for a message."""
