@@ -227,6 +227,9 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "metric": (finite.metric, {"features": NET, "x": X32}),
     "log_volume": (finite.log_volume, {"features": NET, "x": X32}),
     "ricci_scalar": (finite.ricci_scalar, {"features": NET, "x": X32}),
+    "ntk": (finite.ntk, {"module": NET, "X": X32}),
+    "ntk_metric": (finite.ntk_metric, {"module": NET, "x": X32}),
+    "linearize": (finite.linearize, {"module": NET}),
     "geometry_map": (pictures.geometry_map, {"features": NET, "at": MAP}),
     "metric_ellipses": (pictures.metric_ellipses, {"features": torch.nn.Linear(2, 3).double(), "points": X}),
     "geodesics": (pictures.geodesics, {"found": X}),
@@ -339,6 +342,7 @@ RESULTS = {
     *("Probe", "Pullback", "ResNet", "SampledNetwork", "SeedSummary", "SummaryRow", "Symmetry", "Task"),
     *("TrainingResult", "Callback", "available", "families", "listing", "resnet34", "Certificate"),
     *("Circle", "CorrelationPoint", "PathGeodesic", "RadialGeodesic", "LearnedGeometry", "Law", "NetworkMetric"),
+    *("Linearized",),
     *("CIFAR_CROPS", "COLOUR_32", "GREY_8", "NumericGeometry"),
 }
 

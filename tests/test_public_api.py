@@ -170,6 +170,16 @@ def test_finite_names():
     assert (parameters["sampler"].default, parameters["seed"].default) == ("iid", 0)
 
 
+def test_names_of_the_tangent_kernel():
+    options = ["layer", "input_shape", "freeze", "dtype", "memory_budget"]
+    assert list(inspect.signature(infgeo.finite.ntk).parameters) == ["module", "X", "Y", "output", *options]
+    metric = inspect.signature(infgeo.finite.ntk_metric).parameters
+    assert list(metric) == ["module", "x", "output", "directions", *options]
+    linear = infgeo.finite.linearize(torch.nn.Linear(2, 3))
+    assert isinstance(linear, infgeo.finite.Linearized)
+    assert linear.tangent_features(torch.zeros(1, 2)).shape == (1, 27)
+
+
 def test_names_of_a_pullback():
     assert {"Pullback", "pullback", "pullback_slice"} <= set(infgeo.finite.__all__)
     options = ["output", "layer", "input_shape", "freeze", "batched", "dtype", "singular", "memory_budget"]
