@@ -19,9 +19,11 @@ from infgeo.finite.pullback import pullback, pullback_slice
 from infgeo.finite.sampled_network import SampledNetwork, sample_network
 from infgeo.finite.tangent_kernel import ntk
 from infgeo.finite.tangent_metric import ntk_metric
+from infgeo.finite.volume_by_layer import LayerVolumes, volume_by_layer
 
 __all__ = [
     "FiniteEstimates",
+    "LayerVolumes",
     "Linearized",
     "PathGeodesic",
     "Pullback",
@@ -44,4 +46,5 @@ __all__ = [
     "pullback_slice",
     "ricci_scalar",
     "sample_network",
+    "volume_by_layer",
 ]
