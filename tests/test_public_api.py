@@ -175,6 +175,7 @@ def test_names_of_the_tangent_kernel():
     assert list(inspect.signature(infgeo.finite.ntk).parameters) == ["module", "X", "Y", "output", *options]
     metric = inspect.signature(infgeo.finite.ntk_metric).parameters
     assert list(metric) == ["module", "x", "output", "directions", *options]
+    assert list(inspect.signature(infgeo.finite.linearize).parameters) == ["module", "freeze"]
     linear = infgeo.finite.linearize(torch.nn.Linear(2, 3))
     assert isinstance(linear, infgeo.finite.Linearized)
     assert linear.tangent_features(torch.zeros(1, 2)).shape == (1, 27)

@@ -15,7 +15,7 @@ from infgeo.errors import InvalidInput
 from infgeo.finite.differentiate import contradiction, load_forward_mode
 from infgeo.finite.evaluation import derivable
 from infgeo.finite.feature_map import FeatureMap, Source, checked_features
-from infgeo.finite.inputs import as_points, float_dtype, matching, point_shape
+from infgeo.finite.inputs import as_points, float_dtype, points_for
 from infgeo.finite.point_blocks import is_out_of_memory
 from infgeo.finite.preflight import examine
 
@@ -54,14 +54,10 @@ def of_parameters(
     names = trained(module)
     checked_features(module, layer, freeze, dtype)
     input_shape = None if input_shape is None else positive_integers(input_shape, "input_shape")
-    points = as_points(x, name)
-    shape = point_shape(points, input_shape, None, name)
+    points, shape = points_for(module, x, input_shape, dtype, name=name)
     with torch.inference_mode(False):
-        points = matching(module, x, points, dtype, name).clone()
         given = dict(module.named_parameters())
-        weights = {name: given[name].detach().clone().to(dtype or given[name].dtype) for name in names}
-    if len(shape) > 1 and tuple(points.shape[-len(shape) :]) != shape:
-        points = points.reshape(*points.shape[:-1], *shape)
+        weights = {key: given[key].detach().clone().to(dtype or given[key].dtype) for key in names}
     feature_map = FeatureMap(module, shape, layer, freeze, dtype=dtype, shape_given=input_shape is not None)
     source = examine(feature_map, points.reshape(-1, math.prod(shape)))
     return OfParameters(source, weights), points
@@ -80,23 +76,24 @@ def trained(module: Any) -> tuple[str, ...]:
     return names
 
 
-def cotangents(output: Any, width: int, like: torch.Tensor, names: Sequence[str]) -> tuple[torch.Tensor, float]:
-    """Return the combinations (R, C) of outputs whose kernels are summed, and what the sum is divided by.
+def cotangents(output: Any, values: torch.Tensor, names: Sequence[str]) -> tuple[torch.Tensor, float]:
+    """Return sums (R, C) of the outputs, of which `values` (B, C) are some, and what their kernels are divided by.
 
-    `output` is one of the names of sums, the index of one output, or the weights (C,) of a combination.
+    `output` is one of the names of all outputs, the index of one, or the weights (C,) of a sum.
     """
+    width = values.shape[1]
     if isinstance(output, str):
         one_of(output, "output", names)
-        return torch.eye(width).to(like), float(width if output == "mean" else 1)
+        return torch.eye(width).to(values), float(width if output == "mean" else 1)
     if scalar(output) is not None:
-        return torch.eye(width)[[positive_integer(output, "output", 0, maximum=width - 1)]].to(like), 1.0
+        return torch.eye(width)[[positive_integer(output, "output", 0, maximum=width - 1)]].to(values), 1.0
     weights = as_points(output, "output")
     if weights.shape != (width,):
         raise InvalidInput(
             f"output has shape {tuple(weights.shape)}; pass {', '.join(map(repr, names))}, the index of one of the "
             f"{width} outputs, or {width} weights of a sum of them"
         )
-    return weights.to(like)[None], 1.0
+    return weights.to(values)[None], 1.0
 
 
 def gradients(f: Function, w: Weights, x: torch.Tensor, r: torch.Tensor) -> Weights:
@@ -129,23 +126,32 @@ def inner(found: Weights, v: Weights) -> torch.Tensor:
     return torch.stack([rows.flatten(2) @ v[name].flatten() for name, rows in found.items()]).sum(0)
 
 
-def probe_direction(w: Weights, width: int) -> tuple[torch.Tensor, Weights]:
-    """Return weights (1, C) of the outputs, and a direction of the parameters as large as they are: fixed ones."""
+def some(x: torch.Tensor) -> torch.Tensor:
+    """Return some of the points x (N, d), or 0 where there are none."""
+    return x[:_PROBED] if len(x) else x.new_zeros(1, x.shape[1])
+
+
+def probe(f: Function, w: Weights, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Weights]:
+    """Return some of the points x (N, d), one sum (1, C) of outputs and a direction of the parameters, fixed ones.
+
+    Derivatives are held against differences there; the direction is as large as the parameters.
+    """
+    few = some(x)
     generator = torch.Generator().manual_seed(0)
-    v = {name: torch.randn(value.shape, generator=generator).to(value) for name, value in w.items()}
+    v = {}
     for name, value in w.items():
         size = value.square().mean().sqrt()
-        v[name] *= torch.where(size > 0, size, 1.0)
-    like = next(iter(w.values()))
-    return torch.cos(torch.arange(width, dtype=like.dtype, device=like.device))[None], v
+        v[name] = torch.randn(value.shape, generator=generator).to(value) * torch.where(size > 0, size, 1.0)
+    output = f(w, few)[0]
+    return few, torch.cos(torch.arange(len(output)).to(output))[None], v
 
 
-def way_to_gradients(f: Function, w: Weights, x: torch.Tensor, width: int) -> Callable[..., Weights]:
+def way_to_gradients(f: Function, w: Weights, x: torch.Tensor) -> Callable[..., Weights]:
     """Return the way to the gradients by w, held against differences of the values at some of the points x (N, d).
 
     Raises InvalidInput where they contradict.
     """
-    few, (r, v) = probe_points(x), probe_direction(w, width)
+    few, r, v = probe(f, w, x)
     way = gradients
     try:
         gradients(f, w, few, r)
@@ -167,11 +173,6 @@ def way_to_gradients(f: Function, w: Weights, x: torch.Tensor, width: int) -> Ca
     found = contradiction(lambda rows: inner(way(f, w, rows[:, :d], r), v), values, at, along, (0.3, 0.45), 0.0)
     refuse_contradiction(found, "by its parameters")
     return way
-
-
-def probe_points(x: torch.Tensor) -> torch.Tensor:
-    """Return the points at which derivatives are held against differences."""
-    return x[:_PROBED] if len(x) else x.new_zeros(1, x.shape[1])
 
 
 def refuse_contradiction(found: tuple[float, float, str] | None, what: str) -> None:

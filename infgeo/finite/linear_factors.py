@@ -6,14 +6,15 @@ of two points is (δ·δ')(h·h' + 1), without an array as large as W at each po
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from infgeo.finite.by_parameters import Function, Weights, probe_direction, probe_points
+from infgeo.finite.by_parameters import Function, Weights, probe
 from infgeo.finite.point_blocks import is_out_of_memory
 
 
@@ -26,34 +27,19 @@ class LinearLayer:
     bias: str | None
 
 
-@dataclass
-class _Listened:
-    """What a layer got in one forward pass, and zeros that were added to what it gave; `calls` of it."""
-
-    calls: int = 0
-    inputs: torch.Tensor = field(default_factory=lambda: torch.empty(0))
-    zeros: torch.Tensor = field(default_factory=lambda: torch.empty(0))
-
-
 @contextmanager
-def _listening(layers: list[LinearLayer]) -> Iterator[list[_Listened]]:
-    """Listen to the layers, and add zeros to what they give, by which it can be differentiated."""
-    heard = [_Listened() for _ in layers]
+def _listening(layers: list[LinearLayer]) -> Iterator[list[list[tuple[torch.Tensor, torch.Tensor]]]]:
+    """Listen to the layers: what each got in each call, and zeros added to what it gave, to differentiate by."""
+    heard: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in layers]
 
-    def listen(one: _Listened, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        one.calls += 1
-        one.inputs, one.zeros = inputs[0].detach().clone(), torch.zeros_like(output, requires_grad=True)
-        return output + one.zeros
+    def listen(calls: list[Any], _module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        calls.append((inputs[0].detach().clone(), torch.zeros_like(output, requires_grad=True)))
+        return output + calls[-1][1]
 
-    handles = [
-        layer.module.register_forward_hook(lambda _module, inputs, output, one=one: listen(one, inputs, output))
-        for layer, one in zip(layers, heard, strict=True)
-    ]
-    try:
+    with ExitStack() as stack:
+        for layer, calls in zip(layers, heard, strict=True):
+            stack.callback(layer.module.register_forward_hook(partial(listen, calls)).remove)
         yield heard
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def factors(
@@ -64,18 +50,18 @@ def factors(
         return []
     with torch.enable_grad(), _listening(layers) as heard:
         value = f(w, x)
-        zeros = [one.zeros for one in heard]
+        got, zeros = zip(*(calls[0] for calls in heard), strict=True)
         sent = [torch.autograd.grad(value, zeros, one.expand_as(value), retain_graph=True) for one in r]
-    return [(one.inputs, torch.stack(rows, 1)) for one, rows in zip(heard, zip(*sent, strict=True), strict=True)]
+    return [(h, torch.stack(rows, 1)) for h, rows in zip(got, zip(*sent, strict=True), strict=True)]
 
 
-def split(f: Function, w: Weights, module: nn.Module, x: torch.Tensor, width: int) -> tuple[list[LinearLayer], Weights]:
+def split(f: Function, w: Weights, module: nn.Module, x: torch.Tensor) -> tuple[list[LinearLayer], Weights]:
     """Return the linear layers whose gradients are outer products, and the other parameters that f depends on.
 
     Products are held against the gradients at some of the points x: layers that are called more than once, or for
     several positions of a point, and weights that are used elsewhere, too, are among the others.
     """
-    points, (r, _) = probe_points(x), probe_direction(w, width)
+    points, r, _ = probe(f, w, x)
     named = [(name, part) for name, part in module.named_modules() if type(part) is nn.Linear]
     keys = [[key if key in w else None for key in (f"{name}.weight", f"{name}.bias")] for name, _ in named]
     layers = [LinearLayer(part, *pair) for (_, part), pair in zip(named, keys, strict=True) if any(pair)]
@@ -87,8 +73,8 @@ def split(f: Function, w: Weights, module: nn.Module, x: torch.Tensor, width: in
         true = {name: row for name, row in zip(w, rows, strict=True) if row is not None}
         once = [
             layer
-            for layer, one in zip(layers, heard, strict=True)
-            if one.calls == 1 and one.inputs.ndim == 2 and len(one.inputs) == len(points)
+            for layer, calls in zip(layers, heard, strict=True)
+            if len(calls) == 1 and calls[0][0].ndim == 2 and len(calls[0][0]) == len(points)
         ]
         found = factors(f, w, once, points, r)
     except Exception as error:  # hooks that do not fit, or what plain autograd cannot

@@ -53,7 +53,7 @@ class Linearized(nn.Module):
         return torch.func.functional_call(self.base, w, (x,))
 
 
-def linearize(module: nn.Module) -> Linearized:
+def linearize(module: nn.Module, *, freeze: bool = False) -> Linearized:
     """Return a module linear in its parameters, f(x; θ) + J(x) δ: the expansion of `module` about its weights θ.
 
     Gradient descent makes of it kernel regression with the `ntk` of `module`, and nearly so of a wide network itself.
@@ -61,6 +61,7 @@ def linearize(module: nn.Module) -> Linearized:
     Args:
         module: in eval mode where that matters. It is copied: later changes of it do not count. Its parameters that
             require a gradient give `delta`, the parameters of the result.
+        freeze: expand it as it is in eval mode although it is in training mode.
 
     Returns:
         A torch module x -> (B, ...), of the shapes and dtype of `module`, whose trained parameters are δ alone;
@@ -83,7 +84,7 @@ def linearize(module: nn.Module) -> Linearized:
     ['0.540762', '0.540762']
     """
     names = trained(module)
-    refuse_training_mode(module, False)
+    refuse_training_mode(module, freeze)
     refuse_unusable_weights(module)
     load_forward_mode()
     return Linearized(copy.deepcopy(module).requires_grad_(False).eval(), names)

@@ -17,12 +17,12 @@ from infgeo.finite.by_parameters import (
     gradients,
     inner,
     of_parameters,
-    probe_direction,
-    probe_points,
+    probe,
+    some,
     way_to_gradients,
 )
 from infgeo.finite.evaluation import plain_torch
-from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, matching, point_shape
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, points_for
 from infgeo.finite.linear_factors import LinearLayer, factors, split
 from infgeo.finite.point_blocks import in_blocks, is_out_of_memory
 
@@ -78,11 +78,11 @@ def ntk(
     x = _rows(x, source.input_shape, "X")
     y = x
     if Y is not None:
-        y = _rows(matching(module, Y, as_points(Y, "Y"), dtype, "Y"), source.input_shape, "Y").to(x)
-    r, divisor = cotangents(output, source.width, next(iter(w.values())), ("full", "trace", "mean"))
+        y = _rows(points_for(module, Y, source.input_shape, dtype, name="Y")[0], source.input_shape, "Y")
     with parametrised.ready() as f:
-        way = way_to_gradients(f, w, x, source.width)
-        layers, rest = split(f, w, module, x, source.width) if way is gradients else ([], w)
+        r, divisor = cotangents(output, f(w, some(x)), ("full", "trace", "mean"))
+        way = way_to_gradients(f, w, x)
+        layers, rest = split(f, w, module, x) if way is gradients else ([], w)
         kernel = _Kernel(f, w, layers, rest, way, r, output == "full", source.largest, budget // x.element_size())
         value = kernel.between(x, y) / divisor
     wild = ~torch.isfinite(value)
@@ -96,9 +96,8 @@ def ntk(
 
 
 def _rows(points: torch.Tensor, shape: tuple[int, ...], name: str) -> torch.Tensor:
-    """Return points (N, *shape) or (N, d) as (N, d), or raise InvalidInput."""
-    axes = len(shape) if tuple(points.shape[-len(shape) :]) == point_shape(points, shape, None, name) else 1
-    if points.ndim != axes + 1:
+    """Return points (N, *shape) as (N, d), or raise InvalidInput."""
+    if points.ndim != len(shape) + 1:
         raise InvalidInput(f"{name} has shape {tuple(points.shape)}; pass N points, (N, {', '.join(map(str, shape))})")
     return points.flatten(1)
 
@@ -190,7 +189,7 @@ class _Kernel:
 
     def _has_forward_mode(self, x: torch.Tensor) -> bool:
         """Return whether forward mode gives derivatives by the rest that are those of the gradients."""
-        points, (r, v) = probe_points(x), probe_direction(self.rest, self.r.shape[1])
+        points, r, v = probe(self._of_rest, self.rest, x)
         try:
             found = self._along({name: value[None] for name, value in v.items()}, points)[0] @ r[0]
         except Exception as error:
@@ -198,7 +197,7 @@ class _Kernel:
                 raise
             return False
         wanted = inner(self.way(self._of_rest, self.rest, points, r), v)[:, 0]
-        return bool((found - wanted).abs().max() <= torch.finfo(x.dtype).eps ** 0.5 * wanted.abs().max())
+        return bool((found - wanted).abs().max() <= torch.finfo(found.dtype).eps ** 0.5 * wanted.abs().max())
 
     def _carried(self, x: torch.Tensor, y: torch.Tensor, numbers: int, parameters: int) -> torch.Tensor:
         """Return the share of the rest in Θ by forward mode along the gradients of a few sums r at points x."""

@@ -18,9 +18,9 @@ from infgeo.finite.by_parameters import (
     gradients,
     inner,
     of_parameters,
-    probe_direction,
-    probe_points,
+    probe,
     refuse_contradiction,
+    some,
     way_to_gradients,
 )
 from infgeo.finite.differentiate import contradiction
@@ -75,17 +75,15 @@ def ntk_metric(
     d = math.prod(source.input_shape)
     batch = points.shape[: points.ndim - len(source.input_shape)]
     points = points.reshape(-1, d)
-    rows = torch.eye(d).to(points)
-    if directions is not None:
-        rows = as_points(directions, "directions").to(points)
-        if rows.ndim < 2 or rows[0].numel() != d:
-            raise InvalidInput(f"directions has shape {tuple(rows.shape)}; pass (k, *input_shape)")
-        rows = rows.flatten(1)
-    r, divisor = cotangents(output, source.width, points, ("trace", "mean"))
+    rows = torch.eye(d).to(points) if directions is None else as_points(directions, "directions").to(points)
+    if rows.ndim < 2 or rows[0].numel() != d:
+        raise InvalidInput(f"directions has shape {tuple(rows.shape)}; pass (k, *input_shape)")
+    rows = rows.flatten(1)
     k, numbers = len(rows), budget // points.element_size()
     with parametrised.ready() as f:
-        way_to_gradients(f, w, points, source.width)
-        _refuse_wrong_second(f, w, points, rows, source.width)
+        r, divisor = cotangents(output, f(w, some(points)), ("trace", "mean"))
+        way_to_gradients(f, w, points)
+        _refuse_wrong_second(f, w, points, rows)
         parameters = sum(value.numel() for value in w.values())
         size = numbers // (2 * k * len(r) * (parameters + 4 * source.largest))
         if size or len(points) == 0:
@@ -138,9 +136,9 @@ def _carried_back(
     return (g + g.mT) / 2
 
 
-def _refuse_wrong_second(f: Function, w: Weights, x: torch.Tensor, rows: torch.Tensor, width: int) -> None:
+def _refuse_wrong_second(f: Function, w: Weights, x: torch.Tensor, rows: torch.Tensor) -> None:
     """Raise InvalidInput where the derivatives of the gradients by w are not those of their differences."""
-    few, (r, v) = probe_points(x), probe_direction(w, width)
+    few, r, v = probe(f, w, x)
     d = x.shape[1]
 
     def derivative(at: torch.Tensor) -> torch.Tensor:

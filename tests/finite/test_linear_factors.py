@@ -26,7 +26,7 @@ def test_layers_that_are_no_outer_products_are_left_to_others():
     parametrised, x = of_parameters(model, torch.randn(5, 4).double(), "x", None, None, False, None)
     with parametrised.ready() as f:
         w, r = parametrised.weights, torch.eye(4).double()
-        layers, rest = split(f, w, model, x, 4)
+        layers, rest = split(f, w, model, x)
         assert [(layer.weight, layer.bias) for layer in layers] == [("once.weight", "once.bias")]
         others = {f"{name}.{kind}" for name in ("twice", "positions", "elsewhere") for kind in ("weight", "bias")}
         assert set(rest) == others  # f does not depend on what is unused

@@ -85,6 +85,7 @@ def test_it_is_kept_and_copied():
     before = linear(X)
     with torch.no_grad():
         model[0].weight.zero_()
+    assert not linearize(network().train(), freeze=True).base.training
     linear.train()
     assert torch.equal(linear(X), before)  # neither the module nor the mode counts
     assert linear.training

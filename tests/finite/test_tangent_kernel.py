@@ -174,7 +174,16 @@ def test_options_of_pullback():
     torch.testing.assert_close(precise, brute_force(copy.deepcopy(model).double(), X2, X2))
     predictions = nn.Sequential(model.double(), fisher(nn.Identity()))
     torch.testing.assert_close(ntk(fisher(model), X2), brute_force(predictions, X2, X2))
+    coarse = nn.Sequential(model, Coarse())
+    torch.testing.assert_close(ntk(coarse, X2), brute_force(model, X2, X2), rtol=1e-5, atol=1e-6)
     assert ntk(model, X2[:0], X2).shape == (0, 3, 3, 3)
+
+
+class Coarse(nn.Module):
+    """In float32, as norms of language models are."""
+
+    def forward(self, x):
+        return x.float()
 
 
 class Hidden(nn.Module):
