@@ -21,6 +21,7 @@ from infgeo.finite.preflight import examine
 
 Weights = dict[str, torch.Tensor]
 Function = Callable[[Weights, torch.Tensor], torch.Tensor]  # (w, x (B, d)) -> (B, C)
+Way = Callable[..., Weights]  # (f, w, x (B, d), r (R, C)) -> gradients (B, R, *shape) by name
 _PROBED = 2  # points at which derivatives are held against differences
 
 
@@ -96,18 +97,30 @@ def cotangents(output: Any, values: torch.Tensor, names: Sequence[str]) -> tuple
     return weights.to(values)[None], 1.0
 
 
+def gradients_at(f: Function, w: Weights, point: torch.Tensor, r: torch.Tensor) -> Weights:
+    """Return the gradients by w of r f at a point (d,), for each r of (R, C): arrays (R, *shape) by name."""
+    back = torch.func.vjp(lambda weights: f(weights, point[None])[0], w)[1]
+    return torch.func.vmap(lambda one: back(one)[0])(r)
+
+
 def gradients(f: Function, w: Weights, x: torch.Tensor, r: torch.Tensor) -> Weights:
-    """Return the gradients by w of r f at points x (B, d), for each r of (R, C): arrays (B, R, *shape) by name."""
-
-    def of_point(point: torch.Tensor) -> Weights:
-        back = torch.func.vjp(lambda weights: f(weights, point[None])[0], w)[1]
-        return torch.func.vmap(lambda one: back(one)[0])(r)
-
-    return torch.func.vmap(of_point)(x)
+    """Return the same at points x (B, d) together, (B, R, *shape)."""
+    return torch.func.vmap(lambda point: gradients_at(f, w, point, r))(x)
 
 
-def gradients_one_by_one(f: Function, w: Weights, x: torch.Tensor, r: torch.Tensor) -> Weights:
-    """Return the same by plain autograd, a point after the other: slower, and it asks least of the module."""
+def _in_turn(f: Function, w: Weights, x: torch.Tensor, r: torch.Tensor) -> Weights:
+    """Return the same of modules that torch cannot batch over points."""
+    return stacked(lambda point: gradients_at(f, w, point, r), x)
+
+
+def stacked(of_point: Callable[[torch.Tensor], Weights], x: torch.Tensor) -> Weights:
+    """Return what `of_point` gives for each point in turn, as vmap does for all together."""
+    found = [of_point(point) for point in x]
+    return {name: torch.stack([one[name] for one in found]) for name in found[0]}
+
+
+def _plain_gradients(f: Function, w: Weights, x: torch.Tensor, r: torch.Tensor) -> Weights:
+    """Return the same by plain autograd: slower, and it asks least of the module."""
     leaves = {name: value.detach().clone().requires_grad_() for name, value in w.items()}
     found = {name: value.new_zeros(len(x), len(r), *value.shape) for name, value in w.items()}
     with torch.enable_grad():
@@ -119,6 +132,9 @@ def gradients_one_by_one(f: Function, w: Weights, x: torch.Tensor, r: torch.Tens
                     if row is not None:
                         found[name][i, k] = row
     return found
+
+
+_WAYS: tuple[Way, ...] = (gradients, _in_turn, _plain_gradients)
 
 
 def inner(found: Weights, v: Weights) -> torch.Tensor:
@@ -146,19 +162,19 @@ def probe(f: Function, w: Weights, x: torch.Tensor) -> tuple[torch.Tensor, torch
     return few, torch.cos(torch.arange(len(output)).to(output))[None], v
 
 
-def way_to_gradients(f: Function, w: Weights, x: torch.Tensor) -> Callable[..., Weights]:
+def way_to_gradients(f: Function, w: Weights, x: torch.Tensor) -> Way:
     """Return the way to the gradients by w, held against differences of the values at some of the points x (N, d).
 
     Raises InvalidInput where they contradict.
     """
     few, r, v = probe(f, w, x)
-    way = gradients
-    try:
-        gradients(f, w, few, r)
-    except Exception as error:  # torch has no one exception for what it cannot batch
-        if is_out_of_memory(error):
-            raise
-        way = gradients_one_by_one
+    for way in _WAYS:
+        try:
+            way(f, w, few, r)
+            break
+        except Exception as error:  # torch has no one exception for what it cannot batch
+            if is_out_of_memory(error) or way is _WAYS[-1]:
+                raise
     d = x.shape[1]  # rows are points, how far along the direction, and the direction of all these
 
     def values(rows: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """The tangent kernel of any torch module, in blocks that fit a memory budget."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isqrt
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from infgeo.arguments import positive_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.by_parameters import (
     Function,
+    Way,
     Weights,
     cotangents,
     gradients,
@@ -84,7 +86,7 @@ def ntk(
         way = way_to_gradients(f, w, x)
         layers, rest = split(f, w, module, x) if way is gradients else ([], w)
         kernel = _Kernel(f, w, layers, rest, way, r, output == "full", source.largest, budget // x.element_size())
-        value = kernel.between(x, y) / divisor
+        value = kernel.between(x, y).div_(divisor)
     wild = ~torch.isfinite(value)
     if bool(wild.any()):
         i, j = (int(k) for k in wild.nonzero()[0, :2])
@@ -114,7 +116,7 @@ class _Kernel:
     w: Weights
     layers: list[LinearLayer]
     rest: Weights
-    way: Callable[..., Weights]
+    way: Way
     r: torch.Tensor
     pairs: bool
     largest: int
@@ -136,7 +138,10 @@ class _Kernel:
 
     def _in_blocks(self, x: torch.Tensor, y: torch.Tensor, size: int) -> torch.Tensor:
         """Return Θ from J, of which that of so many points fits in memory: most of them of x, few of y at a time."""
-        few, many = max(1, size // 4), max(1, size - size // 4)
+        side = isqrt(
+            self.numbers // (4 * len(self.r) ** (2 * self.pairs))
+        )  # of a block of the kernel, with its products
+        few, many = max(1, min(side, size // 4)), max(1, min(side, size - size // 4))
         value = x.new_zeros(len(x), len(y), *(len(self.r),) * (2 * self.pairs), dtype=torch.float64)
 
         def fill(i: torch.Tensor) -> None:

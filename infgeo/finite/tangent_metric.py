@@ -13,14 +13,17 @@ from infgeo.arguments import positive_integer
 from infgeo.errors import InvalidInput
 from infgeo.finite.by_parameters import (
     Function,
+    Way,
     Weights,
     cotangents,
     gradients,
+    gradients_at,
     inner,
     of_parameters,
     probe,
     refuse_contradiction,
     some,
+    stacked,
     way_to_gradients,
 )
 from infgeo.finite.differentiate import contradiction
@@ -82,12 +85,12 @@ def ntk_metric(
     k, numbers = len(rows), budget // points.element_size()
     with parametrised.ready() as f:
         r, divisor = cotangents(output, f(w, some(points)), ("trace", "mean"))
-        way_to_gradients(f, w, points)
-        _refuse_wrong_second(f, w, points, rows)
+        way = way_to_gradients(f, w, points)
+        _refuse_wrong_second(f, w, points, rows, way)
         parameters = sum(value.numel() for value in w.values())
         size = numbers // (2 * k * len(r) * (parameters + 4 * source.largest))
         if size or len(points) == 0:
-            found = in_blocks(lambda block: _whole(f, w, block, rows, r), points, max(1, size))
+            found = in_blocks(lambda block: _whole(f, w, block, rows, r, way is gradients), points, max(1, size))
         else:
             few = numbers // (4 * parameters)
             found = [_carried_back(f, w, point, rows, r, few)[None] for point in points]
@@ -103,16 +106,17 @@ def _turned(f: Function, w: Weights, point: torch.Tensor, rows: torch.Tensor, r:
     """Return the derivatives along rows (k, d) at a point (d,) of the gradients, (k, R, *shape) by name."""
 
     def along(row: torch.Tensor) -> Weights:
-        return torch.func.jvp(lambda at: {n: g[0] for n, g in gradients(f, w, at[None], r).items()}, (point,), (row,))[
-            1
-        ]
+        return torch.func.jvp(lambda at: gradients_at(f, w, at, r), (point,), (row,))[1]
 
     return torch.func.vmap(along)(rows)
 
 
-def _whole(f: Function, w: Weights, x: torch.Tensor, rows: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
-    """Return the metric at points x (B, d) from all derivatives together."""
-    turned = torch.func.vmap(lambda point: _turned(f, w, point, rows, r))(x)
+def _whole(
+    f: Function, w: Weights, x: torch.Tensor, rows: torch.Tensor, r: torch.Tensor, together: bool
+) -> torch.Tensor:
+    """Return the metric at points x (B, d), of all directions together."""
+    of_point = partial(_turned, f, w, rows=rows, r=r)
+    turned = torch.func.vmap(of_point)(x) if together else stacked(of_point, x)
     flat = (part.flatten(2).double() for part in turned.values())
     return sum((part @ part.mT for part in flat), start=torch.zeros((), dtype=torch.float64, device=x.device))
 
@@ -136,7 +140,7 @@ def _carried_back(
     return (g + g.mT) / 2
 
 
-def _refuse_wrong_second(f: Function, w: Weights, x: torch.Tensor, rows: torch.Tensor) -> None:
+def _refuse_wrong_second(f: Function, w: Weights, x: torch.Tensor, rows: torch.Tensor, way: Way) -> None:
     """Raise InvalidInput where the derivatives of the gradients by w are not those of their differences."""
     few, r, v = probe(f, w, x)
     d = x.shape[1]
@@ -146,9 +150,7 @@ def _refuse_wrong_second(f: Function, w: Weights, x: torch.Tensor, rows: torch.T
 
     along = rows.sum(0).expand_as(few)
     try:
-        found = contradiction(
-            derivative, lambda at: inner(gradients(f, w, at[:, :d], r), v), few, along, (0.25, 0.4), 0.0
-        )
+        found = contradiction(derivative, lambda at: inner(way(f, w, at[:, :d], r), v), few, along, (0.25, 0.4), 0.0)
     except Exception as error:  # torch has no one exception for a missing rule
         if is_out_of_memory(error):
             raise

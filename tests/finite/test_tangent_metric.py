@@ -46,6 +46,25 @@ def test_metric_is_the_mixed_derivative_of_the_kernel(budget):
     torch.testing.assert_close(slices, rows @ trace @ rows.T, rtol=1e-10, atol=1e-12)
 
 
+class Recurrent(nn.Module):
+    """What torch cannot batch over points."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTM(1, 3, batch_first=True)
+
+    def forward(self, x):
+        return self.cell(x[..., None])[0][:, -1]
+
+
+@pytest.mark.parametrize("budget", [2**28, 1])
+def test_recurrent_modules(budget):
+    torch.manual_seed(0)
+    model = Recurrent().double()
+    wanted = torch.stack([mixed_derivatives(model, x, torch.eye(3, dtype=torch.float64)) for x in X2])
+    torch.testing.assert_close(ntk_metric(model, X2, memory_budget=budget), wanted, rtol=1e-10, atol=1e-12)
+
+
 def test_operations_without_rules_of_torch_by_parameters():
     torch.manual_seed(0)
     first = nn.utils.parametrizations.weight_norm(nn.Linear(2, 6))
