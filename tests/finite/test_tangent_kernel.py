@@ -116,9 +116,9 @@ def test_kernel_is_that_of_plain_autograd_whatever_fits(name):
 def test_no_array_is_larger_than_the_budget(output):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv1d(1, 30, 3), nn.Tanh(), nn.Conv1d(30, 50, 3), nn.Flatten(), nn.Linear(200, 4))
-    X = torch.randn(10, 1, 8)
+    X = torch.randn(20, 1, 8)
     parameters = sum(p.numel() for p in model.parameters())
-    for budget in (2**18, 2**16):  # J of some points fits, and that of none
+    for budget in (2**19, 2**16):  # J of some points fits, and that of none
         assert budget < 4 * 4 * parameters * len(X) / 3
         with _Made(torch.zeros(1)) as made:
             found = ntk(model, X, output=output, input_shape=(1, 8), memory_budget=budget)
