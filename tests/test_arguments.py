@@ -200,6 +200,8 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"features": NET, "t": [[0.1], [0.2]], "origin": [0.0, 1.0], "directions": [[1.0, 0.0]]},
     ),
     "Pullback.sectional_curvature": (PULLBACK.sectional_curvature, {"u": [1.0, 0.0], "v": [0.0, 1.0]}),
+    "compare": (magnification.compare, {"first": [np.eye(2)], "second": [np.eye(2)]}),
+    "kernel_angle": (magnification.kernel_angle, {"first": np.eye(3), "second": np.eye(3)}),
     "agreement": (magnification.agreement, {"log_volume": VALUES, "law": VALUES**2}),
     "by_layer": (
         lambda measure, log_volumes, law: magnification.by_layer(measure, log_volumes, law=law),
@@ -227,6 +229,10 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "metric": (finite.metric, {"features": NET, "x": X32}),
     "log_volume": (finite.log_volume, {"features": NET, "x": X32}),
     "ricci_scalar": (finite.ricci_scalar, {"features": NET, "x": X32}),
+    "ntk": (finite.ntk, {"module": NET, "X": X32}),
+    "ntk_metric": (finite.ntk_metric, {"module": NET, "x": X32}),
+    "volume_by_layer": (finite.volume_by_layer, {"features": torch.nn.Sequential(NET), "x": X32}),
+    "linearize": (finite.linearize, {"module": NET}),
     "geometry_map": (pictures.geometry_map, {"features": NET, "at": MAP}),
     "metric_ellipses": (pictures.metric_ellipses, {"features": torch.nn.Linear(2, 3).double(), "points": X}),
     "geodesics": (pictures.geodesics, {"found": X}),
@@ -339,6 +345,7 @@ RESULTS = {
     *("Probe", "Pullback", "ResNet", "SampledNetwork", "SeedSummary", "SummaryRow", "Symmetry", "Task"),
     *("TrainingResult", "Callback", "available", "families", "listing", "resnet34", "Certificate"),
     *("Circle", "CorrelationPoint", "PathGeodesic", "RadialGeodesic", "LearnedGeometry", "Law", "NetworkMetric"),
+    *("Linearized", "LayerVolumes", "Comparison"),
     *("CIFAR_CROPS", "COLOUR_32", "GREY_8", "NumericGeometry"),
 }
 

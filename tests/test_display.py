@@ -60,6 +60,8 @@ def test_every_result_is_short_at_a_prompt_and_a_table_in_a_notebook(report, his
         MLP.numeric(),
         MLP.metric.geodesic(np.array([1.0, 0.0]), np.array([0.0, 1.0])),
         infgeo.magnification.agreement(values, values**2),
+        infgeo.magnification.compare(9 * [np.eye(2)], 9 * [np.diag([1.0, 4.0])]),
+        infgeo.finite.volume_by_layer(torch.nn.Sequential(NET), X),
         infgeo.magnification.over_seeds([{"a": 1.0}, {"a": 2.0}]),
         infgeo.training.xor(),
     ]

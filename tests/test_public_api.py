@@ -170,6 +170,29 @@ def test_finite_names():
     assert (parameters["sampler"].default, parameters["seed"].default) == ("iid", 0)
 
 
+def test_names_of_the_tangent_kernel():
+    options = ["layer", "input_shape", "freeze", "dtype", "memory_budget"]
+    assert list(inspect.signature(infgeo.finite.ntk).parameters) == ["module", "X", "Y", "output", *options]
+    metric = inspect.signature(infgeo.finite.ntk_metric).parameters
+    assert list(metric) == ["module", "x", "output", "directions", *options]
+    assert list(inspect.signature(infgeo.finite.linearize).parameters) == ["module", "freeze"]
+    linear = infgeo.finite.linearize(torch.nn.Linear(2, 3))
+    assert isinstance(linear, infgeo.finite.Linearized)
+    assert linear.tangent_features(torch.zeros(1, 2)).shape == (1, 27)
+
+
+def test_names_of_comparisons():
+    assert list(inspect.signature(infgeo.magnification.compare).parameters) == ["first", "second", "directions", "null"]
+    result = infgeo.magnification.compare([np.eye(2)], [4 * np.eye(2)])
+    for name in ("log_ratios", "log_volume_ratio", "anisotropy", "distances"):
+        assert len(getattr(result, name)) == 1, name
+    names = ["log volume ratio", "anisotropy", "distance", "scale-free distance", "shape distance"]
+    assert list(result.statistics()) == names
+    volumes = infgeo.finite.volume_by_layer(torch.nn.Sequential(torch.nn.Linear(2, 3)), [[0.0, 1.0]])
+    assert volumes.layers == ("0",)
+    assert volumes.log_volume.shape == volumes.increments.shape == (1, 1)
+
+
 def test_names_of_a_pullback():
     assert {"Pullback", "pullback", "pullback_slice"} <= set(infgeo.finite.__all__)
     options = ["output", "layer", "input_shape", "freeze", "batched", "dtype", "singular", "memory_budget"]

@@ -12,13 +12,19 @@ from infgeo.finite.geodesics import (
 )
 from infgeo.finite.geometry_at_points import Pullback
 from infgeo.finite.in_loss import log_volume, metric, ricci_scalar
+from infgeo.finite.linearized import Linearized, linearize
 from infgeo.finite.montecarlo import FiniteEstimates, estimate
 from infgeo.finite.outputs import fisher
 from infgeo.finite.pullback import pullback, pullback_slice
 from infgeo.finite.sampled_network import SampledNetwork, sample_network
+from infgeo.finite.tangent_kernel import ntk
+from infgeo.finite.tangent_metric import ntk_metric
+from infgeo.finite.volume_by_layer import LayerVolumes, volume_by_layer
 
 __all__ = [
     "FiniteEstimates",
+    "LayerVolumes",
+    "Linearized",
     "PathGeodesic",
     "Pullback",
     "SampledNetwork",
@@ -29,12 +35,16 @@ __all__ = [
     "frechet_mean",
     "geodesic",
     "graph_path",
+    "linearize",
     "log_volume",
     "logarithm",
     "metric",
+    "ntk",
+    "ntk_metric",
     "path_length",
     "pullback",
     "pullback_slice",
     "ricci_scalar",
     "sample_network",
+    "volume_by_layer",
 ]

@@ -235,14 +235,14 @@ def _disagreement(
 
     for order, powers in ((1, (0.3, 0.45)), (2, (0.25, 0.4)))[: 2 if second else 1]:
         few = slice(None, None, 2 if order == 2 and len(x) == _CHECKED else 1)  # second derivatives cost the most
-        found = _contradiction(derivative(order), derivative(order - 1), x[few], v[few], powers, slack)
+        found = contradiction(derivative(order), derivative(order - 1), x[few], v[few], powers, slack)
         if found:
             what, below = ("", "values change") if order == 1 else ("second ", "first derivative changes")
             return f"{what}derivative {found[0]:.6g} where the {below} by {found[1]:.6g}, {found[2]}"
     return ""
 
 
-def _contradiction(
+def contradiction(
     derivative: Flat, function: Flat, x: torch.Tensor, v: torch.Tensor, powers: tuple[float, float], slack: float
 ) -> tuple[float, float, str] | None:
     """Return a derivative, the difference that contradicts it, and where; or None.

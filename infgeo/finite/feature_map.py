@@ -85,8 +85,11 @@ class FeatureMap:
             return call(points) if self.batched else call(points[0])
 
     @contextmanager
-    def caller(self, stop: bool = True) -> Iterator[Callable[[torch.Tensor], Any]]:
-        """Give the features, or what the layer returns; `stop` leaves the forward pass there."""
+    def caller(self, stop: bool = True) -> Iterator[Callable[..., Any]]:
+        """Give the features, or what the layer returns; `stop` leaves the forward pass there.
+
+        Called with a second argument, a dict of parameters by name, they take the place of those of the module.
+        """
         call = self._without_side_effects()
         if self.layer is None:
             yield call
@@ -98,10 +101,10 @@ class FeatureMap:
             if stop:
                 raise _Reached
 
-        def call_layer(points: torch.Tensor) -> Any:
+        def call_layer(*arguments: Any) -> Any:
             outputs.clear()
             try:
-                call(points)
+                call(*arguments)
             except _Reached:
                 pass
             if len(outputs) != 1:
@@ -118,7 +121,7 @@ class FeatureMap:
         finally:
             handle.remove()
 
-    def _without_side_effects(self) -> Callable[[torch.Tensor], Any]:
+    def _without_side_effects(self) -> Callable[..., Any]:
         """Return the features with copies of the buffers, which a call might change.
 
         So of parameters that were made in inference mode: torch does not differentiate what is computed from them.
@@ -130,9 +133,12 @@ class FeatureMap:
         copies |= {name: p.detach().clone() for name, p in module.named_parameters() if p.is_inference() or self.dtype}
         if self.dtype:
             copies = {name: t.to(self.dtype) if t.dtype.is_floating_point else t for name, t in copies.items()}
-        if not copies:
-            return module
-        return lambda points: torch.func.functional_call(module, copies, (points,))
+
+        def call(points: torch.Tensor, weights: Mapping[str, torch.Tensor] | None = None) -> Any:
+            values = {**copies, **(weights or {})}
+            return torch.func.functional_call(module, values, (points,)) if values else module(points)
+
+        return call
 
 
 def _real_tensors(value: Any) -> Iterator[torch.Tensor]:

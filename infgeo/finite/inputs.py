@@ -98,6 +98,24 @@ def matching(
     )
 
 
+def points_for(
+    features: Any,
+    x: ArrayLike,
+    input_shape: Any = None,
+    dtype: torch.dtype | None = None,
+    input_dim: int | None = None,
+    name: str = "x",
+) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """Return copies of the points `x` as the features take them, (..., *shape), and the shape of one, checked."""
+    points = as_points(x, name)
+    shape = point_shape(points, input_shape, input_dim, name)
+    with torch.inference_mode(False):  # tensors of inference mode cannot be differentiated, copies of them can
+        points = matching(features, x, points, dtype, name).clone()
+    if tuple(points.shape[-len(shape) :]) != shape:
+        points = points.reshape(*points.shape[:-1], *shape)
+    return points, shape
+
+
 def float_dtype(dtype: Any) -> torch.dtype:
     """Return `dtype` (None means float64) when it is torch.float32 or torch.float64, or raise InvalidInput."""
     if dtype is None:

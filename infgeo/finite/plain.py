@@ -2,8 +2,8 @@
 
 Forward mode is the cheapest way to second derivatives. Torch 2.13 has no such rule for SiLU, Mish, GLU, hard sigmoid
 (whose first derivative has 7 digits in float64, too) and distances, a slow one for the random slopes of RReLU, and
-loses a term without an error in `layer_norm` and `instance_norm` (pytorch issues 196700, 198017). The table below holds
-for modules, functions and methods in place.
+loses a term without an error in `layer_norm` and `instance_norm` (pytorch issues 196700, 198017); by parameters it has
+none for weight norm, group norm and PReLU. The table below holds for modules, functions and methods in place.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,6 +48,20 @@ def _instance_norm(
         y = _normalised(input, tuple(range(2, input.ndim)), eps)
     else:
         y = (input - running_mean.reshape(shape)) * torch.rsqrt(running_var.reshape(shape) + eps)
+    y = y if weight is None else y * weight.reshape(shape)
+    return y if bias is None else y + bias.reshape(shape)
+
+
+def _group_norm(
+    input: torch.Tensor,
+    num_groups: int,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+    *_: Any,
+) -> torch.Tensor:
+    y = _normalised(input.flatten(1).unflatten(1, (num_groups, -1)), (2,), eps).reshape(input.shape)
+    shape = (1, -1) + (1,) * (input.ndim - 2)
     y = y if weight is None else y * weight.reshape(shape)
     return y if bias is None else y + bias.reshape(shape)
 
@@ -111,6 +125,10 @@ _PLAIN: dict[Any, Callable[..., torch.Tensor]] = {
     functional.instance_norm: _instance_norm,
     **{getattr(functional, name): _in_place_too(formula) for name, formula in _FORMULAS.items()},
     **{getattr(_native, name): formula for name, formula in _FORMULAS.items()},
+    functional.group_norm: _group_norm,
+    torch.group_norm: _group_norm,
+    torch._weight_norm: lambda v, g, dim=0: v * (g / torch.norm_except_dim(v, 2, dim)),
+    torch.prelu: lambda x, weight: torch.where(x > 0, x, x * weight.reshape(-1, *(1,) * (x.ndim - 2))),
     functional.glu: _glu,
     _native.glu: _glu,
     functional.rrelu: _rrelu,

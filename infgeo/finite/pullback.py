@@ -12,7 +12,7 @@ from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, checked_features
 from infgeo.finite.geometry_at_points import Pullback, weights_of
-from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, float_dtype, matching, point_shape
+from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, float_dtype, matching, point_shape, points_for
 from infgeo.finite.outputs import with_output
 from infgeo.finite.preflight import MOST_TOGETHER, examine
 from infgeo.finite.stack import as_stack
@@ -95,12 +95,7 @@ def pullback(
     input_shape = None if input_shape is None else positive_integers(input_shape, "input_shape")
     axes = 1 if input_shape is None else len(input_shape)
     stack = as_stack(features, axes, layer, dtype)
-    points = as_points(x)
-    shape = point_shape(points, input_shape, None if stack is None else stack.input_dim)
-    with torch.inference_mode(False):  # tensors of inference mode cannot be differentiated, copies of them can
-        points = matching(features, x, points, dtype).clone()
-    if len(shape) > 1 and tuple(points.shape[-len(shape) :]) != shape:
-        points = points.reshape(*points.shape[:-1], *shape)
+    points, shape = points_for(features, x, input_shape, dtype, None if stack is None else stack.input_dim)
     feature_map = FeatureMap(
         features, shape, layer, freeze, one_by_one=not batched, dtype=dtype, shape_given=input_shape is not None
     )

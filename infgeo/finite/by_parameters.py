@@ -1,0 +1,201 @@
+"""A module as a function f(w, x) of its trained parameters and of points, and its derivatives by the parameters."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from infgeo.arguments import instance, one_of, positive_integer, positive_integers, scalar
+from infgeo.errors import InvalidInput
+from infgeo.finite.differentiate import contradiction, load_forward_mode
+from infgeo.finite.evaluation import derivable
+from infgeo.finite.feature_map import FeatureMap, Source, checked_features
+from infgeo.finite.inputs import as_points, float_dtype, points_for
+from infgeo.finite.point_blocks import is_out_of_memory
+from infgeo.finite.preflight import examine
+
+Weights = dict[str, torch.Tensor]
+Function = Callable[[Weights, torch.Tensor], torch.Tensor]  # (w, x (B, d)) -> (B, C)
+Way = Callable[..., Weights]  # (f, w, x (B, d), r (R, C)) -> gradients (B, R, *shape) by name
+_PROBED = 2  # points at which derivatives are held against differences
+
+
+@dataclass(frozen=True)
+class OfParameters:
+    """A module whose parameters are varied: `weights` are those that require a gradient, by name."""
+
+    source: Source
+    weights: Weights
+
+    @contextmanager
+    def ready(self) -> Iterator[Function]:
+        """Give f(w, x), (B, d) -> (B, C); it may be called, also by torch's transforms, until the block is left."""
+        load_forward_mode()
+        features = self.source.feature_map
+        with derivable(features.features, features.freeze), features.caller() as call:
+            yield lambda w, x: features.flattened(lambda points: call(points, w))(x)
+
+
+def of_parameters(
+    module: Any,
+    x: ArrayLike,
+    name: str,
+    layer: str | None,
+    input_shape: Sequence[int] | None,
+    freeze: bool,
+    dtype: torch.dtype | None,
+) -> tuple[OfParameters, torch.Tensor]:
+    """Return a checked module, and the points x as it takes them, (..., *input_shape)."""
+    dtype = None if dtype is None else float_dtype(dtype)
+    names = trained(module)
+    checked_features(module, layer, freeze, dtype)
+    input_shape = None if input_shape is None else positive_integers(input_shape, "input_shape")
+    points, shape = points_for(module, x, input_shape, dtype, name=name)
+    with torch.inference_mode(False):
+        given = dict(module.named_parameters())
+        weights = {key: given[key].detach().clone().to(dtype or given[key].dtype) for key in names}
+    feature_map = FeatureMap(module, shape, layer, freeze, dtype=dtype, shape_given=input_shape is not None)
+    source = examine(feature_map, points.reshape(-1, math.prod(shape)))
+    return OfParameters(source, weights), points
+
+
+def trained(module: Any) -> tuple[str, ...]:
+    """Return the names of the parameters that require a gradient, or raise InvalidInput where there are none."""
+    instance(module, "module", nn.Module, "a torch module")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InvalidInput("module is a ScriptModule, whose parameters cannot be varied; pass the module it is made of")
+    names = tuple(name for name, p in module.named_parameters() if p.requires_grad)
+    if not names:
+        raise InvalidInput(
+            "module has no parameter that requires a gradient, and so no tangent kernel; call module.requires_grad_()"
+        )
+    return names
+
+
+def cotangents(output: Any, values: torch.Tensor, names: Sequence[str]) -> tuple[torch.Tensor, float]:
+    """Return sums (R, C) of the outputs, of which `values` (B, C) are some, and what their kernels are divided by.
+
+    `output` is one of the names of all outputs, the index of one, or the weights (C,) of a sum.
+    """
+    width = values.shape[1]
+    if isinstance(output, str):
+        one_of(output, "output", names)
+        return torch.eye(width).to(values), float(width if output == "mean" else 1)
+    if scalar(output) is not None:
+        return torch.eye(width)[[positive_integer(output, "output", 0, maximum=width - 1)]].to(values), 1.0
+    weights = as_points(output, "output")
+    if weights.shape != (width,):
+        raise InvalidInput(
+            f"output has shape {tuple(weights.shape)}; pass {', '.join(map(repr, names))}, the index of one of the "
+            f"{width} outputs, or {width} weights of a sum of them"
+        )
+    return weights.to(values)[None], 1.0
+
+
+def gradients_at(f: Function, w: Weights, point: torch.Tensor, r: torch.Tensor) -> Weights:
+    """Return the gradients by w of r f at a point (d,), for each r of (R, C): arrays (R, *shape) by name."""
+    back = torch.func.vjp(lambda weights: f(weights, point[None])[0], w)[1]
+    return torch.func.vmap(lambda one: back(one)[0])(r)
+
+
+def gradients(f: Function, w: Weights, x: torch.Tensor, r: torch.Tensor) -> Weights:
+    """Return the same at points x (B, d) together, (B, R, *shape)."""
+    return torch.func.vmap(lambda point: gradients_at(f, w, point, r))(x)
+
+
+def _in_turn(f: Function, w: Weights, x: torch.Tensor, r: torch.Tensor) -> Weights:
+    """Return the same of modules that torch cannot batch over points."""
+    return stacked(lambda point: gradients_at(f, w, point, r), x)
+
+
+def stacked(of_point: Callable[[torch.Tensor], Weights], x: torch.Tensor) -> Weights:
+    """Return what `of_point` gives for each point in turn, as vmap does for all together."""
+    found = [of_point(point) for point in x]
+    return {name: torch.stack([one[name] for one in found]) for name in found[0]}
+
+
+def _plain_gradients(f: Function, w: Weights, x: torch.Tensor, r: torch.Tensor) -> Weights:
+    """Return the same by plain autograd: slower, and it asks least of the module."""
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in w.items()}
+    found = {name: value.new_zeros(len(x), len(r), *value.shape) for name, value in w.items()}
+    with torch.enable_grad():
+        for i, point in enumerate(x):
+            value = f(leaves, point[None])[0]
+            for k, one in enumerate(r):
+                rows = torch.autograd.grad(value, list(leaves.values()), one, retain_graph=True, allow_unused=True)
+                for name, row in zip(w, rows, strict=True):
+                    if row is not None:
+                        found[name][i, k] = row
+    return found
+
+
+_WAYS: tuple[Way, ...] = (gradients, _in_turn, _plain_gradients)
+
+
+def inner(found: Weights, v: Weights) -> torch.Tensor:
+    """Return the products (B, R) of gradients (B, R, *shape) with a direction v of the parameters."""
+    return torch.stack([rows.flatten(2) @ v[name].flatten() for name, rows in found.items()]).sum(0)
+
+
+def some(x: torch.Tensor) -> torch.Tensor:
+    """Return some of the points x (N, d), or 0 where there are none."""
+    return x[:_PROBED] if len(x) else x.new_zeros(1, x.shape[1])
+
+
+def probe(f: Function, w: Weights, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Weights]:
+    """Return some of the points x (N, d), one sum (1, C) of outputs and a direction of the parameters, fixed ones.
+
+    Derivatives are held against differences there; the direction is as large as the parameters.
+    """
+    few = some(x)
+    generator = torch.Generator().manual_seed(0)
+    v = {}
+    for name, value in w.items():
+        size = value.square().mean().sqrt()
+        v[name] = torch.randn(value.shape, generator=generator).to(value) * torch.where(size > 0, size, 1.0)
+    output = f(w, few)[0]
+    return few, torch.cos(torch.arange(len(output)).to(output))[None], v
+
+
+def way_to_gradients(f: Function, w: Weights, x: torch.Tensor) -> Way:
+    """Return the way to the gradients by w, held against differences of the values at some of the points x (N, d).
+
+    Raises InvalidInput where they contradict.
+    """
+    few, r, v = probe(f, w, x)
+    for way in _WAYS:
+        try:
+            way(f, w, few, r)
+            break
+        except Exception as error:  # torch has no one exception for what it cannot batch
+            if is_out_of_memory(error) or way is _WAYS[-1]:
+                raise
+    d = x.shape[1]  # rows are points, how far along the direction, and the direction of all these
+
+    def values(rows: torch.Tensor) -> torch.Tensor:
+        moved = [
+            f({name: value + (row[d] - 1) * v[name] for name, value in w.items()}, row[None, :d]) @ r[0] for row in rows
+        ]
+        return torch.stack(moved)
+
+    at = torch.cat([few, few.new_ones(len(few), 1)], 1)
+    along = torch.zeros_like(at)
+    along[:, d] = 1
+    found = contradiction(lambda rows: inner(way(f, w, rows[:, :d], r), v), values, at, along, (0.3, 0.45), 0.0)
+    refuse_contradiction(found, "by its parameters")
+    return way
+
+
+def refuse_contradiction(found: tuple[float, float, str] | None, what: str) -> None:
+    """Raise InvalidInput where differences contradict a derivative."""
+    if found:
+        raise InvalidInput(
+            f"torch's derivative of the module {what} is not that of its values: {found[0]:.6g} where they change by "
+            f"{found[1]:.6g}, {found[2]}; something in it is hidden from autograd (detach, no_grad, numpy, round) or "
+            "has a wrong derivative rule: write it in differentiable torch operations"
+        )
