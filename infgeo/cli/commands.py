@@ -1,5 +1,6 @@
 """What the commands do. Each takes the parsed arguments, imports what is heavy, and returns the exit status."""
 
+import json
 import os
 import sys
 from argparse import Namespace
@@ -18,6 +19,13 @@ def activations(arguments: Namespace) -> int:
     from infgeo.report_text import align
     from infgeo.symbolic.activations.catalogue import available, get
 
+    if arguments.json:
+        print(
+            json.dumps(
+                {name: {"formula": str(get(name)), "source": get(name).source} for name in available()}, indent=1
+            )
+        )
+        return 0
     print(align([[name, str(get(name)), get(name).source] for name in available()], left=(0, 1, 2)))
     return 0
 
@@ -47,6 +55,31 @@ def emit(arguments: Namespace) -> int:
         return 0
     write_whole(arguments.output, source.encode())
     print(f"wrote {arguments.output}", file=sys.stderr)
+    return 0
+
+
+def evaluate(arguments: Namespace) -> int:
+    """Compute the geometry at points, and write a table."""
+    from pathlib import Path
+
+    from infgeo.cli.evaluate import as_table, check_ending, values_of
+    from infgeo.cli.network_arguments import values_given, with_layers
+    from infgeo.cli.points_file import read_points
+    from infgeo.files import check_writable, write_whole
+
+    mlp = with_layers(arguments.activation, arguments.depth)
+    if arguments.out is not None:
+        check_ending(arguments.out)
+        check_writable(arguments.out)
+    X = read_points(arguments.points)
+    Y = None if arguments.others is None else read_points(arguments.others)
+    geo = mlp.numeric(parameters=values_given(arguments), **_options(arguments, "weight_std bias_std method"))
+    values = values_of(geo, arguments.of, X, Y)
+    head = {"network": str(mlp), "parameters": dict(geo.parameters), "kind": geo.kind}
+    if arguments.out is not None:
+        write_whole(arguments.out, as_table(Path(arguments.out).suffix.lower(), X, values, head))
+    if arguments.out is None or arguments.json:
+        print(as_table(".json" if arguments.json else ".csv", X, values, head).decode(), end="")
     return 0
 
 
@@ -127,19 +160,19 @@ def data(arguments: Namespace) -> int:
 
     if not os.path.isdir(arguments.folder):
         raise InvalidInput(f"there is no folder {arguments.folder}; name the one that holds the files")
-    found, damaged = False, False
+    said, states = {}, set()
     for name, read in (("MNIST", read_mnist), ("CIFAR-10", read_cifar10)):
         try:
             train, test = read(arguments.folder)
+            state = "as published"
+            said[name] = f"{state}, {len(train[1])} images to train on, {len(test[1])} to test on"
         except MissingFiles as error:
-            print(f"{name}: not there: {error}")
+            state, said[name] = "not there", f"not there: {error}"
         except InvalidInput as error:
-            damaged = True
-            print(f"{name}: {error}")
-        else:
-            found = True
-            print(f"{name}: as published, {len(train[1])} images to train on, {len(test[1])} to test on")
-    return 0 if found and not damaged else 1
+            state, said[name] = "damaged", str(error)
+        states.add(state)
+    print(json.dumps(said, indent=1) if arguments.json else "\n".join(f"{name}: {text}" for name, text in said.items()))
+    return 0 if "as published" in states and "damaged" not in states else 1
 
 
 def reproduce(arguments: Namespace) -> int:

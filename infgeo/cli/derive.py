@@ -1,5 +1,6 @@
-"""Closed forms as text, LaTeX or Python source."""
+"""Closed forms as text, LaTeX, Python source or JSON."""
 
+import json
 from collections.abc import Callable
 
 from sympy import Expr, Integer, Symbol, cse, latex, pycode, true
@@ -40,14 +41,14 @@ LATEX = {
 
 
 def derivation(mlp: MLP, quantity: str, form: str, explicit: bool = False, tangent: bool = False) -> str:
-    """Return one quantity, or "all", in a form "text", "latex" or "python".
+    """Return one quantity, or "all", in a form "text", "latex", "python" or "json".
 
     At depth >= 2, and where it would be long, a formula is a program, named values after the word where; `explicit`
     substitutes them into one expression. The metric is that of the tangent kernel if `tangent`. The Python form is a
     function of floats that needs the standard library's math alone. Of "all", what does not exist is left out with a
     note; if nothing does, the first error is raised.
     """
-    write = {"text": _text, "latex": _latex, "python": _python}[form]
+    write = {"text": _text, "latex": _latex, "python": _python, "json": _json}[form]
     parts: dict[str, str] = {}
     missing: dict[str, tuple[Exception, list[str]]] = {}
     for name in QUANTITIES if quantity == "all" else (quantity,):
@@ -59,6 +60,9 @@ def derivation(mlp: MLP, quantity: str, form: str, explicit: bool = False, tange
         raise next(iter(missing.values()))[0]
     notes = _remarks(mlp, list(parts), tangent)
     notes += [f"without {', '.join(names)}: {text}" for text, (_, names) in missing.items()]
+    if form == "json":
+        quantities = {name: json.loads(part) for name, part in parts.items()}
+        return json.dumps({"network": str(mlp), **quantities, "notes": notes}, indent=1)
     head = [str(mlp)] if quantity == "all" and form == "text" else []
     said = [*head, *parts.values(), *(COMMENT[form] + note for note in notes)]
     if form == "python":
@@ -153,6 +157,16 @@ def _python(name: str, program: Program) -> str:
     values = [code(expr) for expr in program.outputs.values()]
     lines.append(f"    return {', '.join(values)}" + (f"  # {', '.join(program.outputs)}" if len(values) > 1 else ""))
     return "\n".join(lines)
+
+
+def _json(name: str, program: Program) -> str:
+    """Return formulas and named values as SymPy writes them, and as LaTeX."""
+    parts = {"outputs": program.outputs, "where": {str(symbol): expr for symbol, expr in program.bindings}}
+    written = {
+        part: {key: {"formula": str(expr), "latex": latex(expr)} for key, expr in found.items()}
+        for part, found in parts.items()
+    }
+    return json.dumps({"title": _title(name, program), **written})
 
 
 def _arguments(program: Program) -> list[Symbol]:

@@ -23,17 +23,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return PASSED
     try:
         arguments = build().parse_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    if sys.stdout is None and getattr(arguments, "output", None) is None:
-        print("infgeo: standard output is closed; open it, for example > /dev/null", file=sys.stderr)
-        return BAD_INPUT
-    try:
+        if sys.stdout is None and getattr(arguments, "output", None) is None:
+            print("infgeo: standard output is closed; open it, for example > /dev/null", file=sys.stderr)
+            return BAD_INPUT
         with termination_as_interrupt():
             status: int = getattr(commands, arguments.command)(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
+    except SystemExit as stop:
+        return int(stop.code or 0)
     except InfgeoError as error:
         print(f"infgeo: {in_options(str(error))}", file=sys.stderr)
         return BAD_INPUT

@@ -3,9 +3,10 @@
 import argparse
 import math
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from infgeo import __version__
+from infgeo.errors import MissingExtra
 
 PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 DEEPEST = 100  # layers: formulas grow with each, and so does the time to derive them
@@ -15,6 +16,19 @@ is partial; 2 bad input (one line on stderr); 130 interrupted before there was a
 ACTIVATION = """a name listed by `infgeo activations`, or an expression of z such as "z*exp(-z**2/2)", of + - * / **,
 functions such as erf and max, Piecewise((value, condition), ..., (value, True)), and names of parameters; one that
 begins with - goes in parentheses"""
+
+
+class Completion(argparse.Action):
+    """Prints what makes a shell complete the command, see shtab."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: object, values: Any, option: object = None) -> None:
+        """Print it and exit; raises MissingExtra."""
+        try:
+            import shtab
+        except ImportError:
+            raise MissingExtra("--print-completion", "cli") from None
+        print(shtab.complete(parser, values))
+        parser.exit()
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,9 +101,17 @@ def build() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"infgeo {__version__}")
+    parser.add_argument(
+        "--print-completion",
+        action=Completion,
+        choices=("bash", "zsh", "tcsh"),
+        help="print what a shell needs to complete this command",
+    )
     parser.add_argument("--verbose", action="store_true", help="with --version: also the libraries and the machine")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="derive | emit | validate | reproduce | explore | data | activations"
+        dest="command",
+        required=True,
+        metavar="derive | emit | evaluate | validate | reproduce | explore | data | activations",
     )
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
@@ -99,6 +121,7 @@ def build() -> Parser:
 
     _derive(command("derive", "print closed forms at infinite width (the Ricci scalar is positive on spheres)"))
     _emit(command("emit", "write the geometry as a standalone module of numeric functions, which checks itself if run"))
+    _evaluate(command("evaluate", "compute the geometry at the points of a file: a table as CSV, JSON or Parquet"))
     _validate(command("validate", "compare the closed forms with simulated networks of finite width"))
     _reproduce(command("reproduce", "reproduce a figure of the paper: picture, data and a record of what was measured"))
     explore = command("explore", "write the explorer, a page with the geometry as curves under sliders, and open it")
@@ -107,7 +130,11 @@ def build() -> Parser:
     data = command("data", "check the files of MNIST and CIFAR-10 as published, for reproduce --scale paper")
     data.add_argument("action", choices=("check",))
     data.add_argument("folder", metavar="FOLDER")
-    command("activations", "list the catalogue of activations; derive, emit and validate take any expression of z too")
+    listed = command(
+        "activations", "list the catalogue of activations; derive, emit and validate take any expression of z too"
+    )
+    for described in (data, listed):
+        described.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
@@ -142,7 +169,7 @@ def _derive(command: argparse.ArgumentParser) -> None:
         help="of which kernel metric, volume element and curvatures are: the NNGP kernel (default) or the tangent one",
     )
     command.add_argument("--quantity", choices=(*QUANTITIES, "all"), default="all")
-    command.add_argument("--format", choices=("text", "latex", "python"), default="text")
+    command.add_argument("--format", choices=("text", "latex", "python", "json"), default="text")
     command.add_argument("--explicit", action="store_true", help="substitute the named values of long formulas")
 
 
@@ -158,13 +185,37 @@ def _emit(command: argparse.ArgumentParser) -> None:
     command.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
 
 
-def _validate(command: argparse.ArgumentParser) -> None:
+def _at_numbers(command: argparse.ArgumentParser) -> None:
     _layers(command)
-    command.add_argument("--input-dim", type=integer, metavar="D", help="default: that of the points")
     command.add_argument("--weight-std", type=scale, metavar="SIGMA_W", help="> 0 (default 1)")
     command.add_argument("--bias-std", type=scale, metavar="SIGMA_B", help=">= 0 (default 1)")
     example = "alpha=0.1 of leaky_relu or of erf(alpha*z)"
     _parameter(command, f"a number for a parameter of the activation, for example {example}; may be repeated")
+
+
+def _evaluate(command: argparse.ArgumentParser) -> None:
+    _at_numbers(command)
+    file = ".npy, .csv (a header is skipped) or .parquet, one point a row"
+    command.add_argument("--points", metavar="FILE", required=True, help=file)
+    command.add_argument("--others", metavar="FILE", help="the other points of pairs (default: the same)")
+    command.add_argument(
+        "--of",
+        type=names,
+        metavar="NAME,NAME,...",
+        default=("log_volume_element", "ricci_scalar"),
+        help="kernel, ntk, kernel_distance (of pairs), kernel_diag, ntk_diag, metric, volume_element,"
+        " log_volume_element, ricci_scalar (default: the last two)",
+    )
+    command.add_argument(
+        "--method", choices=("closed_form", "mixture", "quadrature"), help="default: the first there is"
+    )
+    command.add_argument("--out", metavar="FILE", help=".csv, .json or .parquet (default: CSV on standard output)")
+    command.add_argument("--json", action="store_true", help="JSON on standard output")
+
+
+def _validate(command: argparse.ArgumentParser) -> None:
+    _at_numbers(command)
+    command.add_argument("--input-dim", type=integer, metavar="D", help="default: that of the points")
     command.add_argument("--seed", type=natural, default=0)
     command.add_argument("--points", metavar="FILE", help=".npy or .csv, one point a row (default: 8 radii, 0.3 to 4)")
     command.add_argument("--widths", type=widths, metavar="N,N,...", help="the ladder of widths")

@@ -1,25 +1,30 @@
-"""Points from a file: .npy or .csv."""
+"""Points from a file: .npy, .csv or .parquet."""
 
 import tokenize
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from infgeo.cli.evaluate import parquet
 from infgeo.errors import InvalidInput
 
 
 def read_points(path: str) -> np.ndarray:
-    """Return the points (N, d) of a .npy file of floats, or of a .csv file with one point a row and no header.
+    """Return the points (N, d) of a .npy file of floats, or of a .csv or .parquet file with one point a row.
+
+    The first line of a .csv file is left out where it is none of numbers.
 
     Raises InvalidInput, naming the file and the remedy, for a file that cannot be read, that holds no numbers, rows
     of different lengths, nothing at all, objects, integers (.npy), NaN or infinity.
     """
     ending = Path(path).suffix.lower()
-    if ending not in (".npy", ".csv"):
-        raise InvalidInput(f"points file {path} must end in .npy or .csv")
+    readers: dict[str, Callable] = {".npy": np.load, ".csv": _read_csv, ".parquet": _read_parquet}  # no pickles
+    if ending not in readers:
+        raise InvalidInput(f"points file {path} must end in {', '.join(readers)}")
     try:
-        array = np.load(path, allow_pickle=False) if ending == ".npy" else _read_csv(path)
+        array = readers[ending](path)
     except OSError as error:
         raise InvalidInput(f"cannot read points file {path}: {error.strerror or error}") from None
     except (ValueError, EOFError, SyntaxError, MemoryError, tokenize.TokenError) as error:  # of a broken header, too
@@ -41,6 +46,23 @@ def read_points(path: str) -> np.ndarray:
 
 
 def _read_csv(path: str) -> np.ndarray:
+    with open(path, encoding="utf-8") as file:
+        first = file.readline().strip().split(",")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of an empty file, which the caller reports
-        return np.loadtxt(path, delimiter=",", ndmin=2, dtype=float, encoding="utf-8")
+        return np.loadtxt(
+            path, delimiter=",", ndmin=2, dtype=float, encoding="utf-8", skiprows=int(not any(map(_is_number, first)))
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_parquet(path: str) -> np.ndarray:
+    table = parquet().read_table(path)
+    return np.stack([np.asarray(column, dtype=float) for column in table.itercolumns()], -1)

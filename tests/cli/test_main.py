@@ -209,6 +209,7 @@ def test_errors_speak_of_options(command, capsys):
 QUICK = {
     "derive": ["erf", "--quantity", "kernel"],
     "emit": ["erf", "--certificate", "none"],
+    "evaluate": ["erf", "--points", "points.csv"],
     "validate": ["erf", "--input-dim", "2", "--widths", "8,16,32", "--samples", "8", "--jobs", "1"],
     "reproduce": ["no such figure"],
     "explore": ["--no-browser"],
@@ -223,6 +224,7 @@ NO_VALUE = (argparse._HelpAction, argparse._StoreTrueAction, argparse._StoreCons
 def test_wrong_texts_end_in_one_line(command, capsys, monkeypatch, tmp_path):
     """Every option of every command with every wrong text: bad input in one line, or what the text stands for."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "points.csv").write_text("1,2\n")
     commands = next(action for action in build()._actions if isinstance(action, argparse._SubParsersAction))
     for action in commands.choices[command]._actions:
         if isinstance(action, NO_VALUE):
