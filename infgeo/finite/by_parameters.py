@@ -139,7 +139,7 @@ _WAYS: tuple[Way, ...] = (gradients, _in_turn, _plain_gradients)
 
 def inner(found: Weights, v: Weights) -> torch.Tensor:
     """Return the products (B, R) of gradients (B, R, *shape) with a direction v of the parameters."""
-    return torch.stack([rows.flatten(2) @ v[name].flatten() for name, rows in found.items()]).sum(0)
+    return torch.stack([rows.reshape(*rows.shape[:2], -1) @ v[name].flatten() for name, rows in found.items()]).sum(0)
 
 
 def some(x: torch.Tensor) -> torch.Tensor:

@@ -9,9 +9,10 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -134,6 +135,25 @@ def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
                 yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def with_tensors(module: nn.Module) -> Callable[..., Any]:
+    """Return the call (points, values by name) with other parameters and buffers, each wherever it stands.
+
+    `torch.func.functional_call` with `tie_weights` does so too, but leaves a module that stands at two places with the
+    others (torch 2.4 to 2.13).
+    """
+    names = {id(tensor): name for name, tensor in chain(module.named_parameters(), module.named_buffers())}
+    places: dict[str, str] = {}
+    for path, part in module.named_modules():
+        own = part.named_parameters(path, False, False), part.named_buffers(path, False, False)
+        places |= {place: names[id(tensor)] for place, tensor in chain(*own)}
+
+    def call(points: Any, values: Mapping[str, torch.Tensor]) -> Any:
+        spread = {place: values[name] for place, name in places.items() if name in values}
+        return torch.func.functional_call(module, spread, (points,), tie_weights=False)
+
+    return call
 
 
 def module_of(features: Any) -> nn.Module | None:

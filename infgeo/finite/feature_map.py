@@ -15,7 +15,13 @@ from torch import nn
 
 from infgeo.errors import InvalidInput
 from infgeo.finite.differentiate import Flat, Way, choose
-from infgeo.finite.evaluation import derivable, modules_behind, refuse_training_mode, refuse_unusable_weights
+from infgeo.finite.evaluation import (
+    derivable,
+    modules_behind,
+    refuse_training_mode,
+    refuse_unusable_weights,
+    with_tensors,
+)
 from infgeo.finite.stack import Stack
 
 
@@ -134,9 +140,11 @@ class FeatureMap:
         if self.dtype:
             copies = {name: t.to(self.dtype) if t.dtype.is_floating_point else t for name, t in copies.items()}
 
+        changed = with_tensors(module)
+
         def call(points: torch.Tensor, weights: Mapping[str, torch.Tensor] | None = None) -> Any:
             values = {**copies, **(weights or {})}
-            return torch.func.functional_call(module, values, (points,)) if values else module(points)
+            return changed(points, values) if values else module(points)
 
         return call
 

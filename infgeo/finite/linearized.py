@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from infgeo.finite.by_parameters import Weights, gradients, trained
 from infgeo.finite.differentiate import load_forward_mode
-from infgeo.finite.evaluation import refuse_training_mode, refuse_unusable_weights
+from infgeo.finite.evaluation import refuse_training_mode, refuse_unusable_weights, with_tensors
 from infgeo.finite.plain import PlainOperations
 
 
@@ -44,13 +44,13 @@ class Linearized(nn.Module):
         rows = gradients(
             lambda w, points: self._base(w, points).flatten(1), self._start(), x, torch.eye(value.shape[1]).to(value)
         )
-        return torch.cat([rows[name].flatten(2) for name in self.names], 2).flatten(1)
+        return torch.cat([rows[name].reshape(*rows[name].shape[:2], -1) for name in self.names], 2).flatten(1)
 
     def _start(self) -> Weights:
         return {name: p for name, p in self.base.named_parameters() if name in self.names}
 
     def _base(self, w: Weights, x: torch.Tensor) -> torch.Tensor:
-        return torch.func.functional_call(self.base, w, (x,))
+        return with_tensors(self.base)(x, w)
 
 
 def linearize(module: nn.Module, *, freeze: bool = False) -> Linearized:

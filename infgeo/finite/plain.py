@@ -66,6 +66,12 @@ def _group_norm(
     return y if bias is None else y + bias.reshape(shape)
 
 
+def _prelu(input: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    if input.dtype != weight.dtype:  # as torch does
+        raise RuntimeError(f"prelu: input is {input.dtype}, weight {weight.dtype}")
+    return torch.where(input > 0, input, input * weight.reshape(-1, *(1,) * (input.ndim - 2)))
+
+
 def _batch_norm(
     input: torch.Tensor,
     running_mean: torch.Tensor | None,
@@ -128,7 +134,7 @@ _PLAIN: dict[Any, Callable[..., torch.Tensor]] = {
     functional.group_norm: _group_norm,
     torch.group_norm: _group_norm,
     torch._weight_norm: lambda v, g, dim=0: v * (g / torch.norm_except_dim(v, 2, dim)),
-    torch.prelu: lambda x, weight: torch.where(x > 0, x, x * weight.reshape(-1, *(1,) * (x.ndim - 2))),
+    torch.prelu: _prelu,
     functional.glu: _glu,
     _native.glu: _glu,
     functional.rrelu: _rrelu,

@@ -166,7 +166,7 @@ class _Kernel:
             for layer, (h, sent) in zip(self.layers, factors(self.f, self.w, self.layers, x, self.r), strict=True)
         ]
         others = self.way(self._of_rest, self.rest, x, self.r) if self.rest else {}
-        return found + [(None, 1.0, rows.flatten(2)) for rows in others.values()]
+        return found + [(None, 1.0, rows.reshape(*rows.shape[:2], -1)) for rows in others.values()]
 
     def _of_rest(self, rest: Weights, x: torch.Tensor) -> torch.Tensor:
         return self.f({**self.w, **rest}, x)

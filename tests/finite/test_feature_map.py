@@ -162,6 +162,19 @@ def test_a_dtype_measures_copies_of_the_weights() -> None:
     assert pullback(lambda u: copied(u), x, dtype=DOUBLE).metric.shape == (3, 2, 2)
 
 
+def test_modules_that_stand_at_two_places_stay_as_they_are() -> None:
+    torch.manual_seed(0)
+    layer, norm = nn.Linear(2, 2), nn.BatchNorm1d(2)
+    module = nn.Sequential(layer, norm, nn.Tanh(), layer, norm, nn.SiLU()).eval()
+    tensors = [*module.parameters(), *module.buffers()]
+    found = pullback(module, points(3, 2).float(), dtype=DOUBLE)
+    assert all(a is b for a, b in zip(tensors, [*module.parameters(), *module.buffers()], strict=True))
+    assert module[0] is module[3] and isinstance(layer.weight, nn.Parameter)
+    exact = copy.deepcopy(module).double()
+    J = torch.func.vmap(torch.func.jacrev(lambda x: exact(x[None])[0]))(points(3, 2))
+    torch.testing.assert_close(found.metric, J.mT @ J)
+
+
 def test_hints_help_where_they_are_read() -> None:
     norm = nn.LayerNorm(2)
     module = nn.Sequential(nn.Conv2d(2, 2, 2), nn.Flatten()).double()

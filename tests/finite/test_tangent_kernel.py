@@ -58,6 +58,22 @@ class Branching(nn.Module):
         return self.last(torch.stack([z.tanh() if z.sum() > 0 else z.sin() for z in self.first(x)]))
 
 
+class Scaled(nn.Module):
+    """A parameter that is one number."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.last = nn.Parameter(torch.tensor(0.5)), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.last(torch.sin(x)) * self.scale
+
+
+def called_twice():
+    layer, norm = nn.Linear(3, 3), nn.BatchNorm1d(3).eval()
+    return nn.Sequential(layer, norm, nn.Tanh(), layer, norm, nn.Linear(3, 2)).eval()
+
+
 def dense():
     model = nn.Sequential(nn.Linear(3, 6), nn.GELU(), nn.LayerNorm(6), nn.Linear(6, 6, bias=False), nn.Linear(6, 2))
     model[0].bias.requires_grad_(False)
@@ -82,6 +98,8 @@ MODELS = {
     ),
     "tied": (Tied, (3,)),
     "branching": (Branching, (3,)),
+    "scaled": (Scaled, (3,)),
+    "called twice": (called_twice, (3,)),
 }
 
 
