@@ -25,5 +25,5 @@ def numeric(
         options: keyword arguments of `infgeo.numeric.geometry.numeric`.
         parameters, named: values of symbols by name, in either of two ways.
     """
-    sorted_out = loaded("infgeo.numeric.geometry", "sorted_out")
+    sorted_out = loaded("infgeo.numeric.named_values", "sorted_out")
     return loaded("infgeo.numeric.geometry", "numeric")(subject, **sorted_out(subject, options, parameters, named))

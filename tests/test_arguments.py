@@ -163,6 +163,10 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         f"numeric {name}": (getattr(GEOMETRY, name), {"X": X})
         for name in ("metric", "volume_element", "log_volume_element", "ricci_scalar")
     },
+    "numeric operator": (GEOMETRY.operator, {"X": X}),
+    "numeric operator in torch": (MLP.numeric(backend="torch").operator, {"X": X}),
+    "numeric operator block": (GEOMETRY.operator(X).block, {"rows": [0], "columns": [1]}),
+    "numeric operator approximation_error": (GEOMETRY.operator(X).approximation_error, {"features": X}),
     **{
         f"numeric {name} in {backend}": (getattr(CHEAP.numeric(backend=backend), name), {"X": points})
         for backend, points in BACKENDS.items()

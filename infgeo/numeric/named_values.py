@@ -1,0 +1,39 @@
+"""Values of parameters by name, where a parameter may be called like an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from infgeo.arguments import python_name
+from infgeo.errors import InvalidInput
+from infgeo.numeric.source.of_formula import subject_of
+
+
+def sorted_out(
+    what: Any, options: Mapping[str, Any], parameters: Mapping[str, Any] | None, named: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of `numeric` where a parameter may be called like one of them.
+
+    A number for `backend`, `method` or `parameters` is the value of the parameter that is called so. Whether a number
+    for `weight_std` is that of the scale cannot be told: such a parameter must be given in `parameters`.
+    """
+    own = {symbol.name for symbol in subject_of(what, "numeric").parameters}
+    options, values = dict(options), dict(named)
+    if parameters is not None and not isinstance(parameters, Mapping):
+        if "parameters" not in own:
+            raise InvalidInput(f"parameters = {parameters!r} must map names to values")
+        parameters, values["parameters"] = {}, parameters
+    for name, default in (("backend", "numpy"), ("method", None)):
+        if name in own and not isinstance(options.get(name), str | None):
+            options[name], values[name] = default, options[name]
+    for name in ("weight_std", "bias_std"):
+        if name in own and options.get(name) is not None:
+            raise InvalidInput(
+                f"{name} = {options[name]!r} may be the scale or the parameter {name} of the activation: pass the"
+                f" parameter as parameters={{{name!r}: ...}} and the scale as"
+                f" {'sigma_w' if name == 'weight_std' else 'sigma_b'} in it, or rename the parameter"
+            )
+    if twice := sorted(set(values) & set(parameters or {})):
+        raise InvalidInput(f"{twice[0]} is given twice, by itself and in parameters: give it once")
+    return options | {"parameters": {python_name(str(k)): v for k, v in (values | dict(parameters or {})).items()}}
