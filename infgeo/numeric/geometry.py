@@ -273,6 +273,8 @@ class NumericGeometry(Displayed):
             if not isinstance(self.mlp, Formula):
                 raise NoClosedForm(missing_kernel(self.mlp))
             raise InvalidInput(f"{name} is not among the functions that there are: {', '.join(functions_of(self.mlp))}")
+        if make is None and any(type(X).__module__.partition(".")[0] == "dask" for X in arguments):
+            return loaded("infgeo.numeric.operators.dask_arrays", "in_blocks")(self, name, *arguments)
         geometry = _geometry(self.mlp, self.backend, self.method)
         try:
             if self.mlp.dimension.is_number:

@@ -169,5 +169,5 @@ def gram_operator(
     values = [geometry.parameters[name] for name in _names(geometry)]
     found = GramOperator(*gram.given, *values, geometry=geometry, which=which, square=Y is None, threads=threads)
     found.blocks = gram
-    diagonal = noise.reshape(()) if torch.is_tensor(noise) else torch.tensor(added)
+    diagonal = noise.reshape(()) if torch.is_tensor(noise) else torch.tensor(added, dtype=torch.float64)
     return found.add_diagonal(diagonal.to(gram.given[0])) if noisy else found
