@@ -46,8 +46,12 @@ class BlockedGram:
             with xp.quiet():
                 h = point_after(xp, layers, xp.sum_squares(xp.double(X)), own, which == "ntk")
             self.diagonal = xp.cast(chosen(h, which)[0], X)
-        large, fast = self.shape[0] * self.shape[1] > FEW and self.host, geometry.fast
-        self.task = Task(cast(FastGram, fast), xp, X, Y, layers, own, which, ()) if large else None
+        self.fast, self.task = cast(FastGram, geometry.fast), None
+        if self.host and self.shape[0] * self.shape[1] > FEW:
+            task = Task(self.fast, xp, X, Y, layers, own, which, ())
+            if task.strip is not None:
+                self.task = task
+                self.sides = [np.ascontiguousarray(np.asarray(Z), task.dtype) for Z in (self.X, self.Y)]
 
     def product(self, V: Array) -> Array:
         """Return the product with the columns of V, (M, k) -> (N, k), summed in double precision.
@@ -72,11 +76,11 @@ class BlockedGram:
         """Return what some rows, and of a symmetric matrix their mirror images, add to the product from `start` on."""
         stop = min(start + size, self.shape[0])
         part = _zeros(V, self.shape[0] - start if self.symmetric else stop - start)
-        blocks = self._compiled if self.task is not None and self.task.strip is not None else self._by_broadcasting
+        blocks = self._by_broadcasting(start, stop) if self.task is None else self._compiled(self.task, start, stop)
         xp = self.geometry.xp
+        multiply = times if self.host else xp.lib.matmul
         with xp.quiet():  # in this thread
-            for rows, columns, block in blocks(start, stop):
-                multiply = times if self.host else xp.lib.matmul
+            for rows, columns, block in blocks:
                 part[rows.start - start : rows.stop - start] += multiply(block, V[columns])
                 right = max(columns.start, rows.stop)
                 if self.symmetric and right < columns.stop:
@@ -91,39 +95,30 @@ class BlockedGram:
                 yield slice(i, min(i + height, stop)), slice(j, min(j + width, self.shape[1]))
 
     def _by_broadcasting(self, start: int, stop: int) -> Iterator[tuple[slice, slice, Array]]:
-        xp, fast = self.geometry.xp, self.geometry.fast
-        assert fast is not None
         for rows, columns in self._places(start, stop, *(ON_HOST if self.host else ON_DEVICE)):
-            (block,) = fast(xp, self.X[rows], self.Y[columns], self.layers, self.own, self.which, None, 1)
+            (block,) = self.fast(
+                self.geometry.xp, self.X[rows], self.Y[columns], self.layers, self.own, self.which, None, 1
+            )
             yield rows, columns, np.asarray(block) if self.host else block
 
-    def _compiled(self, start: int, stop: int) -> Iterator[tuple[slice, slice, Array]]:
+    def _compiled(self, task: Task, start: int, stop: int) -> Iterator[tuple[slice, slice, Array]]:
         """Yield blocks in one buffer, each overwritten by the next."""
-        task, size = self.task, HEIGHT * WIDTH
-        assert task is not None
-        products, values = np.empty(size, task.dtype), np.empty(size, self.dtype)
-        bad, none, diagonal = np.empty((2, size), np.int64), np.empty((0, 0), values.dtype), None
-        outs = (lambda block: (block, none)) if self.which == "kernel" else (lambda block: (none, block))
-        X, YT = (
-            np.ascontiguousarray(np.asarray(self.X), task.dtype),
-            np.ascontiguousarray(np.asarray(self.Y).T, task.dtype),
-        )
-        if self.symmetric:
-            diagonal = np.asarray(self.diagonal)
+        size, (X, Y) = HEIGHT * WIDTH, self.sides
+        products, values, bad = np.empty(size, task.dtype), np.empty(size, self.dtype), np.empty((2, size), np.int64)
+        none = np.empty((0, 0), self.dtype)
         for rows, columns in self._places(start, stop, HEIGHT, WIDTH):
             shape = rows.stop - rows.start, columns.stop - columns.start
             xy, block = (part[: shape[0] * shape[1]].reshape(shape) for part in (products, values))
-            np.matmul(X[rows], YT[:, columns], out=xy)
-            of_rows, of_columns = (
-                np.ascontiguousarray(part) for part in (task.rows[:, :, rows], task.columns[:, :, columns])
-            )
+            np.matmul(X[rows], Y[columns].T, out=xy)
+            sides = task.rows[:, :, rows], task.columns[:, :, columns]
             series = task.row_series[:, rows], task.column_series[:, :, columns]
+            outs = (block, none) if self.which == "kernel" else (none, block)
             count = task.strip(
-                xy, 0, 0, False, task.kinds, task.numbers, of_rows, of_columns, task.scalars,
-                *map(np.ascontiguousarray, series), *outs(block), *bad,
+                xy, 0, 0, False, task.kinds, task.numbers, *map(np.ascontiguousarray, sides), task.scalars,
+                *map(np.ascontiguousarray, series), *outs, *bad,
             )  # fmt: skip
-            if diagonal is not None and rows.start == columns.start:
-                np.fill_diagonal(block, diagonal[rows])
+            if self.symmetric and rows.start == columns.start:
+                np.fill_diagonal(block, np.asarray(self.diagonal)[rows])
             task.one_by_one([block], bad[:, :count], (rows.start, columns.start))
             yield rows, columns, block
 

@@ -83,6 +83,13 @@ def test_solvers_of_scipy():
     np.testing.assert_allclose(eigsh(operator, k=2)[0], np.linalg.eigvalsh(K)[-2:], rtol=1e-12)
 
 
+def test_kernels_of_users():
+    geo, X = infgeo.kernels.rbf(1).numeric(), points(count=300)
+    np.testing.assert_allclose(geo.operator(X) @ X, geo.kernel(X) @ X, rtol=1e-12, atol=1e-12)
+    with pytest.raises(InvalidInput, match="not among the functions"):
+        geo.operator(X, which="ntk")
+
+
 def test_memory_does_not_grow_with_the_matrix(monkeypatch):
     monkeypatch.setattr(products, "FEW", 1000)
     operator = infgeo.MLP("erf").numeric().operator(points(count=3000), threads=2)

@@ -1,10 +1,12 @@
 """The operator of GPyTorch: values, derivatives and solutions against those of the matrix."""
 
+import sys
+
 import pytest
 import torch
 
 import infgeo
-from infgeo.errors import InvalidInput
+from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.numeric.operators import torch_operator
 
 gpytorch = pytest.importorskip("gpytorch")
@@ -53,6 +55,7 @@ def test_entries_and_parts():
         i, j = torch.arange(50), torch.arange(50).flip(0)
         for got, right in (
             (operator.to_dense(), K),
+            (geo.operator(X, noise=0.1).to_dense(), geo.kernel(X) + 0.1 * torch.eye(60, dtype=X.dtype)),
             (operator.diagonal(), K.diagonal()) if operator.is_square else (operator.mT.to_dense(), K.mT),
             (operator[3:9, 2:7].to_dense(), K[3:9, 2:7]),
             (operator[i, j], K[i, j]),
@@ -69,7 +72,7 @@ def test_solvers_of_gpytorch():
     X, noise = draw(150, 2), torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     given = [*scales(), noise]
     geo, y = infgeo.MLP("erf").numeric(*given[:2], backend="torch"), torch.sin(X[:, :1])
-    K = geo.kernel(X) + noise * torch.eye(150)
+    K = geo.kernel(X) + noise * torch.eye(150, dtype=X.dtype)
     solved = torch.linalg.solve(K, y)
     settings = gpytorch.settings
     with (
@@ -92,6 +95,13 @@ def test_solvers_of_gpytorch():
         torch.testing.assert_close(
             found, torch.autograd.grad(value, given, retain_graph=True), rtol=tolerance, atol=1e-4
         )
+
+
+def test_without_gpytorch_an_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "linear_operator", None)
+    monkeypatch.delitem(sys.modules, torch_operator.__name__)
+    with pytest.raises(MissingExtra, match=r"pip install 'infgeo\[gpytorch\]'"):
+        infgeo.MLP("erf").numeric(backend="torch").operator(draw(5, 2))
 
 
 def test_noise_belongs_to_a_symmetric_matrix():
