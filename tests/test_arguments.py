@@ -27,6 +27,7 @@ import infgeo
 from infgeo import analysis, finite, kernels, layers, magnification, pictures, reproduce, testing, tracking, training
 from infgeo.adapters.gpytorch import InfiniteWidthKernel as OfGPyTorch
 from infgeo.adapters.sklearn import InfiniteWidthKernel as OfSklearn
+from infgeo.adapters.sklearn import RandomFeatures
 from infgeo.errors import InfgeoError
 from infgeo.expressions import exact
 from infgeo.numeric.certificates.certificate import PAIRWISE, POINTWISE
@@ -105,6 +106,10 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "InfiniteWidthKernel of GPyTorch": (
         OfGPyTorch,
         {"activation": "erf"},
+    ),
+    "RandomFeatures": (
+        lambda X, **options: RandomFeatures(**options).fit(X).transform(X),
+        {"X": X, **(RandomFeatures(width=3).get_params())},
     ),
     "Dense": (layers.Dense, {"activation": "erf"}),
     "Residual": (layers.Residual, {"activation": "erf"}),

@@ -113,5 +113,5 @@ def _points(X: Any) -> np.ndarray:
     """Return points as scikit-learn takes them, float32 or float64."""
     try:
         return check_array(X, dtype=(np.float64, np.float32))
-    except ValueError as error:  # what is no array of numbers at all is a TypeError in scikit-learn
+    except (TypeError, ValueError) as error:
         raise InvalidInput(f"X: {error}") from error

@@ -7,7 +7,8 @@ import torch
 
 import infgeo
 from infgeo.errors import InvalidInput, MissingExtra
-from infgeo.numeric.operators import torch_operator
+from infgeo.numeric.operators import products, torch_operator
+from infgeo.numeric.runtime.arrays.of_torch import TorchArrays
 
 gpytorch = pytest.importorskip("gpytorch")
 
@@ -39,6 +40,22 @@ def test_products_and_their_derivatives(name, which, several, of_points, cross):
     torch.testing.assert_close(operator @ V, K @ V, rtol=1e-12, atol=1e-12)
     found, right = (torch.autograd.grad((U * (A @ V)).sum(), inputs) for A in (operator, K))
     torch.testing.assert_close(found, right, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_products_where_compiled_code_reads_nothing(dtype, monkeypatch):
+    """The route of devices, on tensors of the processor."""
+    monkeypatch.setattr(TorchArrays, "on_host", lambda self, X: False)
+    monkeypatch.setattr(products, "ON_DEVICE", (16, 32))
+    geo, X, Y = infgeo.MLP("relu").numeric(backend="torch"), draw(70, 3).to(dtype), draw(50, 3, seed=1).to(dtype)
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+    for operator, K in ((geo.operator(X), geo.kernel(X)), (geo.operator(X, Y), geo.kernel(X, Y))):
+        V = draw(K.shape[1], 2, seed=2).to(dtype)
+        torch.testing.assert_close(operator @ V, K @ V, rtol=tolerance, atol=20 * tolerance)
+    scale = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
+    geo = infgeo.MLP("relu").numeric(scale, backend="torch")
+    found, right = (torch.autograd.grad((K @ X).sum(), scale) for K in (geo.operator(X), geo.kernel(X)))
+    torch.testing.assert_close(found, right, rtol=10 * tolerance, atol=0)
 
 
 def test_an_activation_of_parameters_that_are_trained():
