@@ -32,9 +32,9 @@ class BlockedGram:
     ) -> None:
         """Hold the points, what the layers need of single ones, and the diagonal of a symmetric matrix."""
         self.geometry, self.which, xp = geometry, which, geometry.xp
-        given = [(name, Z) for name, Z in (("X", X), ("Y", Y)) if Z is not None or name == "X"]
-        self.given = tuple(0 + xp.points(Z, name) for name, Z in given)  # a copy: what it keeps goes with these values
-        X, Y = (*self.given, None)[:2]
+        points = [xp.points(Z, name) for name, Z in (("X", X), ("Y", Y)) if Z is not None or name == "X"]
+        self.given = tuple(np.array(Z) if isinstance(Z, np.ndarray) else Z for Z in points)
+        X, Y = (*(0 + Z for Z in self.given), None)[:2]  # copies: what it keeps goes with these values
         X, Y, layers, own = distinct(*xp.detached(*geometry.prepared(parameters, X, Y, which)))
         self.X, self.Y, self.layers, self.own, self.symmetric = X, X if Y is None else Y, layers, own, Y is None
         self.shape, self.host = (len(X), len(self.Y)), xp.on_host(X)

@@ -57,8 +57,7 @@ class GramOperator(LinearOperator):
         X, Y = self._gram.given
         return type(self)(self.geometry, Y, X, self.which, 0.0, self.threads)
 
-    def _transpose(self) -> GramOperator:
-        return self._adjoint()
+    _transpose = _adjoint
 
     def diagonal(self) -> np.ndarray:
         """Return the diagonal (N,) of a symmetric matrix, with the noise."""

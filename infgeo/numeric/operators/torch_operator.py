@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -44,6 +44,10 @@ class GramOperator(LinearOperator):
         self.X, self.Y, self.values = tensors[0], tensors[0 if square else 1], tensors[1 if square else 2 :]
         self.which, self.square, self.threads, self.names = which, square, threads, _names(geometry)
         self.geometry = _with(geometry, self.values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and cross processes by the arguments."""
+        return partial(type(self), **self._nondifferentiable_kwargs), self._args
 
     def _of(self, X: torch.Tensor, Y: torch.Tensor | None) -> GramOperator:
         """Return the operator of other points."""

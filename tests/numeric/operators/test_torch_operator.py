@@ -1,5 +1,7 @@
 """The operator of GPyTorch: values, derivatives and solutions against those of the matrix."""
 
+import copy
+import pickle
 import sys
 
 import pytest
@@ -80,6 +82,8 @@ def test_entries_and_parts():
             (operator @ draw(2, K.shape[1], 3), K @ draw(2, K.shape[1], 3)),
         ):
             torch.testing.assert_close(got, right, rtol=1e-12, atol=1e-12)
+    for other in (copy.deepcopy(operator), pickle.loads(pickle.dumps(operator))):  # after products
+        torch.testing.assert_close(other @ Y, operator @ Y, rtol=0, atol=0)
     single = geo.operator(X.float()) @ X.float()
     torch.testing.assert_close(single, geo.kernel(X).float() @ X.float(), rtol=1e-4, atol=1e-4)
 
