@@ -51,7 +51,8 @@ class BlockedGram:
             task = Task(self.fast, xp, X, Y, layers, own, which, ())
             if task.strip is not None:
                 self.task = task
-                self.sides = [np.ascontiguousarray(np.asarray(Z), task.dtype) for Z in (self.X, self.Y)]
+                # Of transposed sides BLAS would start threads of its own.
+                self.sides = [np.ascontiguousarray(Z, task.dtype) for Z in (np.asarray(X), np.asarray(self.Y).T)]
 
     def product(self, V: Array) -> Array:
         """Return the product with the columns of V, (M, k) -> (N, k), summed in double precision.
@@ -103,13 +104,13 @@ class BlockedGram:
 
     def _compiled(self, task: Task, start: int, stop: int) -> Iterator[tuple[slice, slice, Array]]:
         """Yield blocks in one buffer, each overwritten by the next."""
-        size, (X, Y) = HEIGHT * WIDTH, self.sides
+        size, (X, YT) = HEIGHT * WIDTH, self.sides
         products, values, bad = np.empty(size, task.dtype), np.empty(size, self.dtype), np.empty((2, size), np.int64)
         none = np.empty((0, 0), self.dtype)
         for rows, columns in self._places(start, stop, HEIGHT, WIDTH):
             shape = rows.stop - rows.start, columns.stop - columns.start
             xy, block = (part[: shape[0] * shape[1]].reshape(shape) for part in (products, values))
-            np.matmul(X[rows], Y[columns].T, out=xy)
+            np.matmul(X[rows], YT[:, columns], out=xy)
             sides = task.rows[:, :, rows], task.columns[:, :, columns]
             series = task.row_series[:, rows], task.column_series[:, :, columns]
             outs = (block, none) if self.which == "kernel" else (none, block)
