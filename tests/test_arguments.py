@@ -27,6 +27,7 @@ import infgeo
 from infgeo import analysis, finite, kernels, layers, magnification, pictures, reproduce, testing, tracking, training
 from infgeo.adapters.gpytorch import InfiniteWidthKernel as OfGPyTorch
 from infgeo.adapters.sklearn import InfiniteWidthKernel as OfSklearn
+from infgeo.adapters.sklearn import RandomFeatures
 from infgeo.errors import InfgeoError
 from infgeo.expressions import exact
 from infgeo.numeric.certificates.certificate import PAIRWISE, POINTWISE
@@ -106,6 +107,10 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         OfGPyTorch,
         {"activation": "erf"},
     ),
+    "RandomFeatures": (
+        lambda X, **options: RandomFeatures(**options).fit(X).transform(X),
+        {"X": X, **(RandomFeatures(width=3).get_params())},
+    ),
     "Dense": (layers.Dense, {"activation": "erf"}),
     "Residual": (layers.Residual, {"activation": "erf"}),
     "RMSNorm": (layers.RMSNorm, {}),
@@ -163,6 +168,10 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         f"numeric {name}": (getattr(GEOMETRY, name), {"X": X})
         for name in ("metric", "volume_element", "log_volume_element", "ricci_scalar")
     },
+    "numeric operator": (GEOMETRY.operator, {"X": X}),
+    "numeric operator in torch": (MLP.numeric(backend="torch").operator, {"X": X}),
+    "numeric operator block": (GEOMETRY.operator(X).block, {"rows": [0], "columns": [1]}),
+    "numeric operator approximation_error": (GEOMETRY.operator(X).approximation_error, {"features": X}),
     **{
         f"numeric {name} in {backend}": (getattr(CHEAP.numeric(backend=backend), name), {"X": points})
         for backend, points in BACKENDS.items()

@@ -7,7 +7,7 @@ from types import NoneType
 from typing import Any
 
 from infgeo.adapters.kernel_network import KINDS, SYMBOLS, gradient_by_scales, network
-from infgeo.arguments import instance, positive_integer
+from infgeo.arguments import flag, instance, positive_integer
 from infgeo.errors import InvalidInput, MissingExtra
 
 try:
@@ -45,6 +45,8 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         weight_std_constraint, bias_std_constraint: GPyTorch constraints; Positive() by default.
         weight_std_prior, bias_std_prior: GPyTorch priors.
         parameters: values of the activation's own parameters, which are not trained.
+        matrix_free: whether k(x1, x2) is a linear operator that is never formed (see `NumericGeometry.operator`), for
+            many points; there are no batches of it.
         batch_shape, active_dims: as for every GPyTorch kernel.
         ard_num_dims: d, for a weight_std of each coordinate in the first layer (see `infgeo.MLP.numeric`), of shape
             (*batch_shape, 1, d); other layers then have 1.
@@ -76,6 +78,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         weight_std_prior: Prior | None = None,
         bias_std_prior: Prior | None = None,
         parameters: Mapping[str, float] | None = None,
+        matrix_free: bool = False,
         **kwargs: Any,
     ) -> None:
         if kwargs.get("ard_num_dims") is not None:
@@ -87,6 +90,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         super().__init__(**kwargs)
         self.mlp = network(activation, depth, kind, parameters)
         self.kind, self.own = kind, dict[str, Any](parameters or {})
+        self.matrix_free = flag(matrix_free, "matrix_free")
         constraints = {"weight_std": weight_std_constraint, "bias_std": bias_std_constraint}
         priors = {"weight_std": weight_std_prior, "bias_std": bias_std_prior}
         values = {"weight_std": weight_std, "bias_std": bias_std}
@@ -126,7 +130,7 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
     @torch.compiler.disable  # formulas come from SymPy, which is nothing to trace
     def forward(
         self, x1: torch.Tensor, x2: torch.Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
-    ) -> torch.Tensor:
+    ) -> Any:
         """Return k(x1, x2), (..., N, d), (..., M, d) -> (..., N, M), or with `diag` the values k(x1_i, x2_i)."""
         if x1.dtype != x2.dtype or x1.device != x2.device:
             raise InvalidInput(
@@ -154,6 +158,11 @@ class InfiniteWidthKernel(gpytorch.kernels.Kernel):
         one, two = (x.expand(*batch, *x.shape[-2:]).reshape(count, *x.shape[-2:]) for x in (x1, x2))
         scales = [scale.expand(*batch, *scale.shape[-2:]).reshape(count, -1) for scale in scales]
         scales = [scale if self.ard_num_dims and i == 0 else scale[:, 0] for i, scale in enumerate(scales)]
+        if self.matrix_free and not diag:
+            if batch:
+                raise InvalidInput(f"matrix_free is for single matrices, this is a batch {tuple(batch)}: leave it out")
+            geometry = self._geometry(*(scale[0] for scale in scales))
+            return geometry.operator(one[0], None if same else two[0], which=KINDS[self.kind])
         function = self._diagonal if diag else self._gram
         parts = [function(a, None if same else b, *rest) for a, b, *rest in zip(one, two, *scales, strict=True)]
         shape = (x1.shape[-2],) if diag else (x1.shape[-2], x2.shape[-2])

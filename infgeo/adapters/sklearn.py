@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from infgeo.adapters.kernel_network import KINDS, SYMBOLS, gradient_by_scales, network
+from infgeo.adapters.random_features import RandomFeatures as RandomFeatures
 from infgeo.errors import InvalidInput, MissingExtra
 from infgeo.numeric.runtime.coordinates import are_several
 

@@ -14,7 +14,7 @@ from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD
 from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
 from infgeo.finite.inputs import checked_device, float_dtype
-from infgeo.finite.samplers import generator, normals
+from infgeo.finite.samplers import check_sampler, first_layer, generator, normals
 from infgeo.finite.torch_activation import TorchActivation, torch_activation
 
 # Kind of layer -> the names of its scales.
@@ -292,6 +292,7 @@ def draw(
     seed: int,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
+    sampler: str = "iid",
 ) -> SampledNetwork:
     """Draw one network: weight and bias of each layer, then the readout of a residual block.
 
@@ -310,8 +311,14 @@ def draw(
             continue
         scales, columns = dict(layer.scales), width if weights else input_dim
         scale = scales["weight_std"] / math.sqrt(columns) if weights else specification.first_scale(input_dim)
-        weights.append(normal(width, columns, scale=scale))
-        biases.append(normal(width, scale=scales["bias_std"]))
+        if weights or sampler == "iid":
+            weights.append(normal(width, columns, scale=scale))
+            biases.append(normal(width, scale=scales["bias_std"]))
+        else:
+            units = first_layer(sampler, seed, width, input_dim, scales["bias_std"] > 0, torch.float64)
+            w, b = (torch.cat(parts) for parts in zip(*units, strict=True))
+            weights.append((w * scale).to(device=device, dtype=dtype))
+            biases.append((b * scales["bias_std"]).to(device=device, dtype=dtype))
         if layer.kind == "residual":
             readouts.append(normal(width, width, scale=1.0 / math.sqrt(width)))
     return SampledNetwork(specification.layers, weights, biases, readouts)
@@ -328,6 +335,7 @@ def sample_network(
     parameters: Mapping[str, float] | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
+    sampler: str = "iid",
 ) -> SampledNetwork:
     """Draw a random network of finite width as a torch module x (..., d) -> Φ(x) (..., n).
 
@@ -346,12 +354,15 @@ def sample_network(
         parameters: values of the activation's own free symbols, by name.
         dtype: torch.float64 or torch.float32; the same draw, rounded.
         device: where the module lives; the same draw on every device.
+        sampler: how the units of the first layer are drawn, see `infgeo.finite.samplers`: "iid", "antithetic",
+            "orthogonal" or "sobol".
 
     Raises:
         InvalidInput: for a value outside its domain, or a symbol without a value.
 
     Source: arXiv 2301.11375, section 3.
     """
+    check_sampler(sampler, positive_integer(input_dim, "input_dim"))
     return draw(
         specify(mlp, weight_std, bias_std, parameters),
         positive_integer(input_dim, "input_dim"),
@@ -359,4 +370,5 @@ def sample_network(
         seed_integer(seed, 32),
         float_dtype(dtype),
         checked_device(device),
+        sampler,
     )

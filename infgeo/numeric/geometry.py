@@ -125,16 +125,49 @@ class NumericGeometry(Displayed):
         """Return (kernel, ntk), at little more than the cost of `ntk`; `out` is a pair of arrays."""
         return self._gram("kernel_and_ntk", X, Y, out, threads)
 
+    def operator(
+        self, X: Any, Y: Any = None, *, which: str = "kernel", noise: Any = 0.0, threads: int | None = None
+    ) -> Any:
+        """Return the Gram matrix as a linear operator, (N, M), whose products never form it: O(N) memory.
+
+        For NumPy it is one of SciPy (see `infgeo.numeric.operators.scipy_operator.GramOperator`); for torch, with the
+        extra `gpytorch`, one of GPyTorch's `linear_operator`, with derivatives by points and scales.
+
+        Arguments:
+            X, Y: points (N, d) and (M, d); without Y the symmetric matrix of X.
+            which: "kernel" or "ntk".
+            noise: >= 0, what is added to the diagonal of a symmetric matrix; for torch it may be a tensor.
+            threads: as for `kernel`; products are the same bits for any number.
+
+        Example:
+            >>> import infgeo, numpy as np
+            >>> from scipy.sparse.linalg import cg
+            >>> X = np.array([[0.0], [1.0], [2.0]])
+            >>> K = infgeo.MLP("erf").numeric().operator(X, noise=0.1)
+            >>> print(cg(K, X[:, 0] ** 2)[0].round(4))
+            [ 0.272  -8.1018 11.0023]
+        """
+        which = one_of(which, "which", ("kernel", "ntk"))
+        self._require_blocks("operator", f"take blocks of {which}")
+        name = "scipy_operator" if self.backend == "numpy" else "torch_operator"
+        return loaded(f"infgeo.numeric.operators.{name}", "gram_operator")(self, X, Y, which, noise, threads)
+
     def _gram(self, name: str, X: Any, Y: Any, out: Any, threads: int | None) -> Any:
-        if self.backend in FAST and self.method != "quadrature":
+        if self._has_blocks:
             return self._call(name, X, Y, (out, threads))
         for option, value in (("out", out), ("threads", threads)):
             if value is not None:
-                raise InvalidInput(
-                    f"{option} is for closed forms and mixtures in NumPy and torch, this is {self.method} for"
-                    f" {self.backend}: leave it out"
-                )
+                self._require_blocks(option, "leave it out")
         return self._call(name, X, Y)
+
+    @property
+    def _has_blocks(self) -> bool:
+        return self.backend in FAST and self.method != "quadrature"
+
+    def _require_blocks(self, what: str, remedy: str) -> None:
+        if not self._has_blocks:
+            kind = f"{self.method} for {self.backend}"
+            raise InvalidInput(f"{what} is for closed forms and mixtures in NumPy and torch, this is {kind}: {remedy}")
 
     def kernel_diag(self, X: Any) -> Any:
         """Return k(x, x), (..., d) -> (...)."""
@@ -232,19 +265,24 @@ class NumericGeometry(Displayed):
         """The source of the functions, that of `infgeo.emit` without its self-test; raises NoClosedForm without one."""
         return standalone(self.mlp, self.backend)
 
-    def _call(self, name: str, *arguments: Any) -> Any:
+    def _call(self, name: str, *arguments: Any, make: Any = None) -> Any:
+        """Return the function `name` of the arguments, or what `make` makes of the runtime, parameters and them."""
         if name not in functions_of(self.mlp, self.method):
             if name in OF_METRIC and isinstance(self.mlp, Formula):
                 raise MetricDoesNotExist(self.mlp.missing)
             if not isinstance(self.mlp, Formula):
                 raise NoClosedForm(missing_kernel(self.mlp))
             raise InvalidInput(f"{name} is not among the functions that there are: {', '.join(functions_of(self.mlp))}")
+        if make is None and any(type(X).__module__.partition(".")[0] == "dask" for X in arguments):
+            return loaded("infgeo.numeric.operators.dask_arrays", "in_blocks")(self, name, *arguments)
         geometry = _geometry(self.mlp, self.backend, self.method)
         try:
             if self.mlp.dimension.is_number:
                 found = geometry.xp.dimension(geometry.xp.points(arguments[0]))
                 if self.mlp.dimension != found:
                     raise InvalidInput(f"X has points of dimension {found}, but this network is {self.mlp.dimension}")
+            if make is not None:
+                return make(geometry, self.parameters, name, *arguments)
             return getattr(geometry, name)(self.parameters, *arguments)
         except InputError as error:
             raise InvalidInput(str(error)) from None
@@ -304,35 +342,6 @@ def _metric_with(mlp: MLP | Formula, values: tuple[tuple[str, Any], ...]) -> Rad
     metric = mlp.radial_metric if isinstance(mlp, Formula) else mlp.metric
     known = {python_name(symbol.name) for symbol in metric.parameters}
     return metric.at({name: value for name, value in values if name in known})
-
-
-def sorted_out(
-    what: Any, options: Mapping[str, Any], parameters: Mapping[str, Any] | None, named: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the arguments of `numeric` where a parameter may be called like one of them.
-
-    A number for `backend`, `method` or `parameters` is the value of the parameter that is called so. Whether a number
-    for `weight_std` is that of the scale cannot be told: such a parameter must be given in `parameters`.
-    """
-    own = {symbol.name for symbol in subject_of(what, "numeric").parameters}
-    options, values = dict(options), dict(named)
-    if parameters is not None and not isinstance(parameters, Mapping):
-        if "parameters" not in own:
-            raise InvalidInput(f"parameters = {parameters!r} must map names to values")
-        parameters, values["parameters"] = {}, parameters
-    for name, default in (("backend", "numpy"), ("method", None)):
-        if name in own and not isinstance(options.get(name), str | None):
-            options[name], values[name] = default, options[name]
-    for name in ("weight_std", "bias_std"):
-        if name in own and options.get(name) is not None:
-            raise InvalidInput(
-                f"{name} = {options[name]!r} may be the scale or the parameter {name} of the activation: pass the"
-                f" parameter as parameters={{{name!r}: ...}} and the scale as"
-                f" {'sigma_w' if name == 'weight_std' else 'sigma_b'} in it, or rename the parameter"
-            )
-    if twice := sorted(set(values) & set(parameters or {})):
-        raise InvalidInput(f"{twice[0]} is given twice, by itself and in parameters: give it once")
-    return options | {"parameters": {python_name(str(k)): v for k, v in (values | dict(parameters or {})).items()}}
 
 
 def numeric(

@@ -12,6 +12,7 @@ from gpytorch.test.base_kernel_test_case import BaseKernelTestCase
 import infgeo
 from infgeo.adapters.gpytorch import InfiniteWidthKernel
 from infgeo.errors import InvalidInput
+from infgeo.numeric.operators.torch_operator import GramOperator
 
 X = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -330,3 +331,39 @@ def test_compiled_models_call_the_kernel_as_it_is():
     kernel = InfiniteWidthKernel("erf").double()
     compiled = torch.compile(lambda x: 2 * kernel.forward(x, x), backend="eager")
     assert torch.equal(compiled(X), 2 * kernel.forward(X, X))
+
+
+def test_without_the_matrix_a_model_trains_and_predicts_as_with_it():
+    X = torch.randn(120, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y, settings = torch.sin(X[:, 0]), gpytorch.settings
+
+    class Model(gpytorch.models.ExactGP):
+        def __init__(self, matrix_free):
+            super().__init__(X, y, gpytorch.likelihoods.GaussianLikelihood())
+            self.mean = gpytorch.means.ZeroMean()
+            self.kernel = gpytorch.kernels.ScaleKernel(InfiniteWidthKernel("erf", matrix_free=matrix_free))
+
+        def forward(self, x):
+            return gpytorch.distributions.MultivariateNormal(self.mean(x), self.kernel(x))
+
+    found = []
+    for matrix_free in (False, True):
+        model = Model(matrix_free).double()
+        with (
+            settings.max_cholesky_size(1 if matrix_free else 1000),
+            settings.cg_tolerance(1e-5),
+            settings.num_trace_samples(300),
+            settings.min_preconditioning_size(10),
+            torch.random.fork_rng(),
+        ):
+            torch.manual_seed(0)
+            gpytorch.mlls.ExactMarginalLogLikelihood(model.likelihood, model)(model(X), y).backward()
+            model.eval()
+            with torch.no_grad():
+                prediction = model(X[:9] + 0.1)
+                found.append([*(p.grad.clone() for p in model.parameters()), prediction.mean, prediction.variance])
+        assert isinstance(model.kernel.base_kernel(X).evaluate_kernel(), GramOperator) is matrix_free
+    torch.testing.assert_close(found[1][:-2], found[0][:-2], rtol=0.1, atol=2e-3)
+    torch.testing.assert_close(found[1][-2:], found[0][-2:], rtol=1e-3, atol=1e-4)
+    with pytest.raises(InvalidInput, match="matrix_free is for single matrices"):
+        InfiniteWidthKernel(matrix_free=True)(X.expand(2, 120, 2)).to_dense()

@@ -137,16 +137,19 @@ class Geometry:
         """Return both kernels, at the cost of little more than the tangent kernel alone."""
         return self._gram(X, Y, "both", options, parameters)
 
-    def _gram(self, X: Array, Y: Array, wanted: str, options: tuple, parameters: Mapping[str, Any]) -> tuple:
-        if wanted != "kernel":
+    def prepared(self, parameters: Mapping[str, Any], X: Array, Y: Array, wanted: str) -> tuple:
+        """Return points, layers and the activations' parameters for all pairs of points, checked."""
+        if wanted not in ("kernel", "distance"):
             self._check_tangent()
         X, Y, parameters = self._rows(X, Y, parameters)
         layers, own = self.layers(X, parameters)
         if Y is not None:
             self.layers(Y, parameters)
-        if self.fast:
-            return self.fast(self.xp, X, Y, layers, own, wanted, *options)
-        return self.xp.gram(X, Y, layers, own, wanted)
+        return X, Y, layers, own
+
+    def _gram(self, X: Array, Y: Array, wanted: str, options: tuple, parameters: Mapping[str, Any]) -> tuple:
+        pairs = self.prepared(parameters, X, Y, wanted)
+        return self.fast(self.xp, *pairs, wanted, *options) if self.fast else self.xp.gram(*pairs, wanted)
 
     def kernel_diag(self, parameters: Mapping[str, Any], X: Array) -> Any:
         """Return k(x, x), (..., d) -> (...)."""
@@ -174,10 +177,7 @@ class Geometry:
 
     def kernel_distance(self, parameters: Mapping[str, Any], X: Array, Y: Array = None, squared: bool = False) -> Any:
         """Return |Phi(x) - Phi(y)|, or its square, which has derivatives at y = x; (N, d), (M, d) -> (N, M)."""
-        X, Y, parameters = self._rows(X, Y, parameters)
-        layers, own = self.layers(X, parameters)
-        if Y is not None:
-            self.layers(Y, parameters)
+        X, Y, layers, own = self.prepared(parameters, X, Y, "distance")
         return self.xp.distance(X, X if Y is None else Y, layers, own, squared)
 
     def _radial(self, X: Array, parameters: Mapping[str, Any], function: Callable, *what: Any) -> Any:

@@ -80,9 +80,7 @@ class FastGram:
                     "out is for results without derivatives: leave it out, or detach the points and scales"
                 )
             return xp.gram(X, Y, layers, own, wanted)
-        X, Y, layers, own = xp.detached(X, Y, layers, own)
-        if Y is not None and X.shape == Y.shape and bool((X == Y).all()):
-            Y = None
+        X, Y, layers, own = distinct(*xp.detached(X, Y, layers, own))
         y = X if Y is None else Y
         outs = outputs(xp, out, X, y, 2 if wanted == "both" else 1)
         kind = "kernel" if wanted == "kernel" else "ntk"
@@ -249,8 +247,7 @@ class Task:
                     self.scalars, self.row_series, self.column_series,
                     outs.get("kernel", none), outs.get("ntk", none), *bad,
                 )  # fmt: skip
-                for first in range(0, count, ONE_BY_ONE):
-                    self.one_by_one(*bad[:, first : min(count, first + ONE_BY_ONE)])
+                self.one_by_one(list(outs.values()), bad[:, :count])
 
         threads = min(threads, -(-N // HEIGHT))
         if threads == 1:
@@ -272,17 +269,24 @@ class Task:
             for out, values in zip(self.outs, chosen(h, self.wanted), strict=True):
                 np.asarray(out)[index, index] = np.asarray(values)
 
-    def one_by_one(self, rows: np.ndarray, columns: np.ndarray) -> None:
-        """Compute some pairs from the difference of their points, and of a symmetric matrix their mirror images."""
-        xp, Y = self.xp, self.X if self.Y is None else self.Y
-        pairs = xp.pairs_of(xp.double(self.X[rows]), xp.double(Y[columns]))
-        after = pairs_after(xp, self.layers, pairs, self.own, "ntk" if self.tangent else "kernel")
-        own = chosen(point_after(xp, self.layers, pairs.p, self.own, self.tangent), self.wanted)
-        for out, values, same in zip(self.outs, chosen(after, self.wanted), own, strict=True):
-            values = np.where(np.asarray(pairs.delta) == 0, np.asarray(same), np.asarray(values))
-            np.asarray(out)[rows, columns] = values
-            if self.Y is None:
-                np.asarray(out)[columns, rows] = values
+    def one_by_one(self, outs: Sequence[np.ndarray], pairs: np.ndarray, corner: tuple | None = None) -> None:
+        """Compute some pairs, (2, n), from the difference of their points: of whole matrices, or blocks at a corner."""
+        xp, Y, (top, left) = self.xp, self.X if self.Y is None else self.Y, corner or (0, 0)
+        for first in range(0, pairs.shape[1], ONE_BY_ONE):
+            rows, columns = pairs[:, first : first + ONE_BY_ONE]
+            found = xp.pairs_of(xp.double(self.X[rows + top]), xp.double(Y[columns + left]))
+            after = pairs_after(xp, self.layers, found, self.own, "ntk" if self.tangent else "kernel")
+            own = chosen(point_after(xp, self.layers, found.p, self.own, self.tangent), self.wanted)
+            for out, values, same in zip(outs, chosen(after, self.wanted), own, strict=True):
+                values = np.where(np.asarray(found.delta) == 0, np.asarray(same), np.asarray(values))
+                out[rows, columns] = values
+                if self.Y is None and corner is None:
+                    out[columns, rows] = values
+
+
+def distinct(X: Array, Y: Array, *rest: Any) -> tuple:
+    """Return X, Y and the rest, with None for a Y that has the points of X."""
+    return X, None if Y is not None and X.shape == Y.shape and bool((X == Y).all()) else Y, *rest
 
 
 def compiler(cache: bool) -> Callable | None:
