@@ -89,6 +89,11 @@ _FIGURES = (
            "posteriors and gradient descent, over widths, noise and sizes of the labels",
            "no figure: its title as a formula; small has three of seven widths, and fewer networks",
            "infgeo.reproduce.learned_figure", {"small": "2 min on 2 cores", "paper": "1 h on 2 cores"}),
+    Figure("penalty", "Volume as a penalty",
+           "test accuracy and log volume element of [2, 50, 2] (sigmoid) on the sinusoid with flipped labels, over the "
+           "strength of a penalty on the volume element where the network is uncertain",
+           f"no figure; {_SAME}", "infgeo.reproduce.penalty_figure",
+           {"small": "3 min on 2 cores", "paper": "the same"}),
 )  # fmt: skip
 FIGURES: Mapping[str, Figure] = {figure.name: figure for figure in _FIGURES}
 

@@ -79,6 +79,28 @@ class Learning:
 
 
 @dataclass(frozen=True)
+class Penalty:
+    """Networks [2, width, 2] on the sinusoid with so many `examples`, a share `flipped` of them with the other label.
+
+    The penalty is on the share `uncertain` of them, with each of `strengths`; maps are drawn for those `shown`.
+    """
+
+    task: str = "sinusoid"
+    width: int = 50
+    examples: int = 400
+    flipped: float = 0.1
+    uncertain: float = 0.1
+    strengths: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
+    shown: tuple[float, ...] = (0.0, 0.1, 1.0)
+    steps: int = 2000
+    rate: float = 0.03
+    activation: str = "sigmoid"
+    test_points: int = 4000
+    half_width: float = 1.0
+    points: int = 40
+
+
+@dataclass(frozen=True)
 class Images:
     """A network on images, measured on lines and planes through test images of the classes named.
 
@@ -247,6 +269,8 @@ SETTINGS: Mapping[tuple[str, str], Any] = {
     ("learned", "paper"): Rows(tuple(replace(
         row, widths=(50, 100, 200, 500, 1000, 2000, 5000), noises=(0.1, 1.0, 0.03, 0.01), chains=128, networks=128)
         for row in _LEARNING)),
+    ("penalty", "small"): Rows((Penalty(),)),
+    ("penalty", "paper"): Rows((Penalty(),)),
 }  # fmt: skip
 
 
