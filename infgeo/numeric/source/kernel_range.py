@@ -89,7 +89,10 @@ def _range(rounds: Callable[[float], float], size: Callable[[float], float]) -> 
     """Return between which variances what rounds is not much larger than what remains."""
     low, high = 0.0, math.inf
     for variance in sorted(VARIANCES, key=lambda x: abs(math.log(x))):
-        if low < variance < high and not rounds(variance) <= LARGEST_SUM * abs(size(variance)):
+        if not low < variance < high:
+            continue
+        rounding = rounds(variance)
+        if rounding != 0 and not rounding <= LARGEST_SUM * abs(size(variance)):
             low, high = (variance, high) if variance < 1 else (low, variance)
     return low, high
 
