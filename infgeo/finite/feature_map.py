@@ -16,6 +16,7 @@ from torch import nn
 from infgeo.errors import InvalidInput
 from infgeo.finite.differentiate import Flat, Way, choose
 from infgeo.finite.evaluation import derivable, modules_behind, refuse_training_mode, refuse_unusable_weights
+from infgeo.finite.output_metric import OutputMetric
 from infgeo.finite.stack import Stack
 
 
@@ -169,7 +170,8 @@ class Source:
     numbers. `stack` is one that gives what the features give. `flat` says that the features are linear off their kinks.
     `note` says of which precision they are, where it is not that of their dtype. `ways` are those that have been chosen
     for J, and for J with H, where it is measured many times. Where the stack has one layer, `readout` (C, n) is applied
-    to the features, too. `plane` (d,), (k, d) are origin and directions of a slice.
+    to the features, too. `plane` (d,), (k, d) are origin and directions of a slice. `form` is the metric of the
+    outputs, where it is not flat.
     """
 
     feature_map: FeatureMap
@@ -181,6 +183,7 @@ class Source:
     ways: tuple[Way | None, Way | None] = (None, None)
     readout: torch.Tensor | None = None
     plane: tuple[torch.Tensor, torch.Tensor] | None = None
+    form: OutputMetric | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

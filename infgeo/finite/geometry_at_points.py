@@ -17,7 +17,8 @@ from infgeo.finite.evaluation import modules_behind, refuse_training_mode
 from infgeo.finite.feature_map import Source
 from infgeo.finite.gauss_equation import LocalGeometry, Spectrum
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, rank_deficient, too_narrow
-from infgeo.finite.routes import measured, reduced, sectional
+from infgeo.finite.output_metric import Curved
+from infgeo.finite.routes import bent, measured, reduced, sectional, transverse_ricci
 
 _SHOWN = ("metric", "singular_values", "rank", "log_volume_element", "volume_element", "ricci_scalar")
 _FEW_NUMBERS = 1000  # in points whose volume element is computed to be shown
@@ -218,6 +219,21 @@ class Pullback(Displayed):
         assert value is not None
         return self._regular(value, self._second_order.log_determinant)
 
+    @cached_property
+    def transverse_ricci_scalar(self) -> torch.Tensor:
+        """R of the image of the features, of shape (...): also where the rank r of the metric is below d.
+
+        Where r is constant, leaves of dimension d − r have one output each, and slices across them through a point are
+        isometric to the image (rank theorem), so that all have this R; those of the principal directions are measured.
+        R itself where r = d, 0 where r < 2. With `output="fisher"` it is (C − 1)(C − 2)/4 where r = C − 1, for C
+        classes. Points are taken for ones at which the rank is constant: on folds and at kinks it has no meaning.
+        """
+        self._refuse_changes()
+        value = transverse_ricci(self.source, self._points, self.memory_budget) if len(self._points) else self.x[:0]
+        if self.singular == "raise":
+            self._refuse(~torch.isfinite(value), "features or their derivatives", "not twice differentiable there")
+        return value.to(torch.float64).reshape(self._batch)
+
     @property
     def length_element(self) -> torch.Tensor:
         """The length element √g = |∂Φ/∂x| of shape (...), for d = 1."""
@@ -244,7 +260,7 @@ class Pullback(Displayed):
 
         Raises SingularMetric where g has no full rank.
         """
-        return self._tensor(gauss_equation.ricci_tensor, (self.input_dim,) * 2)
+        return self._tensor(gauss_equation.ricci_tensor, (self.input_dim,) * 2, Curved.ricci_tensor)
 
     @cached_property
     def christoffel(self) -> torch.Tensor:
@@ -252,7 +268,7 @@ class Pullback(Displayed):
 
         Raises SingularMetric where g has no full rank.
         """
-        return self._tensor(gauss_equation.christoffel, (self.input_dim,) * 3)
+        return self._tensor(gauss_equation.christoffel, (self.input_dim,) * 3, Curved.christoffel)
 
     @cached_property
     def second_fundamental_form(self) -> torch.Tensor:
@@ -300,10 +316,22 @@ class Pullback(Displayed):
                 f"{name} has shape {tuple(given.shape)}; it must broadcast to the points, {tuple(self.x.shape)}"
             ) from None
 
-    def _tensor(self, reduction: Callable[..., torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor:
+    def _tensor(
+        self,
+        reduction: Callable[..., torch.Tensor],
+        shape: tuple[int, ...],
+        of_curved: Callable[[Curved], torch.Tensor] | None = None,
+    ) -> torch.Tensor:
         if self._too_narrow():
             return self._everywhere(torch.nan, *shape)
-        value = torch.cat(self._reduced(reduction, second=True))
+        if self.source.form is None:
+            parts = self._reduced(reduction, second=True)
+        elif of_curved is None:
+            raise InvalidInput("normal vectors are those of flat feature space, and this metric of the outputs varies")
+        else:
+            self._refuse_changes()
+            parts = bent(self.source, self._points, of_curved, self.memory_budget)
+        value = torch.cat(parts)
         first = value.reshape(len(value), math.prod(shape))[:, 0]
         if bool(torch.isnan(first).any()):
             self._regular(first, self._first_order.log_determinant)
