@@ -238,6 +238,9 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         finite.walk_along_leaf,
         {"features": torch.nn.Linear(2, 1), "x": X32, "direction": [1.0, 0.0], "steps": 2},
     ),
+    "laplacian": (finite.laplacian, {"function": torch.nn.Linear(2, 1).double(), "geometry": PULLBACK}),
+    "level_sets": (finite.level_sets, {"function": torch.nn.Linear(2, 1).double(), "geometry": PULLBACK}),
+    "mesh_laplacian": (finite.mesh_laplacian, {"features": NET, "vertices": X32, "triangles": [[0, 1, 2]]}),
     "linearize": (finite.linearize, {"module": NET}),
     "geometry_map": (pictures.geometry_map, {"features": NET, "at": MAP}),
     "metric_ellipses": (pictures.metric_ellipses, {"features": torch.nn.Linear(2, 3).double(), "points": X}),
@@ -351,7 +354,7 @@ RESULTS = {
     *("Probe", "Pullback", "ResNet", "SampledNetwork", "SeedSummary", "SummaryRow", "Symmetry", "Task"),
     *("TrainingResult", "Callback", "available", "families", "listing", "resnet34", "Certificate"),
     *("Circle", "CorrelationPoint", "PathGeodesic", "RadialGeodesic", "LearnedGeometry", "Law", "NetworkMetric"),
-    *("Linearized", "LayerVolumes", "Comparison", "LeafDirections", "LeafWalk"),
+    *("Linearized", "LayerVolumes", "Comparison", "LeafDirections", "LeafWalk", "LevelSets"),
     *("CIFAR_CROPS", "COLOUR_32", "GREY_8", "NumericGeometry"),
 }
 

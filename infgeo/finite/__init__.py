@@ -1,6 +1,7 @@
 """Finite-width networks in torch: sampling, pullback geometry, Monte Carlo estimates. Knows no closed form."""
 
 from infgeo.finite.expected import expected_metric
+from infgeo.finite.functions_on import LevelSets, laplacian, level_sets, mesh_laplacian
 from infgeo.finite.geodesics import (
     PathGeodesic,
     distance,
@@ -28,6 +29,7 @@ __all__ = [
     "LayerVolumes",
     "LeafDirections",
     "LeafWalk",
+    "LevelSets",
     "Linearized",
     "PathGeodesic",
     "Pullback",
@@ -40,10 +42,13 @@ __all__ = [
     "frechet_mean",
     "geodesic",
     "graph_path",
+    "laplacian",
     "leaf_directions",
+    "level_sets",
     "linearize",
     "log_volume",
     "logarithm",
+    "mesh_laplacian",
     "metric",
     "ntk",
     "ntk_metric",

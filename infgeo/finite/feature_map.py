@@ -190,6 +190,10 @@ class Source:
         """Shape of one point: (k,) on a slice."""
         return self.feature_map.input_shape if self.plane is None else (len(self.plane[1]),)
 
+    def invertible(self, d: int) -> bool:
+        """Return whether the features are coordinates of flat space wherever the metric has full rank: n = d."""
+        return self.width == d and self.form is None
+
     @contextmanager
     def ready(self) -> Iterator[Flat]:
         """Give the map (B, d) -> (B, n), or (B, k) -> (B, n) on a slice, as `FeatureMap.ready`."""

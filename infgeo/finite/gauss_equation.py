@@ -245,6 +245,13 @@ def second_fundamental_form(jacobian: torch.Tensor, hessian: torch.Tensor) -> to
     return torch.where(tangent.singular[:, None, None, None], torch.nan, form)
 
 
+def mean_curvature_vector(jacobian: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
+    """Return tr_g II / d (P, n); NaN where the metric is singular."""
+    tangent = frame(jacobian)
+    value = tangent.second_form(hessian).diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+    return torch.where(tangent.singular[:, None], torch.nan, value)
+
+
 def sectional_curvature(jacobian: torch.Tensor, plane: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Return K (P,) of the plane spanned by two vectors, in the metric of J (P, n, d).
 

@@ -23,6 +23,7 @@ from infgeo.finite.routes import bent, measured, reduced, sectional, transverse_
 _SHOWN = ("metric", "singular_values", "rank", "log_volume_element", "volume_element", "ricci_scalar")
 _FEW_NUMBERS = 1000  # in points whose volume element is computed to be shown
 PIECEWISE_LINEAR = "the activation is piecewise linear: the network is locally linear, so R = 0 exactly off the kinks"
+AS_MANY = "there are as many features as coordinates, which are coordinates of flat space: R = 0 exactly"
 ONE_DIMENSION = "a one-dimensional metric has no intrinsic curvature: R = 0 exactly"
 
 
@@ -73,6 +74,7 @@ class Pullback(Displayed):
     def note(self) -> str:
         """Why R is 0 by construction, and which precision the features have if not that of the points; else empty."""
         why = ONE_DIMENSION if self.input_dim == 1 else PIECEWISE_LINEAR if self.source.flat else ""
+        why = why or (AS_MANY if self.source.invertible(self.input_dim) else "")
         return "; ".join(part for part in (why, self.source.note) if part)
 
     @property
@@ -87,8 +89,21 @@ class Pullback(Displayed):
 
     @property
     def is_flat_by_construction(self) -> bool:
-        """Whether R = 0 exactly (off the kinks): the features are piecewise linear, or d = 1. See `note`."""
-        return self.input_dim == 1 or self.source.flat
+        """Whether R = 0 exactly (off the kinks): features are piecewise linear, n = d, or d = 1. See `note`."""
+        return self.input_dim == 1 or self.source.flat or self.source.invertible(self.input_dim)
+
+    @cached_property
+    def is_flat(self) -> torch.Tensor:
+        """Whether R = 0 exactly at the points, bool of shape (...).
+
+        By construction, as of flows (n = d), or because all second derivatives are 0 in every digit, as of residual
+        networks of ReLUs off their kinks. False says nothing: a cylinder is flat, and its features are bent.
+        """
+        if self.is_flat_by_construction:
+            return self._everywhere(1.0) > 0
+        if self.source.form is not None:
+            return self._everywhere(0.0) > 0
+        return torch.cat(self._reduced(lambda _, h: (h == 0).flatten(1).all(dim=1), second=True)).reshape(self._batch)
 
     @property
     def _batch(self) -> tuple[int, ...]:
@@ -164,6 +179,15 @@ class Pullback(Displayed):
                 *self._batch, self.input_dim
             )
         return self._spectrum.singular_values.reshape(*self._batch, min(self.width, self.input_dim))
+
+    @cached_property
+    def principal_directions(self) -> torch.Tensor:
+        """The right singular vectors of J, rows (..., min(n, d), d) of length 1 in the order of `singular_values`.
+
+        The directions that are stretched most come first; signs, and bases where values are equal, are arbitrary.
+        """
+        rows = torch.cat(self._reduced(lambda j, _: torch.linalg.svd(j.double(), full_matrices=False)[2]))
+        return rows.reshape(*self._batch, *rows.shape[1:])
 
     @cached_property
     def rank(self) -> torch.Tensor:
@@ -277,6 +301,14 @@ class Pullback(Displayed):
         Raises SingularMetric where g has no full rank. Its memory is n d² numbers a point.
         """
         return self._tensor(gauss_equation.second_fundamental_form, (self.width, self.input_dim, self.input_dim))
+
+    @cached_property
+    def mean_curvature_vector(self) -> torch.Tensor:
+        """The mean curvature vector tr_g II / d of shape (..., n), normal to the image: of length 1/a on spheres.
+
+        Raises SingularMetric where g has no full rank.
+        """
+        return self._tensor(gauss_equation.mean_curvature_vector, (self.width,))
 
     def sectional_curvature(self, u: ArrayLike, v: ArrayLike) -> torch.Tensor:
         """Return the sectional curvature of the plane spanned by u and v at each point, of shape (...).

@@ -36,7 +36,8 @@ def measured(source: Source, x: torch.Tensor, ricci: bool, memory_budget: int) -
     if x.shape[0] == 0:
         empty = torch.empty(0, dtype=torch.float64, device=x.device)
         return LocalGeometry(empty.reshape(0, d, d), empty, empty if ricci else None)
-    second = ricci and d > 1 and source.width >= d and not source.flat
+    flat = source.flat or source.invertible(d)
+    second = ricci and d > 1 and source.width >= d and not flat
     if source.form is not None:
         if second:
             return concatenate(bent(source, x, Curved.local, memory_budget))
@@ -45,14 +46,12 @@ def measured(source: Source, x: torch.Tensor, ricci: bool, memory_budget: int) -
         )
     if second and 4 * 8 * source.width * d * d > memory_budget and (source.stack is None or source.stack.depth > 1):
         return _by_pairs(source, x, memory_budget)
-    if source.stack is not None:
+    if source.stack is not None and not (ricci and source.readout is None and source.invertible(d)):
         with torch.no_grad():
             if source.stack.depth == 1:
                 return shallow_geometry(source.stack, x, ricci, memory_budget, readout=source.readout)
             return deep_geometry(source.stack, x, ricci, memory_budget)
-    return concatenate(
-        reduced(source, x, second, lambda j, h: by_gauss_equation(j, h, ricci, source.flat), memory_budget)
-    )
+    return concatenate(reduced(source, x, second, lambda j, h: by_gauss_equation(j, h, ricci, flat), memory_budget))
 
 
 @plain_torch()
