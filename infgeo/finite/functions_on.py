@@ -103,8 +103,8 @@ def level_sets(function: Callable[..., Any], geometry: Pullback) -> LevelSets:
     known = torch.isfinite(shape).all(dim=-1).all(dim=-1, keepdim=True)
     values = torch.linalg.eigvalsh(torch.where(known[..., None], (shape + shape.mT) / 2, 0.0)).flip(-1)
     values = torch.where(known, values, torch.nan)
-    batch = geometry.christoffel.shape[:-3]
-    return LevelSets((frame.mT @ unit).reshape(*batch, -1), values.reshape(*batch, -1))
+    (*batch, _, _, d) = geometry.christoffel.shape
+    return LevelSets((frame.mT @ unit).reshape(*batch, d), values.reshape(*batch, d - 1))
 
 
 def _covariant(function: Any, there: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

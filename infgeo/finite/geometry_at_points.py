@@ -393,6 +393,8 @@ class Pullback(Displayed):
             self._require_regular(torch.isinf(log_determinant))
             wild = ~torch.isfinite(value) & torch.isfinite(log_determinant)
             why = "the features are not twice differentiable there, or overflow"
+            if self.source.form is not None:
+                why += ", or the curvature of the output metric cancels to its last digits"
             self._refuse(wild, "the second derivatives of features", why)
         return value.reshape(self._batch)
 

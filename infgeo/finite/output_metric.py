@@ -18,6 +18,7 @@ from infgeo.errors import InvalidInput
 from infgeo.finite.gauss_equation import Frame, LocalGeometry, frame
 
 OutputMetric = Callable[[torch.Tensor], torch.Tensor]
+_MOST_NOISE = 1e-3  # roundings of the terms that meet in R, relative to R or 1: beyond, R is NaN
 
 
 def gaussian_metric(outputs: torch.Tensor) -> torch.Tensor:
@@ -67,16 +68,18 @@ def rooted(form: OutputMetric, outputs: torch.Tensor, jacobian: torch.Tensor) ->
     h = matrices(form, outputs)
     known = torch.isfinite(h).all(dim=-1).all(dim=-1)
     h = torch.where(known[:, None, None], h, 0.0)
-    size = h.abs().amax(dim=(-2, -1), keepdim=True)
-    if bool(((h - h.mT).abs() > 1e-10 * size).any()):
+    diagonal = h.diagonal(dim1=-2, dim2=-1)
+    scale = torch.where(diagonal > 0, diagonal, 1.0).sqrt()  # so that outputs of other units keep their digits
+    h = h / scale[:, :, None] / scale[:, None]
+    if bool(((h - h.mT).abs() > 1e-10).any()):
         raise InvalidInput("output gives a matrix that is not symmetric, which is no metric: give (h + hᵀ)/2")
     values, vectors = torch.linalg.eigh((h + h.mT) / 2)
-    slack = 16 * h.shape[-1] * torch.finfo(torch.float64).eps * size[..., 0]
+    slack = 16 * h.shape[-1] * torch.finfo(torch.float64).eps
     if bool((values < -slack).any()):
         raise InvalidInput(
-            f"output gives a matrix with the eigenvalue {float(values.min()):.3g}, which is no metric: all must be >= 0"
+            f"output gives a matrix that is no metric: with diagonal 1, it has the eigenvalue {float(values.min()):.3g}"
         )
-    roots = torch.where(values > slack, values, 0.0).sqrt()[:, :, None] * vectors.mT
+    roots = torch.where(values > slack, values, 0.0).sqrt()[:, :, None] * vectors.mT * scale[:, None]
     found = (roots @ jacobian.to(torch.float64)).to(jacobian.dtype)
     return torch.where(known[:, None, None], found, torch.nan)
 
@@ -142,4 +145,8 @@ def curved(form: OutputMetric, outputs: torch.Tensor, jacobian: torch.Tensor, he
     linear = second.permute(0, 1, 3, 4, 2) + second.permute(0, 3, 1, 2, 4)
     linear = linear - second.permute(0, 1, 3, 2, 4) - second.permute(0, 3, 1, 4, 2)
     product = torch.einsum("pnkj,pnil->pikjl", symbols, symbols) - torch.einsum("pnkl,pnij->pikjl", symbols, symbols)
-    return Curved(tangent, linear / 2 + product, symbols)
+    terms = torch.maximum(second.flatten(1).abs().amax(dim=1), symbols.flatten(1).square().amax(dim=1))
+    noise = terms * torch.finfo(jacobian.dtype).eps
+    riemann = linear / 2 + product
+    lost = noise > _MOST_NOISE * torch.einsum("pikik->p", riemann).abs().clamp_min(1.0)
+    return Curved(tangent, torch.where(lost[:, None, None, None, None], torch.nan, riemann), symbols)

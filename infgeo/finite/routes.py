@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from infgeo.errors import InvalidInput
 from infgeo.finite import gauss_equation
 from infgeo.finite.differentiate import FORWARD
 from infgeo.finite.evaluation import plain_torch
@@ -74,8 +75,13 @@ def _reduced(source: Source, x: torch.Tensor, second: bool, reduction: Reduction
 @plain_torch()
 def bent(source: Source, x: torch.Tensor, reduction: Callable[[Curved], Any], memory_budget: int) -> list[Any]:
     """Return `reduction` of the curvature for blocks of x (N, d), in a metric of the outputs that is not flat."""
-    form = source.form
+    form, needed = source.form, 64 * x.shape[1] ** 4
     assert form is not None
+    if needed > memory_budget:
+        raise InvalidInput(
+            f"curvature of {x.shape[1]} coordinates takes {needed:.1e} bytes a point in a metric of the outputs that "
+            f"varies, and memory_budget is {memory_budget}: measure a slice (pullback_slice), or pass a larger one"
+        )
     return _in_blocks(source, x, True, lambda f, j, h: reduction(curved(form, f, j, h)), memory_budget)
 
 

@@ -155,6 +155,13 @@ def test_flatness_is_recognised():
     assert not pullback(flow, U, output="gaussian").is_flat.any()
 
 
+def test_no_points_give_no_numbers():
+    none = pullback(torus, U[:0])
+    found = level_sets(lambda u: u[..., 0], none)
+    assert (found.normal.shape, found.principal_curvatures.shape, found.mean_curvature.shape) == ((0, 2), (0, 1), (0,))
+    assert laplacian(lambda u: u[..., 0], none).shape == none.transverse_ricci_scalar.shape == (0,)
+
+
 def test_what_is_refused():
     flat = pullback(nn.Identity(), U)
     with pytest.raises(InvalidInput, match="2 numbers"):

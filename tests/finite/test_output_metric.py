@@ -144,7 +144,23 @@ def test_functions_that_give_no_metric_are_refused(output, words):
         _ = pullback(network(4), X, output=output).metric
 
 
+def test_scales_of_outputs_may_differ_by_many_decades():
+    """Of σ = e^200 the metric has entries 1e-174 and 2. Of small probabilities R cancels, and is refused in time."""
+    x = torch.tensor([[0.3, 200.0], [0.3, -150.0]], dtype=torch.float64)
+    assert torch.allclose(pullback(lambda x: 2 * x, x / 2, output="gaussian").ricci_scalar, torch.tensor(-1.0).double())
+    logits = torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64) - torch.arange(0, 90.0, 3)[:, None] * torch.tensor(
+        [0, 1.0, 0]
+    )
+    found = pullback(lambda x: nn.functional.pad(x, (0, 1)), logits, output=categorical, singular="nan").ricci_scalar
+    assert torch.allclose(found.nan_to_num(1.5), torch.tensor(1.5).double(), atol=1e-3)
+    assert bool(found[:8].isfinite().all() & found[-15:].isnan().all())
+    with pytest.raises(InvalidInput, match="cancels"):
+        _ = pullback(lambda x: nn.functional.pad(x, (0, 1)), logits[-1:], output=categorical).ricci_scalar
+
+
 def test_what_is_refused():
+    with pytest.raises(InvalidInput, match="measure a slice"):
+        _ = pullback(network(4), X, output="gaussian", memory_budget=1000).ricci_scalar
     for output in ("gaussian", "expected"):
         with pytest.raises(InvalidInput, match="as many logarithms of scales"):
             pullback(network(3), X, output=output)
