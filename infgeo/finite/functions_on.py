@@ -28,8 +28,6 @@ class LevelSets(Displayed):
     Args:
         normal: (..., d), of length 1 in the metric, to where the function grows.
         principal_curvatures: (..., d − 1), descending; 1/a each on spheres of radius a around lower values.
-        mean_curvature: (...), their mean.
-        gaussian_curvature: (...), their product (of Gauss and Kronecker); for d = 2 the curvature of the curve.
     """
 
     normal: torch.Tensor
@@ -40,12 +38,12 @@ class LevelSets(Displayed):
 
     @property
     def mean_curvature(self) -> torch.Tensor:
-        """The mean of the principal curvatures (...): div n / (d − 1)."""
+        """The mean of the principal curvatures (...): div n / (d − 1). For d = 2 the curvature of the curve."""
         return self.principal_curvatures.mean(dim=-1)
 
     @property
     def gaussian_curvature(self) -> torch.Tensor:
-        """The product of the principal curvatures (...)."""
+        """The product of the principal curvatures (...), of Gauss and Kronecker."""
         return self.principal_curvatures.prod(dim=-1)
 
 

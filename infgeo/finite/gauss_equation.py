@@ -1,7 +1,7 @@
 """The geometry at a batch of points from J and H: the Gauss equation in an orthonormal tangent frame."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -106,6 +106,19 @@ def spectrum(jacobian: torch.Tensor) -> Spectrum:
     )
 
 
+def few_singular_values(g: torch.Tensor, log_volume: torch.Tensor) -> torch.Tensor:
+    """Return one or two singular values (P, k) from the metric: σ_1 from its trace and difference, σ_2 = vol/σ_1.
+
+    No digits cancel: the volume comes from a factor of J where the metric is ill-conditioned.
+    """
+    if g.shape[1] == 1:
+        return log_volume.exp()[:, None]
+    a, b, c = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
+    largest = ((a + c) / 2 + torch.hypot((a - c) / 2, b)).sqrt()
+    smallest = (log_volume - largest.log()).exp()
+    return torch.stack((largest, torch.where(largest > 0, smallest, largest)), dim=-1)
+
+
 @dataclass(frozen=True)
 class Frame:
     """J = Q S at P points: the columns of Q (P, n, d) are orthonormal, S (P, d, d) is upper triangular.
@@ -197,23 +210,6 @@ def by_gauss_equation(
     trace = torch.diagonal(form, dim1=-2, dim2=-1).sum(dim=-1)
     value = trace.square().sum(dim=-1) - form.square().sum(dim=(-3, -2, -1))
     return LocalGeometry(metric, tangent.log_determinant, torch.where(tangent.singular, torch.nan, value))
-
-
-def across_leaves(
-    jacobian: torch.Tensor, of_rank: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-) -> torch.Tensor:
-    """Return R (P,) of slices across the leaves: `of_rank` of points (P',) and their principal directions (P', d, r).
-
-    0 where the rank r is 0 or 1, and NaN where J (P, n, d) is not finite.
-    """
-    rank = spectrum(jacobian).rank
-    value = torch.zeros(len(jacobian), dtype=torch.float64, device=jacobian.device)
-    value[rank < 0] = torch.nan
-    for r in sorted(set(rank.tolist()) - {-1, 0, 1}):
-        (points,) = (rank == r).nonzero(as_tuple=True)
-        rows = torch.linalg.svd(jacobian[points].to(torch.float64), full_matrices=False)[2][:, :r]
-        value[points] = of_rank(points, rows.mT)
-    return value
 
 
 def ricci_tensor(jacobian: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:

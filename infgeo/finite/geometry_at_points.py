@@ -94,15 +94,12 @@ class Pullback(Displayed):
 
     @cached_property
     def is_flat(self) -> torch.Tensor:
-        """Whether R = 0 exactly at the points, bool of shape (...).
+        """Whether R = 0 exactly, bool of shape (...): by construction, or where all second derivatives are 0.
 
-        By construction, as of flows (n = d), or because all second derivatives are 0 in every digit, as of residual
-        networks of ReLUs off their kinks. False says nothing: a cylinder is flat, and its features are bent.
+        They are for residual networks of ReLUs. False says nothing: a cylinder is flat, and its features are bent.
         """
-        if self.is_flat_by_construction:
-            return self._everywhere(1.0) > 0
-        if self.source.form is not None:
-            return self._everywhere(0.0) > 0
+        if self.is_flat_by_construction or self.source.form is not None:
+            return self._everywhere(self.is_flat_by_construction) > 0
         return torch.cat(self._reduced(lambda _, h: (h == 0).flatten(1).all(dim=1), second=True)).reshape(self._batch)
 
     @property
@@ -175,16 +172,15 @@ class Pullback(Displayed):
     def singular_values(self) -> torch.Tensor:
         """The singular values of J, descending, of shape (..., min(n, d)): square roots of the metric's eigenvalues."""
         if self.input_dim <= min(2, self.width):
-            return _few_singular_values(self._first_order.metric, self._log_volume).reshape(
-                *self._batch, self.input_dim
-            )
+            values = gauss_equation.few_singular_values(self._first_order.metric, self._log_volume)
+            return values.reshape(*self._batch, self.input_dim)
         return self._spectrum.singular_values.reshape(*self._batch, min(self.width, self.input_dim))
 
     @cached_property
     def principal_directions(self) -> torch.Tensor:
-        """The right singular vectors of J, rows (..., min(n, d), d) of length 1 in the order of `singular_values`.
+        """The right singular vectors of J, rows (..., min(n, d), d) of length 1: signs are arbitrary.
 
-        The directions that are stretched most come first; signs, and bases where values are equal, are arbitrary.
+        They come in the order of `singular_values`, the directions that are stretched most first.
         """
         rows = torch.cat(self._reduced(lambda j, _: torch.linalg.svd(j.double(), full_matrices=False)[2]))
         return rows.reshape(*self._batch, *rows.shape[1:])
@@ -247,10 +243,9 @@ class Pullback(Displayed):
     def transverse_ricci_scalar(self) -> torch.Tensor:
         """R of the image of the features, of shape (...): also where the rank r of the metric is below d.
 
-        Where r is constant, leaves of dimension d − r have one output each, and slices across them through a point are
-        isometric to the image (rank theorem), so that all have this R; those of the principal directions are measured.
-        R itself where r = d, 0 where r < 2. With `output="fisher"` it is (C − 1)(C − 2)/4 where r = C − 1, for C
-        classes. Points are taken for ones at which the rank is constant: on folds and at kinks it has no meaning.
+        Where r is constant nearby, slices across the leaves of equal output are isometric to the image (rank theorem),
+        so that all have this R. It is R itself where r = d, 0 where r < 2, and with `output="fisher"` of C classes
+        (C − 1)(C − 2)/4 where r = C − 1. It has no meaning where the rank changes.
         """
         self._refuse_changes()
         value = transverse_ricci(self.source, self._points, self.memory_budget) if len(self._points) else self.x[:0]
@@ -304,10 +299,7 @@ class Pullback(Displayed):
 
     @cached_property
     def mean_curvature_vector(self) -> torch.Tensor:
-        """The mean curvature vector tr_g II / d of shape (..., n), normal to the image: of length 1/a on spheres.
-
-        Raises SingularMetric where g has no full rank.
-        """
+        """The mean curvature vector tr_g II / d of shape (..., n), normal to the image: of length 1/a on spheres."""
         return self._tensor(gauss_equation.mean_curvature_vector, (self.width,))
 
     def sectional_curvature(self, u: ArrayLike, v: ArrayLike) -> torch.Tensor:
@@ -392,9 +384,8 @@ class Pullback(Displayed):
         if self.singular == "raise":
             self._require_regular(torch.isinf(log_determinant))
             wild = ~torch.isfinite(value) & torch.isfinite(log_determinant)
-            why = "the features are not twice differentiable there, or overflow"
-            if self.source.form is not None:
-                why += ", or the curvature of the output metric cancels to its last digits"
+            cancels = "" if self.source.form is None else ", or curvature cancels to its last digits"
+            why = f"the features are not twice differentiable there, or overflow{cancels}"
             self._refuse(wild, "the second derivatives of features", why)
         return value.reshape(self._batch)
 
@@ -405,16 +396,3 @@ class Pullback(Displayed):
                 f"{what} are not finite at {int(wild.sum())} point(s), first at index {where}: {why}; move the points, "
                 'or pass singular="nan"'
             )
-
-
-def _few_singular_values(g: torch.Tensor, log_volume: torch.Tensor) -> torch.Tensor:
-    """Return one or two singular values (P, k) from the metric: σ_1 from its trace and difference, σ_2 = vol/σ_1.
-
-    No digits cancel: the volume comes from a factor of J where the metric is ill-conditioned.
-    """
-    if g.shape[1] == 1:
-        return log_volume.exp()[:, None]
-    a, b, c = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
-    largest = ((a + c) / 2 + torch.hypot((a - c) / 2, b)).sqrt()
-    smallest = (log_volume - largest.log()).exp()
-    return torch.stack((largest, torch.where(largest > 0, smallest, largest)), dim=-1)

@@ -59,7 +59,7 @@ def pullback(
             (μ_1, …, log σ_1, …): g = Σ (dμ² / σ² + 2 (d log σ)²), R = −1 for one mean and one scale. A function
             h(f), (n,) -> (n, n) in float64 torch operations, symmetric and with no negative eigenvalue, gives
             g = Jᵀ h J. Its curvature takes d⁴ numbers a point, and is refused where its terms cancel to 3 digits, as in
-            logits of probabilities below 1e-6 or so: name the family where there is one.
+            logits of probabilities below 1e-12 or so: name the family where there is one.
         layer: name of a submodule, as in features.named_modules(), whose output Φ is (of a tuple, dict or dataclass the
             first real tensor); it must be called once in a forward pass.
         input_shape: shape of one point where it has several axes, such as (3, 32, 32): x may also be flattened, in

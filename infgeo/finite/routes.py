@@ -87,21 +87,23 @@ def bent(source: Source, x: torch.Tensor, reduction: Callable[[Curved], Any], me
 
 @plain_torch()
 def transverse_ricci(source: Source, x: torch.Tensor, memory_budget: int) -> torch.Tensor:
-    """Return R (N,) of the image of the features, or of slices across leaves, at x (N, d)."""
+    """Return R (N,) of slices across leaves, along the r principal directions; 0 for r < 2, NaN where J is none."""
     form = source.form
 
     def block(f: torch.Tensor, j: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-        def of_rank(points: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
-            first, second = j[points] @ e.to(j), e.mT[:, None].to(h) @ h[points] @ e[:, None].to(h)
-            found = (
-                by_gauss_equation(first, second, True)
-                if form is None
-                else curved(form, f[points], first, second).local()
+        whole = j if form is None else rooted(form, f, j)
+        rank = gauss_equation.spectrum(whole).rank
+        value = torch.where(rank < 0, torch.nan, 0.0).to(torch.float64)
+        for r in sorted(set(rank.tolist()) - {-1, 0, 1}):
+            at = rank == r
+            e = torch.linalg.svd(whole[at].double(), full_matrices=False)[2][:, :r].mT.to(j)
+            first, second = j[at] @ e, e.mT[:, None] @ h[at] @ e[:, None]
+            of_slice = (
+                by_gauss_equation(first, second, True) if form is None else curved(form, f[at], first, second).local()
             )
-            assert found.ricci_scalar is not None
-            return found.ricci_scalar
-
-        return gauss_equation.across_leaves(j if form is None else rooted(form, f, j), of_rank)
+            assert of_slice.ricci_scalar is not None
+            value[at] = of_slice.ricci_scalar
+        return value
 
     return torch.cat(_in_blocks(source, x, True, block, memory_budget))
 
