@@ -74,8 +74,7 @@ def leaf_directions(
     """Return orthonormal bases of the directions in which outputs change at x (..., d), and in which they do not.
 
     The null space of g = Jᵀ h J. Where its dimension d − r is constant, its directions are tangent to leaves, level
-    sets of the output (for `output="fisher"` of the predicted distribution), of dimension d − r >= d − C + 1 for C
-    classes.
+    sets of the output: for `output="fisher"` of the predicted distribution, of dimension >= d − C + 1 for C classes.
 
     Args:
         features: as for `pullback`, which describes the `options` (output, layer, input_shape, ...) too.
@@ -88,13 +87,8 @@ def leaf_directions(
     >>> found.rank, found.along.shape
     (2, torch.Size([3, 5]))
     """
-    there = pullback(features, x, **options)
-    least = _tolerance(tolerance, there)
-    points = there.x.reshape(-1, there.input_dim)
-    if not len(points):
-        raise InvalidInput("x holds no points: pass at least one")
+    there, points, batch, least = _started(features, x, tolerance, options)
     values, rows, rank = _split(_jacobian(there, points), least)
-    batch = tuple(there.x.shape[: there.x.ndim - len(there.input_shape)])
     along, across = rows[:, rank:], rows[:, :rank]
     along, across, values = (part.reshape(*batch, *part.shape[1:]) for part in (along, across, values))
     return LeafDirections(rank, along, across, values, least * values[..., 0])
@@ -124,8 +118,7 @@ def walk_along_leaf(
         steps: number N of steps.
         step_length: in input space.
         tolerance: as for `leaf_directions`.
-        drift: of the features of the metric from those at x, relative to their norm or to 1, that is
-            allowed; by default √ε.
+        drift: of the features of the metric, relative to their norm at x or to 1, that is allowed; by default √ε.
 
     Returns:
         A `LeafWalk`, which holds the drift that was measured.
@@ -144,9 +137,7 @@ def walk_along_leaf(
     count, stride = positive_integer(steps, "steps"), real_number(step_length, "step_length", 0.0, strict=True)
     if callable(options.get("output")):
         raise InvalidInput("output is a function; name one, so that its leaves are where features do not change")
-    there = pullback(features, x, **options)
-    least = _tolerance(tolerance, there)
-    start = there.x.reshape(-1, there.input_dim)
+    there, start, batch, least = _started(features, x, tolerance, options)
     aim = as_points(direction, "direction").to(there.x)
     try:
         heading = aim.expand(there.x.shape).reshape(start.shape)
@@ -154,9 +145,6 @@ def walk_along_leaf(
         raise InvalidInput(
             f"direction has shape {tuple(aim.shape)}; it must broadcast to x, {tuple(there.x.shape)}"
         ) from None
-    if not len(start):
-        raise InvalidInput("x holds no points: pass at least one")
-    batch = tuple(there.x.shape[: there.x.ndim - len(there.input_shape)])
     there = replace(there, source=replace(there.source, form=None))  # a Gaussian's leaves are those of its outputs
     _, rows, rank = _split(_jacobian(there, start), least)
     if rank == there.input_dim:
@@ -210,10 +198,17 @@ def _brought_back(
     return at, (_values(there, at) - anchor).norm(dim=1)
 
 
-def _tolerance(tolerance: float | None, there: Pullback) -> float:
-    if tolerance is not None:
-        return real_number(tolerance, "tolerance", 0.0, strict=True)
-    return 16 * math.sqrt(there.input_dim) * torch.finfo(there.x.dtype).eps
+def _started(
+    features: Any, x: ArrayLike, tolerance: float | None, options: dict[str, Any]
+) -> tuple[Pullback, torch.Tensor, tuple[int, ...], float]:
+    """Return what is measured, points (P, d), the shape of their batch, and the least ratio of singular values."""
+    there = pullback(features, x, **options)
+    points = there.x.reshape(-1, there.input_dim)
+    if not len(points):
+        raise InvalidInput("x holds no points: pass at least one")
+    least = 16 * math.sqrt(there.input_dim) * torch.finfo(there.x.dtype).eps
+    least = least if tolerance is None else real_number(tolerance, "tolerance", 0.0, strict=True)
+    return there, points, tuple(there.x.shape[: there.x.ndim - len(there.input_shape)]), least
 
 
 def _jacobian(there: Pullback, points: torch.Tensor) -> torch.Tensor:
@@ -228,7 +223,7 @@ def _split(j: torch.Tensor, least: float, rank: int | None = None) -> tuple[torc
     """Return singular values of J (P, n, d), all its right singular vectors as rows, and the rank of all points."""
     if not bool(torch.isfinite(j).all()):
         raise InvalidInput("features or their derivatives are not finite at x, or on the way; pass other points")
-    _, values, rows = torch.linalg.svd(j, full_matrices=True)
+    _, values, rows = torch.linalg.svd(j, full_matrices=j.shape[-2] < j.shape[-1])
     ranks = (values > least * values[:, :1]).sum(dim=1)
     expected = int(ranks[0]) if rank is None else rank
     if bool((ranks != expected).any()):

@@ -18,6 +18,7 @@ from infgeo.errors import InvalidInput
 from infgeo.finite.gauss_equation import Frame, LocalGeometry, frame
 
 OutputMetric = Callable[[torch.Tensor], torch.Tensor]
+_TOGETHER = 2**22  # numbers in the matrices of paths that are made at once
 _MOST_NOISE = 1e-3  # roundings of the terms that meet in R, relative to R or 1: beyond, R is NaN
 
 
@@ -46,8 +47,11 @@ def chord_squares(form: OutputMetric | None, values: torch.Tensor) -> torch.Tens
     if form is None:
         return steps.square().sum(dim=2)
     middle = (values[:, 1:] + values[:, :-1]).double() / 2
-    h = matrices(form, middle.flatten(0, 1)).reshape(*steps.shape, -1)
-    return torch.einsum("pma,pmab,pmb->pm", steps, h, steps)
+    size = max(1, _TOGETHER // max(1, middle[:1].numel() * middle.shape[-1]))
+    pairs = zip(middle.split(size), steps.split(size), strict=True)
+    # h s, and then its product with s
+    parts = [(matrices(form, f.flatten(0, 1)) @ s.flatten(0, 1)[..., None]).reshape(s.shape) * s for f, s in pairs]
+    return torch.cat(parts).sum(dim=2)
 
 
 def acceleration(form: OutputMetric | None, f: torch.Tensor, v: torch.Tensor, a: torch.Tensor) -> torch.Tensor:

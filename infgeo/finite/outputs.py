@@ -107,4 +107,5 @@ def measured_by(output: str | OutputMetric, source: Source) -> Source:
         )
     if not callable(output) and output != "gaussian":
         return source
-    return replace(source, form=output if callable(output) else gaussian_metric, flat=False)
+    form, largest = output if callable(output) else gaussian_metric, max(source.largest, source.width**2)
+    return replace(source, form=form, flat=False, largest=largest)
