@@ -180,8 +180,8 @@ def path_length(features: Any, path: ArrayLike, *, plane: Any = None, **options:
     The error falls as the fourth power of the number of points for smooth paths with an even number of pieces.
     """
     points = as_points(path, "path")
-    if points.ndim < 2 or points.shape[-2] < 2:
-        raise InvalidInput(f"path has shape {tuple(points.shape)}; pass points (..., m, d), m >= 2")
+    if points.ndim < 2 or points.shape[-2] < 2 or not points.numel():
+        raise InvalidInput(f"path has shape {tuple(points.shape)}; pass at least one path (..., m, d), m >= 2")
     there = _measured(features, path, plane, options)
     rows = there.x.reshape(-1, *there.x.shape[-2:])
     return _lengths(there.source.form, features_of(there.source, rows, there.memory_budget))[0].reshape(

@@ -164,6 +164,8 @@ def test_what_is_refused():
     for output in ("gaussian", "expected"):
         with pytest.raises(InvalidInput, match="as many logarithms of scales"):
             pullback(network(3), X, output=output)
+    with pytest.raises(InvalidInput, match="at least one path"):
+        path_length(network(4), X[:0].reshape(0, 3, 3), output="gaussian")
     with pytest.raises(InvalidInput, match="normal vectors"):
         _ = pullback(network(4), X, output="gaussian").second_fundamental_form
     with pytest.raises(SingularMetric):
