@@ -241,6 +241,15 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "ntk": (finite.ntk, {"module": NET, "X": X32}),
     "ntk_metric": (finite.ntk_metric, {"module": NET, "x": X32}),
     "volume_by_layer": (finite.volume_by_layer, {"features": torch.nn.Sequential(NET), "x": X32}),
+    "expected_metric": (finite.expected_metric, {"features": [NET, NET], "x": X32, "samples": None}),
+    "leaf_directions": (finite.leaf_directions, {"features": torch.nn.Linear(2, 1), "x": X32}),
+    "walk_along_leaf": (
+        finite.walk_along_leaf,
+        {"features": torch.nn.Linear(2, 1), "x": X32, "direction": [1.0, 0.0], "steps": 2},
+    ),
+    "laplacian": (finite.laplacian, {"function": torch.nn.Linear(2, 1).double(), "geometry": PULLBACK}),
+    "level_sets": (finite.level_sets, {"function": torch.nn.Linear(2, 1).double(), "geometry": PULLBACK}),
+    "mesh_laplacian": (finite.mesh_laplacian, {"features": NET, "vertices": X32, "triangles": [[0, 1, 2]]}),
     "linearize": (finite.linearize, {"module": NET}),
     "geometry_map": (pictures.geometry_map, {"features": NET, "at": MAP}),
     "metric_ellipses": (pictures.metric_ellipses, {"features": torch.nn.Linear(2, 3).double(), "points": X}),
@@ -354,7 +363,7 @@ RESULTS = {
     *("Probe", "Pullback", "ResNet", "SampledNetwork", "SeedSummary", "SummaryRow", "Symmetry", "Task"),
     *("TrainingResult", "Callback", "available", "families", "listing", "resnet34", "Certificate"),
     *("Circle", "CorrelationPoint", "PathGeodesic", "RadialGeodesic", "LearnedGeometry", "Law", "NetworkMetric"),
-    *("Linearized", "LayerVolumes", "Comparison"),
+    *("Linearized", "LayerVolumes", "Comparison", "LeafDirections", "LeafWalk", "LevelSets"),
     *("CIFAR_CROPS", "COLOUR_32", "GREY_8", "NumericGeometry"),
 }
 

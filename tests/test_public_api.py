@@ -181,6 +181,33 @@ def test_names_of_the_tangent_kernel():
     assert linear.tangent_features(torch.zeros(1, 2)).shape == (1, 27)
 
 
+def test_names_of_leaves():
+    walk = inspect.signature(infgeo.finite.walk_along_leaf).parameters
+    names = ["features", "x", "direction", "steps", "step_length", "tolerance", "drift", "options"]
+    assert list(walk) == names
+    assert list(inspect.signature(infgeo.finite.leaf_directions).parameters) == [
+        "features",
+        "x",
+        "tolerance",
+        "options",
+    ]
+    assert list(inspect.signature(infgeo.finite.expected_metric).parameters) == ["features", "x", "samples", "options"]
+    found = infgeo.finite.leaf_directions(torch.nn.Linear(3, 1), [[0.0, 1.0, 2.0]])
+    assert (found.rank, found.along.shape, found.across.shape) == (1, (1, 2, 3), (1, 1, 3))
+    assert (found.singular_values.shape, found.threshold.shape) == ((1, 1), (1,))
+
+
+def test_names_of_functions_in_a_pullback():
+    for name in ("laplacian", "level_sets"):
+        assert list(inspect.signature(getattr(infgeo.finite, name)).parameters) == ["function", "geometry"]
+    mesh = inspect.signature(infgeo.finite.mesh_laplacian).parameters
+    assert list(mesh) == ["features", "vertices", "triangles", "options"]
+    x = torch.ones(5, 3, dtype=torch.float64)
+    found = infgeo.finite.level_sets(lambda x: x.norm(dim=-1), infgeo.finite.pullback(torch.nn.Identity(), x))
+    assert (found.normal.shape, found.principal_curvatures.shape) == ((5, 3), (5, 2))
+    assert found.mean_curvature.shape == found.gaussian_curvature.shape == (5,)
+
+
 def test_names_of_comparisons():
     assert list(inspect.signature(infgeo.magnification.compare).parameters) == ["first", "second", "directions", "null"]
     result = infgeo.magnification.compare([np.eye(2)], [4 * np.eye(2)])
@@ -207,6 +234,9 @@ def test_names_of_a_pullback():
         "second_fundamental_form": (4, 2, 2),
         "singular_values": (2,),
         **dict.fromkeys(("ricci_scalar", "gaussian_curvature", "volume_element", "log_volume_element"), ()),
+        **dict.fromkeys(("transverse_ricci_scalar", "is_flat"), ()),
+        "principal_directions": (2, 2),
+        "mean_curvature_vector": (4,),
         **dict.fromkeys(("rank", "log_pseudo_volume"), ()),
     }
     for name, shape in shapes.items():

@@ -1,5 +1,7 @@
 """Finite-width networks in torch: sampling, pullback geometry, Monte Carlo estimates. Knows no closed form."""
 
+from infgeo.finite.expected import expected_metric
+from infgeo.finite.functions_on import LevelSets, laplacian, level_sets, mesh_laplacian
 from infgeo.finite.geodesics import (
     PathGeodesic,
     distance,
@@ -12,6 +14,7 @@ from infgeo.finite.geodesics import (
 )
 from infgeo.finite.geometry_at_points import Pullback
 from infgeo.finite.in_loss import log_volume, metric, ricci_scalar
+from infgeo.finite.leaves import LeafDirections, LeafWalk, leaf_directions, walk_along_leaf
 from infgeo.finite.linearized import Linearized, linearize
 from infgeo.finite.montecarlo import FiniteEstimates, estimate
 from infgeo.finite.outputs import fisher
@@ -24,20 +27,28 @@ from infgeo.finite.volume_by_layer import LayerVolumes, volume_by_layer
 __all__ = [
     "FiniteEstimates",
     "LayerVolumes",
+    "LeafDirections",
+    "LeafWalk",
+    "LevelSets",
     "Linearized",
     "PathGeodesic",
     "Pullback",
     "SampledNetwork",
     "distance",
     "estimate",
+    "expected_metric",
     "exponential",
     "fisher",
     "frechet_mean",
     "geodesic",
     "graph_path",
+    "laplacian",
+    "leaf_directions",
+    "level_sets",
     "linearize",
     "log_volume",
     "logarithm",
+    "mesh_laplacian",
     "metric",
     "ntk",
     "ntk_metric",
@@ -47,4 +58,5 @@ __all__ = [
     "ricci_scalar",
     "sample_network",
     "volume_by_layer",
+    "walk_along_leaf",
 ]

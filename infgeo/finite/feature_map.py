@@ -22,6 +22,7 @@ from infgeo.finite.evaluation import (
     refuse_unusable_weights,
     with_tensors,
 )
+from infgeo.finite.output_metric import OutputMetric
 from infgeo.finite.stack import Stack
 
 
@@ -177,7 +178,8 @@ class Source:
     numbers. `stack` is one that gives what the features give. `flat` says that the features are linear off their kinks.
     `note` says of which precision they are, where it is not that of their dtype. `ways` are those that have been chosen
     for J, and for J with H, where it is measured many times. Where the stack has one layer, `readout` (C, n) is applied
-    to the features, too. `plane` (d,), (k, d) are origin and directions of a slice.
+    to the features, too. `plane` (d,), (k, d) are origin and directions of a slice. `form` is the metric of the
+    outputs, where it is not flat.
     """
 
     feature_map: FeatureMap
@@ -189,11 +191,16 @@ class Source:
     ways: tuple[Way | None, Way | None] = (None, None)
     readout: torch.Tensor | None = None
     plane: tuple[torch.Tensor, torch.Tensor] | None = None
+    form: OutputMetric | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one point: (k,) on a slice."""
         return self.feature_map.input_shape if self.plane is None else (len(self.plane[1]),)
+
+    def invertible(self, d: int) -> bool:
+        """Return whether the features are coordinates of flat space wherever the metric has full rank: n = d."""
+        return self.width == d and self.form is None
 
     @contextmanager
     def ready(self) -> Iterator[Flat]:

@@ -106,6 +106,19 @@ def spectrum(jacobian: torch.Tensor) -> Spectrum:
     )
 
 
+def few_singular_values(g: torch.Tensor, log_volume: torch.Tensor) -> torch.Tensor:
+    """Return one or two singular values (P, k) from the metric: σ_1 from its trace and difference, σ_2 = vol/σ_1.
+
+    No digits cancel: the volume comes from a factor of J where the metric is ill-conditioned.
+    """
+    if g.shape[1] == 1:
+        return log_volume.exp()[:, None]
+    a, b, c = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
+    largest = ((a + c) / 2 + torch.hypot((a - c) / 2, b)).sqrt()
+    smallest = (log_volume - largest.log()).exp()
+    return torch.stack((largest, torch.where(largest > 0, smallest, largest)), dim=-1)
+
+
 @dataclass(frozen=True)
 class Frame:
     """J = Q S at P points: the columns of Q (P, n, d) are orthonormal, S (P, d, d) is upper triangular.
@@ -226,6 +239,13 @@ def second_fundamental_form(jacobian: torch.Tensor, hessian: torch.Tensor) -> to
     n, d = tangent.q.shape[-2:]
     form = tangent.normal(hessian.to(torch.float64).reshape(-1, n, d * d)).reshape(-1, n, d, d)
     return torch.where(tangent.singular[:, None, None, None], torch.nan, form)
+
+
+def mean_curvature_vector(jacobian: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
+    """Return tr_g II / d (P, n); NaN where the metric is singular."""
+    tangent = frame(jacobian)
+    value = tangent.second_form(hessian).diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+    return torch.where(tangent.singular[:, None], torch.nan, value)
 
 
 def sectional_curvature(jacobian: torch.Tensor, plane: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ from infgeo.errors import InvalidInput, NotConverged, SingularMetric
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.geometry_at_points import Pullback
 from infgeo.finite.inputs import as_points
+from infgeo.finite.output_metric import OutputMetric, acceleration, chord_squares, rooted
 from infgeo.finite.path_energy import Descent, features_of, levels_of, minimise, refined
 from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.pullback import pullback, pullback_slice
@@ -140,7 +141,7 @@ def geodesic(
             total += state.iterations
             if progress is not None:
                 progress(number + 1, len(levels))
-        length, error, value = _lengths(features_of(source, state.path, budget))
+        length, error, value = _lengths(source.form, features_of(source, state.path, budget))
         residual = _residual(there, state.path, length)
     velocity = _velocity(state.path)
     if len(levels) > 1 and 2 * levels[-2] == steps:
@@ -179,19 +180,21 @@ def path_length(features: Any, path: ArrayLike, *, plane: Any = None, **options:
     The error falls as the fourth power of the number of points for smooth paths with an even number of pieces.
     """
     points = as_points(path, "path")
-    if points.ndim < 2 or points.shape[-2] < 2:
-        raise InvalidInput(f"path has shape {tuple(points.shape)}; pass points (..., m, d), m >= 2")
+    if points.ndim < 2 or points.shape[-2] < 2 or not points.numel():
+        raise InvalidInput(f"path has shape {tuple(points.shape)}; pass at least one path (..., m, d), m >= 2")
     there = _measured(features, path, plane, options)
     rows = there.x.reshape(-1, *there.x.shape[-2:])
-    return _lengths(features_of(there.source, rows, there.memory_budget))[0].reshape(there.x.shape[:-2])
+    return _lengths(there.source.form, features_of(there.source, rows, there.memory_budget))[0].reshape(
+        there.x.shape[:-2]
+    )
 
 
 @plain_torch()
 def exponential(features: Any, x: ArrayLike, v: ArrayLike, *, tolerance: float = 1e-8, **options: Any) -> torch.Tensor:
     """Return where the geodesics from x with velocity v are after time 1, (..., d), (..., d) -> (..., d).
 
-    The equation g x″ = −Jᵀ ∂²Φ(x′, x′) is solved by SciPy's DOP853 to a relative `tolerance`, all geodesics with the
-    same steps; options as for `geodesic`.
+    The equation g x″ = −Jᵀ ∂²Φ(x′, x′), with the terms of h where `output` varies, is solved by SciPy's DOP853 to a
+    relative `tolerance`, all geodesics with the same steps; options as for `geodesic`.
 
     Raises NotConverged where steps become too many, InvalidInput where features are not twice differentiable.
     """
@@ -199,7 +202,7 @@ def exponential(features: Any, x: ArrayLike, v: ArrayLike, *, tolerance: float =
 
     tolerance = real_number(tolerance, "tolerance", 0.0, strict=True)
     there, start, velocity, batch = _ends(features, x, v, options.pop("plane", None), options)
-    shape, calls = (2, *start.shape), 0
+    shape, calls, form = (2, *start.shape), 0, there.source.form
     with torch.inference_mode(False), there.source.ready() as f, torch.no_grad():
         whole, across = (there.source.way(f, start, second) for second in (False, True))
         of_jacobian = there.source.width * (2 * there.input_dim + 12)
@@ -209,9 +212,15 @@ def exponential(features: Any, x: ArrayLike, v: ArrayLike, *, tolerance: float =
         def block(rows: torch.Tensor) -> torch.Tensor:
             """Return x″ with g x″ = −Jᵀ ∂²Φ(v, v) for points and vectors beside each other (P, 2d)."""
             at, v = rows.chunk(2, dim=1)
-            _, bend = across(lambda t: f(at + t * v), at.new_zeros(len(at), 1), True)
+            speed, bend = across(lambda t: f(at + t * v), at.new_zeros(len(at), 1), True)
             assert bend is not None
-            return -torch.linalg.lstsq(whole(f, at, False, chunk)[0], bend[..., 0]).solution[..., 0]
+            jacobian = whole(f, at, False, chunk)[0]
+            if form is None:
+                return -torch.linalg.lstsq(jacobian, bend[..., 0]).solution[..., 0]
+            outputs = f(at)
+            s = torch.linalg.qr(rooted(form, outputs, jacobian), mode="r")[1]
+            force = jacobian.mT @ acceleration(form, outputs, speed[..., 0], bend[..., 0, 0])[..., None]
+            return -torch.cholesky_solve(force, s, upper=True)[..., 0]
 
         def flow(_t: float, state: numpy.ndarray) -> numpy.ndarray:
             nonlocal calls
@@ -295,7 +304,8 @@ def graph_path(
     rows, columns = numpy.repeat(numpy.arange(len(nodes)), near.shape[1]), near.ravel()
     edges = refined(torch.stack([nodes[rows], nodes[columns]], dim=1), 4)
     there = _measured(features, edges, None, options)
-    lengths = _lengths(features_of(there.source, there.x, there.memory_budget))[0].cpu().numpy()
+    values = features_of(there.source, there.x, there.memory_budget)
+    lengths = _lengths(there.source.form, values)[0].cpu().numpy()
     graph = coo_matrix((numpy.maximum(lengths, 1e-300), (rows, columns)), shape=(len(nodes),) * 2).tocsr()
     _, before = dijkstra(graph, directed=False, indices=range(count), return_predecessors=True)
     found = []
@@ -339,14 +349,14 @@ def _ends(
     return there, ends[0], ends[1], there.x.shape[1 : there.x.ndim - len(there.input_shape)]
 
 
-def _lengths(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _lengths(form: OutputMetric | None, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return lengths of paths from features (P, m, n), what extrapolation changes, and energies."""
-    chords = values.double().diff(dim=1)
-    short = torch.linalg.vector_norm(chords, dim=2).sum(dim=1)
-    value = chords.shape[1] * chords.square().sum(dim=(1, 2))
-    if chords.shape[1] % 2:
+    squares = chord_squares(form, values)
+    short = squares.sqrt().sum(dim=1)
+    value = squares.shape[1] * squares.sum(dim=1)
+    if squares.shape[1] % 2:
         return short, torch.full_like(short, torch.nan), value
-    wide = torch.linalg.vector_norm(values.double()[:, ::2].diff(dim=1), dim=2).sum(dim=1)
+    wide = chord_squares(form, values[:, ::2]).sqrt().sum(dim=1)
     return short + (short - wide) / 3, (short - wide) / 3, value
 
 
@@ -361,17 +371,19 @@ def _velocity(path: torch.Tensor) -> torch.Tensor:
 def _residual(there: Pullback, path: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
     """Return the largest |Jᵀa|²/|J Jᵀa| / length on paths, for accelerations a in feature space."""
     steps = path.shape[1] - 1
-    worst = length.new_zeros(len(path))
+    worst, form = length.new_zeros(len(path)), there.source.form
     size = max(1, there.memory_budget // (64 * max(1, there.source.largest) * (steps + 1)))
     with there.source.ready() as f:
         for rows in torch.arange(len(path), device=path.device).split(size):
             points = path[rows, 2:-2].reshape(-1, path.shape[-1])
             phi = f(path[rows].reshape(-1, path.shape[-1])).reshape(len(rows), steps + 1, -1).double()
             a = 16 * (phi[:, 3:-1] + phi[:, 1:-3]) - 30 * phi[:, 2:-2] - phi[:, 4:] - phi[:, :-4]
-            a = (a * steps**2 / 12).reshape(-1, phi.shape[-1]).to(path.dtype)
-            back = torch.func.vjp(f, points)[1](a)[0]
-            image = torch.func.jvp(f, (points,), (back,))[1]
-            top, bottom = back.double().square().sum(dim=1), torch.linalg.vector_norm(image.double(), dim=1)
+            v = 8 * (phi[:, 3:-1] - phi[:, 1:-3]) - phi[:, 4:] + phi[:, :-4]
+            at, v, a = (part.reshape(-1, phi.shape[-1]) for part in (phi[:, 2:-2], v * steps / 12, a * steps**2 / 12))
+            back = torch.func.vjp(f, points)[1](acceleration(form, at, v, a).to(path.dtype))[0]
+            image = torch.func.jvp(f, (points,), (back,))[1][..., None]
+            image = image if form is None else rooted(form, at, image)
+            top, bottom = back.double().square().sum(dim=1), torch.linalg.vector_norm(image.double(), dim=(1, 2))
             part = torch.where(bottom > 0, top / torch.where(bottom > 0, bottom, 1.0), 0.0)
             worst[rows] = part.reshape(len(rows), -1).amax(dim=1)
     return torch.where(length > 0, worst / torch.where(length > 0, length, 1.0), 0.0)

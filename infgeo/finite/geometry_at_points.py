@@ -17,11 +17,13 @@ from infgeo.finite.evaluation import modules_behind, refuse_training_mode
 from infgeo.finite.feature_map import Source
 from infgeo.finite.gauss_equation import LocalGeometry, Spectrum
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, rank_deficient, too_narrow
-from infgeo.finite.routes import measured, reduced, sectional
+from infgeo.finite.output_metric import Curved
+from infgeo.finite.routes import bent, measured, reduced, sectional, transverse_ricci
 
 _SHOWN = ("metric", "singular_values", "rank", "log_volume_element", "volume_element", "ricci_scalar")
 _FEW_NUMBERS = 1000  # in points whose volume element is computed to be shown
 PIECEWISE_LINEAR = "the activation is piecewise linear: the network is locally linear, so R = 0 exactly off the kinks"
+AS_MANY = "there are as many features as coordinates, which are coordinates of flat space: R = 0 exactly"
 ONE_DIMENSION = "a one-dimensional metric has no intrinsic curvature: R = 0 exactly"
 
 
@@ -72,6 +74,7 @@ class Pullback(Displayed):
     def note(self) -> str:
         """Why R is 0 by construction, and which precision the features have if not that of the points; else empty."""
         why = ONE_DIMENSION if self.input_dim == 1 else PIECEWISE_LINEAR if self.source.flat else ""
+        why = why or (AS_MANY if self.source.invertible(self.input_dim) else "")
         return "; ".join(part for part in (why, self.source.note) if part)
 
     @property
@@ -86,8 +89,18 @@ class Pullback(Displayed):
 
     @property
     def is_flat_by_construction(self) -> bool:
-        """Whether R = 0 exactly (off the kinks): the features are piecewise linear, or d = 1. See `note`."""
-        return self.input_dim == 1 or self.source.flat
+        """Whether R = 0 exactly (off the kinks): features are piecewise linear, n = d, or d = 1. See `note`."""
+        return self.input_dim == 1 or self.source.flat or self.source.invertible(self.input_dim)
+
+    @cached_property
+    def is_flat(self) -> torch.Tensor:
+        """Whether R = 0 exactly, bool of shape (...): by construction, or where all second derivatives are 0.
+
+        They are for residual networks of ReLUs. False says nothing: a cylinder is flat, and its features are bent.
+        """
+        if self.is_flat_by_construction or self.source.form is not None:
+            return self._everywhere(self.is_flat_by_construction) > 0
+        return torch.cat(self._reduced(lambda _, h: (h == 0).flatten(1).all(dim=1), second=True)).reshape(self._batch)
 
     @property
     def _batch(self) -> tuple[int, ...]:
@@ -159,10 +172,18 @@ class Pullback(Displayed):
     def singular_values(self) -> torch.Tensor:
         """The singular values of J, descending, of shape (..., min(n, d)): square roots of the metric's eigenvalues."""
         if self.input_dim <= min(2, self.width):
-            return _few_singular_values(self._first_order.metric, self._log_volume).reshape(
-                *self._batch, self.input_dim
-            )
+            values = gauss_equation.few_singular_values(self._first_order.metric, self._log_volume)
+            return values.reshape(*self._batch, self.input_dim)
         return self._spectrum.singular_values.reshape(*self._batch, min(self.width, self.input_dim))
+
+    @cached_property
+    def principal_directions(self) -> torch.Tensor:
+        """The right singular vectors of J, rows (..., min(n, d), d) of length 1: signs are arbitrary.
+
+        They come in the order of `singular_values`, the directions that are stretched most first.
+        """
+        rows = torch.cat(self._reduced(lambda j, _: torch.linalg.svd(j.double(), full_matrices=False)[2]))
+        return rows.reshape(*self._batch, *rows.shape[1:])
 
     @cached_property
     def rank(self) -> torch.Tensor:
@@ -218,6 +239,20 @@ class Pullback(Displayed):
         assert value is not None
         return self._regular(value, self._second_order.log_determinant)
 
+    @cached_property
+    def transverse_ricci_scalar(self) -> torch.Tensor:
+        """R of the image of the features, of shape (...): also where the rank r of the metric is below d.
+
+        Where r is constant nearby, slices across the leaves of equal output are isometric to the image (rank theorem),
+        so that all have this R. It is R itself where r = d, 0 where r < 2, and with `output="fisher"` of C classes
+        (C − 1)(C − 2)/4 where r = C − 1. It has no meaning where the rank changes.
+        """
+        self._refuse_changes()
+        value = transverse_ricci(self.source, self._points, self.memory_budget) if len(self._points) else self.x[:0]
+        if self.singular == "raise":
+            self._refuse(~torch.isfinite(value), "features or their derivatives", "not twice differentiable there")
+        return value.to(torch.float64).reshape(self._batch)
+
     @property
     def length_element(self) -> torch.Tensor:
         """The length element √g = |∂Φ/∂x| of shape (...), for d = 1."""
@@ -244,7 +279,7 @@ class Pullback(Displayed):
 
         Raises SingularMetric where g has no full rank.
         """
-        return self._tensor(gauss_equation.ricci_tensor, (self.input_dim,) * 2)
+        return self._tensor(gauss_equation.ricci_tensor, (self.input_dim,) * 2, Curved.ricci_tensor)
 
     @cached_property
     def christoffel(self) -> torch.Tensor:
@@ -252,7 +287,7 @@ class Pullback(Displayed):
 
         Raises SingularMetric where g has no full rank.
         """
-        return self._tensor(gauss_equation.christoffel, (self.input_dim,) * 3)
+        return self._tensor(gauss_equation.christoffel, (self.input_dim,) * 3, Curved.christoffel)
 
     @cached_property
     def second_fundamental_form(self) -> torch.Tensor:
@@ -261,6 +296,11 @@ class Pullback(Displayed):
         Raises SingularMetric where g has no full rank. Its memory is n d² numbers a point.
         """
         return self._tensor(gauss_equation.second_fundamental_form, (self.width, self.input_dim, self.input_dim))
+
+    @cached_property
+    def mean_curvature_vector(self) -> torch.Tensor:
+        """The mean curvature vector tr_g II / d of shape (..., n), normal to the image: of length 1/a on spheres."""
+        return self._tensor(gauss_equation.mean_curvature_vector, (self.width,))
 
     def sectional_curvature(self, u: ArrayLike, v: ArrayLike) -> torch.Tensor:
         """Return the sectional curvature of the plane spanned by u and v at each point, of shape (...).
@@ -300,10 +340,22 @@ class Pullback(Displayed):
                 f"{name} has shape {tuple(given.shape)}; it must broadcast to the points, {tuple(self.x.shape)}"
             ) from None
 
-    def _tensor(self, reduction: Callable[..., torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor:
+    def _tensor(
+        self,
+        reduction: Callable[..., torch.Tensor],
+        shape: tuple[int, ...],
+        of_curved: Callable[[Curved], torch.Tensor] | None = None,
+    ) -> torch.Tensor:
         if self._too_narrow():
             return self._everywhere(torch.nan, *shape)
-        value = torch.cat(self._reduced(reduction, second=True))
+        if self.source.form is None:
+            parts = self._reduced(reduction, second=True)
+        elif of_curved is None:
+            raise InvalidInput("normal vectors are those of flat feature space, and this metric of the outputs varies")
+        else:
+            self._refuse_changes()
+            parts = bent(self.source, self._points, of_curved, self.memory_budget)
+        value = torch.cat(parts)
         first = value.reshape(len(value), math.prod(shape))[:, 0]
         if bool(torch.isnan(first).any()):
             self._regular(first, self._first_order.log_determinant)
@@ -332,7 +384,8 @@ class Pullback(Displayed):
         if self.singular == "raise":
             self._require_regular(torch.isinf(log_determinant))
             wild = ~torch.isfinite(value) & torch.isfinite(log_determinant)
-            why = "the features are not twice differentiable there, or overflow"
+            cancels = "" if self.source.form is None else ", or curvature cancels to its last digits"
+            why = f"the features are not twice differentiable there, or overflow{cancels}"
             self._refuse(wild, "the second derivatives of features", why)
         return value.reshape(self._batch)
 
@@ -343,16 +396,3 @@ class Pullback(Displayed):
                 f"{what} are not finite at {int(wild.sum())} point(s), first at index {where}: {why}; move the points, "
                 'or pass singular="nan"'
             )
-
-
-def _few_singular_values(g: torch.Tensor, log_volume: torch.Tensor) -> torch.Tensor:
-    """Return one or two singular values (P, k) from the metric: σ_1 from its trace and difference, σ_2 = vol/σ_1.
-
-    No digits cancel: the volume comes from a factor of J where the metric is ill-conditioned.
-    """
-    if g.shape[1] == 1:
-        return log_volume.exp()[:, None]
-    a, b, c = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
-    largest = ((a + c) / 2 + torch.hypot((a - c) / 2, b)).sqrt()
-    smallest = (log_volume - largest.log()).exp()
-    return torch.stack((largest, torch.where(largest > 0, smallest, largest)), dim=-1)

@@ -12,6 +12,7 @@ import torch
 
 from infgeo.errors import InvalidInput
 from infgeo.finite.feature_map import Source
+from infgeo.finite.output_metric import chord_squares
 from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.routes import measured
 
@@ -47,7 +48,7 @@ def energy(source: Source, path: torch.Tensor, budget: int) -> tuple[torch.Tenso
         inner = rows[:, 1:-1].detach().clone().requires_grad_()
         points = torch.cat([rows[:, :1], inner, rows[:, -1:]], dim=1)
         values = f(points.reshape(-1, path.shape[-1])).reshape(*points.shape[:2], -1)
-        each = steps * values.diff(dim=1).double().square().sum(dim=(1, 2))
+        each = steps * chord_squares(source.form, values).sum(dim=1)
         (gradient,) = torch.autograd.grad(each.sum(), inner)
         return each.detach(), gradient
 

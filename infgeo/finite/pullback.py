@@ -13,7 +13,8 @@ from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, checked_features
 from infgeo.finite.geometry_at_points import Pullback, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, float_dtype, matching, point_shape, points_for
-from infgeo.finite.outputs import with_output
+from infgeo.finite.output_metric import OutputMetric
+from infgeo.finite.outputs import measured_by, with_output
 from infgeo.finite.preflight import MOST_TOGETHER, examine
 from infgeo.finite.stack import as_stack
 
@@ -23,7 +24,7 @@ def pullback(
     features: Callable[[torch.Tensor], torch.Tensor],
     x: ArrayLike,
     *,
-    output: str = "euclidean",
+    output: str | OutputMetric = "euclidean",
     layer: str | None = None,
     input_shape: Sequence[int] | None = None,
     freeze: bool = False,
@@ -53,7 +54,12 @@ def pullback(
         x: points (..., d), or (..., *input_shape): a float32 or float64 tensor, or anything array-like, which becomes
             float64 (or the dtype and device of the module's parameters).
         output: "euclidean", the flat metric of feature space, or "fisher" for the Fisher metric of classes whose logits
-            the features are; also "bernoulli" for logits and "poisson" for logarithms of rates: see `fisher`.
+            the features are; also "hellinger", "bernoulli", "poisson" and "expected": see `fisher`. "gaussian" is the
+            Fisher metric of normal distributions whose means and logarithms of scales the features are,
+            (μ_1, …, log σ_1, …): g = Σ (dμ² / σ² + 2 (d log σ)²), R = −1 for one mean and one scale. A function
+            h(f), (n,) -> (n, n) in float64 torch operations, symmetric and with no negative eigenvalue, gives
+            g = Jᵀ h J. Its curvature takes d⁴ numbers a point, and is refused where its terms cancel to 3 digits, as in
+            logits of probabilities below 1e-12 or so: name the family where there is one.
         layer: name of a submodule, as in features.named_modules(), whose output Φ is (of a tuple, dict or dataclass the
             first real tensor); it must be called once in a forward pass.
         input_shape: shape of one point where it has several axes, such as (3, 32, 32): x may also be flattened, in
@@ -99,7 +105,7 @@ def pullback(
     feature_map = FeatureMap(
         features, shape, layer, freeze, one_by_one=not batched, dtype=dtype, shape_given=input_shape is not None
     )
-    source = examine(feature_map, points.reshape(-1, math.prod(shape)), stack)
+    source = measured_by(output, examine(feature_map, points.reshape(-1, math.prod(shape)), stack))
     return Pullback(source, points, singular, budget, weights_of(features))
 
 
@@ -110,7 +116,7 @@ def pullback_slice(
     origin: ArrayLike,
     directions: ArrayLike,
     *,
-    output: str = "euclidean",
+    output: str | OutputMetric = "euclidean",
     layer: str | None = None,
     input_shape: Sequence[int] | None = None,
     freeze: bool = False,
@@ -169,7 +175,7 @@ def pullback_slice(
     stack = stack if stack is not None and stack.input_dim == math.prod(shape) else None
     slice_of = start.reshape(-1), ways.reshape(len(ways), -1)
     some = coordinates.reshape(-1, len(ways))[: max(2, MOST_TOGETHER // math.prod(shape))]
-    source = examine(whole, slice_of[0] + some @ slice_of[1], stack).sliced(*slice_of)
+    source = measured_by(output, examine(whole, slice_of[0] + some @ slice_of[1], stack)).sliced(*slice_of)
     return Pullback(source, coordinates, singular, budget, weights_of(features))
 
 

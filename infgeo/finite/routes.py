@@ -1,15 +1,19 @@
 """From a feature map to numbers at points: the fastest route that applies, in blocks that fit the budget."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
+from infgeo.errors import InvalidInput
 from infgeo.finite import gauss_equation
 from infgeo.finite.differentiate import FORWARD
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, Source
 from infgeo.finite.gauss_equation import LocalGeometry, by_gauss_equation, concatenate
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
+from infgeo.finite.output_metric import Curved, curved, rooted
 from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.propagation import Reduction, deep_geometry, reduce_general, reduce_stack
 from infgeo.finite.sampled_network import SampledNetwork
@@ -33,17 +37,22 @@ def measured(source: Source, x: torch.Tensor, ricci: bool, memory_budget: int) -
     if x.shape[0] == 0:
         empty = torch.empty(0, dtype=torch.float64, device=x.device)
         return LocalGeometry(empty.reshape(0, d, d), empty, empty if ricci else None)
-    second = ricci and d > 1 and source.width >= d and not source.flat
+    flat = source.flat or source.invertible(d)
+    second = ricci and d > 1 and source.width >= d and not flat
+    if source.form is not None:
+        if second:
+            return concatenate(bent(source, x, Curved.local, memory_budget))
+        return concatenate(
+            reduced(source, x, False, lambda j, _: by_gauss_equation(j, None, ricci, True), memory_budget)
+        )
     if second and 4 * 8 * source.width * d * d > memory_budget and (source.stack is None or source.stack.depth > 1):
         return _by_pairs(source, x, memory_budget)
-    if source.stack is not None:
+    if source.stack is not None and not (ricci and source.readout is None and source.invertible(d)):
         with torch.no_grad():
             if source.stack.depth == 1:
                 return shallow_geometry(source.stack, x, ricci, memory_budget, readout=source.readout)
             return deep_geometry(source.stack, x, ricci, memory_budget)
-    return concatenate(
-        reduced(source, x, second, lambda j, h: by_gauss_equation(j, h, ricci, source.flat), memory_budget)
-    )
+    return concatenate(reduced(source, x, second, lambda j, h: by_gauss_equation(j, h, ricci, flat), memory_budget))
 
 
 @plain_torch()
@@ -52,9 +61,68 @@ def reduced(source: Source, x: torch.Tensor, second: bool, reduction: Reduction,
     if x.shape[0] == 0:
         jacobian = x.new_empty(0, source.width, x.shape[1])
         return [reduction(jacobian, jacobian.new_empty(*jacobian.shape, x.shape[1]) if second else None)]
+    if (form := source.form) is not None:
+        return _in_blocks(source, x, second, lambda f, j, h: reduction(rooted(form, f, j), h), memory_budget)
+    return _reduced(source, x, second, reduction, memory_budget)
+
+
+def _reduced(source: Source, x: torch.Tensor, second: bool, reduction: Reduction, memory_budget: int) -> list[Any]:
     if source.stack is not None:
         return reduce_stack(source.stack, x, second, reduction, memory_budget)
     return reduce_general(source, x, second, reduction, memory_budget)
+
+
+@plain_torch()
+def bent(source: Source, x: torch.Tensor, reduction: Callable[[Curved], Any], memory_budget: int) -> list[Any]:
+    """Return `reduction` of the curvature for blocks of x (N, d), in a metric of the outputs that is not flat."""
+    form, needed = source.form, 64 * x.shape[1] ** 4
+    assert form is not None
+    if needed > memory_budget:
+        raise InvalidInput(
+            f"curvature of {x.shape[1]} coordinates takes {needed:.1e} bytes a point in a metric of the outputs that "
+            f"varies, and memory_budget is {memory_budget}: measure a slice (pullback_slice), or pass a larger one"
+        )
+    return _in_blocks(source, x, True, lambda f, j, h: reduction(curved(form, f, j, h)), memory_budget)
+
+
+@plain_torch()
+def transverse_ricci(source: Source, x: torch.Tensor, memory_budget: int) -> torch.Tensor:
+    """Return R (N,) of slices across leaves, along the r principal directions; 0 for r < 2, NaN where J is none."""
+    form = source.form
+
+    def block(f: torch.Tensor, j: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        whole = j if form is None else rooted(form, f, j)
+        rank = gauss_equation.spectrum(whole).rank
+        value = torch.where(rank < 0, torch.nan, 0.0).to(torch.float64)
+        for r in sorted(set(rank.tolist()) - {-1, 0, 1}):
+            at = rank == r
+            e = torch.linalg.svd(whole[at].double(), full_matrices=False)[2][:, :r].mT.to(j)
+            first, second = j[at] @ e, e.mT[:, None] @ h[at] @ e[:, None]
+            of_slice = (
+                by_gauss_equation(first, second, True) if form is None else curved(form, f[at], first, second).local()
+            )
+            assert of_slice.ricci_scalar is not None
+            value[at] = of_slice.ricci_scalar
+        return value
+
+    return torch.cat(_in_blocks(source, x, True, block, memory_budget))
+
+
+def _in_blocks(
+    source: Source, x: torch.Tensor, second: bool, reduction: Callable[..., Any], memory_budget: int
+) -> list[Any]:
+    """Return `reduction` of outputs, J and H (None unless `second`) for blocks of x (N, d)."""
+    n, d = source.width, x.shape[1]
+    per_point = 8 * (16 * source.largest + 4 * n * (n + d) + second * (4 * n * d * d + 8 * d**4 + 3 * d * d * n * n))
+
+    def block(points: torch.Tensor) -> Any:
+        with torch.no_grad(), source.ready() as f:
+            outputs = f(points)
+        both = _reduced(source, points, second, lambda j, h: (j, h), memory_budget)
+        j, h = zip(*both, strict=True)
+        return reduction(outputs, torch.cat(j), torch.cat(h) if second else None)
+
+    return in_blocks(block, x, memory_budget // per_point)
 
 
 def _by_pairs(source: Source, x: torch.Tensor, memory_budget: int) -> LocalGeometry:
@@ -96,6 +164,10 @@ def sectional(source: Source, x: torch.Tensor, u: torch.Tensor, v: torch.Tensor,
     d = x.shape[1]
     if x.shape[0] == 0:
         return torch.empty(0, dtype=torch.float64, device=x.device)
+    if source.form is not None:
+        each = zip(x.split(1), u.split(1), v.split(1), strict=True)
+        planes = [(point, partial(Curved.sectional_curvature, u=a, v=b)) for point, a, b in each]
+        return torch.cat([part for point, plane in planes for part in bent(source, point, plane, memory_budget)])
     rows = torch.cat([x, u, v], dim=1)
     with source.ready() as f:
         whole, across = source.way(f, x, False), source.way(f, x, True)

@@ -40,6 +40,16 @@ def test_all_distributions_of_some_classes_are_a_sphere(classes):
     x = torch.linspace(-1, 1, classes - 1, dtype=torch.float64)
     geometry = pullback(lambda f: nn.functional.pad(f, (0, 1)), x, output="fisher")
     assert float(geometry.ricci_scalar) == pytest.approx((classes - 1) * (classes - 2) / 4, rel=1e-10)
+    hellinger = pullback(lambda f: nn.functional.pad(f, (0, 1)), x, output="hellinger")
+    assert torch.allclose(4 * hellinger.metric, geometry.metric, rtol=1e-13)
+    assert float(hellinger.ricci_scalar) == pytest.approx((classes - 1) * (classes - 2), rel=1e-10)
+
+
+def test_hellinger_is_the_distance_of_roots_of_probabilities():
+    near = torch.stack((X[0], X[0] + 1e-5 * X[1]))
+    roots = network(4)(near).softmax(-1).detach().sqrt()
+    step = pullback(network(4), near.mean(0), output="hellinger").metric @ X[1] @ X[1]
+    assert float((roots[1] - roots[0]).square().sum()) == pytest.approx(1e-10 * float(step), rel=1e-6)
 
 
 def test_large_logits_are_finite_and_few_classes_have_low_rank():
