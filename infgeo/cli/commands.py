@@ -177,10 +177,11 @@ def data(arguments: Namespace) -> int:
 
 def reproduce(arguments: Namespace) -> int:
     """Reproduce one figure or all; print the claims. A claim that does not hold is a result, no failure of the run."""
+    from infgeo.report_text import json_safe
     from infgeo.reproduce.registry import FIGURES, figure_called, listing
 
     if arguments.list:
-        print(listing())
+        print(json.dumps(json_safe(list(FIGURES.values())), indent=1) if arguments.json else listing())
         return 0
     if arguments.figure is None:
         raise InvalidInput("the figure is missing; give a name that infgeo reproduce --list shows")
@@ -211,10 +212,12 @@ def _print_estimate(name: str, arguments: Namespace) -> None:
         name, arguments.scale, device=device, data=folder, **_options(arguments, "settings network activation")
     )
     cost = figure_called(name).cost[arguments.scale]
-    print(rehearsal.table() if rehearsal.parts else f"{name}: not rehearsed; it takes {cost}", flush=True)
+    said = rehearsal.table() if rehearsal.parts else f"{name}: not rehearsed; it takes {cost}"
+    print(said, file=sys.stderr if arguments.json else sys.stdout, flush=True)
 
 
 def _figure(name: str, arguments: Namespace, progress: Callable[..., object]) -> int:
+    from infgeo.report_text import json_safe
     from infgeo.reproduce.run import reproduce as run
 
     try:
@@ -229,6 +232,9 @@ def _figure(name: str, arguments: Namespace, progress: Callable[..., object]) ->
     except KeyboardInterrupt:
         print("infgeo: interrupted before a seed was finished; the same command goes on", file=sys.stderr)
         return 130
+    if arguments.json:  # a line a figure
+        print(json.dumps(json_safe(outcome.record)))
+        return 1 if outcome.partial else 0
     print(f"{outcome.figure.name}: {outcome.figure.title} ({outcome.record['scale']}, {arguments.settings} settings)")
     for claim in outcome.claims:
         print(f"  {claim.line()}")

@@ -170,6 +170,7 @@ def _derive(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--quantity", choices=(*QUANTITIES, "all"), default="all")
     command.add_argument("--format", choices=("text", "latex", "python", "json"), default="text")
+    command.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
     command.add_argument("--explicit", action="store_true", help="substitute the named values of long formulas")
 
 
@@ -239,6 +240,7 @@ def _validate(command: argparse.ArgumentParser) -> None:
 def _reproduce(command: argparse.ArgumentParser) -> None:
     command.add_argument("figure", metavar="FIGURE", nargs="?", help="a name that --list shows, or all")
     command.add_argument("--list", action="store_true", help="say what each figure shows, its source and its cost")
+    command.add_argument("--json", action="store_true", help="print the list, or the records of the figures, as JSON")
     command.add_argument(
         "--scale",
         choices=("small", "paper"),

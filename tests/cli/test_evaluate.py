@@ -75,6 +75,10 @@ def test_other_commands_print_json_too(tmp_path, capsys):
     assert main(["derive", "relu", "--depth", "2", "--quantity", "kernel", "--format", "json"]) == 0
     derived = json.loads(capsys.readouterr().out)
     assert set(derived["kernel"]) == {"title", "outputs", "where"} and derived["network"].startswith("MLP(")
+    assert main(["reproduce", "--list", "--json"]) == 0
+    assert "fig1" in [figure["name"] for figure in json.loads(capsys.readouterr().out)]
+    assert main(["reproduce", "figD1", "--json", "--out", str(tmp_path / "out")]) == 0
+    assert json.loads(capsys.readouterr().out)["figure"] == "figD1"
     assert main(["activations", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["erf"]["formula"] == "phi(z) = erf(sqrt(2)*z/2)"
     assert main(["data", "check", str(tmp_path), "--json"]) == 1
