@@ -5,7 +5,10 @@ pair takes at most two thirds of its time in a loop, and at most a tenth of that
 L-BFGS of torch on the energy of the same path, whose geodesic is not shorter. What batches cannot save, the decoder's
 own products for one gradient of the energy, is printed beside. Exit status 1 if a claim fails.
 
-    python benchmarks/geodesics.py [--threads 1] [--repeats 5] [--pairs 256]
+    python benchmarks/geodesics.py [--threads 1] [--repeats 5] [--pairs 256] [--peers]
+
+With --peers also stochman's and geomstats' geodesics of the same decoder, one pair at a time with their defaults, where
+they are installed (geomstats 2.8 needs NumPy before 2.4): infgeo is to be faster, at the same or a smaller length.
 """
 
 from __future__ import annotations
@@ -48,11 +51,60 @@ def plain(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Te
     return torch.cat([x[None], inner.detach(), y[None]])
 
 
+def of_stochman(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the path of stochman: a cubic spline of least energy."""
+    from stochman.manifold import EmbeddedManifold
+
+    class Decoded(EmbeddedManifold):
+        def embed(self, points: torch.Tensor, jacobian: bool = False) -> torch.Tensor:
+            return module(points)
+
+    curve, _ = Decoded().connecting_geodesic(x[None], y[None])
+    return curve(torch.linspace(0, 1, STEPS + 1)).detach().reshape(-1, 2)
+
+
+def of_geomstats(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the path of geomstats: shooting with the geodesic equation."""
+    from geomstats.geometry.base import ImmersedSet
+    from geomstats.geometry.euclidean import Euclidean
+
+    class Decoded(ImmersedSet):
+        def __init__(self) -> None:
+            super().__init__(dim=2)
+
+        def _define_embedding_space(self) -> Euclidean:
+            return Euclidean(784)
+
+        def immersion(self, point: torch.Tensor) -> torch.Tensor:
+            return module(point)
+
+    return Decoded().metric.geodesic(x, end_point=y)(torch.linspace(0, 1, STEPS + 1)).detach().reshape(-1, 2)
+
+
+def against(name: str, path: Callable, module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> bool:
+    """Print time and length of another package's geodesics beside ours; return whether ours are no worse."""
+    paths: list[torch.Tensor] = []
+    torch.set_default_dtype(torch.float64)
+    try:
+        theirs = least(lambda: paths.append(torch.stack([path(module, *pair) for pair in zip(x, y, strict=True)])), 1)
+    except ImportError as error:
+        print(f"{name}: not measured ({error})")
+        return True
+    finally:
+        torch.set_default_dtype(torch.float32)
+    ours = least(lambda: [infgeo.finite.geodesic(module, *pair) for pair in zip(x, y, strict=True)], 1)
+    lengths = infgeo.finite.geodesic(module, x, y).length / infgeo.finite.path_length(module, paths[0])
+    print(f"{name}: {theirs / len(x):.2f} s a pair, {theirs / ours:.1f} times ours; our lengths over theirs", end=" ")
+    print(" ".join(f"{float(value):.5f}" for value in lengths))
+    return ours < theirs and float(lengths.max()) < 1 + 1e-6
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=256)
+    parser.add_argument("--peers", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
@@ -79,6 +131,9 @@ def main() -> int:
     print(f"converged: {done} of {arguments.pairs}; residual up to {residual:.1e}")
     holds = alone < SECONDS and loop >= RATIO * together and peer >= PLAIN * together
     holds = holds and longer < 1e-7 and bool(found.converged.all())
+    if arguments.peers:
+        for name, path in (("stochman", of_stochman), ("geomstats", of_geomstats)):
+            holds &= against(name, path, module, x[:4], y[:4])
     return 0 if holds else 1
 
 

@@ -104,5 +104,4 @@ scales
 infgeo.MLP("erf").numeric(**scales).log_volume_element(np.linspace(0, 3, 4)[:, None])
 
 # %% [markdown]
-# Next: [Gaussian processes](../guide/gaussian_processes.md), which also has scales for each coordinate and kernels of
-# one's own.
+# Next: [Gaussian processes](../guide/gaussian_processes.md), which also has scales for each coordinate.
