@@ -77,12 +77,15 @@ def test_other_commands_print_json_too(tmp_path, capsys):
     assert set(derived["kernel"]) == {"title", "outputs", "where"} and derived["network"].startswith("MLP(")
     assert main(["reproduce", "--list", "--json"]) == 0
     assert "fig1" in [figure["name"] for figure in json.loads(capsys.readouterr().out)]
-    assert main(["reproduce", "figD1", "--json", "--out", str(tmp_path / "out")]) == 0
-    assert json.loads(capsys.readouterr().out)["figure"] == "figD1"
     assert main(["activations", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["erf"]["formula"] == "phi(z) = erf(sqrt(2)*z/2)"
     assert main(["data", "check", str(tmp_path), "--json"]) == 1
     assert set(json.loads(capsys.readouterr().out)) == {"MNIST", "CIFAR-10"}
+
+
+def test_records_of_figures_are_printed(tmp_path, capsys):
+    assert main(["reproduce", "figD1", "--json", "--out", str(tmp_path / "out")]) == 0
+    assert json.loads(capsys.readouterr().out)["figure"] == "figD1"
 
 
 def test_shells_complete_the_command(capsys):
