@@ -20,8 +20,7 @@ Written by `python docs/make_accuracy.py`: the largest relative error of each fu
 digits, for one hidden layer with sigma_w = 1 and sigma_b = 0, and 1/2 for the activation's own parameters. The last
 column is the largest error of all of them in float32. These are the certificates that `geo.certificate` measures on
 your machine ([Accuracy](accuracy.md) has the promise, 1e−12 and 1e−5). An empty cell has no such function, or one that
-is no closed form; `inf` says that it is refused at some points ([Limits](limits.md)). An activation without a certificate
-has no row.
+is no closed form; an activation without a certificate has no row.
 
 | activation | {" | ".join(f"`{name}`" for name in QUANTITIES)} | float32 |
 |---|{"---|" * (len(QUANTITIES) + 1)}

@@ -221,6 +221,7 @@ def _for_mpmath(program: Program, mlp: MLP) -> Callable:
     primitives = {
         **TAILS,
         "exp": exp,
+        "erfc": lambda x: mpmath.mpf(0) if x > 0 and x * x > LARGEST_EXPONENT else mpmath.erfc(x),
         "where_nonnegative": where_nonnegative,
         "ratio": lambda a, b: a / b if b else mpmath.mpf(0),
     }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sympy import Abs, Add, Expr, Mul, exp, log
+from sympy import Abs, Add, Expr, Mul, erfc, exp, log
 
 from infgeo.conventions import d, s
 from infgeo.errors import MetricDoesNotExist, SingularMetric
@@ -25,6 +25,7 @@ from infgeo.numeric.source.precision import (
     ricci_program,
 )
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, function_source
+from infgeo.symbolic.algebra.primitives import scaled_erfc, where_nonnegative
 from infgeo.symbolic.algebra.program import Names, Program
 from infgeo.symbolic.networks.existence import require_metric
 from infgeo.symbolic.networks.propagate import propagate
@@ -129,7 +130,12 @@ def _log_metric(mlp: MLP, program: Program, backend: Backend) -> str:
             if isinstance(base, exp):
                 exponents.append(base.args[0])
                 terms.append(base.args[0])
-            elif isinstance(bound.get(base), Mul | exp):
+            elif isinstance(base, erfc) and base.args[0].is_positive:  # which underflows
+                x = base.args[0]
+                exponents.append(-(x**2))
+                near = log(erfc(where_nonnegative(x - 1, 1, x)))
+                terms.append(power * where_nonnegative(x - 1, log(scaled_erfc(x**2, x, 0)) - x**2, near))
+            elif isinstance(bound.get(base), Mul | exp | erfc):
                 terms.append(power * logarithm(bound[base]))
             else:
                 terms.append(power * log(base if base.is_positive else Abs(base)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Integer, Mul, cancel, erfc, exp, expand, expand_mul, factor, rem, sqrt, together
+from sympy import Add, Expr, Integer, Mul, Pow, cancel, erfc, exp, expand, expand_mul, factor, rem, sqrt, together
 
 from infgeo.conventions import Delta, c, p, q, variance
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
@@ -38,6 +38,13 @@ def _rule(part: Expr) -> Expr:
     if not isinstance(part, Mul):
         return part
     exponentials = [factor_ for factor_ in part.args if isinstance(factor_, exp)]
+    for quotient in part.args if exponentials else ():
+        if isinstance(quotient, Pow) and isinstance(quotient.base, erfc) and quotient.exp.is_Integer:
+            x = quotient.base.args[0]
+            count = cancel(-Add(*(factor_.args[0] for factor_ in exponentials)) / x**2)
+            if count.is_Integer and 0 < count <= -quotient.exp:  # densities over tails
+                rest = Mul(*(factor_ for factor_ in part.args if factor_ not in (*exponentials, quotient)))
+                return rest * quotient.base ** (quotient.exp + count) * scaled_erfc(x**2, x, 0) ** -count
     if exponentials and any(isinstance(sum_, Add) and sum_.has(erfc, scaled_quadrant) for sum_ in part.args):
         return Add(*(_rule(term) for term in Add.make_args(expand_mul(part, deep=False))))
     tails = [factor_ for factor_ in part.args if isinstance(factor_, erfc | scaled_quadrant)]

@@ -227,3 +227,29 @@ def test_moments_at_small_variances(text):
     with mpmath.workdps(40):
         exact = mlp.numeric(backend="mpmath").kernel_diag([[1, 0]])[0]
     assert abs(value - exact) < 1e-12 * exact
+
+
+@pytest.mark.parametrize("name", ["softshrink", "max(0, z-1)"])
+def test_geometry_where_all_slopes_are_tails(name):
+    """Where A underflows its logarithm stays, and R until it overflows: of densities over tails nothing is 0/0."""
+    network, x = infgeo.MLP(name), np.array([[0.6, 0.8]])
+    exact, geo = (network.numeric(1.0, 0.0, backend=backend) for backend in ("mpmath", "numpy"))
+    for length, with_curvature in ((1e-3, False), (0.06, True), (1.0, True), (100.0, True)):
+        with mpmath.workdps(40):
+            points = [[mpmath.mpf(float(u)) * mpmath.mpf(length) for u in x[0]]]
+            wanted = [getattr(exact, part)(points)[0] for part in ("log_volume_element", "ricci_scalar")]
+        assert geo.log_volume_element(length * x)[0] == pytest.approx(float(wanted[0]), rel=1e-12)
+        if with_curvature:
+            assert geo.ricci_scalar(length * x)[0] == pytest.approx(float(wanted[1]), rel=1e-12)
+    geo = network.numeric(1.0, 0.0, backend="torch")
+    point = torch.tensor(1e-3 * x, requires_grad=True)
+    (slope,) = torch.autograd.grad(geo.log_volume_element(point).sum(), point)
+    step = np.array([[1e-8, 0.0]])
+    near = [float(network.numeric(1.0, 0.0).log_volume_element(1e-3 * x + sign * step)[0]) for sign in (1, -1)]
+    assert float(slope[0, 0]) == pytest.approx((near[0] - near[1]) / 2e-8, rel=1e-6)
+
+
+def test_two_layers_of_tails_have_numeric_functions():
+    """Tails of tails are beyond the numbers of mpmath, where precision is measured."""
+    geo = infgeo.MLP("softshrink", depth=2).numeric(1.0, 0.0)
+    assert np.isfinite(geo.ricci_scalar(np.array([[3.0, 4.0]]))).all()
