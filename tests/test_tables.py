@@ -28,7 +28,7 @@ def test_measured_errors_are_within_the_promise_and_what_is_measured_today():
     assert {"erf", "relu", "gelu", "step", "sin", "hardtanh"} <= set(rows) <= set(infgeo.activations.available())
     for name, (*double, single) in rows.items():
         assert all(float(error) <= 1e-12 for error in double if error.strip()), name
-        assert float(single) <= 1e-5, name
+        assert not single.strip() or float(single) <= 1e-5, name
     measured = make_accuracy.errors("erf")
     for quantity, error in zip(make_accuracy.QUANTITIES, rows["erf"][:-1], strict=True):
         assert measured[quantity, "float64"] < 100 * float(error) + 1e-15
