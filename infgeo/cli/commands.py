@@ -16,15 +16,11 @@ def _options(arguments: Namespace, names: str) -> dict[str, Any]:
 
 def activations(arguments: Namespace) -> int:
     """List the catalogue: name, formula, source."""
-    from infgeo.report_text import align
+    from infgeo.report_text import align, strict_json
     from infgeo.symbolic.activations.catalogue import available, get
 
     if arguments.json:
-        print(
-            json.dumps(
-                {name: {"formula": str(get(name)), "source": get(name).source} for name in available()}, indent=1
-            )
-        )
+        print(strict_json({name: {"formula": str(get(name)), "source": get(name).source} for name in available()}))
         return 0
     print(align([[name, str(get(name)), get(name).source] for name in available()], left=(0, 1, 2)))
     return 0
@@ -177,11 +173,11 @@ def data(arguments: Namespace) -> int:
 
 def reproduce(arguments: Namespace) -> int:
     """Reproduce one figure or all; print the claims. A claim that does not hold is a result, no failure of the run."""
-    from infgeo.report_text import json_safe
+    from infgeo.report_text import strict_json
     from infgeo.reproduce.registry import FIGURES, figure_called, listing
 
     if arguments.list:
-        print(json.dumps(json_safe(list(FIGURES.values())), indent=1) if arguments.json else listing())
+        print(strict_json(list(FIGURES.values())) if arguments.json else listing())
         return 0
     if arguments.figure is None:
         raise InvalidInput("the figure is missing; give a name that infgeo reproduce --list shows")

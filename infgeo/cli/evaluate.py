@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.report_text import strict_json
 
 OF_PAIRS = ("kernel", "ntk", "kernel_distance")
 OF_POINTS = ("kernel_diag", "ntk_diag", "metric", "volume_element", "log_volume_element", "ricci_scalar")
@@ -46,10 +46,9 @@ def parquet() -> Any:
 
 
 def as_table(form: str, X: np.ndarray, values: dict[str, np.ndarray], head: Mapping[str, object]) -> bytes:
-    """Return points and values as a file of the `form` .csv, .json or .parquet; JSON says the `head` too."""
+    """Return points and values as a file of the `form` .csv, .json or .parquet; strict JSON says the `head` too."""
     if form == ".json":
-        found = {name: value.tolist() for name, value in {"points": X, **values}.items()}
-        return (json.dumps({**head, **found}, indent=1) + "\n").encode()
+        return (strict_json({**head, "points": X, **values}) + "\n").encode()
     columns = {f"x_{i + 1}": column for i, column in enumerate(X.T)} | dict(_columns(values))
     if form == ".parquet":
         import pyarrow

@@ -42,6 +42,17 @@ def test_json_says_what_it_is(points, tmp_path, capsys):
     assert np.array(found["kernel_distance"]).shape == (3, 2) and found["points"] == X.tolist()
 
 
+def test_json_is_strict_where_a_value_is_no_number(tmp_path, capsys):
+    (tmp_path / "zero.csv").write_text("0,0\n1,2\n")
+    assert main(["evaluate", "cos", "--points", str(tmp_path / "zero.csv"), "--bias-std", "0", "--json"]) == 0
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    found = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert found["ricci_scalar"][0] == "nan" and found["log_volume_element"][0] == "-inf"
+
+
 def test_parquet_is_read_and_written(points, tmp_path, capsys):
     parquet = pytest.importorskip("pyarrow.parquet")
     path = str(tmp_path / "out.parquet")

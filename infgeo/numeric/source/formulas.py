@@ -12,7 +12,7 @@ from infgeo.conventions import Delta, c, delta, omega, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, NoClosedForm
 from infgeo.numeric.runtime.normal_mean import AGREEMENT
-from infgeo.numeric.source.kernel_range import kernel_range
+from infgeo.numeric.source.kernel_range import LARGEST_VARIANCE, kernel_range
 from infgeo.numeric.source.law_of_nodes import (
     law_of_nodes,
     law_source,
@@ -225,14 +225,18 @@ def _law(
     members += [f"{name}=True" for name, holds in kinds.items() if holds and not plain]
     if not plain:
         ranged = kernel_range(dual)
-        if ranged.integral_below and f"derivative_of_squares=_derivative_of_squares{suffix}" in members:
+        between, below = ranged.between, ranged.integral_below
+        squares = {f"{name}=_{name}{suffix}" for name in ("kernel_of_squares", "derivative_of_squares")}
+        if below and squares <= set(members):
             formulas.append(formula("mean", dual.mean, [v], "E[phi(u)]"))
-            parts = f"_xp, {ranged.integral_below!r}, _derivative_of_squares{suffix}, _mean{suffix}"
+            parts = f"_xp, {below!r}, _derivative_of_squares{suffix}, _mean{suffix}"
             formulas.append(f"_SMALL{suffix} = SlopeIntegral({parts})")
             for name, kind in (("kernel_of_squares", "kernel"), ("moment", "moment")):
                 members[members.index(f"{name}=_{name}{suffix}")] = f"{name}=_SMALL{suffix}.{kind}(_{name}{suffix})"
-        if ranged.between:
-            members.append(f"between={ranged.between}")
+        elif below:  # there is no such integral, and the closed form alone
+            between = below, between[1] if between else LARGEST_VARIANCE
+        if between:
+            members.append(f"between={between}")
     if dual.growth is not None:
         names = ", ".join(symbol.name for symbol in own)
         members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")
