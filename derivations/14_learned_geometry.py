@@ -191,7 +191,7 @@ claimed += sum(P2[k, l] * t0[k] * t0[l] for k, l in product(pair, repeat=2)) - 2
 assert sp.expand(sp.expand(R).coeff(e, 1) - claimed) == 0
 
 # %% [markdown]
-# ## 14.5 A step of gradient descent
+# ## 14.5 Gradient descent: a step, and a flow to any time
 #
 # On $\tfrac12\sum_{ac}(f_{ca} - y_{ca})^2$, $f_c = \tfrac1{\sqrt n}\sum_j a_{cj}\phi(z_j)$, at rate $\eta$, a unit
 # moves by $\Delta = \tfrac{\eta}{\sqrt n}\sum_a\big(\sum_c(y_{ca} - f_{ca})a_c\big)\phi'_a\,\Sigma\tilde x_a$.
@@ -239,6 +239,48 @@ assert sp.expand(mean(step) - mean(o * h)) == 0
 assert mean(h) == 0
 
 # %% [markdown]
+# A flow, descent by small steps to time $t$, is no harder. To leading order the residuals $r = y - f$ of all networks
+# decay alike, $r(t) = e^{-\Theta t}r(0)$, with the tangent kernel $\Theta$ of infinite width (chapter 8). In the move
+# of a unit, $\Delta = \tfrac1{\sqrt n}\sum_a\Sigma\tilde x_a\int_0^t(a\cdot r_a)\,\phi'_a\,ds$, three things are
+# of order $1/n$: the unit's own part of $f$, the readout that learns too,
+# $\dot a = \tfrac1{\sqrt n}\sum_b\phi_br_b$, and the slope that changes,
+# $\dot\phi'_a = \phi''_a\,\tilde x_a\cdot\dot w$. With
+#
+# $$ T = \int_0^t e^{-\Theta s}ds, \qquad U = \int_0^t e^{-\Theta s}\,N\,T(s)\,ds, \qquad U + U^{\mathsf T} = TNT, $$
+#
+# where $N = YY^{\mathsf T} + CK$ is the mean of $r_ar_b$ at the start, and $S_{ab} = \tilde x_a\cdot\Sigma\tilde x_b$,
+#
+# $$ \delta\langle o\rangle = \tfrac1n\mathrm E\Big[\tfrac12\sum_{ab}(TNT)_{ab}\,\phi'_a\phi'_bD_aD_bo
+#    + \sum_{ab}D_ao\,\big((U - CT)_{ab}\,\phi'_a\phi_b + U_{ab}S_{ab}\,\phi''_a\phi'_b\big)\Big] . $$
+#
+# $t\to\infty$ may be taken, $T\to\Theta^{-1}$: the geometry of the network that has fitted its data. One step is
+# $T = \eta$ and $U = 0$. Integration by parts again, in the same polynomials:
+
+# %%
+T = sp.Matrix(2, 2, sp.symbols("t11 t12 t12 t22"))
+twist = sp.Symbol("u")
+U = T * N * T / 2 + twist * sp.Matrix([[0, 1], [-1, 0]])
+flow = sum((T * N * T)[i, j] / 2 * f1[i] * f1[j] * points[i] * points[j] * o.diff(w, 2) for i, j in product(pair, pair))
+h = 0
+for i, j in product(pair, pair):
+    drift = U[i, j] - outputs * T[i, j]
+    flow += points[i] * o.diff(w) * (drift * f1[i] * f0[j] + U[i, j] * K1[i, j] * f2[i] * f1[j])
+    gamma = [points[k] * w * f2[k] - K1[k, k] * f3[k] for k in (i, j)]
+    M = (T * N * T)[i, j] / 2
+    h += M * (beta[i] * beta[j] - K1[i, j] * f1[i] * (f1[j] + 2 * gamma[1]) + K1[i, j] ** 2 * f2[i] * f2[j])
+    h += drift * (beta[i] * f0[j] - K1[i, j] * f1[i] * f1[j])
+    h += U[i, j] * K1[i, j] * (gamma[0] * f1[j] - K1[i, j] * f2[i] * f2[j])
+assert sp.expand(mean(flow) - mean(o * h)) == 0
+assert mean(h) == 0
+
+# %% [markdown]
+# Trained to the end on XOR, the centre shrinks five times as much as in the posterior at noise 0.1:
+
+# %%
+fitted = infgeo.learned(erf, corners, labels, rule="gradient_flow", time=np.inf)
+assert np.allclose(fitted.volume_shift(np.zeros(2)), -4.496, atol=0.001)
+
+# %% [markdown]
 # ## 14.6 One example and two, as formulas
 #
 # `infgeo.analysis.learned_metric` writes the shift for symbolic positions and any dimension, with the named values of
@@ -278,7 +320,7 @@ assert sp.limit(n * (variance - 1), n, sp.oo) == covariance_with_h
 # First order ends where $\alpha/n$ is not small: here the change is $\alpha/(n - \alpha)$. In a network the units learn
 # together, and what some have fitted pulls the others no more, so that first order then predicts too much.
 # `infgeo reproduce learned` holds posteriors and networks trained by gradient descent against the formulas, also where
-# the width or the noise is small or the labels are large. Plain descent has no noise and no decay, and is another law.
+# the width or the noise is small or the labels are large.
 #
 # ## 14.8 Magnification by hand
 #
@@ -324,7 +366,7 @@ assert magnified.volume_element.subs(xs[0], 0) == 4 and sp.limit(magnified.volum
 # %% [markdown]
 # ## In the package
 #
-# `infgeo.learned(mlp, X, y, noise_variance, rule="posterior")` and `rule="gradient_step"` are 14.1 to 14.5, and
-# `infgeo.validate` of the result compares them with sampled posteriors; `infgeo.analysis.learned_metric` is 14.6,
-# `infgeo.magnification.law` 14.7 ([Learned geometry](../guide/learned.md)), `infgeo.kernels.CoordinateKernel` 14.8
-# ([Kernels](../guide/kernels.md)).
+# `infgeo.learned(mlp, X, y, noise_variance, rule="posterior")`, `rule="gradient_step"` and `rule="gradient_flow"` are
+# 14.1 to 14.5, and `infgeo.validate` of the result compares them with networks that learn;
+# `infgeo.analysis.learned_metric` is 14.6, `infgeo.magnification.law` 14.7 ([Learned geometry](../guide/learned.md)),
+# `infgeo.kernels.CoordinateKernel` 14.8 ([Kernels](../guide/kernels.md)).

@@ -15,7 +15,7 @@ from infgeo.display import Displayed
 from infgeo.errors import ExpectationDiverges, InvalidInput, NoClosedForm
 from infgeo.numeric.learned.closed_form import ClosedForm, closed_form
 from infgeo.numeric.learned.ricci import radial_metric, ricci_shift
-from infgeo.numeric.learned.rules import Rule
+from infgeo.numeric.learned.rules import Rule, flow
 from infgeo.numeric.learned.unit_sums import UnitSums, unit_sums
 from infgeo.numeric.quadrature import gaussian_rules
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
@@ -42,10 +42,11 @@ class LearnedGeometry(Displayed):
         mlp: the network, with numbers for its scales.
         inputs: the training points X, (P, d).
         labels: their labels y, (P, C).
-        noise_variance: sigma^2 of the posterior; None for a gradient step.
-        rule: "posterior" or "gradient_step".
-        learning_rate: eta of a gradient step; None for the posterior.
-        parametrisation: "ntk" or "mean_field", of a gradient step.
+        noise_variance: sigma^2 of the posterior, else None.
+        rule: "posterior", "gradient_step" or "gradient_flow".
+        learning_rate: eta of a gradient step, else None.
+        parametrisation: "ntk" or "mean_field", of gradient descent.
+        time: of a gradient flow, else None.
     """
 
     mlp: MLP
@@ -55,6 +56,7 @@ class LearnedGeometry(Displayed):
     rule: str
     learning_rate: float | None = None
     parametrisation: str = "ntk"
+    time: float | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and cross processes by the arguments: compiled functions do neither."""
@@ -180,14 +182,26 @@ class LearnedGeometry(Displayed):
             fitted = inverse @ self.labels
             with np.errstate(all="ignore"):
                 matrix = (fitted @ fitted.T - outputs * (inverse + inverse.T) / 2) / 2
-            _require_digits(matrix, kernel)
+            _require_digits(matrix, kernel, "a larger noise_variance")
             return Rule(self._function, inputs, matrix)
-        assert self.learning_rate is not None
-        if self.parametrisation == "mean_field":
-            outputs = 0  # without what falls with the width
-        rate, residuals = self.learning_rate, self.labels @ self.labels.T + outputs * kernel
         prior = inputs * variances(self.mlp, self.inputs.shape[1]) @ inputs.T
-        return Rule(self._function, inputs, rate**2 / 2 * residuals, prior, rate * outputs)
+        mean_field = self.parametrisation == "mean_field"
+        outputs = 0 if mean_field else outputs  # without what falls with the width
+        products = self.labels @ self.labels.T + outputs * kernel
+        if self.learning_rate is not None:
+            T = self.learning_rate * np.eye(len(kernel))
+            return Rule(self._function, inputs, self.learning_rate**2 / 2 * products, prior, -outputs * T)
+        assert self.time is not None
+        tangent = self.mlp.numeric().ntk(self.inputs)
+        if np.isinf(self.time) and not np.linalg.eigvalsh(tangent)[0] > 1e-13 * np.trace(tangent):
+            raise InvalidInput(
+                "time is inf, and training points that are close or equal make the tangent kernel of X singular: what"
+                " they disagree about is never fitted; pass a finite time"
+            )
+        T, U = flow(0 * tangent if mean_field else tangent, products, self.time)
+        matrix = T @ products @ T / 2
+        _require_digits(matrix, tangent, "a shorter time")
+        return Rule(self._function, inputs, matrix, prior, U - outputs * T, U)
 
     @cached_property
     def _closed(self) -> ClosedForm | None:
@@ -204,7 +218,7 @@ class LearnedGeometry(Displayed):
         return unit_sums(self._function, variances(self.mlp, self.inputs.shape[1]), self._rule)
 
 
-def _require_digits(matrix: np.ndarray, kernel: np.ndarray) -> None:
+def _require_digits(matrix: np.ndarray, kernel: np.ndarray, remedy: str) -> None:
     """Raise InvalidInput where most of a rule's matrix cancels in sums over similar training points.
 
     Such sums are those of K^(1/2) M K^(1/2), rounding that of the sizes of K and M.
@@ -215,7 +229,7 @@ def _require_digits(matrix: np.ndarray, kernel: np.ndarray) -> None:
     if not np.finfo(float).eps * np.linalg.norm(matrix) * np.linalg.norm(kernel) <= _LOST * seen:
         raise InvalidInput(
             "X has close or equal points with labels that differ by more than noise_variance explains, or y is"
-            " too large: digits are lost; merge such points (mean label), or pass a larger noise_variance"
+            f" too large: digits are lost; merge such points (mean label), or pass {remedy}"
         )
 
 

@@ -13,7 +13,7 @@ from infgeo.numeric.learned.geometry import LearnedGeometry, checked, has_smooth
 from infgeo.symbolic.networks.layers import Dense
 from infgeo.symbolic.networks.network import MLP
 
-RULES = ("posterior", "gradient_step")
+RULES = {"posterior": "noise_variance", "gradient_step": "learning_rate", "gradient_flow": "time"}
 PARAMETRISATIONS = ("ntk", "mean_field")
 _MOST_POINTS = 10_000
 _INTEGERS = ("torch.int64", "torch.int32", "torch.int16", "torch.int8", "torch.uint8")
@@ -27,6 +27,7 @@ def learned(
     rule: str = "posterior",
     *,
     learning_rate: float | None = None,
+    time: float | None = None,
     parametrisation: str = "ntk",
 ) -> LearnedGeometry:
     r"""Return the geometry that a network of one layer has after learning, to order 1/n in its width n.
@@ -37,19 +38,22 @@ def learned(
 
     Rule "posterior" (readout N(0, I), Gaussian noise, features phi/sqrt(n)): h = (1/2) sum_ab M_ab phi(z_a) phi(z_b),
     M = G^-1 y y^T G^-1 - C G^-1, G = K + noise_variance I, for C outputs. Rule "gradient_step": what one step on
-    (1/2) sum_ac (f_c(x_a) - y_ac)^2 from random initialisation does, in the mean over readout and weights; its h is in
-    `infgeo.numeric.learned.rules`. In parametrisation "ntk" f = sum_j a_j phi(z_j)/sqrt(n), and labels act at order
-    eta^2/n. In "mean_field" f = sum_j a_j phi(z_j)/n, the rate is n eta, and the shift does not fall with n: what is
-    returned is its term in eta^2, the first that is not 0.
+    (1/2) sum_ac (f_c(x_a) - y_ac)^2 from random initialisation does, in the mean over readout and weights. Rule
+    "gradient_flow": what descent in continuous time does, all layers together, at any time up to infinity, where the
+    data are fitted. Their h is in `infgeo.numeric.learned.rules`. In parametrisation "ntk" f is the sum of
+    a_j phi(z_j)/sqrt(n), and labels act at order eta^2/n. In "mean_field" it is that of a_j phi(z_j)/n, the rate is
+    n eta, and the shift does not fall with n: what is returned is its term in eta^2, or in the square of a small time,
+    the first that is not 0.
 
     Args:
         mlp: an `infgeo.MLP` of depth 1; scales that it leaves symbolic are 1.
         X: training points (P, d), P <= 10,000.
         y: labels (P,) or (P, C).
         noise_variance: sigma^2 > 0 of the posterior.
-        rule: "posterior" or "gradient_step".
+        rule: "posterior", "gradient_step" or "gradient_flow".
         learning_rate: eta > 0 of a gradient step, with respect to weights of unit variance.
-        parametrisation: "ntk" or "mean_field", of a gradient step.
+        time: t > 0 of a gradient flow, eta times the number of small steps; may be infinite ("ntk").
+        parametrisation: "ntk" or "mean_field", of gradient descent.
 
     Returns:
         A `LearnedGeometry`. Its `kind` is "closed form" for the posterior of erf, Gaussians, z^2 and the like; else
@@ -89,24 +93,28 @@ def learned(
     if labels.ndim not in (1, 2) or len(labels) != len(inputs):
         raise InvalidInput(f"y has shape {labels.shape}; pass labels ({len(inputs)},) or ({len(inputs)}, C), as X has")
     labels = labels.reshape(len(inputs), -1)
-    noise = rate = None
-    if rule == "posterior":
-        noise = real_number(noise_variance, "noise_variance", minimum=0.0, strict=True)
-        _refuse(learning_rate, "learning_rate", "gradient_step")
+    given = {"noise_variance": noise_variance, "learning_rate": learning_rate, "time": time}
+    for other, name in RULES.items():
+        if other != rule and given[name] is not None:
+            raise InvalidInput(f"{name} is given, which rule={other!r} has alone: leave it out, or pass rule={other!r}")
+    if rule == "gradient_flow" and time == np.inf and parametrisation == "ntk":
+        given["time"] = np.inf
     else:
-        rate = real_number(learning_rate, "learning_rate", minimum=0.0, strict=True)
-        _refuse(noise_variance, "noise_variance", "posterior")
-        if not has_smooth_slope(mlp.activation, order=3):
-            raise InvalidInput(
-                f"activation {mlp.activation.name} has a kink; a gradient step is expanded in derivatives of phi up to"
-                " the third: take a smooth one, or rule='posterior'"
-            )
+        given[RULES[rule]] = real_number(given[RULES[rule]], RULES[rule], minimum=0.0, strict=True)
+    noise = given["noise_variance"]
+    if rule != "posterior" and not has_smooth_slope(mlp.activation, order=3):
+        raise InvalidInput(
+            f"activation {mlp.activation.name} has a kink; gradient descent is expanded in derivatives of phi up to the"
+            " third: take a smooth one, or rule='posterior'"
+        )
     values = {sigma_w: DEFAULT_WEIGHT_STD, sigma_b: DEFAULT_BIAS_STD, d: inputs.shape[1]}
     known = {*mlp.parameters, *mlp.dimension.free_symbols}
     network = mlp.at({symbol: value for symbol, value in values.items() if symbol in known})
     if missing := network.parameters:
         raise InvalidInput(f"the parameter {missing[0]} needs a value: pass mlp.at({missing[0]}=...)")
-    result = LearnedGeometry(network, inputs, labels, noise, rule, rate, parametrisation)
+    result = LearnedGeometry(
+        network, inputs, labels, noise, rule, given["learning_rate"], parametrisation, given["time"]
+    )
     require_fourth_moments(network.activation, result.variance(inputs))
     if noise is not None and noise < (least := 1e-13 * float(network.numeric().kernel_diag(inputs).sum())):
         raise InvalidInput(
@@ -114,8 +122,3 @@ def learned(
             f" {least:.0e} or more"
         )
     return result
-
-
-def _refuse(value: object, name: str, rule: str) -> None:
-    if value is not None:
-        raise InvalidInput(f"{name} is given, which rule={rule!r} has alone: leave it out, or pass rule={rule!r}")
