@@ -34,6 +34,7 @@ _SWEEPS = 5  # quarters of a turn that count, of each chain
 _ACCEPTED = 0.98  # of the proposals, by halved steps
 _MOST_STEPS = 1024  # of a quarter of a turn, or of a flow
 _NUMBERS = 2**22  # at once, in the slopes of units at points
+Weights = tuple[torch.Tensor, torch.Tensor]  # of units, (..., n, d + 1), and of the readout, (..., n, C)
 Pairs = tuple[torch.Tensor, torch.Tensor, float]  # weights and biases (N, n, d + 1) before and after, and a number
 
 
@@ -162,7 +163,7 @@ class LearningTask:
         by_gram = fitted @ fitted.mT - self.labels.shape[1] * inverse
         return first * (phi @ by_gram) / units.shape[-2] @ self._extended * self.scales, self._log_likelihood(gram)
 
-    def step(self, w: torch.Tensor, readout: torch.Tensor, rate: float | None = None) -> tuple[torch.Tensor, ...]:
+    def step(self, w: torch.Tensor, readout: torch.Tensor, rate: float | None = None) -> Weights:
         """Return weights and readout after a step of descent at a rate, by default the `learning_rate`."""
         rate = self.learning_rate if rate is None else rate
         scale = float(w.shape[-2]) if self.mean_field else sqrt(w.shape[-2])
@@ -173,7 +174,7 @@ class LearningTask:
         moved = w + rate * pull @ (self._extended * self.scales.square())
         return moved, readout + rate * phi @ residuals / scale
 
-    def flow(self, w: torch.Tensor, readout: torch.Tensor, time: float) -> tuple[torch.Tensor, ...]:
+    def flow(self, w: torch.Tensor, readout: torch.Tensor, time: float) -> Weights:
         """Return weights and readout after gradient flow for a time, by the method of Runge and Kutta of order 4."""
         prior = self._extended * self.scales
         phi, first = self.specification.first.function.jet(preactivations(w, self.inputs), 1)
@@ -182,15 +183,21 @@ class LearningTask:
         steps = max(8, ceil(time * fastest))
         if steps > _MOST_STEPS:
             raise NotConverged(f"a flow for time {time:g} takes {steps} steps: pass a shorter time")
-        state, h = (w, readout), time / steps
+        h = time / steps
+
+        def ahead(slope: Weights, by: float) -> Weights:
+            at = w + by * slope[0], readout + by * slope[1]
+            moved = self.step(*at, 1.0)
+            return moved[0] - at[0], moved[1] - at[1]
+
         for _ in range(steps):
-            slopes: list[tuple[torch.Tensor, ...]] = []
-            for part in (0.0, h / 2, h / 2, h):
-                at = tuple(a + part * k for a, k in zip(state, slopes[-1], strict=True)) if slopes else state
-                slopes.append(tuple(after - before for after, before in zip(self.step(*at, 1.0), at, strict=True)))
-            sums = zip(state, *slopes, strict=True)
-            state = tuple(a + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4) for a, k1, k2, k3, k4 in sums)
-        return state
+            k1 = ahead((w, readout), 0.0)
+            k2 = ahead(k1, h / 2)
+            k3 = ahead(k2, h / 2)
+            k4 = ahead(k3, h)
+            sums = [a + 2 * b + 2 * c + d for a, b, c, d in zip(k1, k2, k3, k4, strict=True)]
+            w, readout = w + h / 6 * sums[0], readout + h / 6 * sums[1]
+        return w, readout
 
     @cached_property
     def _extended(self) -> torch.Tensor:
