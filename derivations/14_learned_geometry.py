@@ -115,8 +115,8 @@ assert (left - right).applyfunc(sp.expand) == sp.zeros(2)
 #
 # $$ \tfrac18\big(z_az_b + |z_a||z_b| + (z_a|z_b| + |z_a|z_b)\,\mathrm{sgn}\,z_x\big) : $$
 #
-# three signs never meet, and no orthant of three variables is needed. Two signs are a function of one angle. With weights of
-# variance 1, unit vectors $u$ and $\tilde x$ at the angle $t$, and $n$ normal to $u$ towards $\tilde x$, for any
+# three signs never meet, and no orthant of three variables is needed. Two signs are a function of one angle. With
+# weights of variance 1, unit vectors $u$ and $\tilde x$ at the angle $t$, $n$ normal to $u$ towards $\tilde x$, any
 # vector $r$, $a = r\cdot u$, $b = r\cdot n$,
 #
 # $$ \mathrm E[w w^{\mathsf T}(r\cdot w)\,(u\cdot w)\,s] = (Aa + Bb) I + p\,r^{\mathsf T} + r\,p^{\mathsf T}

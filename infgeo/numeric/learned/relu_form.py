@@ -1,12 +1,13 @@
 """The first-order shift of the metric in closed form for phi(z) = m z + k |z|: ReLU, leaky ReLU, |z|.
 
-Here phi'(z)^2 = e + f sgn(z), with e = m^2 + k^2 and f = 2 m k. Beside w w, what is odd in the weights w has no mean, so
-that of phi'(z_x)^2 phi(z_a) phi(z_b) there remains
+Here phi'(z)^2 = e + f sgn(z), with e = m^2 + k^2 and f = 2 m k. Beside w w, what is odd in the weights w has no mean,
+so that of phi'(z_x)^2 phi(z_a) phi(z_b) there remains
 
     e (m^2 z_a z_b + k^2 |z_a| |z_b|) + f m k (z_a |z_b| + |z_a| z_b) sgn(z_x).
 
-Three signs never meet, and no orthant of three variables is needed. The first part gives one matrix for all x. The second
-one gives a term for each training point b: with r_b = sum_a weights_ab x~_a it is 2 f m k E[w w (r_b.w) |z_b| sgn(z_x)].
+Three signs never meet, and no orthant of three variables is needed. The first part gives one matrix for all x. The
+second one gives a term for each training point b, 2 f m k E[w w (r_b.w) |z_b| sgn(z_x)] with
+r_b = sum_a weights_ab x~_a.
 
 In weights of variance 1 let t be the angle of x~ to x~_b, u the direction of x~_b, and n, normal to u, that towards x~.
 The signs are a function of the angle in the plane of u and n. With a = r.u, b = r.n and p = A u + B n
