@@ -17,7 +17,6 @@ from infgeo.numeric.source.printing import MATH, Backend, Printer
 from infgeo.symbolic.algebra.graph import cse
 
 _BACKEND = Backend("compiled", MATH | {"atan": "atan"}, MATH)
-# atan x = x P(x^2), of P the coefficients of even and of odd powers, highest first: mpmath.chebyfit, error 3.5e-17.
 _SOURCE = """import math
 
 import numba
@@ -80,6 +79,7 @@ def sums(start, prior, weights, k, moved, own, features, value, first, last, acr
             for i in range(features.shape[1]):
                 across[x, i, a] = product(slopes[row:], features[x, i, a:])
 """
+# atan x = x P(x^2) for |x| <= tan(pi/8), highest power of x^2 first: mpmath.chebyfit, error 3.5e-17.
 _ARCTANGENT = (
     0.021135373157693246, -0.04348052215716462, 0.056883492268090106, -0.06640233930429408, 0.07689953496306857,
     -0.09090773074808414, 0.11111106180455946, -0.14285714180976467, 0.1999999999885511, -0.3333333333332844,
