@@ -110,6 +110,50 @@ right += B * B.T * gauss(z[0] ** 3 * 6 * z[1], C) + (A * B.T + B * A.T) * gauss(
 assert (left - right).applyfunc(sp.expand) == sp.zeros(2)
 
 # %% [markdown]
+# ReLU needs no tilt. It is $\tfrac12(z + |z|)$, and $\phi'^2 = \tfrac12(1 + \mathrm{sgn}\,z)$. Beside
+# $w w^{\mathsf T}$, what is odd in the weights has no mean, so that of $\phi'(z_x)^2\phi_a\phi_b$ there remains
+#
+# $$ \tfrac18\big(z_az_b + |z_a||z_b| + (z_a|z_b| + |z_a|z_b)\,\mathrm{sgn}\,z_x\big) : $$
+#
+# three signs never meet, and no orthant of three variables is needed. Two signs are a function of one angle. With
+# weights of variance 1, unit vectors $u$ and $\tilde x$ at the angle $t$, $n$ normal to $u$ towards $\tilde x$, any
+# vector $r$, $a = r\cdot u$, $b = r\cdot n$,
+#
+# $$ \mathrm E[w w^{\mathsf T}(r\cdot w)\,(u\cdot w)\,s] = (Aa + Bb) I + p\,r^{\mathsf T} + r\,p^{\mathsf T}
+#    + F(uu^{\mathsf T} - nn^{\mathsf T}) + G(un^{\mathsf T} + nu^{\mathsf T}), \qquad
+#    s = \mathrm{sgn}(u\cdot w)\,\mathrm{sgn}(\tilde x\cdot w), $$
+#
+# $p = Au + Bn$, $A = 1 - (2t - \sin 2t)/\pi$, $B = \tfrac2\pi\sin^2t$,
+# $F = B(a\sin2t - b\cos2t)$ and $G = -B(a\cos2t + b\sin2t)$. The moments in the plane are integrals over its angle:
+
+# %%
+angle, t = sp.symbols("angle t", positive=True)
+
+
+def signed(power_u, power_n):
+    """The mean of w_u^i w_n^j s in the plane, i + j even: s is -1 for t angles beside the right one, else 1."""
+    integrand = sp.cos(angle) ** power_u * sp.sin(angle) ** power_n
+    whole, part = (sp.integrate(integrand, (angle, *ends)) for ends in ((0, sp.pi), (sp.pi / 2, sp.pi / 2 + t)))
+    radial = 2 ** sp.Rational(power_u + power_n, 2) * sp.gamma(1 + sp.Rational(power_u + power_n, 2))
+    return radial * (whole - 2 * part) / sp.pi
+
+
+A, B = 1 - (2 * t - sp.sin(2 * t)) / sp.pi, 2 / sp.pi * sp.sin(t) ** 2
+a, b, r3 = sp.symbols("a b r_3")  # of r, the last one normal to the plane
+F, G = B * (a * sp.sin(2 * t) - b * sp.cos(2 * t)), -B * (a * sp.cos(2 * t) + b * sp.sin(2 * t))
+r, p = sp.Matrix([a, b, r3]), sp.Matrix([A, B, 0])
+claimed = (A * a + B * b) * sp.eye(3) + p * r.T + r * p.T + sp.Matrix([[F, G, 0], [G, -F, 0], [0, 0, 0]])
+for i, j in product(range(3), repeat=2):
+    value = 0
+    for k in range(3):
+        powers = [1 + (i == 0) + (j == 0) + (k == 0), (i == 1) + (j == 1) + (k == 1)]
+        normal = [i, j, k].count(2)  # of a weight normal to the plane the mean is 0, of its square 1
+        value += r[k] * (signed(*powers) if normal in (0, 2) else 0)
+    assert sp.simplify(value - claimed[i, j]) == 0
+
+# %% [markdown]
+# Summed over $a$ first, that is one term a training point. $|z|$, of which $\phi'^2 = 1$, has one shift for all inputs.
+#
 # ## 14.3 Magnification at the boundary
 #
 # `infgeo.learned` sums this over the training points. Two points $(\pm1, 0)$ labelled $\pm1$, $\sigma^2 = 0.1$: the

@@ -91,8 +91,10 @@ def test_chains_sample_what_importance_leaves_few_networks_of():
     assert report.power["volume_shift"] < 0.2
 
 
-def test_relu_is_compared_with_nets_and_without_curvature():
-    learned = infgeo.learned(infgeo.MLP("relu"), XOR, LABELS, 0.5)
+@pytest.mark.parametrize(("name", "kind"), [("relu", "closed form"), ("relu6", "nets")])
+def test_kinked_activations_are_compared_without_curvature(name, kind):
+    learned = infgeo.learned(infgeo.MLP(name), XOR, LABELS, 0.5)
+    assert learned.kind == kind
     report = infgeo.validate(learned, points=np.array([[0.7, 0.2]]), widths=(64, 128, 256), samples=512)
     assert report.passed, report.table()
     assert not any(row.quantity == "ricci_shift" for row in report.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ from infgeo.conventions import d
 from infgeo.display import Displayed
 from infgeo.errors import ExpectationDiverges, InvalidInput, NoClosedForm
 from infgeo.numeric.learned.closed_form import ClosedForm, closed_form
+from infgeo.numeric.learned.relu_form import ReluForm, relu_form
 from infgeo.numeric.learned.ricci import radial_metric, ricci_shift
 from infgeo.numeric.learned.rules import Rule, flow
 from infgeo.numeric.learned.unit_sums import UnitSums, unit_sums
@@ -105,7 +107,7 @@ class LearnedGeometry(Displayed):
         weight = variances(self.mlp, at.shape[-1])[0]
         moments = [gaussian_rules.moments(self._function, float(v), _LEVEL) for v in self.variance(at)]
         A = [weight ** (i + 1) * np.array([m[name] for m in moments]) for i, name in enumerate(("m0", "m0_1", "m0_2"))]
-        slope = (self._closed or self._sums).slope(at)
+        slope = (self._closed if isinstance(self._closed, ClosedForm) else self._sums).slope(at)
         return _restored(self._at(ricci_shift(*radial_metric(at, *A), self._metric(at)[0], slope), width), shape, x)
 
     def kernel(self, x: Any, y: Any = None, width: int | None = None) -> Any:
@@ -204,13 +206,13 @@ class LearnedGeometry(Displayed):
         return Rule(self._function, inputs, matrix, prior, U - outputs * T, U)
 
     @cached_property
-    def _closed(self) -> ClosedForm | None:
-        try:
-            scales = variances(self.mlp, self.inputs.shape[1])
-            if self.noise_variance is not None:
-                return closed_form(self.mlp.activation, scales, self._rule.inputs, self._rule.matrix)
-        except NoClosedForm:
-            pass
+    def _closed(self) -> ClosedForm | ReluForm | None:
+        if self.noise_variance is None:
+            return None
+        scales = variances(self.mlp, self.inputs.shape[1])
+        for form in (closed_form, relu_form):
+            with suppress(NoClosedForm):
+                return form(self.mlp.activation, scales, self._rule.inputs, self._rule.matrix)
         return None
 
     @cached_property

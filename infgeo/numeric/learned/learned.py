@@ -56,8 +56,9 @@ def learned(
         parametrisation: "ntk" or "mean_field", of gradient descent.
 
     Returns:
-        A `LearnedGeometry`. Its `kind` is "closed form" for the posterior of erf, Gaussians, z^2 and the like; else
-        "quadrature" (up to three weights and bias, no kinks) or "nets", with `standard_error`.
+        A `LearnedGeometry`. Its `kind` is "closed form" for the posterior of erf, Gaussians, z^2 and the like, and of
+        ReLU, leaky ReLU and |z|; else "quadrature" (up to three weights and bias, no kinks) or "nets", with
+        `standard_error`.
 
     Raises InvalidInput for arguments outside their domain, ExpectationDiverges where E[phi^4] is infinite; its methods
     NotConverged for points at which a quadrature is too coarse.
