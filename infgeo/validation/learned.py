@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from infgeo.arguments import fraction, positive_integer, seed_integer
 from infgeo.errors import InvalidInput, NotConverged
+from infgeo.finite.deep_learning import DeepLearningTask
 from infgeo.finite.learning import LearningTask, added
 from infgeo.finite.sampled_network import specify
 from infgeo.numeric.learned.geometry import LearnedGeometry, has_smooth_slope
@@ -38,7 +39,8 @@ def validate_learned(
 ) -> ValidationReport:
     """Compare n times the simulated shift of metric, kernel, volume and R, extrapolated to large n, with theory.
 
-    At width n it is the coefficient of 1/n, with a remainder that falls as 1/n: see `infgeo.validate`.
+    Of several layers it is the last one, without R. At width n it is the coefficient of 1/n, with a remainder that
+    falls as 1/n: see `infgeo.validate`.
     """
     d, seed, level = learned.inputs.shape[1], seed_integer(seed, 62), fraction(level, "level")
     x = default_points(d, seed)[::2] / 2 if points is None else checked_points(points, d)
@@ -48,9 +50,14 @@ def validate_learned(
     count = positive_integer(SAMPLES if samples is None else samples, "samples", 8 * BATCHES)
     specification = specify(learned.mlp)
     inputs, labels, at = (torch.from_numpy(part) for part in (learned.inputs, learned.labels, x))
-    mean_field = learned.parametrisation == "mean_field"
-    rate = learned.learning_rate or 0.0
-    task = LearningTask(specification, inputs, labels, at, learned.noise_variance, rate, mean_field)
+    data = (specification, inputs, labels, at, learned.noise_variance)
+    task: LearningTask
+    if learned.mlp.depth > 1:
+        smooth = all(has_smooth_slope(layer.activation) for layer in learned.mlp.with_weights)
+        task = DeepLearningTask(*data, smooth=smooth)
+    else:
+        mean_field = learned.parametrisation == "mean_field"
+        task = LearningTask(*data, learned.learning_rate or 0.0, mean_field)
     expected, errors = _theory(learned, x)
     found: list[dict[str, np.ndarray]] = []
     effective: list[float] = []
@@ -110,7 +117,8 @@ def _theory(learned: LearnedGeometry, x: np.ndarray) -> tuple[dict[str, np.ndarr
     values = {f"{name}_shift": getattr(learned, name)(x) for name in ("metric", "kernel")}
     values["volume_shift"] = learned.volume_shift(x)
     errors = {name: learned.standard_error(x, name if name == "volume_shift" else name[:6]) for name in values}
-    if x.shape[1] > 1 and has_smooth_slope(learned.mlp.activation):  # else part of the curvature is in creases
+    # Of one layer; where its phi' jumps, part of the curvature is in creases.
+    if learned.mlp.depth == 1 and x.shape[1] > 1 and has_smooth_slope(learned.mlp.activation):
         values["ricci_shift"] = learned.ricci_shift(x)
     return values, errors
 
