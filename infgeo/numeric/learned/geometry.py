@@ -13,6 +13,7 @@ from infgeo.arguments import one_of, positive_integer
 from infgeo.conventions import d
 from infgeo.display import Displayed
 from infgeo.errors import InvalidInput, NoClosedForm
+from infgeo.numeric.finite_width import finite_width_at
 from infgeo.numeric.learned.closed_form import ClosedForm, closed_form
 from infgeo.numeric.learned.deep_sums import DeepSums, deep_sums
 from infgeo.numeric.learned.ricci import radial_metric, ricci_shift
@@ -75,15 +76,23 @@ class LearnedGeometry(Displayed):
         return "closed form" if self._closed else "quadrature" if self._sums.is_grid else "nets"
 
     def metric(self, x: Any, width: int | None = None, layer: int | None = None) -> Any:
-        """Return the shift of the metric, or with `width` the metric, (..., d) -> (..., d, d)."""
+        """Return the shift of the metric, or with `width` the metric, (..., d) -> (..., d, d).
+
+        In deep networks the metric at a width has the bias of the prior too, that of `infgeo.finite_width_at`.
+        """
         (points, shape), layer = self._points(x), self._layer(layer)
-        shift = self._at(self._metric(points, layer)[0], width)
-        return _restored(shift if width is None else self._prior_metric(points, layer) + shift, shape, x)
+        shift = self._metric(points, layer)[0]
+        if width is None:
+            return _restored(shift, shape, x)
+        if layer > 1:
+            shift = shift + _like(points, finite_width_at(self._until(layer), _plain(points)).metric_bias)
+        return _restored(self._prior_metric(points, layer) + self._at(shift, width), shape, x)
 
     def volume_shift(self, x: Any, width: int | None = None, layer: int | None = None) -> Any:
         """Return the shift of log sqrt det g, tr(g_inf^-1 dg)/2, (..., d) -> (...); it is that of learning alone.
 
-        Networks of width n have a bias of their own before they learn, `infgeo.finite_width(mlp).log_volume_bias`/n.
+        Networks of width n have a bias of their own before they learn: `infgeo.finite_width(mlp).log_volume_bias`/n, or
+        `infgeo.finite_width_at(mlp, x).log_volume_bias`/n at any depth.
         """
         (points, shape), layer = self._points(x), self._layer(layer)
         inverse: Any = torch.linalg.inv if isinstance(points, torch.Tensor) else np.linalg.inv
@@ -112,8 +121,16 @@ class LearnedGeometry(Displayed):
         return _restored(self._at(ricci_shift(*radial_metric(at, *A), self._metric(at, 1)[0], slope), width), shape, x)
 
     def kernel(self, x: Any, y: Any = None, width: int | None = None, layer: int | None = None) -> Any:
-        """Return the shift of the kernel, or with `width` the kernel, (m, d), (k, d) -> (m, k); y = None means x."""
+        """Return the shift of the kernel, or with `width` the kernel, (m, d), (k, d) -> (m, k); y = None means x.
+
+        Raises InvalidInput for a width behind the first layer: the prior has a bias there that is not in the shift.
+        """
         layer = self._layer(layer)
+        if width is not None and layer > 1:
+            raise InvalidInput(
+                f"width is given for the kernel of layer {layer}, whose mean over the prior has a term of order 1/n"
+                " besides: leave it out, and take the shift"
+            )
         (left, shape), (right, others) = self._points(x), self._points(x if y is None else y)
         a, b = _plain(left), _plain(right)
         shift = self._at(self._sums.kernel(a, b, layer)[0], width)

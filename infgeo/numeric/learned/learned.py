@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from infgeo.arguments import instance, one_of, real_number
-from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, d, sigma_b, sigma_w
 from infgeo.errors import InvalidInput
+from infgeo.numeric.finite_width import with_numbers
 from infgeo.numeric.learned.geometry import LearnedGeometry, checked, has_smooth_slope
 from infgeo.numeric.learned.unit_sums import require_fourth_moments
 from infgeo.symbolic.networks.layers import Dense
@@ -119,11 +119,7 @@ def learned(
                 f"activation {mlp.activation.name} has a kink; a gradient step is expanded in derivatives of phi up to"
                 " the third: take a smooth one, or rule='posterior'"
             )
-    values = {sigma_w: DEFAULT_WEIGHT_STD, sigma_b: DEFAULT_BIAS_STD, d: inputs.shape[1]}
-    known = {*mlp.parameters, *mlp.dimension.free_symbols}
-    network = mlp.at({symbol: value for symbol, value in values.items() if symbol in known})
-    if missing := network.parameters:
-        raise InvalidInput(f"the parameter {missing[0]} needs a value: pass mlp.at({missing[0]}=...)")
+    network = with_numbers(mlp, inputs.shape[1])
     result = LearnedGeometry(network, inputs, labels, noise, rule, rate, parametrisation)
     require_fourth_moments(network.with_weights[0].activation, result.variance(inputs))
     if noise is not None and noise < (least := 1e-13 * float(network.numeric().kernel_diag(inputs).sum())):

@@ -149,6 +149,10 @@ def test_layers_scales_and_shapes():
             learned.volume_shift(PLANE, layer=layer), (volumes[0] - volumes[1]) / (2 * step), atol=1e-6
         )
     np.testing.assert_allclose(learned.volume_shift(PLANE, width=50), learned.volume_shift(PLANE) / 50)
+    x = PLANE[[0, 2]]
+    biased = mixed.numeric().metric(x) + (infgeo.finite_width_at(mixed, x).metric_bias + learned.metric(x)) / 50
+    np.testing.assert_allclose(learned.metric(x, width=50), biased)
+    np.testing.assert_allclose(learned.metric(x, width=50, layer=1), prior[[0, 2]] + learned.metric(x, layer=1) / 50)
 
 
 DEEP = infgeo.MLP("erf", depth=2)
@@ -159,6 +163,7 @@ DEEP = infgeo.MLP("erf", depth=2)
     [
         (lambda one: one.metric(PLANE, layer=3), "layer is 3, the network has 2: pass one of 1 to 2"),
         (lambda one: one.kernel(PLANE, layer=0), "layer is 0"),
+        (lambda one: one.kernel(PLANE, width=10), "take the shift"),
         (lambda one: one.ricci_shift(PLANE), "ricci_shift is that of one layer"),
         (lambda one: one.metric(torch.tensor(PLANE, requires_grad=True)), r"x\.detach\(\)"),
         (lambda one: one.metric(np.zeros(3)), "3 coordinates"),
