@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from infgeo.conventions import d
+from infgeo.errors import NotConverged
 from infgeo.numeric.learned.unit_sums import GRIDS, MOST_GRID, combined, grid, net, require_fourth_moments
 from infgeo.numeric.quadrature import gaussian_rules
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
@@ -34,6 +35,7 @@ _REPLICATES = 8
 _EXTRA = 2  # coordinates besides those of the training points: a kernel has two points
 _RANK = 1e-13  # share of the largest eigenvalue below which a direction of the training points is none
 _RESIDUAL = 1e-10  # share of the variance below which training points determine the preactivation at a point
+_LOST = 0.25  # of E[phi'^2]: errors of shifts are then estimated badly
 _AT_ONCE = 2**22  # numbers
 
 
@@ -96,7 +98,10 @@ class DeepSums:
     def kernel(self, x: np.ndarray, y: np.ndarray, layer: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the shift of the kernel of a layer, (m, k), and its error."""
         value, error = self._of(_kernel, layer, 6, np.repeat(x, len(y), 0), np.tile(y, (len(x), 1)))
-        return value.reshape(len(x), len(y)), error.reshape(len(x), len(y))
+        value, error = value.reshape(len(x), len(y)), error.reshape(len(x), len(y))
+        if np.array_equal(x, y):  # u and v have other coordinates
+            value, error = (value + value.T) / 2, (error + error.T) / 2
+        return value, error
 
     def _of(
         self, shift: Callable[..., np.ndarray], layer: int, numbers: int, *points: np.ndarray
@@ -133,6 +138,7 @@ def _metric(layers: tuple[Units, ...], inputs: np.ndarray, x: np.ndarray) -> np.
         square = np.einsum("nm,nmi,nmj->mij", f * slope**2, dz, dz, optimize=True)
         square += (f * slope**2).sum(0)[:, None, None] * left
         moments = units.moments(v)
+        _require_nodes((units.mass[:, None] * slope**2).sum(0), moments["m0"])
         # What enters here, and what the law makes of the shifts of the layer before.
         new = moments["m_1"] * dv + (f * phi**2).sum(0)
         tilt = _times(moments["m_2"] * dv, r) + _times(moments["m_1"], dr) + ((f * phi * slope)[..., None] * dz).sum(0)
@@ -242,6 +248,16 @@ def _layers(
 
 def _times(factor: np.ndarray, value: np.ndarray) -> np.ndarray:
     return factor.reshape(-1, *(1,) * (value.ndim - 1)) * value
+
+
+def _require_nodes(found: np.ndarray, m0: np.ndarray) -> None:
+    """Raise NotConverged where nodes miss where phi' is large."""
+    lost = np.abs(found / np.where(m0 > 0, m0, 1) - 1) * (m0 > 0)
+    if lost.max(initial=0) > _LOST:
+        raise NotConverged(
+            f"nodes for E[phi'^2] at point {int(lost.argmax())} are wrong by {lost.max():.0%}: pass points of smaller"
+            " norm, or smaller scales"
+        )
 
 
 def _over(value: np.ndarray, variance: np.ndarray) -> np.ndarray:

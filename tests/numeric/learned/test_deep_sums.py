@@ -10,12 +10,13 @@ import pytest
 import torch
 
 import infgeo
-from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist
+from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, NotConverged
 from infgeo.finite.differentiate import load_forward_mode
 from infgeo.numeric.learned.deep_sums import deep_sums
 
 XOR = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
 LABELS = np.array([-1.0, 1, 1, -1])
+DEEP = infgeo.MLP("erf", depth=2)
 PLANE = np.array([[0.3, -0.4], [0.0, 0.0], [1.0, 1.0], [-2.0, 0.7]])
 
 
@@ -128,6 +129,19 @@ def test_one_layer_is_that_of_sums_over_its_weights(name):
     )
 
 
+def test_equal_points_and_gram_matrices():
+    """Two labels at a point are their mean with half the noise, and a Gram matrix of shifts is symmetric."""
+    twice, once = XOR[[0, 0, 1, 1]], XOR[:2]
+    one = infgeo.learned(DEEP, twice, np.array([1.0, 0.2, -0.7, -0.1]), 0.1)
+    other = infgeo.learned(DEEP, once, np.array([0.6, -0.4]), 0.05)
+    for layer in (1, 2):
+        error = np.hypot(one.standard_error(PLANE, layer=layer), other.standard_error(PLANE, layer=layer))
+        assert_within(one.metric(PLANE, layer=layer), other.metric(PLANE, layer=layer), error)
+    gram = one.kernel(PLANE)
+    np.testing.assert_array_equal(gram, gram.T)
+    assert_within(one.kernel(PLANE[1:], PLANE[:1])[:, 0], gram[0, 1:], one.standard_error(PLANE, "kernel")[0, 1:])
+
+
 def test_layers_scales_and_shapes():
     X, y = XOR[:1], np.array([2.0])
     mixed = infgeo.MLP(["erf", "tanh"], weight_std=[1, 1.3], bias_std=[0, 0.4], input_scale="fan_in")
@@ -153,9 +167,6 @@ def test_layers_scales_and_shapes():
     biased = mixed.numeric().metric(x) + (infgeo.finite_width_at(mixed, x).metric_bias + learned.metric(x)) / 50
     np.testing.assert_allclose(learned.metric(x, width=50), biased)
     np.testing.assert_allclose(learned.metric(x, width=50, layer=1), prior[[0, 2]] + learned.metric(x, layer=1) / 50)
-
-
-DEEP = infgeo.MLP("erf", depth=2)
 
 
 @pytest.mark.parametrize(
@@ -184,5 +195,7 @@ def test_bad_arguments_are_refused_with_a_remedy(call, message):
 def test_what_does_not_exist_is_said():
     with pytest.raises(MetricDoesNotExist):
         infgeo.learned(infgeo.MLP(["erf", "step"]), XOR, LABELS, 0.1).kernel(PLANE)
+    with pytest.raises(NotConverged, match="smaller norm"):  # phi'(z)^2 is large in very few nodes
+        infgeo.learned(DEEP, XOR, LABELS, 0.1).metric(np.array([2e4, 0.0]))
     with pytest.raises(ExpectationDiverges, match="E\\[phi\\^4\\]"):
         infgeo.learned(infgeo.MLP(["erf", "exp(z**2/10)"]), XOR, LABELS, 0.1).kernel(PLANE)
