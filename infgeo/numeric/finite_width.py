@@ -19,6 +19,7 @@ import numpy as np
 
 from infgeo.arguments import instance
 from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, d, sigma_b, sigma_w
+from infgeo.display import Displayed
 from infgeo.errors import InvalidInput, NotConverged
 from infgeo.numeric.quadrature import gaussian_rules
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
@@ -34,8 +35,8 @@ _Layer = tuple[PiecewiseFunction, float, float]  # phi, and the variances of wei
 _FRAME = 3  # coordinates: along x, and two across it, which stand for all others
 
 
-@dataclass(frozen=True)
-class FiniteWidthAt:
+@dataclass(frozen=True, eq=False, repr=False)
+class FiniteWidthAt(Displayed):
     """What width n changes at points, times n, to leading order; for points (..., d).
 
     Arguments:

@@ -35,6 +35,7 @@ _REPLICATES = 8
 _EXTRA = 2  # coordinates besides those of the training points: a kernel has two points
 _RANK = 1e-13  # share of the largest eigenvalue below which a direction of the training points is none
 _RESIDUAL = 1e-10  # share of the variance below which training points determine the preactivation at a point
+_Law = tuple[Activation, PiecewiseFunction, float, float]  # phi, and the variances of weights and biases
 _LOST = 0.25  # of E[phi'^2]: errors of shifts are then estimated badly
 _AT_ONCE = 2**22  # numbers
 
@@ -193,25 +194,28 @@ def _kernel(layers: tuple[Units, ...], inputs: np.ndarray, x: np.ndarray, y: np.
     raise AssertionError
 
 
+def has_grid(mlp: MLP, examples: int) -> bool:
+    """Return whether sums for so many training points are quadratures: few dimensions, and no kinks."""
+    return examples + _EXTRA <= MOST_GRID and not any(
+        PiecewiseFunction(layer.activation, {}).places for layer in mlp.with_weights
+    )
+
+
 def deep_sums(mlp: MLP, inputs: np.ndarray, matrix: np.ndarray) -> DeepSums:
     """Return the sums of a network of dense layers, for training points (P, d) and M/2 of the last layer, (P, P)."""
-    laws = [
-        (
-            one.activation,
-            PiecewiseFunction(one.activation, {}),
-            *(float(v.subs(d, inputs.shape[1])) for v in one.variances),
-        )
-        for one in mlp.with_weights
-    ]
-    for _, function, *_ in laws:
+    laws: list[_Law] = []
+    for layer in mlp.with_weights:
+        function = PiecewiseFunction(layer.activation, {})
         function.require_metric()
-    is_grid = min(len(inputs), MOST_GRID) + _EXTRA <= MOST_GRID and not any(law[1].places for law in laws)
+        weight, bias = (float(part.subs(d, inputs.shape[1])) for part in layer.variances)
+        laws.append((layer.activation, function, weight, bias))
+    is_grid = has_grid(mlp, len(inputs))
     count = len(GRIDS) if is_grid else _REPLICATES
     return DeepSums(tuple(_layers(laws, inputs, matrix, is_grid, i) for i in range(count)), inputs, is_grid)
 
 
 def _layers(
-    laws: list[tuple[Activation, PiecewiseFunction, float, float]],
+    laws: list[_Law],
     inputs: np.ndarray,
     matrix: np.ndarray,
     is_grid: bool,

@@ -15,7 +15,7 @@ from infgeo.display import Displayed
 from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.numeric.finite_width import finite_width_at
 from infgeo.numeric.learned.closed_form import ClosedForm, closed_form
-from infgeo.numeric.learned.deep_sums import DeepSums, deep_sums
+from infgeo.numeric.learned.deep_sums import DeepSums, deep_sums, has_grid
 from infgeo.numeric.learned.ricci import radial_metric, ricci_shift
 from infgeo.numeric.learned.rules import Rule
 from infgeo.numeric.learned.unit_sums import UnitSums, require_fourth_moments, unit_sums
@@ -73,7 +73,10 @@ class LearnedGeometry(Displayed):
         The kernel has four points, and is never in closed form; networks of several layers are in nets, but with one
         training point.
         """
-        return "closed form" if self._closed else "quadrature" if self._sums.is_grid else "nets"
+        if self._closed:
+            return "closed form"
+        is_grid = has_grid(self.mlp, len(self.inputs)) if self.mlp.depth > 1 else self._unit_sums.is_grid
+        return "quadrature" if is_grid else "nets"
 
     def metric(self, x: Any, width: int | None = None, layer: int | None = None) -> Any:
         """Return the shift of the metric, or with `width` the metric, (..., d) -> (..., d, d).
