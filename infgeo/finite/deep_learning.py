@@ -34,11 +34,10 @@ Normals = tuple[torch.Tensor, ...]  # of each layer, (N, n, d + 1) and then (N, 
 class DeepLearningTask(LearningTask):
     """Networks of dense layers, data and points as in `LearningTask`; they learn by Bayes' rule.
 
-    `smooth` says that phi' has no jumps in any layer. `layer` is the one to look at, from 1; None is the last.
+    `smooth` says that phi' has no jumps in any layer. Statistics are named "metric_shift of layer 1" and the like.
     """
 
     smooth: bool = True
-    layer: int | None = None
 
     def sums(self, width: int, networks: int, seed: int) -> Sums:
         """Return sums over independent networks, which `changes` makes estimates of; other seeds may be added."""
@@ -109,24 +108,23 @@ class DeepLearningTask(LearningTask):
         return features.mT @ features / z.shape[1]
 
     def _statistics(self, drawn: Normals) -> dict[str, torch.Tensor]:
-        """Return metric, kernel and log volume at the points, (N, ...)."""
-        (m, d), last = self.points.shape, self.layer or self.specification.depth
+        """Return metric, kernel and log volume of every layer at the points, (N, ...)."""
+        (m, d), found = self.points.shape, {}
         w = drawn[0] * self.scales
         z = torch.cat([w @ self._extended.T, w[..., :d] @ self.points.T + w[..., d:]], -1)
         dz, features = w[..., None, :d].expand(-1, -1, m, -1), z
-        for i, layer in enumerate(self.specification.layers[:last]):
+        for i, layer in enumerate(self.specification.layers):
             if i > 0:
                 z, dz = self._next(features, drawn[i], i).split((z.shape[-1], m * d), -1)
                 dz = dz.unflatten(-1, (m, d))
             phi, slope = layer.function.jet(z, 1)
             steps, values = slope[..., -m:, None] * dz, phi[..., -m:]
             features = torch.cat([phi, steps.flatten(-2)], -1)
-        metric = torch.einsum("bnmi,bnmj->bmij", steps, steps) / z.shape[1]
-        return {
-            "metric_shift": metric,
-            "kernel_shift": values.mT @ values / z.shape[1],
-            "volume_shift": torch.linalg.slogdet(metric)[1] / 2,
-        }
+            metric = torch.einsum("bnmi,bnmj->bmij", steps, steps) / z.shape[1]
+            found[f"metric_shift of layer {i + 1}"] = metric
+            found[f"kernel_shift of layer {i + 1}"] = values.mT @ values / z.shape[1]
+            found[f"volume_shift of layer {i + 1}"] = torch.linalg.slogdet(metric)[1] / 2
+        return found
 
     def _next(self, features: torch.Tensor, drawn: torch.Tensor, i: int) -> torch.Tensor:
         """Return preactivations of layer i: at the data, the points, and derivatives there, or at the data alone.

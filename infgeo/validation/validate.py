@@ -66,7 +66,7 @@ def validate(
     Of a learned geometry (`infgeo.learned`) n times the shifts of metric, kernel, log volume element and R are compared
     with those of networks: the posterior by importance sampling, of which the report has the effective number of
     networks, or simulated steps of gradient descent. They are extrapolated as above, for the remainder falls as 1/n. Of
-    several layers it is the last one, without R.
+    several layers the shifts of each are compared, without R.
 
     Args:
         mlp: an `infgeo.MLP`, or what `infgeo.learned` returns; that takes points, widths, samples (a multiple of 16

@@ -69,7 +69,8 @@ def deep_report():
 def test_the_posterior_of_two_layers_has_the_learned_geometry(deep_report):
     assert deep_report.passed, deep_report.table()
     assert {row.quantity.split()[0] for row in deep_report.rows} == {"metric_shift", "kernel_shift", "volume_shift"}
-    assert deep_report.power["kernel_shift"] < 0.03
+    assert deep_report.power["kernel_shift of layer 2"] < 0.03
+    assert {row.quantity[-1] for row in deep_report.rows} == {"1", "2"}
     assert min(deep_report.configuration["effective_samples"]) > 1000
 
 
