@@ -342,8 +342,9 @@ assert magnified.volume_element.subs(xs[0], 0) == 4 and sp.limit(magnified.volum
 # $$ \mathrm E[\phi^2] = m(v), \qquad \mathrm E[\phi\phi'\,\partial z] = m'(v)\,r, \qquad
 #    \mathrm E[\phi'^2\,\partial z\,\partial z^{\mathsf T}] = m_0(v)\,G + 2m_0'(v)\,rr^{\mathsf T}, $$
 #
-# whose differentials carry shifts of $(v, r, G)$ forward. The third by Stein's lemma, for $\phi' = z^2$ and the law of
-# $(z, \partial_1z)$ in `C` above:
+# whose differentials carry shifts of $(v, r, G)$ forward. The shift of $v$ is made of
+# $\mathrm E[\phi_x^2\phi_a\phi_b]$, four error functions for erf, which is not elementary: with depth there are no
+# closed forms. The third moment by Stein's lemma, for $\phi' = z^2$ and the law of $(z, \partial_1z)$ in `C` above:
 
 # %%
 moment_0 = gauss(w1**4, C)  # E[phi'^2] = 3 v^2, v = c11

@@ -32,6 +32,7 @@ from infgeo.symbolic.networks.network import MLP
 
 _LEVEL = 3  # of the rules for moments of one variable
 _REPLICATES = 8
+_LOG2_NODES = 14  # of each replicate: errors of some thousandths, where the next order in 1/n is larger
 _EXTRA = 2  # coordinates besides those of the training points: a kernel has two points
 _RANK = 1e-13  # share of the largest eigenvalue below which a direction of the training points is none
 _RESIDUAL = 1e-10  # share of the variance below which training points determine the preactivation at a point
@@ -126,9 +127,7 @@ def _metric(layers: tuple[Units, ...], inputs: np.ndarray, x: np.ndarray) -> np.
     for i, units in enumerate(layers):
         along, rest = units.conditioned(v, S)
         steps = np.einsum("mpd,pk->mkd", A, units.basis)  # covariances of dz with the coordinates
-        last = np.where(rest > 0, 1 / np.where(rest > 0, rest, 1), 0)[:, None] * (
-            r - (along[:, :, None] * steps).sum(1)
-        )
+        last = _over(r - (along[:, :, None] * steps).sum(1), rest[:, None])
         steps = np.concatenate([steps, last[:, None]], 1)
         left = G - np.einsum("mki,mkj->mij", steps, steps)
         known = units.nodes[:, : steps.shape[1]]
@@ -168,7 +167,7 @@ def _kernel(layers: tuple[Units, ...], inputs: np.ndarray, x: np.ndarray, y: np.
     dp, dq, dc = np.zeros((3, len(x)))
     for i, units in enumerate(layers):
         (one, rest), (two, _) = units.conditioned(p, of_x), units.conditioned(q, of_y)
-        shared = np.where(rest > 0, c - (one * two).sum(-1), 0) / np.where(rest > 0, rest, 1)
+        shared = _over(c - (one * two).sum(-1), rest)
         rank = one.shape[1]
         own = np.sqrt(np.maximum(q - np.square(two).sum(-1) - shared**2, 0))
         others = units.nodes[:, rank:]
@@ -233,7 +232,9 @@ def _layers(
         ]  # the largest first: Sobol's first coordinates are best
         root = vectors[:, kept] * np.sqrt(values[kept])
         size = len(kept) + _EXTRA
-        nodes, mass = grid(size, *GRIDS[replicate]) if is_grid else net(size, _REPLICATES * depth + replicate)
+        nodes, mass = (
+            grid(size, *GRIDS[replicate]) if is_grid else net(size, _REPLICATES * depth + replicate, _LOG2_NODES)
+        )
         z = nodes[:, : len(kept)] @ root.T
         phi, slope = function(z), function(z, 1)
         weighted = slope * mass[:, None]
@@ -265,6 +266,6 @@ def _require_nodes(found: np.ndarray, m0: np.ndarray) -> None:
 
 
 def _over(value: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Return a quotient, 0 where the variance is: what it multiplies is 0 there."""
+    """Return a quotient, 0 where the variance, or a standard deviation, is 0: what it multiplies is 0 there."""
     result: np.ndarray = value * np.where(variance > 0, 1 / np.where(variance > 0, variance, 1), 0)
     return result

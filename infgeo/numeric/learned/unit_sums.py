@@ -129,10 +129,10 @@ def grid(dimensions: int, step: float, edge: float) -> tuple[np.ndarray, np.ndar
     return nodes[squares < edge**2], mass / mass.sum()
 
 
-def net(dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def net(dimensions: int, seed: int, log2_nodes: int = _LOG2_NODES) -> tuple[np.ndarray, np.ndarray]:
     """Return a scrambled net for N(0, 1)."""
     most = (_MOST_NUMBERS // _REPLICATES // dimensions).bit_length() - 1
-    points = qmc.Sobol(dimensions, rng=np.random.default_rng(seed)).random_base2(min(_LOG2_NODES, most))
+    points = qmc.Sobol(dimensions, rng=np.random.default_rng(seed)).random_base2(min(log2_nodes, most))
     return ndtri(np.clip(points, 2.0**-60, 1 - 2.0**-53)), np.full(len(points), 1 / len(points))
 
 

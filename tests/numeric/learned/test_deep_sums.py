@@ -143,30 +143,25 @@ def test_equal_points_and_gram_matrices():
 
 
 def test_layers_scales_and_shapes():
-    X, y = XOR[:1], np.array([2.0])
+    X, y, x = XOR[:1], np.array([2.0]), PLANE[[0, 2]]
     mixed = infgeo.MLP(["erf", "tanh"], weight_std=[1, 1.3], bias_std=[0, 0.4], input_scale="fan_in")
     learned = infgeo.learned(mixed, X, y, 0.3)
-    assert learned.metric(PLANE).shape == (4, 2, 2)
-    assert learned.kernel(PLANE.reshape(2, 2, 2), X).shape == (2, 2, 1)
+    metric, first = learned.metric(x), learned.metric(x, layer=1)
+    assert learned.kernel(x[None], X).shape == (1, 2, 1)
     assert learned.metric(np.empty((0, 2))).shape == (0, 2, 2)
-    np.testing.assert_array_equal(learned.metric(PLANE), learned.metric(PLANE, layer=2))
-    np.testing.assert_allclose(learned.metric(PLANE[2]), learned.metric(PLANE)[2], rtol=1e-10)
-    np.testing.assert_array_equal(learned.metric(torch.from_numpy(PLANE)).numpy(), learned.metric(PLANE))
+    np.testing.assert_array_equal(learned.metric(x, layer=2), metric)
+    np.testing.assert_allclose(learned.metric(x[1]), metric[1], rtol=1e-10)
+    np.testing.assert_array_equal(learned.metric(torch.from_numpy(x[None])).numpy(), metric[None])
     for other in (pickle.loads(pickle.dumps(learned)), copy.deepcopy(learned)):
-        np.testing.assert_array_equal(other.metric(PLANE, layer=1), learned.metric(PLANE, layer=1))
-    step = 1e-6
-    prior = infgeo.MLP(["erf"], weight_std=[1], bias_std=[0], input_scale="fan_in").numeric().metric(PLANE)
-    for layer, metric in ((1, prior), (2, mixed.numeric().metric(PLANE))):
-        shift = learned.metric(PLANE, layer=layer)
-        volumes = [np.linalg.slogdet(metric + e * shift)[1] / 2 for e in (step, -step)]
-        np.testing.assert_allclose(
-            learned.volume_shift(PLANE, layer=layer), (volumes[0] - volumes[1]) / (2 * step), atol=1e-6
-        )
-    np.testing.assert_allclose(learned.volume_shift(PLANE, width=50), learned.volume_shift(PLANE) / 50)
-    x = PLANE[[0, 2]]
-    biased = mixed.numeric().metric(x) + (infgeo.finite_width_at(mixed, x).metric_bias + learned.metric(x)) / 50
+        np.testing.assert_array_equal(other.metric(x, layer=1), first)
+    prior = infgeo.MLP(["erf"], weight_std=[1], bias_std=[0], input_scale="fan_in").numeric().metric(x)
+    for layer, limit, shift in ((1, prior, first), (2, mixed.numeric().metric(x), metric)):
+        volumes = [np.linalg.slogdet(limit + step * shift)[1] / 2 for step in (1e-6, -1e-6)]
+        np.testing.assert_allclose(learned.volume_shift(x, layer=layer), (volumes[0] - volumes[1]) / 2e-6, atol=1e-6)
+    np.testing.assert_allclose(learned.volume_shift(x, width=50), learned.volume_shift(x) / 50)
+    biased = mixed.numeric().metric(x) + (infgeo.finite_width_at(mixed, x).metric_bias + metric) / 50
     np.testing.assert_allclose(learned.metric(x, width=50), biased)
-    np.testing.assert_allclose(learned.metric(x, width=50, layer=1), prior[[0, 2]] + learned.metric(x, layer=1) / 50)
+    np.testing.assert_allclose(learned.metric(x, width=50, layer=1), prior + first / 50)
 
 
 @pytest.mark.parametrize(
