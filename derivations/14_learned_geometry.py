@@ -110,6 +110,50 @@ right += B * B.T * gauss(z[0] ** 3 * 6 * z[1], C) + (A * B.T + B * A.T) * gauss(
 assert (left - right).applyfunc(sp.expand) == sp.zeros(2)
 
 # %% [markdown]
+# ReLU needs no tilt. It is $\tfrac12(z + |z|)$, and $\phi'^2 = \tfrac12(1 + \mathrm{sgn}\,z)$. Beside
+# $w w^{\mathsf T}$, what is odd in the weights has no mean, so that of $\phi'(z_x)^2\phi_a\phi_b$ there remains
+#
+# $$ \tfrac18\big(z_az_b + |z_a||z_b| + (z_a|z_b| + |z_a|z_b)\,\mathrm{sgn}\,z_x\big) : $$
+#
+# three signs never meet, and no orthant of three variables is needed. Two signs are a function of one angle. With
+# weights of variance 1, unit vectors $u$ and $\tilde x$ at the angle $t$, $n$ normal to $u$ towards $\tilde x$, any
+# vector $r$, $a = r\cdot u$, $b = r\cdot n$,
+#
+# $$ \mathrm E[w w^{\mathsf T}(r\cdot w)\,(u\cdot w)\,s] = (Aa + Bb) I + p\,r^{\mathsf T} + r\,p^{\mathsf T}
+#    + F(uu^{\mathsf T} - nn^{\mathsf T}) + G(un^{\mathsf T} + nu^{\mathsf T}), \qquad
+#    s = \mathrm{sgn}(u\cdot w)\,\mathrm{sgn}(\tilde x\cdot w), $$
+#
+# $p = Au + Bn$, $A = 1 - (2t - \sin 2t)/\pi$, $B = \tfrac2\pi\sin^2t$,
+# $F = B(a\sin2t - b\cos2t)$ and $G = -B(a\cos2t + b\sin2t)$. The moments in the plane are integrals over its angle:
+
+# %%
+angle, t = sp.symbols("angle t", positive=True)
+
+
+def signed(power_u, power_n):
+    """The mean of w_u^i w_n^j s in the plane, i + j even: s is -1 for t angles beside the right one, else 1."""
+    integrand = sp.cos(angle) ** power_u * sp.sin(angle) ** power_n
+    whole, part = (sp.integrate(integrand, (angle, *ends)) for ends in ((0, sp.pi), (sp.pi / 2, sp.pi / 2 + t)))
+    radial = 2 ** sp.Rational(power_u + power_n, 2) * sp.gamma(1 + sp.Rational(power_u + power_n, 2))
+    return radial * (whole - 2 * part) / sp.pi
+
+
+A, B = 1 - (2 * t - sp.sin(2 * t)) / sp.pi, 2 / sp.pi * sp.sin(t) ** 2
+a, b, r3 = sp.symbols("a b r_3")  # of r, the last one normal to the plane
+F, G = B * (a * sp.sin(2 * t) - b * sp.cos(2 * t)), -B * (a * sp.cos(2 * t) + b * sp.sin(2 * t))
+r, p = sp.Matrix([a, b, r3]), sp.Matrix([A, B, 0])
+claimed = (A * a + B * b) * sp.eye(3) + p * r.T + r * p.T + sp.Matrix([[F, G, 0], [G, -F, 0], [0, 0, 0]])
+for i, j in product(range(3), repeat=2):
+    value = 0
+    for k in range(3):
+        powers = [1 + (i == 0) + (j == 0) + (k == 0), (i == 1) + (j == 1) + (k == 1)]
+        normal = [i, j, k].count(2)  # of a weight normal to the plane the mean is 0, of its square 1
+        value += r[k] * (signed(*powers) if normal in (0, 2) else 0)
+    assert sp.simplify(value - claimed[i, j]) == 0
+
+# %% [markdown]
+# Summed over $a$ first, that is one term a training point. $|z|$, of which $\phi'^2 = 1$, has one shift for all inputs.
+#
 # ## 14.3 Magnification at the boundary
 #
 # `infgeo.learned` sums this over the training points. Two points $(\pm1, 0)$ labelled $\pm1$, $\sigma^2 = 0.1$: the
@@ -191,7 +235,7 @@ claimed += sum(P2[k, l] * t0[k] * t0[l] for k, l in product(pair, repeat=2)) - 2
 assert sp.expand(sp.expand(R).coeff(e, 1) - claimed) == 0
 
 # %% [markdown]
-# ## 14.5 A step of gradient descent
+# ## 14.5 Gradient descent: a step, and a flow to any time
 #
 # On $\tfrac12\sum_{ac}(f_{ca} - y_{ca})^2$, $f_c = \tfrac1{\sqrt n}\sum_j a_{cj}\phi(z_j)$, at rate $\eta$, a unit
 # moves by $\Delta = \tfrac{\eta}{\sqrt n}\sum_a\big(\sum_c(y_{ca} - f_{ca})a_c\big)\phi'_a\,\Sigma\tilde x_a$.
@@ -239,6 +283,48 @@ assert sp.expand(mean(step) - mean(o * h)) == 0
 assert mean(h) == 0
 
 # %% [markdown]
+# A flow, descent by small steps to time $t$, is no harder. To leading order the residuals $r = y - f$ of all networks
+# decay alike, $r(t) = e^{-\Theta t}r(0)$, with the tangent kernel $\Theta$ of infinite width (chapter 8). In the move
+# of a unit, $\Delta = \tfrac1{\sqrt n}\sum_a\Sigma\tilde x_a\int_0^t(a\cdot r_a)\,\phi'_a\,ds$, three things are
+# of order $1/n$: the unit's own part of $f$, the readout that learns too,
+# $\dot a = \tfrac1{\sqrt n}\sum_b\phi_br_b$, and the slope that changes,
+# $\dot\phi'_a = \phi''_a\,\tilde x_a\cdot\dot w$. With
+#
+# $$ T = \int_0^t e^{-\Theta s}ds, \qquad U = \int_0^t e^{-\Theta s}\,N\,T(s)\,ds, \qquad U + U^{\mathsf T} = TNT, $$
+#
+# where $N = YY^{\mathsf T} + CK$ is the mean of $r_ar_b$ at the start, and $S_{ab} = \tilde x_a\cdot\Sigma\tilde x_b$,
+#
+# $$ \delta\langle o\rangle = \tfrac1n\mathrm E\Big[\tfrac12\sum_{ab}(TNT)_{ab}\,\phi'_a\phi'_bD_aD_bo
+#    + \sum_{ab}D_ao\,\big((U - CT)_{ab}\,\phi'_a\phi_b + U_{ab}S_{ab}\,\phi''_a\phi'_b\big)\Big] . $$
+#
+# $t\to\infty$ may be taken, $T\to\Theta^{-1}$: the geometry of the network that has fitted its data. One step is
+# $T = \eta$ and $U = 0$. Integration by parts again, in the same polynomials:
+
+# %%
+T = sp.Matrix(2, 2, sp.symbols("t11 t12 t12 t22"))
+twist = sp.Symbol("u")
+U = T * N * T / 2 + twist * sp.Matrix([[0, 1], [-1, 0]])
+flow = sum((T * N * T)[i, j] / 2 * f1[i] * f1[j] * points[i] * points[j] * o.diff(w, 2) for i, j in product(pair, pair))
+h = 0
+for i, j in product(pair, pair):
+    drift = U[i, j] - outputs * T[i, j]
+    flow += points[i] * o.diff(w) * (drift * f1[i] * f0[j] + U[i, j] * K1[i, j] * f2[i] * f1[j])
+    gamma = [points[k] * w * f2[k] - K1[k, k] * f3[k] for k in (i, j)]
+    M = (T * N * T)[i, j] / 2
+    h += M * (beta[i] * beta[j] - K1[i, j] * f1[i] * (f1[j] + 2 * gamma[1]) + K1[i, j] ** 2 * f2[i] * f2[j])
+    h += drift * (beta[i] * f0[j] - K1[i, j] * f1[i] * f1[j])
+    h += U[i, j] * K1[i, j] * (gamma[0] * f1[j] - K1[i, j] * f2[i] * f2[j])
+assert sp.expand(mean(flow) - mean(o * h)) == 0
+assert mean(h) == 0
+
+# %% [markdown]
+# Trained to the end on XOR, the centre shrinks five times as much as in the posterior at noise 0.1:
+
+# %%
+fitted = infgeo.learned(erf, corners, labels, rule="gradient_flow", time=np.inf)
+assert np.allclose(fitted.volume_shift(np.zeros(2)), -4.496, atol=0.001)
+
+# %% [markdown]
 # ## 14.6 One example and two, as formulas
 #
 # `infgeo.analysis.learned_metric` writes the shift for symbolic positions and any dimension, with the named values of
@@ -278,7 +364,7 @@ assert sp.limit(n * (variance - 1), n, sp.oo) == covariance_with_h
 # First order ends where $\alpha/n$ is not small: here the change is $\alpha/(n - \alpha)$. In a network the units learn
 # together, and what some have fitted pulls the others no more, so that first order then predicts too much.
 # `infgeo reproduce learned` holds posteriors and networks trained by gradient descent against the formulas, also where
-# the width or the noise is small or the labels are large. Plain descent has no noise and no decay, and is another law.
+# the width or the noise is small or the labels are large.
 #
 # ## 14.8 Magnification by hand
 #
@@ -370,7 +456,7 @@ for layer in (1, 2):
 # %% [markdown]
 # ## In the package
 #
-# `infgeo.learned(mlp, X, y, noise_variance, rule="posterior")` and `rule="gradient_step"` are 14.1 to 14.5, of several
-# layers 14.9, and `infgeo.validate` of the result compares them with sampled posteriors;
-# `infgeo.analysis.learned_metric` is 14.6, `infgeo.magnification.law` 14.7
+# `infgeo.learned(mlp, X, y, noise_variance, rule="posterior")`, `rule="gradient_step"` and `rule="gradient_flow"` are
+# 14.1 to 14.5, the posterior of several layers is 14.9, and `infgeo.validate` of the result compares them with networks
+# that learn; `infgeo.analysis.learned_metric` is 14.6, `infgeo.magnification.law` 14.7
 # ([Learned geometry](../guide/learned.md)), `infgeo.kernels.CoordinateKernel` 14.8 ([Kernels](../guide/kernels.md)).

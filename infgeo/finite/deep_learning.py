@@ -20,6 +20,7 @@ from functools import cached_property
 import numpy
 import torch
 
+from infgeo.errors import NotConverged
 from infgeo.finite.differentiate import load_forward_mode
 from infgeo.finite.learning import LearningTask, Sums, added
 from infgeo.finite.samplers import generator, normals
@@ -47,6 +48,13 @@ class DeepLearningTask(LearningTask):
         for start in range(0, networks, size):
             total = added(total, self._block(width, min(size, networks - start), source))
         return total
+
+    def sums_by_chains(self, width: int, networks: int, seed: int) -> Sums:
+        """Raise NotConverged: deep networks have no chains for a likelihood that leaves few of them."""
+        raise NotConverged(
+            f"the likelihood leaves few networks of width {width}: pass larger widths, more samples, or a larger"
+            " noise_variance"
+        )
 
     def changes(self, width: int, sums: Sums) -> dict[str, torch.Tensor]:
         """Return the change of every statistic, times the width."""

@@ -17,7 +17,7 @@ from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.geometry_at_points import Pullback
 from infgeo.finite.inputs import as_points
 from infgeo.finite.output_metric import OutputMetric, acceleration, chord_squares, rooted
-from infgeo.finite.path_energy import Descent, features_of, levels_of, minimise, refined
+from infgeo.finite.path_energy import Descent, features_of, jumps, levels_of, minimise, prolonged, refined
 from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.pullback import pullback, pullback_slice
 
@@ -41,7 +41,8 @@ class PathGeodesic(Displayed):
         residual: (...), the largest tangential part of the acceleration on the path, over the length: 0 of a geodesic.
             It is measured with differences of order 4, which see what the path's own steps do not.
         converged: (...), whether the descent ended at a minimum.
-        regular: (...), whether the metric has full rank at 17 points of it; where d N > 400 that is not looked at.
+        regular: (...), whether the metric has full rank at 17 points of it (where d N <= 400), and the path does not
+            jump, as it can between inputs with the same features.
         iterations: steps of the descent, over all numbers of points.
     """
 
@@ -62,7 +63,7 @@ class PathGeodesic(Displayed):
     def require(self) -> PathGeodesic:
         """Return this; raises NotConverged or SingularMetric, with this as `error.found`, unless all is well."""
         for good, kind, what in (
-            (self.regular, SingularMetric, "go through points where the metric has no full rank"),
+            (self.regular, SingularMetric, "go through points where the metric has no full rank, or jump"),
             (self.converged, NotConverged, "have not converged: pass iterations=..., or start=... nearer to them"),
         ):
             if not bool(good.all()):
@@ -131,13 +132,14 @@ def geodesic(
             raise InvalidInput(f"start has shape {tuple(given.shape)}; pass paths {(*batch, 'm', path.shape[-1])}")
         path = given.expand(*batch, *given.shape[-2:]).reshape(-1, *given.shape[-2:]).clone()
         path[:, 0], path[:, -1] = first, last
-    total = 0
+    total, minima = 0, list[torch.Tensor]()
     state = Descent(path, path.new_zeros(len(path)), torch.ones(len(path)) > 0)
     with torch.inference_mode(False):
         for number, level in enumerate(levels):
-            loose = tolerance if level in levels[-2:] else max(tolerance, 1e-6)
             before = _velocity(state.path)
-            state = minimise(source, refined(state.path, level), budget, loose, iterations)
+            first_path = prolonged(minima, level) if minima else refined(path, level)
+            state = minimise(source, first_path, budget, tolerance, iterations)
+            minima.append(state.path)
             total += state.iterations
             if progress is not None:
                 progress(number + 1, len(levels))
@@ -147,9 +149,10 @@ def geodesic(
     if len(levels) > 1 and 2 * levels[-2] == steps:
         velocity = velocity + (velocity - before) / 3
     noise = 1e3 * torch.finfo(path.dtype).eps if path.dtype == torch.float32 else 0.0
+    regular = state.regular & ~jumps(source, state.path, budget)
     converged, points = state.left <= max(tolerance, noise), state.path.reshape(*batch, steps + 1, -1)
     length, error, value, residual, converged, regular = (
-        number.reshape(tuple(batch)) for number in (length, error, value, residual, converged, state.regular)
+        number.reshape(tuple(batch)) for number in (length, error, value, residual, converged, regular)
     )
     velocity = velocity.reshape(*batch, -1)
     return PathGeodesic(points, velocity, length, error, value, residual, converged, regular, total)

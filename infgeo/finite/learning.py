@@ -1,4 +1,4 @@
-"""What learning does to sampled networks of one layer: posteriors by importance sampling, steps of gradient descent.
+"""What learning does to sampled networks of one layer: posteriors, steps of gradient descent, gradient flow.
 
 Networks are drawn from the prior, with the readout integrated out of the likelihood, and weighted by it. Statistics are
 means over units, and functions of them. In a network one unit is as good as another: of the first many values are drawn
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import cos, pi, sin, sqrt
+from math import ceil, cos, pi, sin, sqrt
 
 import torch
 
@@ -30,9 +30,11 @@ Sums = dict[tuple[str, str], torch.Tensor]  # what is summed, and of which stati
 _UNITS = 2**15  # at once
 _PILOT = 2**14  # units of the network at which likelihood and functions of means are taken as usual
 _FIRST = 256  # values of the first unit, a Sobol net
+_SWEEPS = 5  # quarters of a turn that count, of each chain
 _ACCEPTED = 0.98  # of the proposals, by halved steps
-_MOST_STEPS = 1024  # of a quarter of a turn
+_MOST_STEPS = 1024  # of a quarter of a turn, or of a flow
 _NUMBERS = 2**22  # at once, in the slopes of units at points
+Weights = tuple[torch.Tensor, torch.Tensor]  # of units, (..., n, d + 1), and of the readout, (..., n, C)
 Pairs = tuple[torch.Tensor, torch.Tensor, float]  # weights and biases (N, n, d + 1) before and after, and a number
 
 
@@ -40,8 +42,8 @@ Pairs = tuple[torch.Tensor, torch.Tensor, float]  # weights and biases (N, n, d 
 class LearningTask:
     """Networks of a `specification`, the data (P, d) and (P, C) that they learn from, and points (m, d) to look at.
 
-    With `noise_variance` they learn by Bayes' rule, else by a step of gradient descent at `learning_rate`, of which
-    only the term in its square is kept if it is `mean_field`.
+    With `noise_variance` they learn by Bayes' rule, else by gradient descent: by a step at `learning_rate`, or with
+    `flows` by small steps for so long a time. Only the term in its square is kept if it is `mean_field`.
     """
 
     specification: NetworkSpecification
@@ -51,6 +53,7 @@ class LearningTask:
     noise_variance: float | None = None
     learning_rate: float = 0.0
     mean_field: bool = False
+    flows: bool = False
 
     def sums(self, width: int, networks: int, seed: int) -> Sums:
         """Return sums over independent networks, which `changes` makes estimates of; sums of other seeds may be added.
@@ -62,16 +65,33 @@ class LearningTask:
             return self._posterior(width, networks, seed)
         result = self._step(width, networks, seed, self.learning_rate)
         if self.mean_field:
-            # Even in the rate: without the terms of fourth order.
+            # A step is even in the rate: without the next terms, of fourth or third order.
             half = self._step(width, networks, seed, self.learning_rate / 2)
-            result = {key: (16 * half[key] - value) / 3 / width for key, value in result.items()}
+            of_half, of_whole = (8, 1) if self.flows else (16 / 3, 1 / 3)
+            result = {key: (of_half * half[key] - of_whole * value) / width for key, value in result.items()}
         return result | {("networks", ""): torch.tensor(float(networks))}
+
+    def sums_by_chains(self, width: int, networks: int, seed: int) -> Sums:
+        """Return the same by Hamiltonian Monte Carlo, for likelihoods that leave few of the networks of the prior.
+
+        Raises NotConverged as `posterior_networks` does.
+        """
+        chains = max(1, networks // _SWEEPS)
+        before, after, _ = posterior_networks(self, width, chains, seed)
+        means = (self._mean_over_units(w) for w in (before, after))
+        start, end = (self.functions(part) for part in means)
+        changes = {("change", name): width * (end[name] - start[name]).sum(0) for name in end}
+        return changes | {("networks", ""): torch.tensor(float(len(after)))}
+
+    def _mean_over_units(self, w: torch.Tensor) -> torch.Tensor:
+        """Return the means over units of networks (N, n, d + 1), some of them after the other, (N, q)."""
+        return torch.cat([self._of_units(part).mean(1) for part in w.split(max(1, _UNITS // w.shape[1]))])
 
     def changes(self, width: int, sums: Sums) -> dict[str, torch.Tensor]:
         """Return the change of every statistic, times the width."""
         count = sums["networks", ""]
         names = [name for kind, name in sums if kind == "change"]
-        if self.noise_variance is None:
+        if ("weight", "") not in sums:
             return {name: sums["change", name] / count for name in names}
         means = sums["covariance", ""] / sums["weight of first", ""]
         linear = torch.func.jvp(self.functions, (self._usual[1],), (means,))[1]
@@ -143,7 +163,7 @@ class LearningTask:
         by_gram = fitted @ fitted.mT - self.labels.shape[1] * inverse
         return first * (phi @ by_gram) / units.shape[-2] @ self._extended * self.scales, self._log_likelihood(gram)
 
-    def step(self, w: torch.Tensor, readout: torch.Tensor, rate: float | None = None) -> tuple[torch.Tensor, ...]:
+    def step(self, w: torch.Tensor, readout: torch.Tensor, rate: float | None = None) -> Weights:
         """Return weights and readout after a step of descent at a rate, by default the `learning_rate`."""
         rate = self.learning_rate if rate is None else rate
         scale = float(w.shape[-2]) if self.mean_field else sqrt(w.shape[-2])
@@ -153,6 +173,31 @@ class LearningTask:
         pull = first * (readout @ residuals.mT) / scale
         moved = w + rate * pull @ (self._extended * self.scales.square())
         return moved, readout + rate * phi @ residuals / scale
+
+    def flow(self, w: torch.Tensor, readout: torch.Tensor, time: float) -> Weights:
+        """Return weights and readout after gradient flow for a time, by the method of Runge and Kutta of order 4."""
+        prior = self._extended * self.scales
+        phi, first = self.specification.first.function.jet(preactivations(w, self.inputs), 1)
+        learned = (first.square() * readout.square().sum(-1, keepdim=True)).mean(-2) * prior.square().sum(-1)
+        fastest = float((phi.square().mean(-2) + learned).sum(-1).max())  # a bound of the tangent kernels' eigenvalues
+        steps = max(8, ceil(time * fastest))
+        if steps > _MOST_STEPS:
+            raise NotConverged(f"a flow for time {time:g} takes {steps} steps: pass a shorter time")
+        h = time / steps
+
+        def ahead(slope: Weights, by: float) -> Weights:
+            at = w + by * slope[0], readout + by * slope[1]
+            moved = self.step(*at, 1.0)
+            return moved[0] - at[0], moved[1] - at[1]
+
+        for _ in range(steps):
+            k1 = ahead((w, readout), 0.0)
+            k2 = ahead(k1, h / 2)
+            k3 = ahead(k2, h / 2)
+            k4 = ahead(k3, h)
+            sums = [a + 2 * b + 2 * c + d for a, b, c, d in zip(k1, k2, k3, k4, strict=True)]
+            w, readout = w + h / 6 * sums[0], readout + h / 6 * sums[1]
+        return w, readout
 
     @cached_property
     def _extended(self) -> torch.Tensor:
@@ -200,14 +245,14 @@ class LearningTask:
         return total
 
     def _step(self, width: int, networks: int, seed: int, rate: float) -> Sums:
-        """Return the change by one step on half the sum of squared residuals, for a readout and its opposite."""
-        source = generator(seed + 1)
+        """Return the change by descent on half the sum of squared residuals, for a readout and its opposite."""
+        source, move = generator(seed + 1), self.flow if self.flows else self.step
         total: Sums = {}
         for w in self._weights(width, networks, seed):
             readout = normals(source, len(w), width, self.labels.shape[1])
             before = self.functions(self._of_units(w).mean(1))
             for a in (readout, -readout):
-                after = self.functions(self._of_units(self.step(w, a, rate)[0]).mean(1))
+                after = self.functions(self._of_units(move(w, a, rate)[0]).mean(1))
                 changes = {("change", name): (after[name] - before[name]).sum(0) * (width / 2) for name in after}
                 total = added(total, changes)
         return total
@@ -223,7 +268,7 @@ def preactivations(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return w[..., :-1] @ x.T + w[..., -1:]
 
 
-def posterior_networks(task: LearningTask, width: int, chains: int, seed: int, sweeps: int = 5) -> Pairs:
+def posterior_networks(task: LearningTask, width: int, chains: int, seed: int, sweeps: int = _SWEEPS) -> Pairs:
     """Return networks of the prior and of the posterior, the last `sweeps` of so many chains, and what was accepted.
 
     Each chain starts in the prior. Steps are halved until in `sweeps` quarters of a turn at least 0.98 of the proposals

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy
 import torch
+from scipy.interpolate import CubicSpline
 
 from infgeo.errors import InvalidInput
 from infgeo.finite.feature_map import Source
@@ -20,6 +22,7 @@ _LOOKED_AT = 16  # steps between the points of a path at which the metric is tak
 _DENSE = 400  # unknowns of a path up to which the metric is taken for the start
 _MEMORY, _HALVINGS, _ARMIJO = 8, 20, 1e-4
 _COARSEST = 8
+_UNEVEN, _ON_STEP = 4, (0.0, 0.31, 0.64, 1.0)  # steps that are looked at, over their neighbours, and where
 
 
 @dataclass
@@ -202,6 +205,42 @@ def refined(path: torch.Tensor, steps: int) -> torch.Tensor:
     found = found.contiguous()
     found[:, 0], found[:, -1] = path[:, 0], path[:, -1]
     return found
+
+
+def jumps(source: Source, path: torch.Tensor, budget: int) -> torch.Tensor:
+    """Return whether paths (P, m, d) jump: whether a step is much longer in feature space than its chord."""
+    steps = torch.linalg.vector_norm(path.diff(dim=1), dim=2)
+    beside = steps[:, 1:], steps[:, :-1]
+    result = (torch.maximum(*beside) > _UNEVEN * torch.minimum(*beside)).any(dim=1)  # where else it cannot be
+    if bool(result.any()):
+        first, last = path[result, :-1, None], path[result, 1:, None]
+        lines = first + (last - first) * path.new_tensor(_ON_STEP)[:, None]
+        values = features_of(source, lines.flatten(0, 1), budget)
+        whole, chord = (chord_squares(source.form, part).sqrt().sum(dim=1) for part in (values, values[:, ::3]))
+        result[result.clone()] = (whole > 2 * chord).reshape(lines.shape[:2]).any(dim=1)
+    return result
+
+
+def prolonged(minima: list[torch.Tensor], steps: int) -> torch.Tensor:
+    """Return a start with `steps` steps from minima with fewer: splines, extrapolated, as their error is O(1/N²).
+
+    A path that this would move by more than half a step, as where features have kinks, keeps its lines.
+    """
+    last = minima[-1]
+    lines, start = refined(last, steps), _splined(last, steps)
+    if len(minima) > 1:
+        new, old, older = (1 / n**2 for n in (steps, last.shape[1] - 1, minima[-2].shape[1] - 1))
+        start = start + (new - old) / (old - older) * (start - _splined(minima[-2], steps))
+    start[:, 0], start[:, -1] = last[:, 0], last[:, -1]
+    moved, longest = ((part.square().sum(dim=2).amax(dim=1)) for part in (start - lines, last.diff(dim=1) / 2))
+    return torch.where((moved <= longest)[:, None, None], start, lines)
+
+
+def _splined(path: torch.Tensor, steps: int) -> torch.Tensor:
+    """Return the cubic splines of paths (P, m, d), equal parts apart, at `steps` + 1 places."""
+    knots = numpy.linspace(0, 1, path.shape[1])
+    weights = CubicSpline(knots, numpy.eye(len(knots)))(numpy.linspace(0, 1, steps + 1))
+    return torch.einsum("nm,pmd->pnd", torch.from_numpy(weights).to(path), path)
 
 
 def levels_of(steps: int) -> list[int]:

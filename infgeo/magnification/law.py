@@ -52,8 +52,9 @@ def law(log_volume: ArrayLike, before: ArrayLike, shift: ArrayLike, width: int) 
         shift: (P,), `infgeo.learned(...).volume_shift(points)`: the coefficient of 1/n.
         width: n, the number of hidden units.
 
-    Domain and limits: it fails where shift/width is not small, and is not the law of any training: rule "posterior"
-    belongs to noisy training with weight decay in equilibrium, "gradient_step" to one step from initialisation.
+    Domain and limits: it fails where shift/width is not small, and each training has a law of its own: rule "posterior"
+    belongs to noisy training with weight decay in equilibrium, "gradient_flow" to gradient descent with small steps for
+    a time (rate times steps), "gradient_step" to one step from initialisation.
 
     Raises InvalidInput for NaN and +inf, arrays that do not fit, fewer than 3 points, a constant prediction or change.
 

@@ -1,8 +1,8 @@
 """Learned geometry: what `infgeo.learned` predicts, beside sampled posteriors and networks trained by gradient descent.
 
 Networks [2, n, 1] of erf units in NTK parametrisation, weights and biases N(0, 1), labels ±1 times `label_scales`. The
-law of rule "posterior" stands beside posteriors and beside a plain descent, of which it is not the law; that of rule
-"gradient_step" beside one step. The sinusoid has points of its own in each seed. No figure of the paper.
+law of rule "posterior" stands beside posteriors, that of "gradient_step" beside one step, and that of "gradient_flow"
+beside plain descent. The sinusoid has points of its own in each seed. No figure of the paper.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from infgeo.reproduce.settings import Learning, Rows
 from infgeo.tracking import grid
 from infgeo.training import sinusoid, xor
 
-RULES = {"posterior": "sampled posterior", "step": "one step of descent", "descent": "descent, posterior's law"}
+RULES = {"posterior": "sampled posterior", "step": "one step of descent", "descent": "gradient descent"}
 WORDS = {
     "slope": "slope on the law (1 where it holds)",
     "r2_shifted": "share of variance that the law explains",
@@ -75,9 +75,11 @@ def _compared(
         *pair, number = descended_networks(task, width, row.networks, draw, steps)
     else:
         *pair, number = posterior_networks(task, width, row.chains, draw)
-    rule: dict[str, Any] = (
-        {"rule": "gradient_step", "learning_rate": rate} if kind == "step" else {"noise_variance": noise}
-    )
+    rules: dict[str, dict[str, Any]] = {
+        "step": {"rule": "gradient_step", "learning_rate": rate},
+        "descent": {"rule": "gradient_flow", "time": rate * steps},
+    }
+    rule = rules.get(kind, {"noise_variance": noise})
     shift = infgeo.learned(network, inputs, labels, **rule).volume_shift(points)
     before, after = (log_volume(task, w).numpy() for w in pair)
     alone = np.mean([law(*one, shift, width).correlation for one in zip(after, before, strict=True)])
@@ -87,7 +89,7 @@ def _compared(
 
 
 def claims(settings: Rows, results: Sequence[SeedResult]) -> list[Claim]:
-    """Return four claims for each task, on the widest and the narrowest networks, and what is described beside them."""
+    """Return five claims for each task, on the widest and the narrowest networks, and what is described beside them."""
     made: list[Claim] = []
     for name, row in zip(settings.names, settings.rows, strict=True):
         seeds = [r.statistics[name] for r in results]
@@ -99,9 +101,10 @@ def claims(settings: Rows, results: Sequence[SeedResult]) -> list[Claim]:
         for kind, words in RULES.items():
             text = f"{name}, {words}: correlation with the law, n = {wide}"
             made.append(measured(f"{name} {kind}", text, of(kind, wide, "correlation"), 1))
-        errors = [np.abs(np.array(of("posterior", n, "slope")) - 1) for n in (narrow, wide)]
-        text = f"{name}, sampled posterior: distance of the slope from 1, n = {narrow} less n = {wide}"
-        made.append(measured(f"{name} approach", text, (errors[0] - errors[1]).tolist(), 1))
+        for kind in ("posterior", "descent"):
+            errors = [np.abs(np.array(of(kind, n, "slope")) - 1) for n in (narrow, wide)]
+            text = f"{name}, {RULES[kind]}: distance of the slope from 1, n = {narrow} less n = {wide}"
+            made.append(measured(f"{name} approach of {kind}", text, (errors[0] - errors[1]).tolist(), 1))
         ladders = [(kind, f"{words}, n", row.widths) for kind, words in RULES.items()]
         ladders += [("noise", f"sampled posterior, n = {row.shown}, noise variance", row.noises[1:])]
         ladders += [("labels", f"sampled posterior, n = {row.shown}, labels times", row.label_scales[1:])]
@@ -116,16 +119,18 @@ def notes(settings: Rows) -> list[str]:
     """Return what a reader must know beside the numbers."""
     return [
         "Means over networks, on a grid. Before and after are coupled: a posterior network with the draw from the prior"
-        " that its chain would have made without data; descents start from a readout and its opposite. Where the width"
-        " or the noise is small or the labels are large, first order predicts more than there is: the slope is below 1."
-        " Plain descent has neither noise nor decay; it is held against the law of the posterior, which is not its own."
+        " that its chain would have made without data; descents start from a readout and its opposite, and are held"
+        " against the law of gradient flow. Where the width or the noise is small or the labels are large, first order"
+        " predicts more than there is: the slope is below 1."
     ]
 
 
-MAPS = {"posterior.law": "law of the posterior", "posterior.change": "sampled posterior, $n = {}$"}
-DESCENT = {"descent.change": "gradient descent, $n = {}$"}
+MAPS = (
+    {"posterior.law": "law of the posterior", "posterior.change": "sampled posterior, $n = {}$"},
+    {"descent.law": "law of gradient flow", "descent.change": "gradient descent, $n = {}$"},
+)
 LADDERS = (
-    ("slope", "width $n$", ("posterior", "step")),
+    ("slope", "width $n$", ("posterior", "descent")),
     ("correlation", "width $n$", ("posterior", "step", "descent")),
     ("slope", "noise variance", ("noise",)),
     ("slope", "labels times", ("labels",)),
@@ -134,17 +139,17 @@ _DASHES = {"posterior": "-", "step": "--", "descent": ":"}
 
 
 def picture(settings: Rows, results: Sequence[SeedResult], claims: Sequence[Any]) -> Any:
-    """Draw three maps for each task, of the first seed, and below how slope and correlation go, over all seeds."""
+    """Draw four maps for each task, of the first seed, and below how slope and correlation go, over all seeds."""
     from matplotlib.colors import Normalize
 
     count, arrays = len(settings.rows), results[0].arrays
     with style.house_style():
         figure = style.new_figure(style.DOUBLE_COLUMN, 1.75 * count + 1.9)
         upper, lower = figure.subfigures(2, 1, height_ratios=[1.75 * count, 1.9])
-        grids = upper.subplots(count, 3, squeeze=False)
+        grids = upper.subplots(count, 4, squeeze=False)
         for index, (name, row) in enumerate(zip(settings.names, settings.rows, strict=True)):
             axis = np.linspace(-row.half_width, row.half_width, row.points)
-            for maps, drawn in ((MAPS, grids[index, :2]), (DESCENT, grids[index, 2:])):
+            for maps, drawn in zip(MAPS, (grids[index, :2], grids[index, 2:]), strict=True):
                 fields = [arrays[f"{name}.{key}"] for key in maps]
                 reach = float(np.abs(fields[0]).max())
                 panels.maps(

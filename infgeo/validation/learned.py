@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import reduce
+from math import ceil, log10
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from infgeo.arguments import fraction, positive_integer, seed_integer
-from infgeo.errors import InvalidInput, NotConverged
+from infgeo.errors import InvalidInput
 from infgeo.finite.deep_learning import DeepLearningTask
 from infgeo.finite.learning import LearningTask, added
 from infgeo.finite.sampled_network import specify
@@ -25,7 +26,7 @@ from infgeo.validation.report import ValidationReport, configuration_of
 WIDTHS = (128, 256, 512, 1024)
 BATCHES = 32
 SAMPLES = 4096
-_FEWEST_EFFECTIVE = 100  # networks of a width
+_FEWEST_EFFECTIVE = 100  # networks of a width; where fewer are left, chains sample the posterior
 
 
 def validate_learned(
@@ -51,36 +52,49 @@ def validate_learned(
     specification = specify(learned.mlp)
     inputs, labels, at = (torch.from_numpy(part) for part in (learned.inputs, learned.labels, x))
     data = (specification, inputs, labels, at, learned.noise_variance)
-    task: LearningTask
+    mean_field = learned.parametrisation == "mean_field"
+    rate, flows = learned.time or learned.learning_rate or 0.0, learned.time is not None
+    if rate == np.inf:
+        raise InvalidInput(
+            "time is inf, and simulated networks learn for a finite one: pass a learned geometry of such a time"
+        )
+    task = LearningTask(*data, rate, mean_field, flows)
     if learned.mlp.depth > 1:
         smooth = all(has_smooth_slope(layer.activation) for layer in learned.mlp.with_weights)
         task = DeepLearningTask(*data, smooth=smooth)
-    else:
-        mean_field = learned.parametrisation == "mean_field"
-        task = LearningTask(*data, learned.learning_rate or 0.0, mean_field)
     expected, errors = _theory(learned, x)
+    largest = max(float(np.abs(value).max()) for name, value in expected.items() if name.startswith("volume_shift"))
+    if not mean_field and largest > rungs[0]:
+        raise InvalidInput(
+            f"widths is {rungs}: n times the shift of log sqrt det g reaches {largest:.2g}, and first order says"
+            f" nothing at n = {rungs[0]}; pass widths from {10 ** ceil(log10(4 * largest))} on, or a larger"
+            " noise_variance"
+        )
     found: list[dict[str, np.ndarray]] = []
     effective: list[float] = []
+    chained: list[int] = []
     for width in rungs:
-        batches: list[Any] = []
-        for batch in range(BATCHES):
-            one = int(np.random.SeedSequence((seed, width, batch)).generate_state(1, np.uint64)[0] >> np.uint64(2))
-            batches.append(task.sums(width, count // BATCHES, one))
+        seeds = [
+            int(np.random.SeedSequence((seed, width, batch)).generate_state(1, np.uint64)[0] >> np.uint64(2))
+            for batch in range(BATCHES)
+        ]
+        parts = []
+        for number, one in enumerate(seeds, start=1):
+            parts.append(task.sums(width, count // BATCHES, one))
             if progress is not None:
-                progress(len(found) * BATCHES + batch + 1, len(rungs) * BATCHES)
-        total: Any = reduce(added, batches)
+                progress(len(found) * BATCHES + number, len(rungs) * BATCHES)
+        total: Any = reduce(added, parts)
         if learned.rule == "posterior":
             effective.append(float(total["weight", ""] ** 2 / total["square", ""]))
+            if not effective[-1] >= _FEWEST_EFFECTIVE:  # weights that overflow make it no number
+                chained.append(width)
+                parts = [task.sums_by_chains(width, count // BATCHES, one) for one in seeds]
+                total = reduce(added, parts)
         # Jackknife: without one batch after the other.
-        others = [{key: value - one[key] for key, value in total.items()} for one in batches]
-        whole, *parts = (task.changes(width, sums) for sums in (total, *others))
-        pseudo = {name: [BATCHES * whole[name] - (BATCHES - 1) * part[name] for part in parts] for name in expected}
+        others = [{key: value - one[key] for key, value in total.items()} for one in parts]
+        whole, *rest = (task.changes(width, sums) for sums in (total, *others))
+        pseudo = {name: [BATCHES * whole[name] - (BATCHES - 1) * part[name] for part in rest] for name in expected}
         found.append({name: torch.stack(values).numpy() for name, values in pseudo.items()})
-    if effective and not np.min(effective) >= _FEWEST_EFFECTIVE:  # weights that overflow make it no number
-        raise NotConverged(
-            f"the likelihood leaves {np.min(effective):.1f} of {count} networks: pass larger widths, more samples, or a"
-            " larger noise_variance"
-        )
     rows, trends = [], []
     radii = np.linalg.norm(x, axis=1)
     for series in _series(found, expected, errors, rungs).values():
@@ -91,7 +105,8 @@ def validate_learned(
         if (trend := comparison.bias_trend(series)) is not None:
             trends.append(trend)
     judged = verdict(rows, trends, level)
-    kept = f"; of {count} networks likelihoods leave {min(effective):.0f} or more" if effective else ""
+    kept = [f"of {count} networks likelihoods leave {min(effective):.0f} or more"] if effective else []
+    kept += [f"Hamiltonian Monte Carlo at n = {', '.join(map(str, chained))}"] if chained else []
     return ValidationReport(
         configuration=configuration_of(learned.mlp, specification, d)
         | {"rule": learned.rule, "kind": learned.kind, "samples": count, "seed": seed, "widths": rungs}
@@ -106,7 +121,7 @@ def validate_learned(
         widths_done=rungs,
         notes=(
             f"shifts by learning, rule {learned.rule!r}, times n; {len(learned.inputs)} training points, theory in"
-            f" {learned.kind}{kept}",
+            + "; ".join([f" {learned.kind}", *kept]),
         ),
         power=power_of(judged.rows),
     )

@@ -10,6 +10,7 @@ import torch
 from scipy.special import erf
 
 import infgeo
+from infgeo.errors import NotConverged
 from infgeo.finite.learning import LearningTask, added
 from infgeo.finite.sampled_network import specify
 
@@ -71,3 +72,25 @@ def test_a_step_of_rate_zero_changes_nothing(mean_field):
     changes = learner.changes(WIDTH, learner.sums(WIDTH, 10, 0))
     assert set(changes) == {"metric_shift", "kernel_shift", "volume_shift", "ricci_shift"}
     assert all(float(value.abs().max()) < 1e-12 for value in changes.values())
+
+
+@pytest.mark.parametrize("mean_field", [False, True])
+def test_a_flow_is_many_small_steps(mean_field):
+    learner, rng = task(learning_rate=0.7, mean_field=mean_field, flows=True), np.random.default_rng(2)
+    w, readout = (torch.from_numpy(rng.standard_normal((3, WIDTH, size))) for size in (3, 1))
+    found = learner.flow(w, readout, 0.7)
+    ends = []
+    for steps in (1000, 2000):
+        state = (w, readout)
+        for _ in range(steps):
+            state = learner.step(*state, 0.7 / steps)
+        ends.append(state)
+    for one, coarse, fine in zip(found, *ends, strict=True):  # Euler's method, extrapolated
+        torch.testing.assert_close(one, 2 * fine - coarse, rtol=1e-4, atol=1e-4)
+        assert float((one - (w if one.shape[-1] == 3 else readout)).abs().max()) > 0.1
+
+
+def test_a_flow_that_takes_too_many_steps_is_refused():
+    learner = task(flows=True)
+    with pytest.raises(NotConverged, match="pass a shorter time"):
+        learner.flow(*(torch.ones(1, WIDTH, size, dtype=torch.float64) for size in (3, 1)), 1e6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import infgeo
-from infgeo.errors import InvalidInput, NotConverged
+from infgeo.errors import InvalidInput
 from infgeo.validation.comparison import compared
 from infgeo.validation.judge import verdict
 
@@ -92,17 +92,36 @@ def test_xor_by_default():
 
 
 @pytest.mark.parametrize(
-    "options", [{"learning_rate": 0.8}, {"learning_rate": 0.1, "parametrisation": "mean_field"}], ids=["ntk", "mean"]
+    ("options", "samples", "resolved"),
+    [
+        ({"learning_rate": 0.8}, 1024, 0.6),
+        ({"learning_rate": 0.1, "parametrisation": "mean_field"}, 1024, 0.6),
+        ({"time": 6.0}, 256, 0.2),
+        ({"time": 0.1, "parametrisation": "mean_field"}, 512, 0.3),
+    ],
+    ids=["step", "step in mean field", "flow", "flow in mean field"],
 )
-def test_gradient_steps_have_the_learned_geometry(options):
-    learned = infgeo.learned(infgeo.MLP("tanh"), XOR, LABELS, rule="gradient_step", **options)
-    report = infgeo.validate(learned, points=np.array([[1.0, 0.0]]), widths=(64, 128, 256), samples=1024)
+def test_gradient_descent_has_the_learned_geometry(options, samples, resolved):
+    rule = "gradient_flow" if "time" in options else "gradient_step"
+    learned = infgeo.learned(infgeo.MLP("tanh"), XOR, LABELS, rule=rule, **options)
+    report = infgeo.validate(learned, points=np.array([[1.0, 0.0]]), widths=(64, 128, 256), samples=samples)
     assert report.passed, report.table()
-    assert report.power["volume_shift"] < 0.6
+    assert report.power["volume_shift"] < resolved
 
 
-def test_relu_is_compared_with_nets_and_without_curvature():
-    learned = infgeo.learned(infgeo.MLP("relu"), XOR, LABELS, 0.5)
+def test_chains_sample_what_importance_leaves_few_networks_of():
+    learned = infgeo.learned(ERF, XOR, 12 * LABELS, 1.0)
+    report = infgeo.validate(learned, points=np.array([[0.7, 0.2]]), widths=(256, 512, 1024), samples=512)
+    assert report.passed, report.table()
+    assert report.configuration["effective_samples"][0] < 100
+    assert "Hamiltonian Monte Carlo at n = 256, 512" in report.table()
+    assert report.power["volume_shift"] < 0.2
+
+
+@pytest.mark.parametrize(("name", "kind"), [("relu", "closed form"), ("relu6", "nets")])
+def test_kinked_activations_are_compared_without_curvature(name, kind):
+    learned = infgeo.learned(infgeo.MLP(name), XOR, LABELS, 0.5)
+    assert learned.kind == kind
     report = infgeo.validate(learned, points=np.array([[0.7, 0.2]]), widths=(64, 128, 256), samples=512)
     assert report.passed, report.table()
     assert not any(row.quantity == "ricci_shift" for row in report.rows)
@@ -126,8 +145,11 @@ def test_bad_arguments_are_refused():
     with pytest.raises(InvalidInput, match="input_dim is missing"):
         infgeo.validate(ERF)
     peaked = infgeo.learned(ERF, XOR, 10 * LABELS, 0.01)
-    with pytest.raises(NotConverged, match="larger noise_variance"):
+    with pytest.raises(InvalidInput, match="first order says nothing at n = 8; pass widths from 10000 on"):
         infgeo.validate(peaked, points=POINTS, widths=(8, 16, 32), samples=256)
+    fitted = infgeo.learned(ERF, XOR, LABELS, rule="gradient_flow", time=np.inf)
+    with pytest.raises(InvalidInput, match="finite one"):
+        infgeo.validate(fitted, points=POINTS)
 
 
 def test_there_is_no_picture(report, tmp_path):

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,17 @@ import torch
 from sympy import lambdify
 
 from infgeo.conventions import c, p, q
+from infgeo.numeric.learned.pair_sums import pair_sums
+from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
+from infgeo.numeric.runtime.gram.fast import thread_count
 from infgeo.symbolic.activations.activation import Activation
 from infgeo.symbolic.analysis.unit_weights import pair_expectations, slope_tilts
 
 _STEP = 1e-30  # of the decay, in the imaginary direction
 _AT_ONCE = 2**14  # pairs of training points, times inputs: larger arrays cost three times as much a number
 _FEWEST_ROWS = 8  # of pairs at once
+_FEW = 2**25  # pairs, times inputs, below which nothing is compiled
+_COMPILED_AT_ONCE = 16, 2**21  # inputs, which read a row of pairs together, and numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +44,7 @@ class ClosedForm:
         tilts: (coefficient, power, decay) of phi'^2.
         factors, cores: E[phi phi], E[phi' phi'], E[phi'' phi], E[phi phi''] are factors(p, q) times cores(p, q, c). The
             third factor is one of p, the last one of q, and two are numbers: they are taken after the sums.
+        compile: what returns the sums over pairs compiled, or None.
         variances: of the weights and of the bias, (d + 1,).
         scaled: training points times `variances`, (P, d + 1).
         own: the variances of their preactivations, (P,).
@@ -49,6 +56,7 @@ class ClosedForm:
     tilts: tuple[tuple[float, int, float], ...]
     factors: Callable[..., tuple]
     cores: Callable[..., tuple]
+    compile: Callable[[], Callable[..., Any] | None]
     variances: np.ndarray
     scaled: np.ndarray
     own: np.ndarray
@@ -57,9 +65,21 @@ class ClosedForm:
 
     def metric(self, x: Any) -> Any:
         """Return the shift, (m, d) -> (m, d, d), for an array of NumPy or torch; there it is differentiable."""
+        if sums := self._compiled(x):
+            most, numbers = _COMPILED_AT_ONCE
+            size = max(1, min(most, numbers // self.scaled.size))
+            blocks = [x[i : i + size] for i in range(0, len(x), size)]
+            with ThreadPoolExecutor(thread_count(None, NumpyArrays())) as pool:
+                return np.concatenate(list(pool.map(partial(self._of_block, sums=sums), blocks)))
         size = max(1, _AT_ONCE // max(weights.size for _, _, weights in self.strips))
         stack: Any = torch.cat if isinstance(x, torch.Tensor) else np.concatenate
         return stack([self._of_block(x[i : i + size]) for i in range(0, max(len(x), 1), size)])
+
+    def _compiled(self, x: Any) -> Callable[..., Any] | None:
+        """Return the compiled sums where they are worth it; they have real numbers alone, and no derivatives."""
+        pairs = len(x) * sum(weights.size for _, _, weights in self.strips)
+        plain = isinstance(x, np.ndarray) and not any(power for _, power, _ in self.tilts)
+        return self.compile() if plain and pairs > _FEW else None
 
     def slope(self, x: np.ndarray) -> np.ndarray:
         """Return half the derivative of the shift, (m, d) -> (m, d, d, d), by forward differentiation."""
@@ -71,7 +91,7 @@ class ClosedForm:
                 parts.append(torch.func.jvp(self.metric, (points,), (along,))[1] / 2)
         return torch.stack(parts, -1).numpy()
 
-    def _of_block(self, x: Any) -> Any:
+    def _of_block(self, x: Any, sums: Callable[..., Any] | None = None) -> Any:
         d = x.shape[-1]
         variances, scaled = _like(x, self.variances), _like(x, self.scaled)
         diagonal = _like(x, np.diag(self.variances[:d]))
@@ -83,7 +103,9 @@ class ClosedForm:
             along = tau[:, None] * u
             covariance = diagonal - along[:, :, None] * u[:, None, :]
             features = scaled[:, :d] - kx[:, :, None] * along[:, None, :]
-            value, outer = self._contracted(tau[:, None] * kx, kx, features)
+            moved = tau[:, None] * kx
+            contracted = self._contracted if sums is None else partial(self._contracted_by, sums)
+            value, outer = contracted(moved, kx, features)
             return mass[:, None, None] * ((value - self.mean)[:, None, None] * covariance + outer)
 
         total: Any = 0.0
@@ -116,6 +138,18 @@ class ClosedForm:
             outer = outer + right.mT @ ((below.sum(-2) * of_last)[..., None] * right)
         return value, outer
 
+    def _contracted_by(self, sums: Callable[..., Any], moved: Any, kx: Any, features: Any) -> tuple[Any, Any]:
+        """Return the same from compiled sums."""
+        own, columns = self.own - moved * kx, np.ascontiguousarray(features.mT)
+        value, across = np.zeros(len(kx)), np.empty_like(columns)
+        first, last = np.zeros((2, *kx.shape))
+        for start, prior, weights in self.strips:
+            sums(start, prior, weights, kx, moved, own, columns, value, first, last, across)
+        of_both, of_slopes, of_first, of_last = self.factors(own, own)
+        mixed = of_slopes * across @ features
+        total = of_first * first + of_last * last
+        return of_both * value, mixed + mixed.mT + (columns * total[:, None, :]) @ features
+
 
 def _like(x: Any, value: np.ndarray) -> Any:
     return torch.as_tensor(value, dtype=x.dtype, device=x.device) if isinstance(x, torch.Tensor) else value
@@ -127,7 +161,7 @@ def closed_form(activation: Activation, variances: np.ndarray, inputs: np.ndarra
     Raises NoClosedForm for an activation that has none.
     """
     tilts = tuple((float(t.coefficient), t.power, float(t.decay)) for t in slope_tilts(activation))
-    factors, cores = _pair(activation)
+    factors, cores, compiled = _pair(activation)
     scaled = inputs * variances
     prior = scaled @ inputs.T
     own = prior.diagonal().copy()
@@ -138,12 +172,12 @@ def closed_form(activation: Activation, variances: np.ndarray, inputs: np.ndarra
         rows, rest = slice(i, i + max(_FEWEST_ROWS, _AT_ONCE // (len(own) - i))), slice(i, None)
         strips.append((i, prior[rows, rest].copy(), halved[rows, rest].copy()))
         i = rows.stop
-    return ClosedForm(tilts, factors, cores, variances, scaled, own, tuple(strips), mean)
+    return ClosedForm(tilts, factors, cores, compiled, variances, scaled, own, tuple(strips), mean)
 
 
 @lru_cache(maxsize=64)
-def _pair(activation: Activation) -> tuple[Callable[..., tuple], Callable[..., tuple]]:
-    """Return `factors` and `cores`, functions of arrays of either library."""
+def _pair(activation: Activation) -> tuple[Callable[..., tuple], Callable[..., tuple], Callable[..., Any]]:
+    """Return `factors` and `cores`, functions of arrays of either library, and what compiles sums of the cores."""
     others = ((p, q, c), (p, q, c), (q, c), (p, c))
     pairs = zip(pair_expectations(activation), others, strict=True)
     factors, cores = zip(*(expr.as_independent(*symbols, as_Add=False) for expr, symbols in pairs), strict=True)
@@ -151,4 +185,7 @@ def _pair(activation: Activation) -> tuple[Callable[..., tuple], Callable[..., t
         "sqrt": lambda x: x**0.5,
         "atan": lambda x: torch.atan(x) if isinstance(x, torch.Tensor) else np.arctan(x),
     }
-    return tuple(lambdify(on, of, [library, "math"], cse=True) for on, of in (([p, q], factors), ([p, q, c], cores)))
+    of_points, of_pairs = (
+        lambdify(on, of, [library, "math"], cse=True) for on, of in (([p, q], factors), ([p, q, c], cores))
+    )
+    return of_points, of_pairs, partial(pair_sums, cores)

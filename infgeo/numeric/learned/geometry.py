@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -16,8 +17,9 @@ from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.numeric.finite_width import finite_width_at
 from infgeo.numeric.learned.closed_form import ClosedForm, closed_form
 from infgeo.numeric.learned.deep_sums import DeepSums, deep_sums, has_grid
+from infgeo.numeric.learned.relu_form import ReluForm, relu_form
 from infgeo.numeric.learned.ricci import radial_metric, ricci_shift
-from infgeo.numeric.learned.rules import Rule
+from infgeo.numeric.learned.rules import Rule, flow
 from infgeo.numeric.learned.unit_sums import UnitSums, require_fourth_moments, unit_sums
 from infgeo.numeric.quadrature import gaussian_rules
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
@@ -44,10 +46,11 @@ class LearnedGeometry(Displayed):
         mlp: the network, with numbers for its scales.
         inputs: the training points X, (P, d).
         labels: their labels y, (P, C).
-        noise_variance: sigma^2 of the posterior; None for a gradient step.
-        rule: "posterior" or "gradient_step".
-        learning_rate: eta of a gradient step; None for the posterior.
-        parametrisation: "ntk" or "mean_field", of a gradient step.
+        noise_variance: sigma^2 of the posterior, else None.
+        rule: "posterior", "gradient_step" or "gradient_flow".
+        learning_rate: eta of a gradient step, else None.
+        parametrisation: "ntk" or "mean_field", of gradient descent.
+        time: of a gradient flow, else None.
     """
 
     mlp: MLP
@@ -57,6 +60,7 @@ class LearnedGeometry(Displayed):
     rule: str
     learning_rate: float | None = None
     parametrisation: str = "ntk"
+    time: float | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and cross processes by the arguments: compiled functions do neither."""
@@ -120,7 +124,7 @@ class LearnedGeometry(Displayed):
         weight = variances(self.mlp, at.shape[-1])[0]
         moments = [gaussian_rules.moments(self._function, float(v), _LEVEL) for v in self.variance(at)]
         A = [weight ** (i + 1) * np.array([m[name] for m in moments]) for i, name in enumerate(("m0", "m0_1", "m0_2"))]
-        slope = (self._closed or self._unit_sums).slope(at)
+        slope = (self._closed if isinstance(self._closed, ClosedForm) else self._unit_sums).slope(at)
         return _restored(self._at(ricci_shift(*radial_metric(at, *A), self._metric(at, 1)[0], slope), width), shape, x)
 
     def kernel(self, x: Any, y: Any = None, width: int | None = None, layer: int | None = None) -> Any:
@@ -220,7 +224,7 @@ class LearnedGeometry(Displayed):
         fitted = inverse @ self.labels
         with np.errstate(all="ignore"):
             matrix: np.ndarray = (fitted @ fitted.T - self.labels.shape[1] * (inverse + inverse.T) / 2) / 2
-        _require_digits(matrix, kernel)
+        _require_digits(matrix, kernel, "a larger noise_variance")
         return matrix
 
     @cached_property
@@ -230,21 +234,33 @@ class LearnedGeometry(Displayed):
         if self.noise_variance is not None:
             return Rule(self._function, inputs, self._matrix)
         kernel = self.mlp.numeric().kernel(self.inputs)
-        assert self.learning_rate is not None
-        if self.parametrisation == "mean_field":
-            outputs = 0  # without what falls with the width
-        rate, residuals = self.learning_rate, self.labels @ self.labels.T + outputs * kernel
         prior = inputs * variances(self.mlp, self.inputs.shape[1]) @ inputs.T
-        return Rule(self._function, inputs, rate**2 / 2 * residuals, prior, rate * outputs)
+        mean_field = self.parametrisation == "mean_field"
+        outputs = 0 if mean_field else outputs  # without what falls with the width
+        products = self.labels @ self.labels.T + outputs * kernel
+        if self.learning_rate is not None:
+            T = self.learning_rate * np.eye(len(kernel))
+            return Rule(self._function, inputs, self.learning_rate**2 / 2 * products, prior, -outputs * T)
+        assert self.time is not None
+        tangent = self.mlp.numeric().ntk(self.inputs)
+        if np.isinf(self.time) and not np.linalg.eigvalsh(tangent)[0] > 1e-13 * np.trace(tangent):
+            raise InvalidInput(
+                "time is inf, and training points that are close or equal make the tangent kernel of X singular: what"
+                " they disagree about is never fitted; pass a finite time"
+            )
+        T, U = flow(0 * tangent if mean_field else tangent, products, self.time)
+        matrix = T @ products @ T / 2
+        _require_digits(matrix, tangent, "a shorter time")
+        return Rule(self._function, inputs, matrix, prior, U - outputs * T, U)
 
     @cached_property
-    def _closed(self) -> ClosedForm | None:
-        try:
-            scales = variances(self.mlp, self.inputs.shape[1])
-            if self.noise_variance is not None and self.mlp.depth == 1:
-                return closed_form(self.mlp.activation, scales, self._rule.inputs, self._rule.matrix)
-        except NoClosedForm:
-            pass
+    def _closed(self) -> ClosedForm | ReluForm | None:
+        if self.noise_variance is None or self.mlp.depth > 1:
+            return None
+        scales = variances(self.mlp, self.inputs.shape[1])
+        for form in (closed_form, relu_form):
+            with suppress(NoClosedForm):
+                return form(self.mlp.activation, scales, self._rule.inputs, self._rule.matrix)
         return None
 
     @cached_property
@@ -256,7 +272,7 @@ class LearnedGeometry(Displayed):
         return unit_sums(self._function, variances(self.mlp, self.inputs.shape[1]), self._rule)
 
 
-def _require_digits(matrix: np.ndarray, kernel: np.ndarray) -> None:
+def _require_digits(matrix: np.ndarray, kernel: np.ndarray, remedy: str) -> None:
     """Raise InvalidInput where most of a rule's matrix cancels in sums over similar training points.
 
     Such sums are those of K^(1/2) M K^(1/2), rounding that of the sizes of K and M.
@@ -267,7 +283,7 @@ def _require_digits(matrix: np.ndarray, kernel: np.ndarray) -> None:
     if not np.finfo(float).eps * np.linalg.norm(matrix) * np.linalg.norm(kernel) <= _LOST * seen:
         raise InvalidInput(
             "X has close or equal points with labels that differ by more than noise_variance explains, or y is"
-            " too large: digits are lost; merge such points (mean label), or pass a larger noise_variance"
+            f" too large: digits are lost; merge such points (mean label), or pass {remedy}"
         )
 
 

@@ -14,7 +14,7 @@ from infgeo.numeric.learned.unit_sums import require_fourth_moments
 from infgeo.symbolic.networks.layers import Dense
 from infgeo.symbolic.networks.network import MLP
 
-RULES = ("posterior", "gradient_step")
+RULES = {"posterior": "noise_variance", "gradient_step": "learning_rate", "gradient_flow": "time"}
 PARAMETRISATIONS = ("ntk", "mean_field")
 _MOST_POINTS = 10_000
 _MOST_POINTS_DEEP = 1000  # which nets of units fill 1 GB a layer for
@@ -29,6 +29,7 @@ def learned(
     rule: str = "posterior",
     *,
     learning_rate: float | None = None,
+    time: float | None = None,
     parametrisation: str = "ntk",
 ) -> LearnedGeometry:
     r"""Return the geometry that a network has after learning, to order 1/n in the width n of all hidden layers.
@@ -39,10 +40,12 @@ def learned(
 
     Rule "posterior" (readout N(0, I), Gaussian noise, features phi/sqrt(n)): h = (1/2) sum_ab M_ab phi(z_a) phi(z_b),
     M = G^-1 y y^T G^-1 - C G^-1, G = K + noise_variance I, for C outputs. Rule "gradient_step": what one step on
-    (1/2) sum_ac (f_c(x_a) - y_ac)^2 from random initialisation does, in the mean over readout and weights; its h is in
-    `infgeo.numeric.learned.rules`. In parametrisation "ntk" f = sum_j a_j phi(z_j)/sqrt(n), and labels act at order
-    eta^2/n. In "mean_field" f = sum_j a_j phi(z_j)/n, the rate is n eta, and the shift does not fall with n: what is
-    returned is its term in eta^2, the first that is not 0.
+    (1/2) sum_ac (f_c(x_a) - y_ac)^2 from random initialisation does, in the mean over readout and weights. Rule
+    "gradient_flow": what descent in continuous time does, all layers together, at any time up to infinity, where the
+    data are fitted. Their h is in `infgeo.numeric.learned.rules`. In parametrisation "ntk" f is the sum of
+    a_j phi(z_j)/sqrt(n), and labels act at order eta^2/n. In "mean_field" it is that of a_j phi(z_j)/n, the rate is
+    n eta, and the shift does not fall with n: what is returned is its term in eta^2, or in the square of a small time,
+    the first that is not 0.
 
     Deep networks, rule "posterior": a layer is shifted by its own units, as above with the derivative of
     (1/2) sum_ab M_ab K_ab by its kernel in the place of M/2, and by the shifts of the layers before, to first order.
@@ -53,14 +56,15 @@ def learned(
         X: training points (P, d), P <= 10,000 in one layer, 1000 in several.
         y: labels (P,) or (P, C).
         noise_variance: sigma^2 > 0 of the posterior.
-        rule: "posterior" or "gradient_step".
+        rule: "posterior", "gradient_step" or "gradient_flow".
         learning_rate: eta > 0 of a gradient step, with respect to weights of unit variance.
-        parametrisation: "ntk" or "mean_field", of a gradient step.
+        time: t > 0 of a gradient flow, eta times the number of small steps; may be infinite ("ntk").
+        parametrisation: "ntk" or "mean_field", of gradient descent.
 
     Returns:
-        A `LearnedGeometry`. Its `kind` is "closed form" for the posterior of erf, Gaussians, z^2 and the like; else
-        "quadrature" (up to three weights and bias, no kinks) or "nets", with `standard_error`; several layers are
-        "quadrature" for one training point without kinks, else "nets".
+        A `LearnedGeometry`. Its `kind` is "closed form" for the posterior of erf, Gaussians, z^2 and the like, and of
+        ReLU, leaky ReLU and |z|; else "quadrature" (up to three weights and bias, no kinks) or "nets", with
+        `standard_error`. Several layers are "quadrature" for one training point without kinks, else "nets".
 
     Raises InvalidInput for arguments outside their domain, ExpectationDiverges where E[phi^4] is infinite; its methods
     NotConverged for points at which a quadrature is too coarse.
@@ -93,10 +97,8 @@ def learned(
         raise InvalidInput(f"mlp is {mlp}; learned geometry is that of dense layers: pass a network of these alone")
     one_of(rule, "rule", RULES)
     one_of(parametrisation, "parametrisation", PARAMETRISATIONS)
-    if rule == "gradient_step" and mlp.depth > 1:
-        raise InvalidInput(
-            f"mlp is {mlp}; rule 'gradient_step' is that of one layer: pass depth=1, or rule='posterior'"
-        )
+    if rule != "posterior" and mlp.depth > 1:
+        raise InvalidInput(f"mlp is {mlp}; rule {rule!r} is that of one layer: pass depth=1, or rule='posterior'")
     inputs = checked(X, "X").astype(np.float64)
     most = _MOST_POINTS if mlp.depth == 1 else _MOST_POINTS_DEEP
     if inputs.ndim != 2 or not 1 <= len(inputs) <= most:
@@ -107,20 +109,24 @@ def learned(
     if labels.ndim not in (1, 2) or len(labels) != len(inputs):
         raise InvalidInput(f"y has shape {labels.shape}; pass labels ({len(inputs)},) or ({len(inputs)}, C), as X has")
     labels = labels.reshape(len(inputs), -1)
-    noise = rate = None
-    if rule == "posterior":
-        noise = real_number(noise_variance, "noise_variance", minimum=0.0, strict=True)
-        _refuse(learning_rate, "learning_rate", "gradient_step")
+    given = {"noise_variance": noise_variance, "learning_rate": learning_rate, "time": time}
+    for other, name in RULES.items():
+        if other != rule and given[name] is not None:
+            raise InvalidInput(f"{name} is given, which rule={other!r} has alone: leave it out, or pass rule={other!r}")
+    if rule == "gradient_flow" and time == np.inf and parametrisation == "ntk":
+        given["time"] = np.inf
     else:
-        rate = real_number(learning_rate, "learning_rate", minimum=0.0, strict=True)
-        _refuse(noise_variance, "noise_variance", "posterior")
-        if not has_smooth_slope(mlp.activation, order=3):
-            raise InvalidInput(
-                f"activation {mlp.activation.name} has a kink; a gradient step is expanded in derivatives of phi up to"
-                " the third: take a smooth one, or rule='posterior'"
-            )
+        given[RULES[rule]] = real_number(given[RULES[rule]], RULES[rule], minimum=0.0, strict=True)
+    noise = given["noise_variance"]
+    if rule != "posterior" and not has_smooth_slope(mlp.activation, order=3):
+        raise InvalidInput(
+            f"activation {mlp.activation.name} has a kink; gradient descent is expanded in derivatives of phi up to the"
+            " third: take a smooth one, or rule='posterior'"
+        )
     network = with_numbers(mlp, inputs.shape[1])
-    result = LearnedGeometry(network, inputs, labels, noise, rule, rate, parametrisation)
+    result = LearnedGeometry(
+        network, inputs, labels, noise, rule, given["learning_rate"], parametrisation, given["time"]
+    )
     require_fourth_moments(network.with_weights[0].activation, result.variance(inputs))
     if noise is not None and noise < (least := 1e-13 * float(network.numeric().kernel_diag(inputs).sum())):
         raise InvalidInput(
@@ -128,8 +134,3 @@ def learned(
             f" {least:.0e} or more"
         )
     return result
-
-
-def _refuse(value: object, name: str, rule: str) -> None:
-    if value is not None:
-        raise InvalidInput(f"{name} is given, which rule={rule!r} has alone: leave it out, or pass rule={rule!r}")

@@ -6,16 +6,10 @@ that compilers make vectors of them; the rest is what the C library has.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
 import re
-import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import resources
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from sympy import Add, Expr, Integer, Pow, Symbol, exp
@@ -23,6 +17,7 @@ from sympy import Add, Expr, Integer, Pow, Symbol, exp
 from infgeo.conventions import Delta, c, p, q
 from infgeo.errors import NoClosedForm
 from infgeo.numeric.runtime.gram.fast import FastGram, PairLaw
+from infgeo.numeric.source.compiled_module import compiled_module
 from infgeo.numeric.source.cosine_form import cosine_form
 from infgeo.numeric.source.formulas import has_arcs, law_names, loses_digits, own_parameters
 from infgeo.numeric.source.law_of_nodes import nodes_source
@@ -306,42 +301,10 @@ def fast_gram(mlp: MLP | Formula, laws: Sequence[Any]) -> FastGram:
 
     def compiled(tangent: bool, dtype: str) -> tuple[Callable, Sequence[PairLaw]] | None:
         source = compiled_source(mlp, tangent, dtype)
-        module = _compiled(source) if source else None
+        module = compiled_module(source) if source else None
         return None if module is None else (module.strip, module.PAIR_LAWS)
 
     return FastGram(laws, compiled)
-
-
-@lru_cache(maxsize=64)
-def _compiled(source: str) -> ModuleType | None:
-    """Return the module of a source, from a folder where Numba keeps what it has compiled; None without Numba."""
-    if importlib.util.find_spec("numba") is None:
-        return None
-    name = f"infgeo_gram_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
-    for kept in (True, False):
-        module = ModuleType(name)
-        try:
-            folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infgeo" if kept else None
-            if folder is None:  # nothing can be kept
-                exec(compile(source.replace("cache=True", "cache=False"), name, "exec"), module.__dict__)
-                return module
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path = folder / f"{name}.py"
-            if not path.exists() or path.read_text(encoding="utf-8") != source:
-                part = path.with_suffix(f".{os.getpid()}")
-                part.write_text(source, encoding="utf-8")
-                part.replace(path)
-            spec = importlib.util.spec_from_file_location(name, path)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[name] = module  # Numba looks it up
-            spec.loader.exec_module(module)
-            return module
-        except ImportError:  # a release of Numba that does not go with that of NumPy
-            return None
-        except (OSError, RuntimeError):  # nothing can be written there, or there is no home
-            sys.modules.pop(name, None)
-    return None
 
 
 def fast_source(mlp: MLP | Formula) -> str:

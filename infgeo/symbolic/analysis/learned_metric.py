@@ -9,6 +9,7 @@ from infgeo.conventions import c, d, p, q, s
 from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.symbolic.algebra.program import Names, Program
 from infgeo.symbolic.algebra.simplify import tidy
+from infgeo.symbolic.analysis.learned_curvature import ricci_shift
 from infgeo.symbolic.analysis.unit_weights import pair_expectations, slope_tilts
 from infgeo.symbolic.networks.network import MLP
 
@@ -16,11 +17,12 @@ from infgeo.symbolic.networks.network import MLP
 def learned_metric(mlp: MLP, examples: int = 1) -> Program:
     """Return what the posterior of one or two training examples adds to the metric, times n: see `infgeo.learned`.
 
-    Its outputs are the coefficients of I, x x^T and x_i x_j^T, and of x x_i^T + x_i x^T for "x x_i", and the shift of
-    log sqrt det g for any dimension d. Its inputs are s = |x|^2, the products xx_i = x.x_i and x_ix_j, the labels y_i
-    and the variance `noise`. In it v, k_i and p_ij are variances and covariances of preactivations, u_ij those where
-    phi'(z_x)^2 has tilted the weights, and M_ij is (G^-1 y y^T G^-1 - G^-1)/2 with G = K + noise I. `.at(noise=0)` is
-    the limit of small noise; for large noise M_ij = -1/(2 noise) for i = j, else 0.
+    Its outputs are the coefficients of I, x x^T and x_i x_j^T, and of x x_i^T + x_i x^T for "x x_i", and the shifts of
+    log sqrt det g and of R (positive on spheres) for any dimension d. Its inputs are s = |x|^2, the products
+    xx_i = x.x_i and x_ix_j, the labels y_i and the variance `noise`. In it v, k_i and p_ij are variances and
+    covariances of preactivations, u_ij those where phi'(z_x)^2 has tilted the weights, and M_ij is
+    (G^-1 y y^T G^-1 - G^-1)/2 with G = K + noise I. `.at(noise=0)` is the limit of small noise; for large noise
+    M_ij = -1/(2 noise) for i = j, else 0.
 
     Args:
         mlp: an `infgeo.MLP` of depth 1 whose phi'^2 is a sum of Gaussians, such as erf.
@@ -93,5 +95,8 @@ def learned_metric(mlp: MLP, examples: int = 1) -> Program:
     outputs = {"I": alone, "x x": along}
     outputs |= {f"x x_{i + 1}": mixed[i] for i in points}
     outputs |= {f"x_{i + 1} x_{j + 1}": others[i, j] for i in points for j in points}
+    coefficients = Matrix([[along, *mixed], *([mixed[i], *others[i, :]] for i in points)])
+    gram = Matrix([[s, *beside], *([beside[i], *products[i, :]] for i in points)])
+    outputs["ricci_shift"] = ricci_shift(names, f, alone, coefficients, gram)
     outputs["volume_shift"] = tidy(1 / (2 * f)) * trace - tidy(B / (2 * f * (f + s * B))) * quadratic
     return Program(tuple(names.bindings), outputs).substituted(mlp._dimension)

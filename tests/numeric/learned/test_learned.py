@@ -296,6 +296,10 @@ ERF = infgeo.MLP("erf")
         ((ERF, XOR, LABELS, 0.1), {"rule": "adam"}, "'posterior', 'gradient_step'"),
         ((ERF, XOR, LABELS, 0.1), {"learning_rate": 0.1}, "learning_rate"),
         ((ERF, XOR, LABELS), {"rule": "gradient_step"}, "learning_rate is None"),
+        ((ERF, XOR, LABELS), {"rule": "gradient_flow"}, "time is None"),
+        ((ERF, XOR, LABELS), {"rule": "gradient_flow", "time": -1}, "time is -1"),
+        ((ERF, XOR, LABELS), {"rule": "gradient_flow", "time": np.inf, "parametrisation": "mean_field"}, "time is inf"),
+        ((ERF, XOR, LABELS), {"rule": "gradient_flow", "time": 1, "learning_rate": 1}, "learning_rate is given"),
         ((ERF, XOR, LABELS, 0.1), {"rule": "gradient_step", "learning_rate": 1}, "noise_variance"),
         ((ERF, XOR, LABELS), {"rule": "gradient_step", "learning_rate": 1, "parametrisation": "mup"}, "'mean_field'"),
         ((infgeo.MLP("relu"), XOR, LABELS), {"rule": "gradient_step", "learning_rate": 1}, "kink"),
@@ -317,12 +321,13 @@ def test_what_does_not_exist_is_said():
         infgeo.learned(infgeo.MLP("step"), XOR, LABELS, 0.1).metric(PLANE)
     with pytest.raises(NotConverged, match="smaller norm"):  # steep functions of the weights
         infgeo.learned(infgeo.MLP("tanh"), XOR, LABELS, 0.1).metric(np.array([60.0, 0.0]))
-    relu = infgeo.learned(infgeo.MLP("relu"), XOR, LABELS, 0.1)
-    assert relu.kind == "nets"
-    with pytest.raises(NoClosedForm, match="creases"):
-        relu.ricci_shift(PLANE)
+    relu, clipped = (infgeo.learned(infgeo.MLP(name), XOR, LABELS, 0.1) for name in ("relu", "relu6"))
+    assert (relu.kind, clipped.kind) == ("closed form", "nets")
+    for kinked in (relu, clipped):
+        with pytest.raises(NoClosedForm, match="creases"):
+            kinked.ricci_shift(PLANE)
     with pytest.raises(InvalidInput, match=r"x\.detach\(\)"):
-        relu.metric(torch.tensor(PLANE, requires_grad=True))
+        clipped.metric(torch.tensor(PLANE, requires_grad=True))
     with pytest.raises(InvalidInput, match="3 coordinates"):
         relu.metric(np.zeros(3))
     with pytest.raises(InvalidInput, match="width"):

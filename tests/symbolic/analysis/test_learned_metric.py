@@ -10,12 +10,12 @@ import infgeo
 from infgeo.analysis import learned_metric
 from infgeo.errors import InvalidInput, NoClosedForm
 
-X, Y = np.array([[1.0, 0.5], [-0.3, 2.0]]), np.array([1.0, -0.5])
-AT = np.array([0.3, -0.4])
+X, Y = np.array([[1.0, 0.5, 0.2], [-0.3, 2.0, 0.7]]), np.array([1.0, -0.5])
+AT = np.array([0.3, -0.4, 0.6])
 
 
 def values(program, x, X, y, noise):
-    known = {"s": x @ x, "d": 2.0, "noise": noise}
+    known = {"s": x @ x, "d": float(len(x)), "noise": noise}
     for i, (point, label) in enumerate(zip(X, y, strict=True), start=1):
         known |= {f"xx_{i}": x @ point, f"y_{i}": label}
         known |= {f"x_{i}x_{j}": point @ other for j, other in enumerate(X, start=1)}
@@ -23,6 +23,7 @@ def values(program, x, X, y, noise):
 
 
 def shift(program, x, X, y, noise):
+    program = program.select(name for name in program.outputs if name != "ricci_shift")
     at = values(program, x, X, y, noise)
     part = {name: float(program.evaluate(name, at)) for name in program.outputs}
     g = part["I"] * np.eye(len(x)) + part["x x"] * np.outer(x, x)
@@ -33,13 +34,17 @@ def shift(program, x, X, y, noise):
 
 
 @pytest.mark.parametrize("name", ["erf", pytest.param("erf(z) + z/2", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("examples", [1, 2])
-def test_it_is_the_learned_metric(name, examples):
+@pytest.mark.parametrize(("examples", "dimension"), [(1, 3), (2, 2)])
+def test_it_is_the_learned_metric(name, examples, dimension):
     mlp = infgeo.MLP(name, weight_std=Rational(3, 4), bias_std=Rational(1, 2))
-    numeric = infgeo.learned(mlp, X[:examples], Y[:examples], 0.25)
-    metric, volume = shift(learned_metric(mlp, examples), AT, X[:examples], Y[:examples], 0.25)
-    np.testing.assert_allclose(metric, numeric.metric(AT), rtol=1e-11)
-    assert volume == pytest.approx(float(numeric.volume_shift(AT)), rel=1e-11)
+    inputs, labels, at = X[:examples, :dimension], Y[:examples], AT[:dimension]
+    numeric = infgeo.learned(mlp, inputs, labels, 0.25)
+    program = learned_metric(mlp, examples)
+    metric, volume = shift(program, at, inputs, labels, 0.25)
+    np.testing.assert_allclose(metric, numeric.metric(at), rtol=1e-11)
+    assert volume == pytest.approx(float(numeric.volume_shift(at)), rel=1e-11)
+    ricci = program.evaluate("ricci_shift", values(program, at, inputs, labels, 0.25))
+    assert float(ricci) == pytest.approx(float(numeric.ricci_shift(at)), rel=1e-11)
 
 
 def test_limits_of_noise():

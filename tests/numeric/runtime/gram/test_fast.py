@@ -1,5 +1,6 @@
 """Compiled Gram matrices: against 50 digits, against the formulas they come from, and what `out` and threads do."""
 
+import importlib.util
 import sys
 import tracemalloc
 from types import ModuleType
@@ -13,6 +14,7 @@ import infgeo
 from infgeo.errors import InvalidInput
 from infgeo.numeric.runtime.gram import fast
 from infgeo.numeric.source import pair
+from infgeo.numeric.source.compiled_module import compiled_module
 from infgeo.symbolic.activations.catalogue import available
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.expectations.dual import dual
@@ -42,7 +44,7 @@ def interpreted(source):
 @pytest.mark.parametrize("name", CLOSED)
 def test_compiled_formulas_are_the_formulas(name, monkeypatch):
     """The text that Numba compiles, run by Python, against the formulas by broadcasting."""
-    monkeypatch.setattr(pair, "_compiled", interpreted)
+    monkeypatch.setattr(pair, "compiled_module", interpreted)
     mlp = infgeo.MLP(name)
     geo = mlp.numeric(0.6, 0.4, **own(mlp))
     X = np.random.default_rng(0).normal(size=(40, 3))
@@ -290,12 +292,12 @@ def test_exponentials_at_large_variances(name):
 
 def test_a_numba_that_does_not_load_is_done_without(monkeypatch):
     """A release that does not go with that of NumPy raises ImportError; the formulas are broadcast."""
-    pair._compiled.cache_clear()
+    compiled_module.cache_clear()
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.setattr(pair.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     X = np.random.default_rng(0).normal(size=(40, 3))
     found = infgeo.MLP("erf", depth=2).numeric(0.7, 0.2).kernel(X)
-    pair._compiled.cache_clear()
+    compiled_module.cache_clear()
     assert (found == found.T).all() and np.isfinite(found).all()
 
 
@@ -303,11 +305,11 @@ def test_nowhere_to_keep_what_is_compiled(monkeypatch, tmp_path):
     """A folder that cannot be made: what is compiled is used and not kept."""
     pytest.importorskip("numba")
     (tmp_path / "file").write_text("")
-    pair._compiled.cache_clear()
+    compiled_module.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     X = np.random.default_rng(0).normal(size=(40, 3))
     geo = infgeo.MLP("step").numeric(0.7, 0.2)
     found = geo.kernel(X)
-    pair._compiled.cache_clear()
+    compiled_module.cache_clear()
     monkeypatch.setattr(fast, "FEW", 10**9)
     assert np.abs(found - geo.kernel(X)).max() <= PROMISE["float64"] * np.abs(found).max()
