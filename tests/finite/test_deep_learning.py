@@ -10,6 +10,7 @@ import torch
 from scipy.special import erf
 
 import infgeo
+from infgeo.errors import NotConverged
 from infgeo.finite.deep_learning import DeepLearningTask
 from infgeo.finite.learning import added
 from infgeo.finite.sampled_network import specify
@@ -76,3 +77,8 @@ def test_sums_of_batches_add_up():
         torch.testing.assert_close(value, parts[0][key] + parts[1][key])
     again = learner.sums(WIDTH, 20, 0)
     assert all(torch.equal(again[key], parts[0][key]) for key in again)
+
+
+def test_a_likelihood_that_leaves_few_networks_is_refused():
+    with pytest.raises(NotConverged, match="width 8: pass larger widths, more samples, or a larger noise_variance"):
+        task().sums_by_chains(8, 100, 0)
