@@ -63,8 +63,8 @@ CASES = {
 WEIGHT, BIAS, NOISE = 0.6, 0.4, 0.1
 
 
-def explicit_shifts(name, X, Y, x, counts):
-    """Shifts of second moments of features at one coordinate, in both layers of a network, by Gauss-Hermite rules.
+def explicit_shifts(name, depth, X, Y, x, counts):
+    """Shifts of second moments of features at one coordinate, in all layers of a network, by Gauss-Hermite rules.
 
     Of (z_x, dz_x, z_y, z_a, ...) the features are (phi_x, phi'_x dz_x, phi_y, phi_a, ...): no lemma is used, and
     derivatives are automatic.
@@ -90,30 +90,41 @@ def explicit_shifts(name, X, Y, x, counts):
         return moments(z, mass, h - mass @ h)[1]
 
     linear = np.array([[x[0, 0], 1.0], [1.0, 0.0], [x[1, 0], 1.0], *np.c_[X, np.ones(len(X))]])  # of (w, b)
-    first = [*map(torch.from_numpy, nodes_of(linear @ np.diag([WEIGHT**2, BIAS**2]) @ linear.T, counts[0]))]
-    moments_1 = moments(*first)[1]
-    second = [*map(torch.from_numpy, nodes_of(next_law(moments_1).numpy(), counts[1]))]
-    inverse = np.linalg.inv(moments(*second)[1][data, data].numpy() + NOISE * np.eye(len(X)))
-    M = torch.from_numpy(inverse @ Y @ Y.T @ inverse - inverse) / 2
-    backward = torch.func.grad(lambda value: (M * next_moments(value)[data, data]).sum())(moments_1)[data, data]
-    shift_1 = entering(*first, (backward + backward.T) / 2)
+    units, second = [nodes_of(linear @ np.diag([WEIGHT**2, BIAS**2]) @ linear.T, counts[0])], []
+    for layer in range(depth):
+        if layer > 0:
+            units.append(nodes_of(next_law(second[-1]).numpy(), counts[1]))
+        units[-1] = tuple(map(torch.from_numpy, units[-1]))
+        second.append(moments(*units[-1])[1])
+    inverse = np.linalg.inv(second[-1][data, data].numpy() + NOISE * np.eye(len(X)))
+    matrices = [torch.from_numpy(inverse @ Y @ Y.T @ inverse - inverse) / 2]
+    for value in second[-2::-1]:
+        backward = torch.func.grad(lambda v: (matrices[0] * next_moments(v)[data, data]).sum())(value)[data, data]
+        matrices.insert(0, (backward + backward.T) / 2)
     load_forward_mode()
-    shift_2 = entering(*second, M) + torch.func.jvp(next_moments, (moments_1,), (shift_1,))[1]
-    return shift_1.numpy(), shift_2.numpy()
+    shifts: list[torch.Tensor] = []
+    for layer in range(depth):
+        shift = entering(*units[layer], matrices[layer])
+        if layer > 0:
+            shift = shift + torch.func.jvp(next_moments, (second[layer - 1],), (shifts[-1],))[1]
+        shifts.append(shift)
+    return [shift.numpy() for shift in shifts]
 
 
-@pytest.mark.parametrize(("name", "examples"), [("erf", 1), ("erf", 2), ("tanh", 2)])
-def test_two_layers_are_covariances_and_derivatives_of_explicit_laws(name, examples):
+@pytest.mark.parametrize(("name", "examples", "depth"), [("erf", 1, 3), ("erf", 2, 2), ("tanh", 2, 2)])
+def test_layers_are_covariances_and_derivatives_of_explicit_laws(name, examples, depth):
     X, Y, x = np.array([[0.9], [-0.4]])[:examples], np.array([[1.5], [0.3]])[:examples], np.array([[0.5], [-1.1]])
-    fine, coarse = (explicit_shifts(name, X, Y, x, counts) for counts in ((40, 12, 10), (30, 10, 8)))
-    learned = infgeo.learned(infgeo.MLP(name, depth=2, weight_std=WEIGHT, bias_std=BIAS), X, Y, NOISE)
+    rules = ((30, 15, 13), (24, 12, 11)) if examples == 1 else ((40, 12, 10), (30, 10, 8))
+    fine, coarse = (explicit_shifts(name, depth, X, Y, x, counts) for counts in rules)
+    learned = infgeo.learned(infgeo.MLP(name, depth=depth, weight_std=WEIGHT, bias_std=BIAS), X, Y, NOISE)
     assert learned.kind == ("quadrature" if examples == 1 else "nets")
-    for layer, shift, other in zip((1, 2), fine, coarse, strict=True):
-        gap = np.abs(shift - other).max()
+    for layer, shift, other in zip(range(1, depth + 1), fine, coarse, strict=True):
+        gap = np.abs(shift - other)
         of_kernel, of_metric = (learned.standard_error(x, kind, layer=layer) for kind in ("kernel", "metric"))
-        assert_within(learned.metric(x[:1], layer=layer)[0, 0, 0], shift[1, 1], of_metric[0, 0, 0] + gap)
-        assert_within(learned.kernel(x, layer=layer), shift[[0, 2]][:, [0, 2]], of_kernel + gap)
-        assert of_metric[0, 0, 0] + gap < 0.005 * abs(shift[1, 1])
+        metric, kernel = learned.metric(x[:1], layer=layer)[0, 0, 0], learned.kernel(x, layer=layer)
+        assert_within(metric, shift[1, 1], of_metric[0, 0, 0] + gap[1, 1], 1e-8)
+        assert_within(kernel, shift[[0, 2]][:, [0, 2]], of_kernel + gap[[0, 2]][:, [0, 2]], 1e-8)
+        assert of_metric[0, 0, 0] + gap[1, 1] < 0.005 * abs(shift[1, 1])
 
 
 @pytest.mark.parametrize("name", ["erf", "relu"])
