@@ -30,56 +30,39 @@ from infgeo.symbolic.activations.activation import Activation
 from infgeo.symbolic.analysis.unit_weights import pair_expectations, slope_tilts
 
 _STEP = 1e-30  # of the decay, in the imaginary direction
-_AT_ONCE = 2**14  # pairs of training points, times inputs: larger arrays cost three times as much a number
+AT_ONCE = 2**14  # pairs of training points, times inputs: larger arrays cost three times as much a number
 _FEWEST_ROWS = 8  # of pairs at once
 _FEW = 2**25  # pairs, times inputs, below which nothing is compiled
 _COMPILED_AT_ONCE = 16, 2**21  # inputs, which read a row of pairs together, and numbers
 
 
+LIBRARY = {
+    "sqrt": lambda x: x**0.5,
+    "atan": lambda x: torch.atan(x) if isinstance(x, torch.Tensor) else np.arctan(x),
+}
+
+
 @dataclass(frozen=True, eq=False)
-class ClosedForm:
-    """E[phi'(z_x)^2 w w h(w)] less E[phi'(z_x)^2 w w] E[h(w)], for h = sum_ab weights_ab phi(z_a) phi(z_b).
+class TiltedForm:
+    """E[phi'(z_x)^2 w w h(w)] less E[phi'(z_x)^2 w w] E[h(w)], for h a sum over pairs of training points.
 
     Arguments:
         tilts: (coefficient, power, decay) of phi'^2.
-        factors, cores: E[phi phi], E[phi' phi'], E[phi'' phi], E[phi phi''] are factors(p, q) times cores(p, q, c). The
-            third factor is one of p, the last one of q, and two are numbers: they are taken after the sums.
-        compile: what returns the sums over pairs compiled, or None.
         variances: of the weights and of the bias, (d + 1,).
         scaled: training points times `variances`, (P, d + 1).
         own: the variances of their preactivations, (P,).
-        strips: (first row, covariances, weights) of some rows and the columns from the first row on; pairs beside the
-            diagonal stand for two.
         mean: E[h].
     """
 
     tilts: tuple[tuple[float, int, float], ...]
-    factors: Callable[..., tuple]
-    cores: Callable[..., tuple]
-    compile: Callable[[], Callable[..., Any] | None]
     variances: np.ndarray
     scaled: np.ndarray
     own: np.ndarray
-    strips: tuple[tuple[int, np.ndarray, np.ndarray], ...]
     mean: float
 
     def metric(self, x: Any) -> Any:
         """Return the shift, (m, d) -> (m, d, d), for an array of NumPy or torch; there it is differentiable."""
-        if sums := self._compiled(x):
-            most, numbers = _COMPILED_AT_ONCE
-            size = max(1, min(most, numbers // self.scaled.size))
-            blocks = [x[i : i + size] for i in range(0, len(x), size)]
-            with ThreadPoolExecutor(thread_count(None, NumpyArrays())) as pool:
-                return np.concatenate(list(pool.map(partial(self._of_block, sums=sums), blocks)))
-        size = max(1, _AT_ONCE // max(weights.size for _, _, weights in self.strips))
-        stack: Any = torch.cat if isinstance(x, torch.Tensor) else np.concatenate
-        return stack([self._of_block(x[i : i + size]) for i in range(0, max(len(x), 1), size)])
-
-    def _compiled(self, x: Any) -> Callable[..., Any] | None:
-        """Return the compiled sums where they are worth it; they have real numbers alone, and no derivatives."""
-        pairs = len(x) * sum(weights.size for _, _, weights in self.strips)
-        plain = isinstance(x, np.ndarray) and not any(power for _, power, _ in self.tilts)
-        return self.compile() if plain and pairs > _FEW else None
+        raise NotImplementedError
 
     def slope(self, x: np.ndarray) -> np.ndarray:
         """Return half the derivative of the shift, (m, d) -> (m, d, d, d), by forward differentiation."""
@@ -91,10 +74,11 @@ class ClosedForm:
                 parts.append(torch.func.jvp(self.metric, (points,), (along,))[1] / 2)
         return torch.stack(parts, -1).numpy()
 
-    def _of_block(self, x: Any, sums: Callable[..., Any] | None = None) -> Any:
+    def _of_block(self, x: Any, contracted: Callable[..., tuple[Any, Any]]) -> Any:
+        """Return the shift, from what returns E[h] under a tilt, (m,), and the rest of Stein's sum, (m, d, d)."""
         d = x.shape[-1]
-        variances, scaled = _like(x, self.variances), _like(x, self.scaled)
-        diagonal = _like(x, np.diag(self.variances[:d]))
+        variances, scaled = like(x, self.variances), like(x, self.scaled)
+        diagonal = like(x, np.diag(self.variances[:d]))
         u = x * variances[:d]
         v, kx = (x * u).sum(-1) + variances[d], x @ scaled[:, :d].T + scaled[:, d]
 
@@ -103,9 +87,7 @@ class ClosedForm:
             along = tau[:, None] * u
             covariance = diagonal - along[:, :, None] * u[:, None, :]
             features = scaled[:, :d] - kx[:, :, None] * along[:, None, :]
-            moved = tau[:, None] * kx
-            contracted = self._contracted if sums is None else partial(self._contracted_by, sums)
-            value, outer = contracted(moved, kx, features)
+            value, outer = contracted(tau[:, None] * kx, kx, features)
             return mass[:, None, None] * ((value - self.mean)[:, None, None] * covariance + outer)
 
         total: Any = 0.0
@@ -116,21 +98,59 @@ class ClosedForm:
                 total = total - coefficient / _STEP * tilted(decay + 1j * _STEP).imag
         return total
 
+
+@dataclass(frozen=True, eq=False)
+class ClosedForm(TiltedForm):
+    """For the posterior, h = sum_ab weights_ab phi(z_a) phi(z_b).
+
+    Arguments:
+        factors, cores: E[phi phi], E[phi' phi'], E[phi'' phi], E[phi phi''] are factors(p, q) times cores(p, q, c). The
+            third factor is one of p, the last one of q, and two are numbers: they are taken after the sums.
+        compile: what returns the sums over pairs compiled, or None.
+        strips: (first row, covariances, weights) of some rows and the columns from the first row on; pairs beside the
+            diagonal stand for two.
+    """
+
+    factors: Callable[..., tuple]
+    cores: Callable[..., tuple]
+    compile: Callable[[], Callable[..., Any] | None]
+    strips: tuple[tuple[int, np.ndarray, np.ndarray], ...]
+
+    def metric(self, x: Any) -> Any:
+        """Return the shift, (m, d) -> (m, d, d), for an array of NumPy or torch; there it is differentiable."""
+        if sums := self._compiled(x):
+            most, numbers = _COMPILED_AT_ONCE
+            size = max(1, min(most, numbers // self.scaled.size))
+            blocks = [x[i : i + size] for i in range(0, len(x), size)]
+            with ThreadPoolExecutor(thread_count(None, NumpyArrays())) as pool:
+                return np.concatenate(
+                    list(pool.map(lambda x: self._of_block(x, partial(self._contracted_by, sums)), blocks))
+                )
+        size = max(1, AT_ONCE // max(weights.size for _, _, weights in self.strips))
+        stack: Any = torch.cat if isinstance(x, torch.Tensor) else np.concatenate
+        return stack([self._of_block(x[i : i + size], self._contracted) for i in range(0, max(len(x), 1), size)])
+
+    def _compiled(self, x: Any) -> Callable[..., Any] | None:
+        """Return the compiled sums where they are worth it; they have real numbers alone, and no derivatives."""
+        pairs = len(x) * sum(weights.size for _, _, weights in self.strips)
+        plain = isinstance(x, np.ndarray) and not any(power for _, power, _ in self.tilts)
+        return self.compile() if plain and pairs > _FEW else None
+
     def _contracted(self, moved: Any, kx: Any, features: Any) -> tuple[Any, Any]:
-        """Return sum_ab weights_ab E[phi_a phi_b], (m,), and the rest of Stein's sum, (m, d, d)."""
-        own = _like(kx, self.own) - moved * kx
+        """Return sum_ab weights_ab E[phi_a phi_b] and the rest of Stein's sum."""
+        own = like(kx, self.own) - moved * kx
         # No product of matrices: BLAS would wait for its threads.
         einsum: Any = torch.einsum if isinstance(kx, torch.Tensor) else np.einsum
         value: Any = 0.0
         outer: Any = 0.0
         for start, prior, weights in self.strips:
             rows, rest = slice(start, start + len(prior)), slice(start, None)
-            w = _like(kx, weights)
-            covariance = _like(kx, prior) - moved[:, rows, None] * kx[:, None, rest]
+            w = like(kx, weights)
+            covariance = like(kx, prior) - moved[:, rows, None] * kx[:, None, rest]
             both, slopes, first, last = self.cores(own[:, rows, None], own[:, None, rest], covariance)
             of_both, of_slopes, of_first, of_last = self.factors(own[:, rows], own[:, rest])
             left, right = features[:, rows], features[:, rest]
-            value = value + of_both * einsum("mij,ij->m", both, _like(both, weights))
+            value = value + of_both * einsum("mij,ij->m", both, like(both, weights))
             mixed = of_slopes * left.mT @ ((w * slopes) @ right)
             above = w * first
             below = above if last is first else w * last
@@ -151,7 +171,8 @@ class ClosedForm:
         return of_both * value, mixed + mixed.mT + (columns * total[:, None, :]) @ features
 
 
-def _like(x: Any, value: np.ndarray) -> Any:
+def like(x: Any, value: np.ndarray) -> Any:
+    """Return an array of the library, format and device of another."""
     return torch.as_tensor(value, dtype=x.dtype, device=x.device) if isinstance(x, torch.Tensor) else value
 
 
@@ -169,10 +190,10 @@ def closed_form(activation: Activation, variances: np.ndarray, inputs: np.ndarra
     halved = 2 * np.triu(weights, 1) + np.diag(weights.diagonal())
     strips, i = [], 0
     while i < len(own):
-        rows, rest = slice(i, i + max(_FEWEST_ROWS, _AT_ONCE // (len(own) - i))), slice(i, None)
+        rows, rest = slice(i, i + max(_FEWEST_ROWS, AT_ONCE // (len(own) - i))), slice(i, None)
         strips.append((i, prior[rows, rest].copy(), halved[rows, rest].copy()))
         i = rows.stop
-    return ClosedForm(tilts, factors, cores, compiled, variances, scaled, own, tuple(strips), mean)
+    return ClosedForm(tilts, variances, scaled, own, mean, factors, cores, compiled, tuple(strips))
 
 
 @lru_cache(maxsize=64)
@@ -181,11 +202,7 @@ def _pair(activation: Activation) -> tuple[Callable[..., tuple], Callable[..., t
     others = ((p, q, c), (p, q, c), (q, c), (p, c))
     pairs = zip(pair_expectations(activation), others, strict=True)
     factors, cores = zip(*(expr.as_independent(*symbols, as_Add=False) for expr, symbols in pairs), strict=True)
-    library = {
-        "sqrt": lambda x: x**0.5,
-        "atan": lambda x: torch.atan(x) if isinstance(x, torch.Tensor) else np.arctan(x),
-    }
     of_points, of_pairs = (
-        lambdify(on, of, [library, "math"], cse=True) for on, of in (([p, q], factors), ([p, q, c], cores))
+        lambdify(on, of, [LIBRARY, "math"], cse=True) for on, of in (([p, q], factors), ([p, q, c], cores))
     )
     return of_points, of_pairs, partial(pair_sums, cores)

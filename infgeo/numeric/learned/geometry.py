@@ -15,8 +15,9 @@ from infgeo.conventions import d
 from infgeo.display import Displayed
 from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.numeric.finite_width import finite_width_at
-from infgeo.numeric.learned.closed_form import ClosedForm, closed_form
+from infgeo.numeric.learned.closed_form import TiltedForm, closed_form
 from infgeo.numeric.learned.deep_sums import DeepSums, deep_sums, has_grid
+from infgeo.numeric.learned.descent_form import descent_form
 from infgeo.numeric.learned.relu_form import ReluForm, relu_form
 from infgeo.numeric.learned.ricci import radial_metric, ricci_shift
 from infgeo.numeric.learned.rules import Rule, flow
@@ -124,7 +125,7 @@ class LearnedGeometry(Displayed):
         weight = variances(self.mlp, at.shape[-1])[0]
         moments = [gaussian_rules.moments(self._function, float(v), _LEVEL) for v in self.variance(at)]
         A = [weight ** (i + 1) * np.array([m[name] for m in moments]) for i, name in enumerate(("m0", "m0_1", "m0_2"))]
-        slope = (self._closed if isinstance(self._closed, ClosedForm) else self._unit_sums).slope(at)
+        slope = (self._closed if isinstance(self._closed, TiltedForm) else self._unit_sums).slope(at)
         return _restored(self._at(ricci_shift(*radial_metric(at, *A), self._metric(at, 1)[0], slope), width), shape, x)
 
     def kernel(self, x: Any, y: Any = None, width: int | None = None, layer: int | None = None) -> Any:
@@ -254,13 +255,17 @@ class LearnedGeometry(Displayed):
         return Rule(self._function, inputs, matrix, prior, U - outputs * T, U)
 
     @cached_property
-    def _closed(self) -> ClosedForm | ReluForm | None:
-        if self.noise_variance is None or self.mlp.depth > 1:
+    def _closed(self) -> TiltedForm | ReluForm | None:
+        if self.mlp.depth > 1:
             return None
-        scales = variances(self.mlp, self.inputs.shape[1])
+        scales, activation, rule = variances(self.mlp, self.inputs.shape[1]), self.mlp.activation, self._rule
+        if self.noise_variance is None:
+            with suppress(NoClosedForm):
+                return descent_form(activation, scales, rule)
+            return None
         for form in (closed_form, relu_form):
             with suppress(NoClosedForm):
-                return form(self.mlp.activation, scales, self._rule.inputs, self._rule.matrix)
+                return form(activation, scales, rule.inputs, rule.matrix)
         return None
 
     @cached_property

@@ -62,7 +62,7 @@ def learned(
         parametrisation: "ntk" or "mean_field", of gradient descent.
 
     Returns:
-        A `LearnedGeometry`. Its `kind` is "closed form" for the posterior of erf, Gaussians, z^2 and the like, and of
+        A `LearnedGeometry`. Its `kind` is "closed form" for erf, Gaussians, z^2 and the like, and for the posterior of
         ReLU, leaky ReLU and |z|; else "quadrature" (up to three weights and bias, no kinks) or "nets", with
         `standard_error`. Several layers are "quadrature" for one training point without kinks, else "nets".
 

@@ -246,7 +246,7 @@ def test_gradient_step_is_that_of_simulated_networks(parametrisation, eta):
     rng = np.random.default_rng(11)
     mlp = infgeo.MLP("erf", weight_std=1, bias_std=1)
     learned = infgeo.learned(mlp, XOR, LABELS, rule="gradient_step", learning_rate=eta, parametrisation=parametrisation)
-    assert learned.kind == "quadrature"
+    assert learned.kind == "closed form"
     mean_field = parametrisation == "mean_field"
     width = 400
     batches = []

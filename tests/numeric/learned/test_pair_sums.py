@@ -46,7 +46,7 @@ def broadcast(learned, x, monkeypatch):
 def test_compiled_sums_are_the_broadcast_ones(name, monkeypatch):
     """The text that Numba compiles, run by Python."""
     monkeypatch.setattr(pair_sums, "compiled_module", interpreted)
-    monkeypatch.setattr(closed_form, "_AT_ONCE", 64)  # several strips
+    monkeypatch.setattr(closed_form, "AT_ONCE", 64)  # several strips
     learned, x = task(name)
     assert learned.kind == "closed form" and len(learned._closed.strips) > 1
     plain = broadcast(learned, x, monkeypatch)

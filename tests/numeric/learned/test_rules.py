@@ -61,7 +61,7 @@ def test_training_to_the_end_is_not_the_posterior():
     """XOR fitted exactly: the centre shrinks five times as much as in the posterior."""
     fitted = infgeo.learned(ERF, XOR, LABELS, rule="gradient_flow", time=np.inf)
     np.testing.assert_allclose(fitted.volume_shift(POINTS[1]), -4.4957, rtol=1e-4)
-    assert fitted.kind == "quadrature"
+    assert fitted.kind == "closed form"
     np.testing.assert_allclose(fitted.metric(POINTS, width=100) - fitted.metric(POINTS) / 100,
                                ERF.numeric().metric(POINTS), rtol=1e-12)  # fmt: skip
 
