@@ -263,8 +263,30 @@ for dim, s_, sw_, sb_ in product((1, 2, 5), (sp.Rational(1, 3), 4), (1, sp.Ratio
 assert sp.simplify(unit_moments.ricci(erf.moments, d) + (d - 1) * (d + 2) * size) == 0
 
 # %% [markdown]
+# ## Depth
+#
+# In deep networks each layer is a mean over $n$ units whose law is random. At a point it has the moments
+# $S = (v, r, G)$ of chapter 14.9, of bias $\beta/n$ and covariance $\Xi/n$. The means of the layer,
+# $F(S) = (m,\; m'r,\; m_0G + 2m_0'rr^{\mathsf T})$, have
+#
+# $$ \text{bias} = \tfrac1n\big(F'\beta + \tfrac12F'':\Xi\big), \qquad
+#    \text{covariance} = \tfrac1n\big(F'\,\Xi\,F'^{\mathsf T} + V\big), $$
+#
+# with $V$ the covariance over one unit, and $\sigma_w^2$ times them are the moments of the next law. For a linear
+# network of $L$ layers the metric is a product of $L$ Wishart matrices: no bias, and $\log\sqrt{\det g}$ has the bias
+# $-Ld(d+1)/4$ and the variance $Ld/2$ over $n$. For ReLU with $\sigma_w^2 = 2$ and no biases the kernel is a product of
+# independent factors, each of variance $5/n$:
+
+# %%
+deep = infgeo.finite_width_at(infgeo.MLP("identity", depth=3, weight_std=1, bias_std=0), [0.3, 0.4, 0.0, 0.0])
+assert abs(deep.log_volume_bias + 3 * 4 * 5 / 4) < 1e-10 and abs(deep.log_volume_variance - 3 * 4 / 2) < 1e-10
+relu = infgeo.finite_width_at(infgeo.MLP("relu", depth=3, weight_std=sp.sqrt(2), bias_std=0), [0.3, 0.4])
+assert abs(relu.kernel_bias) < 1e-10 and abs(relu.kernel_variance - 3 * 5 * 0.25**2) < 1e-10
+
+# %% [markdown]
 # ## In the package
 #
 # `infgeo.finite_width(mlp)` returns the covariance of the metric, the biases of volume element and Ricci scalar, and
-# the exact mean of the determinant ([Monte Carlo](../guide/monte_carlo.md)); `infgeo.validate` judges the trend in
+# the exact mean of the determinant ([Monte Carlo](../guide/monte_carlo.md)), `infgeo.finite_width_at(mlp, x)` bias and
+# spread at points for any depth; `infgeo.validate` judges the trend in
 # width by them ([Validate](../guide/validate.md)).

@@ -408,9 +408,55 @@ assert gaussian.metric.ricci_scalar == 0 and magnified.ricci_scalar != 0
 assert magnified.volume_element.subs(xs[0], 0) == 4 and sp.limit(magnified.volume_element, xs[0], sp.oo) == 1
 
 # %% [markdown]
+# ## 14.9 Deep networks
+#
+# In a network of $L$ layers, all of width $n$, the log likelihood is still a function of the last kernel matrix: the
+# posterior mean of a statistic $O$ of any layer is its prior mean and
+# $\tfrac12\sum_{ab}M_{ab}\,\mathrm{Cov}(O, K^L_{ab})$. Given layer $l - 1$, the preactivations of layer $l$ are $n$
+# independent draws of a Gaussian process of covariance $\Sigma = \sigma_b^2 + \sigma_w^2K^{l-1}$. So what the
+# likelihood asks of $K^L$ it asks of $K^l$ with
+#
+# $$ M^{l}_{cd} = \sum_{ab} M^{l+1}_{ab}\frac{\partial K^{l+1}_{ab}}{\partial K^l_{cd}}
+#    = \sigma_w^2\Big(M^{l+1}_{cd}\,\mathrm E[\phi'_c\phi'_d]
+#    + \delta_{cd}\sum_b M^{l+1}_{cb}\,\mathrm E[\phi''_c\phi_b]\Big), \qquad M^L = M, $$
+#
+# by Price's theorem (chapter 2), and the units of layer $l$ are shifted by
+# $\mathrm{Cov}(o, \tfrac12\varphi^{\mathsf T}M^l\varphi)$, as in 14.1. What the layers before have learned moves
+# $\Sigma$. With $v$, $r = \mathrm{Cov}(z, \partial z)$ and $G = \mathrm{Cov}(\partial z, \partial z)$ at a point, the
+# moments of the next layer are
+#
+# $$ \mathrm E[\phi^2] = m(v), \qquad \mathrm E[\phi\phi'\,\partial z] = m'(v)\,r, \qquad
+#    \mathrm E[\phi'^2\,\partial z\,\partial z^{\mathsf T}] = m_0(v)\,G + 2m_0'(v)\,rr^{\mathsf T}, $$
+#
+# whose differentials carry shifts of $(v, r, G)$ forward. The shift of $v$ is made of
+# $\mathrm E[\phi_x^2\phi_a\phi_b]$, four error functions for erf, which is not elementary: with depth there are no
+# closed forms. The third moment by Stein's lemma, for $\phi' = z^2$ and the law of $(z, \partial_1z)$ in `C` above:
+
+# %%
+moment_0 = gauss(w1**4, C)  # E[phi'^2] = 3 v^2, v = c11
+law = C[1, 1] * moment_0 + 2 * moment_0.diff(C[0, 0]) * C[0, 1] ** 2
+assert sp.expand(gauss(w1**4 * w2**2, C) - law) == 0
+
+# %% [markdown]
+# Linear networks, without biases and at unit scales, show what depth does: $M^l = M$, every layer adds $KMK$, and so
+# $\delta K^l = l\,KMK/n$: deep layers learn more (Zavatone-Veth et al. 2021). The sums are over nets of units,
+# which have errors:
+
+# %%
+linear = infgeo.MLP("identity", depth=2, weight_std=1, bias_std=0)
+examples, outputs = np.array([[1.0, 0.5], [-0.5, 1.0]]), np.array([1.0, -1.0])
+deep = infgeo.learned(linear, examples, outputs, 0.3)
+K = examples @ examples.T
+inverse = np.linalg.inv(K + 0.3 * np.eye(2))
+learned_by_a_layer = K @ (inverse @ np.outer(outputs, outputs) @ inverse - inverse) @ K
+for layer in (1, 2):
+    error = deep.standard_error(examples, "kernel", layer=layer)
+    assert (np.abs(deep.kernel(examples, layer=layer) - layer * learned_by_a_layer) < 5 * error).all()
+
+# %% [markdown]
 # ## In the package
 #
 # `infgeo.learned(mlp, X, y, noise_variance, rule="posterior")`, `rule="gradient_step"` and `rule="gradient_flow"` are
-# 14.1 to 14.5, and `infgeo.validate` of the result compares them with networks that learn;
-# `infgeo.analysis.learned_metric` is 14.6, `infgeo.magnification.law` 14.7 ([Learned geometry](../guide/learned.md)),
-# `infgeo.kernels.CoordinateKernel` 14.8 ([Kernels](../guide/kernels.md)).
+# 14.1 to 14.5, the posterior of several layers is 14.9, and `infgeo.validate` of the result compares them with networks
+# that learn; `infgeo.analysis.learned_metric` is 14.6, `infgeo.magnification.law` 14.7
+# ([Learned geometry](../guide/learned.md)), `infgeo.kernels.CoordinateKernel` 14.8 ([Kernels](../guide/kernels.md)).

@@ -26,6 +26,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "emit": ("infgeo.numeric.emit", "emit"),
     "finite": ("infgeo.finite", None),
     "finite_width": ("infgeo.symbolic.analysis.finite_width", "finite_width"),
+    "finite_width_at": ("infgeo.numeric.finite_width", "finite_width_at"),
     "kernels": ("infgeo.kernels", None),
     "layers": ("infgeo.layers", None),
     "learned": ("infgeo.numeric.learned.learned", "learned"),

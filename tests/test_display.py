@@ -57,6 +57,7 @@ def test_every_result_is_short_at_a_prompt_and_a_table_in_a_notebook(report, his
         infgeo.finite.geodesic(NET, [0.0, 0.0], [1.0, 1.0]),
         infgeo.finite.estimate(MLP, torch.randn(9, 2), 16, 4),
         infgeo.learned(MLP, X, [1.0, -1.0, 1.0], 0.1),
+        infgeo.finite_width_at(MLP, np.ones((500, 2))),
         MLP.numeric(),
         MLP.metric.geodesic(np.array([1.0, 0.0]), np.array([0.0, 1.0])),
         infgeo.magnification.agreement(values, values**2),

@@ -32,6 +32,7 @@ def test_all_is_pinned():
         "errors",
         "finite",
         "finite_width",
+        "finite_width_at",
         "kernels",
         "layers",
         "learned",

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from infgeo.arguments import fraction, positive_integer, seed_integer
 from infgeo.errors import InvalidInput
+from infgeo.finite.deep_learning import DeepLearningTask
 from infgeo.finite.learning import LearningTask, added
 from infgeo.finite.sampled_network import specify
 from infgeo.numeric.learned.geometry import LearnedGeometry, has_smooth_slope
@@ -39,7 +40,8 @@ def validate_learned(
 ) -> ValidationReport:
     """Compare n times the simulated shift of metric, kernel, volume and R, extrapolated to large n, with theory.
 
-    At width n it is the coefficient of 1/n, with a remainder that falls as 1/n: see `infgeo.validate`.
+    Of several layers these are the shifts of each, without R. At width n it is the coefficient of 1/n, with a remainder
+    that falls as 1/n: see `infgeo.validate`.
     """
     d, seed, level = learned.inputs.shape[1], seed_integer(seed, 62), fraction(level, "level")
     x = default_points(d, seed)[::2] / 2 if points is None else checked_points(points, d)
@@ -49,15 +51,19 @@ def validate_learned(
     count = positive_integer(SAMPLES if samples is None else samples, "samples", 8 * BATCHES)
     specification = specify(learned.mlp)
     inputs, labels, at = (torch.from_numpy(part) for part in (learned.inputs, learned.labels, x))
+    data = (specification, inputs, labels, at, learned.noise_variance)
     mean_field = learned.parametrisation == "mean_field"
     rate, flows = learned.time or learned.learning_rate or 0.0, learned.time is not None
     if rate == np.inf:
         raise InvalidInput(
             "time is inf, and simulated networks learn for a finite one: pass a learned geometry of such a time"
         )
-    task = LearningTask(specification, inputs, labels, at, learned.noise_variance, rate, mean_field, flows)
+    task = LearningTask(*data, rate, mean_field, flows)
+    if learned.mlp.depth > 1:
+        smooth = all(has_smooth_slope(layer.activation) for layer in learned.mlp.with_weights)
+        task = DeepLearningTask(*data, smooth=smooth)
     expected, errors = _theory(learned, x)
-    largest = float(np.abs(expected["volume_shift"]).max())
+    largest = max(float(np.abs(value).max()) for name, value in expected.items() if name.startswith("volume_shift"))
     if not mean_field and largest > rungs[0]:
         raise InvalidInput(
             f"widths is {rungs}: n times the shift of log sqrt det g reaches {largest:.2g}, and first order says"
@@ -122,11 +128,16 @@ def validate_learned(
 
 
 def _theory(learned: LearnedGeometry, x: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the shifts by name, and the errors of those that have one."""
-    values = {f"{name}_shift": getattr(learned, name)(x) for name in ("metric", "kernel")}
-    values["volume_shift"] = learned.volume_shift(x)
-    errors = {name: learned.standard_error(x, name if name == "volume_shift" else name[:6]) for name in values}
-    if x.shape[1] > 1 and has_smooth_slope(learned.mlp.activation):  # else part of the curvature is in creases
+    """Return the shifts by name, of several layers with their number, and the errors of those that have one."""
+    values, errors = {}, {}
+    for layer in range(1, learned.mlp.depth + 1):
+        suffix = f" of layer {layer}" if learned.mlp.depth > 1 else ""
+        for method in ("metric", "kernel", "volume_shift"):
+            name = f"{method.removesuffix('_shift')}_shift{suffix}"
+            values[name] = getattr(learned, method)(x, layer=layer)
+            errors[name] = learned.standard_error(x, method, layer=layer)
+    # Of one layer; where its phi' jumps, part of the curvature is in creases.
+    if learned.mlp.depth == 1 and x.shape[1] > 1 and has_smooth_slope(learned.mlp.activation):
         values["ricci_shift"] = learned.ricci_shift(x)
     return values, errors
 
@@ -140,15 +151,16 @@ def _series(
     """Return every number that is compared, over the widths: of symmetric arrays each entry once."""
     result: dict[str, list[Any]] = {}
     for name, theory in expected.items():
+        kind = name.split(" ")[0]
         for at in np.ndindex(theory.shape):
-            if at[-2:] != tuple(sorted(at[-2:])) and name in ("metric_shift", "kernel_shift"):
+            if at[-2:] != tuple(sorted(at[-2:])) and kind in ("metric_shift", "kernel_shift"):
                 continue
             batches = np.stack([part[name][(slice(None), *at)] for part in found])
             error = batches.std(axis=1, ddof=1) / BATCHES**0.5
             if name in errors:
                 error = np.hypot(error, errors[name][at])
-            point, other = at[0], at[1] if name == "kernel_shift" else None
-            label = f"{name} {at[1] + 1}{at[2] + 1}" if name == "metric_shift" else name
+            point, other = at[0], at[1] if kind == "kernel_shift" else None
+            label = f"{kind} {at[1] + 1}{at[2] + 1}{name[len(kind) :]}" if kind == "metric_shift" else name
             series = comparison.WidthSeries(
                 label, point, other, widths, batches.mean(axis=1), error, np.full(len(widths), theory[at]),
                 np.full(len(widths), BATCHES - 1.0),

@@ -45,7 +45,10 @@ def test_the_remainder_falls_as_one_over_n_squared(report):
 
 
 @pytest.mark.parametrize("factor", [0.97, 1.03])
-def test_a_formula_that_is_wrong_by_three_percent_is_caught(report, factor):
+@pytest.mark.parametrize(("fixture", "quantity"), [("report", "metric"), ("deep_report", "kernel")])
+def test_a_formula_that_is_wrong_by_three_percent_is_caught(request, fixture, quantity, factor):
+    report = request.getfixturevalue(fixture)
+
     def judged(scale):
         rows = [
             compared(one.quantity, one.point, 0, None, scale * one.theory, one.estimate, one.standard_error, 31)
@@ -54,7 +57,31 @@ def test_a_formula_that_is_wrong_by_three_percent_is_caught(report, factor):
         return verdict(rows, (), report.level).rows
 
     assert all(row.passed for row in judged(1.0))
-    assert any(not row.passed for row in judged(factor) if row.quantity.startswith("metric"))
+    assert any(not row.passed for row in judged(factor) if row.quantity.startswith(quantity))
+
+
+@pytest.fixture(scope="module")
+def deep_report():
+    deep = infgeo.learned(infgeo.MLP("erf", depth=2, weight_std=1, bias_std=0), XOR, LABELS, 0.3)
+    return infgeo.validate(deep, points=POINTS, widths=(128, 256, 512), samples=1024)
+
+
+def test_the_posterior_of_two_layers_has_the_learned_geometry(deep_report):
+    assert deep_report.passed, deep_report.table()
+    assert {row.quantity.split()[0] for row in deep_report.rows} == {"metric_shift", "kernel_shift", "volume_shift"}
+    assert deep_report.power["kernel_shift of layer 2"] < 0.03
+    assert {row.quantity[-1] for row in deep_report.rows} == {"1", "2"}
+    assert min(deep_report.configuration["effective_samples"]) > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "depth", "samples"), [("tanh", 3, 1024), ("relu", 2, 16384), ("gaussian", 2, 1024), ("gelu", 2, 1024)]
+)
+def test_deep_posteriors_have_the_learned_geometry(name, depth, samples):
+    deep = infgeo.learned(infgeo.MLP(name, depth=depth, weight_std=1.2, bias_std=0.4), XOR, LABELS, 0.3)
+    report = infgeo.validate(deep, points=np.array([[1.0, 0.0], [0.3, -0.4]]), widths=(128, 256, 512), samples=samples)
+    assert report.passed, report.table()
 
 
 @pytest.mark.slow

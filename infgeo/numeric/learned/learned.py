@@ -1,4 +1,4 @@
-"""`infgeo.learned`: how a network of one layer learns its geometry, to order 1/n in its width n."""
+"""`infgeo.learned`: how a network learns its geometry, to order 1/n in its width n."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 
 from infgeo.arguments import instance, one_of, real_number
-from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, d, sigma_b, sigma_w
 from infgeo.errors import InvalidInput
-from infgeo.numeric.learned.geometry import LearnedGeometry, checked, has_smooth_slope, require_fourth_moments
+from infgeo.numeric.finite_width import with_numbers
+from infgeo.numeric.learned.geometry import LearnedGeometry, checked, has_smooth_slope
+from infgeo.numeric.learned.unit_sums import require_fourth_moments
 from infgeo.symbolic.networks.layers import Dense
 from infgeo.symbolic.networks.network import MLP
 
 RULES = {"posterior": "noise_variance", "gradient_step": "learning_rate", "gradient_flow": "time"}
 PARAMETRISATIONS = ("ntk", "mean_field")
 _MOST_POINTS = 10_000
+_MOST_POINTS_DEEP = 1000  # which nets of units fill 1 GB a layer for
 _INTEGERS = ("torch.int64", "torch.int32", "torch.int16", "torch.int8", "torch.uint8")
 
 
@@ -30,9 +32,9 @@ def learned(
     time: float | None = None,
     parametrisation: str = "ntk",
 ) -> LearnedGeometry:
-    r"""Return the geometry that a network of one layer has after learning, to order 1/n in its width n.
+    r"""Return the geometry that a network has after learning, to order 1/n in the width n of all hidden layers.
 
-    A unit's weights have their prior density times 1 + (h - <h>)/n after learning, so that a mean over units becomes
+    In one layer a unit's weights have their prior density times 1 + (h - <h>)/n after learning; means over units are
 
         (1/n) sum_j o(w_j) = <o> + (1/n) Cov_w(o(w), h(w)),   for the metric o = phi'(z_x)^2 w w.
 
@@ -45,9 +47,13 @@ def learned(
     n eta, and the shift does not fall with n: what is returned is its term in eta^2, or in the square of a small time,
     the first that is not 0.
 
+    Deep networks, rule "posterior": a layer is shifted by its own units, as above with the derivative of
+    (1/2) sum_ab M_ab K_ab by its kernel in the place of M/2, and by the shifts of the layers before, to first order.
+    That is the posterior mean less the prior mean, both at width n; prior means have a term of order 1/n too.
+
     Args:
-        mlp: an `infgeo.MLP` of depth 1; scales that it leaves symbolic are 1.
-        X: training points (P, d), P <= 10,000.
+        mlp: an `infgeo.MLP` of dense layers; scales that it leaves symbolic are 1.
+        X: training points (P, d), P <= 10,000 in one layer, 1000 in several.
         y: labels (P,) or (P, C).
         noise_variance: sigma^2 > 0 of the posterior.
         rule: "posterior", "gradient_step" or "gradient_flow".
@@ -58,7 +64,7 @@ def learned(
     Returns:
         A `LearnedGeometry`. Its `kind` is "closed form" for erf, Gaussians, z^2 and the like, and for the posterior of
         ReLU, leaky ReLU and |z|; else "quadrature" (up to three weights and bias, no kinks) or "nets", with
-        `standard_error`.
+        `standard_error`. Several layers are "quadrature" for one training point without kinks, else "nets".
 
     Raises InvalidInput for arguments outside their domain, ExpectationDiverges where E[phi^4] is infinite; its methods
     NotConverged for points at which a quadrature is too coarse.
@@ -77,17 +83,26 @@ def learned(
         >>> two.volume_shift(np.array([[0.0, 0], [1, 0], [2, 0]])).round(2).tolist()
         [1.31, 0.26, -0.73]
 
+        Two layers: the shift of both kernels at a training point.
+
+        >>> deep = learned(infgeo.MLP("erf", depth=2), X[:1], np.array([3.0]), 0.5)
+        >>> [deep.kernel(X[:1], layer=layer).round(2).tolist() for layer in (1, 2)]
+        [[[0.08]], [[0.54]]]
+
     Source: perturbation of a Gaussian process by its finite width; compare Yaida 2020 (arXiv 1910.00019), Zavatone-Veth
-    et al. 2021 (arXiv 2106.00651).
+    et al. 2021 (arXiv 2106.00651) on the layers of deep networks.
     """
-    instance(mlp, "mlp", MLP, "an infgeo.MLP of depth 1")
-    if len(mlp.layers) != 1 or not isinstance(mlp.layers[0], Dense):
-        raise InvalidInput(f"mlp is {mlp}; learned geometry is that of one layer: pass a network of depth 1")
+    instance(mlp, "mlp", MLP, "an infgeo.MLP of dense layers")
+    if not all(isinstance(layer, Dense) for layer in mlp.layers):
+        raise InvalidInput(f"mlp is {mlp}; learned geometry is that of dense layers: pass a network of these alone")
     one_of(rule, "rule", RULES)
     one_of(parametrisation, "parametrisation", PARAMETRISATIONS)
+    if rule != "posterior" and mlp.depth > 1:
+        raise InvalidInput(f"mlp is {mlp}; rule {rule!r} is that of one layer: pass depth=1, or rule='posterior'")
     inputs = checked(X, "X").astype(np.float64)
-    if inputs.ndim != 2 or not 1 <= len(inputs) <= _MOST_POINTS:
-        raise InvalidInput(f"X has shape {inputs.shape}; pass 1 to {_MOST_POINTS} training points, (P, d)")
+    most = _MOST_POINTS if mlp.depth == 1 else _MOST_POINTS_DEEP
+    if inputs.ndim != 2 or not 1 <= len(inputs) <= most:
+        raise InvalidInput(f"X has shape {inputs.shape}; pass 1 to {most} training points, (P, d)")
     # Classes are numbers too.
     integers = getattr(getattr(y, "dtype", None), "kind", "f") in "iu" or str(getattr(y, "dtype", "")) in _INTEGERS
     labels = checked(np.asarray(y, dtype=float) if integers else y, "y").astype(np.float64)
@@ -108,15 +123,11 @@ def learned(
             f"activation {mlp.activation.name} has a kink; gradient descent is expanded in derivatives of phi up to the"
             " third: take a smooth one, or rule='posterior'"
         )
-    values = {sigma_w: DEFAULT_WEIGHT_STD, sigma_b: DEFAULT_BIAS_STD, d: inputs.shape[1]}
-    known = {*mlp.parameters, *mlp.dimension.free_symbols}
-    network = mlp.at({symbol: value for symbol, value in values.items() if symbol in known})
-    if missing := network.parameters:
-        raise InvalidInput(f"the parameter {missing[0]} needs a value: pass mlp.at({missing[0]}=...)")
+    network = with_numbers(mlp, inputs.shape[1])
     result = LearnedGeometry(
         network, inputs, labels, noise, rule, given["learning_rate"], parametrisation, given["time"]
     )
-    require_fourth_moments(network.activation, result.variance(inputs))
+    require_fourth_moments(network.with_weights[0].activation, result.variance(inputs))
     if noise is not None and noise < (least := 1e-13 * float(network.numeric().kernel_diag(inputs).sum())):
         raise InvalidInput(
             f"noise_variance is {noise:g}: training points that are close or equal make the kernel of X singular; pass"

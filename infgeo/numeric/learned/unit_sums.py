@@ -11,12 +11,14 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from infgeo.errors import InvalidInput, NotConverged
+from infgeo.errors import ExpectationDiverges, InvalidInput, NoClosedForm, NotConverged
 from infgeo.numeric.learned.rules import Rule
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
+from infgeo.symbolic.activations.activation import Activation
+from infgeo.symbolic.expectations.dual import dual
 
-_GRIDS = ((0.3, 6.5), (0.25, 8.0))  # step and edge of trapezoidal rules, in standard deviations
-_MOST_GRID = 3  # dimensions
+GRIDS = ((0.3, 6.5), (0.25, 8.0))  # step and edge of trapezoidal rules, in standard deviations
+MOST_GRID = 3  # dimensions
 _NOTHING = 1e-6  # a shift that may be the error alone, as where symmetry makes it 0
 _REPLICATES = 8
 _LOG2_NODES = 15  # of each replicate
@@ -43,36 +45,21 @@ class UnitSums:
     factors: tuple[np.ndarray, ...]
     is_grid: bool
 
-    def metric(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def metric(self, x: np.ndarray, layer: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Return the shift of the metric, (m, d, d), and its error."""
-        return self._combined(self._moments(x, 2))
+        return combined(self._moments(x, 2), self.is_grid)
 
     def slope(self, x: np.ndarray) -> np.ndarray:
         """Return the shift of half the derivative of the metric, (m, d, d, d)."""
-        return self._combined(self._moments(x, 3))[0]
+        return combined(self._moments(x, 3), self.is_grid)[0]
 
-    def kernel(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def kernel(self, x: np.ndarray, y: np.ndarray, layer: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Return the shift of the kernel, (m, k), and its error."""
         result = np.zeros((len(self.weights), len(x), len(y)))
         for i, w, factor in self._blocks(len(x) + len(y)):
             left, right = (self._of(w, points, 0) for points in (x, y))
             result[i] += (left.T * factor) @ right
-        return self._combined(result)
-
-    def _combined(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return value and error of a result for every set."""
-        if self.is_grid:
-            error = np.abs(values[1] - values[0])
-            rest = tuple(range(1, error.ndim))  # each point by itself
-            gaps, sizes = error.max(rest, initial=0), np.abs(values[1]).max(rest, initial=0)
-            if (gaps > np.maximum(0.1 * sizes, _NOTHING)).any():
-                worst = int(np.argmax(gaps - 0.1 * sizes))
-                raise NotConverged(
-                    f"two rules for the shift by learning at point {worst} differ by {gaps[worst]:.1g}, its size is"
-                    f" {sizes[worst]:.1g}: pass points of smaller norm, or smaller scales"
-                )
-            return values[1], error
-        return values.mean(0), values.std(0, ddof=1) / len(values) ** 0.5
+        return combined(result, self.is_grid)
 
     def _moments(self, x: np.ndarray, order: int) -> np.ndarray:
         """Return the covariances of h with phi'^2 w w (order 2) or phi' phi'' w w w (order 3), (sets, m, d, ...)."""
@@ -105,10 +92,8 @@ def unit_sums(function: PiecewiseFunction, variances: np.ndarray, rule: Rule) ->
         raise InvalidInput(
             f"X has {len(variances) - 1} coordinates, and nets have at most {_MOST_DIMENSIONS - 1}: pass fewer of them"
         )
-    is_grid = len(alive) <= _MOST_GRID and not function.places
-    sets = (
-        [_grid(len(alive), *grid) for grid in _GRIDS] if is_grid else [_net(len(alive), r) for r in range(_REPLICATES)]
-    )
+    is_grid = len(alive) <= MOST_GRID and not function.places
+    sets = [grid(len(alive), *size) for size in GRIDS] if is_grid else [net(len(alive), r) for r in range(_REPLICATES)]
     weights, factors = [], []
     for nodes, mass in sets:
         w = np.zeros((len(nodes), len(variances)))
@@ -119,7 +104,23 @@ def unit_sums(function: PiecewiseFunction, variances: np.ndarray, rule: Rule) ->
     return UnitSums(function, tuple(weights), tuple(factors), is_grid)
 
 
-def _grid(dimensions: int, step: float, edge: float) -> tuple[np.ndarray, np.ndarray]:
+def combined(values: np.ndarray, is_grid: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return value and error of a result for every set, (sets, m, ...)."""
+    if is_grid:
+        error = np.abs(values[1] - values[0])
+        rest = tuple(range(1, error.ndim))  # each point by itself
+        gaps, sizes = error.max(rest, initial=0), np.abs(values[1]).max(rest, initial=0)
+        if (gaps > np.maximum(0.1 * sizes, _NOTHING)).any():
+            worst = int(np.argmax(gaps - 0.1 * sizes))
+            raise NotConverged(
+                f"two rules for the shift by learning at point {worst} differ by {gaps[worst]:.1g}, its size is"
+                f" {sizes[worst]:.1g}: pass points of smaller norm, or smaller scales"
+            )
+        return values[1], error
+    return values.mean(0), values.std(0, ddof=1) / len(values) ** 0.5
+
+
+def grid(dimensions: int, step: float, edge: float) -> tuple[np.ndarray, np.ndarray]:
     """Return a trapezoidal rule for N(0, 1) in a ball."""
     line = step * np.arange(-int(edge / step), int(edge / step) + 1)
     nodes = np.stack(np.meshgrid(*[line] * dimensions, indexing="ij"), -1).reshape(-1, dimensions)
@@ -128,8 +129,21 @@ def _grid(dimensions: int, step: float, edge: float) -> tuple[np.ndarray, np.nda
     return nodes[squares < edge**2], mass / mass.sum()
 
 
-def _net(dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def net(dimensions: int, seed: int, log2_nodes: int = _LOG2_NODES) -> tuple[np.ndarray, np.ndarray]:
     """Return a scrambled net for N(0, 1)."""
     most = (_MOST_NUMBERS // _REPLICATES // dimensions).bit_length() - 1
-    points = qmc.Sobol(dimensions, rng=np.random.default_rng(seed)).random_base2(min(_LOG2_NODES, most))
+    points = qmc.Sobol(dimensions, rng=np.random.default_rng(seed)).random_base2(min(log2_nodes, most))
     return ndtri(np.clip(points, 2.0**-60, 1 - 2.0**-53)), np.full(len(points), 1 / len(points))
+
+
+def require_fourth_moments(activation: Activation, variances: np.ndarray) -> None:
+    """Raise ExpectationDiverges where phi grows like exp(a z^2) and E[phi^4] is infinite."""
+    try:
+        growth = dual(activation).growth
+    except NoClosedForm:
+        return
+    if growth is not None and growth.is_positive and variances.size and 8 * float(growth) * variances.max() >= 1:
+        raise ExpectationDiverges(
+            f"activation {activation.name} grows like exp({growth} z^2), and E[phi^4] is infinite at variance"
+            f" {variances.max():g} of z: pass smaller scales or points, below {1 / (8 * float(growth)):g}"
+        )

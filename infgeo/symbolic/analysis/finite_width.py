@@ -69,8 +69,8 @@ def finite_width(mlp: MLP) -> FiniteWidth:
         mlp: an `infgeo.MLP` of depth 1.
 
     Raises:
-        InvalidInput: for deeper networks; measure their 1/n slope with `infgeo.validate`.
-        NoClosedForm: E[phi'^4] has none; `infgeo.numeric.quadrature.one_layer` integrates it numerically.
+        InvalidInput: for deeper networks; `infgeo.finite_width_at` has their corrections at points.
+        NoClosedForm: E[phi'^4] has none; `infgeo.finite_width_at` integrates it numerically.
 
     >>> import infgeo
     >>> corrections = finite_width(infgeo.MLP("erf", weight_std=1, bias_std=0))
@@ -80,7 +80,8 @@ def finite_width(mlp: MLP) -> FiniteWidth:
     instance(mlp, "mlp", MLP, "an infgeo.MLP of depth 1")
     if len(mlp.layers) != 1:
         raise InvalidInput(
-            f"mlp is {mlp}; finite-width corrections in closed form are those of one layer without norms"
+            f"mlp is {mlp}; finite-width corrections in closed form are those of one layer without norms: pass one, or"
+            " take infgeo.finite_width_at(mlp, x), which carries them through dense layers"
         )
     (layer,) = mlp.with_weights
     slope = Dual("phi'", differentiate(layer.activation.terms))
@@ -89,7 +90,7 @@ def finite_width(mlp: MLP) -> FiniteWidth:
     if fourth is None:
         raise NoClosedForm(
             f"E[phi'^4] of activation {layer.activation.name} is outside the class that is integrated in closed form;"
-            " infgeo.numeric.quadrature.one_layer integrates it numerically"
+            " infgeo.finite_width_at(mlp, x) integrates it numerically"
         )
     weight, bias = layer.variances
     f = [layer.dual.m0]

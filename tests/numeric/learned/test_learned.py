@@ -284,7 +284,7 @@ ERF = infgeo.MLP("erf")
     ("arguments", "options", "message"),
     [
         (("erf", XOR, LABELS, 0.1), {}, "mlp is 'erf'"),
-        ((infgeo.MLP("erf", depth=2), XOR, LABELS, 0.1), {}, "depth 1"),
+        ((infgeo.MLP(["erf", infgeo.layers.RMSNorm()]), XOR, LABELS, 0.1), {}, "dense layers"),
         ((ERF, XOR[0], LABELS, 0.1), {}, r"X has shape \(2,\)"),
         ((ERF, XOR * np.nan, LABELS, 0.1), {}, "finite"),
         ((ERF, XOR, LABELS[:3], 0.1), {}, r"y has shape \(3,\).*\(4,\) or \(4, C\)"),
