@@ -66,8 +66,8 @@ def validate(
     Of a learned geometry (`infgeo.learned`) n times the shifts of metric, kernel, log volume element and R are compared
     with those of networks: the posterior by importance sampling, of which the report has the effective number of
     networks, or by Hamiltonian Monte Carlo where fewer than 100 are left; simulated steps of gradient descent, or
-    gradient flow. They are extrapolated as above, for the remainder falls as 1/n. Of several layers
-    the shifts of each are compared, without R.
+    gradient flow. They are extrapolated as above, for the remainder falls as 1/n. Of several layers the shifts of each
+    are compared, without R.
 
     Args:
         mlp: an `infgeo.MLP`, or what `infgeo.learned` returns; that takes points, widths, samples (a multiple of 16

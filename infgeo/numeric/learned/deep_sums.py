@@ -227,9 +227,7 @@ def _layers(
         covariance = weight * covariance + bias
         require_fourth_moments(activation, covariance.diagonal())
         values, vectors = np.linalg.eigh(covariance)
-        kept = np.flatnonzero(values > _RANK * values[-1])[
-            ::-1
-        ]  # the largest first: Sobol's first coordinates are best
+        kept = np.flatnonzero(values > _RANK * values[-1])[::-1]  # Sobol's first coordinates are best
         root = vectors[:, kept] * np.sqrt(values[kept])
         size = len(kept) + _EXTRA
         nodes, mass = (
