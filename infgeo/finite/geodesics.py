@@ -21,6 +21,7 @@ from infgeo.finite.path_energy import Descent, features_of, jumps, levels_of, mi
 from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.pullback import pullback, pullback_slice
 
+Features = Callable[[torch.Tensor], torch.Tensor]
 _MOST_MEAN, _MOST_CALLS = 50, 3000
 _LOST = (
     "a geodesic comes to points where the metric loses rank or features are not smooth, or leaves their domain or every"
@@ -76,7 +77,7 @@ class PathGeodesic(Displayed):
 
 @plain_torch()
 def geodesic(
-    features: Callable[[torch.Tensor], torch.Tensor],
+    features: Features,
     x: ArrayLike,
     y: ArrayLike,
     *,
@@ -158,7 +159,7 @@ def geodesic(
     return PathGeodesic(points, velocity, length, error, value, residual, converged, regular, total)
 
 
-def distance(features: Any, x: ArrayLike, y: ArrayLike, **options: Any) -> torch.Tensor:
+def distance(features: Features, x: ArrayLike, y: ArrayLike, **options: Any) -> torch.Tensor:
     """Return the lengths of the geodesics that `geodesic`, whose options these are, finds between x and y, (...).
 
     Raises NotConverged or SingularMetric, with the paths as `error.found`, where one is not to be trusted.
@@ -166,7 +167,7 @@ def distance(features: Any, x: ArrayLike, y: ArrayLike, **options: Any) -> torch
     return geodesic(features, x, y, **options).require().length
 
 
-def logarithm(features: Any, x: ArrayLike, y: ArrayLike, **options: Any) -> torch.Tensor:
+def logarithm(features: Features, x: ArrayLike, y: ArrayLike, **options: Any) -> torch.Tensor:
     """Return the velocities at x (..., d) of the geodesics to y that `geodesic` finds.
 
     Their error falls as 1/steps⁴ for `steps` 8, 16, 32, ...
@@ -177,7 +178,7 @@ def logarithm(features: Any, x: ArrayLike, y: ArrayLike, **options: Any) -> torc
 
 
 @plain_torch()
-def path_length(features: Any, path: ArrayLike, *, plane: Any = None, **options: Any) -> torch.Tensor:
+def path_length(features: Features, path: ArrayLike, *, plane: Any = None, **options: Any) -> torch.Tensor:
     """Return the lengths (...) in feature space of paths (..., m, d), extrapolated from their chords.
 
     The error falls as the fourth power of the number of points for smooth paths with an even number of pieces.
@@ -193,7 +194,9 @@ def path_length(features: Any, path: ArrayLike, *, plane: Any = None, **options:
 
 
 @plain_torch()
-def exponential(features: Any, x: ArrayLike, v: ArrayLike, *, tolerance: float = 1e-8, **options: Any) -> torch.Tensor:
+def exponential(
+    features: Features, x: ArrayLike, v: ArrayLike, *, tolerance: float = 1e-8, **options: Any
+) -> torch.Tensor:
     """Return where the geodesics from x with velocity v are after time 1, (..., d), (..., d) -> (..., d).
 
     The equation g x″ = −Jᵀ ∂²Φ(x′, x′), with the terms of h where `output` varies, is solved by SciPy's DOP853 to a
@@ -246,7 +249,7 @@ def exponential(features: Any, x: ArrayLike, v: ArrayLike, *, tolerance: float =
 
 
 def frechet_mean(
-    features: Any, points: ArrayLike, weights: ArrayLike | None = None, *, tolerance: float = 1e-5, **options: Any
+    features: Features, points: ArrayLike, weights: ArrayLike | None = None, *, tolerance: float = 1e-5, **options: Any
 ) -> torch.Tensor:
     """Return the point (d,) with the least weighted sum of squared distances to points (M, d), a local minimum.
 
@@ -278,7 +281,7 @@ def frechet_mean(
 
 @plain_torch()
 def graph_path(
-    features: Any,
+    features: Features,
     cloud: ArrayLike,
     x: ArrayLike,
     y: ArrayLike,
@@ -325,7 +328,7 @@ def graph_path(
     return torch.stack(found).reshape(*batch, points, -1)
 
 
-def _measured(features: Any, x: Any, plane: Any, options: dict[str, Any]) -> Pullback:
+def _measured(features: Features, x: Any, plane: Any, options: dict[str, Any]) -> Pullback:
     if plane is None:
         return pullback(features, x, **options)
     if not isinstance(plane, tuple | list) or len(plane) != 2:
@@ -334,7 +337,7 @@ def _measured(features: Any, x: Any, plane: Any, options: dict[str, Any]) -> Pul
 
 
 def _ends(
-    features: Any, x: ArrayLike, y: ArrayLike, plane: Any, options: dict[str, Any]
+    features: Features, x: ArrayLike, y: ArrayLike, plane: Any, options: dict[str, Any]
 ) -> tuple[Pullback, torch.Tensor, torch.Tensor, Sequence[int]]:
     """Return what is measured, and both ends (P, d), or points and vectors, with the shape of their batch."""
     given = as_points(x, "x"), as_points(y, "y")

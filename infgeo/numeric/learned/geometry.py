@@ -246,8 +246,8 @@ class LearnedGeometry(Displayed):
         tangent = self.mlp.numeric().ntk(self.inputs)
         if np.isinf(self.time) and not np.linalg.eigvalsh(tangent)[0] > 1e-13 * np.trace(tangent):
             raise InvalidInput(
-                "time is inf, and training points that are close or equal make the tangent kernel of X singular: what"
-                " they disagree about is never fitted; pass a finite time"
+                "time is inf, and training points that are close or equal, or 0 without a bias, make the tangent kernel"
+                " of X singular: what it does not see is never fitted; pass a finite time"
             )
         T, U = flow(0 * tangent if mean_field else tangent, products, self.time)
         matrix = T @ products @ T / 2
@@ -287,8 +287,8 @@ def _require_digits(matrix: np.ndarray, kernel: np.ndarray, remedy: str) -> None
     seen = np.linalg.norm(root @ matrix @ root.T) if np.isfinite(matrix).all() else 0.0
     if not np.finfo(float).eps * np.linalg.norm(matrix) * np.linalg.norm(kernel) <= _LOST * seen:
         raise InvalidInput(
-            "X has close or equal points with labels that differ by more than noise_variance explains, or y is"
-            f" too large: digits are lost; merge such points (mean label), or pass {remedy}"
+            "X has close or equal points whose labels differ by more than the rule can fit, or y is too large: digits"
+            f" are lost; merge such points (mean label), or pass {remedy}"
         )
 
 

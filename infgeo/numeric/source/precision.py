@@ -52,7 +52,7 @@ FLAT = 1e-50  # of the curvature of a sphere: what mpmath leaves of 0
 SMALLEST = 1e-290  # of a value, or of its inverse, that doubles are asked for
 
 
-def _scaled_erfc(a: Any, x: Any, rest: Any) -> Any:
+def _scaled_erfc(a: mpmath.mpf, x: mpmath.mpf, rest: mpmath.mpf) -> mpmath.mpf:
     """Return e^a erfc(x) with an error of some roundings, as libraries do: of `rest` = a - x^2 where x >= 0."""
     if x < 0:
         return mpmath.exp(a) * mpmath.erfc(x)
@@ -61,7 +61,7 @@ def _scaled_erfc(a: Any, x: Any, rest: Any) -> Any:
     return mpmath.exp(rest) * scaled
 
 
-def _erfcx_far(x: Any) -> Any:
+def _erfcx_far(x: mpmath.mpf) -> mpmath.mpf:
     """Return e^(x^2) erfc(x) at large x by its asymptotic series."""
     total = term = mpmath.mpf(1)
     for n in range(1, 40):
@@ -70,7 +70,9 @@ def _erfcx_far(x: Any) -> Any:
     return total / (x * mpmath.sqrt(mpmath.pi))
 
 
-def _scaled_quadrant(a: Any, h: Any, k: Any, n: Any, n_: Any, rest: Any) -> Any:
+def _scaled_quadrant(
+    a: mpmath.mpf, h: mpmath.mpf, k: mpmath.mpf, n: mpmath.mpf, n_: mpmath.mpf, rest: mpmath.mpf
+) -> mpmath.mpf:
     angle = mpmath.atan2(n, h) + mpmath.atan2(n_, k)  # of the sides, from the corner's to each
     return mpmath.exp(a) * bivariate_normal(-h, -k, mpmath.cos(angle), mpmath.sin(angle))
 

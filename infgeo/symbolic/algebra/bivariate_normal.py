@@ -102,7 +102,7 @@ def normal(h: Expr) -> Expr:
     return Add(1, erf(h / sqrt(2))) / 2
 
 
-def bivariate_normal(h: Any, k: Any, y: Any, x: Any) -> Any:
+def bivariate_normal(h: mpmath.mpf, k: mpmath.mpf, y: mpmath.mpf, x: mpmath.mpf) -> mpmath.mpf:
     """Return the function of numbers to the working precision: Phi(h) Phi(k) and an integral over the arc.
 
     With the density at the correlation cos w,
@@ -111,7 +111,7 @@ def bivariate_normal(h: Any, k: Any, y: Any, x: Any) -> Any:
     """
     start, end = mpmath.atan2(x, y), mpmath.pi / 2
 
-    def density(t: Any) -> Any:
+    def density(t: mpmath.mpf) -> mpmath.mpf:
         other, angle = (k, t) if t <= end else (-k, mpmath.pi - t)
         across = mpmath.sin(angle)
         if across == 0:
@@ -126,7 +126,7 @@ def bivariate_normal(h: Any, k: Any, y: Any, x: Any) -> Any:
     return mpmath.ncdf(h) * mpmath.ncdf(k) + integral / (2 * mpmath.pi)
 
 
-def _of_three_or_four(h: Any, k: Any, y: Any, x: Any = None) -> Any:
+def _of_three_or_four(h: mpmath.mpf, k: mpmath.mpf, y: mpmath.mpf, x: mpmath.mpf | None = None) -> mpmath.mpf:
     return bivariate_normal(h, k, y, mpmath.sqrt(1 - y * y) if x is None else x)
 
 

@@ -67,17 +67,19 @@ class Numbers:
     largest_exponent = mpmath.inf
     lib = SimpleNamespace(exp=mpmath.exp, sqrt=mpmath.sqrt, maximum=max, minimum=min)
 
-    def where_nonnegative(self, x: Any, yes: Any, no: Any) -> Any:
+    def where_nonnegative(self, x: mpmath.mpf, yes: mpmath.mpf, no: mpmath.mpf) -> mpmath.mpf:
         """Return `yes` where x >= 0, else `no`."""
         return yes if x >= 0 else no
 
-    def erfcx(self, x: Any) -> Any:
+    def erfcx(self, x: mpmath.mpf) -> mpmath.mpf:
         """Return e^(x^2) erfc(x)."""
         if x > mpmath.ldexp(1, mpmath.mp.prec):  # mpmath's own takes no numbers beyond floats
             return 1 / (x * mpmath.sqrt(mpmath.pi))
         return mpmath.exp(x * x) * mpmath.erfc(x)
 
-    def wedge_integrals(self, h: Any, m: Any, reach: Any, slope: Any, bounded: Any) -> tuple[Any, Any]:
+    def wedge_integrals(
+        self, h: mpmath.mpf, m: mpmath.mpf, reach: mpmath.mpf, slope: mpmath.mpf, bounded: mpmath.mpf
+    ) -> tuple[mpmath.mpf, mpmath.mpf]:
         """Return the integral in W(h, m), and Owen's T with its factor by his series."""
         if max(h, m) >= NEAR:
             size = 2 * mpmath.mp.prec * mpmath.log(2)

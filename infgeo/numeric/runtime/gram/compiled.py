@@ -18,7 +18,7 @@ TILE = 512  # pairs at a time whose values stay in the nearest cache
 SIDE = 16  # of squares that are transposed
 
 
-def largest_cosine(f: Any, weight: Any, bias: Any, scale: Any, scales: Any) -> Any:
+def largest_cosine(f: np.ndarray, weight: float, bias: float, scale: float, scales: np.ndarray) -> float:
     """Return the largest |rho| of pairs, from the features' kernel f."""
     largest = T(0)
     for j in range(f.shape[0]):
@@ -26,7 +26,9 @@ def largest_cosine(f: Any, weight: Any, bias: Any, scale: Any, scales: Any) -> A
     return largest
 
 
-def mark_parallel(f: Any, weight: Any, bias: Any, scale: Any, scales: Any, near: Any, bad: Any) -> bool:
+def mark_parallel(
+    f: np.ndarray, weight: float, bias: float, scale: float, scales: np.ndarray, near: float, bad: np.ndarray
+) -> bool:
     """Mark pairs whose cosine rho has 1 - rho^2 < near; return whether there are any."""
     largest = largest_cosine(f, weight, bias, scale, scales)
     if (T(1) - largest) * (T(1) + largest) >= near:
@@ -37,7 +39,9 @@ def mark_parallel(f: Any, weight: Any, bias: Any, scale: Any, scales: Any, near:
     return True
 
 
-def mark_exponents(f: Any, weight: Any, bias: Any, v: Any, w: Any, rate: Any, bad: Any) -> bool:
+def mark_exponents(
+    f: np.ndarray, weight: float, bias: float, v: float, w: np.ndarray, rate: float, bad: np.ndarray
+) -> bool:
     """Mark pairs with exponents, `rate` times sums of variances and covariance, that are large and cancel."""
     some = False
     for j in range(f.shape[0]):
@@ -48,7 +52,7 @@ def mark_exponents(f: Any, weight: Any, bias: Any, v: Any, w: Any, rate: Any, ba
     return some
 
 
-def normalise(f: Any, D: Any, unit: Any, scale: Any, scales: Any) -> None:
+def normalise(f: np.ndarray, D: np.ndarray, unit: float, scale: float, scales: np.ndarray) -> None:
     """Divide features by their norms, from `scale` = sqrt(unit) / norm."""
     for j in range(f.shape[0]):
         both = scale * scales[j]
@@ -56,7 +60,7 @@ def normalise(f: Any, D: Any, unit: Any, scale: Any, scales: Any) -> None:
         D[j] *= both / unit
 
 
-def mirror(out: Any, first: int, last: int, left: int, right: int) -> None:
+def mirror(out: np.ndarray, first: int, last: int, left: int, right: int) -> None:
     """Copy rows and columns of a matrix, right of its diagonal, to their mirror images, by small squares."""
     square = np.empty((SIDE, SIDE), out.dtype)
     for j in range(left, right, SIDE):
@@ -77,21 +81,21 @@ def mirror(out: Any, first: int, last: int, left: int, right: int) -> None:
 
 
 def strip(
-    products: Any,  # (n, m), x.y of rows and columns; overwritten
+    products: np.ndarray,  # (n, m), x.y of rows and columns; overwritten
     first: int,  # the number of the first row
     left: int,  # the number of the first column
     symmetric: bool,
-    kinds: Any,  # of each layer: the number of its law, -1 for a normalisation
-    numbers: Any,  # (layers, 10): weight, bias, skip, branch, whether a residual block, near, rate; series, see `fast`
-    rows: Any,  # (layers, 2, N): sizes and scales of the rows' preactivations, see `fast`
-    columns: Any,  # (layers, 2, M)
-    own: Any,  # the activations' parameters
-    row_series: Any,  # (layers, N, terms): coefficients of the laws that are series
-    column_series: Any,  # (layers, terms, M)
-    kernel: Any,  # (N, M), or (0, 0) where it is not wanted
-    ntk: Any,
-    bad_rows: Any,  # (n m), takes the pairs that must be computed one by one
-    bad_columns: Any,
+    kinds: np.ndarray,  # of each layer: the number of its law, -1 for a normalisation
+    numbers: np.ndarray,  # (layers, 10): weight, bias, skip, branch, if a residual block, near, rate; series: `fast`
+    rows: np.ndarray,  # (layers, 2, N): sizes and scales of the rows' preactivations, see `fast`
+    columns: np.ndarray,  # (layers, 2, M)
+    own: np.ndarray,  # the activations' parameters
+    row_series: np.ndarray,  # (layers, N, terms): coefficients of the laws that are series
+    column_series: np.ndarray,  # (layers, terms, M)
+    kernel: np.ndarray,  # (N, M), or (0, 0) where it is not wanted
+    ntk: np.ndarray,
+    bad_rows: np.ndarray,  # (n m), takes the pairs that must be computed one by one
+    bad_columns: np.ndarray,
 ) -> int:
     """Write rows of the matrices, and of symmetric ones their mirror images; return how many pairs are left over."""
     count = 0
