@@ -48,7 +48,7 @@ def test_nystroem_of_scikit_learn(dtype):
         features = model.fit_transform(X.astype(dtype))
         E = operator.block(slice(None), slice(None)) - features.astype(float) @ features.astype(float).T
         errors.append(operator.approximation_error(features))
-        rounding = 1e-14 * np.linalg.norm(features, 2) ** 2  # all there is at full rank
+        rounding = 1e-14 * float(np.linalg.norm(features, 2)) ** 2  # all there is at full rank
         assert errors[-1].lower - rounding <= np.linalg.norm(E, 2) <= errors[-1].upper + rounding
     assert errors[0].upper > errors[1].upper > 1e3 * errors[2].upper
 
