@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 import numpy as np
 import pytest
 import torch
@@ -12,8 +10,8 @@ from scipy.special import erf
 import infgeo
 from infgeo.errors import NotConverged
 from infgeo.finite.deep_learning import DeepLearningTask
-from infgeo.finite.learning import added
 from infgeo.finite.sampled_network import specify
+from tests.finite.test_learning import assert_sums_add_up
 
 X, Y = np.array([[1.0, 0.0], [-0.5, 1.0]]), np.array([[1.0], [-0.7]])
 POINTS = np.array([[0.3, -0.4], [1.0, 0.0]])  # the second is a training point
@@ -69,14 +67,7 @@ def test_gradients_vary_less_in_wide_networks():
 
 
 def test_sums_of_batches_add_up():
-    learner = task()
-    parts = [learner.sums(WIDTH, 20, seed) for seed in (0, 1)]
-    total = reduce(added, parts, {})
-    assert float(total["networks", ""]) == 40
-    for key, value in total.items():
-        torch.testing.assert_close(value, parts[0][key] + parts[1][key])
-    again = learner.sums(WIDTH, 20, 0)
-    assert all(torch.equal(again[key], parts[0][key]) for key in again)
+    assert_sums_add_up(task(), (0, 1))
 
 
 def test_a_likelihood_that_leaves_few_networks_is_refused():
