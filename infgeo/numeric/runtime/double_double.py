@@ -214,24 +214,26 @@ def dd_atan(x: DoubleDouble) -> DoubleDouble:
 def determinant_by(kernel: Callable, moment: Callable) -> Callable:
     """Return `determinant` of a law from its kernel and its moment in double-double numbers.
 
-    They take p and q as they are, and of nearly parallel pairs c as the root of p q - Delta.
+    They take p as it is, of near variances q as p - omega, and of nearly parallel pairs c as the root of p q - Delta:
+    the determinant depends on the squared differences, in which the roundings of q and c would be too large.
     """
 
     def determinant(xp: Any, cancelled: Any, pairs: Pairs, scalars: Sequence[Any], values: Array) -> Any:
         """Return m(p) m(q) - k^2 of the pairs where `cancelled` > 0, and `values` of the others."""
 
-        def exact(p: Array, q: Array, c: Array, Delta: Array, *scalars: Any) -> Any:
+        def exact(p: Array, q: Array, c: Array, omega: Array, _: Array, Delta: Array, *scalars: Any) -> Any:
             """Return m(p) m(q) - k^2, with an error of one rounding of its root."""
             numbers = [DoubleDouble(value, 0.0, xp) for value in scalars]
             u, v, w, area = (DoubleDouble(part, 0.0, xp) for part in (p, q, c, Delta))
+            v = choice(q - 2 * abs(omega), u - omega, v)
             product = u * v
             root = dd_sqrt(product - area)
             near = product.high - 2 * area.high
             w, area = choice(near, choice(c, root, -root), w), choice(near, area, product - w * w)
             k = kernel(u, v, w, area, *numbers)
-            return xp.positive((moment(u, *numbers) * moment(v, *numbers) - k * k).high)
+            return (xp.positive((moment(u, *numbers) * moment(v, *numbers) - k * k).high),)
 
-        return xp.refined(exact, cancelled, pairs, scalars, values)
+        return xp.refined(exact, cancelled, pairs, scalars, (values,))[0]
 
     return determinant
 

@@ -10,6 +10,7 @@ from infgeo.numeric.runtime.nearly_parallel import apart_after, determinant_afte
 from infgeo.numeric.runtime.records import Array, Law, Pairs, Point
 
 DIGITS_LEFT = 4e-4  # squared distances relative to squared norms that have 1e-12 after a subtraction
+LEAST = 1e-6  # those, and determinants, of which the root has
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Dense:
             p, q = law.moment(u.p, *scalars), law.moment(u.q, *scalars)
         if not is_last or distance:
             delta, omega, apart = apart_after(xp, law, u, scalars)
-            if distance and law.difference is None and xp.lib is not None:
+            if distance and law.difference is None and xp.lib is not None and not law.neighbours:
                 sizes = law.moment(u.p, *scalars) + law.moment(u.q, *scalars)
                 delta = xp.lib.where((delta >= DIGITS_LEFT * sizes) | (u.delta == 0), delta, float("nan"))
         if not is_last or not distance:
@@ -47,6 +48,11 @@ class Dense:
             # Distances depend on Delta's last digits only after a normalisation, or what looks like a jump from afar.
             plain = distance and all(layer.law and not layer.law.steep for layer in rest)
             after = replace(after, Delta=determinant_after(xp, law, u, after, apart, scalars, plain))
+        if law.neighbours and (distance or not is_last):
+            delta, omega, Delta = law.neighbours.features(
+                xp, law, u, (after.delta, after.omega, after.Delta), scalars, DIGITS_LEFT if distance else LEAST
+            )
+            after = replace(after, delta=delta, omega=omega, Delta=Delta)
         if wanted == "ntk":
             after = replace(after, D=xp.derivative_kernel(law, u, scalars) * (u.c + self.weight * h.D))
         return after

@@ -27,7 +27,7 @@ VISIBLE = 7.5  # standard deviations beyond which what happens at a place is not
 LEAST_WIDTH = 1e-10
 
 
-@lru_cache(maxsize=len(LEVELS))
+@lru_cache(maxsize=16)
 def gauss_legendre(n: int) -> tuple[list[float], list[float]]:
     """Return the nodes and weights of the n-th rule on (0, 1), by Newton's method."""
     nodes, weights = [], []

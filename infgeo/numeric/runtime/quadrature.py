@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from infgeo.numeric.runtime.errors import InputError
 from infgeo.numeric.runtime.nodes import OfVariance
-from infgeo.numeric.runtime.normal_mean import LEAST_WIDTH, LEVELS, agreed
+from infgeo.numeric.runtime.normal_mean import FEW_PLACES, LEAST_WIDTH, LEVELS, agreed, gauss_legendre
 from infgeo.numeric.runtime.records import Array, Law
 
 MOST_PLACES = 200  # within reach of preactivations
-NEAR_BY = 1e-5  # differences of phi over less are integrals of phi'
-ROOT = math.sqrt(1 / 12)  # of the two nodes of Gauss on an interval of length 1, from its middle
+NEAR_BY = 1e-2  # differences of phi over less than this part of 1 + |z| are integrals of phi'
+LONGEST = 0.5  # over which such an integral is one rule of Gauss
+ON_INTERVAL = 5  # nodes of it
+ROUNDED = 1e-15  # what remains of features is wanted up to this part of their squares, relative to `AGREEMENT`
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ class Integrand:
     ) -> tuple[Any, ...]:
         """Return E[f(u, v, v - u)] for each f of `parts`, u ~ N(0, p); the inner mean is over v given u.
 
-        With p >= q, v = (1 - lag) u + sqrt(Delta/p) t, lag = 1 - c/p.
+        With p >= q, v = (1 - lag) u + sqrt(Delta/p) t, lag = 1 - c/p. `parts` takes the places, too.
         """
         wide = (lambda x: x[..., None]) if xp.lib else (lambda x: x)
         root, along = xp.sqrt(p), 1 - lag
@@ -160,7 +163,7 @@ class Integrand:
 
             def inner(tau: Array) -> tuple:
                 across = wide(spread) * tau
-                return parts(wide(u), wide(mean) + across, across - wide(wide(lag) * u))
+                return parts(wide(u), wide(mean) + across, across - wide(wide(lag) * u), found)
 
             return xp.normal_mean(inner, inside, 1 / spread + 0 * mean, level, self.power)
 
@@ -191,23 +194,36 @@ class Integrand:
             _, first, second = found
             return xp.sqrt(first) * xp.sqrt(second), first, second
 
-        over = self._over_pairs(xp, order, lambda u, v, h: (g(u) * g(v),), sizes)
+        over = self._over_pairs(xp, order, lambda u, v, *_: (g(u) * g(v),), sizes)
 
         def kernel(p: Array, q: Array, c: Array, Delta: Array, *_: Any) -> Any:
             return over(p, q, 1 - xp.ratio(c, xp.where_nonnegative(p - q, p, q)), Delta)[0]
 
         return kernel
 
-    def _difference(self, xp: Any) -> Callable:
+    def _gap(self, xp: Any, u: Array, v: Array, h: Array, places: Sequence[float]) -> Array:
+        """Return phi(v) - phi(u), v = u + h; of near ones as an integral of phi', which does not cancel."""
         phi, slope = self.derivatives[:2]
+        gap = phi(v) - phi(u)
+        if xp.lib is None or not (self.has_second or (self.has_metric and self.power == 1)):
+            return gap
+        shares = [xp.lib.clip(xp.ratio(place - u, h), 0, 1) for place in places if self.places]
+        if len(shares) > FEW_PLACES:  # steps of a period, of which h crosses one
+            shares = [sum(xp.lib.where((share > 0) & (share < 1), share, 0) for share in shares)]
+        ends = [0 * h, *xp.in_order(shares), 1 + 0 * h] if shares else [0 * h, 1 + 0 * h]
+        mean = 0 * h
+        for start, end in pairwise(ends):
+            for node, weight in zip(*gauss_legendre(ON_INTERVAL), strict=True):
+                mean = mean + weight * (end - start) * slope(u + (start + node * (end - start)) * h)
+        near = NEAR_BY * (1 + abs(u)) if len(places) <= FEW_PLACES else NEAR_BY / 10
+        return xp.lib.where((abs(h) < near) & (abs(h) < LONGEST), h * mean, gap)
 
-        def parts(u: Array, v: Array, h: Array) -> tuple:
-            first, second = phi(u), phi(v)
-            gap = second - first
-            if self.has_second:  # phi(u + h) - phi(u) is the integral of phi', which does not cancel
-                inside = slope(u + (0.5 - ROOT) * h) + slope(u + (0.5 + ROOT) * h)
-                gap = xp.where_nonnegative(NEAR_BY - abs(h), h * inside / 2, gap)
-            return gap * gap, -gap * (first + second)
+    def _difference(self, xp: Any) -> Callable:
+        phi = self.derivatives[0]
+
+        def parts(u: Array, v: Array, h: Array, places: Sequence[float]) -> tuple:
+            gap = self._gap(xp, u, v, h, places)
+            return gap * gap, -gap * (phi(u) + phi(v))
 
         def sizes(found: tuple) -> tuple:
             square, _, first, second = found
@@ -224,3 +240,29 @@ class Integrand:
             return square, xp.where_nonnegative(omega, fall, -fall)
 
         return difference
+
+    def on_a_line(self, xp: Any, s: Array, shorter: Array, mu: Array) -> tuple:
+        """Return E[(phi(v) - phi(u))^2], E[phi(u)^2 - phi(v)^2], E[r^2], E[phi(u) r] and E[phi(u)^2].
+
+        Here u = s e, v = (s - shorter) e, r = phi(v) - (1 - mu) phi(u), and e ~ N(0, 1).
+        """
+        phi = self.derivatives[0]
+
+        def compute(level: int) -> tuple:
+            found = self.within(xp, LEVELS[level][1] * s)
+            places = [0 * s + place / part for place in found for part in ((s, s - shorter) if place else (s,))]
+
+            def parts(e: Array) -> tuple:
+                u, h = s[..., None] * e, -shorter[..., None] * e
+                first, gap = phi(u), self._gap(xp, u, u + h, h, found)
+                rest = gap + mu[..., None] * first
+                return gap * gap, -gap * (2 * first + gap), rest * rest, first * rest, first * first
+
+            return xp.normal_mean(parts, places, 1 / s, level, self.power)
+
+        def sizes(found: tuple) -> tuple:
+            square, _, rest, _, total = found
+            least = rest + ROUNDED * total
+            return square, xp.sqrt(square) * xp.sqrt(total), least, xp.sqrt(least) * xp.sqrt(total), total
+
+        return agreed(xp, compute, sizes, f"E[phi(z)^2] of activation {self.name}")

@@ -26,6 +26,7 @@ class Law:
         second_moment: E[phi''(u)^2].
         second_slope: its derivative.
         determinant: what makes Delta of features with twice the digits, see `double_double`; or None.
+        neighbours: what makes differences of near features where `difference` is None, see `neighbours`; or None.
         growth: a, of the parameters, where phi grows like exp(a z^2); or None.
         homogeneous: whether phi(a z) = a^n phi(z) for a > 0.
         odd: whether phi is odd.
@@ -44,6 +45,7 @@ class Law:
     second_moment: Callable | None = None
     second_slope: Callable | None = None
     determinant: Callable | None = None
+    neighbours: Any = None
     growth: Callable | None = None
     homogeneous: bool = False
     odd: bool = False

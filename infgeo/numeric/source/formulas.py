@@ -18,7 +18,7 @@ from infgeo.numeric.source.law_of_nodes import (
     law_source,
     nodes_source,
 )
-from infgeo.numeric.source.law_of_quadrature import law_of_quadrature
+from infgeo.numeric.source.law_of_quadrature import integrand_source, law_of_quadrature
 from infgeo.numeric.source.methods import Methods, methods_of
 from infgeo.numeric.source.mixture import mixture_of
 from infgeo.numeric.source.of_formula import Formula, laws_of
@@ -218,7 +218,13 @@ def _law(
         members.append(f"{name}=_{name}{suffix}")
         if name == "derivative_kernel":
             of_squared_sums("derivative_of_squares", expr, f"{doc}, of squared sums too")
-    if sensitive and backend.name in PRECISE_DETERMINANTS and activation.homogeneity is None:
+    if (
+        not difference
+        and backend.name in PRECISE_DETERMINANTS
+        and f"derivative_kernel=_derivative_kernel{suffix}" in members
+    ):
+        formulas += _neighbours(activation, suffix, backend, members)
+    elif sensitive and backend.name in PRECISE_DETERMINANTS and activation.homogeneity is None:
         formulas += _determinant(dual, own, suffix, members)
     steep = activation.smoothness < 0 or (activation.homogeneity is None and has_arcs(activation))
     kinds = {"homogeneous": activation.homogeneity is not None, "odd": activation.parity == "odd", "steep": steep}
@@ -255,6 +261,17 @@ def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backe
     arguments = [p, q, omega, delta, c, Delta]
     doc = "E[(phi(u) - phi(v))^2] and E[phi(u)^2 - phi(v)^2], free of cancellation"
     return function_source(f"_difference{suffix}", program, arguments, own, backend, doc)
+
+
+def _neighbours(activation: Activation, suffix: str, backend: Backend, members: list[str]) -> list[str]:
+    """Return the source of what differences of near features are made of; none of activations with parameters."""
+    try:
+        sources = integrand_source(activation, suffix, backend)
+    except InfgeoError:
+        return []
+    even = ", even=True" if activation.parity == "even" else ""
+    members.append(f"neighbours=Neighbours(_INTEGRAND{suffix}{even})")
+    return sources
 
 
 def _determinant(dual: Dual, own: tuple[Symbol, ...], suffix: str, members: list[str]) -> list[str]:

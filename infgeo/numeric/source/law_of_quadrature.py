@@ -33,7 +33,17 @@ _WRITTEN = {
 
 
 def law_of_quadrature(activation: Activation, suffix: str, backend: Backend) -> list[str]:
-    """Return the source of an activation's integrand and of the law made of it.
+    """Return the source of an activation's integrand and of the law made of it; raises as `integrand_source`."""
+    of_variance = f"_INTEGRAND{suffix}.of_variance(_xp)"
+    return [
+        *integrand_source(activation, suffix, backend),
+        f"_of_variance{suffix} = {f'remembered({of_variance})' if backend.exact_numbers else of_variance}",
+        f"_LAW{suffix} = _INTEGRAND{suffix}.law(_xp)",
+    ]
+
+
+def integrand_source(activation: Activation, suffix: str, backend: Backend) -> list[str]:
+    """Return the source of an activation between its places.
 
     Raises NoClosedForm where places are not known or a function has no form, ExpectationDiverges where E[phi^2] is
     infinite at a place.
@@ -66,12 +76,7 @@ def law_of_quadrature(activation: Activation, suffix: str, backend: Backend) -> 
         f"_INTEGRAND{suffix} = Integrand(\n    {activation.name!r},\n    ({names}),\n    {places!r},\n    {power!r},\n"
         f"    {not function.no_metric},\n    {function.smooth},\n    {function.rate()!r},\n)"
     )
-    of_variance = f"_INTEGRAND{suffix}.of_variance(_xp)"
-    return [
-        *sections,
-        f"_of_variance{suffix} = {f'remembered({of_variance})' if backend.exact_numbers else of_variance}",
-        f"_LAW{suffix} = _INTEGRAND{suffix}.law(_xp)",
-    ]
+    return sections
 
 
 def require_slope(activation: Activation) -> None:

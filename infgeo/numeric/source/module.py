@@ -81,6 +81,7 @@ from infgeo.numeric.runtime.geometry import Geometry
 from infgeo.numeric.runtime.gram.fast import FastGram, PairLaw, compiler
 from infgeo.numeric.runtime.gram.series import HermiteSeries
 from infgeo.numeric.runtime.layers import Dense, Residual, RMSNorm
+from infgeo.numeric.runtime.neighbours import Neighbours
 from infgeo.numeric.runtime.nodes import OfVariance, of_variance, over_nodes
 from infgeo.numeric.runtime.quadrature import Integrand
 from infgeo.numeric.runtime.records import Law

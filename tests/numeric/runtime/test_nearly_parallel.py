@@ -127,6 +127,20 @@ def test_distances_that_are_angles_alone(layers, backend):
                 assert abs(found[i, j] / truth - 1) <= 16 * len(mlp.with_weights) * EPS
 
 
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_angles_of_features_of_close_lengths(backend):
+    """Of parallel points the determinant is a square of their variances' difference, which rounds less than these."""
+    mlp = infgeo.MLP([LAYERS.Dense("z*exp(-z**2/4)", 1.33, 0), LAYERS.RMSNorm(0)])
+    geo, exact = mlp.numeric(backend=backend), mlp.numeric(backend="mpmath")
+    x = np.array([[0.2, -0.11]])
+    for step in (1e-4, 1e-8):
+        y = x * (1 + step)
+        points = [torch.tensor(part) if backend == "torch" else part for part in (x, y)]
+        with mpmath.workdps(50):
+            truth = exact.kernel_distance([list(x[0])], [list(y[0])])[0, 0]
+            assert abs(np.asarray(geo.kernel_distance(*points))[0, 0] / truth - 1) <= 1e-13
+
+
 @pytest.mark.parametrize("dimension", [1, 2, 6])
 def test_many_strips_of_deep_networks(dimension, monkeypatch):
     """Rectangles, threads, mirror images: against the same pairs by broadcasting; on a line all points are parallel."""

@@ -238,5 +238,6 @@ class ArrayLibrary:
 
 
 def taken(pairs: Pairs, at: Any) -> Sequence[Any]:
-    """Return p, q, c and Delta of the pairs where `at` holds."""
-    return [(part + 0 * pairs.Delta)[at] for part in (pairs.p, pairs.q, pairs.c, pairs.Delta)]
+    """Return p, q, c, omega, delta and Delta of the pairs where `at` holds."""
+    parts = pairs.p, pairs.q, pairs.c, pairs.omega, pairs.delta, pairs.Delta
+    return [(part + 0 * pairs.Delta)[at] for part in parts]

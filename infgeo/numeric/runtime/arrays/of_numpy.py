@@ -156,14 +156,15 @@ class NumpyArrays(ArrayLibrary):
         return law.difference(pairs.p, pairs.q, pairs.omega, pairs.delta, pairs.c, Delta, *scalars)
 
     def refined(
-        self, function: Callable, sign: Array, pairs: Pairs, scalars: Sequence[Any], values: Array
-    ) -> np.ndarray:
-        """Return function(p, q, c, Delta) of the pairs where `sign` > 0, and `values` of the others."""
+        self, function: Callable, sign: Array, pairs: Pairs, scalars: Sequence[Any], values: tuple
+    ) -> tuple[Any, ...]:
+        """Return function(p, q, c, omega, delta, Delta) of the pairs where `sign` > 0, and `values` of the others."""
         where = sign > 0
         if not where.any():
             return values
-        values, found = np.array(values), function(*taken(pairs, where), *scalars)
-        values[where] = np.where(np.isfinite(found), found, values[where])
+        values = tuple(np.array(value + 0 * sign) for value in values)
+        for value, found in zip(values, function(*taken(pairs, where), *scalars), strict=True):
+            value[where] = np.where(np.isfinite(found), found, value[where])
         return values
 
     def power_of_two(self, n: Any) -> Any:

@@ -96,6 +96,11 @@ class TorchArrays(DifferentiableArrays):
             x = x if batch < 0 else x.movedim(batch, 0)
         return x
 
+    def where_nonnegative(self, x: Array, yes: Any, no: Any) -> Any:
+        """Return `yes` where x >= 0, else `no`; torch would make single precision of two numbers."""
+        numbers = not isinstance(yes, torch.Tensor) and not isinstance(no, torch.Tensor)
+        return torch.where(x >= 0, torch.tensor(yes, dtype=x.dtype, device=x.device) if numbers else yes, no)
+
     def all(self, condition: Any) -> bool:
         """Return whether a condition holds everywhere, as far as that is known."""
         known = self.known(torch.as_tensor(condition))
@@ -169,22 +174,25 @@ class TorchArrays(DifferentiableArrays):
         return self.with_coincident(super().pairs_of(x, y))
 
     def refined(
-        self, function: Callable, sign: Array, pairs: Pairs, scalars: Sequence[Any], values: Array
-    ) -> torch.Tensor:
-        """Return function(p, q, c, Delta) of the pairs where `sign` > 0, and `values` of the others.
+        self, function: Callable, sign: Array, pairs: Pairs, scalars: Sequence[Any], values: tuple
+    ) -> tuple[Any, ...]:
+        """Return function(p, q, c, omega, delta, Delta) of the pairs where `sign` > 0, and `values` of the others.
 
         With the derivatives of `values`; all pairs are computed where their values may not be looked at.
         """
         where, numbers = (sign > 0).detach(), [value.detach() for value in scalars]
-        if transformed(where) or torch.compiler.is_compiling():
-            found = function(*(part.detach() + 0 * values.detach() for part in taken(pairs, ...)), *numbers)
-        elif bool(where.any()):
-            found = values.detach().clone()
-            found[where] = function(*(part.detach() for part in taken(pairs, where)), *numbers)
-        else:
+        everywhere = transformed(where) or torch.compiler.is_compiling()
+        if not everywhere and not bool(where.any()):
             return values
-        step = found - values.detach()
-        return values + torch.where(where & torch.isfinite(step), step, 0.0)
+        parts = [
+            part.detach() + (0 * sign.detach() if everywhere else 0)
+            for part in taken(pairs, ... if everywhere else where)
+        ]
+        results = []
+        for value, found in zip(values, function(*parts, *numbers), strict=True):
+            new = found if everywhere else (value + 0 * sign).detach().clone().index_put((where,), found)
+            results.append(torch.where(where & torch.isfinite(new), new + (value - value.detach()), value))
+        return tuple(results)
 
     def row(self, values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
         """Return numbers as a tensor of the format of another, beside it."""
