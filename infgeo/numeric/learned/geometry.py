@@ -14,7 +14,7 @@ from infgeo.arguments import one_of, positive_integer
 from infgeo.conventions import d
 from infgeo.display import Displayed
 from infgeo.errors import InvalidInput, NoClosedForm
-from infgeo.numeric.finite_width import finite_width_at
+from infgeo.numeric.finite_width import FiniteWidth
 from infgeo.numeric.learned.closed_form import TiltedForm, closed_form
 from infgeo.numeric.learned.deep_sums import DeepSums, deep_sums, has_grid
 from infgeo.numeric.learned.descent_form import descent_form
@@ -86,21 +86,21 @@ class LearnedGeometry(Displayed):
     def metric(self, x: Any, width: int | None = None, layer: int | None = None) -> Any:
         """Return the shift of the metric, or with `width` the metric, (..., d) -> (..., d, d).
 
-        In deep networks the metric at a width has the bias of the prior too, that of `infgeo.finite_width_at`.
+        In deep networks the metric at a width has the bias of the prior too, that of `infgeo.finite_width`.
         """
         (points, shape), layer = self._points(x), self._layer(layer)
         shift = self._metric(points, layer)[0]
         if width is None:
             return _restored(shift, shape, x)
         if layer > 1:
-            shift = shift + _like(points, finite_width_at(self._until(layer), _plain(points)).metric_bias)
+            shift = shift + _like(points, FiniteWidth(self._until(layer)).at(_plain(points)).metric_bias)
         return _restored(self._prior_metric(points, layer) + self._at(shift, width), shape, x)
 
     def volume_shift(self, x: Any, width: int | None = None, layer: int | None = None) -> Any:
         """Return the shift of log sqrt det g, tr(g_inf^-1 dg)/2, (..., d) -> (...); it is that of learning alone.
 
-        Networks of width n have a bias of their own before they learn: `infgeo.finite_width(mlp).log_volume_bias`/n, or
-        `infgeo.finite_width_at(mlp, x).log_volume_bias`/n at any depth.
+        Networks of width n have a bias of their own before they learn: `log_volume_bias`/n of
+        `infgeo.finite_width(mlp).at(x)`.
         """
         (points, shape), layer = self._points(x), self._layer(layer)
         inverse: Any = torch.linalg.inv if isinstance(points, torch.Tensor) else np.linalg.inv
