@@ -19,10 +19,10 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-import torch
 from sympy import lambdify
 
 from infgeo.conventions import c, p, q
+from infgeo.numeric.learned.libraries import library, like
 from infgeo.numeric.learned.pair_sums import pair_sums
 from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
 from infgeo.numeric.runtime.gram.fast import thread_count
@@ -38,7 +38,7 @@ _COMPILED_AT_ONCE = 16, 2**21  # inputs, which read a row of pairs together, and
 
 LIBRARY = {
     "sqrt": lambda x: x**0.5,
-    "atan": lambda x: torch.atan(x) if isinstance(x, torch.Tensor) else np.arctan(x),
+    "atan": lambda x: library(x).arctan(x),
 }
 
 
@@ -66,6 +66,8 @@ class TiltedForm:
 
     def slope(self, x: np.ndarray) -> np.ndarray:
         """Return half the derivative of the shift, (m, d) -> (m, d, d, d), by forward differentiation."""
+        import torch
+
         points, parts = torch.from_numpy(x), []
         for direction in torch.eye(x.shape[1], dtype=points.dtype):
             with warnings.catch_warnings():  # torch's own use of torch.jit.script, when it loads its rules
@@ -127,8 +129,9 @@ class ClosedForm(TiltedForm):
                     list(pool.map(lambda x: self._of_block(x, partial(self._contracted_by, sums)), blocks))
                 )
         size = max(1, AT_ONCE // max(weights.size for _, _, weights in self.strips))
-        stack: Any = torch.cat if isinstance(x, torch.Tensor) else np.concatenate
-        return stack([self._of_block(x[i : i + size], self._contracted) for i in range(0, max(len(x), 1), size)])
+        return library(x).concatenate(
+            [self._of_block(x[i : i + size], self._contracted) for i in range(0, max(len(x), 1), size)]
+        )
 
     def _compiled(self, x: Any) -> Callable[..., Any] | None:
         """Return the compiled sums where they are worth it; they have real numbers alone, and no derivatives."""
@@ -140,7 +143,7 @@ class ClosedForm(TiltedForm):
         """Return sum_ab weights_ab E[phi_a phi_b] and the rest of Stein's sum."""
         own = like(kx, self.own) - moved * kx
         # No product of matrices: BLAS would wait for its threads.
-        einsum: Any = torch.einsum if isinstance(kx, torch.Tensor) else np.einsum
+        einsum = library(kx).einsum
         value: Any = 0.0
         outer: Any = 0.0
         for start, prior, weights in self.strips:
@@ -169,11 +172,6 @@ class ClosedForm(TiltedForm):
         mixed = of_slopes * across @ features
         total = of_first * first + of_last * last
         return of_both * value, mixed + mixed.mT + (columns * total[:, None, :]) @ features
-
-
-def like(x: Any, value: np.ndarray) -> Any:
-    """Return an array of the library, format and device of another."""
-    return torch.as_tensor(value, dtype=x.dtype, device=x.device) if isinstance(x, torch.Tensor) else value
 
 
 def closed_form(activation: Activation, variances: np.ndarray, inputs: np.ndarray, weights: np.ndarray) -> ClosedForm:

@@ -15,12 +15,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from sympy import Function, Integer, atan, lambdify
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.errors import NoClosedForm
-from infgeo.numeric.learned.closed_form import AT_ONCE, LIBRARY, TiltedForm, like
+from infgeo.numeric.learned.closed_form import AT_ONCE, LIBRARY, TiltedForm
+from infgeo.numeric.learned.libraries import library, like
 from infgeo.numeric.learned.rules import Rule
 from infgeo.symbolic.activations.activation import Activation
 from infgeo.symbolic.activations.terms import Term, differentiate
@@ -43,8 +43,9 @@ class DescentForm(TiltedForm):
     def metric(self, x: Any) -> Any:
         """Return the shift, (m, d) -> (m, d, d), for an array of NumPy or torch; there it is differentiable."""
         size = max(1, AT_ONCE // self.prior.size)
-        stack: Any = torch.cat if isinstance(x, torch.Tensor) else np.concatenate
-        return stack([self._of_block(x[i : i + size], self._contracted) for i in range(0, max(len(x), 1), size)])
+        return library(x).concatenate(
+            [self._of_block(x[i : i + size], self._contracted) for i in range(0, max(len(x), 1), size)]
+        )
 
     def _contracted(self, moved: Any, kx: Any, features: Any) -> tuple[Any, Any]:
         """Return E[h] and the rest of Stein's sum, some rows at a time."""
