@@ -20,7 +20,6 @@ import sympy as sp
 import infgeo
 from infgeo import conventions as conv
 from infgeo.symbolic.analysis import unit_moments
-from infgeo.symbolic.analysis.finite_width import finite_width
 
 s, d, v = conv.s, conv.d, conv.variance
 sw, sb = conv.sigma_w, conv.sigma_b
@@ -84,7 +83,7 @@ for m in (2, 4, 6):
 # $b = 1 + 2\sigma_b^2$, $\beta = 1 + 4\sigma_b^2$.
 
 # %%
-erf = finite_width(infgeo.MLP("erf"))
+erf = infgeo.finite_width(infgeo.MLP("erf"))
 V = sb**2 + sw**2 * s
 q, Q, b, beta = 1 + 2 * V, 1 + 4 * V, 1 + 2 * sb**2, 1 + 4 * sb**2
 quarter = 4 / sp.pi**2
@@ -104,7 +103,7 @@ for name, value in expected.items():
 # $\sigma_w^4$, and no covariance between them.
 
 # %%
-linear = finite_width(infgeo.MLP("identity")).metric_covariance
+linear = infgeo.finite_width(infgeo.MLP("identity")).metric_covariance
 assert [sp.simplify(linear[name] / sw**4) for name in expected] == [2, 2, 0, 0, 1, 1]
 
 # %% [markdown]
@@ -122,7 +121,7 @@ assert [sp.simplify(linear[name] / sw**4) for name in expected] == [2, 2, 0, 0, 
 # $W'$. For the linear network $D_k$ is known otherwise: a Wishart determinant.
 
 # %%
-identity = finite_width(infgeo.MLP("identity"))
+identity = infgeo.finite_width(infgeo.MLP("identity"))
 for n, dim in ((2, 1), (2, 2), (3, 2), (5, 3)):
     first, second = identity.determinant_moments(n, dim)
     chi = [(n - i, (n - i) * (n - i + 2)) for i in range(dim)]  # first and second moments of chi^2
@@ -278,15 +277,15 @@ assert sp.simplify(unit_moments.ricci(erf.moments, d) + (d - 1) * (d + 2) * size
 # independent factors, each of variance $5/n$:
 
 # %%
-deep = infgeo.finite_width_at(infgeo.MLP("identity", depth=3, weight_std=1, bias_std=0), [0.3, 0.4, 0.0, 0.0])
+deep = infgeo.finite_width(infgeo.MLP("identity", depth=3, weight_std=1, bias_std=0)).at([0.3, 0.4, 0.0, 0.0])
 assert abs(deep.log_volume_bias + 3 * 4 * 5 / 4) < 1e-10 and abs(deep.log_volume_variance - 3 * 4 / 2) < 1e-10
-relu = infgeo.finite_width_at(infgeo.MLP("relu", depth=3, weight_std=sp.sqrt(2), bias_std=0), [0.3, 0.4])
+relu = infgeo.finite_width(infgeo.MLP("relu", depth=3, weight_std=sp.sqrt(2), bias_std=0)).at([0.3, 0.4])
 assert abs(relu.kernel_bias) < 1e-10 and abs(relu.kernel_variance - 3 * 5 * 0.25**2) < 1e-10
 
 # %% [markdown]
 # ## In the package
 #
-# `infgeo.finite_width(mlp)` returns the covariance of the metric, the biases of volume element and Ricci scalar, and
-# the exact mean of the determinant ([Monte Carlo](../guide/monte_carlo.md)), `infgeo.finite_width_at(mlp, x)` bias and
-# spread at points for any depth; `infgeo.validate` judges the trend in
-# width by them ([Validate](../guide/validate.md)).
+# `infgeo.finite_width(mlp)` has, for one layer, the covariance of the metric, the biases of volume element and Ricci
+# scalar, and the exact mean of the determinant ([Monte Carlo](../guide/monte_carlo.md)); its method `at(x)` has bias
+# and spread at points for any depth. `infgeo.validate` judges the trend in width by them
+# ([Validate](../guide/validate.md)).

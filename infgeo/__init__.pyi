@@ -13,11 +13,10 @@ from infgeo import testing as testing
 from infgeo import tracking as tracking
 from infgeo import training as training
 from infgeo.numeric.emit import emit as emit
-from infgeo.numeric.finite_width import finite_width_at as finite_width_at
+from infgeo.numeric.finite_width import finite_width as finite_width
 from infgeo.numeric.geodesics.radial import RadialGeodesic as RadialGeodesic
 from infgeo.numeric.geometry import NumericGeometry as NumericGeometry
 from infgeo.numeric.learned.learned import learned as learned
-from infgeo.symbolic.analysis.finite_width import finite_width as finite_width
 from infgeo.symbolic.geometry.any_metric import Metric as Metric
 from infgeo.symbolic.geometry.metric import RadialMetric as RadialMetric
 from infgeo.symbolic.kernels.kernel import Kernel as Kernel

@@ -159,7 +159,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "edge_of_chaos": (analysis.edge_of_chaos, {"activation": "relu"}),
     "EdgeOfChaos.at": (analysis.edge_of_chaos("relu").at, {"variance": 1}),
     "finite_width": (infgeo.finite_width, {"mlp": MLP}),
-    "finite_width_at": (infgeo.finite_width_at, {"mlp": MLP, "x": X}),
+    "FiniteWidth.at": (infgeo.finite_width(MLP).at, {"x": X}),
     "emit": (infgeo.emit, {"mlp": MLP, "certificate": "none"}),
     **{
         f"numeric {name}": (getattr(GEOMETRY, name), {"X": X})

@@ -43,6 +43,11 @@ def test_deriving_loads_no_array_library():
     assert not loaded_by(statement) & {"matplotlib", "numpy", "scipy", "sklearn", "torch"}
 
 
+def test_learned_geometry_of_arrays_loads_no_torch():
+    call = "infgeo.learned(infgeo.MLP('erf'), np.eye(2), np.ones(2), 0.1).volume_shift(np.eye(2))"
+    assert not loaded_by(f"import infgeo, numpy as np; {call}") & {"matplotlib", "numba", "sklearn", "torch"}
+
+
 def test_finite_loads_no_theory():
     program = "import infgeo.finite, sys; print(*(n for n in sys.modules if n.startswith('infgeo.')))"
     completed = subprocess.run(

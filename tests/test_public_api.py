@@ -32,7 +32,6 @@ def test_all_is_pinned():
         "errors",
         "finite",
         "finite_width",
-        "finite_width_at",
         "kernels",
         "layers",
         "learned",

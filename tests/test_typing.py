@@ -41,7 +41,7 @@ SEEN = {
     "infgeo.emit": "def (mlp: infgeo.symbolic.networks.network.MLP*) -> str",
     "infgeo.validate": "def * -> infgeo.validation.report.ValidationReport",
     "report.passed": "bool",
-    "infgeo.finite_width(mlp)": "infgeo.symbolic.analysis.finite_width.FiniteWidth",
+    "infgeo.finite_width(mlp)": "infgeo.numeric.finite_width.FiniteWidth",
     "infgeo.Metric": "def * -> infgeo.symbolic.geometry.any_metric.Metric",
     "infgeo.Kernel": "def * -> infgeo.symbolic.kernels.kernel.Kernel",
     "infgeo.RadialMetric": "def * -> infgeo.symbolic.geometry.metric.RadialMetric",

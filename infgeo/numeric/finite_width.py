@@ -1,7 +1,8 @@
-"""What networks of finite width and any depth do at given points before they learn: bias and spread of order 1/n.
+"""What networks of finite width do before they learn: bias and spread of order 1/n, as formulas or at points.
 
-The law of a layer's preactivations at x has the moments v = Var z, r = Cov(z, dz), G = Cov(dz, dz). Means over the n
-units of the layer make the law of the next one. With m = E[phi^2] and m0 = E[phi'^2] as functions of v, they are
+One layer has formulas. At any depth the law of a layer's preactivations at x has the moments v = Var z, r = Cov(z, dz),
+G = Cov(dz, dz). Means over the n units of the layer make the law of the next one. With m = E[phi^2] and
+m0 = E[phi'^2] as functions of v, they are
 
     E[phi^2] = m,   E[phi phi' dz] = m' r,   E[phi'^2 dz dz] = m0 G + 2 m0' r r.
 
@@ -25,6 +26,7 @@ from infgeo.numeric.quadrature import gaussian_rules
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
 from infgeo.numeric.runtime.errors import InputError
+from infgeo.symbolic.analysis.finite_width import ShallowForms
 from infgeo.symbolic.networks.layers import Dense
 from infgeo.symbolic.networks.network import MLP
 
@@ -52,55 +54,74 @@ class FiniteWidthAt(Displayed):
     log_volume_variance: np.ndarray
 
 
-def finite_width_at(mlp: MLP, x: Any) -> FiniteWidthAt:
-    """Return the corrections of finite width, of order 1/n, of a network of any depth at points, by quadrature.
+@dataclass(frozen=True, repr=False)
+class FiniteWidth(ShallowForms):
+    """What width n changes, times n, to leading order: `ShallowForms` for one layer, values at points for any depth."""
 
-    All hidden layers have n units. In one layer kernel and metric have no bias, and `infgeo.finite_width` has the rest
-    in closed form; for deep networks bias and spread are carried through the layers.
+    def at(self, x: Any) -> FiniteWidthAt:
+        """Return the corrections of order 1/n at points, by quadrature: for any depth and any activation.
+
+        In one layer kernel and metric have no bias; for deep networks bias and spread are carried through the layers.
+
+        Args:
+            x: points (..., d). Scales that the network leaves symbolic are 1.
+
+        Raises:
+            InvalidInput: for a point at which preactivations have variance 0.
+            MetricDoesNotExist, ExpectationDiverges: where E[phi'^2], or E[phi'^4], is infinite.
+            NotConverged: where two rules disagree by 1e-7.
+
+        Source: compare Yaida 2020 (arXiv 1910.00019) on kernels.
+        """
+        try:
+            points = NumpyArrays().points(x, "x").astype(np.float64)
+        except InputError as error:
+            raise InvalidInput(str(error)) from None
+        size = points.shape[-1]
+        network = with_numbers(self.mlp, size)
+        layers: list[_Layer] = []
+        for one in network.with_weights:
+            weight, bias = (float(part.subs(d, size)) for part in one.variances)
+            layers.append((PiecewiseFunction(one.activation, {}), weight, bias))
+            layers[-1][0].require_metric()
+        rows = points.reshape(-1, size)
+        found = [_at(layers, row) for row in rows]
+        shape = points.shape[:-1]
+        columns = [np.array([row[i] for row in found]).reshape(shape) for i in range(6)]
+        kernel_bias, kernel_variance, radial, tangential, log_volume_bias, log_volume_variance = columns
+        norms = np.linalg.norm(points, axis=-1, keepdims=True)
+        along = points / np.where(norms > 0, norms, 1)
+        metric = tangential[..., None, None] * np.eye(size)
+        metric = metric + (radial - tangential)[..., None, None] * along[..., :, None] * along[..., None, :]
+        return FiniteWidthAt(kernel_bias, kernel_variance, metric, log_volume_bias, log_volume_variance)
+
+
+def finite_width(mlp: MLP) -> FiniteWidth:
+    """Return what finite width changes, to order 1/n, if all hidden layers have n units.
+
+    One layer has formulas, that are `log_volume_bias` and the like of the result; in deeper networks, and where
+    E[phi'^4] has no closed form, these raise NoClosedForm. Values at points, `at(x)`, are there for all.
 
     Args:
-        mlp: an `infgeo.MLP` of dense layers; scales that it leaves symbolic are 1.
-        x: points (..., d).
+        mlp: an `infgeo.MLP` of dense layers.
 
     Raises:
-        InvalidInput: for layers that are not dense, and a point at which preactivations have variance 0.
-        MetricDoesNotExist, ExpectationDiverges: where E[phi'^2], or E[phi'^4], is infinite.
-        NotConverged: where two rules disagree by 1e-7.
+        InvalidInput: for layers that are not dense.
 
-    Source: compare Yaida 2020 (arXiv 1910.00019) on kernels.
-
-    Example:
-        >>> import infgeo, numpy as np
-        >>> deep = finite_width_at(infgeo.MLP("erf", depth=2), np.array([1.0, 0.0]))
-        >>> deep.metric_bias.round(4).tolist()
-        [[-0.0009, 0.0], [0.0, -0.001]]
-        >>> round(float(deep.log_volume_bias), 2), round(float(deep.log_volume_variance), 2)
-        (-5.19, 4.25)
+    >>> import infgeo
+    >>> one = finite_width(infgeo.MLP("erf", weight_std=1, bias_std=0))
+    >>> one.metric_covariance["off-diagonal"]
+    4/(pi**2*sqrt(4*s + 1))
+    >>> deep = finite_width(infgeo.MLP("erf", depth=2)).at([1.0, 0.0])
+    >>> deep.metric_bias.round(4).tolist()
+    [[-0.0009, 0.0], [0.0, -0.001]]
+    >>> round(float(deep.log_volume_bias), 2), round(float(deep.log_volume_variance), 2)
+    (-5.19, 4.25)
     """
     instance(mlp, "mlp", MLP, "an infgeo.MLP of dense layers")
     if not all(isinstance(layer, Dense) for layer in mlp.layers):
         raise InvalidInput(f"mlp is {mlp}; finite width is that of dense layers: pass a network of these alone")
-    try:
-        points = NumpyArrays().points(x, "x").astype(np.float64)
-    except InputError as error:
-        raise InvalidInput(str(error)) from None
-    size = points.shape[-1]
-    network = with_numbers(mlp, size)
-    layers: list[_Layer] = []
-    for one in network.with_weights:
-        weight, bias = (float(part.subs(d, size)) for part in one.variances)
-        layers.append((PiecewiseFunction(one.activation, {}), weight, bias))
-        layers[-1][0].require_metric()
-    rows = points.reshape(-1, size)
-    found = [_at(layers, row) for row in rows]
-    shape = points.shape[:-1]
-    columns = [np.array([row[i] for row in found]).reshape(shape) for i in range(6)]
-    kernel_bias, kernel_variance, radial, tangential, log_volume_bias, log_volume_variance = columns
-    norms = np.linalg.norm(points, axis=-1, keepdims=True)
-    along = points / np.where(norms > 0, norms, 1)
-    metric = tangential[..., None, None] * np.eye(size)
-    metric = metric + (radial - tangential)[..., None, None] * along[..., :, None] * along[..., None, :]
-    return FiniteWidthAt(kernel_bias, kernel_variance, metric, log_volume_bias, log_volume_variance)
+    return FiniteWidth(mlp)
 
 
 def with_numbers(mlp: MLP, dimension: int) -> MLP:

@@ -176,10 +176,11 @@ def _ladder(
             numbers = [[r.statistics[name][kind][value][key] for value in values] for r in results]
             mean, error = style.mean_and_interval(np.array(numbers))
             colour, marker, _ = style.LINES[index]
-            text = kind if len(kinds) == 3 else name
+            by_kind = len(kinds) == 3
+            is_named = index == 0 if by_kind else kind == kinds[0]
             axes.errorbar(
                 [float(value) for value in values], mean, yerr=error, color=colour, marker=marker, capsize=2,
-                linestyle=_DASHES.get(kind, "-"), label=None if index and text == kind else text,
+                linestyle=_DASHES.get(kind, "-"), label=(kind if by_kind else name) if is_named else None,
             )  # fmt: skip
     axes.axhline(1, color="0.7", linewidth=0.5, zorder=0)
     axes.set_xscale("log")
@@ -188,5 +189,4 @@ def _ladder(
         axes.minorticks_off()
     axes.set_ylim(bottom=0)
     axes.set(xlabel=label, ylabel=f"{key}, measured on law" if key == "slope" else "correlation with the law")
-    if len(kinds) != 2:
-        axes.legend(loc="lower right")
+    axes.legend(loc="lower right")

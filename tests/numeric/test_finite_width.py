@@ -8,7 +8,7 @@ import torch
 from sympy import Rational
 
 import infgeo
-from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist
+from infgeo.errors import ExpectationDiverges, InvalidInput, MetricDoesNotExist, NoClosedForm
 
 X = np.array([[0.7, 0.2, -0.4, 0.9], [0.0, 0.0, 0.0, 0.0], [0.01, 0.0, 2.0, -1.0]])
 
@@ -17,7 +17,8 @@ X = np.array([[0.7, 0.2, -0.4, 0.9], [0.0, 0.0, 0.0, 0.0], [0.01, 0.0, 2.0, -1.0
 @pytest.mark.parametrize("name", ["erf", "relu", "gaussian", "sin"])
 def test_one_layer_is_that_of_the_closed_form(name, dimension):
     mlp = infgeo.MLP(name, weight_std=1, bias_std=Rational(1, 2))
-    found, closed = infgeo.finite_width_at(mlp, X[:, :dimension]), infgeo.finite_width(mlp)
+    closed = infgeo.finite_width(mlp)
+    found = closed.at(X[:, :dimension])
     for i, x in enumerate(X[:, :dimension]):
         at = {infgeo.symbols.s: float((x**2).sum()), infgeo.symbols.d: dimension}
         assert found.log_volume_bias[i] == pytest.approx(float(closed.log_volume_bias.subs(at)), rel=1e-8)
@@ -30,7 +31,7 @@ def test_one_layer_is_that_of_the_closed_form(name, dimension):
 def test_linear_networks_are_products_of_wishart_matrices(depth):
     mlp = infgeo.MLP("identity", depth=depth, weight_std=1, bias_std=0)
     for d in (1, 2, 3, 4):
-        found = infgeo.finite_width_at(mlp, X[0, :d])
+        found = infgeo.finite_width(mlp).at(X[0, :d])
         s = (X[0, :d] ** 2).sum()
         np.testing.assert_allclose(found.kernel_variance, 2 * depth * s**2, rtol=1e-10)
         np.testing.assert_allclose(found.log_volume_bias, -depth * d * (d + 1) / 4, rtol=1e-10)
@@ -81,7 +82,7 @@ def test_bias_and_spread_by_automatic_differentiation(name, scales):
     shift = (gradient * bias.reshape(3, 3)[1:, 1:]).sum() + (hessian * of_metric).sum() / 2
     spread = torch.einsum("ij,ijkl,kl->", gradient, of_metric, gradient)
     weights, biases = zip(*scales, strict=True)
-    found = infgeo.finite_width_at(infgeo.MLP([name] * len(scales), weight_std=weights, bias_std=biases), x.numpy())
+    found = infgeo.finite_width(infgeo.MLP([name] * len(scales), weight_std=weights, bias_std=biases)).at(x.numpy())
     assert abs(bias[0]) > 1e-3
     for value, expected in (
         (found.kernel_bias, bias[0]),
@@ -117,7 +118,7 @@ def test_two_layers_are_those_of_networks():
         np.array([0.8, 0.5]),
         np.random.default_rng(4),
     )
-    geo, found = mlp.numeric(), infgeo.finite_width_at(mlp, x)
+    geo, found = mlp.numeric(), infgeo.finite_width(mlp).at(x)
     limits = geo.kernel_diag(x), geo.metric(x), geo.log_volume_element(x)
     shifts = []
     for n in (16, 32):
@@ -138,13 +139,13 @@ def test_two_layers_are_those_of_networks():
 def test_shapes_and_layers():
     mlp = infgeo.MLP(["erf", "tanh"], weight_std=[1, 0.7], input_scale="fan_in")
     grid = X.reshape(3, 1, 4)
-    found = infgeo.finite_width_at(mlp, grid)
+    found = infgeo.finite_width(mlp).at(grid)
     assert found.kernel_bias.shape == found.log_volume_bias.shape == (3, 1)
     assert found.metric_bias.shape == (3, 1, 4, 4)
-    np.testing.assert_allclose(infgeo.finite_width_at(mlp, X[0]).metric_bias, found.metric_bias[0, 0])
-    turned = infgeo.finite_width_at(mlp, X[0, ::-1].copy())
+    np.testing.assert_allclose(infgeo.finite_width(mlp).at(X[0]).metric_bias, found.metric_bias[0, 0])
+    turned = infgeo.finite_width(mlp).at(X[0, ::-1].copy())
     np.testing.assert_allclose(turned.metric_bias, found.metric_bias[0, 0][::-1, ::-1], atol=1e-14)
-    assert infgeo.finite_width_at(mlp, np.empty((0, 4))).metric_bias.shape == (0, 4, 4)
+    assert infgeo.finite_width(mlp).at(np.empty((0, 4))).metric_bias.shape == (0, 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -161,9 +162,15 @@ def test_shapes_and_layers():
 )
 def test_bad_arguments_are_refused(mlp, x, error, message):
     with pytest.raises(error, match=message):
-        infgeo.finite_width_at(mlp, x)
+        infgeo.finite_width(mlp).at(x)
 
 
-def test_the_closed_form_of_one_layer_says_where_the_rest_is():
-    with pytest.raises(InvalidInput, match=r"infgeo.finite_width_at\(mlp, x\)"):
-        infgeo.finite_width(infgeo.MLP("erf", depth=2))
+@pytest.mark.parametrize("mlp", [infgeo.MLP("erf", depth=2), infgeo.MLP("tanh")])
+def test_where_there_is_no_formula_there_are_values(mlp):
+    corrections = infgeo.finite_width(mlp)
+    for name in ("metric_covariance", "log_volume_bias", "log_volume_variance", "volume_bias", "ricci_bias"):
+        with pytest.raises(NoClosedForm, match=r"infgeo.finite_width\(mlp\).at\(x\)"):
+            getattr(corrections, name)
+    with pytest.raises(NoClosedForm):
+        corrections.determinant_moments(10, 2)
+    assert corrections.at(X[0]).log_volume_variance > 0

@@ -291,5 +291,5 @@ def test_one_layer_before_a_norm_is_no_mean_over_units():
     points, widths = [[1.0, 0.0], [0.0, 2.0]], (8, 16, 32, 64)
     report = infgeo.validate(mlp, 2, points, widths=widths, samples=600, quantities="kernel")
     assert report.passed and {row.width for row in report.rows} == {None}
-    with pytest.raises(InvalidInput, match=r"RMSNorm\(epsilon=1/10\).*of one layer without norms"):
+    with pytest.raises(InvalidInput, match=r"RMSNorm\(epsilon=1/10\).*of dense layers"):
         infgeo.finite_width(mlp)

@@ -12,17 +12,17 @@ by Stein's lemma. A factor z_x^2 is minus the derivative in a, taken by a comple
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-import torch
-from sympy import lambdify
+from sympy import Expr, Symbol, lambdify
 
 from infgeo.conventions import c, p, q
+from infgeo.numeric.learned.libraries import library, like
 from infgeo.numeric.learned.pair_sums import pair_sums
 from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
 from infgeo.numeric.runtime.gram.fast import thread_count
@@ -38,7 +38,7 @@ _COMPILED_AT_ONCE = 16, 2**21  # inputs, which read a row of pairs together, and
 
 LIBRARY = {
     "sqrt": lambda x: x**0.5,
-    "atan": lambda x: torch.atan(x) if isinstance(x, torch.Tensor) else np.arctan(x),
+    "atan": lambda x: library(x).arctan(x),
 }
 
 
@@ -66,6 +66,8 @@ class TiltedForm:
 
     def slope(self, x: np.ndarray) -> np.ndarray:
         """Return half the derivative of the shift, (m, d) -> (m, d, d, d), by forward differentiation."""
+        import torch
+
         points, parts = torch.from_numpy(x), []
         for direction in torch.eye(x.shape[1], dtype=points.dtype):
             with warnings.catch_warnings():  # torch's own use of torch.jit.script, when it loads its rules
@@ -101,14 +103,15 @@ class TiltedForm:
 
 @dataclass(frozen=True, eq=False)
 class ClosedForm(TiltedForm):
-    """For the posterior, h = sum_ab weights_ab phi(z_a) phi(z_b).
+    """For h = sum_ab sum_i weights_iab f_i(z_a) g_i(z_b); that of the posterior has phi for f and g.
 
     Arguments:
-        factors, cores: E[phi phi], E[phi' phi'], E[phi'' phi], E[phi phi''] are factors(p, q) times cores(p, q, c). The
-            third factor is one of p, the last one of q, and two are numbers: they are taken after the sums.
+        factors, cores: the sums over i of weights times E[f g], E[f' g'], E[f'' g], E[f g''] are factors(p, q) times
+            cores(p, q, c, *weights). The third factor is one of p, the last one of q, and two are numbers: they are
+            taken after the sums over pairs.
         compile: what returns the sums over pairs compiled, or None.
-        strips: (first row, covariances, weights) of some rows and the columns from the first row on; pairs beside the
-            diagonal stand for two.
+        strips: (first row, covariances (r, c), weights (i, r, c)) of some rows and the columns from the first row on;
+            pairs beside the diagonal stand for two.
     """
 
     factors: Callable[..., tuple]
@@ -126,9 +129,10 @@ class ClosedForm(TiltedForm):
                 return np.concatenate(
                     list(pool.map(lambda x: self._of_block(x, partial(self._contracted_by, sums)), blocks))
                 )
-        size = max(1, AT_ONCE // max(weights.size for _, _, weights in self.strips))
-        stack: Any = torch.cat if isinstance(x, torch.Tensor) else np.concatenate
-        return stack([self._of_block(x[i : i + size], self._contracted) for i in range(0, max(len(x), 1), size)])
+        size = max(1, AT_ONCE // max(prior.size for _, prior, _ in self.strips))
+        return library(x).concatenate(
+            [self._of_block(x[i : i + size], self._contracted) for i in range(0, max(len(x), 1), size)]
+        )
 
     def _compiled(self, x: Any) -> Callable[..., Any] | None:
         """Return the compiled sums where they are worth it; they have real numbers alone, and no derivatives."""
@@ -137,25 +141,22 @@ class ClosedForm(TiltedForm):
         return self.compile() if plain and pairs > _FEW else None
 
     def _contracted(self, moved: Any, kx: Any, features: Any) -> tuple[Any, Any]:
-        """Return sum_ab weights_ab E[phi_a phi_b] and the rest of Stein's sum."""
+        """Return the sum of weights times E[f g] and the rest of Stein's sum."""
         own = like(kx, self.own) - moved * kx
-        # No product of matrices: BLAS would wait for its threads.
-        einsum: Any = torch.einsum if isinstance(kx, torch.Tensor) else np.einsum
         value: Any = 0.0
         outer: Any = 0.0
         for start, prior, weights in self.strips:
             rows, rest = slice(start, start + len(prior)), slice(start, None)
             w = like(kx, weights)
             covariance = like(kx, prior) - moved[:, rows, None] * kx[:, None, rest]
-            both, slopes, first, last = self.cores(own[:, rows, None], own[:, None, rest], covariance)
+            parts = self.cores(own[:, rows, None], own[:, None, rest], covariance, *w)
+            both, slopes, first, last = (part if np.ndim(part) else 0 * w[0] for part in parts)  # a sum may be empty
             of_both, of_slopes, of_first, of_last = self.factors(own[:, rows], own[:, rest])
             left, right = features[:, rows], features[:, rest]
-            value = value + of_both * einsum("mij,ij->m", both, like(both, weights))
-            mixed = of_slopes * left.mT @ ((w * slopes) @ right)
-            above = w * first
-            below = above if last is first else w * last
-            outer = outer + mixed + mixed.mT + left.mT @ ((above.sum(-1) * of_first)[..., None] * left)
-            outer = outer + right.mT @ ((below.sum(-2) * of_last)[..., None] * right)
+            value = value + of_both * both.sum((-1, -2))
+            mixed = of_slopes * left.mT @ (slopes @ right)
+            outer = outer + mixed + mixed.mT + left.mT @ ((first.sum(-1) * of_first)[..., None] * left)
+            outer = outer + right.mT @ ((last.sum(-2) * of_last)[..., None] * right)
         return value, outer
 
     def _contracted_by(self, sums: Callable[..., Any], moved: Any, kx: Any, features: Any) -> tuple[Any, Any]:
@@ -171,38 +172,51 @@ class ClosedForm(TiltedForm):
         return of_both * value, mixed + mixed.mT + (columns * total[:, None, :]) @ features
 
 
-def like(x: Any, value: np.ndarray) -> Any:
-    """Return an array of the library, format and device of another."""
-    return torch.as_tensor(value, dtype=x.dtype, device=x.device) if isinstance(x, torch.Tensor) else value
-
-
 def closed_form(activation: Activation, variances: np.ndarray, inputs: np.ndarray, weights: np.ndarray) -> ClosedForm:
     """Return the closed form for training points (P, d + 1), the last coordinate 1, and symmetric weights (P, P).
 
     Raises NoClosedForm for an activation that has none.
     """
+    halved = 2 * np.triu(weights, 1) + np.diag(weights.diagonal())
+    return summed(activation, variances, inputs, halved[None], _pair(activation))
+
+
+Pair = tuple[Callable[..., tuple], Callable[..., tuple], Callable[..., Any]]  # factors, cores and what compiles them
+
+
+def summed(
+    activation: Activation, variances: np.ndarray, inputs: np.ndarray, weights: np.ndarray, pair: Pair
+) -> ClosedForm:
+    """Return the closed form for weights (i, P, P) that are 0 below the diagonal."""
     tilts = tuple((float(t.coefficient), t.power, float(t.decay)) for t in slope_tilts(activation))
-    factors, cores, compiled = _pair(activation)
+    factors, cores, compiled = pair
     scaled = inputs * variances
     prior = scaled @ inputs.T
     own = prior.diagonal().copy()
-    mean = float((weights * factors(own, own)[0] * cores(own[:, None], own, prior)[0]).sum())
-    halved = 2 * np.triu(weights, 1) + np.diag(weights.diagonal())
-    strips, i = [], 0
+    strips, mean, i = [], 0.0, 0
     while i < len(own):
         rows, rest = slice(i, i + max(_FEWEST_ROWS, AT_ONCE // (len(own) - i))), slice(i, None)
-        strips.append((i, prior[rows, rest].copy(), halved[rows, rest].copy()))
+        strips.append((i, prior[rows, rest].copy(), weights[:, rows, rest].copy()))
+        mean += float(
+            np.sum(factors(own, own)[0] * cores(own[rows, None], own[rest], *strips[-1][1:2], *strips[-1][2])[0])
+        )
         i = rows.stop
     return ClosedForm(tilts, variances, scaled, own, mean, factors, cores, compiled, tuple(strips))
 
 
 @lru_cache(maxsize=64)
-def _pair(activation: Activation) -> tuple[Callable[..., tuple], Callable[..., tuple], Callable[..., Any]]:
-    """Return `factors` and `cores`, functions of arrays of either library, and what compiles sums of the cores."""
+def _pair(activation: Activation) -> Pair:
+    """Return the parts of the closed form of a posterior."""
     others = ((p, q, c), (p, q, c), (q, c), (p, c))
     pairs = zip(pair_expectations(activation), others, strict=True)
     factors, cores = zip(*(expr.as_independent(*symbols, as_Add=False) for expr, symbols in pairs), strict=True)
+    weight = Symbol("w0")
+    return pair_of(factors, tuple(weight * core for core in cores), (weight,))
+
+
+def pair_of(factors: Sequence[Expr], cores: Sequence[Expr], weights: tuple[Symbol, ...]) -> Pair:
+    """Return `factors` and `cores`, functions of arrays of either library, and what compiles sums of the cores."""
     of_points, of_pairs = (
-        lambdify(on, of, [LIBRARY, "math"], cse=True) for on, of in (([p, q], factors), ([p, q, c], cores))
+        lambdify(on, of, [LIBRARY, "math"], cse=True) for on, of in (([p, q], factors), ([p, q, c, *weights], cores))
     )
-    return of_points, of_pairs, partial(pair_sums, cores)
+    return of_points, of_pairs, partial(pair_sums, tuple(cores), weights)

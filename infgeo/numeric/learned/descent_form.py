@@ -9,71 +9,24 @@ These are sums of terms z^k e^(-a z^2) erf(b z), and each pair of terms (f, g) c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import torch
-from sympy import Function, Integer, atan, lambdify
+from sympy import Function, Integer, Symbol, atan
 
 from infgeo.conventions import Delta, c, p, q
 from infgeo.errors import NoClosedForm
-from infgeo.numeric.learned.closed_form import AT_ONCE, LIBRARY, TiltedForm, like
+from infgeo.numeric.learned.closed_form import ClosedForm, Pair, pair_of, summed
 from infgeo.numeric.learned.rules import Rule
 from infgeo.symbolic.activations.activation import Activation
 from infgeo.symbolic.activations.terms import Term, differentiate
-from infgeo.symbolic.analysis.unit_weights import slope_tilts
 from infgeo.symbolic.expectations.expectation import expectation
 
 
-@dataclass(frozen=True, eq=False)
-class DescentForm(TiltedForm):
-    """For descent, h = sum over groups of sum_ab weights_ab f(z_a) g(z_b).
-
-    Arguments:
-        prior: the covariances of the training points' preactivations, (P, P).
-        groups: functions of p, q, c that return E[f g], E[f' g'], E[f'' g], E[f g''], each with its weights (P, P).
-    """
-
-    prior: np.ndarray
-    groups: tuple[tuple[Callable[..., tuple], np.ndarray], ...]
-
-    def metric(self, x: Any) -> Any:
-        """Return the shift, (m, d) -> (m, d, d), for an array of NumPy or torch; there it is differentiable."""
-        size = max(1, AT_ONCE // self.prior.size)
-        stack: Any = torch.cat if isinstance(x, torch.Tensor) else np.concatenate
-        return stack([self._of_block(x[i : i + size], self._contracted) for i in range(0, max(len(x), 1), size)])
-
-    def _contracted(self, moved: Any, kx: Any, features: Any) -> tuple[Any, Any]:
-        """Return E[h] and the rest of Stein's sum, some rows at a time."""
-        own = like(kx, self.own) - moved * kx
-        step = max(1, AT_ONCE // (len(kx) * len(self.own)))
-        value: Any = 0.0
-        outer: Any = 0.0
-        for start in range(0, len(self.own), step):
-            rows = slice(start, start + step)
-            covariance = like(kx, self.prior[rows]) - moved[:, rows, None] * kx[:, None, :]
-            left = features[:, rows]
-            mixed: Any = 0.0
-            across: Any = 0.0
-            for function, weights in self.groups:
-                w = like(kx, weights[rows])
-                parts = function(own[:, rows, None], own[:, None, :], covariance)
-                both, slopes, first, last = (w * part for part in parts)
-                value = value + both.sum((-1, -2))
-                outer = outer + left.mT @ (first.sum(-1)[..., None] * left)
-                across = across + last.sum(-2)
-                mixed = mixed + slopes
-            mixed = left.mT @ (mixed @ features)
-            outer = outer + mixed + mixed.mT + features.mT @ (across[..., None] * features)
-        return value, outer
-
-
-def descent_form(activation: Activation, variances: np.ndarray, rule: Rule) -> DescentForm:
+def descent_form(activation: Activation, variances: np.ndarray, rule: Rule) -> ClosedForm:
     """Return the closed form of a rule of descent; raises NoClosedForm for an activation that has none."""
-    tilts = tuple((float(t.coefficient), t.power, float(t.decay)) for t in slope_tilts(activation))
     M, S, V, U = rule.matrix, rule.prior, rule.drift, rule.turn
     assert S is not None and V is not None
     U = np.zeros_like(M) if U is None else U
@@ -96,24 +49,27 @@ def descent_form(activation: Activation, variances: np.ndarray, rule: Rule) -> D
         for f in left:
             for g in right:
                 key = replace(f, coefficient=Integer(1)), replace(g, coefficient=Integer(1))
-                groups[key] = groups.get(key, 0) + float(f.coefficient * g.coefficient) * weights
-    functions = [(_pair(*key), weights) for key, weights in groups.items()]
-    diagonal = S.diagonal().copy()
-    mean = sum(float((w * function(diagonal[:, None], diagonal, S)[0]).sum()) for function, w in functions)
-    return DescentForm(tilts, variances, rule.inputs * variances, diagonal, mean, S, tuple(functions))
+                new = float(f.coefficient * g.coefficient) * weights
+                # Of the pairs (a, b) and (b, a) the first is kept, with f and g for the second in turn.
+                for of, part in ((key, np.triu(new)), (key[::-1], np.tril(new, -1).T)):
+                    groups[of] = groups.get(of, 0) + part
+    return summed(activation, variances, rule.inputs, np.stack(list(groups.values())), _pairs(tuple(groups)))
 
 
 def _times_z(terms: Sequence[Term]) -> tuple[Term, ...]:
     return tuple(replace(term, power=term.power + 1) for term in terms)
 
 
-@lru_cache(maxsize=256)
-def _pair(f: Term, g: Term) -> Callable[..., tuple]:
-    """Return E[f g], E[f' g'], E[f'' g] and E[f g''] as a function of arrays of either library."""
-    slopes = differentiate([f]), differentiate([g])
-    pairs = ([f], [g]), slopes, (differentiate(slopes[0]), [g]), ([f], differentiate(slopes[1]))
-    found = [expectation(left, right).xreplace({Delta: p * q - c**2}) for left, right in pairs]
-    if any(part.atoms(Function) - part.atoms(atan) for part in found):
-        raise NoClosedForm("an expectation over pairs of training points is not elementary")
-    function: Callable[..., tuple] = lambdify([p, q, c], found, [LIBRARY, "math"], cse=True)
-    return function
+@lru_cache(maxsize=64)
+def _pairs(groups: tuple[tuple[Term, Term], ...]) -> Pair:
+    """Return what sums weights of groups of pairs times E[f g], E[f' g'], E[f'' g] and E[f g'']."""
+    weights = tuple(Symbol(f"w{i}") for i in range(len(groups)))
+    sums = [Integer(0)] * 4
+    for weight, (f, g) in zip(weights, groups, strict=True):
+        slopes = differentiate([f]), differentiate([g])
+        pairs = ([f], [g]), slopes, (differentiate(slopes[0]), [g]), ([f], differentiate(slopes[1]))
+        found = [expectation(left, right).xreplace({Delta: p * q - c**2}) for left, right in pairs]
+        if any(part.atoms(Function) - part.atoms(atan) for part in found):
+            raise NoClosedForm("an expectation over pairs of training points is not elementary")
+        sums = [total + weight * part for total, part in zip(sums, found, strict=True)]
+    return pair_of([Integer(1)] * 4, sums, weights)

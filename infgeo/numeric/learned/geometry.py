@@ -8,16 +8,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 
 from infgeo.arguments import one_of, positive_integer
 from infgeo.conventions import d
 from infgeo.display import Displayed
 from infgeo.errors import InvalidInput, NoClosedForm
-from infgeo.numeric.finite_width import finite_width_at
+from infgeo.numeric.finite_width import FiniteWidth
 from infgeo.numeric.learned.closed_form import TiltedForm, closed_form
 from infgeo.numeric.learned.deep_sums import DeepSums, deep_sums, has_grid
 from infgeo.numeric.learned.descent_form import descent_form
+from infgeo.numeric.learned.libraries import library
 from infgeo.numeric.learned.relu_form import ReluForm, relu_form
 from infgeo.numeric.learned.ricci import radial_metric, ricci_shift
 from infgeo.numeric.learned.rules import Rule, flow
@@ -86,24 +86,24 @@ class LearnedGeometry(Displayed):
     def metric(self, x: Any, width: int | None = None, layer: int | None = None) -> Any:
         """Return the shift of the metric, or with `width` the metric, (..., d) -> (..., d, d).
 
-        In deep networks the metric at a width has the bias of the prior too, that of `infgeo.finite_width_at`.
+        In deep networks the metric at a width has the bias of the prior too, that of `infgeo.finite_width`.
         """
         (points, shape), layer = self._points(x), self._layer(layer)
         shift = self._metric(points, layer)[0]
         if width is None:
             return _restored(shift, shape, x)
         if layer > 1:
-            shift = shift + _like(points, finite_width_at(self._until(layer), _plain(points)).metric_bias)
+            shift = shift + _like(points, FiniteWidth(self._until(layer)).at(_plain(points)).metric_bias)
         return _restored(self._prior_metric(points, layer) + self._at(shift, width), shape, x)
 
     def volume_shift(self, x: Any, width: int | None = None, layer: int | None = None) -> Any:
         """Return the shift of log sqrt det g, tr(g_inf^-1 dg)/2, (..., d) -> (...); it is that of learning alone.
 
-        Networks of width n have a bias of their own before they learn: `infgeo.finite_width(mlp).log_volume_bias`/n, or
-        `infgeo.finite_width_at(mlp, x).log_volume_bias`/n at any depth.
+        Networks of width n have a bias of their own before they learn: `log_volume_bias`/n of
+        `infgeo.finite_width(mlp).at(x)`.
         """
         (points, shape), layer = self._points(x), self._layer(layer)
-        inverse: Any = torch.linalg.inv if isinstance(points, torch.Tensor) else np.linalg.inv
+        inverse = library(points).linalg.inv
         shift = (inverse(self._prior_metric(points, layer)) * self._metric(points, layer)[0]).sum((-1, -2)) / 2
         return _restored(self._at(shift, width), shape, x)
 
@@ -180,7 +180,7 @@ class LearnedGeometry(Displayed):
             return shift, 0 * shift
         if self.mlp.depth == 1:
             self._function.require_metric()
-        if isinstance(points, torch.Tensor) and points.requires_grad:
+        if library(points) is not np and points.requires_grad:
             raise InvalidInput(f"the geometry is computed by {self.kind}, which has no derivatives: pass x.detach()")
         shift, error = self._sums.metric(_plain(points), layer)
         return _like(points, shift), error
@@ -199,7 +199,7 @@ class LearnedGeometry(Displayed):
             raise InvalidInput(
                 f"x has points with preactivations of variance {largest:.0e}; pass up to {_FARTHEST:.0e}"
             )
-        points = x.double() if isinstance(x, torch.Tensor) else array.astype(np.float64)
+        points = array.astype(np.float64) if library(x) is np else x.double()
         return points.reshape(-1, array.shape[-1]), array.shape[:-1]
 
     def variance(self, x: np.ndarray) -> np.ndarray:
@@ -208,7 +208,7 @@ class LearnedGeometry(Displayed):
 
     def _prior_metric(self, points: Any, layer: int) -> Any:
         """Return the metric of a layer at infinite width."""
-        if isinstance(points, torch.Tensor) and self._closed:
+        if library(points) is not np and self._closed:
             return self.mlp.numeric(backend="torch").metric(points)
         return _like(points, self._until(layer).numeric().metric(_plain(points)))
 
@@ -315,16 +315,16 @@ def checked(x: Any, name: str) -> np.ndarray:
 
 
 def _plain(x: Any) -> Any:
-    return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
+    return x if library(x) is np else x.detach().cpu().numpy()
 
 
 def _like(x: Any, value: Any) -> Any:
-    return torch.as_tensor(value, device=x.device) if isinstance(x, torch.Tensor) else value
+    return value if library(x) is np else library(x).as_tensor(value, device=x.device)
 
 
 def _restored(value: Any, shape: tuple[int, ...], x: Any, axes: int = 1) -> Any:
     """Return a result with its first axes in the shape of the points, of their kind and precision."""
     value = value.reshape((*shape, *value.shape[axes:]))
-    if isinstance(x, torch.Tensor):
+    if library(x) is not np:
         return _like(x, value).to(x.dtype)
     return value.astype(getattr(x, "dtype", np.float64), copy=False)

@@ -13,8 +13,10 @@ from typing import Any
 from sympy import Expr, Symbol
 
 from infgeo.numeric.source.compiled_module import compiled_module
+from infgeo.numeric.source.powers import shared_powers
 from infgeo.numeric.source.printing import MATH, Backend, Printer
 from infgeo.symbolic.algebra.graph import cse
+from infgeo.symbolic.algebra.program import Program
 
 _BACKEND = Backend("compiled", MATH | {"atan": "atan"}, MATH)
 _SOURCE = """import math
@@ -40,19 +42,19 @@ def atan(x):
 
 
 @jit
-def cores(p, q, c):
+def cores(p, q, c, {weights}):
 {lines}
 
 
 @jit_of_sums
-def along_row(K, weights, k, moved, own, p, slopes, last):
+def along_row(K, {weights}, k, moved, own, p, slopes, last):
     value = first = 0.0
     for b in range(K.shape[0]):
-        both_, slopes_, first_, last_ = cores(p, own[b], K[b] - moved * k[b])
-        value += weights[b] * both_
-        slopes[b] = weights[b] * slopes_
-        first += weights[b] * first_
-        last[b] += weights[b] * last_
+        both_, slopes_, first_, last_ = cores(p, own[b], K[b] - moved * k[b], {of_pair})
+        value += both_
+        slopes[b] = slopes_
+        first += first_
+        last[b] += last_
     return value, first
 
 
@@ -71,7 +73,7 @@ def sums(start, prior, weights, k, moved, own, features, value, first, last, acr
         a = start + row
         for x in range(k.shape[0]):
             more, first_ = along_row(
-                prior[row, row:], weights[row, row:], k[x, a:], moved[x, a], own[x, a:], own[x, a],
+                prior[row, row:], {of_row}, k[x, a:], moved[x, a], own[x, a:], own[x, a],
                 slopes[row:], last[x, a:],
             )  # fmt: skip
             value[x] += more
@@ -87,26 +89,35 @@ _ARCTANGENT = (
 )  # fmt: skip
 
 
-def pair_sums(cores: Sequence[Expr]) -> Callable[..., Any] | None:
+def pair_sums(cores: Sequence[Expr], weights: Sequence[Symbol]) -> Callable[..., Any] | None:
     """Return a function that adds the sums of a strip of pairs, see `ClosedForm`, to its last arguments.
 
     It takes the number of the first row; the covariances and weights of the strip; k(x, a), what the tilt makes of it
-    and the variances, each (m, P); the features (m, d, P). For each x it adds to the sums of weights times E[phi phi],
-    (m,); of weights times E[phi'' phi] over a row and E[phi phi''] over a column, (m, P); and writes those of weights
-    times E[phi' phi'] and the feature of the column over a row, (m, d, P). None without Numba.
+    and the variances, each (m, P); the features (m, d, P). For each x it adds to the sums of weights times E[f g],
+    (m,); of weights times E[f'' g] over a row and E[f g''] over a column, (m, P); and writes those of weights times
+    E[f' g'] and the feature of the column over a row, (m, d, P). None without Numba.
     """
-    module = compiled_module(_source(tuple(cores)))
+    module = compiled_module(_source(tuple(cores), tuple(weights)))
     return None if module is None else module.sums
 
 
 @lru_cache(maxsize=64)
-def _source(cores: tuple[Expr, ...]) -> str:
+def _source(cores: tuple[Expr, ...], weights: tuple[Symbol, ...]) -> str:
     shared, reduced = cse(list(cores), (Symbol(f"t{i}") for i in range(10**6)))
+    program = shared_powers(Program(tuple(shared), dict(zip("abcd", reduced, strict=True))))
     printer = Printer(_BACKEND, scalar=False)
-    lines = [f"    {symbol.name} = {printer.doprint(expr)}" for symbol, expr in shared]
-    lines.append(f"    return {', '.join(printer.doprint(expr) for expr in reduced)}")
+    lines = [f"    {symbol.name} = {printer.doprint(expr)}" for symbol, expr in program.bindings]
+    lines.append(f"    return {', '.join(printer.doprint(expr) for expr in program.outputs.values())}")
     even, odd = (_horner(_ARCTANGENT[i::2]) for i in (0, 1))
-    return _SOURCE.format(even=even, odd=odd, lines="\n".join(lines))
+    names = [weight.name for weight in weights]
+    return _SOURCE.format(
+        even=even,
+        odd=odd,
+        lines="\n".join(lines),
+        weights=", ".join(names),
+        of_pair=", ".join(f"{name}[b]" for name in names),
+        of_row=", ".join(f"weights[{i}, row, row:]" for i in range(len(names))),
+    )
 
 
 def _horner(coefficients: Sequence[float]) -> str:

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from infgeo.conventions import z
 from infgeo.errors import InvalidInput, NoClosedForm
+from infgeo.numeric.learned.libraries import library, like
 from infgeo.symbolic.activations.activation import Activation
 
 _AT_ONCE = 2**17  # coordinates of pairs of points
@@ -55,19 +55,17 @@ class ReluForm:
 
         Raises InvalidInput for x = 0 without bias, where the metric depends on the direction from which x comes.
         """
-        library: Any = torch if isinstance(x, torch.Tensor) else np
         size = max(1, _AT_ONCE // self.directions.size)
-        return library.concat([self._of_block(x[i : i + size]) for i in range(0, max(len(x), 1), size)])
+        return library(x).concat([self._of_block(x[i : i + size]) for i in range(0, max(len(x), 1), size)])
 
     def _of_block(self, x: Any) -> Any:
-        library: Any = torch if isinstance(x, torch.Tensor) else np
-        d = x.shape[-1]
+        d, of_x = x.shape[-1], library(x)
         scales, directions, partners, constant = (
-            _like(x, part) for part in (self.scales, self.directions, self.partners, self.constant)
+            like(x, part) for part in (self.scales, self.directions, self.partners, self.constant)
         )
         if not self.partners.any():
             return constant + 0 * x[:, :1, None]
-        extended = library.concat([x, library.ones_like(x[:, :1])], -1) * scales
+        extended = of_x.concat([x, of_x.ones_like(x[:, :1])], -1) * scales
         if not (extended != 0).any(-1).all():
             raise InvalidInput(
                 "x has a point 0, and the network no bias: all units have their kink there, and the learned metric no"
@@ -85,7 +83,7 @@ class ReluForm:
         mixed = (A[..., None] * u + B[..., None] * n).mT @ r
         plane = u.mT @ (F * u + G * n) + n.mT @ (G * u - F * n)
         scales = scales[:d]
-        total = trace[:, None, None] * _like(x, np.eye(d)) + mixed + mixed.mT + plane
+        total = trace[:, None, None] * like(x, np.eye(d)) + mixed + mixed.mT + plane
         return constant + total * scales * scales[:, None]
 
 
@@ -107,17 +105,13 @@ def _angles(x: Any, u: Any) -> tuple[Any, Any, Any, Any]:
     They are of the differences x - u and x + u, and have all digits for vectors that are nearly parallel or opposite.
     There the normal has an error of a rounding over the sine; it is 0 for vectors that are parallel or opposite.
     """
-    library: Any = torch if isinstance(x, torch.Tensor) else np
+    of_x = library(x)
     near, far = ((x - u) ** 2).sum(-1), ((x + u) ** 2).sum(-1)
-    cosine = library.where(near < far, 1 - near / 2, far / 2 - 1)
+    cosine = of_x.where(near < far, 1 - near / 2, far / 2 - 1)
     normal = x - cosine[..., None] * u
     near, far = _root(near) * (near > 0), _root(far) * (far > 0)
     sine = near * far / 2
-    return 2 * library.atan2(near, far), sine, cosine, normal * ((sine > 0) / (sine + (sine == 0)))[..., None]
-
-
-def _like(x: Any, value: np.ndarray) -> Any:
-    return torch.as_tensor(value, dtype=x.dtype, device=x.device) if isinstance(x, torch.Tensor) else value
+    return 2 * of_x.atan2(near, far), sine, cosine, normal * ((sine > 0) / (sine + (sine == 0)))[..., None]
 
 
 def relu_form(activation: Activation, variances: np.ndarray, inputs: np.ndarray, weights: np.ndarray) -> ReluForm:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from infgeo.errors import ExpectationDiverges, InvalidInput, NoClosedForm, NotConverged
 from infgeo.numeric.learned.rules import Rule
@@ -131,6 +130,8 @@ def grid(dimensions: int, step: float, edge: float) -> tuple[np.ndarray, np.ndar
 
 def net(dimensions: int, seed: int, log2_nodes: int = _LOG2_NODES) -> tuple[np.ndarray, np.ndarray]:
     """Return a scrambled net for N(0, 1)."""
+    from scipy.stats import qmc  # seconds to import, and closed forms do without
+
     most = (_MOST_NUMBERS // _REPLICATES // dimensions).bit_length() - 1
     points = qmc.Sobol(dimensions, rng=np.random.default_rng(seed)).random_base2(min(log2_nodes, most))
     return ndtri(np.clip(points, 2.0**-60, 1 - 2.0**-53)), np.full(len(points), 1 / len(points))

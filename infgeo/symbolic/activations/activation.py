@@ -96,10 +96,12 @@ class Activation:
     def parity(self) -> str | None:
         """Return "even", "odd", or None where the activation is neither."""
         mirrored = pieces_of(self.expr.xreplace({conv.z: -conv.z}))
-        for name, sign in (("even", 1), ("odd", -1)):
-            pairs = zip(self.pieces.parts, mirrored.parts, strict=False)
-            if mirrored.places == self.pieces.places and all(simplify(a - sign * b) == 0 for a, b in pairs):
-                return name
+        if mirrored.places != self.pieces.places:
+            return None
+        for vanishes in (lambda expr: expr == 0, lambda expr: simplify(expr) == 0):  # the first loads no more of SymPy
+            for name, sign in (("even", 1), ("odd", -1)):
+                if all(vanishes(a - sign * b) for a, b in zip(self.pieces.parts, mirrored.parts, strict=True)):
+                    return name
         return None
 
     @cached_property

@@ -170,7 +170,7 @@ def test_layers_scales_and_shapes():
         volumes = [np.linalg.slogdet(limit + step * shift)[1] / 2 for step in (1e-6, -1e-6)]
         np.testing.assert_allclose(learned.volume_shift(x, layer=layer), (volumes[0] - volumes[1]) / 2e-6, atol=1e-6)
     np.testing.assert_allclose(learned.volume_shift(x, width=50), learned.volume_shift(x) / 50)
-    biased = mixed.numeric().metric(x) + (infgeo.finite_width_at(mixed, x).metric_bias + metric) / 50
+    biased = mixed.numeric().metric(x) + (infgeo.finite_width(mixed).at(x).metric_bias + metric) / 50
     np.testing.assert_allclose(learned.metric(x, width=50), biased)
     np.testing.assert_allclose(learned.metric(x, width=50, layer=1), prior + first / 50)
 

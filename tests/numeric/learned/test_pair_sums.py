@@ -54,6 +54,19 @@ def test_compiled_sums_are_the_broadcast_ones(name, monkeypatch):
     np.testing.assert_allclose(learned.metric(x), plain, rtol=0, atol=1e-13 * np.abs(plain).max())
 
 
+@pytest.mark.parametrize("name", ["erf", "erf(z) + z/2"])
+def test_those_of_descent_have_several_weights(name, monkeypatch):
+    monkeypatch.setattr(pair_sums, "compiled_module", interpreted)
+    monkeypatch.setattr(closed_form, "AT_ONCE", 64)
+    rng = np.random.default_rng(1)
+    X, y, x = rng.standard_normal((12, 2)), rng.standard_normal(12), rng.standard_normal((3, 2))
+    learned = infgeo.learned(infgeo.MLP(name), X, y, rule="gradient_flow", time=0.5)
+    assert len(learned._closed.strips) > 1 < len(learned._closed.strips[0][2])
+    plain = broadcast(learned, x, monkeypatch)
+    assert not np.array_equal(learned.metric(x), plain)
+    np.testing.assert_allclose(learned.metric(x), plain, rtol=0, atol=1e-12 * np.abs(plain).max())
+
+
 @pytest.mark.parametrize("dimension", [1, 3])
 def test_machine_code_is_the_text(dimension, monkeypatch):
     """Of a number of points and inputs that no vector of processors divides; with threads the same bits."""

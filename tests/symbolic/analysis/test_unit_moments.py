@@ -11,7 +11,6 @@ import torch
 import infgeo
 from infgeo.numeric.quadrature.one_layer import moments_at, predictions
 from infgeo.symbolic.analysis import unit_moments
-from infgeo.symbolic.analysis.finite_width import finite_width
 
 CASES = [("erf", 0.9, 1.2, 0.7), ("gelu", 0.9, 0.8, 0.4), ("sin", 0.5, 1.0, 0.0), ("gaussian", 0.6, 0.7, 0.5)]
 
@@ -134,7 +133,7 @@ def test_determinant_by_summing_over_the_units_of_a_small_population(n, d):
 @pytest.mark.parametrize("name", ["erf", "gaussian", "sin"])
 def test_closed_forms_are_those_of_the_quadrature(name):
     mlp = infgeo.MLP(name)
-    exact = finite_width(mlp)
+    exact = infgeo.finite_width(mlp)
     for r, weight_std, bias_std, d in ((0.9, 1.2, 0.7, 3), (2.5, 0.6, 0.0, 2)):
         moments = moments_at(mlp.activation, r, weight_std, bias_std, {})
         values = {"d": d, "s": r**2, "sigma_w": weight_std, "sigma_b": bias_std}
