@@ -1,26 +1,11 @@
 """An activation: its expression, and what follows from it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from sympy import (
-    Derivative,
-    DiracDelta,
-    Expr,
-    I,
-    Integral,
-    Symbol,
-    im,
-    nan,
-    oo,
-    simplify,
-    zoo,
-)
+from sympy import Derivative, DiracDelta, Expr, I, Integer, Integral, Rational, Symbol, im, nan, oo, simplify, zoo
 from sympy.core.function import AppliedUndef
-from sympy.core.numbers import Integer, Rational
 
 from infgeo import conventions as conv
 from infgeo.arguments import shown
@@ -30,8 +15,6 @@ from infgeo.symbolic.activations.pieces import Pieces, pieces_of
 from infgeo.symbolic.activations.terms import FACTOR_ONE, Factor, Term, terms_of
 from infgeo.symbolic.algebra.limits import SMOOTH_ORDER
 from infgeo.symbolic.algebra.naming import check_distinct, own_parameter
-
-ZERO, ONE = Integer(0), Integer(1)
 
 
 @dataclass(frozen=True)
@@ -65,11 +48,6 @@ class Activation:
             return pieces_of(self.expr)
         except NoClosedForm as error:
             raise NoClosedForm(f"activation {self.name}: {error}") from None
-
-    @property
-    def sides(self) -> tuple[Expr, Expr]:
-        """The expressions that the activation has just below and just above z = 0."""
-        return self.pieces.beside(ZERO, -1), self.pieces.beside(ZERO, 1)
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:

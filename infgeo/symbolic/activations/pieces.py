@@ -62,15 +62,6 @@ class Pieces:
                 parts.append(part)
         return Pieces(tuple(places), tuple(parts))
 
-    def beside(self, place: Expr, side: int) -> Expr:
-        """Return the expression on the left (-1) or the right (1) of a place."""
-        for part, (low, high) in zip(self.parts, self.intervals, strict=True):
-            if side < 0 and sign_of(high - place) >= 0 and sign_of(place - low) > 0:
-                return part
-            if side > 0 and sign_of(place - low) >= 0 and sign_of(high - place) > 0:
-                return part
-        raise AssertionError(place)
-
 
 def pieces_of(expr: Expr) -> Pieces:
     """Return a function of `conventions.z` as pieces without maxima, moduli, signs, steps and cases.

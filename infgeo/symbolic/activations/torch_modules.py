@@ -3,8 +3,6 @@
 Modules are known by the name of their class, so that torch is not imported.
 """
 
-from __future__ import annotations
-
 from sympy import Rational
 
 from infgeo.arguments import shown

@@ -1,7 +1,5 @@
 """The bivariate normal distribution function, which SymPy does not have."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import mpmath

@@ -4,8 +4,6 @@ Integration by parts builds kernels in which the same few hundred subexpressions
 z^9 erf(z) exp(-z^2/2) has 460 distinct ones and, written out, 80000 operations, which SymPy's own walks visit.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache

@@ -4,8 +4,6 @@ To SymPy `Symbol("s")` is not `Symbol("s", nonnegative=True)`: a metric written 
 expression of a user passes `by_name`.
 """
 
-from __future__ import annotations
-
 import keyword
 import re
 from collections.abc import Iterable, Mapping

@@ -9,8 +9,6 @@ Numerator and denominator are reduced by the relations, the denominator is freed
 and factorised. What `sympy.simplify` searches for by trial, without end on a metric with roots, is algebra here.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import sympy

@@ -1,7 +1,5 @@
 """Short forms of expressions: factored, one term for each arc, and without exponentials that overflow."""
 
-from __future__ import annotations
-
 from itertools import islice
 
 from sympy import (

@@ -1,7 +1,5 @@
 """Substitution by name: the values of `.at(d=2, sigma_w=1)` of networks, kernels, metrics and programs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any

@@ -8,8 +8,6 @@ A coefficient carries its values at two points of the parameters, to 80 digits: 
 vanishes and what sign it has, where SymPy would take minutes. Long ones get names, so that they do not grow.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The sign of the Ricci scalar of a metric."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import mpmath

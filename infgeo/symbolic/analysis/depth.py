@@ -13,8 +13,6 @@ Source: Poole et al. 2016, Exponential expressivity in deep neural networks thro
 Schoenholz et al. 2017, Deep information propagation (the depth scales).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -9,8 +9,6 @@ u = sigma_w^2 s,
 with f a sum of powers of v and exponentials of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

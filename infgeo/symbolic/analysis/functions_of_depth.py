@@ -1,7 +1,5 @@
 """The maps that a layer iterates, as functions of numbers: in closed form, or by the numeric functions of a network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Zeros of functions of a positive number."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import mpmath

@@ -6,8 +6,6 @@ Gaussian integrals are none: both eigenvalues of 1 + 2 diag(a, a') Sigma have a 
 converges, and so the principal root of their product is the one that continues the root of real determinants.
 """
 
-from __future__ import annotations
-
 from sympy import Add, Basic, Expr, I, Integer, Mul, Pow, atan2, binomial, cos, exp, sin
 
 from infgeo.errors import NoClosedForm

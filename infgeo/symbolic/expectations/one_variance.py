@@ -4,8 +4,6 @@ Integration by parts leaves sums of hundreds of terms with different powers of t
 quotient for each irrational quantity they are short, and so are their derivatives.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from sympy import QQ, Add, Expr, I, Mul, Pow, Rational, count_ops, factor, sqrt

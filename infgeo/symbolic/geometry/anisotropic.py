@@ -1,10 +1,8 @@
 """Metrics and kernels of inputs with a scale for each coordinate: a radial one at Lambda x, Lambda = diag(scales)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sympy import Expr, ImmutableMatrix, Integer, Mul, Symbol, diag, latex, symbols
 
@@ -16,21 +14,6 @@ from infgeo.symbolic.algebra.naming import SCALES, by_name
 from infgeo.symbols import coordinates
 
 
-class HasRadialGeometry(Protocol):
-    """What is taken of a radial metric."""
-
-    def matrix(self, dimension: int) -> ImmutableMatrix:
-        """Return the matrix in coordinates."""
-
-    @property
-    def volume_element(self) -> Expr:
-        """The volume element."""
-
-    @property
-    def ricci_scalar(self) -> Expr:
-        """The Ricci scalar."""
-
-
 @dataclass(frozen=True)
 class AnisotropicMetric:
     """The metric Lambda g(Lambda x) Lambda of a radial g; made by `RadialMetric.per_coordinate`.
@@ -39,7 +22,7 @@ class AnisotropicMetric:
     there. All are expressions of `coordinates`; other tensors are those of `infgeo.Metric(g.matrix, g.coordinates)`.
     """
 
-    radial: HasRadialGeometry
+    radial: Any  # a RadialMetric, which is made of this file
     scales: tuple[Expr, ...]
 
     @property

@@ -15,9 +15,7 @@ wrong in others and on the 3-sphere; for the metric of a one-layer network, wher
 the quadratic ones, it is 3 times the true R.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from itertools import combinations_with_replacement, product
 from typing import Any
@@ -32,21 +30,13 @@ class CurvatureTensors:
     """Tensors of a metric from its 2-jet: the matrix g, its first and its second derivatives."""
 
     matrix: ImmutableDenseMatrix
+    first_derivatives: tuple[ImmutableDenseMatrix, ...]
+    second_derivatives: tuple[tuple[ImmutableDenseMatrix, ...], ...]
 
     @property
     def dimension(self) -> int:
         """The dimension d of the space."""
         return int(self.matrix.rows)
-
-    @property
-    def _first(self) -> Sequence[Any]:
-        """The derivatives d_a g as a sequence over a."""
-        raise NotImplementedError
-
-    @property
-    def _second(self) -> Sequence[Sequence[Any]]:
-        """The derivatives d_a d_b g as a sequence of sequences over a and b."""
-        raise NotImplementedError
 
     def _clean(self, expression: Any) -> Any:
         return expression
@@ -68,9 +58,9 @@ class CurvatureTensors:
         return sympy.expand_power_base(sympy.sqrt(self.determinant))
 
     @cached_property
-    def _christoffel_first_kind(self) -> list[list[list[Any]]]:
+    def _first_kind(self) -> list[list[list[Any]]]:
         """The symbols Gamma_{k,ij}, indexed [k][i][j]."""
-        n, dg = self.dimension, self._first
+        n, dg = self.dimension, self.first_derivatives
 
         def block(k: int) -> list[list[Any]]:
             entry = _symmetric(n, lambda i, j: self._clean(_HALF * (dg[i][k, j] + dg[j][k, i] - dg[k][i, j])))
@@ -81,7 +71,7 @@ class CurvatureTensors:
     @cached_property
     def christoffel(self) -> ImmutableDenseNDimArray:
         """Christoffel symbols of the second kind: `christoffel[k, i, j]` is Gamma^k_ij."""
-        n, inverse, first = self.dimension, self.inverse, self._christoffel_first_kind
+        n, inverse, first = self.dimension, self.inverse, self._first_kind
         entries: dict[tuple[int, int, int], Any] = {}
         for k in range(n):
             for i, j in combinations_with_replacement(range(n), 2):
@@ -92,7 +82,7 @@ class CurvatureTensors:
     @cached_property
     def riemann_lowered(self) -> ImmutableDenseNDimArray:
         """Riemann tensor with all indices down: `riemann_lowered[l, i, j, k]` is R_{lijk} = g_{lm} R^m_{ijk}."""
-        n, inverse, first, second = self.dimension, self.inverse, self._christoffel_first_kind, self._second
+        n, inverse, first, second = self.dimension, self.inverse, self._first_kind, self.second_derivatives
         pairs = [(a, b) for a in range(n) for b in range(a + 1, n)]
         entries: dict[tuple[int, ...], Any] = dict.fromkeys(product(range(n), repeat=4), sympy.S.Zero)
         for number, (m, i) in enumerate(pairs):

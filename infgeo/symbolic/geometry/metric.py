@@ -33,7 +33,6 @@ from sympy import (
     atan,
     atan2,
     cancel,
-    count_ops,
     eye,
     false,
     latex,
@@ -325,7 +324,8 @@ class RadialMetric(RadialTensor, WithNumbers, PolarForm):
         across = radial + (d - 2) * tangential
         A = tidy(across * self.A)
         shear = (radial - tangential) / s
-        B = tidy((d - 2) * tidy(cancel(shear) if _small(shear) else shear) * self.A + (d - 1) * radial * self.B)
+        shear = tidy(shear if longer(shear, FACTOR_LIMIT) else cancel(shear))
+        B = tidy((d - 2) * shear * self.A + (d - 1) * radial * self.B)
         return RadialTensor(A, B, dimension=d)
 
     @property
@@ -347,10 +347,6 @@ class RadialMetric(RadialTensor, WithNumbers, PolarForm):
     def _publish(self, name: str) -> Expr:
         expr = self.program.explicit(name)
         return collected(tidy(expr, limit=FACTOR_LIMIT if expr.has(atan, atan2) else ALGEBRAIC_LIMIT))
-
-
-def _small(expr: Expr) -> bool:
-    return count_ops(expr, visual=False) <= FACTOR_LIMIT
 
 
 def curvature_outputs(log: dict[str, Expr], let: Callable[[str, Expr], Expr] = lambda _, e: e) -> dict[str, Expr]:

@@ -1,7 +1,5 @@
 """Integrals over radii, for integrands that are a power of s = |x|^2 times one power of a binomial in s."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from sympy import (

@@ -8,8 +8,6 @@ if the kernel has a metric. The expansion in t along one line gives A, along ano
 whether the distance is that of a metric.
 """
 
-from __future__ import annotations
-
 import mpmath
 from sympy import (
     Dummy,

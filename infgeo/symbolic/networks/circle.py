@@ -12,8 +12,6 @@ Source: Poole et al. 2016, Exponential expressivity in deep neural networks thro
 q is at its fixed point.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Self
 

@@ -14,8 +14,6 @@ is d for a normalisation of the input and for weights on it of variance weight_s
 hidden features are means over the units.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self

@@ -5,8 +5,6 @@ finite, and no more. Sums and products of kernels follow the product rule at y =
 kernel in one argument is half that of its diagonal (see `networks.tangent`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from infgeo.symbolic.algebra.simplify import tidy
