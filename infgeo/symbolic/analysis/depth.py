@@ -25,8 +25,7 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.shorthand import loaded
 from infgeo.symbolic.algebra.simplify import tidy
-from infgeo.symbolic.analysis.functions_of_depth import FunctionsOfDepth, functions_of_depth
-from infgeo.symbolic.analysis.zeros import sign_changes
+from infgeo.symbolic.analysis.functions_of_depth import FunctionsOfDepth, functions_of_depth, sign_changes
 from infgeo.symbolic.expectations.dual import dual
 from infgeo.symbolic.networks.circle import Circle
 from infgeo.symbolic.networks.layers import as_activation, checked_std

@@ -9,21 +9,7 @@ whether the distance is that of a metric.
 """
 
 import mpmath
-from sympy import (
-    Dummy,
-    Expr,
-    Integer,
-    Rational,
-    Symbol,
-    acos,
-    asin,
-    atan,
-    atan2,
-    count_ops,
-    factor,
-    radsimp,
-    sqrt,
-)
+from sympy import Dummy, Expr, Integer, Rational, Symbol, acos, asin, atan, atan2, count_ops, factor, radsimp, sqrt
 
 from infgeo.conventions import s, s_x, s_y, xy
 from infgeo.errors import MetricDoesNotExist, NoClosedForm

@@ -40,7 +40,7 @@ ONE = Integer(1)
 class _Layer:
     """What all layers have: their `width`, which the network fills in, and values for symbols."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[str]  # in the LaTeX of networks
     width: Expr = field(default=ONE, compare=False, repr=False, kw_only=True)
 
     @property

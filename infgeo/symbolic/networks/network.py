@@ -31,7 +31,6 @@ from infgeo.symbolic.kernels.kernel import Kernel
 from infgeo.symbolic.kernels.radial import Radial
 from infgeo.symbolic.networks.existence import degenerate_at_origin, domain_of, require_metric, require_radius
 from infgeo.symbolic.networks.layers import Layer, Weighted, build_layers, parameters_of
-from infgeo.symbolic.networks.ntk import tangent_metric
 from infgeo.symbolic.networks.pair import kernel_program
 from infgeo.symbolic.networks.propagate import propagate
 from infgeo.symbolic.networks.recursion import metric_program
@@ -301,7 +300,8 @@ class _OfNetwork(Kernel):
     @property
     def assumptions(self) -> str:
         """What the symbols stand for, and where the expectations are finite at x (the same holds at y)."""
-        return _with_domain(super().assumptions, self.network)
+        stated, domain = super().assumptions, domain_of(self.network.layers, s_x)
+        return stated if domain == true else f"{stated}; finite where {in_words(domain)}, and so for y"
 
     @cached_property
     def diagonal(self) -> Expr:
@@ -354,11 +354,16 @@ class TangentKernel(_OfNetwork):
 
     @cached_property
     def metric(self) -> RadialMetric:
-        """The metric induced by the tangent kernel; raises MetricDoesNotExist for activations with a kink."""
-        return tangent_metric(self.network.layers).at(self.network._dimension)
+        """The metric induced by the tangent kernel, differentiated under the expectations (see `networks.tangent`).
 
-
-def _with_domain(assumptions: str, network: MLP) -> str:
-    """Return `assumptions` with the domain of a kernel, at x; that at y is the same."""
-    domain = domain_of(network.layers, s_x)
-    return assumptions if domain == true else f"{assumptions}; finite where {in_words(domain)}, and so for y"
+        Raises MetricDoesNotExist where E[phi'^2] (a jump) or E[phi''^2] (a kink) is infinite; SingularMetric for
+        features that do not depend on |x|.
+        """
+        layers = self.network.layers
+        require_metric(layers, tangent=True)
+        state = self._state()
+        A, B = tidy(state.A), tidy(state.B)
+        require_radius(layers, A, B)
+        # E[phi'^2] vanishes at x = 0 with both metrics.
+        metric = RadialMetric.from_functions(A, B, domain_of(layers), degenerate_at_origin(layers))
+        return metric.at(self.network._dimension)
