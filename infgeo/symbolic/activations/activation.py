@@ -12,7 +12,7 @@ from infgeo.arguments import shown
 from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.expressions import exact
 from infgeo.symbolic.activations.pieces import Pieces, pieces_of
-from infgeo.symbolic.activations.terms import FACTOR_ONE, Factor, Term, terms_of
+from infgeo.symbolic.activations.terms import FACTOR_ONE, Term, terms_of
 from infgeo.symbolic.algebra.limits import SMOOTH_ORDER
 from infgeo.symbolic.algebra.naming import check_distinct, own_parameter
 
@@ -85,13 +85,15 @@ class Activation:
         """The degree a with phi(t z) = t^a phi(z) for t > 0, or None where there is none."""
         try:
             powers = {term.power + term.modulus for term in self.terms}
-            plain = all(t.decay == 0 and t.slope == 0 and _scale_free(t.factor) for t in self.terms)
+            plain = all(
+                t.decay == t.slope == t.factor.place == 0 and (t.factor.is_step or t.factor == FACTOR_ONE)
+                for t in self.terms
+            )
         except NoClosedForm:
             return None
         return powers.pop() if plain and len(powers) == 1 else None
 
     def __str__(self) -> str:
-        """Return the formula."""
         return f"phi(z) = {self.expr}"
 
 
@@ -102,10 +104,6 @@ def _continuity(difference: Expr, place: Expr) -> Expr:
             return Integer(order)
         difference = difference.diff(conv.z)
     return oo
-
-
-def _scale_free(factor: Factor) -> bool:
-    return factor == FACTOR_ONE or (factor.is_step and factor.place == 0)
 
 
 def from_expression(expr: object, variable: Symbol | None = None) -> Activation:

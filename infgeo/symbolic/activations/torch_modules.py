@@ -3,6 +3,8 @@
 Modules are known by the name of their class, so that torch is not imported.
 """
 
+from string import Formatter
+
 from sympy import Rational
 
 from infgeo.arguments import shown
@@ -60,13 +62,9 @@ def from_torch_module(module: object) -> Activation:
         )
     if "(" not in expression:
         return get(expression)
-    values = {name: _number(module, name) for name in _attributes(expression)}
+    values = {name: _number(module, name) for _, name, _, _ in Formatter().parse(expression) if name}
     expr = parse(expression.format(**{attribute: f"({value})" for attribute, value in values.items()}))
     return Activation(f"{kind}({', '.join(f'{name}={value}' for name, value in values.items())})", expr)
-
-
-def _attributes(expression: str) -> list[str]:
-    return list(dict.fromkeys(part.partition("}")[0] for part in expression.split("{")[1:]))
 
 
 def _number(module: object, name: str) -> str:

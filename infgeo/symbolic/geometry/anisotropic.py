@@ -51,7 +51,6 @@ class AnisotropicMetric:
         return expr.subs(s, weighted(self.scales, self.coordinates, self.coordinates))
 
     def __str__(self) -> str:
-        """Return A and B, and the matrix that they make."""
         norm = weighted(self.scales, self.coordinates, self.coordinates)
         return f"A D + B D x (D x)^T, D = diag{tuple(a**2 for a in self.scales)}, s = {norm}\n{self.radial}"
 

@@ -19,9 +19,8 @@ from sympy import Expr, ImmutableDenseMatrix, Rational, Symbol
 from infgeo.arguments import flag, instance, items, positive_integer, scalar, shown
 from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
-from infgeo.symbolic.algebra.naming import check_distinct
+from infgeo.symbolic.algebra.naming import called, check_distinct
 from infgeo.symbolic.algebra.normal_form import normal_form
-from infgeo.symbolic.algebra.substitution import called
 from infgeo.symbolic.geometry.curvature_tensors import CurvatureTensors
 
 
@@ -70,7 +69,6 @@ class Metric(CurvatureTensors):
     simplify: bool = True
 
     def __post_init__(self) -> None:
-        """Check and freeze the arguments."""
         object.__setattr__(self, "simplify", flag(self.simplify, "simplify"))
         object.__setattr__(self, "coordinates", checked_coordinates(self.coordinates))
         object.__setattr__(self, "matrix", _checked_matrix(self.matrix, self.coordinates))

@@ -21,9 +21,8 @@ from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
 from infgeo.symbolic.algebra.graph import substituted, symbols_of
 from infgeo.symbolic.algebra.legend import written
-from infgeo.symbolic.algebra.naming import PUBLIC, SCALES, by_name, check_distinct
+from infgeo.symbolic.algebra.naming import PUBLIC, SCALES, assigned, by_name, check_distinct
 from infgeo.symbolic.algebra.simplify import tidy
-from infgeo.symbolic.algebra.substitution import assigned
 from infgeo.symbolic.geometry.anisotropic import kernel_per_coordinate
 from infgeo.symbolic.geometry.metric import RadialMetric, WithNumbers, assumptions_of
 from infgeo.symbolic.kernels.metric_along_lines import metric_along_lines
@@ -61,7 +60,6 @@ class Kernel(WithNumbers):
     __array_ufunc__ = None  # NumPy leaves sums and products with its numbers to the kernel
 
     def __post_init__(self) -> None:
-        """Check the expression of a user's kernel."""
         if type(self) is Kernel:
             object.__setattr__(self, "expr", _checked(self.expr))
 
@@ -150,7 +148,6 @@ class Kernel(WithNumbers):
         return _Combined(self.expr.subs(into, simultaneous=True), "after", (self, inner))
 
     def __str__(self) -> str:
-        """Return the formula and what its symbols stand for."""
         return f"k(x, y) = {self.expr}\n  ({self.assumptions})"
 
     def _repr_latex_(self) -> str:

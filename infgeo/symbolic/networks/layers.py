@@ -58,7 +58,6 @@ class _Layer:
         return replace(self, **new, width=self.width.xreplace(values))
 
     def __str__(self) -> str:
-        """Return the layer as it is written."""
         arguments = [f"{name}={value}" for name, value in self.scales.items()]
         activation = [str(self.activation.expr)] if isinstance(self, Weighted) else []
         return f"{type(self).__name__}({', '.join([*activation, *arguments])})"
@@ -73,7 +72,6 @@ class Weighted(_Layer):
     bias_std: Any = None
 
     def __post_init__(self) -> None:
-        """Check the arguments and make them exact."""
         object.__setattr__(self, "activation", as_activation(self.activation))
         for name, zero_allowed in (("weight_std", False), ("bias_std", True)):
             value = getattr(self, name)
@@ -125,7 +123,6 @@ class Residual(Weighted):
     branch: Any = 1
 
     def __post_init__(self) -> None:
-        """Check the arguments and make them exact."""
         super().__post_init__()
         for name in ("skip", "branch"):
             object.__setattr__(self, name, checked_std(getattr(self, name), name, zero_allowed=True))
@@ -152,7 +149,6 @@ class RMSNorm(_Layer):
     epsilon: Any = 0
 
     def __post_init__(self) -> None:
-        """Check the argument and make it exact."""
         object.__setattr__(self, "epsilon", checked_std(self.epsilon, "epsilon", zero_allowed=True))
 
     def apply(self, state: S) -> S:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sympy import Expr, Symbol, erf, erfc, latex, nan, oo, true, zoo
 from sympy.logic.boolalg import Boolean
@@ -20,11 +20,10 @@ from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.conditions import in_words
 from infgeo.symbolic.algebra.graph import substituted
 from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
-from infgeo.symbolic.algebra.naming import check_distinct
+from infgeo.symbolic.algebra.naming import assigned, check_distinct
 from infgeo.symbolic.algebra.printed_kernels import roots_without_squares
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import longer, tidy
-from infgeo.symbolic.algebra.substitution import assigned
 from infgeo.symbolic.expectations.dual import Dual, dual
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.kernels.kernel import Kernel
@@ -265,7 +264,6 @@ class MLP:
         return str(self)
 
     def __str__(self) -> str:
-        """Return the architecture in one line."""
         scale = f", input_scale={self.input_scale!r}" if self.input_scale else ""
         if not self.is_plain:
             return f"MLP([{', '.join(map(str, self.layers))}]{scale})"
@@ -283,19 +281,20 @@ class MLP:
 
 @dataclass(frozen=True)
 class _OfNetwork(Kernel):
-    """A kernel of `network`."""
+    """A kernel of `network`, its attribute `_name`."""
 
     network: MLP = field(repr=False)
-
-    @property
-    def _program(self) -> Program:
-        raise NotImplementedError
+    _name: ClassVar[str]
 
     def _repr_latex_(self) -> str:
-        return self._program._repr_latex_() if longer(self.expr, FACTOR_LIMIT) else super()._repr_latex_()
+        program: Program = getattr(self.network, f"{self._name}_program")
+        return program._repr_latex_() if longer(self.expr, FACTOR_LIMIT) else super()._repr_latex_()
 
     def _parameters(self) -> set[Symbol]:
         return {*self.network.parameters, *self.network.dimension.free_symbols}
+
+    def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
+        return getattr(self.network.substituted(found), self._name)
 
     @property
     def assumptions(self) -> str:
@@ -320,12 +319,7 @@ class _OfNetwork(Kernel):
 class NetworkKernel(_OfNetwork):
     """The NNGP kernel of `network`."""
 
-    def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
-        return self.network.substituted(found).kernel
-
-    @property
-    def _program(self) -> Program:
-        return self.network.kernel_program
+    _name = "kernel"
 
     def _state(self) -> Radial:
         return propagate(self.network.layers, Radial())
@@ -340,14 +334,7 @@ class NetworkKernel(_OfNetwork):
 class TangentKernel(_OfNetwork):
     """The neural tangent kernel of `network`."""
 
-    _symbol = r"\Theta"
-
-    def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
-        return self.network.substituted(found).ntk
-
-    @property
-    def _program(self) -> Program:
-        return self.network.ntk_program
+    _name, _symbol = "ntk", r"\Theta"
 
     def _state(self) -> Radial:
         return propagate(self.network.layers, Tangent()).total
