@@ -249,11 +249,7 @@ def _roots_of_polynomial(gap: Expr) -> list[tuple[Expr, Boolean]] | None:
         return None
     free = Dummy("v")  # without the sign, which would hide the root 0
     roots = [tidy(cancel(root)) for root in solve(gap.xreplace({v: free}), free)]
-    kept = []
-    for root in roots:
-        condition = _holds(root)
-        if condition != false:
-            kept.append((root, condition))
+    kept = [(root, condition) for root in roots if (condition := _holds(root)) != false]
     return sorted(kept, key=lambda pair: pair[0]) if all(root.is_number for root, _ in kept) else kept
 
 

@@ -117,11 +117,9 @@ class _Domain:
     def activate(self, law: Dual) -> _Domain:
         m, mean = law.m.xreplace({v: self.f}), law.mean.xreplace({v: self.f})
         conditions = (*self.conditions, *(symbol > bound for symbol, bound in law.least_exponents.items()))
-        if law.growth is None:
-            return _Domain(m, conditions, mean)
-        growth = law.growth
-        condition = self.f < 1 / (4 * growth) if growth.is_positive else 4 * growth * self.f < 1
-        return _Domain(m, (*conditions, condition), mean)
+        if (growth := law.growth) is not None:
+            conditions += (self.f < 1 / (4 * growth) if growth.is_positive else 4 * growth * self.f < 1,)
+        return _Domain(m, conditions, mean)
 
     def over_norm(self, epsilon: Expr, width: Expr) -> _Domain:
         norm = (self.f + width * epsilon) / width
