@@ -69,9 +69,7 @@ class Factor:
             return ONE
         if self.kind == "delta":
             return DiracDelta(distance)
-        value = (
-            (sign(distance) if self.scale is oo else -sign(distance)) if self.is_step else erf(self.scale * distance)
-        )
+        value = sign(self.scale) * sign(distance) if self.is_step else erf(self.scale * distance)
         return value if self.kind == "erf" else 1 - value
 
 

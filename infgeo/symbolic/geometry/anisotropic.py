@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Expr, ImmutableMatrix, Integer, Mul, Symbol, diag, latex, symbols
+from sympy import Expr, ImmutableMatrix, Integer, Mul, Symbol, diag, latex
 
 from infgeo.arguments import items, shown
-from infgeo.conventions import s, s_x, s_y, xy
+from infgeo.conventions import s
 from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
 from infgeo.symbolic.algebra.naming import SCALES, by_name
@@ -73,11 +73,3 @@ def checked_scales(scales: Any) -> tuple[Expr, ...]:
     if not result:
         raise InvalidInput("scales is empty; pass one for each coordinate")
     return result
-
-
-def kernel_per_coordinate(expr: Expr, scales: Any) -> Expr:
-    """Return k(Lambda x, Lambda y) as an expression of x_1 ... x_d and y_1 ... y_d, see `Kernel.per_coordinate`."""
-    found = checked_scales(scales)
-    x, y = coordinates(len(found)), symbols(f"y_1:{len(found) + 1}", real=True)
-    into = {s_x: weighted(found, x, x), s_y: weighted(found, y, y), xy: weighted(found, x, y)}
-    return expr.subs(into, simultaneous=True)
