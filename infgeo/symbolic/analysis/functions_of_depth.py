@@ -80,8 +80,9 @@ def functions_of_depth(mlp: MLP) -> FunctionsOfDepth:
         functions = m, m_prime, m0, _of_pairs(lambda: law.kernel), _of_pairs(lambda: law.derivative_kernel)
         return FunctionsOfDepth(weight, bias, *functions, mpmath.mpf, 30, _WIDE[0], highest)
     except NoClosedForm:
-        functions = loaded("infgeo.numeric.moment_functions", "moment_functions")(mlp)
-        return FunctionsOfDepth(*map(float, scales), *functions, float, 9, *_PROMISED)
+        m, m_prime, m0, k, k_prime = loaded("infgeo.numeric.moment_functions", "moment_functions")(mlp)
+        weight, bias = map(float, scales)
+        return FunctionsOfDepth(weight, bias, m, m_prime, m0, k, k_prime, float, 9, *_PROMISED)
 
 
 def _of_pairs(derive: Callable) -> Callable:

@@ -30,8 +30,8 @@ class CurvatureTensors:
     """Tensors of a metric from its 2-jet: the matrix g, its first and its second derivatives."""
 
     matrix: ImmutableDenseMatrix
-    first_derivatives: tuple[ImmutableDenseMatrix, ...]
-    second_derivatives: tuple[tuple[ImmutableDenseMatrix, ...], ...]
+    first_derivatives: Any  # the matrices d_a g, a sequence over a
+    second_derivatives: Any  # d_a d_b g, a sequence of sequences over a and b
 
     @property
     def dimension(self) -> int:

@@ -69,7 +69,7 @@ class PolarForm:
     dimension: Expr
     h: Expr
     volume_element: Expr
-    sectional_curvature: tuple[Expr, Expr]
+    sectional_curvature: Any
 
     @property
     def _alpha(self) -> Expr:
