@@ -1,37 +1,20 @@
 """An activation: its expression, and what follows from it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from sympy import (
-    Derivative,
-    DiracDelta,
-    Expr,
-    I,
-    Integral,
-    Symbol,
-    im,
-    nan,
-    oo,
-    simplify,
-    zoo,
-)
+from sympy import Derivative, DiracDelta, Expr, I, Integer, Integral, Rational, Symbol, im, nan, oo, simplify, zoo
 from sympy.core.function import AppliedUndef
-from sympy.core.numbers import Integer, Rational
 
 from infgeo import conventions as conv
 from infgeo.arguments import shown
 from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.expressions import exact
 from infgeo.symbolic.activations.pieces import Pieces, pieces_of
-from infgeo.symbolic.activations.terms import FACTOR_ONE, Factor, Term, terms_of
+from infgeo.symbolic.activations.terms import FACTOR_ONE, Term, terms_of
 from infgeo.symbolic.algebra.limits import SMOOTH_ORDER
 from infgeo.symbolic.algebra.naming import check_distinct, own_parameter
-
-ZERO, ONE = Integer(0), Integer(1)
 
 
 @dataclass(frozen=True)
@@ -65,11 +48,6 @@ class Activation:
             return pieces_of(self.expr)
         except NoClosedForm as error:
             raise NoClosedForm(f"activation {self.name}: {error}") from None
-
-    @property
-    def sides(self) -> tuple[Expr, Expr]:
-        """The expressions that the activation has just below and just above z = 0."""
-        return self.pieces.beside(ZERO, -1), self.pieces.beside(ZERO, 1)
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
@@ -109,13 +87,15 @@ class Activation:
         """The degree a with phi(t z) = t^a phi(z) for t > 0, or None where there is none."""
         try:
             powers = {term.power + term.modulus for term in self.terms}
-            plain = all(t.decay == 0 and t.slope == 0 and _scale_free(t.factor) for t in self.terms)
+            plain = all(
+                t.decay == t.slope == t.factor.place == 0 and (t.factor.is_step or t.factor == FACTOR_ONE)
+                for t in self.terms
+            )
         except NoClosedForm:
             return None
         return powers.pop() if plain and len(powers) == 1 else None
 
     def __str__(self) -> str:
-        """Return the formula."""
         return f"phi(z) = {self.expr}"
 
 
@@ -126,10 +106,6 @@ def _continuity(difference: Expr, place: Expr) -> Expr:
             return Integer(order)
         difference = difference.diff(conv.z)
     return oo
-
-
-def _scale_free(factor: Factor) -> bool:
-    return factor == FACTOR_ONE or (factor.is_step and factor.place == 0)
 
 
 def from_expression(expr: object, variable: Symbol | None = None) -> Activation:

@@ -1,7 +1,5 @@
 """The catalogue of activations: data only. An entry is a name, an expression of z, and where it is from."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from difflib import get_close_matches

@@ -4,8 +4,6 @@ Python's own grammar gives the tree, and a node that is not on the list below en
 What it means is then computed within bounds of time and size (see `algebra.bounded_sympy`): 9**9**9 is refused.
 """
 
-from __future__ import annotations
-
 import ast
 import operator
 import re

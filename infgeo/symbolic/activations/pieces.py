@@ -7,8 +7,10 @@ places its sign is that at a point between them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 
 from sympy import (
@@ -62,15 +64,6 @@ class Pieces:
                 parts.append(part)
         return Pieces(tuple(places), tuple(parts))
 
-    def beside(self, place: Expr, side: int) -> Expr:
-        """Return the expression on the left (-1) or the right (1) of a place."""
-        for part, (low, high) in zip(self.parts, self.intervals, strict=True):
-            if side < 0 and sign_of(high - place) >= 0 and sign_of(place - low) > 0:
-                return part
-            if side > 0 and sign_of(place - low) >= 0 and sign_of(high - place) > 0:
-                return part
-        raise AssertionError(place)
-
 
 def pieces_of(expr: Expr) -> Pieces:
     """Return a function of `conventions.z` as pieces without maxima, moduli, signs, steps and cases.
@@ -110,13 +103,9 @@ def _pieces(expr: Expr) -> Pieces:
         return result
     parts = [_pieces(part) for part in (expr.args[:1] if isinstance(expr, Heaviside) else expr.args)]
     if isinstance(expr, Max | Min):
-        direction = 1 if isinstance(expr, Max) else -1
-        result, *rest = parts
-        for other in rest:
-            result = _extreme(result, other, direction)
-        return result
+        return _extreme(parts, 1 if isinstance(expr, Max) else -1)
     if isinstance(expr, Abs):
-        return _extreme(parts[0], _map(lambda part: -part, parts[0]), 1)
+        return _extreme([parts[0], _map(lambda part: -part, parts[0])], 1)
     if isinstance(expr, sign):
         return _where(parts[0], _constant(ONE), _constant(-ONE))
     if isinstance(expr, Heaviside):
@@ -133,10 +122,7 @@ def _pieces_of_condition(condition: Boolean) -> Pieces:
     if condition == true:
         return _constant(ONE)
     if isinstance(condition, And | Or):
-        first, *rest = map(_pieces_of_condition, condition.args)
-        for other in rest:
-            first = _extreme(first, other, 1 if isinstance(condition, Or) else -1)
-        return first
+        return _extreme(map(_pieces_of_condition, condition.args), 1 if isinstance(condition, Or) else -1)
     if not isinstance(condition, Relational) or condition.rel_op not in ("<", "<=", ">", ">="):
         raise NoClosedForm(f"the condition {condition} is made of other than <, <=, > and >=")
     difference = condition.lhs - condition.rhs
@@ -163,8 +149,8 @@ def _where(deciding: Pieces, yes: Pieces, no: Pieces) -> Pieces:
     return _chosen(lambda d, a, b, low, high: a if _sign_between(d, low, high) > 0 else b, deciding, yes, no)
 
 
-def _extreme(left: Pieces, right: Pieces, direction: int) -> Pieces:
-    """Return the larger (direction 1) or the smaller (-1) of two."""
+def _extreme(values: Iterable[Pieces], direction: int) -> Pieces:
+    """Return the largest (direction 1) or the smallest (-1) of several."""
 
     def choose(d: Expr, a: Expr, b: Expr, low: Expr, high: Expr) -> Expr:
         rate = factor(d / z)
@@ -173,7 +159,7 @@ def _extreme(left: Pieces, right: Pieces, direction: int) -> Pieces:
             return (a + b + direction * Abs(rate) * (z if sign_of(_between(low, high)) > 0 else -z)) / 2
         return a if direction * _sign_between(d, low, high) >= 0 else b
 
-    return _chosen(choose, _map(lambda a, b: a - b, left, right), left, right)
+    return reduce(lambda left, right: _chosen(choose, _map(operator.sub, left, right), left, right), values)
 
 
 def _chosen(choose: Callable[..., Expr], deciding: Pieces, *values: Pieces) -> Pieces:

@@ -69,9 +69,7 @@ class Factor:
             return ONE
         if self.kind == "delta":
             return DiracDelta(distance)
-        value = (
-            (sign(distance) if self.scale is oo else -sign(distance)) if self.is_step else erf(self.scale * distance)
-        )
+        value = sign(self.scale) * sign(distance) if self.is_step else erf(self.scale * distance)
         return value if self.kind == "erf" else 1 - value
 
 
@@ -233,10 +231,10 @@ def squared(terms: Iterable[Term]) -> tuple[Term, ...] | None:
 
 def parts_of(value: Expr) -> tuple[Expr, Expr]:
     """Return real and imaginary part, where symbols without assumptions, of a user's parameters, stand for numbers."""
-    plain = {symbol: Dummy(symbol.name, real=True) for symbol in value.free_symbols if symbol.is_real is None}
-    back = {dummy: symbol for symbol, dummy in plain.items()}
     if not value.has(I):
         return value, ZERO
+    plain = {symbol: Dummy(symbol.name, real=True) for symbol in value.free_symbols if symbol.is_real is None}
+    back = {dummy: symbol for symbol, dummy in plain.items()}
     real, imaginary = expand_complex(value.xreplace(plain)).as_real_imag()
     return real.xreplace(back), imaginary.xreplace(back)
 

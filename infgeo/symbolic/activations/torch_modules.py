@@ -3,7 +3,7 @@
 Modules are known by the name of their class, so that torch is not imported.
 """
 
-from __future__ import annotations
+from string import Formatter
 
 from sympy import Rational
 
@@ -16,29 +16,19 @@ from infgeo.symbolic.activations.parsing import parse
 _EXPRESSIONS = {
     "CELU": "max(z, 0) + {alpha}*(exp(min(z, 0)/{alpha}) - 1)",
     "ELU": "max(z, 0) + {alpha}*(exp(min(z, 0)) - 1)",
-    "GELU": "gelu",
     "Hardshrink": "Piecewise((z, abs(z) > {lambd}), (0, True))",
-    "Hardsigmoid": "hardsigmoid",
-    "Hardswish": "hardswish",
     "Hardtanh": "max({min_val}, min(z, {max_val}))",
-    "Identity": "identity",
     "LeakyReLU": "max(z, 0) + {negative_slope}*min(z, 0)",
-    "LogSigmoid": "logsigmoid",
-    "Mish": "mish",
     "PReLU": "max(z, 0) + {weight}*min(z, 0)",
     "RReLU": "max(z, 0) + ({lower} + {upper})/2*min(z, 0)",  # in evaluation
-    "ReLU": "relu",
-    "ReLU6": "relu6",
-    "SELU": "selu",
-    "SiLU": "silu",
-    "Sigmoid": "sigmoid",
     "Softplus": "log(1 + exp({beta}*z))/{beta}",
     "Softshrink": "max(z - {lambd}, 0) + min(z + {lambd}, 0)",
-    "Softsign": "softsign",
-    "Tanh": "tanh",
-    "Tanhshrink": "tanhshrink",
     "Threshold": "Piecewise((z, z > {threshold}), ({value}, True))",
 }
+# Of these the catalogue has the expression.
+_PLAIN = (
+    "GELU Hardsigmoid Hardswish Identity LogSigmoid Mish ReLU ReLU6 SELU SiLU Sigmoid Softsign Tanh Tanhshrink".split()
+)
 
 
 def is_torch_module(value: object) -> bool:
@@ -52,23 +42,20 @@ def from_torch_module(module: object) -> Activation:
     `Softplus` is the identity above its threshold, which is left out: a difference of exp(-threshold)/beta at most.
     """
     kind = type(module).__name__
-    expression = _EXPRESSIONS.get(kind) if type(module).__module__.startswith("torch.nn.modules") else None
+    known = type(module).__module__.startswith("torch.nn.modules")
     if getattr(module, "approximate", "none") == "tanh":
-        expression = "gelu_tanh"
-    if expression is None:
+        return get("gelu_tanh")
+    if known and kind in _PLAIN:
+        return get(kind)
+    if not known or kind not in _EXPRESSIONS:
         raise InvalidInput(
-            f"activation {shown(module)} is no elementwise activation of torch.nn ({', '.join(_EXPRESSIONS)}): pass"
-            " one, or the formula as text"
+            f"activation {shown(module)} is no elementwise activation of torch.nn"
+            f" ({', '.join(sorted([*_EXPRESSIONS, *_PLAIN]))}): pass one, or the formula as text"
         )
-    if "(" not in expression:
-        return get(expression)
-    values = {name: _number(module, name) for name in _attributes(expression)}
+    expression = _EXPRESSIONS[kind]
+    values = {name: _number(module, name) for _, name, _, _ in Formatter().parse(expression) if name}
     expr = parse(expression.format(**{attribute: f"({value})" for attribute, value in values.items()}))
     return Activation(f"{kind}({', '.join(f'{name}={value}' for name, value in values.items())})", expr)
-
-
-def _attributes(expression: str) -> list[str]:
-    return list(dict.fromkeys(part.partition("}")[0] for part in expression.split("{")[1:]))
 
 
 def _number(module: object, name: str) -> str:

@@ -1,7 +1,5 @@
 """The bivariate normal distribution function, which SymPy does not have."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import mpmath
@@ -34,11 +32,7 @@ class BivariateNormal(Function):
     @classmethod
     def eval(cls, h: Expr, k: Expr, *arc: Expr) -> Expr | None:
         """Return what is known without an integral."""
-        if len(arc) == 1:
-            (rho,) = arc
-            y, x = rho, sqrt(1 - rho**2)
-        else:
-            y, x = arc
+        y, x = arc if len(arc) == 2 else (arc[0], sqrt(1 - arc[0] ** 2))
         if h == 0 and k == 0:
             return Rational(1, 4) + atan2(y, x) / (2 * pi)
         if y == 0:

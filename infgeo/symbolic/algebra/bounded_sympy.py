@@ -5,8 +5,6 @@ digits, and expands expressions to see whether they are real. So exponents are c
 of functions for the length of their expansion, and each result before the next operation takes it.
 """
 
-from __future__ import annotations
-
 import math
 import operator
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Conditions on |x|^2 and the parameters: where an expression vanishes or diverges, and conditions in words."""
 
-from __future__ import annotations
-
 from sympy import Add, And, Eq, Expr, Mul, Or, Poly, exp, factor, false, fraction, real_roots, together, true
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean, BooleanFunction

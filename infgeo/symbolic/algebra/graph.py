@@ -4,8 +4,6 @@ Integration by parts builds kernels in which the same few hundred subexpressions
 z^9 erf(z) exp(-z^2/2) has 460 distinct ones and, written out, 80000 operations, which SymPy's own walks visit.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -69,24 +67,12 @@ def rebuilt(expr: Basic, rule: Callable[[Basic], Basic]) -> Any:
 
 
 def substituted(expr: Basic, values: Mapping[Any, Any]) -> Any:
-    """Return an expression with symbols replaced, as `xreplace` does.
-
-    Example:
-        >>> from sympy.abc import x, y
-        >>> substituted((x + 1) ** 2 + x, {x: y})
-        y + (y + 1)**2
-    """
+    """Return an expression with symbols replaced, as `xreplace` does."""
     return rebuilt(expr, lambda node: values.get(node, node))
 
 
 def evaluated(expr: Expr, values: Mapping[Symbol, Any]) -> Any:
-    """Return the value of an expression of elementary functions in mpmath, at its precision.
-
-    Example:
-        >>> from sympy.abc import x
-        >>> evaluated((x + 1) ** 2 + x, {x: mpmath.mpf(2)})
-        mpf('11.0')
-    """
+    """Return the value of an expression of elementary functions in mpmath, at its precision."""
     known: dict[Basic, Any] = dict(values)
     for node in distinct(expr):
         if node not in known and node.args:

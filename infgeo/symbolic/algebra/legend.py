@@ -4,8 +4,6 @@ A name is a stem and an index, that of the layer, with a letter where a layer ha
 printed without an index. A prime is d/ds. The formulas are those of `networks.recursion` and `networks.pair`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from sympy import Symbol, latex

@@ -9,8 +9,6 @@ Numerator and denominator are reduced by the relations, the denominator is freed
 and factorised. What `sympy.simplify` searches for by trial, without end on a metric with roots, is algebra here.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import sympy
@@ -20,7 +18,7 @@ from sympy.polys.polyerrors import BasePolynomialError, NotInvertible
 from sympy.simplify.fu import TR6
 
 from infgeo.symbolic.algebra.limits import HYPERBOLIC_LIMIT
-from infgeo.symbolic.algebra.simplify import longer
+from infgeo.symbolic.algebra.simplify import in_directions, longer
 
 _CIRCULAR = (sympy.sin, sympy.cos, sympy.tan, sympy.cot, sympy.sec, sympy.csc)
 _HYPERBOLIC = (sympy.sinh, sympy.cosh, sympy.tanh, sympy.coth, sympy.sech, sympy.csch)
@@ -150,22 +148,11 @@ class _Generators:
 def _with_common_angles(expression: Expr) -> Expr:
     """Write all circular and hyperbolic functions in sines and cosines of angles that are independent over Q.
 
-    The angles are the arguments up to rational factors, and their single terms only if those are dependent (cos(u + v)
-    is expanded next to cos(u) and cos(v), but not alone).
+    So cos(u + v) is expanded next to cos(u) and cos(v), but not alone.
     """
     nodes = expression.atoms(*_CIRCULAR, *_HYPERBOLIC)
-    whole = {node: sympy.expand(node.args[0]) for node in nodes}
-    split: dict[Expr, dict[Expr, Expr]] = {}
-    for node, argument in whole.items():
-        content, primitive = argument.as_content_primitive()
-        sign = -1 if primitive.could_extract_minus_sign() else 1
-        split[node] = {sympy.expand(sign * primitive): sign * content}
+    split = in_directions({node: sympy.expand(node.args[0]) for node in nodes})
     angles = {angle for parts in split.values() for angle in parts}
-    terms = sorted({term for angle in angles for term in angle.as_coefficients_dict()}, key=sympy.default_sort_key)
-    rows = [[angle.as_coefficients_dict()[term] for term in terms] for angle in angles]
-    if sympy.Matrix(rows).rank() < len(angles):
-        split = {node: dict(argument.as_coefficients_dict()) for node, argument in whole.items()}
-        angles = set(terms)
     symbols = {angle: sympy.Dummy("angle", real=True) for angle in angles}
     scale = {angle: sympy.ilcm(1, *(parts[angle].q for parts in split.values() if angle in parts)) for angle in angles}
     result = expression.xreplace(

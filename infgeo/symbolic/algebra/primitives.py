@@ -1,7 +1,5 @@
 """Functions that straight-line programs use beyond SymPy's own; every backend of the emitted code implements them."""
 
-from __future__ import annotations
-
 import sympy as sp
 
 

@@ -1,7 +1,5 @@
 """How kernels are printed: a square root as R_0 - R_2 c^2, nothing divided by it that it divides, one term an arc."""
 
-from __future__ import annotations
-
 from sympy import Add, Dummy, Expr, Integer, Mul, Poly, Pow, asin, cancel, count_ops, div, expand, factor
 
 from infgeo.conventions import Delta, c, p, q

@@ -15,7 +15,7 @@ from infgeo.conventions import Internal, d
 from infgeo.expressions import exact
 from infgeo.symbolic.algebra.graph import distinct, substituted, symbols_of
 from infgeo.symbolic.algebra.legend import OUTPUTS, legend, written
-from infgeo.symbolic.algebra.substitution import assigned
+from infgeo.symbolic.algebra.naming import assigned
 
 
 @dataclass
@@ -139,7 +139,6 @@ class Program:
         )
 
     def __str__(self) -> str:
-        """Return one line per output, then the bindings after the word where."""
         lines = [f"{name} = {expr}" for name, expr in self.outputs.items()]
         lines += [f"  {'where' if i == 0 else '     '} {symbol} = {e}" for i, (symbol, e) in enumerate(self.bindings)]
         return "\n".join(lines)

@@ -1,7 +1,6 @@
 """Short forms of expressions: factored, one term for each arc, and without exponentials that overflow."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from itertools import islice
 
 from sympy import (
@@ -173,28 +172,17 @@ def _named_exponentials(expr: Expr) -> tuple[Expr, dict[Symbol, Expr]]:
     """Return `expr` as a function of symbols for its exponentials, and what they stand for.
 
     To SymPy exp(a + b) is a product of two, and exp(p/q x) the p-th power of exp(x/q): polynomials of more symbols and
-    of a higher degree than there need be. Exponents that are rational multiples of each other share a symbol; where
-    they are dependent in another way, their terms have the symbols.
+    of a higher degree than there need be.
 
     >>> from sympy import exp
     >>> from sympy.abc import x, y
     >>> _named_exponentials(exp(-2 * x - 2 * y) + exp(-4 * x - 4 * y))[0]
     _E**2 + _E
     """
-    exponents = {part: expand(part.as_base_exp()[1]) for part in expr.atoms(exp, type(E))}
-    split = {part: {} if exponent == 0 else _primitive(exponent) for part, exponent in exponents.items()}
-    directions = {direction for parts in split.values() for direction in parts}
-    rows = {direction: direction.as_coefficients_dict() for direction in directions}
-    terms = {term for row in rows.values() for term in row}
-    if rows and Matrix([[row[term] for term in terms] for row in rows.values()]).rank() < len(rows):
-        split = {
-            part: {term: rate * x for direction, rate in parts.items() for term, x in rows[direction].items()}
-            for part, parts in split.items()
-        }
-        directions = terms
+    split = in_directions({part: expand(part.as_base_exp()[1]) for part in expr.atoms(exp, type(E))})
     symbols: dict[Symbol, Expr] = {}
     written: dict[Expr, Expr] = dict.fromkeys(split, Integer(1))
-    for direction in sorted(directions, key=str):
+    for direction in sorted({direction for parts in split.values() for direction in parts}, key=str):
         rates = {part: parts[direction] for part, parts in split.items() if direction in parts}
         unit = gcd(list(rates.values())) * (-1 if sum(rates.values()) < 0 else 1)
         symbol = Dummy("E", positive=True)
@@ -212,10 +200,21 @@ def _one_exponential(part: Expr) -> Expr:
     return Mul(*(factor for factor in part.args if factor not in factors)) * exp(Add(*(f.args[0] for f in factors)))
 
 
-def _primitive(exponent: Expr) -> dict[Expr, Rational]:
-    """Return an exponent as {direction: rate}, with the same direction for an exponent and its negative."""
-    rate, rest = exponent.as_content_primitive()
-    return {-rest: -rate} if rest.could_extract_minus_sign() else {rest: rate}
+def in_directions(arguments: Mapping[Expr, Expr]) -> dict[Expr, dict[Expr, Rational]]:
+    """Return expanded arguments as {direction: rate}, of directions that are independent over the rational numbers.
+
+    They are the arguments up to rational factors, or their terms where these are dependent.
+    """
+    split = {}
+    for part, argument in arguments.items():
+        rate, rest = argument.as_content_primitive()
+        sign = -1 if rest.could_extract_minus_sign() else 1
+        split[part] = {} if argument == 0 else {sign * rest: sign * rate}
+    rows = [direction.as_coefficients_dict() for direction in {key for parts in split.values() for key in parts}]
+    terms = {term for row in rows for term in row}
+    if rows and Matrix([[row[term] for term in terms] for row in rows]).rank() < len(rows):
+        return {part: dict(x.as_coefficients_dict()) if x != 0 else {} for part, x in arguments.items()}
+    return split
 
 
 def _forms(expr: Expr, exponentials: bool) -> tuple[Expr, ...]:

@@ -8,10 +8,10 @@ A coefficient carries its values at two points of the parameters, to 80 digits: 
 vanishes and what sign it has, where SymPy would take minutes. Long ones get names, so that they do not grow.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import mul
 from typing import Any
 
 import mpmath
@@ -106,17 +106,14 @@ class Evaluator:
         if expr.is_Rational:
             return Coefficient(expr, (_number(expr),) * 2)
         if expr not in self.known:
-            self.known[expr] = self._evaluated(expr)
+            free = sorted(expr.free_symbols, key=str)
+            function = lambdify(free, expr, "mpmath")
+            values = []
+            for i, point in enumerate(self.points):
+                known = [self.names[x].values[i] if x in self.names else _number(point[x]) for x in free]
+                values.append(mpmath.mpf(function(*known)))
+            self.known[expr] = self.named(Coefficient(expr, tuple(values)))
         return self.known[expr]
-
-    def _evaluated(self, expr: Expr) -> Coefficient:
-        free = sorted(expr.free_symbols, key=str)
-        function = lambdify(free, expr, "mpmath")
-        values = []
-        for i, point in enumerate(self.points):
-            known = [self.names[x].values[i] if x in self.names else _number(point[x]) for x in free]
-            values.append(mpmath.mpf(function(*known)))
-        return self.named(Coefficient(expr, tuple(values)))
 
     def named(self, x: Coefficient) -> Coefficient:
         """Return a coefficient, under a name where it is a sum or long."""
@@ -171,12 +168,16 @@ class Evaluator:
             return Series({})
         order = min(x.order + y.lead, y.order + x.lead)
         products = (
-            Series({e + f: self.named(Coefficient(a.expr * b.expr, _products(a.values, b.values)))})
+            Series({e + f: self.named(Coefficient(a.expr * b.expr, tuple(map(mul, a.values, b.values))))})
             for e, a in x.terms.items()
             for f, b in y.terms.items()
             if e + f < order
         )
         return self.add(*products, Series({}, order))
+
+    def product(self, factors: Iterable[Series]) -> Series:
+        """Return the product of several."""
+        return reduce(self.multiply, factors, Series({ZERO: self.one}))
 
     def value(self, expr: Expr) -> Series:
         """Return the series of an expression of the variable and the bound symbols."""
@@ -187,10 +188,7 @@ class Evaluator:
         if isinstance(expr, Add):
             return self.add(*(self.value(part) for part in expr.args))
         if isinstance(expr, Mul):
-            result = Series({ZERO: self.one})
-            for part in expr.args:
-                result = self.multiply(result, self.value(part))
-            return result
+            return self.product(map(self.value, expr.args))
         if isinstance(expr, exp):
             return self.exponential(self.value(expr.args[0]))
         if isinstance(expr, Pow):
@@ -213,10 +211,7 @@ class Evaluator:
     def power(self, x: Series, exponent: Expr, expr: Expr) -> Series:
         """Return x^exponent by the binomial series about the leading term."""
         if exponent.is_Integer and 0 <= exponent <= 4:
-            result = Series({ZERO: self.one})
-            for _ in range(int(exponent)):
-                result = self.multiply(result, x)
-            return result
+            return self.product([x] * int(exponent))
         if not x.terms:
             raise Lost(f"the leading term of the base of {expr} is lost here")
         if not exponent.is_Rational:
@@ -303,10 +298,6 @@ class Evaluator:
 
 def _number(x: Rational) -> mpmath.mpf:
     return mpmath.mpf(x.p) / x.q
-
-
-def _products(x: Sequence[mpmath.mpf], y: Sequence[mpmath.mpf]) -> tuple[mpmath.mpf, ...]:
-    return tuple(a * b for a, b in zip(x, y, strict=True))
 
 
 class Lost(NoClosedForm):

@@ -1,7 +1,5 @@
 """The sign of the Ricci scalar of a metric."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import mpmath
@@ -11,7 +9,7 @@ from infgeo.arguments import instance, positive_integer
 from infgeo.conventions import d, s
 from infgeo.symbolic.algebra.graph import evaluated
 from infgeo.symbolic.algebra.simplify import tidy
-from infgeo.symbolic.analysis.zeros import sign_changes
+from infgeo.symbolic.analysis.functions_of_depth import sign_changes
 from infgeo.symbolic.geometry.metric import RadialMetric
 
 
@@ -60,14 +58,13 @@ def curvature_sign(metric: RadialMetric, dimension: int | None = None) -> Curvat
             return CurvatureSign("negative" if form.is_nonpositive else "positive", True)
     if R.free_symbols - {s}:
         return CurvatureSign("undecided", False)
-    name = "R"
-    program = metric.program.select([name])
+    program = metric.program.select(["R"])
 
     def value(x: mpmath.mpf) -> mpmath.mpf:
         known = {s: x, d: mpmath.mpf(dimension or 2)}
         for symbol, expr in program.bindings:
             known[symbol] = evaluated(expr, known)
-        return evaluated(program.outputs[name], known)
+        return evaluated(program.outputs["R"], known)
 
     changes = sign_changes(value, -8, 8)
     if changes:

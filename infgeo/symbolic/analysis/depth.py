@@ -13,8 +13,6 @@ Source: Poole et al. 2016, Exponential expressivity in deep neural networks thro
 Schoenholz et al. 2017, Deep information propagation (the depth scales).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +25,7 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.shorthand import loaded
 from infgeo.symbolic.algebra.simplify import tidy
-from infgeo.symbolic.analysis.functions_of_depth import FunctionsOfDepth, functions_of_depth
-from infgeo.symbolic.analysis.zeros import sign_changes
+from infgeo.symbolic.analysis.functions_of_depth import FunctionsOfDepth, functions_of_depth, sign_changes
 from infgeo.symbolic.expectations.dual import dual
 from infgeo.symbolic.networks.circle import Circle
 from infgeo.symbolic.networks.layers import as_activation, checked_std
@@ -252,11 +249,7 @@ def _roots_of_polynomial(gap: Expr) -> list[tuple[Expr, Boolean]] | None:
         return None
     free = Dummy("v")  # without the sign, which would hide the root 0
     roots = [tidy(cancel(root)) for root in solve(gap.xreplace({v: free}), free)]
-    kept = []
-    for root in roots:
-        condition = _holds(root)
-        if condition != false:
-            kept.append((root, condition))
+    kept = [(root, condition) for root in roots if (condition := _holds(root)) != false]
     return sorted(kept, key=lambda pair: pair[0]) if all(root.is_number for root, _ in kept) else kept
 
 

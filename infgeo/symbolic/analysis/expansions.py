@@ -9,9 +9,8 @@ u = sigma_w^2 s,
 with f a sum of powers of v and exponentials of it.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import mpmath
@@ -24,7 +23,7 @@ from infgeo.errors import NoClosedForm
 from infgeo.symbolic.algebra.limits import COEFFICIENT_LIMIT, NUMBERS_LIMIT
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import tidy
-from infgeo.symbolic.algebra.truncated_series import DIGITS, Evaluator, Lost
+from infgeo.symbolic.algebra.truncated_series import DIGITS, Evaluator, Lost, Series
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.networks.layers import Dense
 from infgeo.symbolic.networks.network import MLP
@@ -61,7 +60,11 @@ def small_norm(metric: RadialMetric, terms: int = 2) -> Expansion:
         pi*s**2*(d - 1)*(d + 2)/2 - pi*s*(d - 1)*(d + 2)/2
     """
     instance(metric, "metric", RadialMetric, "the metric of a network, as infgeo.MLP(...).metric")
-    return terms_at_origin(metric, positive_integer(terms, "terms", maximum=100))
+    terms, program = positive_integer(terms, "terms", maximum=100), metric.program
+    with mpmath.workdps(DIGITS):
+        evaluators = _evaluators(program, (terms, terms + 2, terms + 6), 1)
+        A, B = (_first_terms(program, name, terms, evaluators) for name in ("A", "B"))
+        return Expansion(A, B, ZERO if metric.is_flat else _first_terms(program, "R", terms, evaluators))
 
 
 def large_norm(mlp: MLP) -> Expansion:
@@ -81,27 +84,28 @@ def large_norm(mlp: MLP) -> Expansion:
     """
     layer = instance(mlp, "mlp", MLP, "an infgeo.MLP").layers[0]
     if len(mlp.layers) == 1 and isinstance(layer, Dense):
-        return leading_of_layer(layer.dual.m0, *layer.variances)
-    return leading_terms(mlp.metric_program)
-
-
-def leading_terms(program: Program) -> Expansion:
-    """Return the leading terms of A, B and R of a metric's program at s -> oo.
-
-    Raises NoClosedForm where one of them grows or falls like an exponential, or has no expansion in powers of s.
-    """
-    parameters = [x for x in program.inputs if x != s]
+        return _leading_of_layer(layer.dual.m0, *layer.variances)
+    program = mlp.metric_program
     with mpmath.workdps(DIGITS):
-        evaluators = [Evaluator(precision, s, -1, parameters) for precision in PRECISIONS]
+        evaluators = _evaluators(program, PRECISIONS, -1)
         return Expansion(*(_leading_term(program, name, evaluators) for name in ("A", "B", "R")))
 
 
-def _leading_term(program: Program, name: str, evaluators: Sequence[Evaluator]) -> Expr:
+def _evaluators(program: Program, precisions: Sequence[int], power: int) -> list[Evaluator]:
+    """Return what evaluates a program at s = t^power."""
+    parameters = [x for x in program.inputs if x != s]
+    return [Evaluator(precision, s, power, parameters) for precision in precisions]
+
+
+def _attempts(program: Program, name: str, evaluators: Sequence[Evaluator]) -> Iterator[tuple[Evaluator, Series]]:
+    """Yield the series of an output by those evaluators that lose no leading term."""
     for evaluator in evaluators:
-        try:
-            found = evaluator.run(program, name)
-        except Lost:
-            continue
+        with suppress(Lost):
+            yield evaluator, evaluator.run(program, name)
+
+
+def _leading_term(program: Program, name: str, evaluators: Sequence[Evaluator]) -> Expr:
+    for evaluator, found in _attempts(program, name, evaluators):
         if found.terms:
             return tidy(evaluator.written_out(found.terms[found.lead].expr), COEFFICIENT_LIMIT) * s ** (-found.lead)
         if found.order is oo and not evaluator.small:
@@ -110,22 +114,8 @@ def _leading_term(program: Program, name: str, evaluators: Sequence[Evaluator]) 
     raise NoClosedForm(f"{name} of this network has no leading term in powers of |x| at large |x|: {reason}")
 
 
-def terms_at_origin(metric: RadialMetric, terms: int) -> Expansion:
-    """Return the first `terms` terms of A, B and R of a metric's program at s = 0; see `analysis.small_norm`."""
-    parameters = [x for x in metric.program.inputs if x != s]
-    with mpmath.workdps(DIGITS):
-        evaluators = [Evaluator(terms + extra, s, 1, parameters) for extra in (0, 2, 6)]
-        A, B = (_first_terms(metric.program, name, terms, evaluators) for name in ("A", "B"))
-        R = ZERO if metric.is_flat else _first_terms(metric.program, "R", terms, evaluators)
-        return Expansion(A, B, R)
-
-
 def _first_terms(program: Program, name: str, terms: int, evaluators: Sequence[Evaluator]) -> Expr:
-    for evaluator in evaluators:
-        try:
-            found = evaluator.run(program, name)
-        except Lost:
-            continue
+    for evaluator, found in _attempts(program, name, evaluators):
         end = found.lead + terms
         if any(not e.is_Integer or (e < 0 and name != "R") for e in found.terms):
             raise NoClosedForm(f"{name} of this metric is no power series in s = |x|^2 at x = 0")
@@ -138,12 +128,11 @@ def _first_terms(program: Program, name: str, terms: int, evaluators: Sequence[E
 
 
 def _short(coefficient: Expr) -> Expr:
-    """Return a coefficient in a short form."""
     roots = any(part.base.is_number and not part.exp.is_Integer for part in coefficient.atoms(Pow))
     return tidy(coefficient, NUMBERS_LIMIT if roots else COEFFICIENT_LIMIT)
 
 
-def leading_of_layer(m0: Expr, weight: Expr, bias: Expr) -> Expansion:
+def _leading_of_layer(m0: Expr, weight: Expr, bias: Expr) -> Expansion:
     """Return the leading terms of A, B and R of one layer at s -> oo, c s^a exp(b s), from m0 = E[phi'^2]."""
     parameters = sorted({d} | m0.free_symbols | weight.free_symbols | bias.free_symbols, key=str)
     with mpmath.workdps(DIGITS):

@@ -1,7 +1,5 @@
 """Closed forms for one layer of finite width: covariance of the metric, and biases of volume and R of order 1/n."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property

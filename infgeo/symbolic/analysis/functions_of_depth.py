@@ -1,9 +1,8 @@
 """The maps that a layer iterates, as functions of numbers: in closed form, or by the numeric functions of a network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import mpmath
@@ -78,26 +77,31 @@ def functions_of_depth(mlp: MLP) -> FunctionsOfDepth:
         bounded = law.growth is not None and law.growth.is_positive
         highest = float(mpmath.log10(1 / (4 * mpmath.mpf(law.growth)))) - 1e-9 if bounded else _WIDE[1]
         weight, bias = (mpmath.mpf(str(part.evalf(40))) for part in scales)
-        k, k_prime = _of_pairs(lambda: law.kernel), _of_pairs(lambda: law.derivative_kernel)
-        return FunctionsOfDepth(
-            weight, bias, m, m_prime, m0, k, k_prime, number=mpmath.mpf, digits=30, lowest=_WIDE[0], highest=highest
-        )
+        functions = m, m_prime, m0, _of_pairs(lambda: law.kernel), _of_pairs(lambda: law.derivative_kernel)
+        return FunctionsOfDepth(weight, bias, *functions, mpmath.mpf, 30, _WIDE[0], highest)
     except NoClosedForm:
-        functions = loaded("infgeo.numeric.moment_functions", "moment_functions")(mlp)
+        m, m_prime, m0, k, k_prime = loaded("infgeo.numeric.moment_functions", "moment_functions")(mlp)
         weight, bias = map(float, scales)
-        m, m_prime, m0, k, k_prime = functions
-        return FunctionsOfDepth(
-            weight, bias, m, m_prime, m0, k, k_prime, number=float, digits=9, lowest=_PROMISED[0], highest=_PROMISED[1]
-        )
+        return FunctionsOfDepth(weight, bias, m, m_prime, m0, k, k_prime, float, 9, *_PROMISED)
 
 
 def _of_pairs(derive: Callable) -> Callable:
     """Return a kernel as a function of the variance and the covariance, derived when it is called."""
-    known: list[Callable] = []
+    function = cache(lambda: lambdify((p, q, c, Delta), derive(), "mpmath"))
+    return lambda v, covariance: mpmath.re(function()(v, v, covariance, v**2 - covariance**2))
 
-    def value(variance: Any, covariance: Any) -> Any:
-        if not known:
-            known.append(lambdify((p, q, c, Delta), derive(), "mpmath"))
-        return mpmath.re(known[0](variance, variance, covariance, variance**2 - covariance**2))
 
-    return value
+def sign_changes(function: Callable[[mpmath.mpf], mpmath.mpf], low: float, high: float) -> list[mpmath.mpf]:
+    """Return the zeros at which `function` changes sign between 10^low and 10^high, by a scan and bisection."""
+    with mpmath.workdps(40):
+        count = 400
+        grid = [mpmath.mpf(10) ** (low + (high - low) * mpmath.mpf(i) / count) for i in range(count + 1)]
+        values = [mpmath.re(function(x)) for x in grid]
+        zeros = [x for x, y in zip(grid, values, strict=True) if y == 0]
+        for i in range(count):
+            if values[i] * values[i + 1] < 0:
+                between = grid[i : i + 2]  # in doubles the last digits are no zero
+                zeros.append(
+                    mpmath.findroot(lambda x: mpmath.re(function(x)), between, solver="anderson", verify=False)
+                )
+        return sorted(zeros)

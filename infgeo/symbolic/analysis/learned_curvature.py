@@ -8,8 +8,6 @@ P is a sum of I and of products of x and the training examples, e_0 = x and e_i 
 tensors are made of g, which gives d in contractions, and of the e, which give G_ab = e_a.e_b in the inverse of g.
 """
 
-from __future__ import annotations
-
 from itertools import product
 from math import prod
 

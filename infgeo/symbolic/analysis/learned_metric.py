@@ -1,7 +1,5 @@
 """The metric that one layer learns from one training example or two, as a program: to order 1/n in its width n."""
 
-from __future__ import annotations
-
 from sympy import Expr, Matrix, Symbol, diag, eye, sqrt, symbols
 
 from infgeo.arguments import instance, positive_integer

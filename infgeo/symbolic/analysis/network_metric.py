@@ -14,8 +14,6 @@ and R = |dg/2|^2 - |tr dg/2|^2 of a Hessian metric (Shima 2007) becomes
     R = -(1/det g)^2 sum_ab q_a q_b (sum_{|S| = d-1} p_S |a S| |b S|) (sum_{|S| = d-2} p_S |a b S|^2).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations

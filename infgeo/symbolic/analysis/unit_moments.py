@@ -8,8 +8,6 @@ infinite-width metric diag(h, f, ..., f) is 1, write (y, S) for w_1 and |w_t|^2,
 The formulas are arithmetic: moments may be SymPy expressions or floats.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import factorial

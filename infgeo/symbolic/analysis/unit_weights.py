@@ -5,8 +5,6 @@ of the weights into another one, centred too. Of the features there, E[w w phi(u
 E[phi phi], E[phi' phi'], E[phi'' phi] and E[phi phi''] alone, by Stein's lemma.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 from sympy import Add, Expr, Function, atan, expand, factor

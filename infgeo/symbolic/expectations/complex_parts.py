@@ -6,7 +6,7 @@ Gaussian integrals are none: both eigenvalues of 1 + 2 diag(a, a') Sigma have a 
 converges, and so the principal root of their product is the one that continues the root of real determinants.
 """
 
-from __future__ import annotations
+from functools import reduce
 
 from sympy import Add, Basic, Expr, I, Integer, Mul, Pow, atan2, binomial, cos, exp, sin
 
@@ -44,10 +44,7 @@ def _parts(node: Basic, parts: list[_Parts]) -> _Parts:
     if isinstance(node, Add):
         return Add(*(x for x, _ in parts)), Add(*(y for _, y in parts))
     if isinstance(node, Mul):
-        result: _Parts = ONE, ZERO
-        for part in parts:
-            result = _product(result, part)
-        return result
+        return reduce(_product, parts)
     if isinstance(node, exp):
         [(x, y)] = parts
         return exp(x) * cos(y), exp(x) * sin(y)

@@ -149,8 +149,7 @@ def _of_wave(wave: _Product, powers: Mapping[tuple[int, int], Expr]) -> Expr:
 def _integral(product: _Product) -> Expr:
     """Return the expectation of a product of terms."""
     if product.factors[1].kind == "delta" and product.factors[0].kind != "delta":
-        swap = {p: q, q: p}
-        return _integral(product.swapped()).xreplace(swap)
+        return _integral(product.swapped()).xreplace({p: q, q: p})
     if product.factors[0].kind == "delta":
         return _integral_with_delta(product)
     (m, n), (b, b_) = product.powers, product.slopes
@@ -232,9 +231,7 @@ def _base(product: _Product, mean: tuple[Expr, Expr], var_u: Expr, var_v: Expr) 
     if f == g == FACTOR_ONE:
         return Integer(1)
     if FACTOR_ONE in (f, g):
-        factor, mu, variance = (f, mean[0], var_u) if g == FACTOR_ONE else (g, mean[1], var_v)
-        argument = _height(factor, mu, variance)
-        return erf(argument) if factor.kind == "erf" else erfc(argument)
+        return _of_one(0, mean[0], var_u, f) if g == FACTOR_ONE else _of_one(0, mean[1], var_v, g)
     if "erfc" in (f.kind, g.kind) and "erf" in (f.kind, g.kind):
         # erf = 1 - erfc
         i = 0 if f.kind == "erf" else 1

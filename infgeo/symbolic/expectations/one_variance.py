@@ -4,8 +4,8 @@ Integration by parts leaves sums of hundreds of terms with different powers of t
 quotient for each irrational quantity they are short, and so are their derivatives.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterable
+from functools import reduce
 from typing import Any
 
 from sympy import QQ, Add, Expr, I, Mul, Pow, Rational, count_ops, factor, sqrt
@@ -56,7 +56,7 @@ class _Gathering:
     def of(self, expr: Expr) -> _Sum:
         if expr not in self.known:
             self.known[expr] = self._gathered(expr)
-        return dict(self.known[expr])
+        return self.known[expr]
 
     def _gathered(self, expr: Expr) -> _Sum:
         if isinstance(expr, Add):
@@ -65,10 +65,7 @@ class _Gathering:
                 self._add(total, self.of(part))
             return total
         if isinstance(expr, Mul):
-            product: _Sum = {_UNIT: self.field.one}
-            for part in expr.args:
-                product = self._times(product, self.of(part))
-            return product
+            return self._product(map(self.of, expr.args))
         if isinstance(expr, Pow) and expr.exp.is_Integer:
             return self._power(self.of(expr.base), int(expr.exp))
         if expr.is_Rational or expr.is_Symbol:
@@ -104,10 +101,10 @@ class _Gathering:
             for root in roots:
                 value /= self._rational(root)
             return self._power({(roots, 1 / other): 1 / value}, -exponent)
-        result: _Sum = {_UNIT: self.field.one}
-        for _ in range(exponent):
-            result = self._times(result, base)
-        return result
+        return self._product([base] * exponent)
+
+    def _product(self, factors: Iterable[_Sum]) -> _Sum:
+        return reduce(self._times, factors, {_UNIT: self.field.one})
 
     def _rational(self, base: Expr) -> Any:
         parts = self.of(base)

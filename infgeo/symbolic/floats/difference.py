@@ -1,7 +1,5 @@
 """The squared distance of features without cancellation, as a program; see `second_difference` for its rules."""
 
-from __future__ import annotations
-
 import mpmath
 import sympy as sp
 
@@ -16,7 +14,7 @@ from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
 from infgeo.symbolic.algebra.primitives import where_nonnegative
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import longer
-from infgeo.symbolic.floats.kernel_forms import Angle, in_waves, multiplies_c, normalise, partial_fractions, split_angle
+from infgeo.symbolic.floats.kernel_forms import Angle, in_waves, normalise, partial_fractions, split_angle
 from infgeo.symbolic.floats.second_difference import Builder
 
 _LARGE = 16  # (p + q)/h beyond which c theta_h is split off as pi c/2 + B_h - S: both forms lose < 1 digit there
@@ -56,7 +54,7 @@ def difference_program(kernel: sp.Expr) -> Program:
         if angle.args[0] == 0:
             kernel = split_angle(kernel, angle)
             large = split_angle(large, angle)
-        elif multiplies_c(kernel, angle):
+        elif sp.expand(kernel).coeff(angle).has(C):
             large = partial_fractions(split_angle(large, angle), angle.args[0])
     result = builder.square(kernel)
     distance, moment = result.s, result.f

@@ -1,7 +1,5 @@
 """Kernels with exponentials of the variances, those of sines and exponentials, in forms that keep their digits."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 from sympy import Add, Expr, Integer, Mul, exp, expand, factor, together
@@ -109,7 +107,7 @@ def _mirrored(terms: list[tuple[Expr, Expr]]) -> list[tuple[Expr, Expr]]:
 
 
 def _paired_sum(total: Expr) -> Expr:
-    terms = _mirrored([_split(term) for term in total.args])
+    terms = _mirrored([split_exponential(term) for term in total.args])
     written = [c if longer(c, FACTOR_LIMIT) else expand(c) for c, _ in terms]
     places: defaultdict[Expr, list[int]] = defaultdict(list)
     for i, coefficient in enumerate(written):
@@ -129,7 +127,7 @@ def _paired_sum(total: Expr) -> Expr:
     return Add(*result)
 
 
-def _split(term: Expr) -> tuple[Expr, Expr]:
+def split_exponential(term: Expr) -> tuple[Expr, Expr]:
     """Return a and x with `term` = a e^x."""
     factors = Mul.make_args(term)
     exponents = [factor.args[0] for factor in factors if isinstance(factor, exp)]
@@ -144,7 +142,7 @@ def large(kernel: Expr) -> bool:
     """
     for part in distinct(kernel):
         for term in Add.make_args(part):
-            coefficient, exponent = _split(term)
+            coefficient, exponent = split_exponential(term)
             if not (exponent.has(p, q, c) and exponent.is_polynomial(p, q, c, Delta)):
                 continue
             written = of_squares(exp(exponent)).args[0]

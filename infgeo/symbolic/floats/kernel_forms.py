@@ -5,8 +5,6 @@ With theta_h = atan2(c, sqrt(h^2 + h (p + q) + Delta)) the kernels of erf-like a
 numerically have cancelled symbolically (see `difference`).
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import sympy as sp
@@ -18,6 +16,7 @@ from infgeo.conventions import q as Q
 from infgeo.errors import NoClosedForm
 from infgeo.symbolic.algebra.graph import rebuilt
 from infgeo.symbolic.algebra.simplify import proved_nonnegative
+from infgeo.symbolic.floats.exponentials import split_exponential
 
 
 class Angle(sp.Function):
@@ -90,10 +89,9 @@ def in_waves(kernel: sp.Expr) -> sp.Expr:
         left: dict[sp.Expr, sp.Expr] = {}
         others = []
         for term in part.args:
-            factors = sp.Mul.make_args(term)
-            exponent = sp.expand(sum(factor.args[0] for factor in factors if isinstance(factor, sp.exp)))
+            rest, exponent = split_exponential(term)
+            exponent = sp.expand(exponent)
             if exponent.has(C):
-                rest = sp.Mul(*(factor for factor in factors if not isinstance(factor, sp.exp)))
                 left[exponent] = left.get(exponent, 0) + rest
             else:
                 others.append(term)
@@ -116,18 +114,12 @@ def _angle(y: sp.Expr, x: sp.Expr) -> sp.Expr:
     """Return +-theta_h if atan2(y, x) is one, else the general node."""
     scale = sp.cancel(y / C)
     if not scale.free_symbols & {P, Q, C, DELTA} and scale.is_nonzero and proved_nonnegative(x):
-        square = reduced(sp.expand((x / scale) ** 2))
-        square = sp.expand(square)
+        square = sp.expand(reduced(sp.expand((x / scale) ** 2)))
         h2 = square.subs({P: 0, Q: 0, DELTA: 0})
         h = sp.sqrt(h2)
         if h.is_nonnegative and sp.expand(square - h2 - h * (P + Q) - DELTA) == 0:
             return sp.sign(scale) * Angle(h)
     return Arctangent(y, x)
-
-
-def multiplies_c(kernel: sp.Expr, angle: sp.Expr) -> bool:
-    """Whether the coefficient of `angle` in the kernel contains c."""
-    return bool(sp.expand(kernel).coeff(angle).has(C))
 
 
 def split_angle(kernel: sp.Expr, angle: sp.Expr) -> sp.Expr:

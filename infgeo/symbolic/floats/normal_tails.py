@@ -1,7 +1,5 @@
 """Products of exponentials and tails of normal distributions, of which one overflows where the other vanishes."""
 
-from __future__ import annotations
-
 from sympy import Add, Expr, Integer, Mul, Pow, cancel, erfc, exp, expand, expand_mul, factor, rem, sqrt, together
 
 from infgeo.conventions import Delta, c, p, q, variance

@@ -39,7 +39,7 @@ A kernel that is even in c has D^2 = 0 at y = -x as well; its program reflects c
 |x + y|^2 = (4 Delta + omega^2)/delta.
 """
 
-from __future__ import annotations
+from typing import NamedTuple
 
 import sympy as sp
 from sympy.codegen.cfunctions import expm1, log1p
@@ -55,9 +55,30 @@ from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
 from infgeo.symbolic.algebra.primitives import exp_difference, ratio, sin_minus_theta_cos, where_nonnegative
 from infgeo.symbolic.algebra.simplify import longer
 from infgeo.symbolic.floats.kernel_forms import Angle, Arctangent, Bulge, Psi, reduced
-from infgeo.symbolic.floats.square import Square
 
 _APART = 32  # a plain difference of angles is used where it loses less than a factor of 32
+
+
+class Square(NamedTuple):
+    """The four corners of a subexpression, and its differences f, g, s (see the module)."""
+
+    x11: sp.Expr
+    x22: sp.Expr
+    x12: sp.Expr
+    x21: sp.Expr
+    f: sp.Expr
+    g: sp.Expr
+    s: sp.Expr
+
+    @property
+    def total(self) -> sp.Expr:
+        """The sum of the corners."""
+        return self.x11 + self.x22 + self.x12 + self.x21
+
+    @property
+    def vanishes_on_diagonal(self) -> bool:
+        """Whether X(p,p,p,0) and X(q,q,q,0) are 0."""
+        return self.x11 == 0 and self.x22 == 0
 
 
 class Builder:
@@ -132,9 +153,7 @@ class Builder:
         if e == DELTA:
             return Square(zero, zero, DELTA, DELTA, zero, zero, -2 * DELTA)
         if isinstance(e, sp.Add):
-            parts = [self.square(a) for a in e.args]
-            names = ("x11", "x22", "x12", "x21", "f", "g", "s")
-            return self.pack(*(sp.Add(*(getattr(part, name) for part in parts)) for name in names))
+            return self.pack(*map(sp.Add, *map(self.square, e.args)))
         if isinstance(e, sp.Mul):
             return self._product(e)
         if isinstance(e, sp.Pow):
@@ -144,9 +163,9 @@ class Builder:
         if isinstance(e, sp.log):
             return self._log(self.square(reduced(e.args[0])))
         if isinstance(e, sp.cosh | sp.sinh):
-            return self._hyperbolic(e.func, self.square(e.args[0]))
+            return self._sine_or_cosine(e.func, self.square(e.args[0]))
         if isinstance(e, sp.cos | sp.sin):
-            return self._circular(e.func, self.square(sp.expand(e.args[0])))
+            return self._sine_or_cosine(e.func, self.square(sp.expand(e.args[0])))
         if isinstance(e, Angle):
             return self._theta(e.args[0])
         if isinstance(e, Psi):
@@ -187,11 +206,10 @@ class Builder:
         return self._scale(constant, result)
 
     def _scale(self, constant: sp.Expr, x: Square) -> Square:
-        return self.pack(*(constant * y for y in (x.x11, x.x22, x.x12, x.x21, x.f, x.g, x.s)))
+        return self.pack(*(constant * y for y in x))
 
     def _where(self, sign: sp.Expr, x: Square, y: Square) -> Square:
-        pairs = ((getattr(x, name), getattr(y, name)) for name in ("x11", "x22", "x12", "x21", "f", "g", "s"))
-        return self.pack(*(a if a == b else where_nonnegative(sign, a, b) for a, b in pairs))
+        return self.pack(*(a if a == b else where_nonnegative(sign, a, b) for a, b in zip(x, y, strict=True)))
 
     def _multiply(self, x: Square, y: Square) -> Square:
         half, quarter = sp.Rational(1, 2), sp.Rational(1, 4)
@@ -216,11 +234,8 @@ class Builder:
         if exponent == sp.Rational(1, 2):
             return self._sqrt(self.square(base), bool(base.subs({P: 0, Q: 0, C: 0, DELTA: 0}) == 0))
         if exponent.is_Integer:
-            half = self.square(base ** (exponent // 2)) if base != C or exponent > 3 else self.square(base**2)
-            if base == C:
-                whole = half if exponent < 4 else self._multiply(half, half)
-            else:
-                whole = self._multiply(half, half)
+            half = self.square(base ** (exponent // 2))
+            whole = self.square(C**2) if base == C and exponent == 3 else self._multiply(half, half)
             return self._multiply(whole, self.square(base)) if exponent % 2 else whole
         if exponent.q == 2:
             return self._multiply(self.square(sp.sqrt(base)), self.square(base ** (exponent - sp.Rational(1, 2))))
@@ -230,7 +245,7 @@ class Builder:
 
     def _sqrt(self, x: Square, may_vanish: bool) -> Square:
         divide = ratio if may_vanish else (lambda a, b: a / b)
-        s11, s22, s12, s21 = (self.let(sp.sqrt(v)) for v in (x.x11, x.x22, x.x12, x.x21))
+        s11, s22, s12, s21 = (self.let(sp.sqrt(v)) for v in x[:4])
         g = self.let(divide(x.g, s12 + s21)) if x.g != 0 else sp.S.Zero
         if x.vanishes_on_diagonal:
             return self.pack(0, 0, s12, s21, 0, g, -s12 - s21)
@@ -252,51 +267,40 @@ class Builder:
 
     def _inverse(self, x: Square) -> Square:
         eighth = sp.Rational(1, 8)
-        y11, y22, y12, y21 = (self.let(1 / v) for v in (x.x11, x.x22, x.x12, x.x21))
+        y11, y22, y12, y21 = (self.let(1 / v) for v in x[:4])
         diagonal, other = self.let(y11 * y22), self.let(y12 * y21)
         weight = (x.x11 + x.x22) * (x.x12 + x.x21) / 4 + (x.f**2 + x.g**2) * eighth
         s = (x.total * (x.f**2 - x.g**2) * eighth - x.s * weight) * diagonal * other
         return self.pack(y11, y22, y12, y21, -x.f * diagonal, -x.g * other, s)
 
     def _log(self, x: Square) -> Square:
-        values = (sp.log(v) for v in (x.x11, x.x22, x.x12, x.x21))
         w = (x.total * x.s - x.f**2 + x.g**2) / 4
         differences = (log1p(a / b) if a != 0 else 0 for a, b in ((x.f, x.x22), (x.g, x.x21), (w, x.x12 * x.x21)))
-        return self.pack(*values, *differences)
+        return self.pack(*map(sp.log, x[:4]), *differences)
 
     def _exp(self, x: Square) -> Square:
         def root_difference(a: sp.Expr, b: sp.Expr, d: sp.Expr) -> sp.Expr:
             return exp_difference(a / 2, b / 2, d / 2) if d != 0 else sp.S.Zero
 
-        values = (self.let(sp.exp(v)) for v in (x.x11, x.x22, x.x12, x.x21))
+        values = (self.let(sp.exp(v)) for v in x[:4])
         f = exp_difference(x.x11, x.x22, x.f) if x.f != 0 else 0
         g = exp_difference(x.x12, x.x21, x.g) if x.g != 0 else 0
         s = 2 * root_difference(x.x11 + x.x22, x.x12 + x.x21, x.s)
         s += root_difference(x.x11, x.x22, x.f) ** 2 - root_difference(x.x12, x.x21, x.g) ** 2
         return self.pack(*values, f, g, s)
 
-    def _hyperbolic(self, function: type[sp.Function], x: Square) -> Square:
-        """Apply sinh or cosh; with F' its derivative, F(a) - F(b) = 2 F'((a+b)/2) sinh((a-b)/2)."""
-        derivative = sp.sinh if function is sp.cosh else sp.cosh
-        values = (function(v) for v in (x.x11, x.x22, x.x12, x.x21))
-        f = 2 * derivative((x.x11 + x.x22) / 2) * sp.sinh(x.f / 2)
-        g = 2 * derivative((x.x12 + x.x21) / 2) * sp.sinh(x.g / 2)
-        s = 4 * derivative(x.total / 4) * sp.sinh(x.s / 4) * sp.cosh(x.f / 2)
-        s += 4 * function((x.x12 + x.x21) / 2) * sp.sinh((x.f + x.g) / 4) * sp.sinh((x.f - x.g) / 4)
-        return self.pack(*values, f, g, s)
-
-    def _circular(self, function: type[sp.Function], x: Square) -> Square:
-        """Apply sin or cos; with F' its derivative, F(a) - F(b) = 2 F'((a+b)/2) sin((a-b)/2)."""
+    def _sine_or_cosine(self, function: type[sp.Function], x: Square) -> Square:
+        """Apply F = sinh, cosh, sin or cos: F(a) - F(b) = 2 F'((a+b)/2) sine((a-b)/2), F'' = sign F."""
+        sine, cosine, sign = (sp.sin, sp.cos, -1) if function in (sp.sin, sp.cos) else (sp.sinh, sp.cosh, 1)
 
         def slope(argument: sp.Expr) -> sp.Expr:
-            return sp.cos(argument) if function is sp.sin else -sp.sin(argument)
+            return cosine(argument) if function is sine else sign * sine(argument)
 
-        values = (function(v) for v in (x.x11, x.x22, x.x12, x.x21))
-        f = 2 * slope((x.x11 + x.x22) / 2) * sp.sin(x.f / 2)
-        g = 2 * slope((x.x12 + x.x21) / 2) * sp.sin(x.g / 2)
-        s = 4 * slope(x.total / 4) * sp.sin(x.s / 4) * sp.cos(x.f / 2)
-        s -= 4 * function((x.x12 + x.x21) / 2) * sp.sin((x.f + x.g) / 4) * sp.sin((x.f - x.g) / 4)
-        return self.pack(*values, f, g, s)
+        f = 2 * slope((x.x11 + x.x22) / 2) * sine(x.f / 2)
+        g = 2 * slope((x.x12 + x.x21) / 2) * sine(x.g / 2)
+        s = 4 * slope(x.total / 4) * sine(x.s / 4) * cosine(x.f / 2)
+        s += sign * 4 * function((x.x12 + x.x21) / 2) * sine((x.f + x.g) / 4) * sine((x.f - x.g) / 4)
+        return self.pack(*map(function, x[:4]), f, g, s)
 
     def _wave(self, wave: sp.Expr, exponent: sp.Expr) -> Square | None:
         """exp(-a(p+q)) cosh(2ac) or sinh; None if `exponent` and `wave` do not match."""
@@ -364,10 +368,8 @@ class Builder:
         def turn(fy: sp.Expr, xs: sp.Expr, fx: sp.Expr, ys: sp.Expr, den: sp.Expr) -> sp.Expr:
             return sp.atan2(self.let((fy * xs - fx * ys) / 2), self.let(den)) if (fy, fx) != (0, 0) else sp.S.Zero
 
-        t11, t22, t12, t21 = (
-            self.let(sp.atan2(b, a)) if b != 0 else sp.S.Zero
-            for b, a in ((y.x11, x.x11), (y.x22, x.x22), (y.x12, x.x12), (y.x21, x.x21))
-        )
+        corners = list(zip(y[:4], x[:4], strict=True))
+        t11, t22, t12, t21 = (self.let(sp.atan2(b, a)) if b != 0 else sp.S.Zero for b, a in corners)
         f = turn(y.f, x.x11 + x.x22, x.f, y.x11 + y.x22, x.x11 * x.x22 + y.x11 * y.x22)
         g = turn(y.g, x.x12 + x.x21, x.g, y.x12 + y.x21, x.x12 * x.x21 + y.x12 * y.x21)
         if y.vanishes_on_diagonal:
@@ -379,9 +381,7 @@ class Builder:
         stable = self.let(sp.atan2(self.let(imag * a - real * b), self.let(a**2 + b**2 + real * a + imag * b)))
         # far apart (and for y12 < 0): sums of the angles or of their complements that do not cancel
         first, second = self.let(t11 + t22), self.let(t12 + t21)
-        u11, u22, u12, u21 = (
-            self.let(sp.atan2(a, b)) for b, a in ((y.x11, x.x11), (y.x22, x.x22), (y.x12, x.x12), (y.x21, x.x21))
-        )
+        u11, u22, u12, u21 = (self.let(sp.atan2(a, b)) for b, a in corners)
         complements = self.let(u12 + u21)
         angles, turned = self.let(first - second), self.let(complements - u11 - u22)
         s = self.let(where_nonnegative(self.let(_APART * turned - complements), turned, stable))

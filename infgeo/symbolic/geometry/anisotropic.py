@@ -1,34 +1,17 @@
 """Metrics and kernels of inputs with a scale for each coordinate: a radial one at Lambda x, Lambda = diag(scales)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from sympy import Expr, ImmutableMatrix, Integer, Mul, Symbol, diag, latex, symbols
+from sympy import Expr, ImmutableMatrix, Integer, Mul, Symbol, diag, latex
 
 from infgeo.arguments import items, shown
-from infgeo.conventions import s, s_x, s_y, xy
+from infgeo.conventions import s
 from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
 from infgeo.symbolic.algebra.naming import SCALES, by_name
 from infgeo.symbols import coordinates
-
-
-class HasRadialGeometry(Protocol):
-    """What is taken of a radial metric."""
-
-    def matrix(self, dimension: int) -> ImmutableMatrix:
-        """Return the matrix in coordinates."""
-
-    @property
-    def volume_element(self) -> Expr:
-        """The volume element."""
-
-    @property
-    def ricci_scalar(self) -> Expr:
-        """The Ricci scalar."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +22,7 @@ class AnisotropicMetric:
     there. All are expressions of `coordinates`; other tensors are those of `infgeo.Metric(g.matrix, g.coordinates)`.
     """
 
-    radial: HasRadialGeometry
+    radial: Any  # a RadialMetric, which is made of this file
     scales: tuple[Expr, ...]
 
     @property
@@ -68,7 +51,6 @@ class AnisotropicMetric:
         return expr.subs(s, weighted(self.scales, self.coordinates, self.coordinates))
 
     def __str__(self) -> str:
-        """Return A and B, and the matrix that they make."""
         norm = weighted(self.scales, self.coordinates, self.coordinates)
         return f"A D + B D x (D x)^T, D = diag{tuple(a**2 for a in self.scales)}, s = {norm}\n{self.radial}"
 
@@ -91,11 +73,3 @@ def checked_scales(scales: Any) -> tuple[Expr, ...]:
     if not result:
         raise InvalidInput("scales is empty; pass one for each coordinate")
     return result
-
-
-def kernel_per_coordinate(expr: Expr, scales: Any) -> Expr:
-    """Return k(Lambda x, Lambda y) as an expression of x_1 ... x_d and y_1 ... y_d, see `Kernel.per_coordinate`."""
-    found = checked_scales(scales)
-    x, y = coordinates(len(found)), symbols(f"y_1:{len(found) + 1}", real=True)
-    into = {s_x: weighted(found, x, x), s_y: weighted(found, y, y), xy: weighted(found, x, y)}
-    return expr.subs(into, simultaneous=True)

@@ -19,9 +19,8 @@ from sympy import Expr, ImmutableDenseMatrix, Rational, Symbol
 from infgeo.arguments import flag, instance, items, positive_integer, scalar, shown
 from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
-from infgeo.symbolic.algebra.naming import check_distinct
+from infgeo.symbolic.algebra.naming import called, check_distinct
 from infgeo.symbolic.algebra.normal_form import normal_form
-from infgeo.symbolic.algebra.substitution import called
 from infgeo.symbolic.geometry.curvature_tensors import CurvatureTensors
 
 
@@ -70,7 +69,6 @@ class Metric(CurvatureTensors):
     simplify: bool = True
 
     def __post_init__(self) -> None:
-        """Check and freeze the arguments."""
         object.__setattr__(self, "simplify", flag(self.simplify, "simplify"))
         object.__setattr__(self, "coordinates", checked_coordinates(self.coordinates))
         object.__setattr__(self, "matrix", _checked_matrix(self.matrix, self.coordinates))
@@ -85,12 +83,14 @@ class Metric(CurvatureTensors):
         return normal_form(expression) if self.simplify else expression
 
     @cached_property
-    def _first(self) -> tuple[ImmutableDenseMatrix, ...]:
+    def first_derivatives(self) -> tuple[ImmutableDenseMatrix, ...]:
+        """The matrices d_a g."""
         return tuple(self.matrix.diff(a) for a in self.coordinates)
 
     @cached_property
-    def _second(self) -> tuple[tuple[ImmutableDenseMatrix, ...], ...]:
-        return tuple(tuple(first.diff(a) for a in self.coordinates) for first in self._first)
+    def second_derivatives(self) -> tuple[tuple[ImmutableDenseMatrix, ...], ...]:
+        """The matrices d_a d_b g."""
+        return tuple(tuple(first.diff(a) for a in self.coordinates) for first in self.first_derivatives)
 
     def at(self, values: Mapping[Any, Any], digits: int = 50) -> MetricAtPoint:
         """Return the same tensors as numbers at one point: quick at any d, for any functions.
@@ -128,8 +128,8 @@ class Metric(CurvatureTensors):
             )
         return MetricAtPoint(
             matrix,
-            tuple(number(first) for first in self._first),
-            tuple(tuple(number(second) for second in row) for row in self._second),
+            tuple(map(number, self.first_derivatives)),
+            tuple(tuple(map(number, row)) for row in self.second_derivatives),
         )
 
     def __str__(self) -> str:
@@ -149,14 +149,6 @@ class MetricAtPoint(CurvatureTensors):
     first_derivatives: tuple[ImmutableDenseMatrix, ...]
     second_derivatives: tuple[tuple[ImmutableDenseMatrix, ...], ...]
 
-    @property
-    def _first(self) -> tuple[ImmutableDenseMatrix, ...]:
-        return self.first_derivatives
-
-    @property
-    def _second(self) -> tuple[tuple[ImmutableDenseMatrix, ...], ...]:
-        return self.second_derivatives
-
 
 def checked_coordinates(coordinates: object) -> tuple[Symbol, ...]:
     """Return the coordinates as a tuple of distinct symbols, or raise InvalidInput."""
@@ -165,11 +157,10 @@ def checked_coordinates(coordinates: object) -> tuple[Symbol, ...]:
     if isinstance(coordinates, Set):
         raise InvalidInput(f"coordinates = {shown(coordinates)} have no order: pass a tuple of symbols")
     result = items(coordinates, "coordinates", "a sequence of SymPy symbols: symbols('x y', real=True)")
-    for symbol in result:
-        if not isinstance(symbol, Symbol):
-            raise InvalidInput(
-                f"the coordinate {shown(symbol)} is not a SymPy symbol: make it with symbols('x y', real=True)"
-            )
+    if other := [part for part in result if not isinstance(part, Symbol)]:
+        raise InvalidInput(
+            f"the coordinate {shown(other[0])} is not a SymPy symbol: make it with symbols('x y', real=True)"
+        )
     if len(set(result)) != len(result):
         raise InvalidInput(f"the coordinates {result} are not distinct: give every direction a symbol of its own")
     if not result:

@@ -15,9 +15,7 @@ wrong in others and on the 3-sphere; for the metric of a one-layer network, wher
 the quadratic ones, it is 3 times the true R.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from itertools import combinations_with_replacement, product
 from typing import Any
@@ -32,21 +30,13 @@ class CurvatureTensors:
     """Tensors of a metric from its 2-jet: the matrix g, its first and its second derivatives."""
 
     matrix: ImmutableDenseMatrix
+    first_derivatives: Any  # the matrices d_a g, a sequence over a
+    second_derivatives: Any  # d_a d_b g, a sequence of sequences over a and b
 
     @property
     def dimension(self) -> int:
         """The dimension d of the space."""
         return int(self.matrix.rows)
-
-    @property
-    def _first(self) -> Sequence[Any]:
-        """The derivatives d_a g as a sequence over a."""
-        raise NotImplementedError
-
-    @property
-    def _second(self) -> Sequence[Sequence[Any]]:
-        """The derivatives d_a d_b g as a sequence of sequences over a and b."""
-        raise NotImplementedError
 
     def _clean(self, expression: Any) -> Any:
         return expression
@@ -60,7 +50,7 @@ class CurvatureTensors:
     def inverse(self) -> ImmutableDenseMatrix:
         """The inverse matrix g^{ij}, as adjugate over determinant (`Matrix.inv` does not end on metrics with roots)."""
         n, adjugate = self.dimension, self.matrix.adjugate(method="berkowitz")
-        return ImmutableDenseMatrix(n, n, _symmetric(n, lambda i, j: self._clean(adjugate[i, j] / self.determinant)))
+        return ImmutableDenseMatrix(n, n, symmetric(n, lambda i, j: self._clean(adjugate[i, j] / self.determinant)))
 
     @cached_property
     def volume_element(self) -> Expr:
@@ -68,53 +58,48 @@ class CurvatureTensors:
         return sympy.expand_power_base(sympy.sqrt(self.determinant))
 
     @cached_property
-    def _christoffel_first_kind(self) -> list[list[list[Any]]]:
-        """The symbols Gamma_{k,ij}, indexed [k][i][j]."""
-        n, dg = self.dimension, self._first
+    def _first_kind(self) -> list[Callable[[int, int], Any]]:
+        """The symbols Gamma_{k,ij} as functions of i and j."""
+        n, dg = self.dimension, self.first_derivatives
 
-        def block(k: int) -> list[list[Any]]:
-            entry = _symmetric(n, lambda i, j: self._clean(_HALF * (dg[i][k, j] + dg[j][k, i] - dg[k][i, j])))
-            return [[entry(i, j) for j in range(n)] for i in range(n)]
+        def block(k: int) -> Callable[[int, int], Any]:
+            return symmetric(n, lambda i, j: self._clean(_HALF * (dg[i][k, j] + dg[j][k, i] - dg[k][i, j])))
 
         return [block(k) for k in range(n)]
 
     @cached_property
     def christoffel(self) -> ImmutableDenseNDimArray:
         """Christoffel symbols of the second kind: `christoffel[k, i, j]` is Gamma^k_ij."""
-        n, inverse, first = self.dimension, self.inverse, self._christoffel_first_kind
-        entries: dict[tuple[int, int, int], Any] = {}
-        for k in range(n):
-            for i, j in combinations_with_replacement(range(n), 2):
-                value = self._clean(sum(inverse[k, m] * first[m][i][j] for m in range(n)))
-                entries[k, i, j] = entries[k, j, i] = value
-        return _array(entries, n, 3)
+        n, inverse, first = self.dimension, self.inverse, self._first_kind
+
+        def block(k: int) -> Callable[[int, int], Any]:
+            return symmetric(n, lambda i, j: self._clean(sum(inverse[k, m] * first[m](i, j) for m in range(n))))
+
+        blocks = [block(k) for k in range(n)]
+        return _array(lambda k, i, j: blocks[k](i, j), n, 3)
 
     @cached_property
     def riemann_lowered(self) -> ImmutableDenseNDimArray:
         """Riemann tensor with all indices down: `riemann_lowered[l, i, j, k]` is R_{lijk} = g_{lm} R^m_{ijk}."""
-        n, inverse, first, second = self.dimension, self.inverse, self._christoffel_first_kind, self._second
+        n, inverse, first, second = self.dimension, self.inverse, self._first_kind, self.second_derivatives
         pairs = [(a, b) for a in range(n) for b in range(a + 1, n)]
         entries: dict[tuple[int, ...], Any] = dict.fromkeys(product(range(n), repeat=4), sympy.S.Zero)
         for number, (m, i) in enumerate(pairs):
             for j, k in pairs[number:]:
                 value = _HALF * (second[i][j][m, k] + second[m][k][i, j] - second[m][j][i, k] - second[i][k][m, j])
                 for a, b in product(range(n), repeat=2):
-                    value += inverse[a, b] * (first[a][i][j] * first[b][m][k] - first[a][i][k] * first[b][m][j])
+                    value += inverse[a, b] * (first[a](i, j) * first[b](m, k) - first[a](i, k) * first[b](m, j))
                 value = self._clean(value)
                 for left, right in (((m, i), (j, k)), ((j, k), (m, i))):
                     entries[left + right] = entries[left[::-1] + right[::-1]] = value
                     entries[left[::-1] + right] = entries[left + right[::-1]] = -value
-        return _array(entries, n, 4)
+        return _array(lambda *index: entries[index], n, 4)
 
     @cached_property
     def riemann(self) -> ImmutableDenseNDimArray:
         """Riemann tensor: `riemann[l, i, j, k]` is R^l_{ijk}, antisymmetric in its last two indices."""
         n, inverse, lowered = self.dimension, self.inverse, self.riemann_lowered
-        entries = {
-            (m, i, j, k): self._clean(sum(inverse[m, a] * lowered[a, i, j, k] for a in range(n)))
-            for m, i, j, k in product(range(n), repeat=4)
-        }
-        return _array(entries, n, 4)
+        return _array(lambda m, *rest: self._clean(sum(inverse[m, a] * lowered[a, *rest] for a in range(n))), n, 4)
 
     @cached_property
     def ricci_tensor(self) -> ImmutableDenseMatrix:
@@ -126,7 +111,7 @@ class CurvatureTensors:
                 sum(inverse[a, b] * lowered[a, i, b, j] for a, b in product(range(n), repeat=2) if a != i and b != j)
             )
 
-        return ImmutableDenseMatrix(n, n, _symmetric(n, entry))
+        return ImmutableDenseMatrix(n, n, symmetric(n, entry))
 
     @cached_property
     def ricci_scalar(self) -> Expr:
@@ -135,11 +120,11 @@ class CurvatureTensors:
         return self._clean(sum(inverse[i, j] * ricci[i, j] for i, j in product(range(n), repeat=2)))
 
 
-def _symmetric(n: int, entry: Callable[[int, int], Any]) -> Callable[[int, int], Any]:
+def symmetric(n: int, entry: Callable[[int, int], Any]) -> Callable[[int, int], Any]:
     """Wrap `entry` so that it is called once for each pair i <= j."""
     upper = {(i, j): entry(i, j) for i, j in combinations_with_replacement(range(n), 2)}
     return lambda i, j: upper[min(i, j), max(i, j)]
 
 
-def _array(entries: Mapping[Any, Any], n: int, rank: int) -> ImmutableDenseNDimArray:
-    return ImmutableDenseNDimArray([entries[index] for index in product(range(n), repeat=rank)], (n,) * rank)
+def _array(entry: Callable[..., Any], n: int, rank: int) -> ImmutableDenseNDimArray:
+    return ImmutableDenseNDimArray([entry(*index) for index in product(range(n), repeat=rank)], (n,) * rank)

@@ -33,7 +33,6 @@ from sympy import (
     atan,
     atan2,
     cancel,
-    count_ops,
     eye,
     false,
     latex,
@@ -52,10 +51,9 @@ from infgeo.expressions import exact
 from infgeo.symbolic.algebra.conditions import in_words, zeros_and_poles
 from infgeo.symbolic.algebra.graph import substituted, symbols_of
 from infgeo.symbolic.algebra.limits import ALGEBRAIC_LIMIT, FACTOR_LIMIT
-from infgeo.symbolic.algebra.naming import SCALES, by_name, check_distinct, renamed
+from infgeo.symbolic.algebra.naming import SCALES, assigned, by_name, check_distinct, renamed
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import best, collected, longer, power_product, tidy
-from infgeo.symbolic.algebra.substitution import assigned
 from infgeo.symbolic.geometry.anisotropic import AnisotropicMetric, checked_scales
 from infgeo.symbolic.geometry.polar_form import PolarForm
 from infgeo.symbols import coordinates
@@ -104,7 +102,6 @@ class RadialTensor:
     dimension: Expr = field(default=d, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
-        """Check that the functions are expressions."""
         for name in ("A", "B"):
             value = exact(getattr(self, name), name)
             if value.has(I, nan, oo, zoo):
@@ -130,7 +127,6 @@ class RadialTensor:
         return (A * eye(dimension) + B * Matrix(x) * Matrix(x).T).as_immutable()
 
     def __str__(self) -> str:
-        """Return A and B, one line each."""
         return f"A = {self.A}\nB = {self.B}\n  ({self.assumptions})"
 
     def _repr_latex_(self) -> str:
@@ -170,7 +166,6 @@ class RadialMetric(RadialTensor, WithNumbers, PolarForm):
     at_origin: Boolean | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         super().__post_init__()
         if self.A.is_number and self.A.is_negative:
             raise InvalidInput(f"A = {shown(self.A)} is the square of a length across x: pass a function >= 0")
@@ -279,7 +274,6 @@ class RadialMetric(RadialTensor, WithNumbers, PolarForm):
         return "\n".join(lines)
 
     def __str__(self) -> str:
-        """Return A and B, one line each, and where the metric is finite and regular."""
         return "\n".join(filter(None, (super().__str__(), self.remarks)))
 
     def _repr_latex_(self) -> str:
@@ -325,7 +319,8 @@ class RadialMetric(RadialTensor, WithNumbers, PolarForm):
         across = radial + (d - 2) * tangential
         A = tidy(across * self.A)
         shear = (radial - tangential) / s
-        B = tidy((d - 2) * tidy(cancel(shear) if _small(shear) else shear) * self.A + (d - 1) * radial * self.B)
+        shear = tidy(shear if longer(shear, FACTOR_LIMIT) else cancel(shear))
+        B = tidy((d - 2) * shear * self.A + (d - 1) * radial * self.B)
         return RadialTensor(A, B, dimension=d)
 
     @property
@@ -347,10 +342,6 @@ class RadialMetric(RadialTensor, WithNumbers, PolarForm):
     def _publish(self, name: str) -> Expr:
         expr = self.program.explicit(name)
         return collected(tidy(expr, limit=FACTOR_LIMIT if expr.has(atan, atan2) else ALGEBRAIC_LIMIT))
-
-
-def _small(expr: Expr) -> bool:
-    return count_ops(expr, visual=False) <= FACTOR_LIMIT
 
 
 def curvature_outputs(log: dict[str, Expr], let: Callable[[str, Expr], Expr] = lambda _, e: e) -> dict[str, Expr]:

@@ -67,17 +67,9 @@ class PolarForm:
     B: Expr
     program: Any
     dimension: Expr
-
-    if TYPE_CHECKING:
-
-        @property
-        def h(self) -> Expr: ...  # noqa: D102
-
-        @property
-        def volume_element(self) -> Expr: ...  # noqa: D102
-
-        @property
-        def sectional_curvature(self) -> tuple[Expr, Expr]: ...  # noqa: D102
+    h: Expr
+    volume_element: Expr
+    sectional_curvature: Any
 
     @property
     def _alpha(self) -> Expr:

@@ -1,7 +1,5 @@
 """Integrals over radii, for integrands that are a power of s = |x|^2 times one power of a binomial in s."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from sympy import (
@@ -10,7 +8,6 @@ from sympy import (
     Integer,
     Mul,
     Poly,
-    PolynomialError,
     Pow,
     Rational,
     asinh,
@@ -43,16 +40,12 @@ def binomial_factors(expr: Expr) -> tuple[Expr, Expr, Expr, Expr] | None:
         if base == s:
             power += e
             continue
-        try:
-            coefficients = Poly(base, s).all_coeffs()
-        except PolynomialError:
-            return None
-        if not base.has(s) or len(coefficients) != 2 or e.has(s):
-            if base.has(s) or e.has(s):
-                return None
+        if not (base.has(s) or e.has(s)):
             constant *= base**e
             continue
-        slope, start = coefficients
+        if e.has(s) or not base.is_polynomial(s) or Poly(base, s).degree() != 1:
+            return None
+        slope, start = Poly(base, s).all_coeffs()
         if start == 0:
             constant, power = constant * slope**e, power + e
             continue

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
-from sympy import Expr, I, Integer, Rational, Symbol, latex, nan, oo, sqrt, zoo
+from sympy import Expr, I, Integer, Rational, Symbol, latex, nan, oo, sqrt, symbols, zoo
 from sympy.core.function import AppliedUndef
 
 from infgeo.arguments import positive_integer
@@ -21,13 +21,13 @@ from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
 from infgeo.symbolic.algebra.graph import substituted, symbols_of
 from infgeo.symbolic.algebra.legend import written
-from infgeo.symbolic.algebra.naming import PUBLIC, SCALES, by_name, check_distinct
+from infgeo.symbolic.algebra.naming import PUBLIC, SCALES, assigned, by_name, check_distinct
 from infgeo.symbolic.algebra.simplify import tidy
-from infgeo.symbolic.algebra.substitution import assigned
-from infgeo.symbolic.geometry.anisotropic import kernel_per_coordinate
+from infgeo.symbolic.geometry.anisotropic import checked_scales, weighted
 from infgeo.symbolic.geometry.metric import RadialMetric, WithNumbers, assumptions_of
 from infgeo.symbolic.kernels.metric_along_lines import metric_along_lines
 from infgeo.symbolic.kernels.radial import Radial
+from infgeo.symbols import coordinates
 
 _COINCIDENCE = {s_x: s, s_y: s, xy: s}
 _ARGUMENTS = dict.fromkeys((s_x, s_y, xy), "substitute into kernel.expr, for the symbols of infgeo.symbols")
@@ -61,7 +61,6 @@ class Kernel(WithNumbers):
     __array_ufunc__ = None  # NumPy leaves sums and products with its numbers to the kernel
 
     def __post_init__(self) -> None:
-        """Check the expression of a user's kernel."""
         if type(self) is Kernel:
             object.__setattr__(self, "expr", _checked(self.expr))
 
@@ -88,7 +87,10 @@ class Kernel(WithNumbers):
         >>> linear(0).per_coordinate([1, 3])
         x_1*y_1 + 9*x_2*y_2
         """
-        return kernel_per_coordinate(self.expr, scales)
+        found = checked_scales(scales)
+        x, y = coordinates(len(found)), symbols(f"y_1:{len(found) + 1}", real=True)
+        into = {s_x: weighted(found, x, x), s_y: weighted(found, y, y), xy: weighted(found, x, y)}
+        return self.expr.subs(into, simultaneous=True)
 
     @property
     def symbols(self) -> tuple[Symbol, Symbol, Symbol]:
@@ -150,7 +152,6 @@ class Kernel(WithNumbers):
         return _Combined(self.expr.subs(into, simultaneous=True), "after", (self, inner))
 
     def __str__(self) -> str:
-        """Return the formula and what its symbols stand for."""
         return f"k(x, y) = {self.expr}\n  ({self.assumptions})"
 
     def _repr_latex_(self) -> str:

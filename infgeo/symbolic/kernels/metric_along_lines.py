@@ -8,24 +8,8 @@ if the kernel has a metric. The expansion in t along one line gives A, along ano
 whether the distance is that of a metric.
 """
 
-from __future__ import annotations
-
 import mpmath
-from sympy import (
-    Dummy,
-    Expr,
-    Integer,
-    Rational,
-    Symbol,
-    acos,
-    asin,
-    atan,
-    atan2,
-    count_ops,
-    factor,
-    radsimp,
-    sqrt,
-)
+from sympy import Dummy, Expr, Integer, Rational, Symbol, acos, asin, atan, atan2, count_ops, factor, radsimp, sqrt
 
 from infgeo.conventions import s, s_x, s_y, xy
 from infgeo.errors import MetricDoesNotExist, NoClosedForm

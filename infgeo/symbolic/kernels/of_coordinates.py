@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations_with_replacement
 
 from sympy import DiracDelta, Expr, I, ImmutableDenseMatrix, Subs, Symbol, latex, nan, oo, zoo
 from sympy.core.function import AppliedUndef
@@ -13,6 +12,7 @@ from infgeo.errors import InvalidInput, MetricDoesNotExist
 from infgeo.expressions import exact
 from infgeo.symbolic.algebra.normal_form import normal_form
 from infgeo.symbolic.geometry.any_metric import Metric, checked_coordinates
+from infgeo.symbolic.geometry.curvature_tensors import symmetric
 from infgeo.symbolic.kernels.kernel import require_symmetric
 
 
@@ -55,7 +55,6 @@ class CoordinateKernel:
     simplify: bool = True
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         x, y = checked_coordinates(self.x), checked_coordinates(self.y)
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
@@ -69,10 +68,9 @@ class CoordinateKernel:
     @cached_property
     def metric(self) -> Metric:
         """The metric that the kernel induces, with its volume and curvature."""
-        pairs = combinations_with_replacement(range(len(self.x)), 2)
-        above = {(i, j): self._at_coincidence(self.expr.diff(self.x[i], self.y[j])) for i, j in pairs}
-        matrix = ImmutableDenseMatrix(len(self.x), len(self.x), lambda i, j: above[min(i, j), max(i, j)])
-        return Metric(matrix, self.x, self.simplify)
+        n = len(self.x)
+        entry = symmetric(n, lambda i, j: self._at_coincidence(self.expr.diff(self.x[i], self.y[j])))
+        return Metric(ImmutableDenseMatrix(n, n, entry), self.x, self.simplify)
 
     def conformal(self, factor: object) -> CoordinateKernel:
         """Return the kernel c(x) c(y) k(x, y) for a `factor` c(x), an expression of x.

@@ -14,10 +14,9 @@ q is at its fixed point.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
-from sympy import Expr, sqrt
+from sympy import Expr, Integer, sqrt
 
 from infgeo.conventions import s
 from infgeo.conventions import variance as v
@@ -55,34 +54,29 @@ class Circle:
         """The length of the curve of unit tangents over 2 pi: 1 at the start."""
         return tidy(sqrt(self.acceleration_squared / self.speed_squared))
 
-    def affine(self, weight: Expr, bias: Expr) -> Self:
+    def affine(self, weight: Expr, bias: Expr) -> Circle:
         """See the module."""
         q, g, a = (weight * part for part in self._parts)
-        return replace(self, radius_squared=bias + q, speed_squared=g, acceleration_squared=a)
+        return Circle(bias + q, g, a)
 
-    def activate(self, law: Dual) -> Self:
+    def activate(self, law: Dual) -> Circle:
         """See the module."""
         q, g, a = self._parts
         m, m0, m2 = (part.subs(v, q) for part in (law.m, law.m0, law.derivative.m0))
-        return replace(self, radius_squared=m, speed_squared=m0 * g, acceleration_squared=m0 * a + 3 * m2 * g**2)
+        return Circle(m, m0 * g, m0 * a + 3 * m2 * g**2)
 
-    def over_norm(self, epsilon: Expr, width: Expr) -> Self:
+    def over_norm(self, epsilon: Expr, width: Expr) -> Circle:
         """All features of a circle have one norm."""
-        return self._times(1 / (self.radius_squared / width + epsilon))
+        return self.affine(1 / (self.radius_squared / width + epsilon), Integer(0))
 
-    def centred(self) -> Self:
+    def centred(self) -> Circle:
         """Refuse what takes means over units."""
         raise NoClosedForm("great circles go through dense, residual and RMS-normalised layers alone")
 
-    def add(self, branch: Self, skip: Expr) -> Self:
+    def add(self, branch: Circle, skip: Expr) -> Circle:
         """Covariances of independent branches add."""
-        q, g, a = (skip * old + new for old, new in zip(self._parts, branch._parts, strict=True))
-        return replace(self, radius_squared=q, speed_squared=g, acceleration_squared=a)
+        return Circle(*(skip * old + new for old, new in zip(self._parts, branch._parts, strict=True)))
 
     @property
     def _parts(self) -> tuple[Expr, Expr, Expr]:
         return self.radius_squared, self.speed_squared, self.acceleration_squared
-
-    def _times(self, factor: Expr) -> Self:
-        q, g, a = (factor * part for part in self._parts)
-        return replace(self, radius_squared=q, speed_squared=g, acceleration_squared=a)

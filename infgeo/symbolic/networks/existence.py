@@ -9,17 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sympy import (
-    And,
-    Eq,
-    Expr,
-    Or,
-    count_ops,
-    factor,
-    false,
-    sqrt,
-    true,
-)
+from sympy import And, Eq, Expr, Or, count_ops, factor, false, sqrt, true
 from sympy.logic.boolalg import Boolean
 
 from infgeo.conventions import s, z
@@ -63,27 +53,28 @@ def leading_distance(layers: Sequence[Layer], tangent: bool = False) -> Divergen
 def require_metric(layers: Sequence[Layer], tangent: bool = False) -> None:
     """Raise MetricDoesNotExist, with the leading order of the distance, unless the features have a metric."""
     laws = [layer.dual for layer in layers if isinstance(layer, Weighted)]
-    jumping = next((law for law in laws if law.jumps), None)
-    if jumping is not None and tangent:
-        raise MetricDoesNotExist(
-            f"the NTK of {jumping.name} does not exist: phi {_jumps_of(jumping)}, so that E[phi'(u)^2] is infinite"
-        )
-    kinked = next((law for law in laws if law.derivative.jumps), None) if tangent else None
-    cusped = None if tangent or jumping else next((law for law in laws if law.cusp), None)
-    broken = jumping or kinked or cusped
+    broken = next((law for law in laws if law.jumps), None)
+    if tangent:
+        if broken is not None:
+            raise MetricDoesNotExist(
+                f"the NTK of {broken.name} does not exist: phi jumps by {_heights(broken)}, so that E[phi'(u)^2] is"
+                " infinite"
+            )
+        broken = next((law for law in laws if law.derivative.jumps), None)
+    elif broken is None:
+        broken = next((law for law in laws if law.cusp), None)
     if broken is None:
         for law in laws:
             assert law.m0 is not None  # raises where it is infinite
         return
     if tangent:
         reason = (
-            f"the NTK of {broken.name} induces no metric: phi' {_jumps_of(broken.derivative)}, so that"
+            f"the NTK of {broken.name} induces no metric: phi' jumps by {_heights(broken.derivative)}, so that"
             " E[phi'(u) phi'(v)] falls linearly with the angle between x and y and the NTK has a cusp at y = x"
         )
     else:
-        what = f"has a jump of {_heights(broken)}"
-        if not broken.jumps and broken.cusp is not None:
-            what = f"grows like |z|^({broken.cusp[0]}) from 0"
+        cusp = None if broken.jumps else broken.cusp
+        what = f"has a jump of {_heights(broken)}" if cusp is None else f"grows like |z|^({cusp[0]}) from 0"
         reason = f"{broken.name} {what}: E[phi'(u)^2] is infinite, so its kernel induces no Riemannian metric"
     try:
         leading = leading_distance(layers, tangent)
@@ -101,10 +92,6 @@ def require_metric(layers: Sequence[Layer], tangent: bool = False) -> None:
 
 def _heights(law: Dual) -> str:
     return " and ".join(f"{jump} at {place}" for place, jump in law.jumps.items())
-
-
-def _jumps_of(law: Dual) -> str:
-    return f"jumps by {_heights(law)}"
 
 
 def require_radius(layers: Sequence[Layer], A: Expr, B: Expr) -> None:
@@ -130,11 +117,9 @@ class _Domain:
     def activate(self, law: Dual) -> _Domain:
         m, mean = law.m.xreplace({v: self.f}), law.mean.xreplace({v: self.f})
         conditions = (*self.conditions, *(symbol > bound for symbol, bound in law.least_exponents.items()))
-        if law.growth is None:
-            return _Domain(m, conditions, mean)
-        growth = law.growth
-        condition = self.f < 1 / (4 * growth) if growth.is_positive else 4 * growth * self.f < 1
-        return _Domain(m, (*conditions, condition), mean)
+        if (growth := law.growth) is not None:
+            conditions += (self.f < 1 / (4 * growth) if growth.is_positive else 4 * growth * self.f < 1,)
+        return _Domain(m, conditions, mean)
 
     def over_norm(self, epsilon: Expr, width: Expr) -> _Domain:
         norm = (self.f + width * epsilon) / width

@@ -14,8 +14,6 @@ is d for a normalisation of the input and for weights on it of variance weight_s
 hidden features are means over the units.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
@@ -42,7 +40,7 @@ ONE = Integer(1)
 class _Layer:
     """What all layers have: their `width`, which the network fills in, and values for symbols."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[str]  # in the LaTeX of networks
     width: Expr = field(default=ONE, compare=False, repr=False, kw_only=True)
 
     @property
@@ -60,7 +58,6 @@ class _Layer:
         return replace(self, **new, width=self.width.xreplace(values))
 
     def __str__(self) -> str:
-        """Return the layer as it is written."""
         arguments = [f"{name}={value}" for name, value in self.scales.items()]
         activation = [str(self.activation.expr)] if isinstance(self, Weighted) else []
         return f"{type(self).__name__}({', '.join([*activation, *arguments])})"
@@ -75,7 +72,6 @@ class Weighted(_Layer):
     bias_std: Any = None
 
     def __post_init__(self) -> None:
-        """Check the arguments and make them exact."""
         object.__setattr__(self, "activation", as_activation(self.activation))
         for name, zero_allowed in (("weight_std", False), ("bias_std", True)):
             value = getattr(self, name)
@@ -127,7 +123,6 @@ class Residual(Weighted):
     branch: Any = 1
 
     def __post_init__(self) -> None:
-        """Check the arguments and make them exact."""
         super().__post_init__()
         for name in ("skip", "branch"):
             object.__setattr__(self, name, checked_std(getattr(self, name), name, zero_allowed=True))
@@ -154,7 +149,6 @@ class RMSNorm(_Layer):
     epsilon: Any = 0
 
     def __post_init__(self) -> None:
-        """Check the argument and make it exact."""
         object.__setattr__(self, "epsilon", checked_std(self.epsilon, "epsilon", zero_allowed=True))
 
     def apply(self, state: S) -> S:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sympy import Expr, Symbol, erf, erfc, latex, nan, oo, true, zoo
 from sympy.logic.boolalg import Boolean
@@ -20,18 +20,16 @@ from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.conditions import in_words
 from infgeo.symbolic.algebra.graph import substituted
 from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
-from infgeo.symbolic.algebra.naming import check_distinct
+from infgeo.symbolic.algebra.naming import assigned, check_distinct
 from infgeo.symbolic.algebra.printed_kernels import roots_without_squares
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import longer, tidy
-from infgeo.symbolic.algebra.substitution import assigned
 from infgeo.symbolic.expectations.dual import Dual, dual
 from infgeo.symbolic.geometry.metric import RadialMetric
 from infgeo.symbolic.kernels.kernel import Kernel
 from infgeo.symbolic.kernels.radial import Radial
 from infgeo.symbolic.networks.existence import degenerate_at_origin, domain_of, require_metric, require_radius
 from infgeo.symbolic.networks.layers import Layer, Weighted, build_layers, parameters_of
-from infgeo.symbolic.networks.ntk import tangent_metric
 from infgeo.symbolic.networks.pair import kernel_program
 from infgeo.symbolic.networks.propagate import propagate
 from infgeo.symbolic.networks.recursion import metric_program
@@ -266,7 +264,6 @@ class MLP:
         return str(self)
 
     def __str__(self) -> str:
-        """Return the architecture in one line."""
         scale = f", input_scale={self.input_scale!r}" if self.input_scale else ""
         if not self.is_plain:
             return f"MLP([{', '.join(map(str, self.layers))}]{scale})"
@@ -284,24 +281,26 @@ class MLP:
 
 @dataclass(frozen=True)
 class _OfNetwork(Kernel):
-    """A kernel of `network`."""
+    """A kernel of `network`, its attribute `_name`."""
 
     network: MLP = field(repr=False)
-
-    @property
-    def _program(self) -> Program:
-        raise NotImplementedError
+    _name: ClassVar[str]
 
     def _repr_latex_(self) -> str:
-        return self._program._repr_latex_() if longer(self.expr, FACTOR_LIMIT) else super()._repr_latex_()
+        program: Program = getattr(self.network, f"{self._name}_program")
+        return program._repr_latex_() if longer(self.expr, FACTOR_LIMIT) else super()._repr_latex_()
 
     def _parameters(self) -> set[Symbol]:
         return {*self.network.parameters, *self.network.dimension.free_symbols}
 
+    def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
+        return getattr(self.network.substituted(found), self._name)
+
     @property
     def assumptions(self) -> str:
         """What the symbols stand for, and where the expectations are finite at x (the same holds at y)."""
-        return _with_domain(super().assumptions, self.network)
+        stated, domain = super().assumptions, domain_of(self.network.layers, s_x)
+        return stated if domain == true else f"{stated}; finite where {in_words(domain)}, and so for y"
 
     @cached_property
     def diagonal(self) -> Expr:
@@ -320,12 +319,7 @@ class _OfNetwork(Kernel):
 class NetworkKernel(_OfNetwork):
     """The NNGP kernel of `network`."""
 
-    def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
-        return self.network.substituted(found).kernel
-
-    @property
-    def _program(self) -> Program:
-        return self.network.kernel_program
+    _name = "kernel"
 
     def _state(self) -> Radial:
         return propagate(self.network.layers, Radial())
@@ -340,25 +334,23 @@ class NetworkKernel(_OfNetwork):
 class TangentKernel(_OfNetwork):
     """The neural tangent kernel of `network`."""
 
-    _symbol = r"\Theta"
-
-    def _substituted(self, found: dict[Symbol, Expr]) -> Kernel:
-        return self.network.substituted(found).ntk
-
-    @property
-    def _program(self) -> Program:
-        return self.network.ntk_program
+    _name, _symbol = "ntk", r"\Theta"
 
     def _state(self) -> Radial:
         return propagate(self.network.layers, Tangent()).total
 
     @cached_property
     def metric(self) -> RadialMetric:
-        """The metric induced by the tangent kernel; raises MetricDoesNotExist for activations with a kink."""
-        return tangent_metric(self.network.layers).at(self.network._dimension)
+        """The metric induced by the tangent kernel, differentiated under the expectations (see `networks.tangent`).
 
-
-def _with_domain(assumptions: str, network: MLP) -> str:
-    """Return `assumptions` with the domain of a kernel, at x; that at y is the same."""
-    domain = domain_of(network.layers, s_x)
-    return assumptions if domain == true else f"{assumptions}; finite where {in_words(domain)}, and so for y"
+        Raises MetricDoesNotExist where E[phi'^2] (a jump) or E[phi''^2] (a kink) is infinite; SingularMetric for
+        features that do not depend on |x|.
+        """
+        layers = self.network.layers
+        require_metric(layers, tangent=True)
+        state = self._state()
+        A, B = tidy(state.A), tidy(state.B)
+        require_radius(layers, A, B)
+        # E[phi'^2] vanishes at x = 0 with both metrics.
+        metric = RadialMetric.from_functions(A, B, domain_of(layers), degenerate_at_origin(layers))
+        return metric.at(self.network._dimension)

@@ -13,8 +13,6 @@ Squared norms are means over the n units of hidden features and the sum over the
 width is 1 for the former and d for the latter.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Protocol, Self, TypeVar
 

@@ -24,8 +24,6 @@ Here over_norm is the metric of h / sqrt(|h|^2 + epsilon). Weights enter through
 variance, and m'' = m0 (nu' + mu psi).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

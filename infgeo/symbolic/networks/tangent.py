@@ -14,8 +14,10 @@ from infgeo.symbolic.kernels.radial import ZERO, Radial
 class Tangent:
     """The state of a kernel k, and that of what the layers so far add to it in the tangent kernel, theta.
 
-    An affine map is trained, and its own part in the tangent kernel is the kernel of its output: after one,
-    k + theta is the tangent kernel. So it is after the last layer, whose readout has unit variance.
+    Sums and products of kernels follow the product rule at y = x, where the gradient of a symmetric kernel in one
+    argument is half that of its diagonal. An affine map is trained, and its own part in the tangent kernel is the
+    kernel of its output: after one, k + theta is the tangent kernel. So it is after the last layer, whose readout has
+    unit variance.
 
         affine      theta <- weight theta
         activate    theta <- k' (k + theta),   k' = E[phi'(u) phi'(v)]

@@ -113,7 +113,7 @@ def test_maxima_of_multiples_of_z_have_a_kink_at_0_for_every_sign_of_the_factors
     s_x, s_y, xy = infgeo.MLP("erf").kernel.symbols
     for function, first, second in ((sp.Max, a, 0), (sp.Max, 1, a), (sp.Min, a, -1)):
         network = infgeo.MLP(function(first * z, second * z), variable=z, weight_std=1, bias_std=0)
-        kernel, sides = network.kernel.expr, network.activation.sides
+        kernel, sides = network.kernel.expr, network.activation.pieces.parts
         for value in (sp.Rational(-5, 2), sp.Rational(2, 3)):
             low, high = sorted(sp.sympify(slope).subs(a, value) for slope in (first, second))
             right, left = (high, low) if function is sp.Max else (low, high)

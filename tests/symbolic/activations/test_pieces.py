@@ -49,9 +49,3 @@ def test_places_that_are_not_finitely_many_or_unknown_are_refused():
     for expr in (sp.Abs(sp.sin(z)), sp.Max(sp.exp(z) - a * z, 0), sp.Piecewise((z, sp.Eq(z, 1)), (0, True))):
         with pytest.raises(NoClosedForm):
             pieces_of(expr)
-
-
-def test_beside_a_place_stands_the_expression_of_that_side():
-    pieces = pieces_of(sp.Max(z - 1, 0))
-    assert [pieces.beside(sp.Integer(1), side) for side in (-1, 1)] == [0, z - 1]
-    assert [pieces.beside(sp.Integer(0), side) for side in (-1, 1)] == [0, 0]

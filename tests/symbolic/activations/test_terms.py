@@ -19,5 +19,5 @@ def test_terms_add_up_to_the_expression_and_to_its_derivative(expr):
         value = sum(term.expr for term in activation.terms)
         assert abs(sp.N((value - expr).subs(at), 30)) < 1e-25
         slope = sum(term.expr for term in differentiate(activation.terms))
-        side = activation.sides[(sign + 1) // 2]
+        side = activation.pieces.parts[0 if sign < 0 else -1]
         assert abs(sp.N((slope - side.diff(z)).subs(at), 30)) < 1e-25

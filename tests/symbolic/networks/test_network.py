@@ -161,8 +161,9 @@ def test_spaces_of_constant_curvature(A, B, curvature):
 def test_deep_metric_from_quadrature_moments(activation, depth):
     """A and B by the recursion of the moments as it is written on paper, the moments by quadrature in 20 digits."""
     mlp = infgeo.MLP(activation, depth=depth, weight_std=sp.Rational(6, 5), bias_std=sp.Rational(2, 5))
-    left, right = (as_function(side, z, "mpmath") for side in mlp.activation.sides)
-    slopes = [as_function(side.diff(z), z, "mpmath") for side in mlp.activation.sides]
+    sides = mlp.activation.pieces.parts[0], mlp.activation.pieces.parts[-1]
+    left, right = (as_function(side, z, "mpmath") for side in sides)
+    slopes = [as_function(side.diff(z), z, "mpmath") for side in sides]
 
     def square(functions):
         return lambda t: functions[t > 0](t) ** 2
@@ -188,7 +189,8 @@ def test_deep_metric_from_quadrature_moments(activation, depth):
 def test_ntk_from_quadrature(activation):
     mlp = infgeo.MLP(activation, depth=2, weight_std=sp.Rational(6, 5), bias_std=sp.Rational(2, 5))
     phi = as_function(mlp.activation.expr, z)
-    sides = [as_function(side.diff(z), z) for side in mlp.activation.sides]
+    parts = mlp.activation.pieces.parts
+    sides = [as_function(side.diff(z), z) for side in (parts[0], parts[-1])]
 
     def slope(t):
         return (t > 0) * (sides[1](t) + 0 * t) + (t <= 0) * (sides[0](t) + 0 * t)
