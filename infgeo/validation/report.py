@@ -11,8 +11,8 @@ import numpy as np
 from sympy import latex
 
 from infgeo import __version__
+from infgeo.arguments import optional_import
 from infgeo.display import Displayed
-from infgeo.errors import MissingExtra
 from infgeo.finite.sampled_network import NetworkSpecification
 from infgeo.report_text import json_safe, strict_json
 from infgeo.symbolic.networks.network import MLP
@@ -51,11 +51,9 @@ class ValidationReport(Displayed, Findings):
 
         Raises MissingExtra without pandas (`pip install 'infgeo[frames]'`).
         """
-        try:
+        with optional_import("to_frame", "frames"):
             from pandas import DataFrame
-        except ImportError:
-            raise MissingExtra("to_frame", "frames") from None
-        return DataFrame([{**json_safe(row), "passed": row.passed} for row in self.rows])
+        return DataFrame([json_safe(row) for row in self.rows])
 
     def _facts(self) -> dict[str, Any]:
         checks = {"checks": len(self.rows) + len(self.trends), "failures": len(self.failures)}
