@@ -5,9 +5,10 @@ import numbers
 import operator
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from infgeo.errors import InvalidInput
+from infgeo.errors import InvalidInput, MissingExtra
 
 T = TypeVar("T")
 
@@ -149,6 +150,15 @@ def function(value: Any, name: str, remedy: str) -> Any:
     if value is not None and not callable(value):
         raise InvalidInput(f"{name} is {shown(value)}; pass {remedy}, or None")
     return value
+
+
+@contextmanager
+def optional_import(feature: str, extra: str) -> Iterator[None]:
+    """Raise MissingExtra where an import inside the block fails."""
+    try:
+        yield
+    except ImportError:
+        raise MissingExtra(feature, extra) from None
 
 
 def python_name(name: str) -> str:

@@ -162,9 +162,8 @@ def test_crafted_histories(tmp_path):
     tracker = tracking.GeometryTracker(torch.nn.Linear(2, 2), torch.tensor(X, dtype=torch.float32), path=path)
     tracker.record(0)
     content = path.read_bytes()
-    described, start = store._parse(content, path)
-    text = store._LENGTHS.unpack(content[store._START - store._LENGTHS.size : store._START])[0]
-    arrays, records = content[store._START + text : start], content[start:]
+    described, start, end = store._parse(content, path)
+    arrays, records = content[start:end], content[end:]
 
     def packed(description: Any, parts: bytes = arrays) -> bytes:
         words = description if isinstance(description, bytes) else json.dumps(description).encode()

@@ -104,7 +104,7 @@ def validate(arguments: Namespace) -> int:
 
     from infgeo.progress import progress_bar
     from infgeo.validation import validate as run
-    from infgeo.validation.batches import simulation_pool
+    from infgeo.validation.simulate import simulation_pool
 
     with simulation_pool(arguments.jobs) as executor, progress_bar("networks") as progress:
         report = run(

@@ -56,21 +56,15 @@ class Magnification(Record):
 
     def statistics(self) -> dict[str, float]:
         """Return what `over_seeds` sums up: all measures that are defined, by name."""
-        values = {}
-        for name, measure in self._measures().items():
-            values[name] = measure.value
-            if measure.at_equal_radius is not None:
-                values[f"{name} at equal radius"] = measure.at_equal_radius
-        return values
+        values: dict[str, float] = {}
+        for name in ("distance", "band", "entropy"):
+            if (measure := getattr(self, name)) is not None:
+                values |= {name: measure.value, f"{name} at equal radius": measure.at_equal_radius}
+        return {name: value for name, value in values.items() if value is not None}
 
     def alternatives(self) -> dict[str, str]:
         """Return the side of the claim for each of `statistics`."""
-        sides = {name: measure.alternative for name, measure in self._measures().items()}
-        return {name: sides[name.removesuffix(" at equal radius")] for name in self.statistics()}
-
-    def _measures(self) -> dict[str, Association]:
-        named = {"distance": self.distance, "band": self.band, "entropy": self.entropy}
-        return {name: measure for name, measure in named.items() if measure is not None}
+        return {name: getattr(self, name.split()[0]).alternative for name in self.statistics()}
 
 
 def magnification(
@@ -180,24 +174,16 @@ class _Field:
     def rank_correlation(self, name: str, predictor: np.ndarray, sign: int) -> Association:
         """Return Spearman's correlation and, at equal |x|, the partial correlation of the ranks."""
         varies(name, predictor[self.kept])
-        own, other = rankdata(self.volume[self.kept]), rankdata(predictor[self.kept])
-        return self._associate(own, other, rankdata(predictor), sign, _correlation)
+        return self._associate(predictor, sign, rankdata, _correlation)
 
     def difference(self, near: np.ndarray) -> Association:
         """Return the mean within the band less that of the rest and, at equal |x|, the coefficient of the band."""
-        indicator = near.astype(float)
-        return self._associate(self.volume[self.kept], indicator[self.kept], indicator, 1, _slope)
+        return self._associate(near.astype(float), 1, np.asarray, _slope)
 
-    def _associate(
-        self,
-        own: np.ndarray,
-        other: np.ndarray,
-        everywhere: np.ndarray,
-        sign: int,
-        measure: Callable[[np.ndarray, np.ndarray], float],
-    ) -> Association:
-        """Compare `own` and `other` at the points kept; the test moves `own` against the other `everywhere`."""
-        own, other = own - own.mean(), other - other.mean()
+    def _associate(self, predictor: np.ndarray, sign: int, scale: Callable, measure: Callable) -> Association:
+        """Compare volume and predictor, both on a scale, at the points kept; the test moves one against the other."""
+        own, other = (scale(values[self.kept]) for values in (self.volume, predictor))
+        own, other, everywhere = own - own.mean(), other - other.mean(), scale(predictor)
         value, side = measure(own, other), "greater" if sign > 0 else "less"
         if self.fit is None or self.whole_fit is None or len(own) <= self.fit.parameters + 1:
             return Association(value, None, self._p(own, everywhere, sign), None, side)

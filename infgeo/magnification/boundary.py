@@ -1,16 +1,17 @@
 """The decision boundary as a level set: where the predicted class changes on a line or on a grid of the plane."""
 
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.interpolate import RegularGridInterpolator
 
-from infgeo.arguments import real_number
+from infgeo.arguments import optional_import, real_number
 from infgeo.display import Displayed
-from infgeo.errors import InvalidInput, MissingExtra
-from infgeo.magnification.checks import grid_shape, real_array, refuse
+from infgeo.errors import InvalidInput
+from infgeo.magnification.checks import grid_shape, real_array
 
 _PAIRS_AT_ONCE = 2**17  # of a point and a segment: bounds the memory of `distance`
 
@@ -62,7 +63,6 @@ class DecisionBoundary(Displayed):
             raise InvalidInput(
                 f"points has shape {p.shape}; the boundary has coordinates of shape (N, {self.dimension})"
             )
-        refuse("points", p, ~np.isfinite(p))
         if not self:
             one = f"class {self.classes[0]} is predicted at every point of the grid"
             tied = f"classes {', '.join(map(str, self.classes))} tie wherever one gives way to another"
@@ -127,7 +127,6 @@ def decision_boundary(
     where = where[:, None] if where.ndim == 1 else where
     if where.ndim != 2 or where.shape[1] not in (1, 2):
         raise InvalidInput(f"coordinates has shape {where.shape}; pass (P, 2) of a grid, or (P,) of a line")
-    refuse("coordinates", where, ~np.isfinite(where))
     fields = _fields(scores, len(where), level)
     nodes = _line(where[:, 0], shape) if where.shape[1] == 1 else _grid(where, shape)
     fields = fields.reshape(*nodes.shape[:-1], -1)
@@ -135,7 +134,7 @@ def decision_boundary(
     while new:
         classes |= new
         pieces, new = _pieces(nodes, fields, sorted(classes))
-    lines, pairs = tuple(line for line, _ in pieces), tuple(pair for _, pair in pieces)
+    lines, pairs = zip(*pieces, strict=True) if pieces else ((), ())
     return DecisionBoundary(lines, pairs, tuple(sorted(classes)), where.shape[1])
 
 
@@ -147,7 +146,6 @@ def _fields(scores: ArrayLike, points: int, level: float | None) -> np.ndarray:
         raise InvalidInput(
             f"scores has shape {f.shape}; pass ({points}, k), or ({points},) of one class: a row a point"
         )
-    refuse("scores", f, ~np.isfinite(f))
     if f.ndim == 2:
         if level is not None:
             raise InvalidInput(
@@ -222,32 +220,22 @@ def _crossings(z: np.ndarray) -> list[np.ndarray]:
 
 def _contours(z: np.ndarray) -> list[np.ndarray]:
     """Return the level set z = 0 of z (rows, columns), as polylines (M, 2) of positions (row, column) of the index."""
-    try:
+    with optional_import("the decision boundary on a grid", "magnification"):
         from contourpy import contour_generator
-    except ImportError:
-        raise MissingExtra("the decision boundary on a grid", "magnification") from None
     contours: Any = contour_generator(z=z, line_type="Separate").lines(0.0)
     return [line[:, ::-1] for line in contours]
 
 
 def _interpolate(values: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Return values (P, k) or (rows, columns, k) at positions (M, 1) or (row, column), (M, 2), of the index: (M, k)."""
-    size = np.array(values.shape[:-1])
-    low = np.clip(index.astype(int), 0, size - 2)
-    part = index - low
-    result = np.zeros((len(index), values.shape[-1]))
-    for corner in product((0, 1), repeat=len(size)):  # linear along each axis
-        weight = np.prod(np.where(corner, part, 1 - part), axis=1)
-        result += weight[:, None] * values[tuple((low + corner).T)]
-    return result
+    axes = [np.arange(n) for n in values.shape[:-1]]
+    return RegularGridInterpolator(axes, values, bounds_error=False, fill_value=None)(index)
 
 
 def _cut(line: np.ndarray, margins: np.ndarray) -> list[np.ndarray]:
     """Return the parts of a polyline (M, D) where all margins (M, q), linear on each segment, are >= 0."""
-    if len(line) == 1:
+    if len(line) == 1 or (margins >= 0).all():
         return [line] if (margins >= 0).all() else []
-    if (margins >= 0).all():
-        return [line]
     parts: list[list[np.ndarray]] = []
     open_end = False  # whether the last part ends at the vertex where the next segment starts
     for a, b, m, n in zip(line[:-1], line[1:], margins[:-1], margins[1:], strict=True):

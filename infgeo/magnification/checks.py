@@ -7,8 +7,8 @@ from infgeo.arguments import positive_integer
 from infgeo.errors import InvalidInput
 
 
-def real_array(name: str, value: ArrayLike, shape: str) -> np.ndarray:
-    """Return `value` as float64, or raise InvalidInput; `shape` is the shape that is wanted, in words."""
+def real_array(name: str, value: ArrayLike, shape: str, finite: bool = True) -> np.ndarray:
+    """Return `value` as float64, `finite` or not, or raise InvalidInput; `shape` is what is wanted, in words."""
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -19,34 +19,35 @@ def real_array(name: str, value: ArrayLike, shape: str) -> np.ndarray:
         )
     if array.dtype.kind not in "fiu":
         raise InvalidInput(f"{name} has dtype {array.dtype}; pass real numbers of shape {shape}")
-    return array.astype(np.float64)
+    array = array.astype(np.float64)
+    if finite:
+        refuse(name, array, ~np.isfinite(array))
+    return array
 
 
 def vector(name: str, value: ArrayLike, length: int | None = None, least: int = 1, finite: bool = True) -> np.ndarray:
     """Return `value` as (N,) float64, N = `length` if given and >= `least`; without NaN and infinities if `finite`."""
-    array = real_array(name, value, "(N,)")
+    array = real_array(name, value, "(N,)", finite)
     if array.ndim != 1:
         raise InvalidInput(f"{name} has shape {array.shape}; pass one value a point, (N,): {name}.reshape(-1)")
     if length is not None and array.size != length:
         raise InvalidInput(f"{name} has {array.size} values for {length} points; pass one value for each point")
     if array.size < least:
         raise InvalidInput(f"{name} has {array.size} values; at least {least} are needed")
-    if finite:
-        refuse(name, array, ~np.isfinite(array))
     return array
 
 
-def log_values(name: str, value: ArrayLike, length: int | None = None, least: int = 3) -> tuple[np.ndarray, np.ndarray]:
+def log_values(name: str, value: ArrayLike, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return logarithms (N,) and where they are finite; -inf, the logarithm of 0, is the only value that need not be.
 
-    Raises InvalidInput for NaN and +inf, for fewer than `least` finite values, and where all are equal.
+    Raises InvalidInput for NaN and +inf, and for fewer than 3 finite values.
     """
-    array = vector(name, value, length, least, finite=False)
+    array = vector(name, value, length, least=3, finite=False)
     refuse(name, array, np.isnan(array) | (array == np.inf))
     kept = np.isfinite(array)
-    if kept.sum() < least:
+    if kept.sum() < 3:
         raise InvalidInput(
-            f"{name} has {kept.sum()} finite values among {array.size}; at least {least} are needed (-inf is the log "
+            f"{name} has {kept.sum()} finite values among {array.size}; at least 3 are needed (-inf is the log "
             "volume of a metric without full rank: take log_pseudo_volume, or points where the rank is full)"
         )
     return array, kept
@@ -57,9 +58,7 @@ def points_array(name: str, value: ArrayLike) -> np.ndarray:
     array = real_array(name, value, "(N, d)")
     if array.ndim < 2 or array.size == 0:
         raise InvalidInput(f"{name} has shape {array.shape}; pass N points with d coordinates each, (N, d)")
-    array = array.reshape(array.shape[0], -1)
-    refuse(name, array, ~np.isfinite(array))
-    return array
+    return array.reshape(array.shape[0], -1)
 
 
 def refuse(name: str, array: np.ndarray, bad: np.ndarray) -> None:

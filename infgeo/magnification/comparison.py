@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from infgeo.arguments import items
 from infgeo.errors import InvalidInput, SingularMetric
-from infgeo.magnification.checks import real_array, refuse, varies
+from infgeo.magnification.checks import real_array, varies
 from infgeo.report_text import Record
 
 
@@ -109,7 +109,6 @@ def _root(name: str, metric: ArrayLike, rows: np.ndarray | None) -> np.ndarray:
     g = real_array(name, metric, "(N, d, d)")
     if g.ndim != 3 or g.shape[1] != g.shape[2] or g.size == 0:
         raise InvalidInput(f"{name} has shape {g.shape}; pass the metric at N points, (N, d, d)")
-    refuse(name, g, ~np.isfinite(g))
     if np.abs(g - g.mT).max() > 1e-5 * np.abs(g).max():
         raise InvalidInput(f"{name} is not symmetric; pass metrics g = JᵀJ, (N, d, d)")
     if rows is not None:
@@ -172,7 +171,6 @@ def kernel_angle(first: ArrayLike, second: ArrayLike) -> float:
         k = real_array(name, kernel, "(N, N)")
         if k.ndim != 2 or k.shape[0] != k.shape[1] or len(k) < 2:
             raise InvalidInput(f"{name} has shape {k.shape}; pass a kernel at N >= 2 points, (N, N)")
-        refuse(name, k, ~np.isfinite(k))
         centred = k - k.mean(0) - k.mean(1, keepdims=True) + k.mean()
         varies(name, np.append(centred, 0.0))
         unit.append(centred / np.linalg.norm(centred))

@@ -71,7 +71,7 @@ def law(log_volume: ArrayLike, before: ArrayLike, shift: ArrayLike, width: int) 
     predicted, _ = log_values("shift", shift)
     predicted = predicted / positive_integer(width, "width")
     arrays = {"log_volume": log_volume, "before": before}
-    after, first = (np.atleast_2d(real_array(name, array, "(P,) or (N, P)")) for name, array in arrays.items())
+    after, first = (np.atleast_2d(real_array(name, v, "(P,) or (N, P)", finite=False)) for name, v in arrays.items())
     if after.shape != first.shape or after.shape[1:] != predicted.shape:
         raise InvalidInput(
             f"log_volume, before and shift have shapes {after.shape}, {first.shape} and {predicted.shape}; pass"

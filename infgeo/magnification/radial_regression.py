@@ -12,19 +12,14 @@ class RadialFit:
     """The linear smoother y -> its regression on the radius: least squares in the space of splines.
 
     `basis` (N, p) is orthonormal and its span holds the constants; `parameters` is p. Splines are cubic with min(8, (N
-    - 20) // 10) inner knots at quantiles of the radius unless `knots` is given, of lower degree below 20 points. Where
-    the radius takes p values or fewer, the span is that of all functions of the radius, and one radius leaves the
+    - 20) // 10) inner knots at quantiles of the `radius` (N,) unless `knots` is given, of lower degree below 20 points.
+    Where the radius takes p values or fewer, the span is that of all functions of the radius, and one radius leaves the
     constants.
-
-    Args:
-        radius: (N,), finite and >= 0.
-        knots: number of inner knots, or None.
     """
 
     def __init__(self, radius: np.ndarray, knots: int | None = None) -> None:
         n, largest = radius.size, float(radius.max())
-        constant = np.ones((n, 1))
-        design = constant
+        design = np.ones((n, 1))
         if np.ptp(radius) > _SAME * largest:
             grain = max(_SNAP, 64 * np.finfo(float).eps * largest / np.ptp(radius))
             u = np.clip(np.round((radius - radius.min()) / np.ptp(radius) / grain) * grain, 0.0, 1.0)
@@ -34,7 +29,7 @@ class RadialFit:
             middle = np.unique(quantiles[(quantiles > 0) & (quantiles < 1)])
             t = np.concatenate((np.zeros(degree + 1), middle, np.ones(degree + 1)))
             splines = BSpline.design_matrix(u, t, degree).toarray()
-            design = np.hstack((constant, splines - splines.mean(axis=0)))
+            design = np.hstack((design, splines - splines.mean(axis=0)))
         left, sizes, _ = np.linalg.svd(design, full_matrices=False)
         self.basis = left[:, sizes > 1e-10 * sizes[0]]
         self.parameters = self.basis.shape[1]

@@ -23,7 +23,7 @@ import numpy as np
 from scipy import special
 
 from infgeo.conventions import d
-from infgeo.errors import InfgeoError, MissingExtra
+from infgeo.errors import InfgeoError
 from infgeo.numeric.quadrature.gaussian_rules import diagonal, pair
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.symbolic.networks.layers import Residual, RMSNorm
@@ -53,8 +53,6 @@ LADDER, DEEP_SAMPLES = (64, 128, 256, 384), 64
 LONGEST = 1.0  # the points are shortened to this norm: tails grow with the variance
 MOST_SKEWNESS = 0.2
 _POINTS = 3
-
-
 BY_SIMULATION = (
     "means over random networks agree with k: the largest |z| (Student's, as that of a normal variable) is below a"
     f" bound that a right kernel exceeds with probability {LEVEL:g} (20 times that for the heaviest tails admitted)"
@@ -286,22 +284,14 @@ def _skewness(function: PiecewiseFunction, v: float, order: int) -> float:
 
 def _grams(truth: Truth, points: np.ndarray, width: int, seeds: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the kernel of one random network after the other, (N, N)."""
-    try:
-        import torch
-    except ImportError as error:  # pragma: no cover
-        raise MissingExtra("simulation", "torch") from error
+    import torch
+
     from infgeo.finite import sample_network
 
     x = torch.from_numpy(points)
+    options: dict[str, Any] = {"parameters": truth.own, **truth.scales}
     for seed in seeds:
-        network = sample_network(
-            truth.mlp,
-            points.shape[1],
-            width,
-            int(seed),
-            parameters=truth.own or None,
-            **truth.scales,  # type: ignore[arg-type]
-        )
+        network = sample_network(truth.mlp, points.shape[1], width, int(seed), **options)
         if truth.kind == "ntk":
             yield tangent_gram(network, truth, x, int(seed)).numpy()
             continue

@@ -197,7 +197,7 @@ def _values(
     given = given_values(weight_std, bias_std, parameters)
     names = {symbol.name for symbol in mlp.parameters}
     reason: InvalidInput | None = None
-    possible: list[tuple[dict[str, float], str]] = []
+    found: tuple[dict[str, float], str] | None = None  # in the end of the smallest scales, where points are longest
     for number, (weight, bias) in enumerate(_SCALES):
         defaults = {"sigma_w": weight, "sigma_b": bias}
         values = values_of(mlp.parameters, {n: v for n, v in defaults.items() if n in names} | given)
@@ -207,13 +207,13 @@ def _values(
             reason = error
             continue
         smaller = "scales chosen so that expectations are finite" if number else ""
-        possible.append((values, "; ".join(note for note in (smaller, shorter) if note)))
+        found = values, "; ".join(note for note in (smaller, shorter) if note)
         if not shorter:
-            return possible[-1]
-    if not possible:
+            return found
+    if found is None:
         assert reason is not None
         raise reason
-    return possible[-1]  # of the smallest scales, where points are longest
+    return found
 
 
 def _subject(mlp: MLP, kind: str, values: Mapping[str, float], input_dim: int, seed: int) -> tuple[Subject, Points]:

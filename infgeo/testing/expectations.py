@@ -114,20 +114,20 @@ class Expectations:
             kinks = [mpmath.mpf(float(kink)) for kink in self.smooth.kinks]
             phi, slope = self.phi(), self.phi(1)
             m = moment(lambda z: phi(z) ** 2, variance, kinks)
-            wanted: list[tuple[str, Callable[[], Expr], Callable[[mpmath.mpf], mpmath.mpf], mpmath.mpf]] = [
-                ("E[phi^2]", lambda: moments.m, lambda z: phi(z) ** 2, m),
-                ("E[phi'^2]", lambda: moments.m0, lambda z: slope(z) ** 2, m / variance),
+            wanted: list[tuple[str, str, Callable, mpmath.mpf]] = [
+                ("E[phi^2]", "m", lambda z: phi(z) ** 2, m),
+                ("E[phi'^2]", "m0", lambda z: slope(z) ** 2, m / variance),
                 # d/dv E[F(z)] = E[(z^2/v - 1) F(z)] / (2 v)
                 (
                     "dE[phi^2]/dv",
-                    lambda: moments.m_prime,
+                    "m_prime",
                     lambda z: (z * z / variance - 1) * phi(z) ** 2 / (2 * variance),
                     m / variance,
                 ),
             ]
-            for name, derive, integrand, scale in wanted:
+            for name, attribute, integrand, scale in wanted:
                 try:
-                    expr = derive()
+                    expr = getattr(moments, attribute)
                 except InfgeoError:
                     continue  # infinite, as E[phi'^2] of a jump
                 value = self._number(expr, {v: variance})

@@ -16,13 +16,10 @@ _SHRINKING = (1.0, 0.3, 0.1, 0.03, 0.01)
 
 @dataclass(frozen=True)
 class Points:
-    """Where a kernel is checked.
+    """Where a kernel is checked: (N, d) points in general position, and more.
 
-    Args:
-        general: (N, d), points in general position.
-        all: `general`, and with them a copy of one, neighbours at relative distances of 1e-9 and 1e-5, and, where the
-            points are the kit's own, 0, a parallel and an antiparallel point.
-        note: what was done to stay where the kernel exists.
+    `all` has besides a copy of one, neighbours at relative distances of 1e-9 and 1e-5, and, where the points are the
+    kit's own, 0, a parallel and an antiparallel point. `note` says what was done to stay where the kernel exists.
     """
 
     general: np.ndarray

@@ -75,9 +75,8 @@ class Structure:
         half = len(self.points.all) // 2
         X, Y = self.points.all[:half], self.points.all[half:]
         there, back = self.subject.gram(X, Y), self.subject.gram(Y, X)
-        parts = [(self.gram - self.gram.T) / self.norm, (self.cross - self.cross.T) / self.norm]
-        errors = [*parts, (there - back.T) / self.norm[:half, half:]]
-        return self._worst(errors[:2], extra=float(np.abs(errors[2]).max()))
+        extra = float(np.abs((there - back.T) / self.norm[:half, half:]).max())
+        return self._worst([(part - part.T) / self.norm for part in (self.gram, self.cross)], extra)
 
     @required
     def positive_semidefinite(self) -> Measured:
@@ -123,9 +122,7 @@ class Structure:
         alone = [(0, len(X) - 1), (len(X) - 1, 1), (2, 2)]
         single = [self.subject.gram(X[i : i + 1], X[j : j + 1])[0, 0] for i, j in alone]
         extra = max(abs(value - self.gram[i, j]) / self.norm[i, j] for value, (i, j) in zip(single, alone, strict=True))
-        return self._worst(
-            [(self.gram - self.cross) / self.norm, (self.gram - backwards) / self.norm], extra=float(extra)
-        )
+        return self._worst([(self.gram - other) / self.norm for other in (self.cross, backwards)], float(extra))
 
     @required
     def continuity(self) -> Measured:

@@ -209,10 +209,10 @@ def _of_formula(k: Kernel, given: Mapping[str, float], input_dim: int) -> Subjec
         with mpmath.workdps(DIGITS):
             return np.array([float(diagonal(mpmath.fdot(list(x), list(x))).real) for x in X])
 
-    truth = None
+    truth, name = None, f"k(x, y) = {k.expr}"
     if network is not None:
         truth = Truth(network, "nngp" if isinstance(k, NetworkKernel) else "ntk", values)
-    name = f"{type(k).__name__} of {network}" if network is not None else f"k(x, y) = {k.expr}"
+        name = f"{type(k).__name__} of {network}"
     metric, epsilon = _metric_of(k, numbers), float(np.finfo(float).eps)
     return Subject(name, gram, epsilon, on_diagonal, None, metric, None, formula, truth, missing=missing)
 
@@ -221,7 +221,8 @@ def _metric_of(k: Kernel, numbers: Mapping[Symbol, Any]) -> Callable[[np.ndarray
     """Return the metric of a formula as a function of points; it raises MetricDoesNotExist where there is none."""
 
     def metric(X: np.ndarray) -> np.ndarray:
-        parts = [_in_mpmath(part, (s,), numbers) for part in (k.metric.A, k.metric.B)]
+        at = {d: mpmath.mpf(X.shape[1]), **numbers}
+        parts = [_in_mpmath(part, (s,), at) for part in (k.metric.A, k.metric.B)]
         with mpmath.workdps(DIGITS):
             A, B = ([float(part(mpmath.fdot(list(x), list(x))).real) for x in X] for part in parts)
         return np.array([a * np.eye(len(x)) + b * np.outer(x, x) for a, b, x in zip(A, B, X, strict=True)])
@@ -253,11 +254,7 @@ def _of_geometry(geometry: NumericGeometry, kind: str, dtype: DType) -> Subject:
         return replace(subject, epsilon=_QUADRATURE, slow=True, missing=missing)
     if kind == "ntk" and geometry.method == "closed_form":
         numbers = {symbol: mpmath.mpf(truth.values[symbol.name]) for symbol in mlp.parameters}
-
-        def metric(X: np.ndarray) -> np.ndarray:
-            return _metric_of(mlp.ntk, numbers | {d: mpmath.mpf(X.shape[1])})(X)
-
-        subject = replace(subject, metric=metric)
+        subject = replace(subject, metric=_metric_of(mlp.ntk, numbers))
     return replace(subject, same_bits=True)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy
 from scipy import special
 
-from infgeo.arguments import instance
+from infgeo.arguments import instance, optional_import
 from infgeo.display import Displayed
-from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.errors import InvalidInput
 from infgeo.tracking.probes import Probe
 
 _FROM_LOGITS = ("predictions", "probabilities")
@@ -115,10 +115,8 @@ class History(Displayed):
         The coordinates of the points are there as "coordinates_probe". Raises MissingExtra without xarray
         (`pip install 'infgeo[frames]'`).
         """
-        try:
+        with optional_import("to_xarray", "frames"):
             from xarray import Dataset
-        except ImportError:
-            raise MissingExtra("to_xarray", "frames") from None
         data: dict[str, Any] = {}
         for column, array in zip(self.columns, self.arrays, strict=True):
             name = "_".join(filter(None, (column.quantity, column.layer, column.probe)))

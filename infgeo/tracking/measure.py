@@ -50,25 +50,22 @@ class Settings:
 
     def where(self, model: nn.Module) -> dict[str, Any]:
         """Return dtype and device of the points: those of the parameters as they are now, unless a dtype is set."""
-        parameter = next((p for p in model.parameters() if p.dtype.is_floating_point), None)
-        if parameter is None:
-            return {"dtype": self.dtype or torch.float64, "device": torch.device("cpu")}
+        none = torch.empty(0, dtype=torch.float64, device="cpu")
+        parameter = next((p for p in model.parameters() if p.dtype.is_floating_point), none)
         return {"dtype": self.dtype or parameter.dtype, "device": parameter.device}
 
 
 @contextmanager
 def random_kept(model: nn.Module) -> Iterator[None]:
     """Keep the random states of torch, NumPy and Python while a user's code runs."""
-    python, array, cpu = random.getstate(), numpy.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    devices = torch.cuda.get_rng_state_all() if any(p.is_cuda for p in model.parameters()) else []
-    try:
-        yield
-    finally:
-        torch.set_rng_state(cpu)
-        if devices:
-            torch.cuda.set_rng_state_all(devices)
-        random.setstate(python)
-        numpy.random.set_state(array)  # noqa: NPY002
+    python, array = random.getstate(), numpy.random.get_state()  # noqa: NPY002
+    devices = range(torch.cuda.device_count()) if any(p.is_cuda for p in model.parameters()) else ()
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            numpy.random.set_state(array)  # noqa: NPY002
 
 
 class Inputs:
@@ -118,16 +115,15 @@ class Target:
     def columns(self) -> tuple[Column, ...]:
         """Return what `measure` gives, in order."""
         count, k, asks = len(self.probe), self.dimension, self.settings.asks
-        shapes: list[tuple[str, tuple[int, ...], str]] = []
-        if asks("log10_volume"):
-            shapes.append(("log10_volume", (count,), "<f8"))
-            if self.width < k:
-                shapes.append(("rank", (count,), "<i4"))
-        if asks("spectrum"):
-            shapes.append(("spectrum", (count, min(self.width, k)), "<f8"))
-        if self.curved:
-            shapes.append(("ricci", (count,), "<f8"))
-        return tuple(Column(name, self.layer, self.probe.name, shape, dtype) for name, shape, dtype in shapes)
+        columns: list[tuple[str, bool, tuple[int, ...], str]] = [
+            ("log10_volume", asks("log10_volume"), (count,), "<f8"),
+            ("rank", asks("log10_volume") and self.width < k, (count,), "<i4"),
+            ("spectrum", asks("spectrum"), (count, min(self.width, k)), "<f8"),
+            ("ricci", self.curved, (count,), "<f8"),
+        ]
+        return tuple(
+            Column(name, self.layer, self.probe.name, shape, dtype) for name, asked, shape, dtype in columns if asked
+        )
 
     @property
     def curved(self) -> bool:
@@ -169,9 +165,7 @@ class Target:
         if not wanted or stack.depth > 1:
             return None
         whole = as_stack(self.model, len(self.probe.input_shape), None, self.settings.dtype)
-        if whole is None:
-            return None
-        return whole.readout_after(stack)
+        return None if whole is None else whole.readout_after(stack)
 
     def _stack(self) -> Stack | None:
         stack = as_stack(self.model, len(self.probe.input_shape), self.layer, self.settings.dtype)
@@ -200,8 +194,8 @@ def _alike(stack: Stack, before: Stack | None) -> bool:
     """Return whether a stack has the layers of the one `before`, which gave the values of the model."""
     if before is None or len(stack.weights) != len(before.weights):
         return False
-    kinds = [[(w.shape, w.dtype) for w in s.weights] + list(map(type, s.activations)) for s in (stack, before)]
-    return kinds[0] == kinds[1]
+    here, there = ([(w.shape, w.dtype) for w in s.weights] + list(map(type, s.activations)) for s in (stack, before))
+    return here == there
 
 
 def _quantities(geometry: Pullback, names: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -241,12 +235,9 @@ class Output:
     def columns(self) -> tuple[Column, ...]:
         """Return what `measure` gives, in order."""
         count, name = len(self.inputs.probe), self.inputs.probe.name
-        columns = []
-        if self.settings.asks("predictions"):
-            columns.append(Column("logits", None, name, (count, self.classes), "<f4"))
-        if self.settings.asks("entropy"):
-            columns.append(Column("entropy", None, name, (count,), "<f8"))
-        return tuple(columns)
+        logits = Column("logits", None, name, (count, self.classes), "<f4")
+        columns = {"predictions": logits, "entropy": Column("entropy", None, name, (count,), "<f8")}
+        return tuple(column for quantity, column in columns.items() if self.settings.asks(quantity))
 
     def measure(self, _anew: bool = False) -> list[numpy.ndarray]:
         """Return the columns at the weights as they are."""

@@ -256,9 +256,8 @@ def grid(bounds: Any = (-1.0, 1.0), *, points: int | tuple[int, int] = 40, name:
 
 
 def _is_pair(value: Any) -> bool:
-    return (
-        hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0 and not isinstance(value, str) and len(value) == 2
-    )
+    sized = hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0 and not isinstance(value, str)
+    return sized and len(value) == 2
 
 
 def _lattice(low: Sequence[float], high: Sequence[float], points: Any) -> tuple[torch.Tensor, tuple[int, int]]:

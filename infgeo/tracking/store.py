@@ -103,7 +103,12 @@ class Store:
             write_whole(self.path, header)
             return
         if _read(self.path, len(header)) != header:
-            _explain_difference(self.path, header)
+            here, there = (_parse(content, self.path)[0] for content in (header, _read(self.path)))
+            differing = [key for key in here if here[key] != there.get(key)] or ["the points of the probes"]
+            said = "; ".join(f"{key}: there {shown(there.get(key))}, here {shown(here.get(key))}" for key in differing)
+            raise InvalidInput(
+                f"{self.path} is of another run ({said}); name another file, or remove it to start again"
+            )
         if not os.access(self.path, os.W_OK):
             raise InvalidInput(f"cannot write {path}: permission denied; choose another path")
 
@@ -145,16 +150,8 @@ def _read(path: Path, count: int = -1) -> bytes:
         raise InvalidInput(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _explain_difference(path: Path, header: bytes) -> None:
-    """Raise InvalidInput with what differs between the file and this run."""
-    (here, _), (there, _) = _parse(header, path), _parse(_read(path), path)
-    differing = [key for key in here if here[key] != there.get(key)] or ["the points of the probes"]
-    said = "; ".join(f"{key}: there {shown(there.get(key))}, here {shown(here.get(key))}" for key in differing)
-    raise InvalidInput(f"{path} is of another run ({said}); name another file, or remove it to start again")
-
-
-def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
-    """Return the description in a header, and its length in bytes; raise InvalidInput where there is none."""
+def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], int, int]:
+    """Return the description in a header, and where its probes and the header end; InvalidInput where there is none."""
     if not content.startswith(_MAGIC):
         raise InvalidInput(f"{path} is not a history of infgeo; name another file")
     if len(content) >= _START:
@@ -164,7 +161,7 @@ def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
         if len(content) >= end and hashlib.sha256(rest).digest() == content[len(_MAGIC) : len(_MAGIC) + 32]:
             with taken_apart(path, "the history"):
                 described = json.loads(content[_START : _START + text])
-                return {str(key): value for key, value in described.items()}, end
+                return {str(key): value for key, value in described.items()}, _START + text, end
     raise InvalidInput(f"{path} is damaged or truncated in its header; restore it from a copy, or remove it")
 
 
@@ -182,31 +179,26 @@ def load(path: str | os.PathLike[str], more: Sequence[bytes] = ()) -> History:
     """
     path = file_path(path, "path")
     content = _read(path)
-    described, start = _parse(content, path)
+    described, start, end = _parse(content, path)
     with taken_apart(path, "the history"):
-        return _history(content, described, start, path, more)
-
-
-def _history(content: bytes, described: Mapping[str, Any], start: int, path: Path, more: Sequence[bytes]) -> History:
-    """Return the history in the content of a file whose header ends at `start`."""
-    columns = tuple(Column(q, layer, probe, tuple(s), dtype) for q, layer, probe, s, dtype in described["columns"])
-    text = _LENGTHS.unpack(content[_START - _LENGTHS.size : _START])[0]
-    with numpy.load(io.BytesIO(content[_START + text : start]), allow_pickle=False) as archive:
-        arrays = {key: archive[key] for key in archive.files}
-    probes = {}
-    for i, (name, kind, input_shape, shape) in enumerate(described["probes"]):
-        tensors = {
-            key: torch.from_numpy(arrays[f"{i}.{key}"].astype(numpy.float64)) if f"{i}.{key}" in arrays else None
-            for key in _TENSORS
-        }
-        probes[name] = Probe(name, kind, tuple(input_shape), shape=tuple(shape), **tensors)  # type: ignore[arg-type]
-    layout = record_dtype(columns)
-    count = (len(content) - start) // layout.itemsize
-    whole = [content[start + i * layout.itemsize : start + (i + 1) * layout.itemsize] for i in range(count)]
-    good = [r for r in whole if zlib.crc32(r[:-4]) == struct.unpack("<I", r[-4:])[0]]
-    if len(good) < count:
-        warnings.warn(f"{path}: {count - len(good)} of {count} records are damaged and left out", stacklevel=2)
-    return from_records([*good, *more], columns, probes)
+        columns = tuple(Column(q, layer, probe, tuple(s), dtype) for q, layer, probe, s, dtype in described["columns"])
+        with numpy.load(io.BytesIO(content[start:end]), allow_pickle=False) as archive:
+            arrays = dict(archive)
+        probes = {}
+        for i, (name, kind, input_shape, shape) in enumerate(described["probes"]):
+            tensors = {
+                key: torch.from_numpy(arrays[f"{i}.{key}"].astype(numpy.float64))
+                for key in _TENSORS
+                if f"{i}.{key}" in arrays
+            }
+            probes[name] = Probe(name, kind, tuple(input_shape), shape=tuple(shape), **tensors)
+        layout = record_dtype(columns)
+        count = (len(content) - end) // layout.itemsize
+        whole = [content[end + i * layout.itemsize : end + (i + 1) * layout.itemsize] for i in range(count)]
+        good = [r for r in whole if zlib.crc32(r[:-4]) == struct.unpack("<I", r[-4:])[0]]
+        if len(good) < count:
+            warnings.warn(f"{path}: {count - len(good)} of {count} records are damaged and left out", stacklevel=2)
+        return from_records([*good, *more], columns, probes)
 
 
 def from_records(records: Sequence[bytes], columns: tuple[Column, ...], probes: Mapping[str, Probe]) -> History:
@@ -215,7 +207,6 @@ def from_records(records: Sequence[bytes], columns: tuple[Column, ...], probes: 
     latest = {int(step): i for i, step in enumerate(table["step"])}
     table = table[[latest[step] for step in sorted(latest)]]
     skipped = int(table["skipped"].max(initial=0))
-    arrays = tuple(numpy.ascontiguousarray(table[f"c{i}"]) for i in range(len(columns)))
-    head = (numpy.ascontiguousarray(table[name]) for name in ("step", "time", "cost"))
-    steps, times, costs = head
-    return History(steps, times, costs, skipped, dict(probes), columns, arrays)
+    names = ("step", "time", "cost", *(f"c{i}" for i in range(len(columns))))
+    steps, times, costs, *arrays = (numpy.ascontiguousarray(table[name]) for name in names)
+    return History(steps, times, costs, skipped, dict(probes), columns, tuple(arrays))

@@ -113,7 +113,7 @@ class GeometryTracker:
         torch.empty(_KEPT)
         self._began, self._spent = time.monotonic(), 0.0
         self._costs: list[float] = []
-        self._skipped = self._count = self._made = 0
+        self.skipped = self._count = self._made = 0
         self._pending: list[bytes] = []  # not written yet; without a path, all of them
         with plain_torch(), random_kept(self.model):
             self._parts = self._examined(settings)
@@ -135,11 +135,6 @@ class GeometryTracker:
         return f"GeometryTracker(layers={self.layers}, probes={tuple(self.probes)}, {self._made} records to {where})"
 
     @property
-    def skipped(self) -> int:
-        """Number of records that were due and left out, for time or because they failed."""
-        return self._skipped
-
-    @property
     def history(self) -> History:
         """All that has been recorded, also to the file by earlier runs."""
         pending = list(self._pending)
@@ -154,16 +149,15 @@ class GeometryTracker:
             raise InvalidInput(
                 f"step {step} passes a {type(model).__name__} that is not the model of this tracker; make one of it"
             )
-        due = step % self.every == 0 if isinstance(self.every, int) else step in self.every
-        if not due:
+        if not (step % self.every == 0 if isinstance(self.every, int) else step in self.every):
             return False
         if self._beyond_budget():
-            self._skipped += 1
+            self.skipped += 1
             return False
         try:
             self.record(step)
         except Exception as error:
-            self._skipped += 1
+            self.skipped += 1
             said = str(error).splitlines()[0] if str(error) else ""
             warnings.warn(
                 f"the tracker could not record step {step}, and the training goes on: {type(error).__name__}: {said}",
@@ -198,7 +192,7 @@ class GeometryTracker:
         with plain_torch():
             arrays = [array for part in self._parts for array in part.measure(anew)]
         cost = time.monotonic() - began
-        head = (step, began - self._began, cost, self._skipped)
+        head = (step, began - self._began, cost, self.skipped)
         self._pending.append(store.pack(self._columns, head, arrays))
         self._made += 1
         self._write()
@@ -214,9 +208,9 @@ class GeometryTracker:
         self._write()
         if self._store is not None:
             self._store.close()
-        if self._skipped:
+        if self.skipped:
             warnings.warn(
-                f"the tracker left out {self._skipped} of {self._skipped + self._made} records (time budget "
+                f"the tracker left out {self.skipped} of {self.skipped + self._made} records (time budget "
                 f"{self.time_budget}, time limit {self.time_limit}, or failed)",
                 RuntimeWarning,
                 stacklevel=2,
@@ -276,11 +270,11 @@ def unwrapped(model: Any) -> Any:
 
 def checked_probes(at: Any, input_range: Any) -> dict[str, Probe]:
     """Return the probes by name."""
-    given = at if isinstance(at, Mapping) else None
-    if given is not None and not given:
+    given = at if isinstance(at, Mapping) else {None: at}
+    if not given:
         raise InvalidInput("at is empty; pass a probe, an array of inputs, or several of these by name")
     found: dict[str, Probe] = {}
-    for name, value in (given or {None: at}).items():
+    for name, value in given.items():
         if name is not None and (not isinstance(name, str) or not name):
             raise InvalidInput(f"at has the key {name!r}; probes are named by words")
         probe = value if isinstance(value, Probe) else points(value)

@@ -136,9 +136,8 @@ class ContrastiveNetwork(nn.Module):
 
     def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
         super().__init__()
-        for name, part in (("encoder", encoder), ("projector", projector)):
-            instance(part, name, nn.Module, "a torch module")
-        self.encoder, self.projector = encoder, projector
+        self.encoder = instance(encoder, "encoder", nn.Module, "a torch module")
+        self.projector = instance(projector, "projector", nn.Module, "a torch module")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the embeddings (B, m)."""

@@ -27,15 +27,12 @@ def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> No
 @contextmanager
 def own_random_state(seed: int, device: torch.device) -> Iterator[None]:
     """Let torch's global generators (of dropout) start from `seed` inside the block; put them back after it."""
-    before = random_state(device)
-    try:
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
             index = torch.cuda.current_device() if device.index is None else device.index
             torch.cuda.default_generators[index].manual_seed(seed)
         yield
-    finally:
-        set_random_state(before, device)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import os
 import tarfile
 import zlib
 from gzip import GzipFile
+from itertools import product
 from pathlib import Path
 from typing import IO
 
@@ -40,18 +41,10 @@ class MissingFiles(InvalidInput):
 
 
 def read_idx(path: str | os.PathLike[str], *, md5: tuple[str, ...] = ()) -> numpy.ndarray:
-    """Return the array in an IDX file of unsigned bytes, gzipped or not.
+    """Return the array in an IDX file of unsigned bytes, gzipped or not; `md5`: the sums of which it must have one.
 
     The form: two zero bytes, the type 0x08, the number k of axes, k sizes as big-endian 32-bit integers, and the
     numbers in row-major order, nothing after them.
-
-    Args:
-        path: of the file.
-        md5: the MD5 sums of the file, as it is or unpacked, one of which it must have; none are checked by default.
-
-    Raises:
-        InvalidInput: for a file that cannot be read, is truncated, has bytes left over, another magic number or type,
-            or another checksum; it names the file, the value and the remedy.
 
     Source: LeCun, Cortes & Burges, The MNIST database, section "File formats".
     """
@@ -90,10 +83,8 @@ def read_mnist(root: str | os.PathLike[str], *, verify: bool = True) -> list[tup
     """
     parts = []
     for prefix in ("train", "t10k"):
-        images, labels = (
-            _mnist_file(root, f"{prefix}-{what}-ubyte", verify) for what in ("images-idx3", "labels-idx1")
-        )
-        (image_path, x), (label_path, y) = images, labels
+        image_path, x = _mnist_file(root, f"{prefix}-images-idx3-ubyte", verify)
+        label_path, y = _mnist_file(root, f"{prefix}-labels-idx1-ubyte", verify)
         if x.ndim != 3 or 0 in x.shape:
             raise InvalidInput(f"{image_path} holds an array {x.shape}; images are (N, height, width)")
         if y.ndim != 1 or len(y) != len(x):
@@ -116,14 +107,10 @@ def read_cifar10(root: str | os.PathLike[str], *, verify: bool = True) -> list[t
     published: each must hold 10000 images, with 5000 of each class to train on and 1000 to test on. Without `verify`
     any files of this form are taken.
 
-    Raises:
-        InvalidInput: as `read_idx`.
-
     Source: Krizhevsky 2009, and the page of the data, "Binary version".
     """
-    contents = _cifar_contents(Path(root), verify)
     parts = []
-    for name, (path, content) in zip(CIFAR10_FILES, contents, strict=True):
+    for name, (path, content) in zip(CIFAR10_FILES, _cifar_contents(Path(root), verify), strict=True):
         records, rest = divmod(len(content), _RECORD)
         if rest or not records:
             raise InvalidInput(
@@ -137,10 +124,10 @@ def read_cifar10(root: str | os.PathLike[str], *, verify: bool = True) -> list[t
         table = numpy.frombuffer(content, numpy.uint8).reshape(records, _RECORD)
         _check_labels(path, table[:, 0])
         parts.append((table[:, 1:].reshape(records, 3, 32, 32), table[:, 0]))
-    train = tuple(numpy.concatenate([part[i] for part in parts[:-1]]) for i in (0, 1))
-    both = [(train[0], train[1]), parts[-1]]
-    for (_, labels), what in zip(both, ("train on", "test on"), strict=True):
-        counts = numpy.bincount(labels, minlength=10)
+    images, labels = map(numpy.concatenate, zip(*parts[:-1], strict=True))
+    both = [(images, labels), parts[-1]]
+    for (_, part), what in zip(both, ("train on", "test on"), strict=True):
+        counts = numpy.bincount(part, minlength=10)
         if verify and len(set(counts.tolist())) > 1:
             raise InvalidInput(
                 f"{root}: the images to {what} are {', '.join(map(str, counts))} of each class, the published ones "
@@ -153,13 +140,12 @@ _ACCEPT = "pass verify=False to take it as it is"
 
 
 def _mnist_file(root: str | os.PathLike[str], name: str, verify: bool) -> tuple[Path, numpy.ndarray]:
-    folders = [Path(root), Path(root) / "MNIST" / "raw", Path(root) / "raw"]
-    spellings = [name, name.replace("-idx", ".idx")]
-    for folder in folders:
-        for spelling in spellings:
-            for path in (folder / f"{spelling}.gz", folder / spelling):
-                if path.is_file():
-                    return path, read_idx(path, md5=MNIST_MD5[name] if verify else ())
+    for folder, spelling, ending in product(
+        ("", "MNIST/raw", "raw"), (name, name.replace("-idx", ".idx")), (".gz", "")
+    ):
+        path = Path(root, folder, spelling + ending)
+        if path.is_file():
+            return path, read_idx(path, md5=MNIST_MD5[name] if verify else ())
     raise MissingFiles(f"there is no {name}.gz (or {name}) in {root}")
 
 

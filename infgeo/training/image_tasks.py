@@ -9,8 +9,8 @@ from typing import Any
 import numpy
 import torch
 
-from infgeo.arguments import flag
-from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.arguments import flag, optional_import
+from infgeo.errors import InvalidInput
 from infgeo.files import file_path
 from infgeo.training import image_files
 from infgeo.training.tasks import Moments, Task, image_task
@@ -133,11 +133,13 @@ def _parts(published: _Published, root: Any, download: bool, verify: bool) -> tu
 
 def _openml(published: _Published, place: str | None) -> Parts:
     """Return OpenML's copy of a data set; its rows are those to train on, then those to test on, which is checked."""
-    fetch, name, first, test_counts = _fetcher(), published.dataset, published.train, published.test_counts
+    with optional_import("download=True", "sklearn"):
+        from sklearn.datasets import fetch_openml
+    name, first, test_counts = published.dataset, published.train, published.test_counts
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of each attempt that fails
-            bunch = fetch(name, version=1, data_home=place, as_frame=False, parser="liac-arff", n_retries=1)
+            bunch = fetch_openml(name, version=1, data_home=place, as_frame=False, parser="liac-arff", n_retries=1)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidInput(
@@ -159,11 +161,3 @@ def _openml(published: _Published, place: str | None) -> Parts:
         )
     images = pixels.astype(numpy.uint8).reshape(expected)
     return [(images[:first], labels[:first]), (images[first:], labels[first:])]
-
-
-def _fetcher() -> Callable[..., Any]:
-    try:
-        from sklearn.datasets import fetch_openml
-    except ImportError:
-        raise MissingExtra("download=True", "sklearn") from None
-    return fetch_openml

@@ -106,13 +106,10 @@ def train(
     if progress is not None and not callable(progress):
         progress = flag(progress, "progress")
     function(loss, "loss", "a function (model, inputs, labels)")
-    called = (
-        (callbacks,)
-        if callable(callbacks)
-        else items(callbacks, "callbacks", "functions (step, model), one or a list of them")
-    )
-    if not all(callable(callback) for callback in called):
-        raise InvalidInput(f"callbacks is {callbacks!r:.80}; pass functions (step, model), one or a list of them")
+    remedy = "functions (step, model), one or a list of them"
+    called = (callbacks,) if callable(callbacks) else items(callbacks, "callbacks", remedy)
+    if not all(map(callable, called)):
+        raise InvalidInput(f"callbacks is {callbacks!r:.80}; pass {remedy}")
     if device is not None:
         model.to(checked_device(device))
     place, kind = _where(model)
@@ -122,10 +119,7 @@ def train(
             f"the points of task {task.name!r} are {task.inputs.dtype}, the model's parameters {kind}; pass "
             f"model.to({task.inputs.dtype}){or_task}"
         )
-    with ExitStack() as stack:
-        interruption = stack.enter_context(Interruption())
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
+    with Interruption() as interruption, torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
         file = CheckpointFile(checkpoint, "training", _WRITTEN, checkpoint_every)
         run = _Run(model, task.to(place), recipe, seed, called, file, loss)
         stack.enter_context(guards.own_random_state(seed, place))
@@ -165,31 +159,30 @@ def _where(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     return parameters[0].device, parameters[0].dtype
 
 
+@dataclass(eq=False)
 class _Run:
     """The state of a run: everything that a checkpoint holds, and what is needed to go on."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        task: Task,
-        recipe: Recipe,
-        seed: int,
-        callbacks: tuple[Callback, ...],
-        checkpoint: CheckpointFile,
-        loss: Loss | None,
-    ) -> None:
-        self.model, self.task, self.recipe, self.seed, self.callbacks = model, task, recipe, seed, callbacks
-        self.checkpoint = checkpoint
-        self.place = task.inputs.device
-        self.optimizer = recipe.make_optimizer(model)
-        self.order = torch.Generator().manual_seed(seed)
+    model: nn.Module
+    task: Task
+    recipe: Recipe
+    seed: int
+    callbacks: tuple[Callback, ...]
+    checkpoint: CheckpointFile
+    own_loss: Loss | None
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    called_back: bool = False  # whether the callbacks were called after this step, to their end
+    total: float = 0.0  # sum over the points of this epoch of their loss
+    losses: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.place = self.task.inputs.device
+        self.optimizer = self.recipe.make_optimizer(self.model)
+        self.order = torch.Generator().manual_seed(self.seed)
         self.order_before = self.order.get_state()  # at the beginning of this epoch
-        self.step = self.epoch = self.batch = 0
-        self.called_back = False  # whether the callbacks were called after this step, to their end
-        self.total = 0.0  # sum over the points of this epoch of their loss
-        self.losses: list[float] = []
-        self.batch_size, self.batches = recipe.batches(len(task.inputs))
-        self.own_loss, self.recipe_loss = loss, LOSSES[recipe.loss]
+        self.batch_size, self.batches = self.recipe.batches(len(self.task.inputs))
 
     @property
     def finished(self) -> bool:
@@ -198,19 +191,28 @@ class _Run:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint of this run is recognised by."""
-        return identity(self.model, self.task, self.recipe, self.seed, self.own_loss)
+        """What a checkpoint is recognised by: the settings, the modules of the model and the tensors of their state."""
+        task = self.task
+        run: dict[str, Any] = {
+            f"architecture, {name or 'the model'}": f"{type(m).__qualname__}({without_addresses(m.extra_repr())})"
+            for name, m in self.model.named_modules()
+        }
+        tensors = [(name, t) for name, t in self.model.state_dict().items() if isinstance(t, torch.Tensor)]
+        run |= {f"architecture, {name}": f"{tuple(t.shape)} {t.dtype}" for name, t in tensors}
+        digest = hashlib.sha256(repr((tuple(task.inputs.shape), str(task.inputs.dtype))).encode())
+        for tensor in (task.inputs, task.labels):
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        run |= {"task": task.name, "data": digest.hexdigest(), "seed": self.seed}
+        run |= self.recipe.record() | {"own_loss": plain(self.own_loss)}
+        del run["epochs"]  # a finished run may go on
+        return run
 
     def save(self) -> None:
         """Write the checkpoint, if there is one to write and anything new."""
         if self.checkpoint.path is None:
             return
-        state = {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "total": self.total,
-            "losses": list(self.losses),
-            "called_back": self.called_back,
+        numbers = ("epoch", "batch", "total", "losses", "called_back")
+        state = {name: getattr(self, name) for name in numbers} | {
             "order": self.order_before,
             "random": guards.random_state(self.place),
             "model": self.model.state_dict(),
@@ -322,7 +324,7 @@ class _Run:
                 f"the model returns {given} for a batch of task {self.task.name!r}; it must return {expected}, one "
                 "number a class; or pass loss=function"
             )
-        return self.recipe_loss(logits, labels)
+        return LOSSES[self.recipe.loss](logits, labels)
 
     def _diverged(self, value: float) -> TrainingDiverged:
         saved = "" if self.checkpoint.path is None else f"; {self.checkpoint.path} holds what was saved before"
@@ -346,19 +348,3 @@ class _Run:
                 return None
             right += int((logits.argmax(1) == y).sum())
         return right / len(labels) if len(labels) else None
-
-
-def identity(model: nn.Module, task: Task, recipe: Recipe, seed: int, loss: Any) -> dict[str, Any]:
-    """Return the settings of a run but its epochs, and the modules of its model and the tensors of their state."""
-    run: dict[str, Any] = {
-        f"architecture, {name or 'the model'}": f"{type(m).__qualname__}({without_addresses(m.extra_repr())})"
-        for name, m in model.named_modules()
-    }
-    tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, torch.Tensor)]
-    run |= {f"architecture, {name}": f"{tuple(t.shape)} {t.dtype}" for name, t in tensors}
-    digest = hashlib.sha256(repr((tuple(task.inputs.shape), str(task.inputs.dtype))).encode())
-    for tensor in (task.inputs, task.labels):
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    run |= {"task": task.name, "data": digest.hexdigest(), "seed": seed} | recipe.record() | {"own_loss": plain(loss)}
-    del run["epochs"]  # a finished run may go on
-    return run

@@ -89,9 +89,7 @@ class ScaledBias(nn.Module):
 
 def _linear(columns: int, rows: int, paper: bool, source: torch.Generator, dtype: torch.dtype) -> nn.Linear:
     """Return a linear layer with entries N(0, 1), or U(−1/√m, 1/√m) for m columns as torch draws them."""
-    layer = nn.utils.skip_init(
-        nn.Linear, columns, rows, dtype=dtype
-    )  # the constructor would draw from the global state
+    layer = nn.utils.skip_init(nn.Linear, columns, rows, dtype=dtype)  # the constructor draws from the global state
     assert isinstance(layer, nn.Linear)
     with torch.no_grad():
         for parameter in (layer.weight, layer.bias):

@@ -8,8 +8,8 @@ import numpy
 import torch
 from torch import nn
 
-from infgeo.arguments import instance, positive_integer, real_number, shown
-from infgeo.errors import InvalidInput, MissingExtra, NotConverged
+from infgeo.arguments import instance, optional_import, positive_integer, real_number, shown
+from infgeo.errors import InvalidInput, NotConverged
 
 _BATCH = 512
 
@@ -50,11 +50,9 @@ def linear_readout(
     >>> probe(torch.tensor([[-0.5], [0.5]])).argmax(dim=1).tolist()
     [0, 1]
     """
-    try:
+    with optional_import("linear_readout", "sklearn"):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise MissingExtra("linear_readout", "sklearn") from None
     real_number(strength, "strength", minimum=0.0, strict=True)
     most = positive_integer(iterations, "iterations")
     instance(encoder, "encoder", nn.Module, "a torch module")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy
 import torch
 
-from infgeo.arguments import flag, positive_integer, real_number, seed_integer, shown
+from infgeo.arguments import flag, optional_import, positive_integer, real_number, seed_integer, shown
 from infgeo.display import Displayed
-from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.errors import InvalidInput
 from infgeo.finite.inputs import checked_device, float_dtype
 from infgeo.finite.samplers import generator
 
@@ -233,11 +233,9 @@ def digits(
 
     Source: the test set of Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits, as scikit-learn holds it.
     """
-    try:
+    with optional_import("the task digits()", "sklearn"):
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
-    except ImportError:
-        raise MissingExtra("the task digits()", "sklearn") from None
     share = _share_to_test(test_fraction)
     data = load_digits()
     split = train_test_split(
@@ -290,12 +288,11 @@ def patches(
     >>> tuple(task.inputs.shape), task.classes
     ((948, 3, 8, 8), ('sky', 'water', 'pagoda', 'trees', 'flower', 'leaves'))
     """
-    try:
+    # scikit-learn, or Pillow, by which it reads them and which comes with matplotlib
+    with optional_import("the task patches()", "reproduce"):
         from sklearn.datasets import load_sample_image
 
         photographs = {name: load_sample_image(f"{name}.jpg").transpose(2, 0, 1) for name in ("china", "flower")}
-    except ImportError:  # scikit-learn, or Pillow, by which it reads them and which comes with matplotlib
-        raise MissingExtra("the task patches()", "reproduce") from None
     side = positive_integer(size, "size", 4, maximum=16)
     numbers = generator(seed_integer(seed, 32))
     regions = []

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from infgeo.arguments import instance, items, positive_integer, real_number, seed_integer, shown
-from infgeo.errors import InvalidInput, MissingExtra
+from infgeo.arguments import instance, items, optional_import, positive_integer, real_number, seed_integer, shown
+from infgeo.errors import InvalidInput
 from infgeo.training.guards import own_random_state
 
 _ROUNDING = 1e-4  # of data that were normalised in float32, in units of the range
@@ -80,8 +80,6 @@ BARLOW = Augmentation(crop=(0.08, 1.0), flip=0.5, jitter=(0.4, 0.4, 0.2, 0.1), g
 BARLOW_SECOND = replace(BARLOW, blur=0.1, solarise=0.2)
 # Digits of 8 × 8 pixels: a mirror image is another digit or none, and a crop cuts off strokes.
 GREY_8 = Augmentation(degrees=12.0, shift=0.1, zoom=(0.85, 1.15), shear=8.0, contrast=0.3, noise=0.05)
-
-
 # What CIFAR-10 is trained with: shifts of up to 4 pixels, and mirror images.
 CIFAR_CROPS = Augmentation(padding=4, flip=0.5)
 
@@ -160,8 +158,7 @@ class TwoViews(RandomView):
 
 
 def _refuse_shape(images: torch.Tensor) -> None:
-    if not isinstance(images, torch.Tensor):
-        raise InvalidInput(f"images is {shown(images)}; pass a tensor (N, channels, height, width)")
+    instance(images, "images", torch.Tensor, "a tensor (N, channels, height, width)")
     if images.ndim != 4:
         raise InvalidInput(f"images have shape {tuple(images.shape)}; pass (N, channels, height, width)")
 
@@ -169,33 +166,23 @@ def _refuse_shape(images: torch.Tensor) -> None:
 @lru_cache(maxsize=8)
 def _pipeline(a: Augmentation, shape: tuple[int, int, int]) -> Any:
     """Return kornia's module for images (C, H, W)."""
-    try:
+    with optional_import("drawing views of images", "ssl"):
         import kornia.augmentation as kornia
-    except ImportError:
-        raise MissingExtra("drawing views of images", "ssl") from None
     colour = shape[0] == 3
     if not colour and (a.jitter is not None or a.grey):
         raise InvalidInput(f"jitter and grey are for images of 3 channels, and these have {shape[0]}; leave them out")
-    steps: list[Any] = []
-    if a.crop is not None:
-        steps.append(kornia.RandomResizedCrop(shape[1:], scale=a.crop))
-    if a.padding:
-        steps.append(kornia.RandomCrop(shape[1:], padding=a.padding))
-    if a.degrees or a.shift or a.shear or a.zoom != (1.0, 1.0):
-        shift, shear = (a.shift, a.shift) if a.shift else None, a.shear or None
-        steps.append(kornia.RandomAffine(a.degrees, shift, a.zoom, shear, p=1.0))
-    if a.flip:
-        steps.append(kornia.RandomHorizontalFlip(p=a.flip))
-    if a.jitter is not None:
-        steps.append(kornia.ColorJitter(*a.jitter, p=a.jitter_probability))
-    if a.grey:
-        steps.append(kornia.RandomGrayscale(p=a.grey))
-    if a.contrast:
-        steps.append(kornia.RandomContrast((1.0 - a.contrast, 1.0 + a.contrast), p=1.0))
-    if a.blur:
-        steps.append(kornia.RandomGaussianBlur((3, 3), (0.1, 2.0), p=a.blur))
-    if a.solarise:
-        steps.append(kornia.RandomSolarize((0.5, 0.5), (0.0, 0.0), p=a.solarise))
-    if a.noise:
-        steps.append(kornia.RandomGaussianNoise(std=a.noise, p=1.0))
-    return torch.nn.Sequential(*steps)
+    moved = a.degrees or a.shift or a.shear or a.zoom != (1.0, 1.0)
+    shift, shear = (a.shift, a.shift) if a.shift else None, a.shear or None
+    steps: list[Any] = [
+        a.crop and kornia.RandomResizedCrop(shape[1:], scale=a.crop),
+        a.padding and kornia.RandomCrop(shape[1:], padding=a.padding),
+        moved and kornia.RandomAffine(a.degrees, shift, a.zoom, shear, p=1.0),
+        a.flip and kornia.RandomHorizontalFlip(p=a.flip),
+        a.jitter and kornia.ColorJitter(*a.jitter, p=a.jitter_probability),
+        a.grey and kornia.RandomGrayscale(p=a.grey),
+        a.contrast and kornia.RandomContrast((1.0 - a.contrast, 1.0 + a.contrast), p=1.0),
+        a.blur and kornia.RandomGaussianBlur((3, 3), (0.1, 2.0), p=a.blur),
+        a.solarise and kornia.RandomSolarize((0.5, 0.5), (0.0, 0.0), p=a.solarise),
+        a.noise and kornia.RandomGaussianNoise(std=a.noise, p=1.0),
+    ]
+    return torch.nn.Sequential(*filter(None, steps))

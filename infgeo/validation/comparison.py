@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from infgeo.finite import FiniteEstimates
-from infgeo.validation.batches import NET_QUANTITIES, NETS, Pooled
 from infgeo.validation.findings import Comparison, Trend
-from infgeo.validation.inference import LinearFit, exponent, extrapolate, fit_p, student_p
+from infgeo.validation.inference import LinearFit, exponent, extrapolate, fit_p, holm, student_p
+from infgeo.validation.simulate import NET_QUANTITIES, NETS, Pooled
 from infgeo.validation.theory import Theory, log_determinant_factor
 
 # Statistics whose expectation is known at every width of a one-layer network; all others carry a bias of O(1/n).
@@ -99,11 +100,8 @@ def series_of(
                 with np.errstate(divide="ignore"):
                     mean, error, value = np.log(mean), error / mean, np.log(value)
             dofs = np.array([part.samples - 1.0 for part in parts])
-            result.append(
-                WidthSeries(
-                    quantity, point, other, widths, mean, error, value, dofs, log_scale, parts[0].exact, parts[0].note
-                )
-            )
+            known = parts[0].exact, parts[0].note
+            result.append(WidthSeries(quantity, point, other, widths, mean, error, value, dofs, log_scale, *known))
     return result
 
 
@@ -116,40 +114,44 @@ def _entries(quantity: str, count: int) -> list[tuple[int, int | None]]:
 
 def compare(series: WidthSeries, radius: float, unbiased: bool) -> tuple[list[Comparison], list[Trend]]:
     """Return the comparisons of one number, and the check of the extrapolation they rest on."""
+
+    def row(width: int | None, theory: float, mean: float, error: float, dof: float) -> Comparison:
+        number = (theory, mean, error, dof, series.other, "", series.log_scale)
+        return compared(series.quantity, series.point, radius, width, *number)
+
     if not series.is_random:
         return [_exact(series, radius)], []
     if unbiased:
-        return [
-            _row(series, radius, width, series.theory[k], series.mean[k], series.error[k], series.dofs[k])
-            for k, width in enumerate(series.widths)
-        ], []
+        return list(map(row, series.widths, series.theory, series.mean, series.error, series.dofs)), []
     if len(series.widths) < 3:
         return [], []
     fit = series.fit
-    row = _row(series, radius, None, series.theory[-1], fit.coefficients[0], fit.errors[0], fit.degrees_of_freedom[0])
+    found = row(None, series.theory[-1], fit.coefficients[0], fit.errors[0], fit.degrees_of_freedom[0])
     note = f"b = {fit.coefficients[1]:.3g} ± {fit.errors[1]:.2g} in b/n"
     p = fit_p(fit, series.dofs)
-    return [row], [Trend(series.quantity, "fit", fit.residual_df, fit.chi2, p=p, point=series.point, note=note)]
-
-
-def _row(
-    series: WidthSeries, radius: float, width: int | None, theory: float, mean: float, error: float, dof: float
-) -> Comparison:
-    row = compared(series.quantity, series.point, radius, width, theory, mean, error, dof)
-    row = replace(row, other=series.other)
-    if not series.log_scale:
-        return row
-    shown = float(np.exp(mean))
-    return replace(row, theory=float(np.exp(theory)), estimate=shown, standard_error=float(error * shown))
+    return [found], [Trend(series.quantity, "fit", fit.residual_df, fit.chi2, p=p, point=series.point, note=note)]
 
 
 def compared(
-    quantity: str, point: int, radius: float, width: int | None, theory: float, mean: float, error: float, dof: float
+    quantity: str,
+    point: int,
+    radius: float,
+    width: int | None,
+    theory: float,
+    mean: float,
+    error: float,
+    dof: float,
+    other: int | None = None,
+    note: str = "",
+    log_scale: bool = False,
 ) -> Comparison:
-    """Return the comparison of a mean that has `dof` degrees of freedom, not judged yet."""
+    """Return the comparison of a mean that has `dof` degrees of freedom, not judged yet; of logs their exponentials."""
     z = float((mean - theory) / error)
-    p = student_p(z, float(dof))
-    return Comparison(quantity, point, radius, width, float(theory), float(mean), float(error), z, p, True)
+    if log_scale:
+        theory, mean = np.exp(theory), np.exp(mean)
+        error = error * mean
+    numbers = float(theory), float(mean), float(error), z, student_p(z, float(dof))
+    return Comparison(quantity, point, radius, width, *numbers, True, other, note)
 
 
 def _exact(series: WidthSeries, radius: float) -> Comparison:
@@ -198,19 +200,10 @@ def spread_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], dept
     return tested(quantity, "spread", -0.5, *exponent(widths, logs, errors, dofs, corrections), note=note)
 
 
-def tested(
-    quantity: str,
-    kind: str,
-    expected: float,
-    value: float,
-    error: float,
-    dof: float,
-    point: int | None = None,
-    note: str = "",
-) -> Trend:
+def tested(quantity: str, kind: str, expected: float, value: float, error: float, dof: float, **others: Any) -> Trend:
     """Return the trend of a number whose standard error has `dof` degrees of freedom, not judged yet."""
     z = (value - expected) / error
-    return Trend(quantity, kind, expected, value, error, z, student_p(z, dof), True, point, note)
+    return Trend(quantity, kind, expected, value, error, z, student_p(z, dof), **others)
 
 
 def bias_trend(series: Sequence[WidthSeries]) -> Trend | None:
@@ -233,7 +226,8 @@ def bias_trend(series: Sequence[WidthSeries]) -> Trend | None:
     errors = one.error[:count] / np.abs(bias)
     corrections = 1 if count >= 4 else 0
     found = exponent(one.widths[:count], np.log(np.abs(bias)), errors, one.dofs[:count], corrections)
-    trend = tested(one.quantity, "bias", -1.0, *found, one.point, f"resolved at n <= {one.widths[count - 1]}")
+    note = f"resolved at n <= {one.widths[count - 1]}"
+    trend = tested(one.quantity, "bias", -1.0, *found, point=one.point, note=note)
     if corrections:
         return trend
     return replace(trend, p=None, note="resolved at 3 widths only: shown, not checked (the 1/n^2 term is in it)")
@@ -249,8 +243,8 @@ def compare_nets(nets: FiniteEstimates, theory: Theory, radii: Sequence[float]) 
         mean, error, expected = value.mean.numpy(), value.standard_error.numpy(), theory.values[name]
         for i, radius in enumerate(radii):
             if error[i] > 0:
-                row = compared(name, i, radius, None, expected[i], mean[i], error[i], NETS - 1)
-                rows.append(replace(row, note=f"{NETS} Sobol nets of {nets.width} units"))
+                note = f"{NETS} Sobol nets of {nets.width} units"
+                rows.append(compared(name, i, radius, None, expected[i], mean[i], error[i], NETS - 1, note=note))
     return rows
 
 
@@ -278,3 +272,15 @@ def power_of(rows: Sequence[Comparison]) -> dict[str, float]:
             if abs(difference) > ROUNDING * abs(row.theory):  # B = 0 for homogeneous activations, up to roundings
                 put("B", row.standard_error, difference)
     return result
+
+
+def verdict(
+    rows: Sequence[Comparison], trends: Sequence[Trend], level: float
+) -> tuple[tuple[Comparison, ...], tuple[Trend, ...], float | None]:
+    """Mark what Holm's procedure rejects at the family-wise `level`; return all checks, and the least adjusted p."""
+    checks: tuple[Comparison | Trend, ...] = (*rows, *trends)
+    stands, adjusted = holm([check.p for check in checks if check.p is not None], level)
+    remaining = iter(stands)
+    judged_rows = tuple(row if row.p is None else replace(row, passed=next(remaining)) for row in rows)
+    judged_trends = tuple(trend if trend.p is None else replace(trend, passed=next(remaining)) for trend in trends)
+    return judged_rows, judged_trends, adjusted

@@ -1,7 +1,7 @@
 """The first stage of a validation: what is compared, where, at which widths and with how many networks."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +14,9 @@ from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.inputs import as_points, point_shape
 from infgeo.finite.sampled_network import NetworkSpecification, specify
 from infgeo.symbolic.networks.network import MLP
-from infgeo.validation.batches import MOST_NET_DIMENSIONS, NET_QUANTITIES, Simulation
 from infgeo.validation.comparison import LOG_NORMAL, UNBIASED_AT_ONE_LAYER
 from infgeo.validation.predicted import Predicted
+from infgeo.validation.simulate import MOST_NET_DIMENSIONS, NET_QUANTITIES, Simulation
 from infgeo.validation.theory import Theory, theory_at
 
 LEVEL = 1e-3
@@ -44,7 +44,7 @@ class Design:
     level: float
     budget: str
     default_points: bool
-    notes: tuple[str, ...]
+    notes: Sequence[str]
 
     @property
     def points(self) -> np.ndarray:
@@ -67,7 +67,6 @@ def designed(
     input_dim: int,
     points: ArrayLike | None,
     scales: Mapping[str, Any],
-    *,
     widths: Iterable[int] | None,
     samples: int | None,
     seed: int,
@@ -120,19 +119,9 @@ def designed(
     simulated = mlp if against is None else against
     network = SimpleNamespace(layers=simulated.layers, input_scale=simulated.input_scale)
     simulation = Simulation(network, x, count, seed, tuple(sorted(measured)), scales)
+    nets = units if has_nets else 0
     return Design(
-        mlp,
-        against,
-        specification,
-        theory,
-        predicted,
-        simulation,
-        chosen,
-        units if has_nets else 0,
-        level,
-        budget,
-        points is None,
-        tuple(notes),
+        mlp, against, specification, theory, predicted, simulation, chosen, nets, level, budget, points is None, notes
     )
 
 
@@ -162,7 +151,7 @@ def _theory(
 ) -> tuple[Theory, list[str]]:
     """Return the theory's numbers for the quantities asked for, and why others are missing."""
     try:
-        theory = theory_at(mlp, mlp.numeric(**scales), points, specification.coordinate_scales is None)
+        theory = theory_at(mlp.numeric(**scales), points, specification.coordinate_scales is None)
     except OverflowError:
         raise InvalidInput(
             f"weight_std is {specification.coordinate_scales or specification.weight_std} and bias_std is"

@@ -26,15 +26,11 @@ class LinearFit:
 def weighted_fit(
     columns: np.ndarray, y: np.ndarray, errors: np.ndarray, dofs: np.ndarray, model: np.ndarray | None = None
 ) -> LinearFit:
-    """Fit y = columns @ coefficients with weights 1 / model^2 (default: 1 / errors^2).
+    """Fit y (K,) = columns (K, p) @ coefficients, K >= p, with weights 1 / model^2 (default: 1 / errors^2).
 
     The coefficients are linear in the data, c = W y with W = (X'DX)^-1 X'D and D = diag(1/model^2), so that
     var c = sum W^2 e^2, with var^2 / sum((W^2 e^2)^2 / dof) degrees of freedom when each e has `dofs` of its own.
     chi^2 has the expectation `residual_df` for weights 1 / errors^2 only.
-
-    Args:
-        columns: (K, p), K >= p.
-        y, errors, dofs, model: (K,).
     """
     scale = 1.0 / (errors if model is None else model)
     weights = np.linalg.pinv(columns * scale[:, None]) * scale
@@ -49,13 +45,11 @@ def weighted_fit(
 def extrapolate(widths: Sequence[int], y: np.ndarray, errors: np.ndarray, dofs: np.ndarray) -> LinearFit:
     """Fit y(n) = y_inf + b / n, and + c / n^2 where there are four widths or more: coefficients (y_inf, b, c).
 
-    There is always a degree of freedom left for chi^2; it needs three widths.
-
-    The weights are n: the variance of a replicate mean is sigma^2 / n to leading order. Weights 1/e^2 would follow the
-    noise of the estimates e, prefer the widths where e came out too small by chance, and with it report an error that
-    is too small. The errors e themselves, each of its own width, are propagated. Simulated
-    normal data give a p-value of y_inf below 1e-5 with a probability of about 1e-5 from 16 samples on, and of 2e-5 to
-    3e-5 with 8 samples. chi^2 is that of weights 1/e^2, for which `fit_p` errs on the safe side.
+    The weights are n: the variance of a replicate mean is sigma^2 / n to leading order. Weights 1/e^2 would prefer the
+    widths where the estimate e came out too small by chance, and report an error that is too small. The errors e
+    themselves are propagated. Simulated normal data give a p-value of y_inf below 1e-5 with a probability of about 1e-5
+    from 16 samples on, and of 2e-5 to 3e-5 with 8 samples. chi^2 is that of weights 1/e^2, for which `fit_p` errs on
+    the safe side; a degree of freedom is always left for it.
     """
     n = np.asarray(widths, dtype=float)
     terms = 3 if len(n) >= 4 else 2

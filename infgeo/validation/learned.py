@@ -18,10 +18,8 @@ from infgeo.finite.learning import LearningTask, added
 from infgeo.finite.sampled_network import specify
 from infgeo.numeric.learned.geometry import LearnedGeometry, has_smooth_slope
 from infgeo.validation import comparison
-from infgeo.validation.comparison import power_of
 from infgeo.validation.design import checked_points, checked_widths, default_points
-from infgeo.validation.judge import verdict
-from infgeo.validation.report import ValidationReport, configuration_of
+from infgeo.validation.report import ValidationReport, configuration_of, judged
 
 WIDTHS = (128, 256, 512, 1024)
 BATCHES = 32
@@ -104,26 +102,23 @@ def validate_learned(
             trends += more_trends
         if (trend := comparison.bias_trend(series)) is not None:
             trends.append(trend)
-    judged = verdict(rows, trends, level)
     kept = [f"of {count} networks likelihoods leave {min(effective):.0f} or more"] if effective else []
     kept += [f"Hamiltonian Monte Carlo at n = {', '.join(map(str, chained))}"] if chained else []
-    return ValidationReport(
+    return judged(
+        rows,
+        trends,
+        level,
+        x,
         configuration=configuration_of(learned.mlp, specification, d)
         | {"rule": learned.rule, "kind": learned.kind, "samples": count, "seed": seed, "widths": rungs}
         | {"effective_samples": tuple(effective)},
-        points=tuple(tuple(float(v) for v in point) for point in x),
-        rows=judged.rows,
-        trends=judged.trends,
         measurements=(),
         curve={},
-        level=level,
-        adjusted_p=judged.adjusted_p,
         widths_done=rungs,
         notes=(
             f"shifts by learning, rule {learned.rule!r}, times n; {len(learned.inputs)} training points, theory in"
             + "; ".join([f" {learned.kind}", *kept]),
         ),
-        power=power_of(judged.rows),
     )
 
 

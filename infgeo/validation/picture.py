@@ -45,23 +45,6 @@ def draw(report: Findings, path: str | os.PathLike[str] | None) -> Any:
         raise InvalidInput("the report of a learned geometry has no picture: print its table()")
     if not report.rows:
         raise InvalidInput("the report has no comparisons to draw: no width was completed")
-    figure = make_figure(report)
-    if path is not None and ending is not None:
-        write_whole(path, style.rendered(figure, [ending[1:]])[ending[1:]])
-    return figure
-
-
-def check_format(path: str | os.PathLike[str]) -> str:
-    """Return the ending of `path`, or raise: InvalidInput for an unknown one, MissingExtra without matplotlib."""
-    ending = Path(path).suffix.lower()
-    if ending not in FORMATS:
-        raise InvalidInput(f"cannot draw to {path}: the name must end in one of {', '.join(FORMATS)}")
-    style.require_matplotlib("drawing a report")
-    return ending
-
-
-def make_figure(report: Findings) -> Any:
-    """Return the picture as a matplotlib Figure, which no global state knows of."""
     compared = {row.quantity for row in report.rows}
     left = [panel for panel in LEFT_PANELS if report.curve and compared & set(panel[0])]
     right = [_spread_panel, *([_bias_panel] if any(t.kind == "bias" for t in report.trends) else []), _z_panel]
@@ -77,7 +60,18 @@ def make_figure(report: Findings) -> Any:
             panels[-1].set_xlabel(r"radius $|x|$")
         for axes, draw_panel in zip(columns[-1].subplots(len(right)), right, strict=True):
             draw_panel(axes, report)
-        return figure
+    if path is not None and ending is not None:
+        write_whole(path, style.rendered(figure, [ending[1:]])[ending[1:]])
+    return figure
+
+
+def check_format(path: str | os.PathLike[str]) -> str:
+    """Return the ending of `path`, or raise: InvalidInput for an unknown one, MissingExtra without matplotlib."""
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise InvalidInput(f"cannot draw to {path}: the name must end in one of {', '.join(FORMATS)}")
+    style.require_matplotlib("drawing a report")
+    return ending
 
 
 def _title(report: Findings) -> str:
@@ -113,19 +107,10 @@ def _radius_panel(axes: Any, report: Findings, names: tuple[str, ...], label: st
         colour, marker, dash, text = STYLES[name]
         rows = [row for row in report.rows if row.quantity == name]
         widest = max((row.width for row in rows if row.width is not None), default=None)
-        rows = [row for row in rows if row.width == widest]
+        points = np.array([(row.radius, row.estimate, row.standard_error) for row in rows if row.width == widest])
         axes.plot(radius, report.curve[name], linestyle=dash, color=colour, zorder=1)
-        axes.errorbar(
-            [row.radius for row in rows],
-            [row.estimate for row in rows],
-            yerr=[2 * row.standard_error for row in rows],
-            fmt=marker,
-            color=colour,
-            markerfacecolor="white",
-            capsize=2,
-            label=text,
-            zorder=2,
-        )
+        bars = {"fmt": marker, "color": colour, "markerfacecolor": "white", "capsize": 2, "label": text, "zorder": 2}
+        axes.errorbar(points[:, 0], points[:, 1], yerr=2 * points[:, 2], **bars)
     if radius[-1] > 3 * radius[0]:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -227,10 +212,9 @@ def _bias(report: Findings, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarr
     """Return widths, |bias| and standard errors at the point that the trend of the bias is taken from."""
     point = next(trend.point for trend in report.trends if trend.kind == "bias" and trend.quantity == name)
     chosen = [m for m in report.measurements if (m.quantity, m.point) == (name, point) and m.other in (None, point)]
-    units = [abs(m.theory) if m.theory and not name.startswith("log") else 1.0 for m in chosen]
-    size = np.array([abs(m.mean - m.theory) / unit for m, unit in zip(chosen, units, strict=True)])
-    error = np.array([m.standard_error / unit for m, unit in zip(chosen, units, strict=True)])
-    return np.array([float(m.width) for m in chosen]), size, error
+    width, bias, error, theory = np.array([(m.width, m.mean - m.theory, m.standard_error, m.theory) for m in chosen]).T
+    unit = np.ones_like(theory) if name.startswith("log") else np.where(theory == 0, 1.0, np.abs(theory))
+    return width, np.abs(bias) / unit, error / unit
 
 
 def _z_panel(axes: Any, report: Findings) -> None:

@@ -10,13 +10,13 @@ from infgeo.errors import InfgeoError
 from infgeo.finite.sampled_network import NetworkSpecification
 from infgeo.numeric.quadrature.one_layer import metric_chi_square, moments_at, predictions
 from infgeo.symbolic.networks.network import MLP
-from infgeo.validation.batches import Pooled
-from infgeo.validation.comparison import LINEAR_STATISTICS, WidthSeries, tested, usable
+from infgeo.validation.comparison import WidthSeries, tested, usable
 from infgeo.validation.findings import Measurement, Trend
 from infgeo.validation.inference import student_p
+from infgeo.validation.simulate import Pooled
 
 # Their variance at width n is known exactly; of all others to leading order in 1/n.
-EXACT_SPREAD = (*LINEAR_STATISTICS, "log_mean_det_metric")
+EXACT_SPREAD = ("metric_radial", "metric_tangential", "log_mean_det_metric")
 MOST_DIMENSIONS = 32  # of metrics that are compared as a whole
 FEWEST_UNITS = 20_000  # for chi^2 of a mean over units: a unit's part of the metric is far from normal
 
@@ -74,18 +74,18 @@ def measurements_of(series: Sequence[WidthSeries], predicted: Predicted | None) 
 
 def slope_trend(series: WidthSeries, predicted: Predicted) -> Trend | None:
     """Return the coefficient b of b/n that the extrapolation finds, against the prediction."""
-    known = predicted.at(series.point, series.widths[-1]) if predicted else {}
+    known = predicted.at(series.point, series.widths[-1])
     if series.quantity not in known or len(series.widths) < 4 or not series.is_random:
         return None
     fit, expected = series.fit, float(known[series.quantity].bias)
     value, error, dof = (float(part[1]) for part in (fit.coefficients, fit.errors, fit.degrees_of_freedom))
-    return tested(series.quantity, "slope", expected, value, error, dof, series.point, "of b/n")
+    return tested(series.quantity, "slope", expected, value, error, dof, point=series.point, note="of b/n")
 
 
 def error_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], predicted: Predicted) -> Trend | None:
     """Return the spread between networks over the predicted one: the geometric mean over points and widths."""
     kept = usable(quantity, pooled)
-    if not predicted or quantity not in EXACT_SPREAD or quantity == "kernel" or not kept:
+    if quantity not in EXACT_SPREAD or not kept:
         return None
     logs, errors, batches = [], [], 0
     for width, part in kept.items():
@@ -98,15 +98,13 @@ def error_trend(quantity: str, pooled: Mapping[int, Mapping[str, Pooled]], predi
         errors.append(error)
         batches += len(part.sizes) - 1
     mean, error = float(np.mean(logs)), float(np.sqrt(np.square(errors).sum()) / len(logs))
-    z = mean / error
-    ratio = float(np.exp(mean))
-    p = student_p(z, batches)
-    return Trend(quantity, "error", 1.0, ratio, ratio * error, z, p, note="observed/predicted")
+    z, ratio = mean / error, float(np.exp(mean))
+    return Trend(quantity, "error", 1.0, ratio, ratio * error, z, student_p(z, batches), note="observed/predicted")
 
 
 def metric_trends(metric: np.ndarray, pooled: Mapping[int, Mapping[str, Pooled]], predicted: Predicted) -> list[Trend]:
     """Return chi^2 of the whole metric at every point, over all units of all networks, with known covariance."""
-    if not predicted.compares_metric or not all("metric" in parts for parts in pooled.values()):
+    if not all("metric" in parts for parts in pooled.values()):
         return []
     units = sum(width * parts["metric"].samples for width, parts in pooled.items())
     weights = {width: width * parts["metric"].samples / units for width, parts in pooled.items()}
@@ -118,6 +116,5 @@ def metric_trends(metric: np.ndarray, pooled: Mapping[int, Mapping[str, Pooled]]
             continue  # the units' parts of the metric do not vary, or not in every direction
         chi2, freedom = metric_chi_square(np.asarray(mean[i] - metric[i]), x, moments, units)
         p = float(special.chdtrc(freedom, chi2)) if units >= FEWEST_UNITS else None
-        note = f"over {units:.2g} units"
-        result.append(Trend("metric", "metric", float(freedom), chi2, p=p, point=i, note=note))
+        result.append(Trend("metric", "metric", float(freedom), chi2, p=p, point=i, note=f"over {units:.2g} units"))
     return result

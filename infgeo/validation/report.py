@@ -1,24 +1,27 @@
-"""The last stage of a validation: the report, with its table, its JSON document and its picture."""
+"""The last stage of a validation: its checks, and the report, with its table, its JSON document and its picture."""
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 from sympy import latex
 
 from infgeo import __version__
+from infgeo.arguments import optional_import
 from infgeo.display import Displayed
-from infgeo.errors import MissingExtra
 from infgeo.finite.sampled_network import NetworkSpecification
 from infgeo.report_text import json_safe, strict_json
 from infgeo.symbolic.networks.network import MLP
-from infgeo.validation.comparison import LOG_NORMAL, power_of, usable
+from infgeo.validation import comparison
+from infgeo.validation.comparison import LOG_NORMAL, usable
 from infgeo.validation.design import Design
-from infgeo.validation.findings import Findings
-from infgeo.validation.judge import Judgement
+from infgeo.validation.findings import Comparison, Findings, Trend
 from infgeo.validation.picture import draw
+from infgeo.validation.predicted import error_trend, measurements_of, metric_trends, slope_trend
 from infgeo.validation.simulate import Simulated
 from infgeo.validation.table import table
 
@@ -48,11 +51,9 @@ class ValidationReport(Displayed, Findings):
 
         Raises MissingExtra without pandas (`pip install 'infgeo[frames]'`).
         """
-        try:
+        with optional_import("to_frame", "frames"):
             from pandas import DataFrame
-        except ImportError:
-            raise MissingExtra("to_frame", "frames") from None
-        return DataFrame([{**json_safe(row), "passed": row.passed} for row in self.rows])
+        return DataFrame([json_safe(row) for row in self.rows])
 
     def _facts(self) -> dict[str, Any]:
         checks = {"checks": len(self.rows) + len(self.trends), "failures": len(self.failures)}
@@ -63,22 +64,76 @@ class ValidationReport(Displayed, Findings):
         return self.table()
 
 
-def reported(design: Design, simulated: Simulated, judgement: Judgement) -> ValidationReport:
+def reported(design: Design, simulated: Simulated) -> ValidationReport:
     """Return the report of a run: its verdict, and everything that it can be repeated from."""
-    return ValidationReport(
-        configuration=_configuration(design),
-        points=tuple(tuple(float(v) for v in point) for point in design.points),
-        rows=judgement.rows,
-        trends=judgement.trends,
-        measurements=judgement.measurements,
+    simulation, d = design.simulation, design.points.shape[1]
+    series = comparison.series_of(design.theory, simulated.pooled, d, design.layers)
+    configuration = configuration_of(design.mlp, design.specification, d) | {
+        "against": None if design.against is None else str(design.against),
+        "parameters": simulation.scales["parameters"],
+        "widths": design.widths,
+        "samples": simulation.samples,
+        "budget": design.budget,
+        "units_of_nets": design.net_units,
+        "seed": simulation.seed,
+        "sampler": "iid",
+        "default_points": design.default_points,
+        "verdict": f"Holm's procedure over all checks with a p-value, family-wise level {design.level:g}; Student's t",
+    }
+    return judged(
+        *_checks(design, simulated, series),
+        design.level,
+        design.points,
+        configuration=configuration,
+        measurements=measurements_of(series, design.predicted),
         curve=design.theory.curve,
-        level=design.level,
-        adjusted_p=judgement.adjusted_p,
         widths_done=tuple(sorted(simulated.pooled)),
         partial=simulated.partial,
         notes=(*design.notes, *_notes(design, simulated)),
-        power=power_of(judgement.rows),
     )
+
+
+def judged(
+    rows: Sequence[Comparison], trends: Sequence[Trend], level: float, points: np.ndarray, **others: Any
+) -> ValidationReport:
+    """Return the report of checks that are judged together, with its other fields."""
+    rows, trends, adjusted_p = comparison.verdict(rows, trends, level)
+    inputs, power = tuple(map(tuple, points.tolist())), comparison.power_of(rows)
+    return ValidationReport(
+        points=inputs, rows=rows, trends=trends, level=level, adjusted_p=adjusted_p, power=power, **others
+    )
+
+
+def _checks(
+    design: Design, simulated: Simulated, series: Sequence[comparison.WidthSeries]
+) -> tuple[list[Comparison], list[Trend]]:
+    """Compare what was simulated with the theory."""
+    theory, pooled, predicted = design.theory, simulated.pooled, design.predicted
+    nets = simulated.nets
+    rows_of_nets = [] if nets is None else comparison.compare_nets(nets, theory, design.radii)
+    rows: list[Comparison] = []
+    trends: list[Trend] = []
+    if pooled and predicted and theory.metric is not None:
+        trends += metric_trends(theory.metric, pooled, predicted)
+    for quantity in theory.values:
+        unbiased = design.layers == 1 and quantity in comparison.UNBIASED_AT_ONE_LAYER
+        own = [one for one in series if one.quantity == quantity]
+        for one in own:
+            more_rows, more_trends = comparison.compare(one, design.radii[one.point], unbiased)
+            rows += more_rows
+            trends += more_trends
+            if predicted and not unbiased and (slope := slope_trend(one, predicted)) is not None:
+                trends.append(slope)
+        rows += [row for row in rows_of_nets if row.quantity == quantity]
+        if not any(one.is_random for one in own):
+            continue
+        candidates = [comparison.spread_trend(quantity, pooled, design.layers)]
+        if predicted:
+            candidates.append(error_trend(quantity, pooled, predicted))
+        if not unbiased and len(own[0].widths) >= 3:
+            candidates.append(comparison.bias_trend(own))
+        trends += [trend for trend in candidates if trend is not None]
+    return rows, trends
 
 
 def _notes(design: Design, simulated: Simulated) -> list[str]:
@@ -98,22 +153,6 @@ def _notes(design: Design, simulated: Simulated) -> list[str]:
     if design.theory.has_metric and len(pooled) == 3:
         notes.append("three widths: extrapolated with the term b/n alone; a fourth width allows for c/n^2")
     return notes
-
-
-def _configuration(design: Design) -> dict[str, Any]:
-    simulation = design.simulation
-    return configuration_of(design.mlp, design.specification, design.points.shape[1]) | {
-        "against": None if design.against is None else str(design.against),
-        "parameters": simulation.scales["parameters"],
-        "widths": design.widths,
-        "samples": simulation.samples,
-        "budget": design.budget,
-        "units_of_nets": design.net_units,
-        "seed": simulation.seed,
-        "sampler": "iid",
-        "default_points": design.default_points,
-        "verdict": f"Holm's procedure over all checks with a p-value, family-wise level {design.level:g}; Student's t",
-    }
 
 
 def configuration_of(mlp: MLP, specification: NetworkSpecification, input_dim: int) -> dict[str, Any]:

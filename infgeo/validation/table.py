@@ -86,22 +86,15 @@ def _worst_rows(report: Findings) -> list[Comparison]:
 
 def _comparisons(rows: Sequence[Comparison], report: Findings, every_row: bool) -> str:
     counts = {name: sum(row.quantity == name for row in report.rows) for name in {row.quantity for row in report.rows}}
-    head = ["quantity", *([] if every_row else ["checks"]), "|x|", "n", "theory", "estimate", "s.e.", "z", ""]
-    cells = [head]
+    cells = [["quantity", *([] if every_row else ["checks"]), "|x|", "n", "theory", "estimate", "s.e.", "z", ""]]
     for row in rows:
+        count = [] if every_row else [str(counts[row.quantity])]
         where = f"{row.radius:.3g}" if row.other in (None, row.point) else f"({row.point},{row.other})"
-        cells.append(
-            [
-                TITLES.get(row.quantity, row.quantity),
-                *([] if every_row else [str(counts[row.quantity])]),
-                where,
-                ("any" if row.z is None else "oo") if row.width is None else str(row.width),
-                *_numbers(row.theory, row.estimate, row.standard_error),
-                "exact" if row.z is None else f"{row.z:+.2f}",
-                "ok" if row.passed else "FAILED",
-            ]
-        )
-    return align(cells, left=(0, len(head) - 1))
+        width = str(row.width or ("any" if row.z is None else "oo"))
+        z, state = "exact" if row.z is None else f"{row.z:+.2f}", "ok" if row.passed else "FAILED"
+        numbers = _numbers(row.theory, row.estimate, row.standard_error)
+        cells.append([TITLES.get(row.quantity, row.quantity), *count, where, width, *numbers, z, state])
+    return align(cells, left=(0, len(cells[0]) - 1))
 
 
 def _numbers(theory: float, estimate: float, error: float) -> tuple[str, str, str]:
@@ -130,7 +123,6 @@ def _trends(trends: Sequence[Trend]) -> str:
         p = "-" if trend.p is None else f"{trend.p:.2g}"
         state = ("shown" if trend.p is None else "ok") if trend.passed else "FAILED"
         note = f"point {trend.point}: {trend.note}" if trend.point is not None else trend.note
-        cells.append(
-            [TITLES.get(trend.quantity, trend.quantity), TRENDS[trend.kind], expected, value, error, p, state, note]
-        )
+        title = TITLES.get(trend.quantity, trend.quantity)
+        cells.append([title, TRENDS[trend.kind], expected, value, error, p, state, note])
     return align(cells, left=(0, 1, 6, 7))

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from infgeo.errors import MetricDoesNotExist, NoClosedForm
+from infgeo.errors import MetricDoesNotExist
 from infgeo.numeric.geometry import NumericGeometry
-from infgeo.symbolic.networks.network import MLP
 
 CURVE_POINTS = 121
 
@@ -31,20 +30,16 @@ class Theory:
         return len(self.values) > 1 or "kernel" not in self.values
 
 
-def theory_at(mlp: MLP, geometry: NumericGeometry, points: np.ndarray, radial: bool = True) -> Theory:
+def theory_at(geometry: NumericGeometry, points: np.ndarray, radial: bool = True) -> Theory:
     """Evaluate the closed forms at points (N, d), of mixtures and by quadrature what stands for them.
 
     There is no curve along a radius unless the geometry is `radial`.
     """
     values = {"kernel": np.asarray(geometry.kernel(points))}
     try:
-        try:
-            _ = mlp.metric_program
-        except NoClosedForm:
-            geometry.metric(points)
+        metric = np.asarray(geometry.metric(points))
     except MetricDoesNotExist as error:
         return Theory(values, str(error))
-    metric = np.asarray(geometry.metric(points))
     curve = _curve(geometry, points) if radial else {}
     return Theory(values | metric_values(geometry, points), "", metric, curve)
 

@@ -13,7 +13,6 @@ from infgeo.errors import InvalidInput
 from infgeo.numeric.learned.geometry import LearnedGeometry
 from infgeo.symbolic.networks.network import MLP
 from infgeo.validation.design import LEVEL, designed
-from infgeo.validation.judge import judge
 from infgeo.validation.learned import validate_learned
 from infgeo.validation.report import ValidationReport, reported
 from infgeo.validation.simulate import simulate
@@ -112,18 +111,6 @@ def validate(
         return validate_learned(mlp, points, widths, samples, seed, level, progress)
     if input_dim is None:
         raise InvalidInput("input_dim is missing; pass the dimension d of the inputs, such as input_dim=3")
-    design = designed(
-        mlp,
-        input_dim,
-        points,
-        {"weight_std": weight_std, "bias_std": bias_std, "parameters": values_by_name(parameters)},
-        widths=widths,
-        samples=samples,
-        seed=seed,
-        quantities=quantities,
-        level=level,
-        against=against,
-        budget=budget,
-    )
-    simulated = simulate(design.simulation, design.widths, design.net_units, executor, progress)
-    return reported(design, simulated, judge(design, simulated))
+    scales = {"weight_std": weight_std, "bias_std": bias_std, "parameters": values_by_name(parameters)}
+    design = designed(mlp, input_dim, points, scales, widths, samples, seed, quantities, level, against, budget)
+    return reported(design, simulate(design.simulation, design.widths, design.net_units, executor, progress))

@@ -312,7 +312,7 @@ def test_openml_is_split_where_its_counts_say(monkeypatch, tmp_path):
     heard: list = []
     test = np.repeat(np.arange(10), 2)
     labels = np.concatenate([np.arange(50) % 7, test])
-    monkeypatch.setattr(image_tasks, "_fetcher", lambda: openml(70, 784, labels, heard))
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", openml(70, 784, labels, heard))
     published = replace(image_tasks._MNIST, train=50, test_counts=(2,) * 10)
     parts = image_tasks._openml(published, tmp_path)
     assert heard[0][1]["data_home"] == tmp_path and heard[0][1]["version"] == 1
@@ -329,7 +329,7 @@ def test_openml_out_of_reach(monkeypatch):
     def fetch(*_args, **_options):
         raise OSError("Temporary failure in name resolution")
 
-    monkeypatch.setattr(image_tasks, "_fetcher", lambda: fetch)
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch)
     for maker in (mnist, cifar10):
         with pytest.raises(InvalidInput, match=r"name resolution.*root=FOLDER.*digits\(\)"):
             maker(download=True)

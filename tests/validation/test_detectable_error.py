@@ -11,9 +11,10 @@ from sympy import Symbol, exp
 import infgeo
 from infgeo.errors import InvalidInput
 from infgeo.numeric.quadrature.one_layer import metric_chi_square, moments_at
-from infgeo.validation import batches, design, predicted
+from infgeo.validation import design, predicted
 from infgeo.validation.comparison import power_of
 from infgeo.validation.findings import Comparison
+from infgeo.validation.simulate import NET_QUANTITIES
 from tests.validation.test_validate import ERF, MEMORY, WrongTheory, failed_quantities, quick, remembered  # noqa: F401
 
 SMALL = {"widths": (64, 128, 256, 512), "samples": 300}
@@ -182,8 +183,7 @@ def test_the_default_design_sees_small_errors(default_report):
     power = default_report.power
     assert power["A"] < 0.01 and power["B"] < 0.01 and power["volume_element"] < 0.01 and power["ricci_scalar"] < 0.03
     rows = [row for row in default_report.rows if "Sobol nets" in row.note]
-    names = batches.NET_QUANTITIES
-    assert {row.quantity for row in rows} == set(names) and len(rows) == 8 * len(names)
+    assert {row.quantity for row in rows} == set(NET_QUANTITIES) and len(rows) == 8 * len(NET_QUANTITIES)
     assert all(row.width is None and row.p == pytest.approx(2 * stats.t.sf(abs(row.z), 31)) for row in rows)
 
 

@@ -35,7 +35,7 @@ def test_drawing_leaves_no_global_state(report, tmp_path):
 
 
 def test_the_picture_shows_what_was_compared(report):
-    figure = picture.make_figure(report)
+    figure = picture.draw(report, None)
     axes = figure.axes
     assert [a.get_ylabel() for a in axes if a.get_ylabel()].count("$z$") == 1
     metric = next(a for a in axes if "eigenvalue" in a.get_ylabel())

@@ -232,7 +232,7 @@ def test_weights_of_a_scale_for_each_coordinate(monkeypatch, tmp_path):
     right = theory.theory_at
     monkeypatch.setattr(
         "infgeo.validation.design.theory_at",
-        lambda mlp, _, *rest: right(mlp, mlp.numeric([1.4, 0.6], 0.5), *rest),
+        lambda _, *rest: right(ERF.numeric([1.4, 0.6], 0.5), *rest),
     )
     assert {"kernel", "metric_radial", "log_volume_element"} <= {row.quantity for row in quick(**options).failures}
 
