@@ -2,28 +2,100 @@
 
     g_μν = Σ_j a_j w_jμ w_jν,   T_μνρ = Σ_j c_j w_jμ w_jν w_jρ,   R = ‖T‖² − ‖tr T‖², norms and trace in g
 
-Both are packed: one row for each monomial w w, then one for each w w w. See `shallow` for a and c.
+Both are packed: one row for each monomial w w, then one for each w w w. See `shallow` for a and c. LAPACK called on
+thousands of tiny matrices spends its time on calls: with the points on the last axis, elimination takes O(d) vectorised
+operations however many points there are.
 """
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations
 
 import torch
 
 from infgeo.finite.gauss_equation import LocalGeometry
-from infgeo.finite.linear_algebra import Factor, cholesky, pair_gather, triple_gather, unpack
 
-# A pivot below 64 √ε of its diagonal entry: sums have lost half of their digits, and J has not.
-_ILL = 64
+_ILL = 64  # a pivot below 64 √ε of its diagonal entry: sums have lost half of their digits, and J has not
+_POINTS_LAST_MAX_DIM = 16  # above, one LAPACK call per point is the faster way (measured on 1600 points)
 
 
-def monomial_count(d: int, degree: int) -> int:
-    """Return the number of monomials of a degree in d variables."""
-    return math.comb(d + degree - 1, degree)
+@lru_cache(maxsize=64)
+def gather(d: int, degree: int) -> torch.Tensor:
+    """Return the table (d, d) or (d, d, d) of the positions of monomials of a degree in their packed order."""
+    indices = torch.combinations(torch.arange(d), r=degree, with_replacement=True).T
+    table = torch.empty((d,) * degree, dtype=torch.long)
+    for axes in permutations(indices):
+        table[axes] = torch.arange(indices.shape[1])
+    return table
+
+
+def _unpack(packed: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """Return `packed` (m, P) with its first axis spread over the axes of `table`: (d, d, P) or (d, d, d, P)."""
+    return packed.index_select(0, table.reshape(-1).to(packed.device)).reshape(*table.shape, -1)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """L with L Lᵀ = g at P points. `lower` is (d, d, P); where `singular` (P,), L has no meaning, but is finite.
+
+    `smallest_pivot` (P,) is the least ratio of a pivot to its diagonal entry: roundings of g are amplified by its
+    inverse in all that is computed from L.
+    """
+
+    lower: torch.Tensor
+    singular: torch.Tensor
+    smallest_pivot: torch.Tensor
+
+    @property
+    def log_determinant(self) -> torch.Tensor:
+        """Log det g of shape (P,); -inf at singular points."""
+        value = 2.0 * torch.diagonal(self.lower).log().sum(dim=-1)
+        return torch.where(self.singular, -torch.inf, value)
+
+    def solve_(self, b: torch.Tensor) -> torch.Tensor:
+        """Overwrite b (d, ..., P) with L⁻¹ b along its first axis, and return it."""
+        lower = self.lower
+        d = lower.shape[0]
+        if d > _POINTS_LAST_MAX_DIM:
+            flat = b.reshape(d, -1, b.shape[-1]).permute(2, 0, 1)
+            solution = torch.linalg.solve_triangular(lower.permute(2, 0, 1), flat, upper=False)
+            return b.copy_(solution.permute(1, 2, 0).reshape(b.shape))
+        extra = (1,) * (b.ndim - 2)
+        for j in range(d):
+            b[j].div_(lower[j, j])
+            b[j + 1 :].addcmul_(lower[j + 1 :, j].reshape(-1, *extra, b.shape[-1]), b[j], value=-1.0)
+        return b
+
+
+def cholesky(g: torch.Tensor, epsilon: float) -> Factor:
+    """Factor g (d, d, P); a pivot below 16 d `epsilon` of its diagonal entry makes a point singular.
+
+    The criterion does not change when a coordinate is rescaled. `epsilon` is the rounding unit of the arithmetic that
+    produced g.
+    """
+    d = g.shape[0]
+    diagonal, tolerance = torch.diagonal(g).T, 16 * d * epsilon  # (d, P)
+    if d > _POINTS_LAST_MAX_DIM:
+        lower, info = torch.linalg.cholesky_ex(g.permute(2, 0, 1))
+        lower = lower.permute(1, 2, 0)
+        ratios = torch.where(info != 0, 0.0, torch.diagonal(lower).T.square() / diagonal)
+    else:
+        lower, ratios = g.clone(), torch.empty_like(diagonal)
+        for j in range(d):
+            pivot = lower[j, j]
+            ratios[j] = pivot / diagonal[j]
+            pivot.copy_(torch.where(pivot > tolerance * diagonal[j], pivot, 1.0).sqrt_())
+            column = lower[j + 1 :, j].div_(pivot)
+            lower[j + 1 :, j + 1 :].addcmul_(column[:, None], column[None, :], value=-1.0)
+    ratio = torch.nan_to_num(ratios.amin(dim=0))  # 0/0 where g = 0
+    singular = ratio <= tolerance
+    return Factor(torch.where(singular, 1.0, lower), singular, ratio)
 
 
 def row_counts(d: int, order: int) -> list[int]:
     """Return the number of rows of g and, for order 2, of T."""
-    return [monomial_count(d, degree) for degree in (2, 3)][:order]
+    return [math.comb(d + 1, 2), math.comb(d + 2, 3)][:order]
 
 
 def bytes_per_point(d: int, order: int) -> int:
@@ -32,7 +104,7 @@ def bytes_per_point(d: int, order: int) -> int:
 
 
 def monomials(w: torch.Tensor, order: int) -> list[torch.Tensor]:
-    """Return w w (M, rows, u) and, for order 2, w w w of weights (M, u, d), in the packed order of `linear_algebra`.
+    """Return w w (M, rows, u) and, for order 2, w w w of weights (M, u, d), packed.
 
     The products with w_i of all that comes no earlier than i stand together, in pairs as in triples: no gathering.
     """
@@ -41,7 +113,7 @@ def monomials(w: torch.Tensor, order: int) -> list[torch.Tensor]:
     for _ in range(order):
         lower, d = result[-1], columns.shape[1]
         # where the monomials whose first index is at least i begin, among those of one degree less
-        starts = [lower.shape[1] - monomial_count(d - i, len(result)) for i in range(d)]
+        starts = [lower.shape[1] - math.comb(d - i + len(result) - 1, len(result)) for i in range(d)]
         rows = [lower.shape[1] - start for start in starts]
         product = lower.new_empty(lower.shape[0], sum(rows), lower.shape[2])
         for i, part in enumerate(product.split(rows, dim=1)):
@@ -58,13 +130,11 @@ def geometry_of_sums(
     `epsilon` is the rounding unit of the arithmetic that produced the sums. Without T, R is 0.
     """
     pairs = row_counts(d, 1)[0]
-    g = unpack(packed[:pairs], pair_gather(d))
+    g = _unpack(packed[:pairs], gather(d, 2))
     factor = cholesky(g, epsilon)
     value: torch.Tensor | None = None
-    if order == 2 and d == 2:
-        value = _ricci_of_plane(packed[pairs:].clone(), factor.lower)
-    elif order == 2:
-        t = unpack(packed[pairs:], triple_gather(d))
+    if order == 2:
+        t = _unpack(packed[pairs:], gather(d, 3))
         for axis in range(3):  # T in an orthonormal frame
             factor.solve_(t.movedim(axis, 0))
         trace = torch.diagonal(t, dim1=1, dim2=2).sum(dim=-1)
@@ -72,18 +142,6 @@ def geometry_of_sums(
     elif ricci:
         value = torch.where(factor.singular, torch.nan, 0.0).to(torch.float64)
     return LocalGeometry(g.permute(2, 0, 1), factor.log_determinant, value), factor
-
-
-def _ricci_of_plane(t: torch.Tensor, lower: torch.Tensor) -> torch.Tensor:
-    """Return R = 2 (b² + c² − a c − b d), with (a, b, c, d) the packed T (4, P) in an orthonormal frame; t is lost."""
-    for count in (3, 2, 1):  # w_1 becomes e_1 = w_1/L_11
-        t[:count].div_(lower[0, 0])
-    for start in (1, 2, 3):  # w_2 becomes w_2 − L_21 e_1
-        t[start:].sub_(lower[1, 0] * t[start - 1 : -1])
-    for start in (1, 2, 3):  # and e_2 that over L_22
-        t[start:].div_(lower[1, 1])
-    a, b, c, d = t
-    return 2 * (b * (b - d) + c * (c - a))
 
 
 def ill_conditioned(factor: Factor, epsilon: float) -> torch.Tensor:

@@ -8,20 +8,17 @@ import torch
 from infgeo.finite.differentiate import load_forward_mode
 from infgeo.finite.feature_map import Source
 from infgeo.finite.gauss_equation import LocalGeometry, by_gauss_equation, concatenate
-from infgeo.finite.linear_algebra import pair_gather, pair_indices
+from infgeo.finite.hessian_metric import gather
 from infgeo.finite.point_blocks import in_blocks
-from infgeo.finite.sampled_network import SampledNetwork
-from infgeo.finite.stack import Stack, as_stack
+from infgeo.finite.stack import Stack
 
 _FASTEST_ARRAY = 2**23  # bytes of the largest array of the passes that are made at once, on a CPU
 # What a block of points is turned into, from J (P, n, d) and H (P, n, d, d).
 Reduction = Callable[[torch.Tensor, torch.Tensor | None], Any]
 
 
-def deep_geometry(network: Stack | SampledNetwork, x: torch.Tensor, ricci: bool, memory_budget: int) -> LocalGeometry:
+def deep_geometry(stack: Stack, x: torch.Tensor, ricci: bool, memory_budget: int) -> LocalGeometry:
     """Return the geometry of a stack of any depth at x (N, d), by the Gauss equation."""
-    stack = as_stack(network)
-    assert stack is not None
     is_flat = stack.piecewise_linear
     second = ricci and stack.input_dim > 1 and not is_flat
     return concatenate(
@@ -49,7 +46,7 @@ def propagate(stack: Stack, x: torch.Tensor, second: bool) -> tuple[torch.Tensor
     """
     d = stack.input_dim
     order = 2 if second else 1
-    i, j = (index.to(x.device) for index in pair_indices(d))
+    i, j = torch.triu_indices(d, d, device=x.device)
     z = torch.addmm(stack.biases[0], x, stack.weights[0].T)
     dz = stack.weights[0].T[:, None, :].expand(d, x.shape[0], z.shape[1])  # (d, P, n)
     ddz: torch.Tensor | None = None  # of the first layer: 0
@@ -68,7 +65,7 @@ def propagate(stack: Stack, x: torch.Tensor, second: bool) -> tuple[torch.Tensor
     jacobian = dz.permute(1, 2, 0) * stack.scale
     if ddz is None:
         return jacobian, None
-    hessian = (ddz * stack.scale).permute(1, 2, 0)[:, :, pair_gather(d).to(x.device)]
+    hessian = (ddz * stack.scale).permute(1, 2, 0)[:, :, gather(d, 2).to(x.device)]
     return jacobian, hessian
 
 

@@ -12,12 +12,11 @@ from dataclasses import replace
 import torch
 
 from infgeo.finite.gauss_equation import LocalGeometry, concatenate
-from infgeo.finite.hessian_metric import bytes_per_point, geometry_of_sums, ill_conditioned, monomials, row_counts
-from infgeo.finite.linear_algebra import Factor
+from infgeo.finite.hessian_metric import Factor, bytes_per_point, geometry_of_sums, ill_conditioned
 from infgeo.finite.point_blocks import in_blocks
 from infgeo.finite.propagation import deep_geometry
-from infgeo.finite.sampled_network import SampledNetwork
-from infgeo.finite.stack import CACHE_BYTES, Stack, as_stack
+from infgeo.finite.stack import Stack
+from infgeo.finite.unit_sums import sum_units
 
 
 def prefers_gram(n: int, d: int) -> bool:
@@ -27,7 +26,7 @@ def prefers_gram(n: int, d: int) -> bool:
 
 
 def shallow_geometry(
-    network: Stack | SampledNetwork,
+    stack: Stack,
     x: torch.Tensor,
     ricci: bool,
     memory_budget: int,
@@ -38,17 +37,19 @@ def shallow_geometry(
 
     With `readout` V (C, n) also V Φ(x), (N, C), from the same pass over the units.
     """
-    stack = as_stack(network)
-    assert stack is not None and stack.depth == 1
-    n, d = stack.weights[0].shape
+    (weight,), (bias,), (activation,) = stack.weights, stack.biases, stack.activations
+    n, d = weight.shape
     curved = ricci and d > 1 and not stack.piecewise_linear
     gram = curved and (prefers_gram(n, d) if gram is None else gram)
     order = 2 if curved and not gram else 1
     read = 0 if readout is None else len(readout)
-    epsilon = torch.finfo(stack.weights[0].dtype).eps
+    epsilon = torch.finfo(weight.dtype).eps
 
     def measure(block: torch.Tensor) -> LocalGeometry:
-        sums = _accumulate(stack, block, order, memory_budget, readout).to(torch.float64)
+        units = iter([(weight[None], bias[None])])
+        packed = sum_units(activation, units, block, False, order, memory_budget // 2, readout).packed
+        assert packed is not None
+        sums = packed[0]
         geometry, factor = geometry_of_sums(sums[read:].mul_(stack.scale**2), d, order, ricci, epsilon)
         if gram:
             geometry = replace(geometry, ricci_scalar=_ricci_from_pairs(stack, block, factor, memory_budget))
@@ -62,7 +63,7 @@ def shallow_geometry(
 
 
 def measure_again(
-    network: Stack | SampledNetwork,
+    stack: Stack,
     x: torch.Tensor,
     rows: torch.Tensor,
     geometry: LocalGeometry,
@@ -75,40 +76,10 @@ def measure_again(
     J (inactive units) stay zero in its QR.
     """
     if len(rows):
-        again = deep_geometry(network, x[rows.to(x.device)], geometry.ricci_scalar is not None, budget)
+        again = deep_geometry(stack, x[rows.to(x.device)], geometry.ricci_scalar is not None, budget)
         geometry.log_determinant[into] = again.log_determinant.to(into.device)
         if geometry.ricci_scalar is not None and again.ricci_scalar is not None:
             geometry.ricci_scalar[into] = again.ricci_scalar.to(into.device)
-
-
-def _accumulate(stack: Stack, x: torch.Tensor, order: int, budget: int, readout: torch.Tensor | None) -> torch.Tensor:
-    """Return sums over the units (rows, P): V φ for a readout V, then the packed g and, for order 2, the packed T.
-
-    All are without the factor of the features, c for V φ and c² for g and T.
-    """
-    weight, bias, activation = stack.weights[0], stack.biases[0], stack.activations[0]
-    n, d = weight.shape
-    sizes = [] if readout is None else [len(readout)]
-    sizes += row_counts(d, order)
-    rows = sum(sizes)
-    total = weight.new_zeros(rows, x.shape[0])
-    itemsize = weight.element_size()
-    units = max(1, min(n, budget // 8 // (2 * rows * itemsize)))
-    points = max(1, min(x.shape[0], max(CACHE_BYTES // (units * itemsize), 1), budget // 4 // (6 * units * itemsize)))
-    xt = x.T.contiguous()
-    for u in range(0, n, units):
-        w, b = weight[u : u + units], bias[u : u + units, None]
-        factors = [m[0] for m in monomials(w[None], order)]
-        if readout is not None:
-            factors = [readout[:, u : u + units], *factors]
-        for p in range(0, x.shape[0], points):
-            z = torch.addmm(b, w, xt[:, p : p + points])
-            here = total[:, p : p + points].split(sizes)
-            for (factor, values), m, rows_out in zip(
-                activation.products(z, order, readout is not None), factors, here, strict=True
-            ):
-                rows_out.addmm_(m, values, alpha=factor)
-    return total
 
 
 def _ricci_from_pairs(stack: Stack, x: torch.Tensor, factor: Factor, budget: int) -> torch.Tensor:

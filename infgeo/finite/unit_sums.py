@@ -16,7 +16,6 @@ import torch
 
 from infgeo.finite.gauss_equation import LocalGeometry, concatenate
 from infgeo.finite.hessian_metric import bytes_per_point, geometry_of_sums, ill_conditioned, monomials, row_counts
-from infgeo.finite.linear_algebra import pair_indices
 from infgeo.finite.stack import Elementwise
 
 # Units, and units × points, in one pass: they stay in the cache, and the sums of a pass may be float32.
@@ -55,10 +54,15 @@ def sum_units(
     kernel: bool,
     order: int,
     memory_budget: int,
+    readout: torch.Tensor | None = None,
 ) -> UnitSums:
-    """Return the sums of `units` (w (M, u, d), b (M, u)) at x (N, d); `order` 0 leaves out g, 1 takes g, 2 g and T."""
+    """Return the sums of `units` (w (M, u, d), b (M, u)) at x (N, d); `order` 0 leaves out g, 1 takes g, 2 g and T.
+
+    With a `readout` V (C, n) the rows of V φ come first in `packed`.
+    """
     count, d = x.shape
-    rows = sum(row_counts(d, order))
+    sizes = row_counts(d, order) if readout is None else [len(readout), *row_counts(d, order)]
+    rows = sum(sizes)
     done, gram, packed = 0, None, None
     for weight, bias in units:
         networks = weight.shape[0]
@@ -72,23 +76,23 @@ def sum_units(
         points = max(1, min(_ELEMENTS // (networks * step), most // (6 * step)))
         for u in range(0, weight.shape[1], step):
             w, b = weight[:, u : u + step], bias[:, u : u + step, None]
+            read = [] if readout is None else [readout[None, :, done : done + w.shape[1]]]
             done += w.shape[1]
             z = partial(_preactivations, w, b)
             if gram is not None:
                 add_gram(gram, lambda at, z=z: activation(z(at)), x, max(1, most // (4 * step)))  # type: ignore[misc]
-            if packed is not None and order == 1 and d > _MANY_COORDINATES * count:
-                i, j = (index.to(w.device) for index in pair_indices(d))
+            if packed is not None and order == 1 and readout is None and d > _MANY_COORDINATES * count:
+                i, j = torch.triu_indices(d, d, device=w.device)
                 for p in range(count):
                     ((factor, values),) = activation.products(z(x[p : p + 1]), 1)
                     packed[:, :, p].add_(torch.bmm((w * values).mT, w)[:, i, j], alpha=factor)
             elif packed is not None:
-                factors = monomials(w, order)
+                factors = read + monomials(w, order)
                 for p in range(0, count, points):
-                    low = 0
-                    products = activation.products(z(x[p : p + points]), order)
-                    for (factor, values), m in zip(products, factors, strict=True):
-                        packed[:, low : low + m.shape[1], p : p + points].add_(torch.bmm(m, values), alpha=factor)
-                        low += m.shape[1]
+                    products = activation.products(z(x[p : p + points]), order, readout is not None)
+                    parts = packed[..., p : p + points].split(sizes, dim=1)
+                    for (factor, values), m, part in zip(products, factors, parts, strict=True):
+                        part.add_(torch.bmm(m, values), alpha=factor)
     return UnitSums(done, gram, packed)
 
 

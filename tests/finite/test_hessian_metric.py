@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from infgeo.finite.linear_algebra import cholesky
+from infgeo.finite.hessian_metric import cholesky
 from tests.finite.twins import with_pivot
 
 SIDES = [0.8, 1.25]  # of a threshold
