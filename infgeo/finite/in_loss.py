@@ -19,7 +19,7 @@ from infgeo.arguments import flag, positive_integers
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.differentiate import FORWARD, REVERSE_ONE_BY_ONE, Way, choose
 from infgeo.finite.feature_map import FeatureMap, checked_features
-from infgeo.finite.gauss_equation import Frame, frame
+from infgeo.finite.gauss_equation import Frame, frame, scalar
 from infgeo.finite.inputs import as_points, point_shape
 from infgeo.finite.preflight import examine
 
@@ -109,9 +109,7 @@ def ricci_scalar(
     """
     jacobian, hessian, batch = _derivatives(features, x, directions, layer, input_shape, create_graph, second=True)
     assert hessian is not None
-    form = _regular_frame(jacobian).second_form(hessian)
-    trace = torch.diagonal(form, dim1=-2, dim2=-1).sum(dim=-1)
-    value = trace.square().sum(dim=-1) - form.square().sum(dim=(-3, -2, -1))
+    value = scalar(_regular_frame(jacobian).second_form(hessian))
     return value.to(jacobian.dtype).reshape(batch)
 
 

@@ -96,31 +96,28 @@ class Curved:
     riemann: torch.Tensor
     symbols: torch.Tensor
 
-    def _known(self, value: torch.Tensor) -> torch.Tensor:
-        return torch.where(self.tangent.singular.reshape(-1, *(1,) * (value.ndim - 1)), torch.nan, value)
-
     def local(self) -> LocalGeometry:
         """Return metric, log determinant and R."""
         s = self.tangent.s
-        value = torch.einsum("pikik->p", self.riemann)
-        return LocalGeometry(s.mT @ s, self.tangent.log_determinant, self._known(value))
+        value = self.tangent.known(torch.einsum("pikik->p", self.riemann))
+        return LocalGeometry(s.mT @ s, self.tangent.log_determinant, value)
 
     def ricci_tensor(self) -> torch.Tensor:
         """Return Ric_ij (P, d, d)."""
         s = self.tangent.s
-        return self._known(s.mT @ torch.einsum("pkikj->pij", self.riemann) @ s)
+        return self.tangent.known(s.mT @ torch.einsum("pkikj->pij", self.riemann) @ s)
 
     def christoffel(self) -> torch.Tensor:
         """Return Γ^k_ij (P, d, d, d), index [k, i, j]."""
         s, e = self.tangent.s, self.tangent.inverse
-        return self._known(torch.einsum("pka,pabc,pbi,pcj->pkij", e, self.symbols, s, s))
+        return self.tangent.known(torch.einsum("pka,pabc,pbi,pcj->pkij", e, self.symbols, s, s))
 
     def sectional_curvature(self, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Return K (P,) of the planes of u and v (P, d)."""
         plane = frame(self.tangent.s @ torch.stack((u, v), dim=-1).to(torch.float64))
         a, b = plane.q.unbind(-1)
         value = torch.einsum("pijkl,pi,pj,pk,pl->p", self.riemann, a, b, a, b)
-        return self._known(torch.where(plane.singular, torch.nan, value))
+        return self.tangent.known(plane.known(value))
 
 
 def curved(form: OutputMetric, outputs: torch.Tensor, jacobian: torch.Tensor, hessian: torch.Tensor) -> Curved:

@@ -72,7 +72,7 @@ def sum_units(
             packed = torch.zeros(networks, rows, count, **here) if order else None
         # of the budget: half for the monomials and their products, half for functions of the preactivations
         most = memory_budget // (2 * x.element_size() * networks)
-        step = max(1, min(UNITS_AT_ONCE // networks, most // (4 * d + 2 * rows)))
+        step = max(1, min(weight.shape[1], UNITS_AT_ONCE // networks, most // (4 * d + 2 * rows)))
         points = max(1, min(_ELEMENTS // (networks * step), most // (6 * step)))
         for u in range(0, weight.shape[1], step):
             w, b = weight[:, u : u + step], bias[:, u : u + step, None]
