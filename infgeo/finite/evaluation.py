@@ -225,10 +225,7 @@ def refuse_training_mode(features: Any, freeze: bool) -> None:
 
 
 def refuse_unusable_weights(features: Any, dtype: torch.dtype | None = None) -> None:
-    """Raise InvalidInput for weights without numbers, not finite, or too coarse to differentiate unless a dtype is set.
-
-    Weights are parameters and buffers.
-    """
+    """Raise InvalidInput for parameters and buffers without numbers, not finite, or too coarse, without a dtype."""
     for module in modules_behind(features):
         for kind, named in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
             for name, tensor in named:

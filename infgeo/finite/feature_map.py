@@ -56,10 +56,6 @@ class FeatureMap:
         """All modules behind the features."""
         return modules_behind(self.features)
 
-    def unbatched(self, one_by_one: bool = False) -> "FeatureMap":
-        """Return the same map, called on single points."""
-        return replace(self, batched=False, one_by_one=one_by_one)
-
     @contextmanager
     def ready(self) -> Iterator[Flat]:
         """Give the map (B, d) -> (B, n); it may be called, also by torch's transforms, until the block is left."""
@@ -151,23 +147,16 @@ class FeatureMap:
 
 
 def _real_tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Yield the real tensors in tuples, dicts and dataclasses, in order.
-
-    Attention, recurrent modules and encoders put their output first.
-    """
-    if isinstance(value, torch.Tensor):
-        if value.is_floating_point():
-            yield value
-        return
-    parts: Any = ()
-    if isinstance(value, tuple | list):
-        parts = value
+    """Yield the real tensors in tuples, dicts and dataclasses, in order: modules put their output first."""
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        yield value
     elif isinstance(value, Mapping):
-        parts = value.values()
+        yield from _real_tensors([*value.values()])
     elif is_dataclass(value):
-        parts = [getattr(value, part.name) for part in fields(value)]
-    for part in parts:
-        yield from _real_tensors(part)
+        yield from _real_tensors([getattr(value, part.name) for part in fields(value)])
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _real_tensors(part)
 
 
 @dataclass(frozen=True)

@@ -162,10 +162,7 @@ def log_volume(jacobian: torch.Tensor) -> torch.Tensor:
 def by_gauss_equation(
     jacobian: torch.Tensor, hessian: torch.Tensor | None, ricci: bool, is_flat: bool = False
 ) -> LocalGeometry:
-    """Return the induced geometry of an immersion from J = ∂Φ (P, n, d) and H = ∂²Φ (P, n, d, d).
-
-    II = (1 − J g⁻¹ Jᵀ) H is the second fundamental form, and R = |tr_g II|² − |II|²_g, positive on spheres.
-    """
+    """Return the induced geometry of an immersion from J = ∂Φ (P, n, d) and H = ∂²Φ (P, n, d, d)."""
     j = jacobian.to(torch.float64)
     n, d = j.shape[-2:]
     metric = j.mT @ j

@@ -178,10 +178,7 @@ def _looked_at(
 
 
 def _log_volume(jacobian: torch.Tensor) -> torch.Tensor:
-    """Return log √det JᵀJ (P,): by Cholesky's factor of g where that keeps the digits, in half the time, or by QR.
-
-    Its diagonal is brought to 1 first.
-    """
+    """Return log √det JᵀJ (P,): by Cholesky's factor of g where that keeps the digits, in half the time, or by QR."""
     j = jacobian.to(torch.float64)
     g = j.mT @ j
     lengths = g.diagonal(dim1=-2, dim2=-1).sqrt()

@@ -72,10 +72,7 @@ class LearningTask:
         return result | {("networks", ""): torch.tensor(float(networks))}
 
     def sums_by_chains(self, width: int, networks: int, seed: int) -> Sums:
-        """Return the same by Hamiltonian Monte Carlo, for likelihoods that leave few of the networks of the prior.
-
-        Raises NotConverged as `posterior_networks` does.
-        """
+        """Return the same by Hamiltonian Monte Carlo, for likelihoods that leave few of the networks of the prior."""
         chains = max(1, networks // _SWEEPS)
         before, after, _ = posterior_networks(self, width, chains, seed)
         means = (self._mean_over_units(w) for w in (before, after))

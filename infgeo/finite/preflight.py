@@ -1,12 +1,12 @@
 """The gate before every route: the shape and precision of a feature map, and whether points can be taken together."""
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from infgeo.errors import InvalidInput
 from infgeo.finite.feature_map import FeatureMap, Flat, Source
@@ -15,14 +15,6 @@ from infgeo.finite.stack import Stack, is_piecewise_linear
 
 MOST_TOGETHER = 2**23  # numbers in the largest array of a forward pass that looks for coupling
 _ALONE = 6  # points whose features together are compared with those that they have alone
-
-
-def _tensors(values: Any) -> Iterator[torch.Tensor]:
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, tuple | list):
-            yield from _tensors(value)
 
 
 class _Made(TorchDispatchMode):
@@ -39,10 +31,10 @@ class _Made(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = {t.untyped_storage()._cdata for t in _tensors((args, tuple(kwargs.values())))}
+        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
         out = func(*args, **kwargs)
         follows = not given.isdisjoint(self._storages)
-        for value in _tensors((out,)):
+        for value in (t for t in tree_leaves(out) if isinstance(t, torch.Tensor)):
             storage = value.untyped_storage()._cdata
             if storage not in given:
                 self.numbers = max(self.numbers, value.numel())
@@ -113,7 +105,7 @@ def _callable_on(feature_map: FeatureMap, probe: torch.Tensor) -> tuple[FeatureM
     out, error = _tried(feature_map, probe)
     if isinstance(out, torch.Tensor) and out.ndim > 1 and out.shape[0] == 1:
         return feature_map, _features_of(out, feature_map, batch=True)
-    single = feature_map.unbatched()  # perhaps it takes a batch for something else
+    single = replace(feature_map, batched=False, one_by_one=False)  # perhaps it takes a batch for something else
     alone, other = _tried(single, probe)
     if other is None or error is None:
         return _mapped(single, probe), _features_of(out if other else alone, single, batch=False)
@@ -148,7 +140,7 @@ def _mapped(single: FeatureMap, probe: torch.Tensor) -> FeatureMap:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        return single.unbatched(one_by_one=True)
+        return replace(single, one_by_one=True)
     return single
 
 

@@ -18,8 +18,8 @@ from infgeo.finite.routes import local_geometry
 from infgeo.finite.running_mean import replicate_seed
 from infgeo.finite.sampled_network import NetworkSpecification, SampledNetwork, draw
 from infgeo.finite.samplers import block_units, first_layer, principal_axes
-from infgeo.finite.shallow import measure_again, prefers_gram
 from infgeo.finite.stack import as_stack
+from infgeo.finite.stack_geometry import measure_again, prefers_gram
 from infgeo.finite.unit_sums import UNITS_AT_ONCE, UnitSums, add_gram, geometry_of, sum_units, total
 
 QUANTITIES = (

@@ -40,7 +40,7 @@ class Softplus(sympy.Function):
     """The function log(1 + exp(u)) as one that does not overflow."""
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
-        """Return the derivative, logistic(u)."""
+        """Return the derivative."""
         return Logistic(self.args[0])
 
 
@@ -151,11 +151,7 @@ class TorchActivation:
 def torch_activation(
     expr: sympy.Expr, symbol: sympy.Symbol, parameters: tuple[tuple[str, float], ...] = ()
 ) -> TorchActivation:
-    """Return the (cached) torch form of the SymPy expression `expr` in the variable `symbol`.
-
-    `parameters` are (name, value) pairs for the other free symbols. Raises InvalidInput for a parameter without a
-    value and for a function that has no torch form, which it names.
-    """
+    """Return the (cached) torch form of the SymPy expression `expr` in the variable `symbol`."""
     return TorchActivation(expr, symbol, parameters)
 
 

@@ -18,10 +18,10 @@ import infgeo
 from infgeo import conventions
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite import pullback, sample_network
-from infgeo.finite.hessian_metric import cholesky
 from infgeo.finite.sampled_network import NumericLayer, SampledNetwork, specify
-from infgeo.finite.shallow import prefers_gram, shallow_geometry
 from infgeo.finite.stack import as_stack
+from infgeo.finite.stack_geometry import prefers_gram, shallow_geometry
+from infgeo.finite.unit_sums import cholesky
 from infgeo.symbolic.networks.layers import Dense, Residual, RMSNorm
 from tests.finite.twins import ERF, GELU, RELU, SILU, StandIn, Z, christoffel_ricci, general_geometry, network, points
 

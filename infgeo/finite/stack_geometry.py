@@ -1,22 +1,77 @@
-"""One hidden layer: sums over units give metric and Ricci scalar, in one pass for all points.
+"""The geometry of fully connected stacks by matrix products: of one layer from sums over units, else from J and H.
 
-With Φ_j = c φ(z_j) (c = 1/√n for sampled networks) the sums of `hessian_metric` have the coefficients
+With Φ_j = c φ(z_j) (c = 1/√n for sampled networks) the sums of `unit_sums` have the coefficients
 a_j = c² φ'(z_j)² and c_j = c² φ'(z_j) φ''(z_j): matrix products of these with the monomials of the weights.
 
 In high dimension T is larger than the network, and the same norms are sums over pairs of units: with g = L Lᵀ and
 v_j = L⁻¹ w_j,  ‖T‖² = Σ_jk c_j c_k (v_j·v_k)³  and  tr T = Σ_j c_j |v_j|² v_j.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 
-from infgeo.finite.gauss_equation import LocalGeometry, concatenate
-from infgeo.finite.hessian_metric import Factor, bytes_per_point, geometry_of_sums, ill_conditioned
+from infgeo.finite.gauss_equation import LocalGeometry, by_gauss_equation, concatenate
 from infgeo.finite.point_blocks import in_blocks
-from infgeo.finite.propagation import deep_geometry
 from infgeo.finite.stack import Stack
-from infgeo.finite.unit_sums import sum_units
+from infgeo.finite.unit_sums import Factor, bytes_per_point, gather, geometry_of_sums, ill_conditioned, sum_units
+
+# What a block of points is turned into, from J (P, n, d) and H (P, n, d, d).
+Reduction = Callable[[torch.Tensor, torch.Tensor | None], Any]
+
+
+def deep_geometry(stack: Stack, x: torch.Tensor, ricci: bool, memory_budget: int) -> LocalGeometry:
+    """Return the geometry of a stack of any depth at x (N, d), by the Gauss equation."""
+    is_flat = stack.piecewise_linear
+    second = ricci and stack.input_dim > 1 and not is_flat
+    return concatenate(
+        reduce_stack(stack, x, second, lambda j, h: by_gauss_equation(j, h, ricci, is_flat), memory_budget)
+    )
+
+
+def reduce_stack(stack: Stack, x: torch.Tensor, second: bool, reduction: Reduction, memory_budget: int) -> list[Any]:
+    """Return `reduction` of J and (if `second`) H for consecutive blocks of x (N, d)."""
+    n, d = max(len(w) for w in stack.weights), stack.input_dim
+    channels = 1 + d + (d * (d + 1) // 2 + 2 * d * d if second else d)
+
+    def block(points: torch.Tensor) -> Any:
+        with torch.no_grad():
+            return reduction(*propagate(stack, points, second))
+
+    return in_blocks(block, x, memory_budget // (4 * 8 * n * channels))
+
+
+def propagate(stack: Stack, x: torch.Tensor, second: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return J (P, n, d) and, if `second`, H (P, n, d, d) at x (P, d).
+
+    The value, ∂_a and ∂_a ∂_b travel through a layer as rows of one matrix product; the activation acts by
+    ∂_a φ(z) = φ' ∂_a z and ∂_a ∂_b φ(z) = φ' ∂_a ∂_b z + φ'' ∂_a z ∂_b z.
+    """
+    d = stack.input_dim
+    order = 2 if second else 1
+    i, j = torch.triu_indices(d, d, device=x.device)
+    z = torch.addmm(stack.biases[0], x, stack.weights[0].T)
+    dz = stack.weights[0].T[:, None, :].expand(d, x.shape[0], z.shape[1])  # (d, P, n)
+    ddz: torch.Tensor | None = None  # of the first layer: 0
+    for layer in range(stack.depth):
+        value, *slopes = stack.activations[layer].jet(z, order)
+        if second:
+            curved = (dz[i] * dz[j]).mul_(slopes[1])
+            ddz = curved if ddz is None else curved.addcmul_(ddz, slopes[0])
+        dz = dz * slopes[0]
+        # (z, dz, ddz) now hold the layer's output; its product with the next weights is the next preactivation
+        if layer + 1 < stack.depth:
+            state = torch.cat([value[None], dz, *([] if ddz is None else [ddz])])
+            weight = stack.weights[layer + 1]
+            state = (state.reshape(-1, state.shape[-1]) @ weight.T).reshape(*state.shape[:-1], weight.shape[0])
+            z, dz, ddz = state[0] + stack.biases[layer + 1], state[1 : d + 1], state[d + 1 :] if second else None
+    jacobian = dz.permute(1, 2, 0) * stack.scale
+    if ddz is None:
+        return jacobian, None
+    hessian = (ddz * stack.scale).permute(1, 2, 0)[:, :, gather(d, 2).to(x.device)]
+    return jacobian, hessian
 
 
 def prefers_gram(n: int, d: int) -> bool:

@@ -3,8 +3,7 @@
 import torch
 from torch import nn
 
-from infgeo.finite.by_parameters import of_parameters
-from infgeo.finite.linear_factors import factors, split
+from infgeo.finite.by_parameters import factors, of_parameters, split
 
 
 class Mixed(nn.Module):
