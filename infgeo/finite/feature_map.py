@@ -51,11 +51,6 @@ class FeatureMap:
     precision: torch.dtype | None = None
     shape_given: bool = False
 
-    @property
-    def modules(self) -> tuple[nn.Module, ...]:
-        """All modules behind the features."""
-        return modules_behind(self.features)
-
     @contextmanager
     def ready(self) -> Iterator[Flat]:
         """Give the map (B, d) -> (B, n); it may be called, also by torch's transforms, until the block is left."""
@@ -118,7 +113,7 @@ class FeatureMap:
             value = outputs.pop()
             return next(_real_tensors(value), value)
 
-        handle = submodule(self.modules, self.layer).register_forward_hook(listen)
+        handle = submodule(modules_behind(self.features), self.layer).register_forward_hook(listen)
         try:
             yield call_layer
         finally:

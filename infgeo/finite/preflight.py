@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from infgeo.errors import InvalidInput
+from infgeo.finite.evaluation import modules_behind
 from infgeo.finite.feature_map import FeatureMap, Flat, Source
 from infgeo.finite.point_blocks import is_out_of_memory
 from infgeo.finite.stack import Stack, is_piecewise_linear
@@ -120,7 +121,7 @@ def _callable_on(feature_map: FeatureMap, probe: torch.Tensor) -> tuple[FeatureM
 
 def _remedy(feature_map: FeatureMap, probe: torch.Tensor) -> str:
     """Return what may help where features fail on points: their dtype, or their shape where it is a guess."""
-    dtypes = {p.dtype for m in feature_map.modules for p in m.parameters() if p.is_floating_point()}
+    dtypes = {p.dtype for m in modules_behind(feature_map.features) for p in m.parameters() if p.is_floating_point()}
     if feature_map.dtype is None and len(dtypes) == 1 and dtypes != {probe.dtype}:
         return f"the points are {probe.dtype} and the weights behind features {dtypes.pop()}: pass points in that dtype"
     if feature_map.dtype is None and len(dtypes) > 1:
@@ -165,7 +166,7 @@ def _features_of(out: Any, feature_map: FeatureMap, batch: bool) -> int:
 
 def _refuse_random(feature_map: FeatureMap, probe: torch.Tensor) -> _Made:
     """Raise InvalidInput when calls differ, change the weights or are too coarse; return what one call makes."""
-    tensors = [t for module in feature_map.modules for t in (*module.parameters(), *module.buffers())]
+    tensors = [t for module in modules_behind(feature_map.features) for t in (*module.parameters(), *module.buffers())]
     before = [0 if t.is_inference() else t._version for t in tensors]
     with torch.no_grad(), feature_map.ready() as f:
         with _Made(probe) as made:

@@ -40,15 +40,12 @@ def measured(source: Source, x: torch.Tensor, ricci: bool, memory_budget: int) -
         return LocalGeometry(empty.reshape(0, d, d), empty, empty if ricci else None)
     flat = source.flat or source.invertible(d)
     second = ricci and d > 1 and source.width >= d and not flat
-    if source.form is not None:
-        if second:
-            return concatenate(bent(source, x, Curved.local, memory_budget))
-        return concatenate(
-            reduced(source, x, False, lambda j, _: by_gauss_equation(j, None, ricci, True), memory_budget)
-        )
+    if source.form is not None and second:
+        return concatenate(bent(source, x, Curved.local, memory_budget))
     if second and 4 * 8 * source.width * d * d > memory_budget and (source.stack is None or source.stack.depth > 1):
         return _by_pairs(source, x, memory_budget)
-    if source.stack is not None and not (ricci and source.readout is None and source.invertible(d)):
+    as_many = ricci and source.readout is None and source.invertible(d)
+    if source.stack is not None and source.form is None and not as_many:
         with torch.no_grad():
             if source.stack.depth == 1:
                 return shallow_geometry(source.stack, x, ricci, memory_budget, readout=source.readout)

@@ -15,7 +15,7 @@ from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
 from infgeo.finite.inputs import checked_device, float_dtype
 from infgeo.finite.samplers import check_sampler, first_layer, generator, normals
-from infgeo.finite.torch_activation import TorchActivation, torch_activation
+from infgeo.finite.torch_activation import TorchActivation, torch_activation, without_values
 
 # Kind of layer -> the names of its scales.
 _SCALES = {
@@ -152,10 +152,7 @@ def specify(
         )
     if missing := sorted(own - set(given)):
         expressions = dict.fromkeys(str(layer.activation.expr) for layer in layers if _parameters_of(layer))
-        raise InvalidInput(
-            f"activation {', '.join(expressions)} has parameters without a value: {', '.join(missing)}; "
-            f"pass parameters={{{', '.join(f'{m!r}: ...' for m in missing)}}}"
-        )
+        raise without_values(", ".join(expressions), missing)
     scaling = getattr(mlp, "input_scale", None)
     if scaling not in (None, "fan_in"):
         raise InvalidInput(f"mlp.input_scale is {scaling!r}; finite networks know None and 'fan_in'")

@@ -127,9 +127,8 @@ class _Kernel:
 
     def _in_blocks(self, x: torch.Tensor, y: torch.Tensor, size: int) -> torch.Tensor:
         """Return Θ from J, of which that of so many points fits in memory: most of them of x, few of y at a time."""
-        side = isqrt(
-            self.numbers // (4 * len(self.r) ** (2 * self.pairs))
-        )  # of a block of the kernel, with its products
+        # of a block of the kernel, with its products
+        side = isqrt(self.numbers // (4 * len(self.r) ** (2 * self.pairs)))
         few, many = max(1, min(side, size // 4)), max(1, min(side, size - size // 4))
         value = x.new_zeros(len(x), len(y), *(len(self.r),) * (2 * self.pairs), dtype=torch.float64)
 
