@@ -146,10 +146,7 @@ def some(x: torch.Tensor) -> torch.Tensor:
 
 
 def probe(f: Function, w: Weights, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Weights]:
-    """Return some of the points x (N, d), one sum (1, C) of outputs and a direction of the parameters, fixed ones.
-
-    Derivatives are held against differences there; the direction is as large as the parameters.
-    """
+    """Return some of the points x (N, d), one sum (1, C) of outputs and a direction as large as the parameters."""
     few = some(x)
     generator = torch.Generator().manual_seed(0)
     v = {}

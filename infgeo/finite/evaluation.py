@@ -84,10 +84,7 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Compute as the code and the weights say: without autocast, TF32 and compiled graphs.
-
-    Raises InvalidInput inside a transform of torch.func, which would find derivatives 0 or fail half way.
-    """
+    """Compute as the code and the weights say: without autocast, TF32 and compiled graphs."""
     if torch._C._functorch.peek_interpreter_stack() is not None:
         raise InvalidInput(
             "the geometry is asked for inside a transform of torch.func (grad, jvp, vmap, ...), and has no derivatives "

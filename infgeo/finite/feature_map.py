@@ -74,10 +74,7 @@ class FeatureMap:
         return flat
 
     def first_output(self, x: torch.Tensor) -> Any:
-        """Return what the features, or the layer, return for the points x (B, d) as they are, unchecked.
-
-        Counts the calls of the layer: it must be called once.
-        """
+        """Return what the features, or the layer, return for the points x (B, d) as they are, unchecked."""
         points = x.reshape(x.shape[0], *self.input_shape).clone()
         with torch.no_grad(), derivable(self.features, self.freeze), self.caller(stop=False) as call:
             return call(points) if self.batched else call(points[0])

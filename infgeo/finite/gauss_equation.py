@@ -78,10 +78,7 @@ def spectrum(jacobian: torch.Tensor) -> Spectrum:
 
 
 def few_singular_values(g: torch.Tensor, log_volume: torch.Tensor) -> torch.Tensor:
-    """Return one or two singular values (P, k) from the metric: σ_1 from its trace and difference, σ_2 = vol/σ_1.
-
-    No digits cancel: the volume comes from a factor of J where the metric is ill-conditioned.
-    """
+    """Return one or two singular values (P, k) from the metric, σ_2 as volume/σ_1: no digits cancel."""
     if g.shape[1] == 1:
         return log_volume.exp()[:, None]
     a, b, c = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]

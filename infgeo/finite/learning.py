@@ -56,10 +56,7 @@ class LearningTask:
     flows: bool = False
 
     def sums(self, width: int, networks: int, seed: int) -> Sums:
-        """Return sums over independent networks, which `changes` makes estimates of; sums of other seeds may be added.
-
-        Seeds must differ by 2 or more.
-        """
+        """Return sums over independent networks, for `changes`; those of other seeds, 2 or more apart, may be added."""
         if self.noise_variance is not None:
             load_forward_mode()
             return self._posterior(width, networks, seed)

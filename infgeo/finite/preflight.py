@@ -202,11 +202,7 @@ _COUPLED = (
 
 
 def _refuse_coupled(feature_map: FeatureMap, pair: torch.Tensor, many: torch.Tensor) -> None:
-    """Raise InvalidInput when the features of one point depend on another point of the batch.
-
-    The features of both of a pair, and of some of `many` points, must be those that each has alone, and the gradient of
-    the features of one of the pair with respect to the other must be exactly 0.
-    """
+    """Raise InvalidInput when the features of one point depend on another point of the batch."""
     try:
         with feature_map.ready() as f:
             with torch.no_grad():

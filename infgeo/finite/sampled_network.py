@@ -125,12 +125,9 @@ def specify(
 ) -> NetworkSpecification:
     """Return the numeric description of `mlp`, with a value for every symbol that it leaves open.
 
-    Several values of `weight_std` are those of the coordinates in a first dense layer that leaves it open; other layers
-    that do have 1.
-
-    A scale that `mlp` leaves symbolic takes `weight_std` / `bias_std`, by default 1 (the values of
-    `infgeo.conventions`); other free symbols take `parameters`. Raises InvalidInput for a missing, unknown,
-    conflicting or invalid value.
+    A scale that `mlp` leaves symbolic takes `weight_std` / `bias_std`, by default those of `infgeo.conventions`; other
+    free symbols take `parameters`. Several values of `weight_std` are those of the coordinates in a first dense layer
+    that leaves it open; other layers that do have 1.
     """
     if isinstance(weight_std, list | tuple) or getattr(weight_std, "ndim", 0) > 0:
         scales = [real_number(v, f"weight_std[{i}]", 0.0, True) for i, v in enumerate(items(weight_std, "weight_std"))]
@@ -291,10 +288,7 @@ def draw(
     device: torch.device | str | None = None,
     sampler: str = "iid",
 ) -> SampledNetwork:
-    """Draw one network: weight and bias of each layer, then the readout of a residual block.
-
-    It is drawn in float64 on the CPU, so that dtype and device do not change the draw.
-    """
+    """Draw one network, in float64 on the CPU, so that dtype and device do not change the draw."""
     numbers = generator(seed)
     weights: list[torch.Tensor] = []
     biases: list[torch.Tensor] = []

@@ -127,8 +127,7 @@ def measure_again(
 ) -> None:
     """Measure points x[rows], where g is ill-conditioned, by the route whose condition number is that of J.
 
-    Puts log det g and R into these rows of `geometry`. That route also decides which of them are singular: zero rows of
-    J (inactive units) stay zero in its QR.
+    Puts log det g and R into these rows of `geometry`, and decides which are singular: zero rows of J stay so in QR.
     """
     if len(rows):
         again = deep_geometry(stack, x[rows.to(x.device)], geometry.ricci_scalar is not None, budget)

@@ -170,11 +170,7 @@ class Factor:
 
 
 def cholesky(g: torch.Tensor, epsilon: float) -> Factor:
-    """Factor g (d, d, P); a pivot below 16 d `epsilon` of its diagonal entry makes a point singular.
-
-    The criterion does not change when a coordinate is rescaled. `epsilon` is the rounding unit of the arithmetic that
-    produced g.
-    """
+    """Factor g (d, d, P), known to `epsilon`: a pivot below 16 d of it, times the diagonal entry, makes it singular."""
     d = g.shape[0]
     diagonal, tolerance = torch.diagonal(g).T, 16 * d * epsilon  # (d, P)
     if d > _POINTS_LAST_MAX_DIM:
@@ -205,10 +201,7 @@ def bytes_per_point(d: int, order: int) -> int:
 
 
 def monomials(w: torch.Tensor, order: int) -> list[torch.Tensor]:
-    """Return w w (M, rows, u) and, for order 2, w w w of weights (M, u, d), packed.
-
-    The products with w_i of all that comes no earlier than i stand together, in pairs as in triples: no gathering.
-    """
+    """Return w w (M, rows, u) and, for order 2, w w w of weights (M, u, d), packed."""
     columns = w.mT.contiguous()  # (M, d, u)
     result = [columns]
     for _ in range(order):
