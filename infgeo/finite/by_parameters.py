@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from infgeo.arguments import instance, one_of, positive_integer, positive_integers, scalar
+from infgeo.arguments import instance, one_of, positive_integer, scalar
 from infgeo.errors import InvalidInput
 from infgeo.finite.differentiate import contradiction, load_forward_mode
 from infgeo.finite.evaluation import derivable
@@ -31,20 +31,13 @@ Way = Callable[..., Weights]  # (f, w, x (B, d), r (R, C)) -> gradients (B, R, *
 _PROBED = 2  # points at which derivatives are held against differences
 
 
-@dataclass(frozen=True)
-class OfParameters:
-    """A module whose parameters are varied: `weights` are those that require a gradient, by name."""
-
-    source: Source
-    weights: Weights
-
-    @contextmanager
-    def ready(self) -> Iterator[Function]:
-        """Give f(w, x), (B, d) -> (B, C); it may be called, also by torch's transforms, until the block is left."""
-        load_forward_mode()
-        features = self.source.feature_map
-        with derivable(features.features, features.freeze), features.caller() as call:
-            yield lambda w, x: features.flattened(lambda points: call(points, w))(x)
+@contextmanager
+def ready(source: Source) -> Iterator[Function]:
+    """Give f(w, x), (B, d) -> (B, C); it may be called, also by torch's transforms, until the block is left."""
+    load_forward_mode()
+    features = source.feature_map
+    with derivable(features.features, features.freeze), features.caller() as call:
+        yield lambda w, x: features.flattened(lambda points: call(points, w))(x)
 
 
 def of_parameters(
@@ -55,19 +48,17 @@ def of_parameters(
     input_shape: Sequence[int] | None,
     freeze: bool,
     dtype: torch.dtype | None,
-) -> tuple[OfParameters, torch.Tensor]:
-    """Return a checked module, and the points x as it takes them, (..., *input_shape)."""
+) -> tuple[Source, Weights, torch.Tensor]:
+    """Return a checked module, its parameters that require a gradient, by name, and points as it takes them."""
     dtype = None if dtype is None else float_dtype(dtype)
     names = trained(module)
     checked_features(module, layer, freeze, dtype)
-    input_shape = None if input_shape is None else positive_integers(input_shape, "input_shape")
     points, shape = points_for(module, x, input_shape, dtype, name=name)
     with torch.inference_mode(False):
         given = dict(module.named_parameters())
         weights = {key: given[key].detach().clone().to(dtype or given[key].dtype) for key in names}
     feature_map = FeatureMap(module, shape, layer, freeze, dtype=dtype, shape_given=input_shape is not None)
-    source = examine(feature_map, points.reshape(-1, math.prod(shape)))
-    return OfParameters(source, weights), points
+    return examine(feature_map, points.reshape(-1, math.prod(shape))), weights, points
 
 
 def trained(module: Any) -> tuple[str, ...]:

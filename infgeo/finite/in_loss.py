@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from infgeo.arguments import flag, positive_integers
+from infgeo.arguments import flag
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.differentiate import FORWARD, REVERSE_ONE_BY_ONE, Way, choose
 from infgeo.finite.feature_map import FeatureMap, checked_features
@@ -123,7 +123,6 @@ def _derivatives(
     second: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None, tuple[int, ...]]:
     """Return J (P, n, k), H (P, n, k, k) if `second`, along the coordinates or the directions, and the axes of x."""
-    input_shape = None if input_shape is None else positive_integers(input_shape, "input_shape")
     checked_features(features, layer, False, None)
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         raise InvalidInput(f"x is {type(x).__name__}; pass a tensor of floats (..., d), of the dtype of the weights")

@@ -64,13 +64,12 @@ def ntk(
     [[18.0, 12.0], [12.0, 30.0]]
     """
     budget = positive_integer(memory_budget, "memory_budget")
-    parametrised, x = by_parameters.of_parameters(module, X, "X", layer, input_shape, freeze, dtype)
-    source, w = parametrised.source, parametrised.weights
+    source, w, x = by_parameters.of_parameters(module, X, "X", layer, input_shape, freeze, dtype)
     x = _rows(x, source.input_shape, "X")
     y = x
     if Y is not None:
         y = _rows(points_for(module, Y, source.input_shape, dtype, name="Y")[0], source.input_shape, "Y")
-    with parametrised.ready() as f:
+    with by_parameters.ready(source) as f:
         r, divisor = by_parameters.cotangents(output, f(w, by_parameters.some(x)), ("full", "trace", "mean"))
         way = by_parameters.way_to_gradients(f, w, x)
         layers, rest = split(f, w, module, x) if way is by_parameters.gradients else ([], w)

@@ -60,8 +60,7 @@ def ntk_metric(
     [[3.0, 0.0], [0.0, 3.0]]
     """
     budget = positive_integer(memory_budget, "memory_budget")
-    parametrised, points = by_parameters.of_parameters(module, x, "x", layer, input_shape, freeze, dtype)
-    source, w = parametrised.source, parametrised.weights
+    source, w, points = by_parameters.of_parameters(module, x, "x", layer, input_shape, freeze, dtype)
     d = math.prod(source.input_shape)
     batch = points.shape[: points.ndim - len(source.input_shape)]
     points = points.reshape(-1, d)
@@ -70,7 +69,7 @@ def ntk_metric(
         raise InvalidInput(f"directions has shape {tuple(rows.shape)}; pass (k, *input_shape)")
     rows = rows.flatten(1)
     k, numbers = len(rows), budget // points.element_size()
-    with parametrised.ready() as f:
+    with by_parameters.ready(source) as f:
         r, divisor = by_parameters.cotangents(output, f(w, by_parameters.some(points)), ("trace", "mean"))
         way = by_parameters.way_to_gradients(f, w, points)
         _refuse_wrong_second(f, w, points, rows, way)
