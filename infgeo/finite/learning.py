@@ -199,7 +199,6 @@ class LearningTask:
         return torch.cat([self.inputs, self.inputs.new_ones(len(self.inputs), 1)], 1)
 
     def _factor(self, gram: torch.Tensor) -> torch.Tensor:
-        """Return the Cholesky factor of gram + noise."""
         assert self.noise_variance is not None
         return torch.linalg.cholesky(gram + self.noise_variance * torch.eye(gram.shape[-1], dtype=gram.dtype))
 

@@ -202,7 +202,6 @@ _COUPLED = (
 
 
 def _refuse_coupled(feature_map: FeatureMap, pair: torch.Tensor, many: torch.Tensor) -> None:
-    """Raise InvalidInput when the features of one point depend on another point of the batch."""
     try:
         with feature_map.ready() as f:
             with torch.no_grad():

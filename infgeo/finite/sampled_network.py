@@ -198,7 +198,6 @@ def _numeric(
 
 
 def _scale(expr: Any, name: str, value: float | None, parameters: Mapping[str, float]) -> float:
-    """Return the number that the scale `expr` of the network stands for."""
     strict = name == "weight_std"
     if value is not None:
         value = real_number(value, name, minimum=0.0, strict=strict)

@@ -86,7 +86,6 @@ def ntk(
 
 
 def _rows(points: torch.Tensor, shape: tuple[int, ...], name: str) -> torch.Tensor:
-    """Return points (N, *shape) as (N, d), or raise InvalidInput."""
     if points.ndim != len(shape) + 1:
         raise InvalidInput(f"{name} has shape {tuple(points.shape)}; pass N points, (N, {', '.join(map(str, shape))})")
     return points.flatten(1)

@@ -102,7 +102,6 @@ def _turned(f: Function, w: Weights, point: torch.Tensor, rows: torch.Tensor, r:
 def _whole(
     f: Function, w: Weights, x: torch.Tensor, rows: torch.Tensor, r: torch.Tensor, together: bool
 ) -> torch.Tensor:
-    """Return the metric at points x (B, d), of all directions together."""
     of_point = partial(_turned, f, w, rows=rows, r=r)
     turned = torch.func.vmap(of_point)(x) if together else by_parameters.stacked(of_point, x)
     flat = (part.flatten(2).double() for part in turned.values())
