@@ -17,7 +17,7 @@ from infgeo.finite.in_loss import log_volume, metric, ricci_scalar
 from infgeo.finite.leaves import LeafDirections, LeafWalk, leaf_directions, walk_along_leaf
 from infgeo.finite.linearized import Linearized, linearize
 from infgeo.finite.montecarlo import FiniteEstimates, estimate
-from infgeo.finite.outputs import fisher
+from infgeo.finite.output_metric import fisher
 from infgeo.finite.pullback import pullback, pullback_slice
 from infgeo.finite.sampled_network import SampledNetwork, sample_network
 from infgeo.finite.tangent_kernel import ntk

@@ -1,16 +1,22 @@
-"""A module as a function f(w, x) of its trained parameters and of points, and its derivatives by the parameters."""
+"""A module as a function f(w, x) of its trained parameters and of points, and its derivatives by the parameters.
+
+For a linear layer z = W h + b they are two factors: the outer product δ hᵀ with δ = ∂f/∂z, so that the share of W and b
+in the tangent kernel of two points is (δ·δ')(h·h' + 1), without an array as large as W at each point (Novak,
+Sohl-Dickstein & Schoenholz 2022, section 3.4).
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from infgeo.arguments import instance, one_of, positive_integer, positive_integers, scalar
+from infgeo.arguments import instance, one_of, positive_integer, scalar
 from infgeo.errors import InvalidInput
 from infgeo.finite.differentiate import contradiction, load_forward_mode
 from infgeo.finite.evaluation import derivable
@@ -25,20 +31,13 @@ Way = Callable[..., Weights]  # (f, w, x (B, d), r (R, C)) -> gradients (B, R, *
 _PROBED = 2  # points at which derivatives are held against differences
 
 
-@dataclass(frozen=True)
-class OfParameters:
-    """A module whose parameters are varied: `weights` are those that require a gradient, by name."""
-
-    source: Source
-    weights: Weights
-
-    @contextmanager
-    def ready(self) -> Iterator[Function]:
-        """Give f(w, x), (B, d) -> (B, C); it may be called, also by torch's transforms, until the block is left."""
-        load_forward_mode()
-        features = self.source.feature_map
-        with derivable(features.features, features.freeze), features.caller() as call:
-            yield lambda w, x: features.flattened(lambda points: call(points, w))(x)
+@contextmanager
+def ready(source: Source) -> Iterator[Function]:
+    """Give f(w, x), (B, d) -> (B, C); it may be called, also by torch's transforms, until the block is left."""
+    load_forward_mode()
+    features = source.feature_map
+    with derivable(features.features, features.freeze), features.caller() as call:
+        yield lambda w, x: features.flattened(lambda points: call(points, w))(x)
 
 
 def of_parameters(
@@ -49,19 +48,17 @@ def of_parameters(
     input_shape: Sequence[int] | None,
     freeze: bool,
     dtype: torch.dtype | None,
-) -> tuple[OfParameters, torch.Tensor]:
-    """Return a checked module, and the points x as it takes them, (..., *input_shape)."""
+) -> tuple[Source, Weights, torch.Tensor]:
+    """Return a checked module, its parameters that require a gradient, by name, and points as it takes them."""
     dtype = None if dtype is None else float_dtype(dtype)
     names = trained(module)
     checked_features(module, layer, freeze, dtype)
-    input_shape = None if input_shape is None else positive_integers(input_shape, "input_shape")
     points, shape = points_for(module, x, input_shape, dtype, name=name)
     with torch.inference_mode(False):
         given = dict(module.named_parameters())
         weights = {key: given[key].detach().clone().to(dtype or given[key].dtype) for key in names}
     feature_map = FeatureMap(module, shape, layer, freeze, dtype=dtype, shape_given=input_shape is not None)
-    source = examine(feature_map, points.reshape(-1, math.prod(shape)))
-    return OfParameters(source, weights), points
+    return examine(feature_map, points.reshape(-1, math.prod(shape))), weights, points
 
 
 def trained(module: Any) -> tuple[str, ...]:
@@ -78,10 +75,7 @@ def trained(module: Any) -> tuple[str, ...]:
 
 
 def cotangents(output: Any, values: torch.Tensor, names: Sequence[str]) -> tuple[torch.Tensor, float]:
-    """Return sums (R, C) of the outputs, of which `values` (B, C) are some, and what their kernels are divided by.
-
-    `output` is one of the names of all outputs, the index of one, or the weights (C,) of a sum.
-    """
+    """Return sums (R, C) of the outputs, of which `values` (B, C) are some, and what their kernels are divided by."""
     width = values.shape[1]
     if isinstance(output, str):
         one_of(output, "output", names)
@@ -108,11 +102,6 @@ def gradients(f: Function, w: Weights, x: torch.Tensor, r: torch.Tensor) -> Weig
     return torch.func.vmap(lambda point: gradients_at(f, w, point, r))(x)
 
 
-def _in_turn(f: Function, w: Weights, x: torch.Tensor, r: torch.Tensor) -> Weights:
-    """Return the same of modules that torch cannot batch over points."""
-    return stacked(lambda point: gradients_at(f, w, point, r), x)
-
-
 def stacked(of_point: Callable[[torch.Tensor], Weights], x: torch.Tensor) -> Weights:
     """Return what `of_point` gives for each point in turn, as vmap does for all together."""
     found = [of_point(point) for point in x]
@@ -134,7 +123,7 @@ def _plain_gradients(f: Function, w: Weights, x: torch.Tensor, r: torch.Tensor) 
     return found
 
 
-_WAYS: tuple[Way, ...] = (gradients, _in_turn, _plain_gradients)
+_WAYS: tuple[Way, ...] = (gradients, _plain_gradients)
 
 
 def inner(found: Weights, v: Weights) -> torch.Tensor:
@@ -148,10 +137,7 @@ def some(x: torch.Tensor) -> torch.Tensor:
 
 
 def probe(f: Function, w: Weights, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Weights]:
-    """Return some of the points x (N, d), one sum (1, C) of outputs and a direction of the parameters, fixed ones.
-
-    Derivatives are held against differences there; the direction is as large as the parameters.
-    """
+    """Return some of the points x (N, d), one sum (1, C) of outputs and a direction as large as the parameters."""
     few = some(x)
     generator = torch.Generator().manual_seed(0)
     v = {}
@@ -163,10 +149,7 @@ def probe(f: Function, w: Weights, x: torch.Tensor) -> tuple[torch.Tensor, torch
 
 
 def way_to_gradients(f: Function, w: Weights, x: torch.Tensor) -> Way:
-    """Return the way to the gradients by w, held against differences of the values at some of the points x (N, d).
-
-    Raises InvalidInput where they contradict.
-    """
+    """Return the way to the gradients by w, held against differences of the values at some of the points x (N, d)."""
     few, r, v = probe(f, w, x)
     for way in _WAYS:
         try:
@@ -199,3 +182,80 @@ def refuse_contradiction(found: tuple[float, float, str] | None, what: str) -> N
             f"{found[1]:.6g}, {found[2]}; something in it is hidden from autograd (detach, no_grad, numpy, round) or "
             "has a wrong derivative rule: write it in differentiable torch operations"
         )
+
+
+@dataclass(frozen=True)
+class LinearLayer:
+    """A linear layer, and the names of its weight and its bias among the parameters, where they are."""
+
+    module: nn.Linear
+    weight: str | None
+    bias: str | None
+
+
+@contextmanager
+def _listening(layers: list[LinearLayer]) -> Iterator[list[list[tuple[torch.Tensor, torch.Tensor]]]]:
+    """Listen to the layers: what each got in each call, and zeros added to what it gave, to differentiate by."""
+    heard: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in layers]
+
+    def listen(calls: list[Any], _module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        calls.append((inputs[0].detach().clone(), torch.zeros_like(output, requires_grad=True)))
+        return output + calls[-1][1]
+
+    with ExitStack() as stack:
+        for layer, calls in zip(layers, heard, strict=True):
+            stack.callback(layer.module.register_forward_hook(partial(listen, calls)).remove)
+        yield heard
+
+
+def factors(
+    f: Function, w: Weights, layers: list[LinearLayer], x: torch.Tensor, r: torch.Tensor
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return what each layer gets, (B, m), and what comes back to it for each combination r (R, C), (B, R, n)."""
+    if not layers:
+        return []
+    with torch.enable_grad(), _listening(layers) as heard:
+        value = f(w, x)
+        got, zeros = zip(*(calls[0] for calls in heard), strict=True)
+        sent = [torch.autograd.grad(value, zeros, one.expand_as(value), retain_graph=True) for one in r]
+    return [(h, torch.stack(rows, 1)) for h, rows in zip(got, zip(*sent, strict=True), strict=True)]
+
+
+def split(f: Function, w: Weights, module: nn.Module, x: torch.Tensor) -> tuple[list[LinearLayer], Weights]:
+    """Return the linear layers whose gradients are outer products, and the other parameters that f depends on.
+
+    Products are held against the gradients at some of the points x: layers that are called more than once, or for
+    several positions of a point, and weights that are used elsewhere, too, are among the others.
+    """
+    points, r, _ = probe(f, w, x)
+    named = [(name, part) for name, part in module.named_modules() if type(part) is nn.Linear]
+    keys = [[key if key in w else None for key in (f"{name}.weight", f"{name}.bias")] for name, _ in named]
+    layers = [LinearLayer(part, *pair) for (_, part), pair in zip(named, keys, strict=True) if any(pair)]
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in w.items()}
+    try:
+        with torch.enable_grad(), _listening(layers) as heard:
+            total = (f(leaves, points) @ r[0]).sum()
+            rows = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+        true = {name: row for name, row in zip(w, rows, strict=True) if row is not None}
+        once = [
+            layer
+            for layer, calls in zip(layers, heard, strict=True)
+            if len(calls) == 1 and calls[0][0].ndim == 2 and len(calls[0][0]) == len(points)
+        ]
+        found = factors(f, w, once, points, r)
+    except Exception as error:  # hooks that do not fit, or what plain autograd cannot
+        if is_out_of_memory(error):
+            raise
+        return [], w
+
+    def agrees(name: str | None, product: torch.Tensor) -> bool:
+        slack = torch.finfo(product.dtype).eps ** 0.5
+        return name is None or bool((true[name] - product).abs().max() <= slack * true[name].abs().max())
+
+    kept = [
+        layer
+        for layer, (h, sent) in zip(once, found, strict=True)
+        if agrees(layer.weight, sent[:, 0].T @ h) and agrees(layer.bias, sent[:, 0].sum(0))
+    ]
+    in_layers = {name for layer in kept for name in (layer.weight, layer.bias)}
+    return kept, {name: w[name] for name in true if name not in in_layers}

@@ -66,7 +66,6 @@ class DeepLearningTask(LearningTask):
         }
 
     def _block(self, width: int, count: int, source: numpy.random.Generator) -> Sums:
-        """Return the sums over some networks at once."""
         drawn = self._normals(source, width, count)
         if self.smooth:
             t = (torch.arange(count) + torch.from_numpy(source.random(count))) / count  # one in each part of [0, 1]

@@ -196,10 +196,7 @@ def _sample(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _grouped(f: Flat) -> Flat:
-    """Return at most `_GROUPS` sums of the features (B, n), with fixed weights from 1/2 to 1 of no special relation.
-
-    They are wrong where one feature is, unless it is small beside the others of its group.
-    """
+    """Return at most `_GROUPS` sums of the features (B, n), with fixed weights from 1/2 to 1 of no special relation."""
 
     def sums(x: torch.Tensor) -> torch.Tensor:
         value = f(x)

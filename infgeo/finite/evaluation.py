@@ -84,10 +84,7 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Compute as the code and the weights say: without autocast, TF32 and compiled graphs.
-
-    Raises InvalidInput inside a transform of torch.func, which would find derivatives 0 or fail half way.
-    """
+    """Compute as the code and the weights say: without autocast, TF32 and compiled graphs."""
     if torch._C._functorch.peek_interpreter_stack() is not None:
         raise InvalidInput(
             "the geometry is asked for inside a transform of torch.func (grad, jvp, vmap, ...), and has no derivatives "
@@ -225,10 +222,7 @@ def refuse_training_mode(features: Any, freeze: bool) -> None:
 
 
 def refuse_unusable_weights(features: Any, dtype: torch.dtype | None = None) -> None:
-    """Raise InvalidInput for weights without numbers, not finite, or too coarse to differentiate unless a dtype is set.
-
-    Weights are parameters and buffers.
-    """
+    """Raise InvalidInput for parameters and buffers without numbers, not finite, or too coarse, without a dtype."""
     for module in modules_behind(features):
         for kind, named in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
             for name, tensor in named:

@@ -51,15 +51,6 @@ class FeatureMap:
     precision: torch.dtype | None = None
     shape_given: bool = False
 
-    @property
-    def modules(self) -> tuple[nn.Module, ...]:
-        """All modules behind the features."""
-        return modules_behind(self.features)
-
-    def unbatched(self, one_by_one: bool = False) -> "FeatureMap":
-        """Return the same map, called on single points."""
-        return replace(self, batched=False, one_by_one=one_by_one)
-
     @contextmanager
     def ready(self) -> Iterator[Flat]:
         """Give the map (B, d) -> (B, n); it may be called, also by torch's transforms, until the block is left."""
@@ -83,10 +74,7 @@ class FeatureMap:
         return flat
 
     def first_output(self, x: torch.Tensor) -> Any:
-        """Return what the features, or the layer, return for the points x (B, d) as they are, unchecked.
-
-        Counts the calls of the layer: it must be called once.
-        """
+        """Return what the features, or the layer, return for the points x (B, d) as they are, unchecked."""
         points = x.reshape(x.shape[0], *self.input_shape).clone()
         with torch.no_grad(), derivable(self.features, self.freeze), self.caller(stop=False) as call:
             return call(points) if self.batched else call(points[0])
@@ -122,7 +110,7 @@ class FeatureMap:
             value = outputs.pop()
             return next(_real_tensors(value), value)
 
-        handle = submodule(self.modules, self.layer).register_forward_hook(listen)
+        handle = submodule(modules_behind(self.features), self.layer).register_forward_hook(listen)
         try:
             yield call_layer
         finally:
@@ -151,23 +139,16 @@ class FeatureMap:
 
 
 def _real_tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Yield the real tensors in tuples, dicts and dataclasses, in order.
-
-    Attention, recurrent modules and encoders put their output first.
-    """
-    if isinstance(value, torch.Tensor):
-        if value.is_floating_point():
-            yield value
-        return
-    parts: Any = ()
-    if isinstance(value, tuple | list):
-        parts = value
+    """Yield the real tensors in tuples, dicts and dataclasses, in order: modules put their output first."""
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        yield value
     elif isinstance(value, Mapping):
-        parts = value.values()
+        yield from _real_tensors([*value.values()])
     elif is_dataclass(value):
-        parts = [getattr(value, part.name) for part in fields(value)]
-    for part in parts:
-        yield from _real_tensors(part)
+        yield from _real_tensors([getattr(value, part.name) for part in fields(value)])
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _real_tensors(part)
 
 
 @dataclass(frozen=True)

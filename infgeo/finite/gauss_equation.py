@@ -32,11 +32,8 @@ def concatenate(parts: Sequence[Fields]) -> Fields:
     return type(parts[0])(*joined)
 
 
-_GRAM_FROM = 16  # rows or columns: below, a singular value decomposition costs nothing
-
-
-def _rank_tolerance(epsilon: float, d: int) -> float:
-    return 16 * math.sqrt(d) * epsilon
+def _rank_tolerance(jacobian: torch.Tensor) -> float:
+    return 16 * math.sqrt(jacobian.shape[-1]) * torch.finfo(jacobian.dtype).eps
 
 
 @dataclass(frozen=True)
@@ -53,50 +50,24 @@ class Spectrum:
     log_pseudo_volume: torch.Tensor
 
 
-def _singular_values(j: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """Return the singular values of J (P, n, d), float64, whose entries are known to `epsilon`.
-
-    By the eigenvalues of the smaller one of J Jᵀ and JᵀJ where they show that this is safe: squaring puts an error of
-    about m ε₆₄ σ₁²/2σ on a value σ, m = min(n, d), which stays below epsilon σ₁/8 at all of them. Elsewhere, and so
-    always for J in float64, by a singular value decomposition of J.
-    """
-    n, d = j.shape[-2:]
-    smaller = min(n, d)
-    least = 4 * smaller * torch.finfo(torch.float64).eps / epsilon  # of σ/σ₁
-    if smaller <= _GRAM_FROM or least >= 1:
-        return torch.linalg.svdvals(j)
-    largest = j.abs().amax(dim=(-2, -1), keepdim=True)
-    scale = torch.where(largest > 0, largest, 1.0)
-    scaled = j / scale
-    eigenvalues = torch.linalg.eigvalsh(scaled @ scaled.mT if n <= d else scaled.mT @ scaled).flip(-1)
-    values = eigenvalues.clamp_min(0.0).sqrt() * scale[..., 0]
-    unsafe = ~(values[:, -1] > least * values[:, 0])
-    if bool(unsafe.any()):
-        values[unsafe] = torch.linalg.svdvals(j[unsafe])
-    return values
-
-
 def spectrum(jacobian: torch.Tensor) -> Spectrum:
     """Return the spectrum of J (P, n, d), in float64."""
-    epsilon, j = torch.finfo(jacobian.dtype).eps, jacobian.to(torch.float64)
-    d = j.shape[-1]
+    tolerance, j = _rank_tolerance(jacobian), jacobian.to(torch.float64)
     finite = torch.isfinite(j).all(dim=-1).all(dim=-1)
     j = torch.where(finite[:, None, None], j, 0.0)
-    values = _singular_values(j, epsilon)
+    values = torch.linalg.svdvals(j)
     # the triangular factor costs a tenth of the singular values, and keeps the digits of coordinates of other scales
     full = log_determinant(j.to(jacobian.dtype)) / 2
     below = torch.isinf(full)
-    rank = torch.full(full.shape, d, device=j.device)
-    if j.shape[-2] < d:
+    rank = torch.full(full.shape, j.shape[-1], device=j.device)
+    if j.shape[-2] < j.shape[-1]:
         # scaling columns to length 1 divides the least singular value by their greatest length, or less
-        length = torch.linalg.vector_norm(j, dim=-2).amax(dim=-1)
-        sure = values[:, -1] > _rank_tolerance(epsilon, d) * length
-        rank = torch.where(sure, j.shape[-2], rank)
-        below = below & ~sure
+        sure = values[:, -1] > tolerance * torch.linalg.vector_norm(j, dim=-2).amax(dim=-1)
+        below, rank = below & ~sure, torch.where(sure, j.shape[-2], rank)
     if bool(below.any()):
         columns = j[below] / j[below].abs().amax(dim=-2, keepdim=True)  # NaN where a column is 0
         unit = torch.nan_to_num(columns / torch.linalg.vector_norm(columns, dim=-2, keepdim=True), 0.0)
-        rank[below] = (torch.linalg.svdvals(unit) > _rank_tolerance(epsilon, d)).sum(dim=-1)
+        rank[below] = (torch.linalg.svdvals(unit) > tolerance).sum(dim=-1)
     counted = torch.arange(values.shape[-1], device=values.device) < rank[:, None]
     log_volume = torch.where(torch.isinf(full), torch.where(counted, values, 1.0).log().sum(dim=-1), full)
     return Spectrum(
@@ -107,10 +78,7 @@ def spectrum(jacobian: torch.Tensor) -> Spectrum:
 
 
 def few_singular_values(g: torch.Tensor, log_volume: torch.Tensor) -> torch.Tensor:
-    """Return one or two singular values (P, k) from the metric: σ_1 from its trace and difference, σ_2 = vol/σ_1.
-
-    No digits cancel: the volume comes from a factor of J where the metric is ill-conditioned.
-    """
+    """Return one or two singular values (P, k) from the metric, σ_2 as volume/σ_1: no digits cancel."""
     if g.shape[1] == 1:
         return log_volume.exp()[:, None]
     a, b, c = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
@@ -137,6 +105,10 @@ class Frame:
         """Return the part of h (P, n, m) normal to the image of J."""
         return torch.baddbmm(h, self.q, self.q.mT @ h, alpha=-1.0)
 
+    def known(self, value: torch.Tensor) -> torch.Tensor:
+        """Return `value` (P, ...), NaN where the metric is singular."""
+        return torch.where(self.singular.reshape(-1, *(1,) * (value.ndim - 1)), torch.nan, value)
+
     def second_form(self, hessian: torch.Tensor) -> torch.Tensor:
         """Return II (P, n, d, d) = (1 − J g⁻¹ Jᵀ) H in the orthonormal frame."""
         return self.normal(_contracted(hessian, self.inverse)).reshape(-1, *hessian.shape[1:])
@@ -151,8 +123,7 @@ def _contracted(h: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
 
 def frame(jacobian: torch.Tensor, mode: str = "reduced") -> Frame:
     """Return the orthonormal tangent frame of J (P, n, d), n >= d; with mode "r" its Q is empty."""
-    epsilon, j = torch.finfo(jacobian.dtype).eps, jacobian.to(torch.float64)
-    tolerance = _rank_tolerance(epsilon, j.shape[-1])
+    tolerance, j = _rank_tolerance(jacobian), jacobian.to(torch.float64)
     largest = j.abs().amax(dim=-2, keepdim=True)  # so that squares neither over- nor underflow
     scale = torch.where(largest > 0, largest, 1.0)
     q, s = torch.linalg.qr(j / scale, mode=mode)
@@ -188,28 +159,25 @@ def log_volume(jacobian: torch.Tensor) -> torch.Tensor:
 def by_gauss_equation(
     jacobian: torch.Tensor, hessian: torch.Tensor | None, ricci: bool, is_flat: bool = False
 ) -> LocalGeometry:
-    """Return the induced geometry of an immersion from J = ∂Φ (P, n, d) and H = ∂²Φ (P, n, d, d).
-
-    II = (1 − J g⁻¹ Jᵀ) H is the second fundamental form, and R = |tr_g II|² − |II|²_g, positive on spheres.
-    """
+    """Return the induced geometry of an immersion from J = ∂Φ (P, n, d) and H = ∂²Φ (P, n, d, d)."""
     j = jacobian.to(torch.float64)
     n, d = j.shape[-2:]
     metric = j.mT @ j
-    if not ricci:
-        return LocalGeometry(metric, log_determinant(jacobian))
-    if n < d:
-        nothing = log_determinant(jacobian)
-        return LocalGeometry(metric, nothing, torch.full_like(nothing, torch.nan))
+    if not ricci or n < d:
+        logs = log_determinant(jacobian)
+        return LocalGeometry(metric, logs, torch.full_like(logs, torch.nan) if ricci else None)
     if d == 1 or is_flat:
         tangent = frame(jacobian, "r")
-        zero = torch.where(tangent.singular, torch.nan, 0.0).to(torch.float64)
-        return LocalGeometry(metric, tangent.log_determinant, zero)
+        return LocalGeometry(metric, tangent.log_determinant, tangent.known(metric.new_zeros(len(metric))))
     assert hessian is not None
     tangent = frame(jacobian)
-    form = tangent.second_form(hessian)
+    return LocalGeometry(metric, tangent.log_determinant, tangent.known(scalar(tangent.second_form(hessian))))
+
+
+def scalar(form: torch.Tensor) -> torch.Tensor:
+    """Return R = |tr II|² − |II|² (P,) of the second form (P, n, d, d) in an orthonormal frame."""
     trace = torch.diagonal(form, dim1=-2, dim2=-1).sum(dim=-1)
-    value = trace.square().sum(dim=-1) - form.square().sum(dim=(-3, -2, -1))
-    return LocalGeometry(metric, tangent.log_determinant, torch.where(tangent.singular, torch.nan, value))
+    return trace.square().sum(dim=-1) - form.square().sum(dim=(-3, -2, -1))
 
 
 def ricci_tensor(jacobian: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
@@ -221,7 +189,7 @@ def ricci_tensor(jacobian: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
     columns = form.movedim(-1, 1).reshape(-1, d, n * d)
     ricci = (trace[:, :, None, None] * form).sum(dim=1) - columns @ columns.mT
     ricci = tangent.s.mT @ ricci @ tangent.s
-    return torch.where(tangent.singular[:, None, None], torch.nan, (ricci + ricci.mT) / 2)
+    return tangent.known((ricci + ricci.mT) / 2)
 
 
 def christoffel(jacobian: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
@@ -229,23 +197,20 @@ def christoffel(jacobian: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
     tangent = frame(jacobian)
     n, d = tangent.q.shape[-2:]
     gamma = tangent.inverse @ (tangent.q.mT @ hessian.to(torch.float64).reshape(-1, n, d * d))
-    singular = tangent.singular[:, None, None, None]
-    return torch.where(singular, torch.nan, gamma.reshape(-1, d, d, d))
+    return tangent.known(gamma.reshape(-1, d, d, d))
 
 
 def second_fundamental_form(jacobian: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
     """Return II_ij (P, n, d, d) in coordinates, a normal vector for each i, j; NaN where the metric is singular."""
     tangent = frame(jacobian)
     n, d = tangent.q.shape[-2:]
-    form = tangent.normal(hessian.to(torch.float64).reshape(-1, n, d * d)).reshape(-1, n, d, d)
-    return torch.where(tangent.singular[:, None, None, None], torch.nan, form)
+    return tangent.known(tangent.normal(hessian.to(torch.float64).reshape(-1, n, d * d)).reshape(-1, n, d, d))
 
 
 def mean_curvature_vector(jacobian: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
     """Return tr_g II / d (P, n); NaN where the metric is singular."""
     tangent = frame(jacobian)
-    value = tangent.second_form(hessian).diagonal(dim1=-2, dim2=-1).mean(dim=-1)
-    return torch.where(tangent.singular[:, None], torch.nan, value)
+    return tangent.known(tangent.second_form(hessian).diagonal(dim1=-2, dim2=-1).mean(dim=-1))
 
 
 def sectional_curvature(jacobian: torch.Tensor, plane: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -258,4 +223,4 @@ def sectional_curvature(jacobian: torch.Tensor, plane: torch.Tensor, second: tor
     tangent, inside = frame(jacobian), frame(plane)
     form = tangent.normal(_contracted(second, inside.inverse))
     value = (form[..., 0] * form[..., 3]).sum(dim=-1) - (form[..., 1] * form[..., 2]).sum(dim=-1)
-    return torch.where(tangent.singular | inside.singular, torch.nan, value)
+    return tangent.known(inside.known(value))

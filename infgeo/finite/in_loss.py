@@ -15,11 +15,11 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from infgeo.arguments import flag, positive_integers
+from infgeo.arguments import flag
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.differentiate import FORWARD, REVERSE_ONE_BY_ONE, Way, choose
 from infgeo.finite.feature_map import FeatureMap, checked_features
-from infgeo.finite.gauss_equation import Frame, frame
+from infgeo.finite.gauss_equation import Frame, frame, scalar
 from infgeo.finite.inputs import as_points, point_shape
 from infgeo.finite.preflight import examine
 
@@ -109,9 +109,7 @@ def ricci_scalar(
     """
     jacobian, hessian, batch = _derivatives(features, x, directions, layer, input_shape, create_graph, second=True)
     assert hessian is not None
-    form = _regular_frame(jacobian).second_form(hessian)
-    trace = torch.diagonal(form, dim1=-2, dim2=-1).sum(dim=-1)
-    value = trace.square().sum(dim=-1) - form.square().sum(dim=(-3, -2, -1))
+    value = scalar(_regular_frame(jacobian).second_form(hessian))
     return value.to(jacobian.dtype).reshape(batch)
 
 
@@ -125,7 +123,6 @@ def _derivatives(
     second: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None, tuple[int, ...]]:
     """Return J (P, n, k), H (P, n, k, k) if `second`, along the coordinates or the directions, and the axes of x."""
-    input_shape = None if input_shape is None else positive_integers(input_shape, "input_shape")
     checked_features(features, layer, False, None)
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         raise InvalidInput(f"x is {type(x).__name__}; pass a tensor of floats (..., d), of the dtype of the weights")
@@ -180,10 +177,7 @@ def _looked_at(
 
 
 def _log_volume(jacobian: torch.Tensor) -> torch.Tensor:
-    """Return log √det JᵀJ (P,): by Cholesky's factor of g where that keeps the digits, in half the time, or by QR.
-
-    Its diagonal is brought to 1 first.
-    """
+    """Return log √det JᵀJ (P,): by Cholesky's factor of g where that keeps the digits, in half the time, or by QR."""
     j = jacobian.to(torch.float64)
     g = j.mT @ j
     lengths = g.diagonal(dim1=-2, dim2=-1).sqrt()

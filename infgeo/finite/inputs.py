@@ -49,10 +49,7 @@ def as_points(x: ArrayLike, name: str = "x") -> torch.Tensor:
 
 
 def point_shape(points: torch.Tensor, input_shape: Any, input_dim: int | None, name: str = "x") -> tuple[int, ...]:
-    """Return the shape of one point of `points` (..., *input_shape) or (..., d), or raise InvalidInput.
-
-    `input_dim` is that of the network, where it is known.
-    """
+    """Return the shape of one point of `points` (..., *input_shape) or (..., d), or raise InvalidInput."""
     if input_shape is None:
         shape: tuple[int, ...] = (int(points.shape[-1]),)
     else:

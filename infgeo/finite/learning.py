@@ -59,10 +59,7 @@ class LearningTask:
     flows: bool = False
 
     def sums(self, width: int, networks: int, seed: int) -> Sums:
-        """Return sums over independent networks, which `changes` makes estimates of; sums of other seeds may be added.
-
-        Seeds must differ by 2 or more.
-        """
+        """Return sums over independent networks, for `changes`; those of other seeds, 2 or more apart, may be added."""
         if self.noise_variance is not None:
             load_forward_mode()
             return self._posterior(width, networks, seed)
@@ -75,10 +72,7 @@ class LearningTask:
         return result | {("networks", ""): torch.tensor(float(networks))}
 
     def sums_by_chains(self, width: int, networks: int, seed: int) -> Sums:
-        """Return the same by Hamiltonian Monte Carlo, for likelihoods that leave few of the networks of the prior.
-
-        Raises NotConverged as `posterior_networks` does.
-        """
+        """Return the same by Hamiltonian Monte Carlo, for likelihoods that leave few of the networks of the prior."""
         chains = max(1, networks // _SWEEPS)
         before, after, _ = posterior_networks(self, width, chains, seed)
         means = (self._mean_over_units(w) for w in (before, after))
@@ -217,7 +211,6 @@ class LearningTask:
         return torch.cat([self.inputs, self.inputs.new_ones(len(self.inputs), 1)], 1)
 
     def _factor(self, gram: torch.Tensor) -> torch.Tensor:
-        """Return the Cholesky factor of gram + noise."""
         assert self.noise_variance is not None
         return torch.linalg.cholesky(gram + self.noise_variance * torch.eye(gram.shape[-1], dtype=gram.dtype))
 

@@ -200,12 +200,5 @@ def _estimates(
         zero = raw["ricci_scalar"].mean
         raw["ricci_scalar"] = Estimate(zero, torch.zeros_like(zero), samples, exact=True, note=reason)
     return FiniteEstimates(
-        task.width,
-        samples,
-        task.input_dim,
-        task.seed,
-        **raw,
-        sampler=task.sampler,
-        corrected=corrected,
-        notes=notes,
+        task.width, samples, task.input_dim, task.seed, **raw, sampler=task.sampler, corrected=corrected, notes=notes
     )

@@ -1,4 +1,4 @@
-"""The geometry of g = Jᵀ h J for a metric h that varies over output space, where no flat features stand for it.
+"""Metrics of outputs: the Fisher metric as the flat one of other features, and g = Jᵀ h J for an h that varies.
 
 R of g at x depends on values, J and H of the outputs f only: third derivatives cancel. So f is replaced by its Taylor
 polynomial of degree 2 at x, in coordinates in which g is the identity there, and R follows from the derivatives of
@@ -11,9 +11,12 @@ have an inverse, only g.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
 
+from infgeo.arguments import one_of
 from infgeo.errors import InvalidInput
 from infgeo.finite.gauss_equation import Frame, LocalGeometry, frame
 
@@ -96,31 +99,28 @@ class Curved:
     riemann: torch.Tensor
     symbols: torch.Tensor
 
-    def _known(self, value: torch.Tensor) -> torch.Tensor:
-        return torch.where(self.tangent.singular.reshape(-1, *(1,) * (value.ndim - 1)), torch.nan, value)
-
     def local(self) -> LocalGeometry:
         """Return metric, log determinant and R."""
         s = self.tangent.s
-        value = torch.einsum("pikik->p", self.riemann)
-        return LocalGeometry(s.mT @ s, self.tangent.log_determinant, self._known(value))
+        value = self.tangent.known(torch.einsum("pikik->p", self.riemann))
+        return LocalGeometry(s.mT @ s, self.tangent.log_determinant, value)
 
     def ricci_tensor(self) -> torch.Tensor:
         """Return Ric_ij (P, d, d)."""
         s = self.tangent.s
-        return self._known(s.mT @ torch.einsum("pkikj->pij", self.riemann) @ s)
+        return self.tangent.known(s.mT @ torch.einsum("pkikj->pij", self.riemann) @ s)
 
     def christoffel(self) -> torch.Tensor:
         """Return Γ^k_ij (P, d, d, d), index [k, i, j]."""
         s, e = self.tangent.s, self.tangent.inverse
-        return self._known(torch.einsum("pka,pabc,pbi,pcj->pkij", e, self.symbols, s, s))
+        return self.tangent.known(torch.einsum("pka,pabc,pbi,pcj->pkij", e, self.symbols, s, s))
 
     def sectional_curvature(self, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Return K (P,) of the planes of u and v (P, d)."""
         plane = frame(self.tangent.s @ torch.stack((u, v), dim=-1).to(torch.float64))
         a, b = plane.q.unbind(-1)
         value = torch.einsum("pijkl,pi,pj,pk,pl->p", self.riemann, a, b, a, b)
-        return self._known(torch.where(plane.singular, torch.nan, value))
+        return self.tangent.known(plane.known(value))
 
 
 def curved(form: OutputMetric, outputs: torch.Tensor, jacobian: torch.Tensor, hessian: torch.Tensor) -> Curved:
@@ -154,3 +154,73 @@ def curved(form: OutputMetric, outputs: torch.Tensor, jacobian: torch.Tensor, he
     riemann = linear / 2 + product
     lost = noise > _MOST_NOISE * torch.einsum("pikik->p", riemann).abs().clamp_min(1.0)
     return Curved(tangent, torch.where(lost[:, None, None, None, None], torch.nan, riemann), symbols)
+
+
+def _on_sphere(logits: torch.Tensor) -> torch.Tensor:
+    roots = 2 * (torch.log_softmax(logits, dim=-1) / 2).exp()
+    # Where all probabilities but one vanish in the format, so does the metric, which is none: no number there.
+    certain = (roots == 0).sum(-1, keepdim=True) == max(roots.shape[-1] - 1, 1)
+    return torch.where(certain, torch.nan, roots)
+
+
+EMBEDDINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "categorical": _on_sphere,
+    "bernoulli": lambda logits: 2 * (logits / 2).exp().atan(),
+    "poisson": lambda log_rates: 2 * (log_rates / 2).exp(),
+    "hellinger": lambda logits: _on_sphere(logits) / 2,
+    "expected": lambda outputs: torch.cat((outputs.chunk(2, -1)[0], outputs.chunk(2, -1)[1].exp()), -1),
+}
+
+
+class _Embedding(nn.Module):
+    """Maps the outputs of a network to the features whose flat metric is their Fisher metric."""
+
+    def __init__(self, family: str) -> None:
+        super().__init__()
+        self.family = family
+
+    def forward(self, outputs: torch.Tensor) -> torch.Tensor:
+        return EMBEDDINGS[self.family](outputs)
+
+
+def fisher(features: Callable[..., Any], family: str = "categorical") -> Callable[..., Any]:
+    """Return features whose flat metric is the Fisher metric of a network's predictions.
+
+    g = Jᵀ h J with h = E[∂ log p(y) ∂ log p(y)ᵀ] by the outputs J differentiates. For these families h is the flat
+    metric of other features, so that everything which takes features takes these: `pullback`, slices, geodesics.
+
+        categorical   2 √softmax(f), of the last axis: a sphere of radius 2, R = (C − 1)(C − 2)/4 for C classes
+        bernoulli     2 arctan e^{f/2} for each output f, a logit
+        poisson       2 e^{f/2} for each output f, the logarithm of a rate
+
+        hellinger     √softmax(f): the distance of Hellinger without its factor 1/√2, |√p − √q|; a quarter of the
+                      Fisher metric, R = (C − 1)(C − 2)
+        expected      (μ, σ) for outputs (μ, log σ): no Fisher metric, but the mean of JᵀJ over samples μ + σ ε of a
+                      stochastic decoder, ε ~ N(0, I): J_μᵀ J_μ + J_σᵀ J_σ
+
+    The rank is at most C − 1 for C classes. A Gaussian of varying scale has no such features: see `pullback`.
+
+    Args:
+        features: a callable or module that gives logits, or logarithms of rates: (..., C).
+        family: "categorical", "bernoulli", "poisson", "hellinger" or "expected". For a Gaussian of fixed scale σ divide
+            the features by σ.
+
+    Returns:
+        A module, where `features` is one (with the same weights), or a function.
+
+    Raises InvalidInput for another family. Where all probabilities but one are less than numbers of the format
+    (logits more than about 1,400 apart, in float32 180) features are NaN, which what measures them refuses.
+
+    Source: Amari & Nagaoka 2000, Methods of information geometry, section 2; of "expected", Arvanitidis, Hansen &
+    Hauberg 2018, Latent space oddity.
+
+    >>> from infgeo.finite import pullback
+    >>> def logits(x):  # all distributions of 4 classes
+    ...     return torch.nn.functional.pad(x, (0, 1))
+    >>> f"{pullback(fisher(logits), [0.3, -1.0, 0.5]).ricci_scalar:.12f}"
+    '1.500000000000'
+    """
+    embedding = _Embedding(one_of(family, "family", tuple(EMBEDDINGS)))
+    if isinstance(features, nn.Module):
+        return nn.Sequential(features, embedding).train(features.training)
+    return lambda *arguments: embedding(features(*arguments))

@@ -17,10 +17,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def in_blocks(function: Callable[[torch.Tensor], Result], x: torch.Tensor, size: int) -> list[Result]:
-    """Return `function` of consecutive blocks of at most `size` rows of x, halving the size when memory runs out.
-
-    What has been computed is kept. With one row the error of torch is raised, with a note that says so.
-    """
+    """Return `function` of consecutive blocks of at most `size` rows of x, halving the size when memory runs out."""
     results: list[Result] = []
     start, size = 0, max(1, min(size, x.shape[0]))
     while start < x.shape[0]:

@@ -1,28 +1,21 @@
 """The gate before every route: the shape and precision of a feature map, and whether points can be taken together."""
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from infgeo.errors import InvalidInput
+from infgeo.finite.evaluation import modules_behind
 from infgeo.finite.feature_map import FeatureMap, Flat, Source
 from infgeo.finite.point_blocks import is_out_of_memory
 from infgeo.finite.stack import Stack, is_piecewise_linear
 
 MOST_TOGETHER = 2**23  # numbers in the largest array of a forward pass that looks for coupling
 _ALONE = 6  # points whose features together are compared with those that they have alone
-
-
-def _tensors(values: Any) -> Iterator[torch.Tensor]:
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, tuple | list):
-            yield from _tensors(value)
 
 
 class _Made(TorchDispatchMode):
@@ -39,10 +32,10 @@ class _Made(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = {t.untyped_storage()._cdata for t in _tensors((args, tuple(kwargs.values())))}
+        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
         out = func(*args, **kwargs)
         follows = not given.isdisjoint(self._storages)
-        for value in _tensors((out,)):
+        for value in (t for t in tree_leaves(out) if isinstance(t, torch.Tensor)):
             storage = value.untyped_storage()._cdata
             if storage not in given:
                 self.numbers = max(self.numbers, value.numel())
@@ -113,7 +106,7 @@ def _callable_on(feature_map: FeatureMap, probe: torch.Tensor) -> tuple[FeatureM
     out, error = _tried(feature_map, probe)
     if isinstance(out, torch.Tensor) and out.ndim > 1 and out.shape[0] == 1:
         return feature_map, _features_of(out, feature_map, batch=True)
-    single = feature_map.unbatched()  # perhaps it takes a batch for something else
+    single = replace(feature_map, batched=False, one_by_one=False)  # perhaps it takes a batch for something else
     alone, other = _tried(single, probe)
     if other is None or error is None:
         return _mapped(single, probe), _features_of(out if other else alone, single, batch=False)
@@ -128,7 +121,7 @@ def _callable_on(feature_map: FeatureMap, probe: torch.Tensor) -> tuple[FeatureM
 
 def _remedy(feature_map: FeatureMap, probe: torch.Tensor) -> str:
     """Return what may help where features fail on points: their dtype, or their shape where it is a guess."""
-    dtypes = {p.dtype for m in feature_map.modules for p in m.parameters() if p.is_floating_point()}
+    dtypes = {p.dtype for m in modules_behind(feature_map.features) for p in m.parameters() if p.is_floating_point()}
     if feature_map.dtype is None and len(dtypes) == 1 and dtypes != {probe.dtype}:
         return f"the points are {probe.dtype} and the weights behind features {dtypes.pop()}: pass points in that dtype"
     if feature_map.dtype is None and len(dtypes) > 1:
@@ -148,7 +141,7 @@ def _mapped(single: FeatureMap, probe: torch.Tensor) -> FeatureMap:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        return single.unbatched(one_by_one=True)
+        return replace(single, one_by_one=True)
     return single
 
 
@@ -173,7 +166,7 @@ def _features_of(out: Any, feature_map: FeatureMap, batch: bool) -> int:
 
 def _refuse_random(feature_map: FeatureMap, probe: torch.Tensor) -> _Made:
     """Raise InvalidInput when calls differ, change the weights or are too coarse; return what one call makes."""
-    tensors = [t for module in feature_map.modules for t in (*module.parameters(), *module.buffers())]
+    tensors = [t for module in modules_behind(feature_map.features) for t in (*module.parameters(), *module.buffers())]
     before = [0 if t.is_inference() else t._version for t in tensors]
     with torch.no_grad(), feature_map.ready() as f:
         with _Made(probe) as made:
@@ -209,11 +202,6 @@ _COUPLED = (
 
 
 def _refuse_coupled(feature_map: FeatureMap, pair: torch.Tensor, many: torch.Tensor) -> None:
-    """Raise InvalidInput when the features of one point depend on another point of the batch.
-
-    The features of both of a pair, and of some of `many` points, must be those that each has alone, and the gradient of
-    the features of one of the pair with respect to the other must be exactly 0.
-    """
     try:
         with feature_map.ready() as f:
             with torch.no_grad():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,11 +11,10 @@ from numpy.typing import ArrayLike
 from infgeo.arguments import flag, one_of, positive_integer, positive_integers
 from infgeo.errors import InvalidInput
 from infgeo.finite.evaluation import plain_torch
-from infgeo.finite.feature_map import FeatureMap, checked_features
+from infgeo.finite.feature_map import FeatureMap, Source, checked_features
 from infgeo.finite.geometry_at_points import Pullback, weights_of
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points, float_dtype, matching, point_shape, points_for
-from infgeo.finite.output_metric import OutputMetric
-from infgeo.finite.outputs import measured_by, with_output
+from infgeo.finite.output_metric import EMBEDDINGS, OutputMetric, fisher, gaussian_metric
 from infgeo.finite.preflight import MOST_TOGETHER, examine
 from infgeo.finite.stack import as_stack
 
@@ -94,7 +94,7 @@ def pullback(
     '2.000000000000'
     """
     dtype, batched = None if dtype is None else float_dtype(dtype), flag(batched, "batched")
-    features = with_output(features, output, layer)
+    features = _with_output(features, output, layer)
     checked_features(features, layer, freeze, dtype)
     singular = one_of(singular, "singular", ("raise", "nan"))
     budget = positive_integer(memory_budget, "memory_budget")
@@ -105,7 +105,7 @@ def pullback(
     feature_map = FeatureMap(
         features, shape, layer, freeze, one_by_one=not batched, dtype=dtype, shape_given=input_shape is not None
     )
-    source = measured_by(output, examine(feature_map, points.reshape(-1, math.prod(shape)), stack))
+    source = _measured_by(output, examine(feature_map, points.reshape(-1, math.prod(shape)), stack))
     return Pullback(source, points, singular, budget, weights_of(features))
 
 
@@ -155,7 +155,7 @@ def pullback_slice(
     '1.000000000000'
     """
     dtype, batched = None if dtype is None else float_dtype(dtype), flag(batched, "batched")
-    features = with_output(features, output, layer)
+    features = _with_output(features, output, layer)
     checked_features(features, layer, freeze, dtype)
     singular = one_of(singular, "singular", ("raise", "nan"))
     budget = positive_integer(memory_budget, "memory_budget")
@@ -175,7 +175,7 @@ def pullback_slice(
     stack = stack if stack is not None and stack.input_dim == math.prod(shape) else None
     slice_of = start.reshape(-1), ways.reshape(len(ways), -1)
     some = coordinates.reshape(-1, len(ways))[: max(2, MOST_TOGETHER // math.prod(shape))]
-    source = measured_by(output, examine(whole, slice_of[0] + some @ slice_of[1], stack)).sliced(*slice_of)
+    source = _measured_by(output, examine(whole, slice_of[0] + some @ slice_of[1], stack)).sliced(*slice_of)
     return Pullback(source, coordinates, singular, budget, weights_of(features))
 
 
@@ -208,3 +208,27 @@ def _slice(
             f"{float(values[-1]):.1e}; pass directions that span {len(rows)} dimensions"
         )
     return start, ways.reshape(len(ways), *shape).clone()
+
+
+def _with_output(features: Callable[..., Any], output: str | OutputMetric, layer: str | None) -> Callable[..., Any]:
+    """Return the features that `output` makes of a network's outputs, for `pullback`."""
+    if callable(output):
+        return features
+    family = one_of(output, "output", ("euclidean", "fisher", "gaussian", *EMBEDDINGS))
+    if family == "euclidean" or not callable(features):
+        return features
+    if layer is not None:
+        raise InvalidInput(f"output={output!r} is the metric of predictions, and layer={layer!r} is none: leave it out")
+    return features if family == "gaussian" else fisher(features, "categorical" if family == "fisher" else family)
+
+
+def _measured_by(output: str | OutputMetric, source: Source) -> Source:
+    """Return the source with the metric of its outputs, where that is not flat."""
+    if output in ("gaussian", "expected") and source.width % 2:
+        raise InvalidInput(
+            f"output={output!r} takes as many logarithms of scales as means, and features give {source.width} numbers"
+        )
+    if not callable(output) and output != "gaussian":
+        return source
+    form, largest = output if callable(output) else gaussian_metric, max(source.largest, source.width**2)
+    return replace(source, form=form, flat=False, largest=largest)

@@ -18,7 +18,8 @@ from infgeo.finite.routes import local_geometry
 from infgeo.finite.running_mean import replicate_seed
 from infgeo.finite.sampled_network import NetworkSpecification, SampledNetwork, draw
 from infgeo.finite.samplers import block_units, first_layer, principal_axes
-from infgeo.finite.shallow import measure_again, prefers_gram
+from infgeo.finite.stack import as_stack
+from infgeo.finite.stack_geometry import measure_again, prefers_gram
 from infgeo.finite.unit_sums import UNITS_AT_ONCE, UnitSums, add_gram, geometry_of, sum_units, total
 
 QUANTITIES = (
@@ -179,7 +180,8 @@ def finish(task: ReplicateTask, first: int, parts: Sequence[UnitSums]) -> dict[s
             network = whole_network(task, first + m)
             for k in ill[:, m].any(dim=1).nonzero()[:, 0].tolist():
                 marked = ill[k, m].nonzero()[:, 0]
-                part, into = sub_network(network, task.parts[k]), (k * networks + m) * count + marked
+                part, into = as_stack(sub_network(network, task.parts[k])), (k * networks + m) * count + marked
+                assert part is not None
                 with torch.no_grad():
                     measure_again(part, task.points(), marked, found, into, task.memory_budget)
         geometry, *halves = (_piece(found, k, networks, count) for k in range(pieces))

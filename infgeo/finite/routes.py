@@ -8,17 +8,18 @@ import torch
 
 from infgeo.errors import InvalidInput
 from infgeo.finite import gauss_equation
-from infgeo.finite.differentiate import FORWARD
+from infgeo.finite.differentiate import FORWARD, load_forward_mode
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap, Source
 from infgeo.finite.gauss_equation import LocalGeometry, by_gauss_equation, concatenate
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET
 from infgeo.finite.output_metric import Curved, curved, rooted
 from infgeo.finite.point_blocks import in_blocks
-from infgeo.finite.propagation import Reduction, deep_geometry, reduce_general, reduce_stack
 from infgeo.finite.sampled_network import SampledNetwork
-from infgeo.finite.shallow import shallow_geometry
 from infgeo.finite.stack import as_stack, is_piecewise_linear
+from infgeo.finite.stack_geometry import Reduction, deep_geometry, reduce_stack, shallow_geometry
+
+_FASTEST_ARRAY = 2**23  # bytes of the largest array of the passes that are made at once, on a CPU
 
 
 def local_geometry(
@@ -39,15 +40,12 @@ def measured(source: Source, x: torch.Tensor, ricci: bool, memory_budget: int) -
         return LocalGeometry(empty.reshape(0, d, d), empty, empty if ricci else None)
     flat = source.flat or source.invertible(d)
     second = ricci and d > 1 and source.width >= d and not flat
-    if source.form is not None:
-        if second:
-            return concatenate(bent(source, x, Curved.local, memory_budget))
-        return concatenate(
-            reduced(source, x, False, lambda j, _: by_gauss_equation(j, None, ricci, True), memory_budget)
-        )
+    if source.form is not None and second:
+        return concatenate(bent(source, x, Curved.local, memory_budget))
     if second and 4 * 8 * source.width * d * d > memory_budget and (source.stack is None or source.stack.depth > 1):
         return _by_pairs(source, x, memory_budget)
-    if source.stack is not None and not (ricci and source.readout is None and source.invertible(d)):
+    as_many = ricci and source.readout is None and source.invertible(d)
+    if source.stack is not None and source.form is None and not as_many:
         with torch.no_grad():
             if source.stack.depth == 1:
                 return shallow_geometry(source.stack, x, ricci, memory_budget, readout=source.readout)
@@ -67,9 +65,37 @@ def reduced(source: Source, x: torch.Tensor, second: bool, reduction: Reduction,
 
 
 def _reduced(source: Source, x: torch.Tensor, second: bool, reduction: Reduction, memory_budget: int) -> list[Any]:
+    """Return the same, for features of a flat metric."""
     if source.stack is not None:
         return reduce_stack(source.stack, x, second, reduction, memory_budget)
-    return reduce_general(source, x, second, reduction, memory_budget)
+    width, largest, way = source.width, source.largest, source.ways[second]
+    d = x.shape[1]
+    itemsize = x.element_size()
+    directions = (d + 1) ** 2 if second else min(d, width) + 1
+    derivatives = 8 * width * (4 * d * d + 6 * d + 8 if second else 4 * d + 8)
+    per_point = 3 * itemsize * largest * directions + derivatives
+    size = memory_budget // per_point
+    chunk = None
+    if size == 0:  # one point is too much: fewer directions at once
+        outer = 2 if second else 1  # a value and its slope
+        left = max(memory_budget - derivatives, memory_budget // 4)  # J and H alone may exceed the budget
+        chunk = max(1, left // (3 * itemsize * largest * outer))
+    if not second and not x.is_cuda:  # larger arrays leave the cache and cost fresh pages: slower on every CPU
+        passes = max(1, _FASTEST_ARRAY // (itemsize * largest))
+        size = min(size, passes // directions)
+        chunk = chunk if size > 0 else min(chunk or passes, passes)
+    with source.ready() as f:
+        load_forward_mode()
+        used = way or source.way(f, x, second)
+
+        def block(points: torch.Tensor) -> Any:
+            jacobian, hessian = used(f, points, second, chunk)
+            with torch.no_grad():
+                # log of a negative number has a value of NaN, and a derivative
+                defined = torch.isfinite(f(points))[..., None]
+                return reduction(torch.where(defined, jacobian, torch.nan), hessian)
+
+        return in_blocks(block, x, size)
 
 
 @plain_torch()

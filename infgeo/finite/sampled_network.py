@@ -15,7 +15,7 @@ from infgeo.errors import InvalidInput
 from infgeo.expressions import exact
 from infgeo.finite.inputs import checked_device, float_dtype
 from infgeo.finite.samplers import check_sampler, first_layer, generator, normals
-from infgeo.finite.torch_activation import TorchActivation, torch_activation
+from infgeo.finite.torch_activation import TorchActivation, torch_activation, without_values
 
 # Kind of layer -> the names of its scales.
 _SCALES = {
@@ -125,12 +125,9 @@ def specify(
 ) -> NetworkSpecification:
     """Return the numeric description of `mlp`, with a value for every symbol that it leaves open.
 
-    Several values of `weight_std` are those of the coordinates in a first dense layer that leaves it open; other layers
-    that do have 1.
-
-    A scale that `mlp` leaves symbolic takes `weight_std` / `bias_std`, by default 1 (the values of
-    `infgeo.conventions`); other free symbols take `parameters`. Raises InvalidInput for a missing, unknown,
-    conflicting or invalid value.
+    A scale that `mlp` leaves symbolic takes `weight_std` / `bias_std`, by default those of `infgeo.conventions`; other
+    free symbols take `parameters`. Several values of `weight_std` are those of the coordinates in a first dense layer
+    that leaves it open; other layers that do have 1.
     """
     if isinstance(weight_std, list | tuple) or getattr(weight_std, "ndim", 0) > 0:
         scales = [real_number(v, f"weight_std[{i}]", 0.0, True) for i, v in enumerate(items(weight_std, "weight_std"))]
@@ -152,10 +149,7 @@ def specify(
         )
     if missing := sorted(own - set(given)):
         expressions = dict.fromkeys(str(layer.activation.expr) for layer in layers if _parameters_of(layer))
-        raise InvalidInput(
-            f"activation {', '.join(expressions)} has parameters without a value: {', '.join(missing)}; "
-            f"pass parameters={{{', '.join(f'{m!r}: ...' for m in missing)}}}"
-        )
+        raise without_values(", ".join(expressions), missing)
     scaling = getattr(mlp, "input_scale", None)
     if scaling not in (None, "fan_in"):
         raise InvalidInput(f"mlp.input_scale is {scaling!r}; finite networks know None and 'fan_in'")
@@ -204,7 +198,6 @@ def _numeric(
 
 
 def _scale(expr: Any, name: str, value: float | None, parameters: Mapping[str, float]) -> float:
-    """Return the number that the scale `expr` of the network stands for."""
     strict = name == "weight_std"
     if value is not None:
         value = real_number(value, name, minimum=0.0, strict=strict)
@@ -294,10 +287,7 @@ def draw(
     device: torch.device | str | None = None,
     sampler: str = "iid",
 ) -> SampledNetwork:
-    """Draw one network: weight and bias of each layer, then the readout of a residual block.
-
-    It is drawn in float64 on the CPU, so that dtype and device do not change the draw.
-    """
+    """Draw one network, in float64 on the CPU, so that dtype and device do not change the draw."""
     numbers = generator(seed)
     weights: list[torch.Tensor] = []
     biases: list[torch.Tensor] = []

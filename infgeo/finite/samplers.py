@@ -121,11 +121,9 @@ def _orthogonal(source: numpy.random.Generator, units: int, k: int) -> torch.Ten
 
 
 def _sobol(seed: int, units: int, k: int) -> Iterator[torch.Tensor]:
-    """Yield the normal quantiles of a Sobol sequence, scrambled by a random linear matrix and digital shift.
-
-    The numbers are the middles of cells of 2⁻³⁰, so that they are never 0 or 1 and |z| ≤ 6.2.
-    """
+    """Yield the normal quantiles of a Sobol sequence, scrambled by a random linear matrix and digital shift."""
     engine = torch.quasirandom.SobolEngine(k, scramble=True, seed=seed)
     for start in range(0, units, _SOBOL_CHUNK):
+        # the middles of cells of 2⁻³⁰ are never 0 or 1, and |z| ≤ 6.2
         uniform = engine.draw(min(_SOBOL_CHUNK, units - start), dtype=torch.float64)
         yield torch.special.ndtri(uniform + 0.5**_SOBOL_BITS / 2)

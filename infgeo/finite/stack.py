@@ -151,10 +151,7 @@ def _leaves(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module 
 
 
 def _up_to(module: nn.Module, layer: str | None) -> list[nn.Module] | None:
-    """Return the modules of nested nn.Sequential in order up to the one named `layer`, or None as `_leaves` does.
-
-    Also where the layer occurs more than once. What comes behind it does not matter.
-    """
+    """Return the modules of nested nn.Sequential in order up to the one named `layer`, or None as `_leaves` does."""
     parts: list[nn.Module] = []
     inside = layer is None
     for name, leaf in _leaves(module):

@@ -11,21 +11,10 @@ from torch import nn
 
 from infgeo.arguments import positive_integer
 from infgeo.errors import InvalidInput
-from infgeo.finite.by_parameters import (
-    Function,
-    Way,
-    Weights,
-    cotangents,
-    gradients,
-    inner,
-    of_parameters,
-    probe,
-    some,
-    way_to_gradients,
-)
+from infgeo.finite import by_parameters
+from infgeo.finite.by_parameters import Function, LinearLayer, Way, Weights, factors, split
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, points_for
-from infgeo.finite.linear_factors import LinearLayer, factors, split
 from infgeo.finite.point_blocks import in_blocks, is_out_of_memory
 
 Gradients = list[tuple[torch.Tensor | None, float, torch.Tensor]]  # as `_Kernel._gradients` gives them
@@ -75,16 +64,15 @@ def ntk(
     [[18.0, 12.0], [12.0, 30.0]]
     """
     budget = positive_integer(memory_budget, "memory_budget")
-    parametrised, x = of_parameters(module, X, "X", layer, input_shape, freeze, dtype)
-    source, w = parametrised.source, parametrised.weights
+    source, w, x = by_parameters.of_parameters(module, X, "X", layer, input_shape, freeze, dtype)
     x = _rows(x, source.input_shape, "X")
     y = x
     if Y is not None:
         y = _rows(points_for(module, Y, source.input_shape, dtype, name="Y")[0], source.input_shape, "Y")
-    with parametrised.ready() as f:
-        r, divisor = cotangents(output, f(w, some(x)), ("full", "trace", "mean"))
-        way = way_to_gradients(f, w, x)
-        layers, rest = split(f, w, module, x) if way is gradients else ([], w)
+    with by_parameters.ready(source) as f:
+        r, divisor = by_parameters.cotangents(output, f(w, by_parameters.some(x)), ("full", "trace", "mean"))
+        way = by_parameters.way_to_gradients(f, w, x)
+        layers, rest = split(f, w, module, x) if way is by_parameters.gradients else ([], w)
         kernel = _Kernel(f, w, layers, rest, way, r, output == "full", source.largest, budget // x.element_size())
         value = kernel.between(x, y).div_(divisor)
     wild = ~torch.isfinite(value)
@@ -98,7 +86,6 @@ def ntk(
 
 
 def _rows(points: torch.Tensor, shape: tuple[int, ...], name: str) -> torch.Tensor:
-    """Return points (N, *shape) as (N, d), or raise InvalidInput."""
     if points.ndim != len(shape) + 1:
         raise InvalidInput(f"{name} has shape {tuple(points.shape)}; pass N points, (N, {', '.join(map(str, shape))})")
     return points.flatten(1)
@@ -131,16 +118,15 @@ class _Kernel:
         )
         size = self.numbers // (2 * count * parameters + passed)
         explicit = size > 1 or not self.rest or not len(x) * len(y)
-        if explicit or self.way is not gradients or not self._has_forward_mode(x):
+        if explicit or self.way is not by_parameters.gradients or not self._has_forward_mode(x):
             return self._in_blocks(x, y, size)
         value = self._carried(x, y, self.numbers // 2, parameters)
         return value + replace(self, rest={})._in_blocks(x, y, self.numbers // passed) if self.layers else value
 
     def _in_blocks(self, x: torch.Tensor, y: torch.Tensor, size: int) -> torch.Tensor:
         """Return Θ from J, of which that of so many points fits in memory: most of them of x, few of y at a time."""
-        side = isqrt(
-            self.numbers // (4 * len(self.r) ** (2 * self.pairs))
-        )  # of a block of the kernel, with its products
+        # of a block of the kernel, with its products
+        side = isqrt(self.numbers // (4 * len(self.r) ** (2 * self.pairs)))
         few, many = max(1, min(side, size // 4)), max(1, min(side, size - size // 4))
         value = x.new_zeros(len(x), len(y), *(len(self.r),) * (2 * self.pairs), dtype=torch.float64)
 
@@ -194,14 +180,14 @@ class _Kernel:
 
     def _has_forward_mode(self, x: torch.Tensor) -> bool:
         """Return whether forward mode gives derivatives by the rest that are those of the gradients."""
-        points, r, v = probe(self._of_rest, self.rest, x)
+        points, r, v = by_parameters.probe(self._of_rest, self.rest, x)
         try:
             found = self._along({name: value[None] for name, value in v.items()}, points)[0] @ r[0]
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             return False
-        wanted = inner(self.way(self._of_rest, self.rest, points, r), v)[:, 0]
+        wanted = by_parameters.inner(self.way(self._of_rest, self.rest, points, r), v)[:, 0]
         return bool((found - wanted).abs().max() <= torch.finfo(found.dtype).eps ** 0.5 * wanted.abs().max())
 
     def _carried(self, x: torch.Tensor, y: torch.Tensor, numbers: int, parameters: int) -> torch.Tensor:

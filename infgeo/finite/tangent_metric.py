@@ -11,21 +11,8 @@ from torch import nn
 
 from infgeo.arguments import positive_integer
 from infgeo.errors import InvalidInput
-from infgeo.finite.by_parameters import (
-    Function,
-    Way,
-    Weights,
-    cotangents,
-    gradients,
-    gradients_at,
-    inner,
-    of_parameters,
-    probe,
-    refuse_contradiction,
-    some,
-    stacked,
-    way_to_gradients,
-)
+from infgeo.finite import by_parameters
+from infgeo.finite.by_parameters import Function, Way, Weights
 from infgeo.finite.differentiate import contradiction
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.inputs import DEFAULT_MEMORY_BUDGET, as_points
@@ -73,8 +60,7 @@ def ntk_metric(
     [[3.0, 0.0], [0.0, 3.0]]
     """
     budget = positive_integer(memory_budget, "memory_budget")
-    parametrised, points = of_parameters(module, x, "x", layer, input_shape, freeze, dtype)
-    source, w = parametrised.source, parametrised.weights
+    source, w, points = by_parameters.of_parameters(module, x, "x", layer, input_shape, freeze, dtype)
     d = math.prod(source.input_shape)
     batch = points.shape[: points.ndim - len(source.input_shape)]
     points = points.reshape(-1, d)
@@ -83,14 +69,16 @@ def ntk_metric(
         raise InvalidInput(f"directions has shape {tuple(rows.shape)}; pass (k, *input_shape)")
     rows = rows.flatten(1)
     k, numbers = len(rows), budget // points.element_size()
-    with parametrised.ready() as f:
-        r, divisor = cotangents(output, f(w, some(points)), ("trace", "mean"))
-        way = way_to_gradients(f, w, points)
+    with by_parameters.ready(source) as f:
+        r, divisor = by_parameters.cotangents(output, f(w, by_parameters.some(points)), ("trace", "mean"))
+        way = by_parameters.way_to_gradients(f, w, points)
         _refuse_wrong_second(f, w, points, rows, way)
         parameters = sum(value.numel() for value in w.values())
         size = numbers // (2 * k * len(r) * (parameters + 4 * source.largest))
         if size or len(points) == 0:
-            found = in_blocks(lambda block: _whole(f, w, block, rows, r, way is gradients), points, max(1, size))
+            found = in_blocks(
+                lambda block: _whole(f, w, block, rows, r, way is by_parameters.gradients), points, max(1, size)
+            )
         else:
             few = numbers // (4 * parameters)
             found = [_carried_back(f, w, point, rows, r, few)[None] for point in points]
@@ -106,7 +94,7 @@ def _turned(f: Function, w: Weights, point: torch.Tensor, rows: torch.Tensor, r:
     """Return the derivatives along rows (k, d) at a point (d,) of the gradients, (k, R, *shape) by name."""
 
     def along(row: torch.Tensor) -> Weights:
-        return torch.func.jvp(lambda at: gradients_at(f, w, at, r), (point,), (row,))[1]
+        return torch.func.jvp(lambda at: by_parameters.gradients_at(f, w, at, r), (point,), (row,))[1]
 
     return torch.func.vmap(along)(rows)
 
@@ -114,9 +102,8 @@ def _turned(f: Function, w: Weights, point: torch.Tensor, rows: torch.Tensor, r:
 def _whole(
     f: Function, w: Weights, x: torch.Tensor, rows: torch.Tensor, r: torch.Tensor, together: bool
 ) -> torch.Tensor:
-    """Return the metric at points x (B, d), of all directions together."""
     of_point = partial(_turned, f, w, rows=rows, r=r)
-    turned = torch.func.vmap(of_point)(x) if together else stacked(of_point, x)
+    turned = torch.func.vmap(of_point)(x) if together else by_parameters.stacked(of_point, x)
     flat = (part.flatten(2).double() for part in turned.values())
     return sum((part @ part.mT for part in flat), start=torch.zeros((), dtype=torch.float64, device=x.device))
 
@@ -142,15 +129,17 @@ def _carried_back(
 
 def _refuse_wrong_second(f: Function, w: Weights, x: torch.Tensor, rows: torch.Tensor, way: Way) -> None:
     """Raise InvalidInput where the derivatives of the gradients by w are not those of their differences."""
-    few, r, v = probe(f, w, x)
+    few, r, v = by_parameters.probe(f, w, x)
     d = x.shape[1]
 
     def derivative(at: torch.Tensor) -> torch.Tensor:
-        return torch.stack([inner(_turned(f, w, one[:d], one[None, d:], r), v)[0] for one in at])
+        return torch.stack([by_parameters.inner(_turned(f, w, one[:d], one[None, d:], r), v)[0] for one in at])
 
     along = rows.sum(0).expand_as(few)
     try:
-        found = contradiction(derivative, lambda at: inner(way(f, w, at[:, :d], r), v), few, along, (0.25, 0.4), 0.0)
+        found = contradiction(
+            derivative, lambda at: by_parameters.inner(way(f, w, at[:, :d], r), v), few, along, (0.25, 0.4), 0.0
+        )
     except Exception as error:  # torch has no one exception for a missing rule
         if is_out_of_memory(error):
             raise
@@ -159,4 +148,4 @@ def _refuse_wrong_second(f: Function, w: Weights, x: torch.Tensor, rows: torch.T
             f"torch has no second derivatives of the module by parameters and points ({type(error).__name__}: {said}): "
             f"{_NO_RULE}"
         ) from error
-    refuse_contradiction(found, "by parameters and points")
+    by_parameters.refuse_contradiction(found, "by parameters and points")

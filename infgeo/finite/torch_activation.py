@@ -40,7 +40,7 @@ class Softplus(sympy.Function):
     """The function log(1 + exp(u)) as one that does not overflow."""
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
-        """Return the derivative, logistic(u)."""
+        """Return the derivative."""
         return Logistic(self.args[0])
 
 
@@ -83,6 +83,14 @@ def _vanishes(expr: sympy.Expr) -> bool:
     return False
 
 
+def without_values(activation: str, missing: list[str]) -> InvalidInput:
+    """Return the error for parameters of an activation that have no value."""
+    return InvalidInput(
+        f"activation {activation} has parameters without a value: {', '.join(missing)}; "
+        f"pass parameters={{{', '.join(f'{m!r}: ...' for m in missing)}}}"
+    )
+
+
 class TorchActivation:
     """The activation φ and its derivatives as torch functions.
 
@@ -97,10 +105,7 @@ class TorchActivation:
         values = dict(parameters)
         others = {s for s in expr.free_symbols if s != symbol}
         if missing := sorted({s.name for s in others} - set(values)):
-            raise InvalidInput(
-                f"activation {expr} has parameters without a value: {', '.join(missing)}; "
-                f"pass parameters={{{', '.join(f'{m!r}: ...' for m in missing)}}}"
-            )
+            raise without_values(str(expr), missing)
         # Exact rationals, so that "φ'' is 0" is decided exactly; a real variable, so that Abs differentiates.
         self._z = sympy.Dummy("z", real=True)
         at = {s: sympy.Rational(values[s.name]) for s in others}
@@ -151,11 +156,7 @@ class TorchActivation:
 def torch_activation(
     expr: sympy.Expr, symbol: sympy.Symbol, parameters: tuple[tuple[str, float], ...] = ()
 ) -> TorchActivation:
-    """Return the (cached) torch form of the SymPy expression `expr` in the variable `symbol`.
-
-    `parameters` are (name, value) pairs for the other free symbols. Raises InvalidInput for a parameter without a
-    value and for a function that has no torch form, which it names.
-    """
+    """Return the (cached) torch form of the SymPy expression `expr` in the variable `symbol`."""
     return TorchActivation(expr, symbol, parameters)
 
 

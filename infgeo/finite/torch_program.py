@@ -1,7 +1,7 @@
 """A SymPy expression of one real variable compiled to a linear program of elementwise torch operations."""
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -11,25 +11,20 @@ import torch
 
 from infgeo.errors import InvalidInput
 
-# Functions that torch has under another or the same name.
-_UNARY: dict[str, Callable[..., Any]] = {
-    "exp": torch.exp, "log": torch.log, "sin": torch.sin, "cos": torch.cos, "tan": torch.tan,
-    "sinh": torch.sinh, "cosh": torch.cosh, "tanh": torch.tanh, "asin": torch.asin, "acos": torch.acos,
-    "atan": torch.atan, "asinh": torch.asinh, "acosh": torch.acosh, "atanh": torch.atanh,
-    "erf": torch.erf, "erfc": torch.erfc, "erfinv": torch.erfinv, "Abs": torch.abs, "sign": torch.sign,
-    "floor": torch.floor, "ceiling": torch.ceil, "Logistic": torch.sigmoid,
-}  # fmt: skip
-
 
 def _logistic_slope(u: torch.Tensor) -> torch.Tensor:
     t = u.abs().neg_().sigmoid_()  # at most 1/2: 1 - t has all digits
     return torch.addcmul(t, t, t, value=-1.0)
 
 
-# Functions written with other torch operations.
-_COMPOSITE: dict[str, Callable[..., Any]] = {
+# Functions of one argument in torch.
+_UNARY: dict[str, Callable[..., Any]] = {
+    "exp": torch.exp, "log": torch.log, "sin": torch.sin, "cos": torch.cos, "tan": torch.tan,
+    "sinh": torch.sinh, "cosh": torch.cosh, "tanh": torch.tanh, "asin": torch.asin, "acos": torch.acos,
+    "atan": torch.atan, "asinh": torch.asinh, "acosh": torch.acosh, "atanh": torch.atanh,
+    "erf": torch.erf, "erfc": torch.erfc, "erfinv": torch.erfinv, "Abs": torch.abs, "sign": torch.sign,
+    "floor": torch.floor, "ceiling": torch.ceil, "Logistic": torch.sigmoid, "LogisticSlope": _logistic_slope,
     "Softplus": lambda u: torch.logaddexp(u, torch.zeros_like(u)),
-    "LogisticSlope": _logistic_slope,
     "sech": lambda u: torch.reciprocal(torch.cosh(u)),
     "csch": lambda u: torch.reciprocal(torch.sinh(u)),
     "coth": lambda u: torch.reciprocal(torch.tanh(u)),
@@ -37,15 +32,11 @@ _COMPOSITE: dict[str, Callable[..., Any]] = {
     "csc": lambda u: torch.reciprocal(torch.sin(u)),
     "cot": lambda u: torch.reciprocal(torch.tan(u)),
     "sinc": lambda u: torch.sinc(u / math.pi),
-}
+}  # fmt: skip
 _COMPARISONS: dict[type, Callable[..., Any]] = {
-    sympy.StrictGreaterThan: torch.gt,
-    sympy.GreaterThan: torch.ge,
-    sympy.StrictLessThan: torch.lt,
-    sympy.LessThan: torch.le,
-    sympy.Equality: torch.eq,
-    sympy.Unequality: torch.ne,
-}
+    sympy.StrictGreaterThan: torch.gt, sympy.GreaterThan: torch.ge, sympy.StrictLessThan: torch.lt,
+    sympy.LessThan: torch.le, sympy.Equality: torch.eq, sympy.Unequality: torch.ne,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,12 +49,7 @@ class _Slot:
 Operand = _Slot | float | bool
 
 
-@dataclass(frozen=True)
-class _Step:
-    function: Callable[..., Any]
-    arguments: tuple[Operand, ...]
-    result: int
-    dead: tuple[int, ...]  # slots that no later step reads
+Call = tuple[Callable[..., Any], tuple[Operand, ...]]
 
 
 class _Builder:
@@ -71,17 +57,15 @@ class _Builder:
 
     def __init__(self, variable: sympy.Basic) -> None:
         self.variable = variable
-        self.steps: list[tuple[Callable[..., Any], tuple[Operand, ...]]] = []
+        self.steps: list[Call] = []
         self.memo: dict[Hashable, Operand] = {variable: _Slot(0)}
 
-    def emit(self, function: Callable[..., Any], *arguments: Operand) -> _Slot:
+    def emit(self, function: Callable[..., Any], *arguments: Operand) -> Operand:
         key = (function, arguments)
         if key not in self.memo:
             self.steps.append(key)
             self.memo[key] = _Slot(len(self.steps))
-        slot = self.memo[key]
-        assert isinstance(slot, _Slot)
-        return slot
+        return self.memo[key]
 
     def constant(self, e: sympy.Basic) -> float:
         if e.free_symbols:
@@ -95,11 +79,6 @@ class _Builder:
         if e not in self.memo:
             self.memo[e] = self._build(e)
         return self.memo[e]
-
-    def slot(self, e: sympy.Basic) -> _Slot:
-        operand = self.build(e)
-        assert isinstance(operand, _Slot)
-        return operand
 
     def _build(self, e: sympy.Basic) -> Operand:
         if not e.has(self.variable):
@@ -117,22 +96,22 @@ class _Builder:
         if isinstance(e, sympy.Piecewise):
             return self._piecewise(e)
         if isinstance(e, sympy.Heaviside):
-            step = self._where(self.emit(torch.gt, self.slot(e.args[0]), 0.0), 1.0, 0.0)
+            step = self._where(self.emit(torch.gt, self.build(e.args[0]), 0.0), 1.0, 0.0)
             at_zero = self.constant(e.args[1]) if len(e.args) > 1 else 0.5
-            return self._where(self.emit(torch.eq, self.slot(e.args[0]), 0.0), at_zero, step)
+            return self._where(self.emit(torch.eq, self.build(e.args[0]), 0.0), at_zero, step)
         if isinstance(e, sympy.And | sympy.Or):
             function = torch.logical_and if isinstance(e, sympy.And) else torch.logical_or
-            return self._chain(function, [self.slot(condition) for condition in e.args])
+            return reduce(partial(self.emit, function), [self.build(condition) for condition in e.args])
         if isinstance(e, sympy.Not):
-            return self.emit(torch.logical_not, self.slot(e.args[0]))
+            return self.emit(torch.logical_not, self.build(e.args[0]))
         if type(e) in _COMPARISONS:
             if not e.lhs.has(self.variable):
                 e = e.reversed
-            return self.emit(_COMPARISONS[type(e)], self.slot(e.lhs), self.build(e.rhs))
+            return self.emit(_COMPARISONS[type(e)], self.build(e.lhs), self.build(e.rhs))
         name = type(e).__name__
-        if name in _UNARY or name in _COMPOSITE:
-            return self.emit(_UNARY.get(name) or _COMPOSITE[name], self.slot(e.args[0]))
-        known = ", ".join(sorted({*_UNARY, *_COMPOSITE, "Heaviside", "Max", "Min", "Piecewise", "sqrt"}))
+        if name in _UNARY:
+            return self.emit(_UNARY[name], self.build(e.args[0]))
+        known = ", ".join(sorted({*_UNARY, "Heaviside", "Max", "Min", "Piecewise", "sqrt"}))
         raise InvalidInput(f"the activation uses {name} (in {e}), which has no torch form here; use one of: {known}")
 
     def _fold(self, function: Callable[..., Any], constant: sympy.Expr, rest: sympy.Expr, neutral: float) -> Operand:
@@ -140,16 +119,16 @@ class _Builder:
         same = rest.is_Add if function is torch.add else rest.is_Mul
         # The shortest factors first: they are the likeliest to be shared with another output.
         terms = sorted(rest.args, key=lambda t: (t.count_ops(), str(t))) if same else (rest,)
-        result = self._chain(function, (self.build(term) for term in terms))
+        result = reduce(partial(self.emit, function), (self.build(term) for term in terms))
         value = self.constant(constant)
         return result if value == neutral else self.emit(function, result, value)
 
     def _power(self, base: sympy.Basic, exponent: Any) -> Operand:
         if exponent.has(self.variable):
             if not base.has(self.variable):
-                return self.emit(torch.exp, self.slot(exponent * sympy.log(base)))
-            return self.emit(torch.pow, self.slot(base), self.slot(exponent))
-        slot = self.slot(base)
+                return self.emit(torch.exp, self.build(exponent * sympy.log(base)))
+            return self.emit(torch.pow, self.build(base), self.build(exponent))
+        slot = self.build(base)
         if exponent == sympy.Rational(-1, 2):
             return self.emit(torch.rsqrt, slot)
         if exponent == sympy.S.Half:
@@ -159,7 +138,7 @@ class _Builder:
             return self.emit(torch.reciprocal, power) if exponent < 0 else power
         return self.emit(torch.pow, slot, self.constant(exponent))
 
-    def _integer_power(self, slot: _Slot, n: int) -> _Slot:
+    def _integer_power(self, slot: Operand, n: int) -> Operand:
         if n == 1:
             return slot
         half = self.emit(torch.square, self._integer_power(slot, n // 2))  # z*z: exact and twice differentiable
@@ -169,9 +148,6 @@ class _Builder:
         pair, clamp = (torch.maximum, torch.clamp_min) if isinstance(e, sympy.Max) else (torch.minimum, torch.clamp_max)
         operands = sorted((self.build(a) for a in e.args), key=lambda o: not isinstance(o, _Slot))  # numbers last
         return reduce(lambda a, b: self.emit(pair if isinstance(b, _Slot) else clamp, a, b), operands)
-
-    def _chain(self, function: Callable[..., Any], operands: Iterable[Operand]) -> Operand:
-        return reduce(partial(self.emit, function), operands)
 
     def _where(self, condition: Operand, then: Operand, otherwise: Operand) -> Operand:
         if isinstance(condition, bool):
@@ -195,9 +171,9 @@ def _where(
 
 @dataclass(frozen=True)
 class Program:
-    """Steps to run in order, and for every output a constant factor and an operand."""
+    """Steps to run in order, each with the slots that no later one reads; for every output a factor and an operand."""
 
-    steps: tuple[_Step, ...]
+    steps: tuple[tuple[Call, tuple[int, ...]], ...]
     outputs: tuple[tuple[float, Operand], ...]
 
     def run_factored(self, z: torch.Tensor) -> tuple[tuple[float, torch.Tensor], ...]:
@@ -205,12 +181,10 @@ class Program:
 
         Never modify what is returned: two outputs may be one tensor, or `z` itself.
         """
-        memory: list[Any] = [None] * (len(self.steps) + 1)
-        memory[0] = z
-        for step in self.steps:
-            arguments = [memory[a.index] if isinstance(a, _Slot) else a for a in step.arguments]
-            memory[step.result] = step.function(*arguments)
-            for index in step.dead:
+        memory: list[Any] = [z]
+        for (function, arguments), dead in self.steps:
+            memory.append(function(*(memory[a.index] if isinstance(a, _Slot) else a for a in arguments)))
+            for index in dead:
                 memory[index] = None
         return tuple(
             (factor, memory[o.index] if isinstance(o, _Slot) else torch.full_like(z, o)) for factor, o in self.outputs
@@ -222,10 +196,7 @@ class Program:
 
 
 def compile_program(expressions: Sequence[sympy.Expr], variable: sympy.Basic) -> Program:
-    """Compile SymPy `expressions` in the real symbol `variable` into one program that shares what they have in common.
-
-    Raises InvalidInput that names a function without a torch form, or a constant that is not real.
-    """
+    """Compile SymPy expressions in the real symbol `variable` into one program that shares what they have in common."""
     builder = _Builder(variable)
     outputs: list[tuple[float, Operand]] = []
     for e in expressions:
@@ -236,9 +207,5 @@ def compile_program(expressions: Sequence[sympy.Expr], variable: sympy.Basic) ->
             outputs.append((builder.constant(constant), builder.build(rest)))
     kept = {0} | {o.index for _, o in outputs if isinstance(o, _Slot)}
     last = {a.index: i for i, (_, args) in enumerate(builder.steps) for a in args if isinstance(a, _Slot)}
-    steps = []
-    for i, (function, arguments) in enumerate(builder.steps):
-        slots = {a.index for a in arguments if isinstance(a, _Slot)}
-        dead = tuple(index for index in slots if last[index] == i and index not in kept)
-        steps.append(_Step(function, arguments, i + 1, dead))
-    return Program(tuple(steps), tuple(outputs))
+    dead = [tuple(k for k, at in last.items() if at == i and k not in kept) for i in range(len(builder.steps))]
+    return Program(tuple(zip(builder.steps, dead, strict=True)), tuple(outputs))

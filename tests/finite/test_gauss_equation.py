@@ -1,10 +1,8 @@
-"""Rank and singular values of J: where Gram matrices serve, and where a metric counts as singular."""
+"""Rank and singular values of J, and where a metric counts as singular."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import mpmath
 import pytest
@@ -23,55 +21,28 @@ def matrix(n: int, d: int, values: torch.Tensor, seed: int = 0) -> torch.Tensor:
     return left[:, : len(values)] * values @ right[:, : len(values)].T
 
 
-class Counted:
-    """A function that counts the matrices it is called with."""
-
-    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
-        self.function, self.matrices = function, 0
-
-    def __call__(self, j: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        self.matrices += j.shape[:-2].numel()
-        return self.function(j, *args, **kwargs)
-
-
-@pytest.fixture
-def decompositions(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    counted = Counted(torch.linalg.svdvals)
-    monkeypatch.setattr(torch.linalg, "svdvals", counted)
-    return counted
-
-
 @pytest.mark.parametrize(
     ("n", "d", "scale"), [(18, 24, 1.0), (24, 18, 1e30), (18, 20, 1e-30)], ids=["wide", "tall, large", "wide, small"]
 )
-def test_gram_matrices_only_where_they_are_safe(n: int, d: int, scale: float, decompositions: Counted) -> None:
-    """κ = 10, 10³ and 10⁴ are safe in float32, 10⁷ and lost rank are not; the values are held to those of 40 digits."""
+def test_singular_values_are_those_of_40_digits(n: int, d: int, scale: float) -> None:
     spectra = [torch.logspace(0, -k, 18, dtype=torch.float64) for k in (1, 3, 4, 7)]
     spectra.append(torch.cat([spectra[0][:14], torch.zeros(4, dtype=torch.float64)]))
     exact = torch.stack([matrix(n, d, s, seed) for seed, s in enumerate(spectra)]) * scale
     j = exact.float()
     result = gauss_equation.spectrum(j)
-    assert decompositions.matrices >= 2  # of the last two
-    before = decompositions.matrices
-    gauss_equation.spectrum(j[:3])
-    assert decompositions.matrices == before
     for k, got in enumerate(result.singular_values):
         with mpmath.workdps(40):
             digits = sorted(mpmath.svd_r(mpmath.matrix(j[k].double().tolist()), compute_uv=False), reverse=True)
         expected = torch.tensor([float(v) for v in digits], dtype=torch.float64)
-        bound = torch.finfo(torch.float32).eps / 8 if k < 3 else 1e-13
-        assert float((got - expected).abs().max() / expected[0]) < bound
-        if k < 3:
-            assert float((got / expected - 1).abs().max()) < 1e-7
+        assert float((got - expected).abs().max() / expected[0]) < 1e-13
     assert result.rank[:3].tolist() == [18] * 3 and int(result.rank[4]) == 14
     expected = torch.stack([s.log().sum() for s in spectra[:3]]) + 18 * math.log(scale)
     torch.testing.assert_close(result.log_pseudo_volume[:3], expected, rtol=0, atol=1e4 * 1e-7)
 
 
-def test_double_precision_is_never_squared(decompositions: Counted) -> None:
+def test_small_singular_values_keep_their_digits() -> None:
     j = torch.stack([matrix(24, 60, torch.logspace(0, -9, 24, dtype=torch.float64)), torch.zeros(24, 60).double()])
     result = gauss_equation.spectrum(j)
-    assert decompositions.matrices >= 2
     torch.testing.assert_close(
         result.singular_values[0], torch.logspace(0, -9, 24, dtype=torch.float64), rtol=1e-5, atol=0
     )
@@ -108,4 +79,4 @@ def test_a_singular_value_below_16_root_d_epsilon_is_none(dtype, side):
     assert pullback(linear, torch.zeros(1, 2, dtype=dtype)).rank.tolist() == [1 if side < 1 else 2]
     assert frame(jacobian[None]).singular.tolist() == [side < 1]
     assert bool(torch.isneginf(log_volume(jacobian[None]))) is (side < 1)
-    assert gauss_equation._rank_tolerance(torch.finfo(dtype).eps, 2) == pytest.approx(value / side)
+    assert gauss_equation._rank_tolerance(jacobian) == pytest.approx(value / side)

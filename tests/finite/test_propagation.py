@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.finite import feature_map, propagation, pullback, pullback_slice
+from infgeo.finite import feature_map, pullback, pullback_slice, routes
 from infgeo.finite.differentiate import FORWARD, REVERSE, REVERSE_ONE_BY_ONE, Way, choose
 from infgeo.training import small_resnet
 from tests.finite.twins import double_backward, points
@@ -153,7 +153,7 @@ def test_passes_at_once_stay_below_a_size(layer: str, directions: int, monkeypat
     expected = None
     for size in (2**23, 4 * largest * directions * 2, 4 * largest * 7, 1):
         seen.clear()
-        monkeypatch.setattr(propagation, "_FASTEST_ARRAY", size)
+        monkeypatch.setattr(routes, "_FASTEST_ARRAY", size)
         metric = pullback(model, x, layer=layer, input_shape=(1, 8, 8), singular="nan").metric
         expected = metric if expected is None else expected
         torch.testing.assert_close(metric, expected, rtol=1e-4, atol=1e-4 * float(metric.abs().max()))

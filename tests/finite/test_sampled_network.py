@@ -18,9 +18,10 @@ import infgeo
 from infgeo import conventions
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite import pullback, sample_network
-from infgeo.finite.linear_algebra import cholesky
 from infgeo.finite.sampled_network import NumericLayer, SampledNetwork, specify
-from infgeo.finite.shallow import prefers_gram, shallow_geometry
+from infgeo.finite.stack import as_stack
+from infgeo.finite.stack_geometry import prefers_gram, shallow_geometry
+from infgeo.finite.unit_sums import cholesky
 from infgeo.symbolic.networks.layers import Dense, Residual, RMSNorm
 from tests.finite.twins import ERF, GELU, RELU, SILU, StandIn, Z, christoffel_ricci, general_geometry, network, points
 
@@ -51,9 +52,10 @@ def test_christoffel_twin(depth: int, d: int) -> None:
 def test_tensor_and_pair_form_agree(n: int, d: int) -> None:
     net = sample_network(network(ERF), d, n, seed=5)
     x = points(4, d, seed=6, scale=0.3)
-    tensor = shallow_geometry(net, x, True, 2**28, gram=False)
+    stack = as_stack(net)
+    tensor = shallow_geometry(stack, x, True, 2**28, gram=False)
     for budget in (2**28, 2**14):
-        pairs = shallow_geometry(net, x, True, budget, gram=True)
+        pairs = shallow_geometry(stack, x, True, budget, gram=True)
         torch.testing.assert_close(tensor.ricci_scalar, pairs.ricci_scalar, rtol=1e-10, atol=1e-10)
     general = general_geometry(net, x, True, 2**28)
     torch.testing.assert_close(tensor.ricci_scalar, general.ricci_scalar, rtol=1e-9, atol=1e-9)

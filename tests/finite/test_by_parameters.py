@@ -3,8 +3,7 @@
 import torch
 from torch import nn
 
-from infgeo.finite.by_parameters import of_parameters
-from infgeo.finite.linear_factors import factors, split
+from infgeo.finite.by_parameters import factors, of_parameters, ready, split
 
 
 class Mixed(nn.Module):
@@ -23,9 +22,9 @@ class Mixed(nn.Module):
 def test_layers_that_are_no_outer_products_are_left_to_others():
     torch.manual_seed(0)
     model = Mixed().double()
-    parametrised, x = of_parameters(model, torch.randn(5, 4).double(), "x", None, None, False, None)
-    with parametrised.ready() as f:
-        w, r = parametrised.weights, torch.eye(4).double()
+    source, w, x = of_parameters(model, torch.randn(5, 4).double(), "x", None, None, False, None)
+    with ready(source) as f:
+        r = torch.eye(4).double()
         layers, rest = split(f, w, model, x)
         assert [(layer.weight, layer.bias) for layer in layers] == [("once.weight", "once.bias")]
         others = {f"{name}.{kind}" for name in ("twice", "positions", "elsewhere") for kind in ("weight", "bias")}
