@@ -177,7 +177,7 @@ def notes(settings: Rows) -> list[str]:
 
 
 BINS = 12
-TASKS = {"xor": "4 points", "noisy_xor": "400 points", "sinusoid": "sinusoid"}
+TASKS = {"xor": "XOR", "noisy_xor": "noisy XOR", "sinusoid": "sinusoid"}
 Part = tuple[str, Planar, str]  # the name of the network, its settings, a layer
 
 
