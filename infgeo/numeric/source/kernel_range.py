@@ -97,9 +97,8 @@ def kernel_range(dual: Dual) -> KernelRange:
     """
     low, high = _range_of_closed_form(dual.kernel, dual.m)
     has_places = any(term.factor.is_step and term.factor.place != 0 for term in dual.terms)
-    if not dual.jumps:
-        lowest, highest = _range_of_closed_form(dual.derivative_kernel, dual.m0)
-        low, high = max(low, lowest), min(high, highest)
+    of_slopes = (0.0, math.inf) if dual.jumps else _range_of_closed_form(dual.derivative_kernel, dual.m0)
+    low, high = max(low, of_slopes[0]), min(high, of_slopes[1])
     if has_places:
         low = max(low, VARIANCES[0])  # such a place is infinitely many deviations away where a variance is 0
     if (low, high) == (0.0, math.inf):
@@ -107,17 +106,21 @@ def kernel_range(dual: Dual) -> KernelRange:
     closed = low, min(high, LARGEST_VARIANCE)
     if not dual.kernel.has(BivariateNormal):
         return KernelRange(closed)
-    found = KernelRange(closed)
+    widest, found = closed, KernelRange(closed)
     for slopes in _orders(dual):
         try:
             integral = _integral(dual, slopes)
         except NoClosedForm:
             continue
         below, above = _range_of_integral(dual, integral)
-        between = below if below < low < above else low, above if below < high < above else closed[1]
-        if between[1] / max(between[0], 1e-300) > found.between[1] / max(found.between[0], 1e-300):
-            found = KernelRange((between[0], min(between[1], LARGEST_VARIANCE)), closed, integral)
-        if between[0] <= RANGE[0] and between[1] >= RANGE[1]:
+        if len(slopes) == 2:  # the kernel of slopes keeps its closed form
+            below, above = max(below, of_slopes[0]), min(above, of_slopes[1])
+        smallest = below if below < low < above else low
+        largest = min(above, LARGEST_VARIANCE) if below < high < above else closed[1]
+        if largest / max(smallest, 1e-300) > widest[1] / max(widest[0], 1e-300):
+            widest = smallest, largest
+            found = KernelRange(widest, closed, integral)
+        if smallest <= RANGE[0] and largest >= RANGE[1]:
             break
     return found
 
@@ -136,7 +139,7 @@ def _integral(dual: Dual, slopes: list[Slopes]) -> Integral:
     means = tuple((paired(with_tails(part.mean)), part.at_zero) for part in slopes[:-1])
     precise = False
     for j, (mean, _) in enumerate(means):
-        product = mean.subs(v, p) * mean.subs(v, q) * c**j
+        product = mean.subs(v, p) * Abs(mean.subs(v, q)) * c**j  # one of them rounds
         low, high = _range_of_closed_form(product, dual.m)
         precise = precise or low >= RANGE[0] or high <= RANGE[1]
     return Integral(in_squares(slopes[-1].kernel), means, precise, bool(slopes[-1].deltas))
