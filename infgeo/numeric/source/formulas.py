@@ -12,7 +12,7 @@ from infgeo.conventions import Delta, c, delta, omega, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, NoClosedForm
 from infgeo.numeric.runtime.normal_mean import AGREEMENT
-from infgeo.numeric.source.kernel_range import LARGEST_VARIANCE, kernel_range
+from infgeo.numeric.source.kernel_range import KernelRange, kernel_range
 from infgeo.numeric.source.law_of_nodes import (
     law_of_nodes,
     law_source,
@@ -28,14 +28,13 @@ from infgeo.numeric.source.precision import (
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, function_source, scalar_source
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import distinct
-from infgeo.symbolic.algebra.primitives import above_zero
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.algebra.simplify import in_lower_tails, tidy
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.expectations.dual import dual as dual_of
 from infgeo.symbolic.floats.difference import difference_program
-from infgeo.symbolic.floats.exponentials import differences_of_squares, far, near, of_squares, paired
-from infgeo.symbolic.floats.normal_tails import with_tails
+from infgeo.symbolic.floats.exponentials import far, near, of_squares, paired
+from infgeo.symbolic.floats.normal_tails import in_squares, with_tails
 from infgeo.symbolic.networks.layers import Residual, RMSNorm, parameters_of
 
 if TYPE_CHECKING:
@@ -160,16 +159,16 @@ def _law(
             return in_lower_tails(moment)
         return paired(kernel).subs({p: v, q: v, c: v, Delta: 0}, simultaneous=True)
 
-    def in_squares(expr: Expr) -> Expr:
+    def by_squares(expr: Expr) -> Expr:
         """Return a kernel with |u - v|^2, |u + v|^2 and p - q where they keep digits."""
-        expr = with_tails(expr)  # whose exponents cancel as they stand
         if apart:
-            expr = differences_of_squares(expr).xreplace({Delta: above_zero(Delta, p * q)})
+            return in_squares(expr)
+        expr = with_tails(expr)
         return of_squares(paired(expr)) if expr.has(exp) and not plain else expr
 
     def of_squared_sums(name: str, expr: Expr, doc: str) -> None:
         """Add such a formula, where it is another one."""
-        if (written := in_squares(expr)).has(near, far):
+        if (written := by_squares(expr)).has(near, far):
             formulas.append(formula(name, written, [*pair, near, far, omega], doc))
             members.append(f"{name}=_{name}{suffix}")
 
@@ -231,22 +230,49 @@ def _law(
     members += [f"{name}=True" for name, holds in kinds.items() if holds and not plain]
     if not plain:
         ranged = kernel_range(dual)
-        between, below = ranged.between, ranged.integral_below
-        squares = {f"{name}=_{name}{suffix}" for name in ("kernel_of_squares", "derivative_of_squares")}
-        if below and squares <= set(members):
-            formulas.append(formula("mean", dual.mean, [v], "E[phi(u)]"))
-            parts = f"_xp, {below!r}, _derivative_of_squares{suffix}, _mean{suffix}"
-            formulas.append(f"_SMALL{suffix} = SlopeIntegral({parts})")
-            for name, kind in (("kernel_of_squares", "kernel"), ("moment", "moment")):
-                members[members.index(f"{name}=_{name}{suffix}")] = f"{name}=_SMALL{suffix}.{kind}(_{name}{suffix})"
-        elif below:  # there is no such integral, and the closed form alone
-            between = below, between[1] if between else LARGEST_VARIANCE
+        between = ranged.between
+        if ranged.integral:
+            replaced = ["kernel_of_squares", "moment"]
+            if len(ranged.integral.means) > 1 and "derivative_moment=" in " ".join(members):
+                replaced += ["derivative_of_squares", "derivative_moment"]
+            if {f"{name}=_{name}{suffix}" for name in replaced} <= set(members):
+                formulas += _slope_integral(ranged, own, suffix, backend)
+                for name in replaced:
+                    kind, order = "moment" if "moment" in name else "kernel", int(name.startswith("derivative"))
+                    call = f"_INTEGRAL{suffix}.{kind}(_{name}{suffix}, {order})"
+                    members[members.index(f"{name}=_{name}{suffix}")] = f"{name}={call}"
+            else:  # the closed form alone
+                between = ranged.closed
         if between:
             members.append(f"between={between}")
     if dual.growth is not None:
         names = ", ".join(symbol.name for symbol in own)
         members.append(f"growth=lambda {names}: {scalar_source(dual.growth, backend)}")
     return [*formulas, law_source(f"_LAW{suffix}", members)]
+
+
+def _slope_integral(ranged: KernelRange, own: tuple[Symbol, ...], suffix: str, backend: Backend) -> list[str]:
+    """Return the formulas of an integral over the kernel of slopes, and the integral."""
+    integral, arguments = ranged.integral, [p, q, c, Delta, near, far, omega]
+    assert integral is not None
+    n, names = len(integral.means), ", ".join(symbol.name for symbol in own)
+    doc = f"E[phi^({n})(u) phi^({n})(v)]"
+    sections = [
+        function_source(f"_slopes{suffix}", Program((), {"value": integral.slopes}), arguments, own, backend, doc)
+    ]
+    means = []
+    for j, (mean, at_zero) in enumerate(integral.means):
+        name, program, doc = f"_mean_{j}{suffix}", Program((), {"value": mean}), f"E[phi^({j})(z)]"
+        if integral.precise:
+            source = function_source(
+                f"{name}_precise", program, [v], own, DOUBLE_DOUBLE, f"{doc}; in doubles digits are lost"
+            )
+            sections.append(f"{source}\n\n\n{name} = as_doubles(_xp, {name}_precise)")
+        else:
+            sections.append(function_source(name, program, [v], own, backend, doc))
+        means.append(f"({name}, lambda {names}: {scalar_source(at_zero, backend)})")
+    parts = f"_xp, {ranged.closed}, _slopes{suffix}, [{', '.join(means)}], {integral.graded}, {backend.differentiable}"
+    return [*sections, f"_INTEGRAL{suffix} = SlopeIntegral({parts})"]
 
 
 def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> str:

@@ -5,8 +5,9 @@ from sympy import Add, Expr, Integer, Mul, Pow, cancel, erfc, exp, expand, expan
 from infgeo.conventions import Delta, c, p, q, variance
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.graph import distinct, rebuilt
-from infgeo.symbolic.algebra.primitives import scaled_erfc, scaled_quadrant
+from infgeo.symbolic.algebra.primitives import above_zero, scaled_erfc, scaled_quadrant
 from infgeo.symbolic.algebra.program import Program
+from infgeo.symbolic.floats.exponentials import differences_of_squares, of_squares, paired
 
 
 def with_tails(expr: Expr) -> Expr:
@@ -22,6 +23,12 @@ def with_tails(expr: Expr) -> Expr:
     if not any(isinstance(part, erfc | BivariateNormal) or _is_quotient(part) for part in distinct(expr)):
         return expr
     return rebuilt(expr, _rule)
+
+
+def in_squares(expr: Expr) -> Expr:
+    """Return a kernel by |u - v|^2, |u + v|^2 and p - q, see `exponentials`, where they keep digits."""
+    expr = differences_of_squares(with_tails(expr))  # tails' exponents cancel as they stand
+    return of_squares(paired(expr.xreplace({Delta: above_zero(Delta, p * q)})))
 
 
 def program_with_tails(program: Program) -> Program:
