@@ -34,7 +34,8 @@ def test_singular_values_are_those_of_40_digits(n: int, d: int, scale: float) ->
         with mpmath.workdps(40):
             digits = sorted(mpmath.svd_r(mpmath.matrix(j[k].double().tolist()), compute_uv=False), reverse=True)
         expected = torch.tensor([float(v) for v in digits], dtype=torch.float64)
-        assert float((got - expected).abs().max() / expected[0]) < 1e-13
+        bound = torch.finfo(torch.float32).eps / 8 if k < 3 else 1e-13  # Gram matrices serve where they are safe
+        assert float((got - expected).abs().max() / expected[0]) < bound
     assert result.rank[:3].tolist() == [18] * 3 and int(result.rank[4]) == 14
     expected = torch.stack([s.log().sum() for s in spectra[:3]]) + 18 * math.log(scale)
     torch.testing.assert_close(result.log_pseudo_volume[:3], expected, rtol=0, atol=1e4 * 1e-7)
