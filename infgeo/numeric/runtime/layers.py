@@ -11,6 +11,7 @@ from infgeo.numeric.runtime.records import Array, Law, Pairs, Point
 
 DIGITS_LEFT = 4e-4  # squared distances relative to squared norms that have 1e-12 after a subtraction
 LEAST = 1e-6  # those, and determinants, of which the root has
+NEAR_FEATURES = 2e-2  # those below which neighbours are computed without a subtraction, where some more digits are lost
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Dense:
             after = replace(after, Delta=determinant_after(xp, law, u, after, apart, scalars, plain))
         if law.neighbours and (distance or not is_last):
             delta, omega, Delta = law.neighbours.features(
-                xp, law, u, (after.delta, after.omega, after.Delta), scalars, DIGITS_LEFT if distance else LEAST
+                xp, law, u, (after.delta, after.omega, after.Delta), scalars, NEAR_FEATURES if distance else LEAST
             )
             after = replace(after, delta=delta, omega=omega, Delta=Delta)
         if wanted == "ntk":

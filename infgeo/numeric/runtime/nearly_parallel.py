@@ -54,9 +54,9 @@ def of_pairs(
     total = pairs.p + pairs.q
     near = xp.where_nonnegative(pairs.c, pairs.delta, total - 2 * pairs.c)
     far = xp.where_nonnegative(pairs.c, total + 2 * pairs.c, to_opposite(xp, pairs))
-    # Where one is 0 its quotient with Delta is not: |u - v|^2 |u + v|^2 = 4 Delta + (p - q)^2.
-    least = xp.ratio(2 * xp.above_zero(0 * pairs.Delta, pairs.p * pairs.q), total)
-    near, far = (xp.where_nonnegative(part - least, part, least) for part in (near, far))
+    if xp.lib is not None:  # where one is 0 its quotient with Delta is not: near far = 4 Delta + (p - q)^2
+        least = xp.ratio(2 * xp.above_zero(0 * pairs.Delta, pairs.p * pairs.q), total)
+        near, far = (xp.where_nonnegative(part - least, part, least) for part in (near, far))
     return of_squares(*pair, near, far, pairs.omega, *scalars)
 
 

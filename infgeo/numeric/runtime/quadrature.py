@@ -15,7 +15,7 @@ from infgeo.numeric.runtime.records import Array, Law
 
 MOST_PLACES = 200  # within reach of preactivations
 NEAR_BY = 1e-2  # differences of phi over less than this part of 1 + |z| are integrals of phi'
-LONGEST = 0.5  # over which such an integral is one rule of Gauss
+LONGEST_STEP = 0.5  # over which such an integral is one rule of Gauss
 ON_INTERVAL = 5  # nodes of it
 ROUNDED = 1e-15  # what remains of features is wanted up to this part of their squares, relative to `AGREEMENT`
 
@@ -216,7 +216,7 @@ class Integrand:
             for node, weight in zip(*gauss_legendre(ON_INTERVAL), strict=True):
                 mean = mean + weight * (end - start) * slope(u + (start + node * (end - start)) * h)
         near = NEAR_BY * (1 + abs(u)) if len(places) <= FEW_PLACES else NEAR_BY / 10
-        return xp.lib.where((abs(h) < near) & (abs(h) < LONGEST), h * mean, gap)
+        return xp.lib.where((abs(h) < near) & (abs(h) < LONGEST_STEP), h * mean, gap)
 
     def _difference(self, xp: Any) -> Callable:
         phi = self.derivatives[0]

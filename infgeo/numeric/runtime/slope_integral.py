@@ -38,7 +38,7 @@ def graded_rule() -> list[tuple[float, float]]:
 
 GRADED = graded_rule()
 
-HARMLESS = (1.0, 1.0, 0.0, 1.0, 2.0, 2.0, 0.0)  # a pair at which every closed form has derivatives
+SAFE_PAIR = (1.0, 1.0, 0.0, 1.0, 2.0, 2.0, 0.0)  # a pair at which every closed form has derivatives
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class SlopeIntegral:
                 beyond = self.xp.where_nonnegative(-Delta, 0 * beyond, beyond)
 
             def of_closed() -> Any:
-                parts = zip(HARMLESS, pair, strict=True)
+                parts = zip(SAFE_PAIR, pair, strict=True)
                 return closed(*(self.xp.where_nonnegative(beyond, x + 0 * beyond, part) for x, part in parts), *own)
 
             return self._chosen(beyond, of_closed, lambda: self.integral(p, q, c, Delta, omega, own, first))

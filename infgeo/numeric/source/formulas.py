@@ -187,7 +187,8 @@ def _law(
         formula("moment", on_diagonal(dual.kernel, dual.m), [v], "E[phi(u)^2]"),
     ]
     members = [f"{name}=_{name}{suffix}" for name in ("kernel", "moment")]
-    if difference := _difference(dual, own, suffix, backend, notes):
+    difference, lacking = _difference(dual, own, suffix, backend)
+    if difference:
         formulas.append(difference)
         members.append(f"difference=_difference{suffix}")
     of_squared_sums("kernel_of_squares", kernel, "E[phi(u) phi(v)], of squared sums too")
@@ -217,14 +218,14 @@ def _law(
         members.append(f"{name}=_{name}{suffix}")
         if name == "derivative_kernel":
             of_squared_sums("derivative_of_squares", expr, f"{doc}, of squared sums too")
-    if (
-        not difference
-        and backend.name in PRECISE_DETERMINANTS
-        and f"derivative_kernel=_derivative_kernel{suffix}" in members
-    ):
-        formulas += _neighbours(activation, suffix, backend, members)
-    elif sensitive and backend.name in PRECISE_DETERMINANTS and activation.homogeneity is None:
-        formulas += _determinant(dual, own, suffix, members)
+    if backend.name in PRECISE_DETERMINANTS:
+        smooth = f"derivative_kernel=_derivative_kernel{suffix}" in members
+        if lacking and smooth and (near_features := _neighbours(activation, suffix, backend, members)):
+            formulas, lacking = [*formulas, *near_features], ""
+        elif sensitive and activation.homogeneity is None:
+            formulas += _determinant(dual, own, suffix, members)
+    if lacking:
+        notes.append(f"kernel_distance subtracts kernels and loses digits for neighbouring points ({lacking}).")
     steep = activation.smoothness < 0 or (activation.homogeneity is None and has_arcs(activation))
     kinds = {"homogeneous": activation.homogeneity is not None, "odd": activation.parity == "odd", "steep": steep}
     members += [f"{name}=True" for name, holds in kinds.items() if holds and not plain]
@@ -275,18 +276,17 @@ def _slope_integral(ranged: KernelRange, own: tuple[Symbol, ...], suffix: str, b
     return [*sections, f"_INTEGRAL{suffix} = SlopeIntegral({parts})"]
 
 
-def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend, notes: list[str]) -> str:
-    """Return the source of `_difference`, free of cancellation; none where the kernel's form does not allow it."""
+def _difference(dual: Dual, own: tuple[Symbol, ...], suffix: str, backend: Backend) -> tuple[str, str]:
+    """Return the source of `_difference`, free of cancellation, or why the kernel's form does not allow it."""
     if backend.name == "mpmath":
-        return ""
+        return "", ""
     try:
         program = difference_program(dual.kernel)
     except NoClosedForm as error:
-        notes.append(f"kernel_distance subtracts kernels and loses digits for neighbouring points ({error}).")
-        return ""
+        return "", str(error)
     arguments = [p, q, omega, delta, c, Delta]
     doc = "E[(phi(u) - phi(v))^2] and E[phi(u)^2 - phi(v)^2], free of cancellation"
-    return function_source(f"_difference{suffix}", program, arguments, own, backend, doc)
+    return function_source(f"_difference{suffix}", program, arguments, own, backend, doc), ""
 
 
 def _neighbours(activation: Activation, suffix: str, backend: Backend, members: list[str]) -> list[str]:
