@@ -123,7 +123,7 @@ def _shortened(row: Any, device: str) -> Any:
     """Return a row of a few steps, with few points of lines and planes; of ResNet-34 on a CPU with one slice."""
     recipe = replace(row.recipe, epochs=1)
     if not isinstance(row, Images):
-        return replace(row, recipe=recipe, shown=(1,))
+        return replace(row, recipe=replace(recipe, epochs=10), shown=(1,))
     few: dict[str, Any] = {"line_points": 4, "plane_points": 4}
     if device == "cpu" and row.network in BLOCKS:  # the 512 gradients of a point take 10 to 20 s
         recipe = replace(recipe, batch_size=min(CPU_BATCH, recipe.batch_size or CPU_BATCH))

@@ -48,24 +48,22 @@ def trained(
         model, at=probes, features=list(layers), every=due, quantities=quantities, path=records, **options
     )
 
-    made: list[int] = []  # the steps of this call
+    made: list[tuple[int, float]] = []  # the steps of this call, and when they ended
 
     def report(step: int, _steps: int) -> None:
         if place.progress is not None:
             place.progress(seed, label, step // batches, recipe.epochs)
 
-    start = time.perf_counter()
     result = train(
         model,
         task.to(place.device),
         recipe,
         seed=seed,
-        callbacks=(tracker, check_stop, lambda step, _: made.append(step)),
+        callbacks=(tracker, check_stop, lambda step, _: made.append((step, time.perf_counter()))),
         checkpoint=checkpoint,
         progress=report,
         loss=loss,
     )
-    seconds = time.perf_counter() - start
     history = tracker.history
     tracker.close()
     if result.interrupted:
@@ -75,6 +73,8 @@ def trained(
         raise InfgeoError(f"{records} lacks the steps {missing}; remove {place.folder} and start again")
     costs = {}
     if made:
-        recorded = history.costs[history.steps >= made[0]].sum()
-        costs = {"seconds_a_step": float(seconds - recorded) / len(made), "seconds_a_record": float(history.costs[-1])}
+        (first, start), (last, end) = made[min(2, len(made) - 2)], made[-1]  # the first steps prepare what the rest use
+        recorded = history.costs[history.steps > first].sum()
+        costs = {"seconds_a_step": float(end - start - recorded) / max(1, last - first)}
+        costs["seconds_a_record"] = float(history.costs[-1])
     return result, history, costs
