@@ -51,8 +51,9 @@ class Dense:
             after = replace(after, Delta=determinant_after(xp, law, u, after, apart, scalars, plain))
         if law.neighbours and (distance or not is_last):
             delta, omega, Delta = law.neighbours.features(
-                xp, law, u, (after.delta, after.omega, after.Delta), scalars, NEAR_FEATURES if distance else LEAST
-            )
+                xp, law, u, (after.delta, after.omega, after.Delta), scalars,
+                NEAR_FEATURES if distance else LEAST, strict=distance,
+            )  # fmt: skip
             after = replace(after, delta=delta, omega=omega, Delta=Delta)
         if wanted == "ntk":
             after = replace(after, D=xp.derivative_kernel(law, u, scalars) * (u.c + self.weight * h.D))

@@ -19,9 +19,11 @@ from typing import Any
 from infgeo.numeric.runtime.nearly_parallel import to_opposite
 from infgeo.numeric.runtime.normal_mean import gauss_legendre
 from infgeo.numeric.runtime.quadrature import Integrand
-from infgeo.numeric.runtime.records import Array, Law, Pairs
+from infgeo.numeric.runtime.records import Law, Pairs
 
 NODES = 32
+NUMBERS = 2**11  # that a pair takes on the way
+SEEN = 1e-9  # of E[phi^2], up to which the integral over one variable must give it
 DENSE = 7.0  # nodes are exp(DENSE) times as dense at c*, where kinks at different lengths part
 
 
@@ -38,12 +40,21 @@ class Neighbours:
     even: bool = False
 
     def features(
-        self, xp: Any, law: Law, pairs: Pairs, found: Sequence[Any], scalars: Sequence[Any], least: float
+        self,
+        xp: Any,
+        law: Law,
+        pairs: Pairs,
+        found: Sequence[Any],
+        scalars: Sequence[Any],
+        least: float,
+        strict: bool,
     ) -> Sequence[Any]:
         """Return |phi(u) - phi(v)|^2, E[phi(u)^2 - phi(v)^2] and m(p) m(q) - k^2.
 
         These are `found`, the last may be None, and new where the first is below `least` of m(p) + m(q), or the last of
         m(p) m(q). Of odd and even activations features are nearly parallel, too, where u is nearly -v.
+
+        Where phi vanishes up to many deviations the integrals do not see it: `found` stays, if `strict` NaN.
         """
         first, second = (law.moment(v, *scalars) for v in (pairs.p, pairs.q))
         sums, product = first + second, first * second
@@ -58,10 +69,15 @@ class Neighbours:
         near = xp.where_nonnegative(near, near, least * product - area)
         apart = xp.where_nonnegative(-delta, -1 - 0 * near, near)
 
-        def exact(p: Array, q: Array, c: Array, omega: Array, delta: Array, Delta: Array, *own: Any) -> tuple:
-            return self._exact(xp, law, Pairs(p, q, c, omega, delta, Delta), own)
+        def exact(*parts: Any) -> tuple:
+            arrays, own = parts[:6], parts[6:]
+            found: tuple = xp.in_parts(lambda *part: self._exact(xp, law, Pairs(*part), own), arrays, NUMBERS)
+            return found
 
-        square, fall, area = xp.refined(exact, apart, pairs, scalars, (square, fall, area))
+        *parts, unseen = xp.refined(exact, apart, pairs, scalars, (square, fall, area, 0 * near))
+        if strict:
+            parts = [xp.where_nonnegative(unseen - 1, float("nan"), part) for part in parts]
+        square, fall, area = parts
         if law.odd:
             square = xp.where_nonnegative(c, square, 2 * sums - square)
         return square, fall, area
@@ -74,7 +90,7 @@ class Neighbours:
         shorter = omega / (s + r)
         total = law.moment(larger, *own)
         mu = 1 - xp.ratio(xp.kernel(law, pairs, own), total)
-        square, fall, rest, along, total = self.integrand.on_a_line(xp, s, shorter, mu)
+        square, fall, rest, along, seen = self.integrand.on_a_line(xp, s, shorter, mu)
         reach, line = Delta / (s * r + c), shorter * shorter
         integral: Any = 0 * Delta
         for y, weight in zip(*gauss_legendre(NODES), strict=True):
@@ -85,4 +101,8 @@ class Neighbours:
         integral = reach * integral
         rest, along = rest + 2 * (1 - mu) * integral, along - integral
         fall = xp.where_nonnegative(pairs.omega, fall, -fall)
-        return square + 2 * integral, fall, xp.positive(total * rest - along * along)
+        results = square + 2 * integral, fall, xp.positive(total * rest - along * along)
+        lost = abs(seen - total) - SEEN * total
+        return *(xp.where_nonnegative(lost, float("nan"), part) for part in results), xp.where_nonnegative(
+            lost, 1.0, 0.0
+        )

@@ -54,6 +54,15 @@ def test_distances_that_are_angles(text):
         np.testing.assert_allclose(mlp.numeric().kernel_distance(X[:1], y).ravel(), truth, rtol=1e-12)
 
 
+def test_what_vanishes_up_to_many_deviations_is_seen_or_refused():
+    mlp = infgeo.MLP("softshrink", weight_std=1.0, bias_std=0.0)
+    x, y = np.array([[0.6, 0.8]]), np.array([[0.6 + 3e-7, 0.8 - 7e-7]])
+    found = mlp.numeric().kernel_distance(0.05 * x, 0.05 * y)
+    np.testing.assert_allclose(found.ravel(), exact(mlp, "kernel_distance", 0.05 * x, 0.05 * y), rtol=1e-12)
+    with pytest.raises(infgeo.errors.InvalidInput, match="lost where kernels are subtracted"):
+        mlp.numeric().kernel_distance(0.03 * x, 0.03 * y)
+
+
 def test_parallel_points_of_what_is_nearly_linear():
     # Clipped nowhere, up to e^-50: the angle between the features is 0, and ReLU's tangent kernel feels its root.
     mlp = infgeo.MLP([Dense("max(-1, min(1, z))", 0.1, 0), Dense("relu", 1, 0)])
