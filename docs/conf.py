@@ -48,9 +48,9 @@ copybutton_prompt_is_regexp = True
 copybutton_exclude = ".linenos, .gp, .go"
 
 
-def close_examples(app, name, source):
-    """Drop the empty line that ends the last output of an example for doctest."""
-    source[0] = source[0].replace("\n\n```\n", "\n```\n")
+def for_the_site(app, name, source):
+    """Drop the empty line that ends the last output of an example for doctest, and link chapters as the site has them."""
+    source[0] = source[0].replace("\n\n```\n", "\n```\n").replace("](../../derivations/", "](../theory/")
 
 
 # -- The theory: percent scripts, executed ----------------------------------------------------------------------------
@@ -190,7 +190,7 @@ html_show_search_summary = False  # it is fetched, which browsers refuse to a pa
 
 def setup(app):
     """Connect what is above."""
-    app.connect("source-read", close_examples)
+    app.connect("source-read", for_the_site)
     app.connect("env-before-read-docs", share_chapters)
     app.connect("autodoc-process-docstring", mark_up, priority=100)
     app.connect("autodoc-process-signature", tidy_signature)

@@ -238,8 +238,8 @@ def _encoders(row: Images, batches: tuple[int, int], embedding: int, hidden: int
 
 
 _LEARNING = (
-    Learning("xor", (50, 200, 1000), 32, 32, 1.0, 0.1, 300),
-    Learning("sinusoid", (50, 200, 1000), 16, 16, 0.2, 0.02, 150, examples=40),
+    Learning("xor", (50, 200, 1000, 5000), 32, 32, 1.0, 0.1, 300),
+    Learning("sinusoid", (50, 200, 1000, 5000), 16, 16, 0.2, 0.02, 150, examples=40),
 )
 _PATCH_VIEWS = replace(_PATCHES, plane_points=16, lines=_PATCH_LINES[:3])
 _CIFAR_VIEWS = replace(_CIFAR, shown=(0, 1, 50, 200, 1000))

@@ -121,6 +121,7 @@ class RMSNorm:
         longer = ratio(h.omega, sqrt(norm_p) + sqrt(norm_q))
         plain = ratio(h.delta - longer * longer * (1 + ratio(self.epsilon + 0 * both, both)), both)
         delta = where(self.epsilon - 4 * (h.p + h.q) - 0 * both, self.unit * plain, delta)
+        delta = delta + 0 * h.delta  # what was lost stays lost
         return Pairs(p, q, c, omega, delta, Delta, ratio(h.D + 0 * both, both))
 
 

@@ -63,7 +63,7 @@ def scaled_quadrant(xp: Any, a: Array, h: Array, k: Array, n: Array, n_: Array, 
     """Return e^a P(X > h, Y > k) from the corner's coordinates and rest = a - (h^2 + n^2)/2; of a = 0 not used."""
     h, k, n, n_ = (part + 0 * (h + k + n + n_) for part in (h, k, n, n_))
     first, second = (xp.where_nonnegative(part, 1.0 + 0 * part, -1.0 + 0 * part) for part in (h, k))
-    u, v = first * h + xp.least, second * k + xp.least
+    u, v = first * h, second * k
     rest = -(u * u + n * n) / 2 if isinstance(a, int) else rest + 0 * h  # an int is the literal 0
     # Wedges count with the signs of h and k; with both negative the origin is in the quadrant.
     tail_u, tail_v = half_tail(xp, a, u, n, rest), half_tail(xp, a, v, n_, rest)
@@ -89,14 +89,14 @@ def wedge(xp: Any, h: Array, n: Array, half: Array, rest: Array) -> Any:
     m = abs(n)
     larger, smaller = xp.lib.maximum(h, m), xp.lib.minimum(h, m)
     is_far = larger - NEAR
-    slope, reach = smaller / larger, REACH / (m + xp.lib.sqrt(m * m + REACH))
+    slope, reach = smaller / (larger + xp.least), REACH / (m + xp.lib.sqrt(m * m + REACH))
     bounded, bounded_h, bounded_m = (xp.where_nonnegative(is_far, 0 * h, part) for part in (larger, h, m))
     far, owen = xp.wedge_integrals(h, m, reach, slope, bounded)
     # All times e^((h^2 + n^2)/2): the integral, Q(h)/2 - T(h, n/h), and Q(h) Q(n) - Q(n)/2 + T(n, h/n).
     tail_h, tail_m = xp.erfcx(xp.root_half * h) / 2, xp.erfcx(xp.root_half * m) / 2
     across = xp.lib.exp(bounded_m * bounded_m / 2) * tail_h / 2 - owen
     along = tail_h * tail_m - xp.lib.exp(bounded_h * bounded_h / 2) * tail_m / 2 + owen
-    close = xp.where_nonnegative(h - m, across, along)
+    close = xp.where_nonnegative(m - h, along, across)  # of opposite points both are 0, and n is the larger
     value = xp.lib.exp(rest) * xp.where_nonnegative(is_far, far, close)
     return xp.where_nonnegative(n, value, half - value)
 

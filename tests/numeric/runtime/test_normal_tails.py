@@ -251,3 +251,28 @@ def test_two_layers_of_tails_have_numeric_functions():
     """Tails of tails are beyond the numbers of mpmath, where precision is measured."""
     geo = infgeo.MLP("softshrink", depth=2).numeric(1.0, 0.0)
     assert np.isfinite(geo.ricci_scalar(np.array([[3.0, 4.0]]))).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "function"),
+    [
+        ("elu", lambda z: z if z > 0 else mpmath.expm1(z)),
+        ("exp(-abs(z))", lambda z: mpmath.exp(-abs(z))),
+        ("max(0, sinh(z/3))", lambda z: mpmath.sinh(z / 3) if z > 0 else mpmath.mpf(0)),
+    ],
+)
+@pytest.mark.parametrize("length", [0.01, 0.7])
+def test_exactly_opposite_and_equal_points_against_an_integral_over_one_variable(text, function, length):
+    mlp = infgeo.MLP(text, weight_std=1, bias_std=0)
+    x = length * np.array([[0.6, 0.8]])
+    points = np.concatenate([x, -x])
+    found = {
+        "numpy": mlp.numeric().kernel(points),
+        "torch": mlp.numeric(backend="torch").kernel(torch.tensor(points)).numpy(),
+        "mpmath": np.array(mlp.numeric(backend="mpmath").kernel(points.tolist()).tolist(), dtype=float),
+    }
+    density = {sign: lambda t, s=sign: function(t * length) * function(s * t * length) for sign in (1, -1)}
+    breaks = [-12, -4, -1, 0, 1, 4, 12]
+    same, opposite = (float(mpmath.quad(lambda t, s=s: density[s](t) * mpmath.npdf(t), breaks)) for s in (1, -1))
+    for values in found.values():
+        np.testing.assert_allclose(values, [[same, opposite], [opposite, same]], rtol=0, atol=1e-13 * same)

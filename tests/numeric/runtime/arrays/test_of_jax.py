@@ -330,3 +330,12 @@ def test_what_layers_reach_decides_in_jax_too():
         assert np.isfinite(inside[:2, :2] if function in ("kernel", "kernel_distance") else inside[:2]).all()
     with enable_x64(False), pytest.raises(InvalidInput, match="float32 does not keep the digits"):
         deep.numeric(backend="jax").kernel(X.astype(np.float32))
+
+
+def test_distances_that_kinks_lose_stay_lost_after_a_normalisation():
+    mlp = infgeo.MLP([infgeo.layers.Dense("max(z, z**2)", 0.5, 0.3), infgeo.layers.RMSNorm(epsilon=0.01)])
+    x, near, apart = X[:1], X[:1] * (1 + 1e-4), X[1:2]
+    geo = mlp.numeric(backend="jax")
+    with pytest.raises(InvalidInput, match="lost where kernels are subtracted"):
+        geo.kernel_distance(x, near)
+    np.testing.assert_allclose(geo.kernel_distance(x, apart), mlp.numeric().kernel_distance(x, apart), rtol=1e-12)
