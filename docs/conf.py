@@ -49,7 +49,7 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 
 def for_the_site(app, name, source):
-    """Drop the empty line that ends the last output of an example for doctest, and link chapters as the site has them."""
+    """Drop the empty line that ends the last output of an example, and link chapters where the site has them."""
     source[0] = source[0].replace("\n\n```\n", "\n```\n").replace("](../../derivations/", "](../theory/")
 
 
