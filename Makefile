@@ -44,7 +44,7 @@ WITHOUT_TORCH := mpmath numpy scipy sympy hypothesis pytest pytest-xdist
 # Old libraries call what their own successors deprecate.
 OLD_WARNINGS := -W ignore::FutureWarning -W ignore::DeprecationWarning
 
-.PHONY: help demo test test-all test-processors test-lowest test-python run-other-python lint docs bench gallery \
+.PHONY: help demo test test-slow test-all test-processors test-lowest test-python run-other-python lint docs bench gallery \
 	clean environment
 
 help: ## list the targets
@@ -76,7 +76,10 @@ PYTEST = OMP_NUM_THREADS=1 $(1) -m pytest -n $(JOBS) --dist worksteal
 test: $(STAMP) ## run the tests and the examples in the docstrings, but for the slow ones
 	$(call PYTEST,$(RUN)) -m 'not slow' $(PYTEST_ARGS)
 
-test-all: $(STAMP) ## run all of them
+test-slow: $(STAMP) ## run the slow ones too, with two of their cases each
+	$(call PYTEST,$(RUN)) -m 'not sweep' $(PYTEST_ARGS)
+
+test-all: $(STAMP) ## run all of them, every case, in an hour or less
 	$(call PYTEST,$(RUN)) $(PYTEST_ARGS)
 
 # Prescott has no AVX and no FMA, Haswell both; `default` of torch is SSE. Elsewhere than on x86-64 there is no choice.

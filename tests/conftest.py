@@ -13,15 +13,21 @@ from hypothesis import settings
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 SPREAD = 3  # cases of one test in `make test`: the first, the last, and what lies between at equal distances
+SLOW_SPREAD = 2  # slow cases of a sweep in `make test-slow`
 
 settings.register_profile("infgeo", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("infgeo")
 
 
+def sweeps(text: str) -> list[str]:
+    """Return the tests of the last part of `slow.txt`."""
+    return text.partition("\n[sweeps]\n")[2].split()
+
+
 def slow_tests(text: str) -> dict[str, tuple[str, list[str]]]:
     """Return what `slow.txt` says of each test: the kind of the line, and its patterns or the guard."""
     found, file = {}, ""
-    for line in text.splitlines():
+    for line in text.partition("\n[sweeps]\n")[0].splitlines():
         if line.startswith("["):
             file = line.strip("[]")
         elif line and not line.startswith("#"):
@@ -33,7 +39,8 @@ def slow_tests(text: str) -> dict[str, tuple[str, list[str]]]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the slow tests, and of a test with many cases all but a spread of them."""
-    table = slow_tests(Path(__file__).with_name("slow.txt").read_text(encoding="utf-8"))
+    text = Path(__file__).with_name("slow.txt").read_text(encoding="utf-8")
+    table = slow_tests(text)
     collected: dict[str, dict[str, pytest.Item]] = defaultdict(dict)
     for item in items:
         name, _, parameters = item.nodeid.removeprefix("tests/").partition("[")
@@ -44,13 +51,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if kind == "has" or named is (kind == "leaves"):
                 item.add_marker("slow")
     for tests in collected.values():
-        fast = [item for item in tests.values() if not item.get_closest_marker("slow")]
-        kept = {round(i * (len(fast) - 1) / (SPREAD - 1)) for i in range(SPREAD)}
-        for i, item in enumerate(fast if len(fast) > SPREAD else []):
-            if i not in kept:
-                item.add_marker("slow")
-    if not any("::" in argument for argument in config.args) and (wrong := stale(table, collected)):
+        for item in left_out([item for item in tests.values() if not item.get_closest_marker("slow")], SPREAD):
+            item.add_marker("slow")
+    for name in sweeps(text):
+        slow = [item for item in collected.get(name, {}).values() if item.get_closest_marker("slow")]
+        for item in left_out(slow, SLOW_SPREAD):
+            item.add_marker("sweep")
+    wrong = stale(table | {name: ("sweeps", []) for name in sweeps(text) if name not in table}, collected)
+    if not any("::" in argument for argument in config.args) and wrong:
         raise pytest.UsageError("tests/slow.txt: " + "; ".join(wrong))
+
+
+def left_out(items: list[pytest.Item], most: int) -> list[pytest.Item]:
+    """Return all cases but `most` of them at equal distances, the first and the last among these."""
+    kept = {round(i * (len(items) - 1) / (most - 1)) for i in range(most)}
+    return [item for i, item in enumerate(items) if i not in kept] if len(items) > most else []
 
 
 def stale(table: dict[str, tuple[str, list[str]]], collected: dict[str, dict[str, pytest.Item]]) -> list[str]:
@@ -66,6 +81,6 @@ def stale(table: dict[str, tuple[str, list[str]]], collected: dict[str, dict[str
                 wrong.append(f"{patterns[0]}, which guards {name}, is slow itself")
         elif tests := collected.get(name):
             wrong += [f"{name} has no {p}" for p in patterns if not any(fnmatchcase(one, p) for one in tests)]
-            if all(item.get_closest_marker("slow") for item in tests.values()):
+            if kind != "sweeps" and all(item.get_closest_marker("slow") for item in tests.values()):
                 wrong.append(f"nothing is left of {name}")
     return wrong

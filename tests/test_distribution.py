@@ -76,6 +76,8 @@ def test_table_of_slow_tests_is_read_and_held_to_what_there_is():
 def test_every_target_that_ci_makes_exists():
     targets = re.findall(r"^for target in (.*); do", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert "test-all" in targets[0].split()
+    assert "test-slow" in targets[0].split()
     assert all(f"\n{target}:" in makefile for target in targets[0].split())
     assert "-m 'not slow'" in makefile.partition("\ntest: ")[2].partition("\n\n")[0]
+    assert "-m 'not sweep'" in makefile.partition("\ntest-slow: ")[2].partition("\n\n")[0]
+    assert "make test-all" in (ROOT / ".github" / "workflows" / "sweep.yml").read_text(encoding="utf-8")
