@@ -206,7 +206,7 @@ def test_deep_networks_arrive_at_an_attracting_fixed_point(name, weight, bias):
     assert len(attracting) == 1
     point = attracting[0]
     x = np.sqrt((float(point.variance) * 1.01 - float(bias) ** 2) / float(weight) ** 2) * np.array([1.0, 0.0])
-    deep, deeper = (infgeo.MLP(name, depth=n, weight_std=weight, bias_std=bias).numeric() for n in (60, 61))
+    deep, deeper = (infgeo.MLP(name, depth=n, weight_std=weight, bias_std=bias).numeric() for n in (30, 31))
     reached = float(bias) ** 2 + float(weight) ** 2 * deep.kernel_diag(x)
     assert abs(reached - float(point.variance)) < 1e-5 * float(point.variance)
     # Across x the metric is multiplied by chi.

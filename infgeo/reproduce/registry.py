@@ -88,7 +88,7 @@ _FIGURES = (
            "change of the log volume element of [2, n, 1] (erf) by learning: the law of order 1/n beside sampled "
            "posteriors and gradient descent, over widths, noise and sizes of the labels",
            "no figure: its title as a formula; small has four of seven widths, and fewer networks",
-           "infgeo.reproduce.learned_figure", {"small": "2 min on 2 cores", "paper": "1 h on 2 cores"}),
+           "infgeo.reproduce.learned_figure", {"small": "10 min on 2 cores", "paper": "hours on 2 cores"}),
     Figure("penalty", "Volume as a penalty",
            "test accuracy and log volume element of [2, 50, 2] (sigmoid) on the sinusoid with flipped labels, over the "
            "strength of a penalty on the volume element where the network is uncertain",

@@ -112,7 +112,7 @@ def test_kernels_of_nearly_parallel_points(name):
     mlp, x = infgeo.MLP(name), np.array([1.095, 2.772, -0.3418])
     geo, exact = mlp.numeric(), mlp.numeric(backend="mpmath")
     generator = np.random.default_rng(0)
-    for sign, step in [*product((1, -1), (1e-15, 1e-14, 1e-12, 1e-8)), (1, 1e-4), (1, 1e-2)]:
+    for sign, step in [*product((1, -1), (1e-15, 1e-12, 1e-8)), (1, 1e-4)]:
         y = sign * x + step * generator.normal(size=3)
         for function in ("kernel", "ntk"):
             value = getattr(geo, function)(x[None], y[None])[0, 0]

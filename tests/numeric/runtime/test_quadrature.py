@@ -161,7 +161,7 @@ def test_derivatives(backend):
             def kernel(weight, first):
                 return mlp.numeric(weight_std=weight, backend="jax").kernel(first[None], y[None])[0, 0]
 
-            found = jax.grad(kernel, argnums=(0, 1))(1.0, x)
+            found = jax.jit(jax.grad(kernel, argnums=(0, 1)))(1.0, x)
     assert abs(float(found[0]) - by_weight) < 1e-6
     assert np.abs(as_array(found[1]) - by_point).max() < 1e-6
 
