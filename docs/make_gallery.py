@@ -32,8 +32,7 @@ Means are over seeds, with 95 % intervals (Student's t over seeds). *p* is that 
 least 1/32 = 0.031 for five). A claim is stated beforehand, a number on one side of 0: it **holds** where the whole
 interval is on that side and p is at most 0.05, *does not hold* where it is on the other side, and is else *not
 significant*. Numbers without a claim are described. *p within*, of tests that move the volume of a network against its
-boundary, combined over seeds, stands beside and does not decide. Minutes are those of its processes, two here, on two
-cores.
+boundary, combined over seeds, stands beside and does not decide.
 """
 
 
@@ -45,15 +44,14 @@ def page(records: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def verdicts(records: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the table of seeds, minutes, and how many claims of each figure hold."""
-    lines = ["| figure | seeds | minutes | holds | does not hold | not significant |", "|---|---|---|---|---|---|"]
+    """Return the table of seeds, cost, and how many claims of each figure hold."""
+    lines = ["| figure | seeds | time | holds | does not hold | not significant |", "|---|---|---|---|---|---|"]
     for name in FIGURES:
         if name in records:
             record = records[name]
             found = [claim["verdict"] for claim in record["claims"]]
             counts = [found.count(verdict) for verdict in ("holds", "does not hold", "not significant")]
-            minutes = f"{sum(record['seconds']['each_seed']) / record['jobs'] / 60:.1f}"
-            numbers = [len(record["seeds"]), minutes, *counts]
+            numbers = [len(record["seeds"]), FIGURES[name].cost["small"], *counts]
             lines.append(f"| [{name}](#{name.lower()}) | {' | '.join(map(str, numbers))} |")
     if missing := [name for name in FIGURES if name not in records]:
         lines += ["", f"Not yet run at these settings: {', '.join(missing)}."]
