@@ -207,10 +207,13 @@ def _curves(result: SeedResult, row: Images, edges: np.ndarray) -> np.ndarray | 
 def _bands(axes: Any, settings: Rows, results: Sequence[SeedResult]) -> None:
     """Draw the magnification of lines and of planes before and after training."""
     groups = []
-    for number, row in enumerate(settings.rows):
-        for kind, slices in (("line", row.lines), ("plane", row.planes)):
+    by_row = [(("line", row.lines), ("plane", row.planes)) for row in settings.rows]
+    kinds = {kind for parts in by_row for kind, slices in parts if slices}
+    for number, (row, parts) in enumerate(zip(settings.rows, by_row, strict=True)):
+        for kind, slices in parts:
             seeds = [r.statistics[row.name][kind] for r in results]
-            text = f"{kind}s" if len(settings.rows) == 1 else f"{TITLES[row.name].split()[0]}\n{kind}s"
+            # Where rows have both kinds, colours tell the rows apart.
+            text = TITLES[row.name] if len(settings.rows) > 1 and len(kinds) == 1 else f"{kind}s"
             if slices:
                 groups.append(
                     (text, number, {w: [number_of(s, w, "band") for s in seeds] for w in ("before", "after")})
