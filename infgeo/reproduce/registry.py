@@ -39,7 +39,7 @@ _PATCHES = "small has patches of two photographs and a ResNet of 32 features in 
 _FIGURES = (
     Figure("fig1", "The sinusoid, one hidden layer",
            "log volume element of [2, 250, 2] (sigmoid) over training on points split by y = 3/5 sin(7x - 1)",
-           f"figure 1; {_SAME}", _PLANAR, {"small": "9 min on 2 cores", "paper": "the same"}, 20),
+           f"figure 1; {_SAME}", _PLANAR, {"small": "13 min on 2 cores", "paper": "the same"}, 20),
     Figure("fig2", "Digits, one hidden layer",
            "log volume element on the line from a 7 to a 6, and with predictions on the plane of a 7, a 6 and a 1, "
            "over training, [d, 2000, 10] (sigmoid)",
@@ -61,13 +61,13 @@ _FIGURES = (
            {"small": "seconds", "paper": "20 s"}, 0),
     Figure("xor", "XOR, 4 points and 400 noisy ones",
            "log volume element of [2, 250, 2] (sigmoid) over training on XOR",
-           f"appendix on experiments; {_SAME}", _PLANAR, {"small": "3 min on 2 cores", "paper": "the same"}, 20),
+           f"appendix on experiments; {_SAME}", _PLANAR, {"small": "4 min on 2 cores", "paper": "the same"}, 20),
     Figure("deep", "The sinusoid, three hidden layers",
            "log volume element of each layer of [2, 8, 8, 8, 2] (sigmoid) over training on the sinusoid",
            f"appendix on experiments; {_SAME}", _PLANAR, {"small": "3 min on 2 cores", "paper": "the same"}),
     Figure("widths", "Few hidden units",
            "log volume element over training with 5 and 20 units on the sinusoid, and 10 and 100 on noisy XOR",
-           f"appendix on experiments; {_BRIEF}", _PLANAR, {"small": "2 min on 2 cores", "paper": "10 min on 2 cores"}),
+           f"appendix on experiments; {_BRIEF}", _PLANAR, {"small": "4 min on 2 cores", "paper": "10 min on 2 cores"}),
     Figure("curvature", "The Ricci scalar over training",
            "R of [2, 250, 2] (sigmoid) over training on the sinusoid and on noisy XOR",
            f"appendix on curvature, where R is 3 times the true one; {_BRIEF}", _PLANAR,
@@ -83,7 +83,7 @@ _FIGURES = (
     Figure("ssl", "Self-supervised encoders",
            "log volume element of Barlow Twins and SimCLR encoders on lines and planes, boundary of a readout",
            f"section on self-supervised learning; {_PATCHES}", _IMAGES,
-           {"small": "2 min on 2 cores", "paper": "--data with CIFAR-10; --rehearse says how long"}),
+           {"small": "3 min on 2 cores", "paper": "--data with CIFAR-10; --rehearse says how long"}),
     Figure("learned", "Learned geometry as a formula",
            "change of the log volume element of [2, n, 1] (erf) by learning: the law of order 1/n beside sampled "
            "posteriors and gradient descent, over widths, noise and sizes of the labels",
