@@ -76,10 +76,10 @@ PYTEST = OMP_NUM_THREADS=1 $(1) -m pytest -n $(JOBS) --dist worksteal
 test: $(STAMP) ## run the tests and the examples in the docstrings, but for the slow ones
 	$(call PYTEST,$(RUN)) -m 'not slow' $(PYTEST_ARGS)
 
-test-slow: $(STAMP) ## run the slow ones too, with two of their cases each
+test-slow: $(STAMP) ## run the slow ones too, of the longest sweeps two slow cases each
 	$(call PYTEST,$(RUN)) -m 'not sweep' $(PYTEST_ARGS)
 
-test-all: $(STAMP) ## run all of them, every case, in an hour or less
+test-all: $(STAMP) ## run every case, in about an hour
 	$(call PYTEST,$(RUN)) $(PYTEST_ARGS)
 
 # Prescott has no AVX and no FMA, Haswell both; `default` of torch is SSE. Elsewhere than on x86-64 there is no choice.
