@@ -1,6 +1,6 @@
 """Functions that straight-line programs use beyond SymPy's own; every backend of the emitted code implements them.
 
-Where a number leaves nothing to care for they are SymPy's own functions at once: libraries do not take numbers everywhere.
+Where a number leaves nothing to care for they are functions of SymPy at once: libraries take no numbers in some places.
 """
 
 import sympy as sp
