@@ -12,7 +12,7 @@ CASES = [
     ("tanh", "nngp"),
     ("tanh", "ntk"),
     ("hardtanh", "nngp"),
-    ("hardtanh", "ntk"),
+    pytest.param("hardtanh", "ntk", marks=pytest.mark.slow),
     pytest.param("mish", "nngp", marks=pytest.mark.slow),
 ]
 
