@@ -42,6 +42,7 @@ def test_numeric_geometries(backend, way):
     ):
         other = WAYS[way](geo)
         assert other == geo
+        assert hash(other) == hash(geo)
         assert (text(other.kernel(X)), text(other.metric(X[0]))) == (text(geo.kernel(X)), text(geo.metric(X[0])))
         assert text(WAYS[way](geo.ricci_scalar)(X)) == text(geo.ricci_scalar(X))
         with pytest.raises(TypeError):

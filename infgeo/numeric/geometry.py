@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,7 @@ class NumericGeometry(Displayed):
 
     mlp: MLP | Formula
     backend: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Any] = field(hash=False)  # values may be tensors
     method: str = "closed_form"
 
     def __post_init__(self) -> None:
