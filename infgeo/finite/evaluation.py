@@ -1,6 +1,6 @@
 """Evaluate a torch module for differentiation: how torch is set meanwhile, and what is refused before.
 
-All routes run under `plain_torch()`, so that no setting of the caller changes what they compute. While `derivable()` is
+All routes run `as_written()`, so that no setting of the caller changes what they compute. While `derivable()` is
 entered, attention, norms and activations without good derivative rules run by their formulas, in torch operations.
 """
 
@@ -9,10 +9,12 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain
+from operator import is_not
 from typing import Any
 
 import torch
@@ -62,6 +64,27 @@ def changed(places: Places) -> Iterator[None]:
 
 
 @contextmanager
+def kept(parts: Iterable[nn.Module]) -> Iterator[None]:
+    """Put back, after the block, attributes of modules, and the lists, dicts and sets among them.
+
+    A module may keep what it computes, or count its calls. Tensors of torch's transforms are of no use outside.
+    """
+    owned = [value for part in parts for value in (vars(part), *vars(part).values())]
+    before = [(held, held.copy()) for held in owned if type(held) in (dict, OrderedDict, list, set)]
+    try:
+        yield
+    finally:
+        for held, given in before:
+            if len(held) != len(given) or any(map(is_not, *map(_flat, (held, given)))):
+                held.clear()
+                (held.extend if isinstance(held, list) else held.update)(given)
+
+
+def _flat(held: Any) -> Iterator[Any]:
+    return chain(held, held.values()) if isinstance(held, dict) else iter(held)
+
+
+@contextmanager
 def _all_bits(places: Places) -> Iterator[None]:
     """Compute float32 in float32; other threads wait where that changes a setting."""
     if all(getattr(owner, name) in (full, "none") for owner, name, full in places):
@@ -84,12 +107,19 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Compute as the code and the weights say: without autocast, TF32 and compiled graphs."""
+    """Compute `as_written`, on plain tensors: raise InvalidInput inside transforms of torch.func."""
     if torch._C._functorch.peek_interpreter_stack() is not None:
         raise InvalidInput(
             "the geometry is asked for inside a transform of torch.func (grad, jvp, vmap, ...), and has no derivatives "
             "and takes batches of points itself; call it outside, on plain tensors"
         )
+    with as_written():
+        yield
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """Compute as the code and the weights say: without autocast, TF32 and compiled graphs."""
     with ExitStack() as stack:
         stack.enter_context(_all_bits(_PRODUCTS))
         for device in ("cpu", "cuda", "xpu"):
@@ -104,13 +134,13 @@ def plain_torch() -> Iterator[None]:
 def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
     """Set torch so that features can be differentiated twice; with `freeze`, their modules are in eval mode meanwhile.
 
-    Hooks on gradients rest meanwhile. The random state, the mode of every submodule and torch's settings are put back.
+    Hooks on gradients rest meanwhile. The random state, the modules' attributes and torch's settings are put back.
     Other threads wait.
     """
     modules = modules_behind(features)
     devices = sorted({t.device.index for module in modules for t in module.parameters() if t.is_cuda})
     with (
-        plain_torch(),
+        as_written(),
         _ONE_THREAD_AT_A_TIME,
         _all_bits(_CONVOLUTIONS),
         torch.random.fork_rng(devices=devices),
@@ -128,7 +158,7 @@ def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
         fast = torch.backends.mha.get_fastpath_enabled()
         try:
             torch.backends.mha.set_fastpath_enabled(False)
-            with changed(places):
+            with kept(parts), changed(places):
                 yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
