@@ -79,9 +79,9 @@ def cotangents(output: Any, values: torch.Tensor, names: Sequence[str]) -> tuple
     width = values.shape[1]
     if isinstance(output, str):
         one_of(output, "output", names)
-        return torch.eye(width).to(values), float(width if output == "mean" else 1)
+        return values.new_ones(width).diag(), float(width if output == "mean" else 1)
     if scalar(output) is not None:
-        return torch.eye(width)[[positive_integer(output, "output", 0, maximum=width - 1)]].to(values), 1.0
+        return values.new_ones(width).diag()[[positive_integer(output, "output", 0, maximum=width - 1)]], 1.0
     weights = as_points(output, "output")
     if weights.shape != (width,):
         raise InvalidInput(
@@ -143,9 +143,11 @@ def probe(f: Function, w: Weights, x: torch.Tensor) -> tuple[torch.Tensor, torch
     v = {}
     for name, value in w.items():
         size = value.square().mean().sqrt()
-        v[name] = torch.randn(value.shape, generator=generator).to(value) * torch.where(size > 0, size, 1.0)
+        v[name] = torch.randn(value.shape, generator=generator, device="cpu").to(value) * torch.where(
+            size > 0, size, 1.0
+        )
     output = f(w, few)[0]
-    return few, torch.cos(torch.arange(len(output)).to(output))[None], v
+    return few, torch.cos(torch.arange(len(output), dtype=output.dtype, device=output.device))[None], v
 
 
 def way_to_gradients(f: Function, w: Weights, x: torch.Tensor) -> Way:

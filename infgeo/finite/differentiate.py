@@ -127,7 +127,7 @@ def load_forward_mode() -> None:
     """Let torch load its forward-mode rules: the first use warns about torch's own use of torch.jit.script."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
-        torch.func.jacfwd(torch.sin)(torch.zeros(()))
+        torch.func.jacfwd(torch.sin)(torch.zeros((), device="cpu"))
 
 
 def choose(f: Flat, x: torch.Tensor, second: bool, largest: int = 1, slack: float = 0.0) -> Way:
@@ -182,15 +182,14 @@ def _sample(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     n, d = x.shape
     if n <= count:
-        rows = (
-            torch.arange(n * -(-min(count, _LEAST) // n)) % n
-        )  # each as often, so that no median is that of one point
+        # each as often, so that no median is that of one point
+        rows = torch.arange(n * -(-min(count, _LEAST) // n), device="cpu") % n
     else:
         seen = torch.cat([x[:, :2], torch.linalg.vector_norm(x, dim=1, keepdim=True)], dim=1)
         ends = torch.cat([seen.argmax(dim=0), seen.argmin(dim=0)]).cpu()
-        others = torch.randint(n, (count,), generator=generator)
-        rows = torch.tensor(list(dict.fromkeys([0, *ends.tolist(), *others.tolist()]))[:count])
-    directions = torch.randn(len(rows), d, dtype=torch.float64, generator=generator)
+        others = torch.randint(n, (count,), generator=generator, device="cpu")
+        rows = torch.tensor(list(dict.fromkeys([0, *ends.tolist(), *others.tolist()]))[:count], device="cpu")
+    directions = torch.randn(len(rows), d, dtype=torch.float64, generator=generator, device="cpu")
     length = torch.linalg.vector_norm(directions, dim=1, keepdim=True)
     largest = x.abs().amax(dim=0).double().cpu()
     relative = largest / largest.max()

@@ -165,6 +165,7 @@ def _looked_at(
     parts = tuple((type(part), part.training) for m in modules_behind(module) for part in m.modules())
     key = (feature_map.layer, feature_map.input_shape, points.dtype, points.device, rows is None, second, parts)
     if key not in known:
+        points = points if len(points) else points.new_zeros(1, points.shape[1])
         called = examine(feature_map, points).feature_map
         with called.ready() as f:
             if rows is None:
@@ -190,7 +191,7 @@ def _log_volume(jacobian: torch.Tensor) -> torch.Tensor:
 def _regular_frame(jacobian: torch.Tensor) -> Frame:
     """Return the tangent frame of J; raises SingularMetric where the metric has no inverse."""
     n, k = jacobian.shape[-2:]
-    regular = torch.zeros(len(jacobian), dtype=torch.bool)
+    regular = torch.zeros(len(jacobian), dtype=torch.bool, device=jacobian.device)
     if n >= k:
         found = frame(jacobian)
         regular = ~found.singular & torch.isfinite(found.log_determinant)

@@ -52,7 +52,7 @@ class Linearized(nn.Module):
                 value = self._base({}, x[:1]).flatten(1)
             inside = torch._C._functorch.peek_interpreter_stack() is not None
             way = gradients if inside else way_to_gradients(flat, start, points)
-            rows = way(flat, start, points, torch.eye(value.shape[1]).to(value))
+            rows = way(flat, start, points, value.new_ones(value.shape[1]).diag())
         return torch.cat([rows[name].reshape(*rows[name].shape[:2], -1) for name in self.names], 2).flatten(1)
 
     @contextmanager

@@ -57,6 +57,15 @@ def test_curvature_where_torch_has_no_rule_or_a_wrong_one(parts):
     assert torch.autograd.gradcheck(lambda x: ricci_scalar(model, x), X[:1].clone().requires_grad_())
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_points_give_no_numbers(name):
+    model = network()
+    found = FUNCTIONS[name](model, X[:0])
+    assert found.shape == getattr(pullback(model, X[:0]), NAMES[name]).shape
+    (found.sum() + FUNCTIONS[name](model, X).sum()).backward()
+    assert torch.isfinite(model[0].weight.grad).all()
+
+
 class Centred(nn.Linear):
     """Sees the batch in training mode, without a layer that says so."""
 
