@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain
-from operator import is_not
 from typing import Any
 
 import torch
@@ -63,25 +62,33 @@ def changed(places: Places) -> Iterator[None]:
             setattr(owner, name, given)
 
 
+_HOLDERS = (dict, OrderedDict, list, set)
+# what torch keeps beside parameters, buffers and submodules, which a forward pass may make
+_TORCHS = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
+
+
 @contextmanager
 def kept(parts: Iterable[nn.Module]) -> Iterator[None]:
     """Put back, after the block, attributes of modules, and the lists, dicts and sets among them.
 
     A module may keep what it computes, or count its calls. Tensors of torch's transforms are of no use outside.
     """
-    owned = [value for part in parts for value in (vars(part), *vars(part).values())]
-    before = [(held, held.copy()) for held in owned if type(held) in (dict, OrderedDict, list, set)]
+    held: list[Any] = []
+    for part in parts:
+        own = vars(part)
+        held += [own, *(v for name, v in own.items() if type(v) in _HOLDERS and name not in _TORCHS)]
+    before = [one.copy() for one in held]
     try:
         yield
     finally:
-        for held, given in before:
-            if len(held) != len(given) or any(map(is_not, *map(_flat, (held, given)))):
-                held.clear()
-                (held.extend if isinstance(held, list) else held.update)(given)
-
-
-def _flat(held: Any) -> Iterator[Any]:
-    return chain(held, held.values()) if isinstance(held, dict) else iter(held)
+        for one, given in zip(held, before, strict=True):
+            if isinstance(one, list):
+                one[:] = given
+                continue
+            one.update(given)
+            if len(one) > len(given):
+                for extra in [key for key in one if key not in given]:
+                    one.remove(extra) if isinstance(one, set) else one.pop(extra)
 
 
 @contextmanager

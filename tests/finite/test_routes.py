@@ -171,9 +171,13 @@ class Keeping(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear, self.last, self.all, self.named = nn.Linear(2, 5), None, list[Any](), dict[str, Any]()
+        self.factor: Any = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.new = self.last = self.named["h"] = h = self.linear(x).tanh()
+        if self.factor is None:
+            del self.factor
+            self.register_buffer("factor", x.new_ones(1))
+        self.new = self.last = self.named["h"] = h = self.linear(x).tanh() * self.factor
         self.all.append(h)
         return h
 
@@ -187,6 +191,7 @@ def test_what_a_module_keeps_of_its_calls_is_put_back() -> None:
     ):
         measure()
         assert not hasattr(module, "new") and module.last is None and not module.all and not module.named
+        assert module.factor is None and not module._buffers
     first = module(x)
     _ = pullback(module, x).ricci_scalar
     assert module.last is first and module.all == [first] and list(module.named) == ["h"]
