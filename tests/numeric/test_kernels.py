@@ -122,3 +122,13 @@ def test_odd_activations_have_odd_kernels():
     X = np.array([[1.0, 2.0], [-1.0, -2.0], [1.0, 2.0]])
     gram = infgeo.MLP("erf").numeric(1.3, 0.0).kernel(X)
     assert gram[0, 0] == gram[0, 2] == -gram[0, 1]
+
+
+@pytest.mark.parametrize("activation", ["max(z, z**2) + exp(-abs(z))", "abs(z) * exp(-z**2 / 2)"])
+def test_constants_within_a_program_are_taken_by_torch(activation):
+    mlp = infgeo.MLP(activation, weight_std=1, bias_std=0.3)
+    X = np.array([[0.1, 0.2], [0.3, -0.1], [-0.1, -0.2]])
+    for quantity in ("kernel", "kernel_distance"):
+        expected = getattr(mlp.numeric(), quantity)(X)
+        found = getattr(mlp.numeric(backend="torch"), quantity)(torch.tensor(X))
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-14)

@@ -1,4 +1,7 @@
-"""Functions that straight-line programs use beyond SymPy's own; every backend of the emitted code implements them."""
+"""Functions that straight-line programs use beyond SymPy's own; every backend of the emitted code implements them.
+
+Where a number leaves nothing to care for they are functions of SymPy at once: libraries take no numbers in some places.
+"""
 
 import sympy as sp
 
@@ -30,6 +33,11 @@ class ratio(_RealFunction):
 
     nargs = 2
 
+    @classmethod
+    def eval(cls, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
+        """Return a/b for a number b other than 0."""
+        return a / b if b.is_number and b.is_zero is False else None
+
 
 class exp_difference(_RealFunction):
     """The difference exp_difference(a, b, d) = e^a - e^b with d = a - b given accurately.
@@ -39,11 +47,21 @@ class exp_difference(_RealFunction):
 
     nargs = 3
 
+    @classmethod
+    def eval(cls, a: sp.Expr, b: sp.Expr, difference: sp.Expr) -> sp.Expr | None:
+        """Return (e^d - 1) e^b for a number d."""
+        return (sp.exp(difference) - 1) * sp.exp(b) if difference.is_number else None
+
 
 class scaled_erfc(_RealFunction):
     """The product scaled_erfc(a, x, d) = e^a erfc(x) with d = a - x^2 given accurately: both factors may be extreme."""
 
     nargs = 3
+
+    @classmethod
+    def eval(cls, a: sp.Expr, x: sp.Expr, difference: sp.Expr) -> sp.Expr | None:
+        """Return e^a erfc(x) for a number x."""
+        return sp.exp(a) * sp.erfc(x) if x.is_number else None
 
 
 class scaled_quadrant(_RealFunction):

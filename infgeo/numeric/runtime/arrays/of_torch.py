@@ -125,6 +125,7 @@ class TorchArrays(DifferentiableArrays):
 
     def atan2(self, y: Array, x: Array) -> torch.Tensor:
         """Return the angle of (x, y), with a finite derivative where both vanish."""
+        y, x = (a if isinstance(a, torch.Tensor) else torch.full_like(b, a) for a, b in ((y, x), (x, y)))
         y, x = torch.broadcast_tensors(y, x)
         return torch.atan2(y, torch.where((x == 0) & (y == 0), torch.ones_like(x), x))
 

@@ -96,3 +96,23 @@ def test_what_is_no_point_is_refused(xp, bad):
 def test_what_is_no_number_is_refused(xp, bad):
     with pytest.raises(InputError, match="scale"):
         xp.scalar("scale", bad)
+
+
+# Arguments of which only one is an array: a kernel's program writes numbers there.
+PRIMITIVES = {
+    "atan2": ([0.7, 2], [0, 1], mpmath.atan2),
+    "where_nonnegative": ([0.7, 1, 2], [0], lambda x, yes, no: yes),
+    "ratio": ([0.7, 2], [1], lambda a, b: a / b),
+    "scaled_erfc": ([0.75, 0.5, 0.5], [1], lambda a, x, rest: mpmath.exp(a) * mpmath.erfc(x)),
+}
+
+
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_functions_of_an_array_and_numbers(xp, name):
+    values, arrays, exact = PRIMITIVES[name]
+    function = getattr(xp, name, None) or getattr(xp.lib or mpmath, "arctan2" if xp.lib else name)
+    for place in arrays:
+        for part in numbers(xp, [values[place]]):
+            found = function(*(part if i == place else value for i, value in enumerate(values)))
+            assert flat([found]) == pytest.approx([float(exact(*values))], rel=1e-15)
+            assert "float32" not in str(getattr(found, "dtype", ""))
