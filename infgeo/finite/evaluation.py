@@ -71,7 +71,7 @@ _TORCHS = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
 def kept(parts: Iterable[nn.Module]) -> Iterator[None]:
     """Put back, after the block, attributes of modules, and the lists, dicts and sets among them.
 
-    A module may keep what it computes, or count its calls. Tensors of torch's transforms are of no use outside.
+    A module may keep what it computes, or count its calls. Tensors of torch's transforms are of no use to other calls.
     """
     held: list[Any] = []
     for part in parts:
@@ -141,7 +141,7 @@ def as_written() -> Iterator[None]:
 def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
     """Set torch so that features can be differentiated twice; with `freeze`, their modules are in eval mode meanwhile.
 
-    Hooks on gradients rest meanwhile. The random state, the modules' attributes and torch's settings are put back.
+    Hooks on gradients rest meanwhile. The random state, the mode of every submodule and torch's settings are put back.
     Other threads wait.
     """
     modules = modules_behind(features)
@@ -165,7 +165,7 @@ def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
         fast = torch.backends.mha.get_fastpath_enabled()
         try:
             torch.backends.mha.set_fastpath_enabled(False)
-            with kept(parts), changed(places):
+            with changed(places):
                 yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)

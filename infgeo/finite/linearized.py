@@ -57,7 +57,7 @@ class Linearized(nn.Module):
 
     @contextmanager
     def _ready(self) -> Iterator[None]:
-        with sdpa_kernel(SDPBackend.MATH), PlainOperations(), kept(self.base.modules()):
+        with sdpa_kernel(SDPBackend.MATH), PlainOperations():
             yield
 
     def _start(self) -> Weights:
@@ -65,7 +65,8 @@ class Linearized(nn.Module):
 
     def _base(self, w: Weights, x: torch.Tensor) -> torch.Tensor:
         buffers = {name: b.clone() for name, b in self.base.named_buffers()}  # which a call might change
-        return with_tensors(self.base)(x, {**buffers, **w})
+        with kept(self.base.modules()):
+            return with_tensors(self.base)(x, {**buffers, **w})
 
 
 def linearize(module: nn.Module, *, freeze: bool = False) -> Linearized:
