@@ -11,8 +11,7 @@ import numpy as np
 
 from infgeo.arguments import instance, one_of
 from infgeo.errors import InvalidInput
-from infgeo.numeric.source.methods import methods_of
-from infgeo.numeric.source.scale_gradient import scale_gradient
+from infgeo.numeric.source.scale_gradient import has_scale_gradient, scale_gradient
 from infgeo.symbolic.networks.network import MLP
 
 KINDS = {"nngp": "kernel", "ntk": "ntk"}  # with the name of the Gram matrix among the functions of `MLP.numeric`
@@ -52,9 +51,9 @@ def gradient_by_scales(
 ) -> np.ndarray:
     """Return the derivatives of the Gram matrix of points (N, d) by scales, (len(names), N, M), or by several of one.
 
-    In closed form (see `infgeo.numeric.source.scale_gradient`); of what is integrated numerically by torch, forward.
+    In closed form (see `infgeo.numeric.source.scale_gradient`); of other networks by torch, forward.
     """
-    if "quadrature" not in methods_of(mlp).values():
+    if has_scale_gradient(mlp):
         return scale_gradient(mlp, X, Y, values, names, kind == "ntk")
     import torch
 

@@ -1,5 +1,6 @@
 """Points from a file: .npy, .csv or .parquet."""
 
+import re
 import tokenize
 import warnings
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from infgeo.errors import InvalidInput
 def read_points(path: str) -> np.ndarray:
     """Return the points (N, d) of a .npy file of floats, or of a .csv or .parquet file with one point a row.
 
-    The first line of a .csv file is left out where it is none of numbers.
+    The first line of a .csv file is left out where it is none of numbers; quotes and a byte order mark may stand there.
 
     Raises InvalidInput, naming the file and the remedy, for a file that cannot be read, that holds no numbers, rows
     of different lengths, nothing at all, objects, integers (.npy), NaN or infinity.
@@ -46,13 +47,14 @@ def read_points(path: str) -> np.ndarray:
 
 
 def _read_csv(path: str) -> np.ndarray:
-    with open(path, encoding="utf-8") as file:
-        first = file.readline().strip().split(",")
+    with open(path, encoding="utf-8-sig") as file:
+        first = re.split("[,;\t]", file.readline().replace('"', ""))  # numbers are a point, whatever parts them
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of an empty file, which the caller reports
         return np.loadtxt(
-            path, delimiter=",", ndmin=2, dtype=float, encoding="utf-8", skiprows=int(not any(map(_is_number, first)))
-        )
+            path, delimiter=",", quotechar='"', ndmin=2, dtype=float, encoding="utf-8-sig",
+            skiprows=int(not any(map(_is_number, first))),
+        )  # fmt: skip
 
 
 def _is_number(text: str) -> bool:

@@ -7,8 +7,14 @@ import infgeo
 
 X = np.random.default_rng(3).normal(size=(6, 2))
 STEP = 1e-5
-# Mixtures and an integrand.
-CASES = [("tanh", "nngp"), ("tanh", "ntk"), pytest.param("mish", "nngp", marks=pytest.mark.slow)]
+# Mixtures, normal probabilities of two variables, and an integrand.
+CASES = [
+    ("tanh", "nngp"),
+    ("tanh", "ntk"),
+    ("hardtanh", "nngp"),
+    pytest.param("hardtanh", "ntk", marks=pytest.mark.slow),
+    pytest.param("mish", "nngp", marks=pytest.mark.slow),
+]
 
 
 def gram(phi, kind, weight_std, bias_std):

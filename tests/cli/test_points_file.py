@@ -5,6 +5,7 @@ import pytest
 
 from infgeo.cli import main
 from infgeo.cli.points_file import read_points
+from infgeo.errors import InvalidInput
 
 VALIDATE = ["validate", "erf", "--input-dim", "2", "--widths", "64,128,256", "--samples", "16", "--jobs", "1"]
 
@@ -70,3 +71,24 @@ def test_bad_points_files(name, tmp_path, capsys):
 def test_csv_integers_are_numbers_and_one_row_is_one_point(tmp_path):
     (tmp_path / "p.csv").write_text("1, 2, 3\n")
     assert read_points(str(tmp_path / "p.csv")).tolist() == [[1.0, 2.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    "text", ['"1","2"\n3,4\n', '"x","y"\n"1","2"\n"3","4"\n', "\ufeff1,2\n3,4\n", "\ufeffx;y\n1,2\n3,4\n"]
+)
+def test_quotes_and_byte_order_marks_of_spreadsheets(text, tmp_path):
+    """A first row of quoted numbers, or one behind a mark, is a point; a header may be quoted or marked, too."""
+    (tmp_path / "p.csv").write_text(text, encoding="utf-8")
+    assert read_points(str(tmp_path / "p.csv")).tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
+@pytest.mark.parametrize("text", ["1;2\n3,4\n", "1\t2\n", "\ufeff1;2\n"])
+def test_a_first_row_of_numbers_is_no_header_with_other_separators_either(text, tmp_path):
+    (tmp_path / "p.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidInput, match=r"not a table of numbers.*'1(;|.t)2'"):
+        read_points(str(tmp_path / "p.csv"))
+
+
+def test_one_coordinate_behind_a_byte_order_mark(tmp_path):
+    (tmp_path / "p.csv").write_text("\ufeff1\n2\n", encoding="utf-8")
+    assert read_points(str(tmp_path / "p.csv")).tolist() == [[1.0], [2.0]]

@@ -124,6 +124,17 @@ def test_parameters_may_be_tensors_with_gradients():
     assert abs(float(slope) - (high - low) / (2 * step)) < 1e-7
 
 
+@pytest.mark.parametrize("name", ["kernel", "ntk", "kernel_distance", *POINTWISE])
+def test_numbers_do_not_go_to_the_default_device(name):
+    """What is computed is where the points are, also where new tensors would be elsewhere: here, without values."""
+    points, scale = torch.tensor(X[:3]), torch.tensor(0.5, dtype=torch.float64)
+    for weight_std in (1.2, [1.2, 1.0, 0.5]):
+        function = getattr(infgeo.MLP("erf").numeric(weight_std, scale, backend="torch"), name)
+        expected = function(points)
+        with torch.device("meta"):
+            assert torch.equal(function(points), expected)
+
+
 def test_parameters_of_the_activation():
     alpha = sp.Symbol("alpha", real=True)
     mlp = infgeo.MLP(sp.Piecewise((z, z > 0), (alpha * z, True)))

@@ -15,7 +15,7 @@ from infgeo.numeric.geometry import NumericGeometry
 from infgeo.numeric.operators.products import BlockedGram
 from infgeo.numeric.source.formulas import own_parameters
 from infgeo.numeric.source.of_formula import Formula
-from infgeo.numeric.source.scale_gradient import scale_gradient
+from infgeo.numeric.source.scale_gradient import has_scale_gradient, scale_gradient
 
 if TYPE_CHECKING:
     from infgeo.symbolic.networks.network import MLP
@@ -111,6 +111,8 @@ class GramOperator(LinearOperator):
         """Whether there is a closed form of the derivatives that are wanted, on the processor."""
         mlp, count = self.geometry.mlp, len(tensors) - len(self.values)
         if isinstance(mlp, Formula) or any(x.requires_grad for x in tensors[:count]) or not self.blocks.host:
+            return False
+        if not has_scale_gradient(mlp):
             return False
         own = {symbol.name for symbol in own_parameters(mlp)}
         return not any(x.requires_grad and name in own for name, x in zip(self.names, self.values, strict=True))

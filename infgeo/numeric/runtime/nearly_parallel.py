@@ -31,7 +31,7 @@ def apart_after(xp: Any, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tupl
             squared = xp.where_nonnegative(2 * direct - sums, direct, squared)
         return squared, moments, squared
     delta = xp.where_nonnegative(pairs.c, pairs.delta, to_opposite(xp, pairs))
-    mirrored = replace(pairs, c=abs(pairs.c), delta=delta)
+    mirrored = replace(pairs, c=magnitude(xp, pairs.c), delta=delta)
     apart, moments = xp.differences(law, mirrored, scalars)
     sums = law.moment(pairs.p, *scalars) + law.moment(pairs.q, *scalars)
     return xp.where_nonnegative(pairs.c, apart, 2 * sums - apart), moments, apart
@@ -60,6 +60,11 @@ def of_pairs(
     return of_squares(*pair, near, far, pairs.omega, *scalars)
 
 
+def magnitude(xp: Any, x: Array) -> Any:
+    """Return |x|, at 0 with the derivative of x, as choices by `where_nonnegative` have it; that of `abs` is 0."""
+    return xp.where_nonnegative(x, x, -x)
+
+
 def to_opposite(xp: Any, pairs: Pairs) -> Any:
     """Return p + q + 2c, the squared distance of u to -v; 0 where u and v are the same."""
     return xp.ratio(4 * pairs.Delta + pairs.omega * pairs.omega, pairs.delta)
@@ -74,9 +79,8 @@ def determinant_after(
     """
     p, q = after.p, after.q
     if plain or not law.homogeneous:
-        c = abs(after.c) if law.odd else after.c
         area, by_areas = apart * (2 * (p + q) - apart) / 4, p * q - apart * (p + q)
-        Delta = xp.where_nonnegative(by_areas, area - after.omega * after.omega / 4, p * q - c * c)
+        Delta = xp.where_nonnegative(by_areas, area - after.omega * after.omega / 4, p * q - after.c * after.c)
         if plain or not law.determinant:
             return xp.positive(Delta)
         # Where nearly all of it cancels, with twice the digits.
@@ -87,8 +91,8 @@ def determinant_after(
     # Between 0 and x the angle is a right one, which jumps feel.
     square_of_sine = xp.where_nonnegative(-lengths, xp.ratio(pairs.delta, pairs.delta), square_of_sine)
     if law.odd:
-        rho = abs(rho)
-    delta = xp.where_nonnegative(rho, 2 * square_of_sine / (1 + abs(rho)), 2 * (1 - rho))
+        rho = magnitude(xp, rho)
+    delta = xp.where_nonnegative(rho, 2 * square_of_sine / (1 + magnitude(xp, rho)), 2 * (1 - rho))
     one = 0 * rho + 1
     unit = Pairs(p=one, q=one, c=rho, omega=0 * rho, delta=delta, Delta=square_of_sine)
     versine = xp.differences(law, unit, scalars)[0] / (2 * law.moment(one, *scalars))
@@ -106,6 +110,6 @@ def determinant_of_sum(xp: Any, pairs: Pairs, Delta: Array, after: Pairs, skip: 
     # Of close lengths from their differences.
     lengths = xp.where_nonnegative(p + q - 4 * abs(pairs.omega), xp.ratio(across / 2, first + second), first - second)
     both, product = first * second, c * after.c
-    close = xp.ratio(pairs.Delta * after.p * after.q + c * c * Delta, both + abs(product))
+    close = xp.ratio(pairs.Delta * after.p * after.q + c * c * Delta, both + magnitude(xp, product))
     mixed = lengths * lengths + 2 * xp.where_nonnegative(product, close, both - product)
     return skip * skip * pairs.Delta + branch * branch * Delta + skip * branch * mixed

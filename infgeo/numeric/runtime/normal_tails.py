@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from infgeo.numeric.runtime.nearly_parallel import magnitude
 from infgeo.numeric.runtime.records import Array
 
 NEAR = 2.0  # distance of the corner below which Owen's integral is taken
@@ -86,8 +87,8 @@ def half_tail(xp: Any, a: Array, h: Array, n: Array, rest: Array) -> Any:
 
 def wedge(xp: Any, h: Array, n: Array, half: Array, rest: Array) -> Any:
     """Return e^a W(h, n), given e^a Q(h)."""
-    m = abs(n)
-    larger, smaller = xp.lib.maximum(h, m), xp.lib.minimum(h, m)
+    m = magnitude(xp, n)
+    larger, smaller = (xp.where_nonnegative(m - h, *pair) for pair in ((m, h), (h, m)))
     is_far = larger - NEAR
     slope, reach = smaller / (larger + xp.least), REACH / (m + xp.lib.sqrt(m * m + REACH))
     bounded, bounded_h, bounded_m = (xp.where_nonnegative(is_far, 0 * h, part) for part in (larger, h, m))

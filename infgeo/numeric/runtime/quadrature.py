@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from infgeo.numeric.runtime.errors import InputError
+from infgeo.numeric.runtime.nearly_parallel import magnitude
 from infgeo.numeric.runtime.nodes import OfVariance
 from infgeo.numeric.runtime.normal_mean import FEW_PLACES, LEAST_WIDTH, LEVELS, agreed, gauss_legendre
 from infgeo.numeric.runtime.records import Array, Law
@@ -234,7 +235,7 @@ class Integrand:
         def difference(p: Array, q: Array, omega: Array, delta: Array, c: Array, Delta: Array, *_: Any) -> tuple:
             same, one = -delta, 1 + 0 * delta  # where points coincide, so does all that is made of them
             larger = xp.where_nonnegative(same, one, xp.where_nonnegative(omega, p, q))
-            parts = p, q, (abs(omega) + delta) / (2 * larger), Delta
+            parts = p, q, (magnitude(xp, omega) + delta) / (2 * larger), Delta
             pair = (xp.where_nonnegative(same, one, part) for part in parts)
             square, fall = (xp.where_nonnegative(same, 0 * delta, part) for part in over(*pair)[:2])
             return square, xp.where_nonnegative(omega, fall, -fall)

@@ -29,11 +29,12 @@ from infgeo.numeric.runtime.coordinates import are_several
 from infgeo.numeric.runtime.nodes import over_nodes
 from infgeo.numeric.source.formulas import own_parameters
 from infgeo.numeric.source.law_of_nodes import dual_of_nodes, summed_source
-from infgeo.numeric.source.methods import method_of
+from infgeo.numeric.source.methods import method_of, methods_of
 from infgeo.numeric.source.mixture import NODES, mixture_of
 from infgeo.numeric.source.module import first_scale
 from infgeo.numeric.source.names import in_code, public_name
 from infgeo.numeric.source.printing import NUMPY, function_source, scalar_source
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.expectations.dual import dual
 from infgeo.symbolic.floats.exponentials import paired
@@ -45,6 +46,17 @@ if TYPE_CHECKING:
 
 _RATES = ("dweight", "dbias", "depsilon")  # of a layer, by the scales
 _SIDE = 64  # points on a side of a block, so that its many arrays stay in the cache
+
+
+def has_scale_gradient(mlp: MLP) -> bool:
+    """Return whether `scale_gradient` takes a network: none by quadrature, nor with kinks away from 0.
+
+    Their kernels are normal probabilities of two variables, which torch differentiates.
+    """
+    methods = methods_of(mlp)
+    laws = [dual(activation) for activation, method in methods.items() if method == "closed_form"]
+    tails = (part.has(BivariateNormal) for law in laws for part in (law.kernel, law.derivative_kernel) if part)
+    return "quadrature" not in methods.values() and not any(tails)
 
 
 def scale_gradient(

@@ -100,7 +100,7 @@ class Builder:
         self.fragile = any(isinstance(node, Arctangent) for node in nodes)
         self.c, self.delta = C, delta
         if self.even:
-            self.c = self.let(sp.Abs(C))
+            self.c = self.let(where_nonnegative(C, C, -C))  # not Abs, whose derivative at 0 is 0
             self.delta = self.let(where_nonnegative(C, delta, ratio(4 * DELTA + omega**2, delta)))
 
     def let(self, e: sp.Expr) -> sp.Expr:

@@ -65,7 +65,7 @@ class Numbers:
     root_half = property(lambda self: mpmath.sqrt(0.5))
     least = property(lambda self: mpmath.ldexp(1, -10 * mpmath.mp.prec))
     largest_exponent = mpmath.inf
-    lib = SimpleNamespace(exp=mpmath.exp, sqrt=mpmath.sqrt, maximum=max, minimum=min)
+    lib = SimpleNamespace(exp=mpmath.exp, sqrt=mpmath.sqrt)
 
     def where_nonnegative(self, x: mpmath.mpf, yes: mpmath.mpf, no: mpmath.mpf) -> mpmath.mpf:
         """Return `yes` where x >= 0, else `no`."""

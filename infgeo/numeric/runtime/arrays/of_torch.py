@@ -24,6 +24,11 @@ def transformed(tensor: torch.Tensor) -> bool:
     return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
+def where_it_is(value: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Return a tensor where it is, and a number on the CPU: numbers of the default device go with its points alone."""
+    return torch.as_tensor(value, dtype=dtype, device=value.device if isinstance(value, torch.Tensor) else "cpu")
+
+
 class TorchArrays(DifferentiableArrays):
     """torch, see `protocol.Arrays`."""
 
@@ -64,7 +69,7 @@ class TorchArrays(DifferentiableArrays):
         try:
             kind = str(getattr(value, "dtype", ""))
             proper = not (isinstance(value, (str, bytes, bool)) or "bool" in kind or "complex" in kind)
-            scalar = torch.as_tensor(value if proper else None, dtype=torch.float64)
+            scalar = where_it_is(value if proper else None, torch.float64)
             if scalar.device.type == "meta":
                 raise TypeError("the device meta holds no values")
         except (TypeError, ValueError, OverflowError, RuntimeError) as error:
@@ -103,7 +108,7 @@ class TorchArrays(DifferentiableArrays):
 
     def all(self, condition: Any) -> bool:
         """Return whether a condition holds everywhere, as far as that is known."""
-        known = self.known(torch.as_tensor(condition))
+        known = self.known(where_it_is(condition))
         return known is None or bool(torch.all(known))
 
     def largest(self, v: Array) -> float:
