@@ -79,9 +79,9 @@ def cotangents(output: Any, values: torch.Tensor, names: Sequence[str]) -> tuple
     width = values.shape[1]
     if isinstance(output, str):
         one_of(output, "output", names)
-        return torch.eye(width).to(values), float(width if output == "mean" else 1)
+        return values.new_ones(width).diag(), float(width if output == "mean" else 1)
     if scalar(output) is not None:
-        return torch.eye(width)[[positive_integer(output, "output", 0, maximum=width - 1)]].to(values), 1.0
+        return values.new_ones(width).diag()[[positive_integer(output, "output", 0, maximum=width - 1)]], 1.0
     weights = as_points(output, "output")
     if weights.shape != (width,):
         raise InvalidInput(
@@ -143,21 +143,16 @@ def probe(f: Function, w: Weights, x: torch.Tensor) -> tuple[torch.Tensor, torch
     v = {}
     for name, value in w.items():
         size = value.square().mean().sqrt()
-        v[name] = torch.randn(value.shape, generator=generator).to(value) * torch.where(size > 0, size, 1.0)
+        v[name] = torch.randn(value.shape, generator=generator, device="cpu").to(value) * torch.where(
+            size > 0, size, 1.0
+        )
     output = f(w, few)[0]
-    return few, torch.cos(torch.arange(len(output)).to(output))[None], v
+    return few, torch.cos(torch.arange(len(output), dtype=output.dtype, device=output.device))[None], v
 
 
 def way_to_gradients(f: Function, w: Weights, x: torch.Tensor) -> Way:
     """Return the way to the gradients by w, held against differences of the values at some of the points x (N, d)."""
     few, r, v = probe(f, w, x)
-    for way in _WAYS:
-        try:
-            way(f, w, few, r)
-            break
-        except Exception as error:  # torch has no one exception for what it cannot batch
-            if is_out_of_memory(error) or way is _WAYS[-1]:
-                raise
     d = x.shape[1]  # rows are points, how far along the direction, and the direction of all these
 
     def values(rows: torch.Tensor) -> torch.Tensor:
@@ -169,9 +164,28 @@ def way_to_gradients(f: Function, w: Weights, x: torch.Tensor) -> Way:
     at = torch.cat([few, few.new_ones(len(few), 1)], 1)
     along = torch.zeros_like(at)
     along[:, d] = 1
-    found = contradiction(lambda rows: inner(way(f, w, rows[:, :d], r), v), values, at, along, (0.3, 0.45), 0.0)
+    found, first_error = None, None
+    for way in _WAYS:
+        slopes = partial(_along, way, f, w, r, v)
+        try:
+            found = contradiction(slopes, values, at, along, (0.3, 0.45), 0.0)
+        except Exception as error:  # torch has no one exception for what it cannot batch
+            if is_out_of_memory(error):
+                raise
+            first_error = first_error or error
+            continue
+        if not found:
+            return way
     refuse_contradiction(found, "by its parameters")
-    return way
+    said = (str(first_error).splitlines() or [""])[0]
+    raise InvalidInput(
+        f"torch cannot differentiate the module by its parameters; it says first: {type(first_error).__name__}: "
+        f"{said}; write that operation in differentiable torch operations"
+    ) from first_error
+
+
+def _along(way: Way, f: Function, w: Weights, r: torch.Tensor, v: Weights, rows: torch.Tensor) -> torch.Tensor:
+    return inner(way(f, w, rows[:, : rows.shape[1] // 2 - 1], r), v)
 
 
 def refuse_contradiction(found: tuple[float, float, str] | None, what: str) -> None:

@@ -68,7 +68,9 @@ class DeepLearningTask(LearningTask):
     def _block(self, width: int, count: int, source: numpy.random.Generator) -> Sums:
         drawn = self._normals(source, width, count)
         if self.smooth:
-            t = (torch.arange(count) + torch.from_numpy(source.random(count))) / count  # one in each part of [0, 1]
+            t = (
+                torch.arange(count, device="cpu") + torch.from_numpy(source.random(count))
+            ) / count  # one in each part of [0, 1]
             t = t[:, None, None]
             others = self._normals(source, width, count)
             moved = tuple(t * w + (1 - t * t).sqrt() * other for w, other in zip(drawn, others, strict=True))
@@ -80,7 +82,7 @@ class DeepLearningTask(LearningTask):
             weight, seen = self._likelihood(drawn), self._statistics(drawn)
             products = {name: torch.tensordot(weight, value, 1) for name, value in seen.items()}
             means = {name: value.sum(0) for name, value in seen.items()}
-        result = {("networks", ""): torch.tensor(float(count)), ("weight", ""): weight.sum()}
+        result = {("networks", ""): torch.tensor(float(count), device="cpu"), ("weight", ""): weight.sum()}
         result["square", ""] = weight.square().sum()
         for name in products:
             result["product", name], result["mean", name] = products[name], means[name]
@@ -141,8 +143,8 @@ class DeepLearningTask(LearningTask):
         size, scales = features.shape[-1], dict(self.specification.layers[i].scales)
         covariance = scales["weight_std"] ** 2 * features.mT @ features / features.shape[1]
         derivatives = len(self.points) * self.points.shape[1] if size > len(self.inputs) else 0
-        is_value = (torch.arange(size) < size - derivatives).double()
+        is_value = (torch.arange(size, device="cpu") < size - derivatives).double()
         covariance = covariance + scales["bias_std"] ** 2 * is_value[:, None] * is_value
         data = covariance.diagonal(dim1=-2, dim2=-1)[..., : len(self.inputs)].mean(-1)
-        noise = _NOISE * data.clamp_min(_NOISE)[..., None, None] * torch.eye(size, dtype=torch.float64)
+        noise = _NOISE * data.clamp_min(_NOISE)[..., None, None] * torch.eye(size, dtype=torch.float64, device="cpu")
         return drawn[..., :size] @ torch.linalg.cholesky(covariance + noise).mT

@@ -27,6 +27,7 @@ _LEAST = 3  # directions, also where there are fewer points
 _MOST_NUMBERS = 2**22  # of features at all steps from all of these points
 _LEAST_SIZE = 1e-3  # of a point, to which steps are in proportion: features seldom change within less
 _MOST_ERROR = 2e-3  # relative, of a derivative that is not held against a way
+_TIP = 1e4  # times the typical derivative: where one is larger, it says nothing about other points
 _TOGETHER = 2**20  # numbers in the largest array of a forward pass that is made for the check
 
 
@@ -126,7 +127,7 @@ def load_forward_mode() -> None:
     """Let torch load its forward-mode rules: the first use warns about torch's own use of torch.jit.script."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
-        torch.func.jacfwd(torch.sin)(torch.zeros(()))
+        torch.func.jacfwd(torch.sin)(torch.zeros((), device="cpu"))
 
 
 def choose(f: Flat, x: torch.Tensor, second: bool, largest: int = 1, slack: float = 0.0) -> Way:
@@ -181,13 +182,14 @@ def _sample(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     n, d = x.shape
     if n <= count:
-        rows = torch.arange(max(n, min(count, _LEAST))) % n
+        # each as often, so that no median is that of one point
+        rows = torch.arange(n * -(-min(count, _LEAST) // n), device="cpu") % n
     else:
         seen = torch.cat([x[:, :2], torch.linalg.vector_norm(x, dim=1, keepdim=True)], dim=1)
         ends = torch.cat([seen.argmax(dim=0), seen.argmin(dim=0)]).cpu()
-        others = torch.randint(n, (count,), generator=generator)
-        rows = torch.tensor(list(dict.fromkeys([0, *ends.tolist(), *others.tolist()]))[:count])
-    directions = torch.randn(len(rows), d, dtype=torch.float64, generator=generator)
+        others = torch.randint(n, (count,), generator=generator, device="cpu")
+        rows = torch.tensor(list(dict.fromkeys([0, *ends.tolist(), *others.tolist()]))[:count], device="cpu")
+    directions = torch.randn(len(rows), d, dtype=torch.float64, generator=generator, device="cpu")
     length = torch.linalg.vector_norm(directions, dim=1, keepdim=True)
     largest = x.abs().amax(dim=0).double().cpu()
     relative = largest / largest.max()
@@ -271,8 +273,11 @@ def contradiction(
     error = (quotients - exact).abs().amin(dim=1).amin(dim=0)
     spread = quotients.amax(dim=1) - quotients.amin(dim=1)  # (1 or 2, M, n)
     change = quotients.abs().amax(dim=1)
-    # over points, the largest derivative and the median of the differences: these are huge where a feature jumps
-    scale = torch.maximum(change.median(dim=1, keepdim=True).values, exact.abs().amax(dim=0))
+    # over points, the median of the differences and the largest derivative: a point where a feature has a tip or jumps,
+    # and either is huge, says nothing about the others
+    median = change.median(dim=1, keepdim=True).values
+    largest = exact.abs().amax(dim=0)
+    scale = torch.maximum(torch.where(largest > _TIP * median, median, largest), torch.maximum(median, exact.abs()))
     scale = torch.where(scale > 0, scale, 1.0)
     values = torch.where(finite, torch.maximum(here.abs(), forward.abs().amax(dim=1)), 0.0)
     rounding = 8 * epsilon / h[:, -1] * values

@@ -1,6 +1,6 @@
 """Evaluate a torch module for differentiation: how torch is set meanwhile, and what is refused before.
 
-All routes run under `plain_torch()`, so that no setting of the caller changes what they compute. While `derivable()` is
+All routes run `as_written()`, so that no setting of the caller changes what they compute. While `derivable()` is
 entered, attention, norms and activations without good derivative rules run by their formulas, in torch operations.
 """
 
@@ -9,7 +9,8 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain
@@ -61,6 +62,35 @@ def changed(places: Places) -> Iterator[None]:
             setattr(owner, name, given)
 
 
+_HOLDERS = (dict, OrderedDict, list, set)
+# what torch keeps beside parameters, buffers and submodules, which a forward pass may make
+_TORCHS = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
+
+
+@contextmanager
+def kept(parts: Iterable[nn.Module]) -> Iterator[None]:
+    """Put back, after the block, attributes of modules, and the lists, dicts and sets among them.
+
+    A module may keep what it computes, or count its calls. Tensors of torch's transforms are of no use to other calls.
+    """
+    held: list[Any] = []
+    for part in parts:
+        own = vars(part)
+        held += [own, *(v for name, v in own.items() if type(v) in _HOLDERS and name not in _TORCHS)]
+    before = [one.copy() for one in held]
+    try:
+        yield
+    finally:
+        for one, given in zip(held, before, strict=True):
+            if isinstance(one, list):
+                one[:] = given
+                continue
+            one.update(given)
+            if len(one) > len(given):
+                for extra in [key for key in one if key not in given]:
+                    one.remove(extra) if isinstance(one, set) else one.pop(extra)
+
+
 @contextmanager
 def _all_bits(places: Places) -> Iterator[None]:
     """Compute float32 in float32; other threads wait where that changes a setting."""
@@ -84,12 +114,19 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Compute as the code and the weights say: without autocast, TF32 and compiled graphs."""
+    """Compute `as_written`, on plain tensors: raise InvalidInput inside transforms of torch.func."""
     if torch._C._functorch.peek_interpreter_stack() is not None:
         raise InvalidInput(
             "the geometry is asked for inside a transform of torch.func (grad, jvp, vmap, ...), and has no derivatives "
             "and takes batches of points itself; call it outside, on plain tensors"
         )
+    with as_written():
+        yield
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """Compute as the code and the weights say: without autocast, TF32 and compiled graphs."""
     with ExitStack() as stack:
         stack.enter_context(_all_bits(_PRODUCTS))
         for device in ("cpu", "cuda", "xpu"):
@@ -110,7 +147,7 @@ def derivable(features: Any, freeze: bool = False) -> Iterator[None]:
     modules = modules_behind(features)
     devices = sorted({t.device.index for module in modules for t in module.parameters() if t.is_cuda})
     with (
-        plain_torch(),
+        as_written(),
         _ONE_THREAD_AT_A_TIME,
         _all_bits(_CONVOLUTIONS),
         torch.random.fork_rng(devices=devices),

@@ -17,6 +17,7 @@ from infgeo.errors import InvalidInput
 from infgeo.finite.differentiate import Flat, Way, choose
 from infgeo.finite.evaluation import (
     derivable,
+    kept,
     modules_behind,
     refuse_training_mode,
     refuse_unusable_weights,
@@ -85,7 +86,13 @@ class FeatureMap:
 
         Called with a second argument, a dict of parameters by name, they take the place of those of the module.
         """
-        call = self._without_side_effects()
+        inner = self._without_side_effects()
+        parts = [part for module in modules_behind(self.features) for part in module.modules()]
+
+        def call(*arguments: Any) -> Any:
+            with kept(parts):
+                return inner(*arguments)
+
         if self.layer is None:
             yield call
             return

@@ -90,7 +90,7 @@ def level_sets(function: Callable[..., Any], geometry: Pullback) -> LevelSets:
     if slope.shape[-1] == 1:
         raise InvalidInput("level sets of a function of one coordinate are points, without curvature")
     lower = torch.linalg.cholesky_ex(metric).L
-    frame = torch.linalg.solve_triangular(lower, torch.eye(slope.shape[-1]).to(lower).expand_as(lower), upper=False)
+    frame = torch.linalg.solve_triangular(lower, lower.new_ones(lower.shape[-1]).diag().expand_as(lower), upper=False)
     ahead = frame @ slope[..., None]
     length = ahead.norm(dim=(1, 2))
     if geometry.singular == "raise" and not bool((length > 0).all()):

@@ -134,7 +134,7 @@ def geodesic(
         path = given.expand(*batch, *given.shape[-2:]).reshape(-1, *given.shape[-2:]).clone()
         path[:, 0], path[:, -1] = first, last
     total, minima = 0, list[torch.Tensor]()
-    state = Descent(path, path.new_zeros(len(path)), torch.ones(len(path)) > 0)
+    state = Descent(path, path.new_zeros(len(path)), torch.ones(len(path), device="cpu") > 0)
     with torch.inference_mode(False):
         for number, level in enumerate(levels):
             before = _velocity(state.path)
@@ -231,7 +231,7 @@ def exponential(
         def flow(_t: float, state: numpy.ndarray) -> numpy.ndarray:
             nonlocal calls
             calls += 1
-            at, speed = torch.as_tensor(state.reshape(shape)).to(start)
+            at, speed = torch.from_numpy(state.reshape(shape)).to(start)
             rows = torch.cat([at, speed], dim=1)
             second = torch.cat(in_blocks(block, rows, there.memory_budget // (8 * (of_jacobian + of_passes))))
             if calls > _MOST_CALLS or not bool(torch.isfinite(second).all()):
@@ -245,7 +245,7 @@ def exponential(
         found = solve_ivp(flow, (0.0, 1.0), first, method="DOP853", rtol=tolerance, atol=tolerance * size)
     if not found.success:
         raise NotConverged(_LOST)
-    return torch.as_tensor(found.y[:, -1].reshape(shape)[0]).to(start).reshape(*batch, -1)
+    return torch.from_numpy(found.y[:, -1].reshape(shape)[0]).to(start).reshape(*batch, -1)
 
 
 def frechet_mean(
@@ -261,7 +261,7 @@ def frechet_mean(
     cloud = as_points(points, "points")
     if cloud.ndim != 2:
         raise InvalidInput(f"points has shape {tuple(cloud.shape)}; pass (M, d)")
-    shares = torch.ones(len(cloud)) if weights is None else as_points(weights, "weights")
+    shares = cloud.new_ones(len(cloud)) if weights is None else as_points(weights, "weights")
     if shares.shape != cloud.shape[:1] or not bool((shares >= 0).all()) or not float(shares.sum()) > 0:
         raise InvalidInput(f"weights must be {len(cloud)} numbers >= 0, not all 0")
     shares = (shares / shares.sum()).to(cloud)
@@ -273,7 +273,10 @@ def frechet_mean(
         if float(step.norm()) <= tolerance * mean_length + 1e-12 * float(cloud.abs().max()):
             return mean
         mean = mean + step
-        start = found.points + (1 - torch.linspace(0, 1, found.points.shape[1]).to(step))[:, None] * step
+        start = (
+            found.points
+            + (1 - torch.linspace(0, 1, found.points.shape[1], dtype=step.dtype, device=step.device))[:, None] * step
+        )
     error: Any = NotConverged(f"the mean moves by {float(step.norm()):.1e} still; error.found is where it is")
     error.found = mean
     raise error

@@ -371,7 +371,7 @@ class Pullback(Displayed):
         return torch.full((*self._batch, *shape), value, dtype=torch.float64, device=self.x.device)
 
     def _index(self, number: int) -> tuple[int, ...]:
-        return tuple(int(i) for i in torch.unravel_index(torch.tensor(number), self._batch))
+        return tuple(int(i) for i in torch.unravel_index(torch.tensor(number, device="cpu"), self._batch))
 
     def _require_regular(self, singular: torch.Tensor) -> None:
         if bool(singular.any()):

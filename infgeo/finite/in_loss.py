@@ -13,11 +13,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from infgeo.arguments import flag
 from infgeo.errors import InvalidInput, SingularMetric
 from infgeo.finite.differentiate import FORWARD, REVERSE_ONE_BY_ONE, Way, choose
+from infgeo.finite.evaluation import derivable, modules_behind
 from infgeo.finite.feature_map import FeatureMap, checked_features
 from infgeo.finite.gauss_equation import Frame, frame, scalar
 from infgeo.finite.inputs import as_points, point_shape
@@ -49,8 +49,8 @@ def metric(
         input_shape: shape of one point where it has several axes.
         create_graph: False gives numbers without a graph.
 
-    The derivatives are held against finite differences when a module is first seen (a callable that is no module each
-    time; inside transforms of torch.func never).
+    The derivatives are held against finite differences when a module is first seen in a mode (a callable that is no
+    module each time; inside transforms of torch.func never).
 
     Raises InvalidInput as `pullback` does, and where torch has no derivatives with a graph.
 
@@ -139,8 +139,7 @@ def _derivatives(
         )
     start = points if rows is None else points.new_zeros(len(points), len(rows))
     graph = torch.enable_grad() if flag(create_graph, "create_graph") else torch.no_grad()
-    exact = torch.autocast(x.device.type, enabled=False)  # as pullback: a volume of bfloat16 has three digits
-    with exact, sdpa_kernel(SDPBackend.MATH), feature_map.caller() as call, graph:
+    with derivable(features), feature_map.caller() as call, graph:  # as pullback, by which the way was chosen
         flat = feature_map.flattened(call)
         found = way.run(flat if rows is None else lambda t: flat(points + t @ rows), start, second, None)
     axes = len(shape) if tuple(x.shape[-len(shape) :]) == shape else 1  # or points are flattened
@@ -158,13 +157,15 @@ def _rows(directions: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 def _looked_at(
     feature_map: FeatureMap, points: torch.Tensor, rows: torch.Tensor | None, second: bool
 ) -> tuple[FeatureMap, Way]:
-    """Return how the features are called and differentiated, found once for each module: at points, or on a slice."""
+    """Return how the features are called and differentiated, at points or on a slice: once for each module and mode."""
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return feature_map, FORWARD
     module = feature_map.features
     known = _CHOSEN.setdefault(module, {}) if isinstance(module, nn.Module) else {}
-    key = (feature_map.layer, feature_map.input_shape, points.dtype, points.device, rows is None, second)
+    parts = tuple((type(part), part.training) for m in modules_behind(module) for part in m.modules())
+    key = (feature_map.layer, feature_map.input_shape, points.dtype, points.device, rows is None, second, parts)
     if key not in known:
+        points = points if len(points) else points.new_zeros(1, points.shape[1])
         called = examine(feature_map, points).feature_map
         with called.ready() as f:
             if rows is None:
@@ -190,7 +191,7 @@ def _log_volume(jacobian: torch.Tensor) -> torch.Tensor:
 def _regular_frame(jacobian: torch.Tensor) -> Frame:
     """Return the tangent frame of J; raises SingularMetric where the metric has no inverse."""
     n, k = jacobian.shape[-2:]
-    regular = torch.zeros(len(jacobian), dtype=torch.bool)
+    regular = torch.zeros(len(jacobian), dtype=torch.bool, device=jacobian.device)
     if n >= k:
         found = frame(jacobian)
         regular = ~found.singular & torch.isfinite(found.log_determinant)

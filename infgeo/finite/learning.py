@@ -69,7 +69,7 @@ class LearningTask:
             half = self._step(width, networks, seed, self.learning_rate / 2)
             of_half, of_whole = (8, 1) if self.flows else (16 / 3, 1 / 3)
             result = {key: (of_half * half[key] - of_whole * value) / width for key, value in result.items()}
-        return result | {("networks", ""): torch.tensor(float(networks))}
+        return result | {("networks", ""): torch.tensor(float(networks), device="cpu")}
 
     def sums_by_chains(self, width: int, networks: int, seed: int) -> Sums:
         """Return the same by Hamiltonian Monte Carlo, for likelihoods that leave few of the networks of the prior."""
@@ -78,7 +78,7 @@ class LearningTask:
         means = (self._mean_over_units(w) for w in (before, after))
         start, end = (self.functions(part) for part in means)
         changes = {("change", name): width * (end[name] - start[name]).sum(0) for name in end}
-        return changes | {("networks", ""): torch.tensor(float(len(after)))}
+        return changes | {("networks", ""): torch.tensor(float(len(after)), device="cpu")}
 
     def _mean_over_units(self, w: torch.Tensor) -> torch.Tensor:
         """Return the means over units of networks (N, n, d + 1), some of them after the other, (N, q)."""
@@ -136,7 +136,7 @@ class LearningTask:
         """The standard deviations of the weights and of the bias, (d + 1,)."""
         first = self.specification.first_scale(self.inputs.shape[1])
         scales = [first] * self.inputs.shape[1] + [self.specification.bias_std]
-        return torch.tensor(scales, dtype=torch.float64)
+        return torch.tensor(scales, dtype=torch.float64, device="cpu")
 
     @cached_property
     def _usual(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -212,7 +212,7 @@ class LearningTask:
 
     def _factor(self, gram: torch.Tensor) -> torch.Tensor:
         assert self.noise_variance is not None
-        return torch.linalg.cholesky(gram + self.noise_variance * torch.eye(gram.shape[-1], dtype=gram.dtype))
+        return torch.linalg.cholesky(gram + self.noise_variance * gram.new_ones(gram.shape[-1]).diag())
 
     def _log_likelihood(self, gram: torch.Tensor) -> torch.Tensor:
         """Return the log of the product of N(y_c; 0, gram + noise), up to a constant, (..., P, P) -> (...)."""
@@ -236,7 +236,7 @@ class LearningTask:
             network = (self._of_units(w).sum(1) + of_first[:, 0]) / width
             one = weight[:, 0]
             parts = {
-                ("networks", ""): torch.tensor(float(len(w))),
+                ("networks", ""): torch.tensor(float(len(w)), device="cpu"),
                 ("weight", ""): one.sum(),
                 ("square", ""): one.square().sum(),
                 ("weight of first", ""): weight.mean(1).sum(),

@@ -1,14 +1,17 @@
 """A module that is linear in its parameters: the first-order expansion of another one about where it stands."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves
 
-from infgeo.finite.by_parameters import Weights, gradients, trained
+from infgeo.finite.by_parameters import Weights, gradients, trained, way_to_gradients
 from infgeo.finite.differentiate import load_forward_mode
-from infgeo.finite.evaluation import refuse_training_mode, refuse_unusable_weights, with_tensors
+from infgeo.finite.evaluation import kept, refuse_training_mode, refuse_unusable_weights, with_tensors
 from infgeo.finite.plain import PlainOperations
 
 
@@ -32,25 +35,38 @@ class Linearized(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return f(x; θ) + J(x) δ, as the base returns f(x; θ)."""
-        with sdpa_kernel(SDPBackend.MATH), PlainOperations():
+        with self._ready():
             delta = dict(zip(self.names, self.delta, strict=True))
             value, slope = torch.func.jvp(lambda w: self._base(w, x), (self._start(),), (delta,))[:2]
         return value + slope
 
     def tangent_features(self, x: torch.Tensor) -> torch.Tensor:
         """Return J(x), (B, *input_shape) -> (B, C P): features for `pullback`, whose metric is `ntk_metric`."""
-        with torch.no_grad():
-            value = self.base(x[:1]).flatten(1)
-        rows = gradients(
-            lambda w, points: self._base(w, points).flatten(1), self._start(), x, torch.eye(value.shape[1]).to(value)
-        )
+
+        def flat(w: Weights, points: torch.Tensor) -> torch.Tensor:
+            return self._base(w, points.reshape(-1, *x.shape[1:])).flatten(1)
+
+        points, start = x.flatten(1), self._start()
+        with self._ready():
+            with torch.no_grad():
+                value = self._base({}, x[:1]).flatten(1)
+            inside = torch._C._functorch.peek_interpreter_stack() is not None
+            way = gradients if inside else way_to_gradients(flat, start, points)
+            rows = way(flat, start, points, value.new_ones(value.shape[1]).diag())
         return torch.cat([rows[name].reshape(*rows[name].shape[:2], -1) for name in self.names], 2).flatten(1)
+
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
+        with sdpa_kernel(SDPBackend.MATH), PlainOperations():
+            yield
 
     def _start(self) -> Weights:
         return {name: p for name, p in self.base.named_parameters() if name in self.names}
 
     def _base(self, w: Weights, x: torch.Tensor) -> torch.Tensor:
-        return with_tensors(self.base)(x, w)
+        buffers = {name: b.clone() for name, b in self.base.named_buffers()}  # which a call might change
+        with kept(self.base.modules()):
+            return with_tensors(self.base)(x, {**buffers, **w})
 
 
 def linearize(module: nn.Module, *, freeze: bool = False) -> Linearized:
@@ -87,4 +103,9 @@ def linearize(module: nn.Module, *, freeze: bool = False) -> Linearized:
     refuse_training_mode(module, freeze)
     refuse_unusable_weights(module)
     load_forward_mode()
-    return Linearized(copy.deepcopy(module).requires_grad_(False).eval(), names)
+    # what a module has computed and keeps, as weights of old weight norms, belongs to a graph: torch does not copy it
+    kept = [
+        t for part in module.modules() for t in tree_leaves(list(vars(part).values())) if isinstance(t, torch.Tensor)
+    ]
+    memo = {id(t): t.detach().clone() for t in kept if not t.is_leaf}
+    return Linearized(copy.deepcopy(module, memo).requires_grad_(False).eval(), names)

@@ -75,7 +75,7 @@ def _factor(source: Source, path: torch.Tensor, budget: int) -> tuple[torch.Tens
     count, steps, d = path.shape[0], path.shape[1] - 1, path.shape[2]
     regular = torch.ones(count, dtype=torch.bool, device=path.device)
     if (steps - 1) * d <= _DENSE:
-        some = torch.linspace(0, steps, min(steps, _LOOKED_AT) + 1).round().long()
+        some = torch.linspace(0, steps, min(steps, _LOOKED_AT) + 1, device=path.device).round().long()
         flat = path[:, some].reshape(-1, d)
         g = measured(source, flat, False, budget).metric.reshape(count, len(some), d, d)
         values = torch.linalg.eigvalsh(torch.nan_to_num(g, 0.0, 0.0, 0.0))
@@ -107,7 +107,9 @@ def _solved(factor: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
 def minimise(source: Source, start: torch.Tensor, budget: int, tolerance: float, most: int) -> Descent:
     """Return the minimum of the energy near paths (P, N + 1, d), by up to `most` steps of L-BFGS."""
     count = start.shape[0]
-    state = Descent(start.clone(), start.new_full((count,), torch.inf, dtype=torch.float64), torch.ones(count) > 0)
+    state = Descent(
+        start.clone(), start.new_full((count,), torch.inf, dtype=torch.float64), torch.ones(count, device="cpu") > 0
+    )
     factor, state.regular = _factor(source, start, budget)
     live = torch.arange(count, device=start.device)
     value, slope = energy(source, start, budget)

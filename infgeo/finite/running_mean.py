@@ -10,7 +10,7 @@ from infgeo.display import Displayed
 from infgeo.errors import InvalidInput
 
 _SEED_BITS = 32
-_ZERO = torch.zeros((), dtype=torch.float64)
+_ZERO = torch.zeros((), dtype=torch.float64, device="cpu")
 
 
 @dataclass(frozen=True, repr=False)

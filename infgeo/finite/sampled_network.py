@@ -109,7 +109,7 @@ class NetworkSpecification:
                 f"weight_std has {len(self.coordinate_scales)} values, and points have {input_dim} coordinates; pass"
                 " one for each, or a number"
             )
-        return scale * torch.tensor(self.coordinate_scales, dtype=torch.float64)
+        return scale * torch.tensor(self.coordinate_scales, dtype=torch.float64, device="cpu")
 
 
 def are_piecewise_linear(layers: tuple[NumericLayer, ...]) -> bool:

@@ -78,7 +78,9 @@ def first_layer(
     if sampler == "iid":
         if dtype == torch.float32:
             fast = torch.Generator().manual_seed(seed)
-            yield torch.randn(units, input_dim, generator=fast), torch.randn(units, generator=fast)
+            shapes = (units, input_dim), (units,)
+            w, b = (torch.randn(shape, generator=fast, dtype=dtype, device="cpu") for shape in shapes)
+            yield w, b
             return
         source = generator(seed)
         yield normals(source, units, input_dim), normals(source, units)

@@ -64,7 +64,7 @@ def ntk_metric(
     d = math.prod(source.input_shape)
     batch = points.shape[: points.ndim - len(source.input_shape)]
     points = points.reshape(-1, d)
-    rows = torch.eye(d).to(points) if directions is None else as_points(directions, "directions").to(points)
+    rows = points.new_ones(d).diag() if directions is None else as_points(directions, "directions").to(points)
     if rows.ndim < 2 or rows[0].numel() != d:
         raise InvalidInput(f"directions has shape {tuple(rows.shape)}; pass (k, *input_shape)")
     rows = rows.flatten(1)

@@ -124,10 +124,10 @@ def _preactivations(w: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.
 @lru_cache(maxsize=64)
 def gather(d: int, degree: int) -> torch.Tensor:
     """Return the table (d, d) or (d, d, d) of the positions of monomials of a degree in their packed order."""
-    indices = torch.combinations(torch.arange(d), r=degree, with_replacement=True).T
-    table = torch.empty((d,) * degree, dtype=torch.long)
+    indices = torch.combinations(torch.arange(d, device="cpu"), r=degree, with_replacement=True).T
+    table = torch.empty((d,) * degree, dtype=torch.long, device="cpu")
     for axes in permutations(indices):
-        table[axes] = torch.arange(indices.shape[1])
+        table[axes] = torch.arange(indices.shape[1], device="cpu")
     return table
 
 

@@ -66,7 +66,7 @@ class Probe(Displayed):
     def scale(self) -> torch.Tensor:
         """Lengths of the directions (k,): lengths in pixel space of one unit of each coordinate."""
         if self.directions is None:
-            return torch.ones(self.coordinates.shape[1], dtype=torch.float64)
+            return self.coordinates.new_ones(self.coordinates.shape[1])
         return torch.linalg.vector_norm(self.directions.flatten(1), dim=1)
 
     @property
@@ -155,7 +155,7 @@ def line(x0: ArrayLike, x1: ArrayLike, *, points: int = 64, margin: float = 0.0,
     length = float(torch.linalg.vector_norm(direction))
     if not length > 0 or length**2 == 0 or not math.isfinite(length**2):
         raise InvalidInput(f"x0 and x1 are {length:.3g} apart; pass two inputs that differ, within the range of floats")
-    t = torch.linspace(-extra, 1 + extra, count, dtype=torch.float64)[:, None]
+    t = torch.linspace(-extra, 1 + extra, count, dtype=torch.float64, device="cpu")[:, None]
     shape = tuple(anchors.shape[1:])
     return Probe(_name(name), "line", shape, t, (count,), anchors[0], direction[None], anchors)
 
@@ -222,7 +222,7 @@ def plane(
             raise InvalidInput(f"margin is {margin!r}, which extends a rectangle; drop it, or pass region='rectangle'")
         count = positive_integer(points, "points", 2)
         steps = [(count - 1 - i - j, i, j) for i in range(count) for j in range(count - i)]
-        coordinates = torch.tensor(steps, dtype=torch.float64) / (count - 1) @ corners
+        coordinates = torch.tensor(steps, dtype=torch.float64, device="cpu") / (count - 1) @ corners
         grid_shape = (len(steps),)
     directions = directions.reshape(2, *shape)
     return Probe(_name(name), "plane", shape, coordinates, grid_shape, anchors[0], directions, anchors)
@@ -251,7 +251,7 @@ def grid(bounds: Any = (-1.0, 1.0), *, points: int | tuple[int, int] = 40, name:
     if any(low >= high for low, high in pairs):
         raise InvalidInput(f"bounds is {bounds!r}; each low must be below its high")
     coordinates, shape = _lattice([low for low, _ in pairs], [high for _, high in pairs], points)
-    identity = torch.eye(2, dtype=torch.float64)
+    identity = torch.eye(2, dtype=torch.float64, device="cpu")
     return Probe(_name(name), "grid", (2,), coordinates, shape, identity.new_zeros(2), identity)
 
 
@@ -264,7 +264,8 @@ def _lattice(low: Sequence[float], high: Sequence[float], points: Any) -> tuple[
     """Return the nodes (P, 2), the first coordinate running fastest, and (rows, columns)."""
     columns, rows = points if _is_pair(points) else (points, points)
     columns, rows = (positive_integer(n, "points", 2) for n in (columns, rows))
-    axes = [torch.linspace(a, b, n, dtype=torch.float64) for a, b, n in zip(low, high, (columns, rows), strict=True)]
+    ends = zip(low, high, (columns, rows), strict=True)
+    axes = [torch.linspace(a, b, n, dtype=torch.float64, device="cpu") for a, b, n in ends]
     y, x = torch.meshgrid(axes[1], axes[0], indexing="ij")
     return torch.stack((x.reshape(-1), y.reshape(-1)), dim=-1), (rows, columns)
 

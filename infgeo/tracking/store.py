@@ -208,5 +208,6 @@ def from_records(records: Sequence[bytes], columns: tuple[Column, ...], probes: 
     table = table[[latest[step] for step in sorted(latest)]]
     skipped = int(table["skipped"].max(initial=0))
     names = ("step", "time", "cost", *(f"c{i}" for i in range(len(columns))))
-    steps, times, costs, *arrays = (numpy.ascontiguousarray(table[name]) for name in names)
+    # copies: of one record, a view has the strides of the record, which torch does not take
+    steps, times, costs, *arrays = (table[name].copy() for name in names)
     return History(steps, times, costs, skipped, dict(probes), columns, tuple(arrays))

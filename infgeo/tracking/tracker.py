@@ -110,7 +110,7 @@ class GeometryTracker:
             function(logits, "logits", "a function of the model's output"),
             flag(batched, "batched"),
         )
-        torch.empty(_KEPT)
+        torch.empty(_KEPT, device="cpu")
         self._began, self._spent = time.monotonic(), 0.0
         self._costs: list[float] = []
         self.skipped = self._count = self._made = 0

@@ -94,7 +94,7 @@ def _linear(columns: int, rows: int, paper: bool, source: torch.Generator, dtype
     with torch.no_grad():
         for parameter in (layer.weight, layer.bias):
             if paper:
-                parameter.copy_(torch.randn(parameter.shape, generator=source, dtype=torch.float64))
+                parameter.copy_(torch.randn(parameter.shape, generator=source, dtype=torch.float64, device="cpu"))
             else:
                 bound = 1.0 / math.sqrt(columns)
                 parameter.uniform_(-bound, bound, generator=source)

@@ -97,6 +97,7 @@ HIDDEN: dict[str, Features] = {
     "data": beside(lambda v: v * v.data),
     "item": beside(lambda v: torch.stack([u * u[0].item() for u in v])),
     "a small feature": beside(lambda v: 1e-4 * v * v.detach()),
+    "beside a tip": beside(lambda v: v * v.detach() + (1e12 * (v[:, :1] - 1)).tanh()),
     "one of many": lambda v: torch.cat((v.repeat(1, 200).sin(), v * v.detach()), -1),
 }
 

@@ -13,11 +13,20 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from infgeo.errors import InvalidInput
-from infgeo.finite import pullback, pullback_slice
+from infgeo.finite import (
+    distance,
+    exponential,
+    laplacian,
+    linearize,
+    ntk,
+    ntk_metric,
+    pullback,
+    pullback_slice,
+)
 from infgeo.finite.differentiate import FORWARD, FORWARD_ONE_BY_ONE, REVERSE, REVERSE_ONE_BY_ONE
 from infgeo.finite.evaluation import plain_torch
 from infgeo.finite.feature_map import FeatureMap
-from infgeo.tracking import GeometryTracker
+from infgeo.tracking import GeometryTracker, grid
 from tests.finite.twins import double_backward, extrinsic_ricci, points
 
 DOUBLE, SINGLE = torch.float64, torch.float32
@@ -123,6 +132,41 @@ def test_what_a_module_computes_counts_and_not_its_classes(change: Any, hidden: 
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
     torch.testing.assert_close(torch.from_numpy(changed.history.quantity("ricci")[0]), found, rtol=1e-9, atol=1e-10)
     assert float((pullback(module, x).ricci_scalar - found).abs().max()) > 1e-3
+
+
+def test_a_default_device_does_not_count() -> None:
+    """What is drawn and counted lives with the points, or on the CPU; "meta" stands for an accelerator here."""
+    stack, x = mlp(1), points(3, 2)
+
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stack = stack
+
+        def forward(self, u: torch.Tensor) -> torch.Tensor:
+            return self.stack(u) + u.sum(-1, keepdim=True)
+
+    module = Shifted()
+
+    def tracked() -> torch.Tensor:
+        tracker = GeometryTracker(module, at=grid((-1, 1), points=3))
+        tracker.record(0)
+        return torch.from_numpy(tracker.history.quantity("log10_volume"))
+
+    for ask in (
+        lambda: pullback(module, x).ricci_scalar,
+        lambda: pullback_slice(module, x[:, :1], x[0], x[1:2]).log_volume_element,
+        lambda: ntk(module, x, output="trace"),
+        lambda: ntk_metric(module, x),
+        lambda: linearize(module).tangent_features(x),
+        lambda: exponential(module, x[0], x[1] / 9),
+        lambda: distance(module, x[0], x[1], steps=8),
+        lambda: laplacian(lambda u: module(u)[..., 0], pullback(module, x)),
+        tracked,
+    ):
+        expected = ask()
+        with torch.device("meta"):
+            assert torch.equal(ask(), expected)
 
 
 def test_transforms_of_torch_func_are_refused_and_not_taken_for_constants() -> None:

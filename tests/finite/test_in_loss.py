@@ -31,6 +31,58 @@ def test_values_are_those_of_the_pullback(name):
     torch.testing.assert_close(layer[0], getattr(pullback(model, X, layer="1"), NAMES[name]), rtol=1e-10, atol=1e-12)
 
 
+def normalised(norm):
+    return [nn.Linear(2, 12), nn.Unflatten(1, (3, 4)), norm, nn.Flatten(), nn.Linear(12, 5)]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        normalised(nn.LayerNorm(4)),
+        normalised(nn.InstanceNorm1d(3)),
+        [nn.Linear(2, 6), nn.SiLU(), nn.Linear(6, 5)],
+        [nn.Linear(2, 12), nn.GLU(), nn.Linear(6, 5)],
+    ],
+    ids=["layer norm", "instance norm", "SiLU", "GLU"],
+)
+def test_curvature_where_torch_has_no_rule_or_a_wrong_one(parts):
+    torch.manual_seed(0)
+    model = nn.Sequential(*parts).double()
+    wanted = pullback(model, X).ricci_scalar
+    assert wanted.abs().min() > 1e-3
+    inside = torch.func.grad_and_value(lambda x: ricci_scalar(model, x).sum())(X)[1]
+    torch.testing.assert_close(inside, wanted.sum(), rtol=1e-9, atol=0)
+    for graph in (True, False):
+        torch.testing.assert_close(ricci_scalar(model, X, create_graph=graph), wanted, rtol=1e-9, atol=0)
+    assert torch.autograd.gradcheck(lambda x: ricci_scalar(model, x), X[:1].clone().requires_grad_())
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_points_give_no_numbers(name):
+    model = network()
+    found = FUNCTIONS[name](model, X[:0])
+    assert found.shape == getattr(pullback(model, X[:0]), NAMES[name]).shape
+    (found.sum() + FUNCTIONS[name](model, X).sum()).backward()
+    assert torch.isfinite(model[0].weight.grad).all()
+
+
+class Centred(nn.Linear):
+    """Sees the batch in training mode, without a layer that says so."""
+
+    def forward(self, x):
+        h = super().forward(x).tanh()
+        return h - h.mean(0) if self.training else h
+
+
+def test_another_mode_is_looked_at_anew():
+    torch.manual_seed(0)
+    model = Centred(2, 5).double().eval()
+    before = log_volume(model, X)
+    with pytest.raises(InvalidInput, match="depend on the other points"):
+        log_volume(model.train(), X)
+    assert torch.equal(log_volume(model.eval(), X), before)
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_slices_cost_their_directions(name):
     model, directions = network(d=30), torch.randn(2, 30, dtype=torch.float64)

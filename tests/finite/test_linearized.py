@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -101,6 +102,49 @@ def test_attention_with_and_without_a_graph():
         plain = linear(x)
     torch.testing.assert_close(linear(x), plain)
     assert linear(x).shape == model(x).shape
+
+
+class Stateful(nn.Module):
+    """Has a weight of an old weight norm, keeps what it computed, and counts its calls in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            self.linear = nn.utils.weight_norm(nn.Linear(2, 4))
+        self.register_buffer("calls", torch.tensor(0))
+
+    def forward(self, x):
+        self.calls += 1
+        self.last = torch.cdist(self.linear(x).unflatten(1, (2, 2)), self.linear.weight).flatten(1)
+        return self.last
+
+
+def test_state_and_rules_that_torch_lacks():
+    torch.manual_seed(0)
+    model = Stateful().double()
+    model(X)  # `last` belongs to a graph, and torch copies no such tensor
+    linear, step = moved(model), 1e-6
+    rows = linear.tangent_features(X).reshape(3, -1, 16)
+    with torch.no_grad():
+        slope = linear(X) - model(X)
+        torch.testing.assert_close(rows @ torch.cat([d.flatten() for d in linear.delta]), slope)
+        for p, delta in zip(model.parameters(), linear.delta, strict=True):
+            p += step * delta
+        shifted = model(X)
+        for p, delta in zip(model.parameters(), linear.delta, strict=True):
+            p -= 2 * step * delta
+        torch.testing.assert_close((shifted - model(X)) / (2 * step), slope, rtol=1e-6, atol=1e-6)
+    assert int(linear.base.calls) == 1
+    assert copy.deepcopy(linear)(X).shape == slope.shape
+
+
+def test_tangent_features_of_recurrent_modules():
+    """torch cannot batch their gradients by the parameters: they are taken point by point."""
+    torch.manual_seed(0)
+    model = nn.GRUCell(2, 3).double()
+    rows = linearize(model).tangent_features(X).reshape(9, -1)
+    torch.testing.assert_close((rows @ rows.T).reshape(3, 3, 3, 3).transpose(1, 2), ntk(model, X))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from infgeo.errors import InvalidInput
-from infgeo.finite import pullback
+from infgeo.finite import ntk, pullback, ricci_scalar
 from infgeo.finite.differentiate import FORWARD, FORWARD_ONE_BY_ONE, REVERSE, REVERSE_ONE_BY_ONE, choose
 from tests.finite.twins import double_backward, extrinsic_ricci, points
 
@@ -163,6 +163,38 @@ def test_a_module_that_counts_its_calls_is_left_as_it_was() -> None:
     torch.testing.assert_close(result.metric, pullback(lambda u: module.linear(u).tanh(), x).metric)
     with pytest.raises(InvalidInput, match="changes its own parameters or buffers when it is called"):
         pullback(module.forward, x)  # a method takes no copies of the buffers
+
+
+class Keeping(nn.Module):
+    """Keeps what it computes: in attributes, old and new, and in lists and dicts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.last, self.all, self.named = nn.Linear(2, 5), None, list[Any](), dict[str, Any]()
+        self.factor: Any = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.factor is None:
+            del self.factor
+            self.register_buffer("factor", x.new_ones(1))
+        self.new = self.last = self.named["h"] = h = self.linear(x).tanh() * self.factor
+        self.all.append(h)
+        return h
+
+
+def test_what_a_module_keeps_of_its_calls_is_put_back() -> None:
+    module, x = Keeping().double(), points(2, 2)
+    for measure in (
+        lambda: pullback(module, x).ricci_scalar,
+        lambda: ntk(module, x),
+        lambda: ricci_scalar(module, x).sum().backward(),
+    ):
+        measure()
+        assert not hasattr(module, "new") and module.last is None and not module.all and not module.named
+        assert module.factor is None and not module._buffers
+    first = module(x)
+    _ = pullback(module, x).ricci_scalar
+    assert module.last is first and module.all == [first] and list(module.named) == ["h"]
 
 
 def test_training_mode_is_refused_or_frozen() -> None:
@@ -333,14 +365,14 @@ def test_a_layer_ends_the_forward_pass() -> None:
         calls = 0
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            self.calls += 1
+            Counted.calls += 1  # what the module itself keeps is put back
             return x
 
     module = nn.Sequential(nn.Linear(2, 3), nn.Softmax(-1), Counted()).double()
     result = pullback(module, points(2, 2), layer="1")
-    assert module[2].calls == 1  # to see that the layer is called once in a whole pass
+    assert Counted.calls == 1  # to see that the layer is called once in a whole pass
     torch.testing.assert_close(result.metric, pullback(module[:2], points(2, 2)).metric)
-    assert result.ricci_scalar.shape == (2,) and module[2].calls == 1
+    assert result.ricci_scalar.shape == (2,) and Counted.calls == 1
 
 
 WEIGHTS = points(6, 3, seed=5)

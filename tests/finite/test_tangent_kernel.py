@@ -69,6 +69,14 @@ class Scaled(nn.Module):
         return self.last(torch.sin(x)) * self.scale
 
 
+class Determinant(nn.Linear):
+    """What torch batches wrongly in reverse mode (2.13), and not point by point."""
+
+    def forward(self, x):
+        matrices = super().forward(x).unflatten(-1, (3, 3))
+        return torch.stack((torch.linalg.det(matrices), matrices.sum(dim=(-2, -1))), -1)
+
+
 def called_twice():
     layer, norm = nn.Linear(3, 3), nn.BatchNorm1d(3).eval()
     return nn.Sequential(layer, norm, nn.Tanh(), layer, norm, nn.Linear(3, 2)).eval()
@@ -99,6 +107,7 @@ MODELS = {
     "tied": (Tied, (3,)),
     "branching": (Branching, (3,)),
     "scaled": (Scaled, (3,)),
+    "determinant": (lambda: Determinant(3, 9), (3,)),
     "called twice": (called_twice, (3,)),
 }
 
