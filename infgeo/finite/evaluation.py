@@ -72,10 +72,15 @@ def kept(parts: Iterable[nn.Module]) -> Iterator[None]:
     """Put back, after the block, attributes of modules, and the lists, dicts and sets among them.
 
     A module may keep what it computes, or count its calls. Tensors of torch's transforms are of no use to other calls.
+    torch's own modules keep nothing, but their hooks may.
     """
     held: list[Any] = []
     for part in parts:
         own = vars(part)
+        if type(part).__module__.startswith("torch.nn.modules.") and not (
+            own.get("_forward_pre_hooks") or own.get("_forward_hooks")
+        ):
+            continue
         held += [own, *(v for name, v in own.items() if type(v) in _HOLDERS and name not in _TORCHS)]
     before = [one.copy() for one in held]
     try:
