@@ -259,7 +259,7 @@ def refuse_training_mode(features: Any, freeze: bool) -> None:
                 where = f"{name!r} ({type(part).__name__})" if name else type(part).__name__
                 raise InvalidInput(
                     f"features is in training mode, where {where} {what}; call features.eval() first, or pass "
-                    "freeze=True to measure it in eval mode and leave its mode as it is"
+                    "freeze=True, where that is an argument, to measure it in eval mode and leave its mode as it is"
                 )
 
 

@@ -182,8 +182,8 @@ def _refuse_random(feature_map: FeatureMap, probe: torch.Tensor) -> _Made:
     close = {"rtol": epsilon**0.5, "atol": 1e3 * epsilon * _size(first), "equal_nan": True}
     if not all(torch.allclose(first, other, **close) for other in others):
         raise InvalidInput(
-            "features(x) is random: calls at the same point differ; call features.eval() first, pass freeze=True, "
-            "or fix the random numbers"
+            "features(x) is random: calls at the same point differ; call features.eval() first, or pass freeze=True "
+            "where that is an argument, or fix the random numbers"
         )
     if made.lowest.itemsize < torch.float32.itemsize:
         raise InvalidInput(
@@ -197,7 +197,7 @@ _COUPLED = (
     "features of one point depend on the other points of the batch (as by normalisation over the batch), so that they "
     "are no function of the point; call features.eval() first or pass freeze=True, give batch norms their running "
     "statistics, and normalise over features only; where a whole batch sets the steps of a solver, pass batched=False, "
-    "which calls features on one point at a time"
+    "which calls features on one point at a time (log_volume and the like in a loss have neither argument)"
 )
 
 
