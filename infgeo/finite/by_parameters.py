@@ -143,9 +143,8 @@ def probe(f: Function, w: Weights, x: torch.Tensor) -> tuple[torch.Tensor, torch
     v = {}
     for name, value in w.items():
         size = value.square().mean().sqrt()
-        v[name] = torch.randn(value.shape, generator=generator, device="cpu").to(value) * torch.where(
-            size > 0, size, 1.0
-        )
+        drawn = torch.randn(value.shape, generator=generator, device="cpu").to(value)
+        v[name] = drawn * torch.where(size > 0, size, 1.0)
     output = f(w, few)[0]
     return few, torch.cos(torch.arange(len(output), dtype=output.dtype, device=output.device))[None], v
 

@@ -68,9 +68,8 @@ class DeepLearningTask(LearningTask):
     def _block(self, width: int, count: int, source: numpy.random.Generator) -> Sums:
         drawn = self._normals(source, width, count)
         if self.smooth:
-            t = (
-                torch.arange(count, device="cpu") + torch.from_numpy(source.random(count))
-            ) / count  # one in each part of [0, 1]
+            offsets = torch.from_numpy(source.random(count))
+            t = (torch.arange(count, device="cpu") + offsets) / count  # one in each part of [0, 1]
             t = t[:, None, None]
             others = self._normals(source, width, count)
             moved = tuple(t * w + (1 - t * t).sqrt() * other for w, other in zip(drawn, others, strict=True))

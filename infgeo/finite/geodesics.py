@@ -273,10 +273,8 @@ def frechet_mean(
         if float(step.norm()) <= tolerance * mean_length + 1e-12 * float(cloud.abs().max()):
             return mean
         mean = mean + step
-        start = (
-            found.points
-            + (1 - torch.linspace(0, 1, found.points.shape[1], dtype=step.dtype, device=step.device))[:, None] * step
-        )
+        left = torch.linspace(1, 0, found.points.shape[1], dtype=step.dtype, device=step.device)
+        start = found.points + left[:, None] * step
     error: Any = NotConverged(f"the mean moves by {float(step.norm()):.1e} still; error.found is where it is")
     error.found = mean
     raise error

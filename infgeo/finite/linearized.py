@@ -104,8 +104,6 @@ def linearize(module: nn.Module, *, freeze: bool = False) -> Linearized:
     refuse_unusable_weights(module)
     load_forward_mode()
     # what a module has computed and keeps, as weights of old weight norms, belongs to a graph: torch does not copy it
-    made = [
-        t for part in module.modules() for t in tree_leaves(list(vars(part).values())) if isinstance(t, torch.Tensor)
-    ]
-    memo = {id(t): t.detach().clone() for t in made if not t.is_leaf}
+    made = tree_leaves([list(vars(part).values()) for part in module.modules()])
+    memo = {id(t): t.detach().clone() for t in made if isinstance(t, torch.Tensor) and not t.is_leaf}
     return Linearized(copy.deepcopy(module, memo).requires_grad_(False).eval(), names)

@@ -273,10 +273,8 @@ class _Run:
     def _shuffled(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the batches of this epoch that are left, in its random order."""
         self.order_before = self.order.get_state()
-        size, order = (
-            self.batch_size,
-            torch.randperm(len(self.task.inputs), generator=self.order, device="cpu").to(self.place),
-        )
+        size = self.batch_size
+        order = torch.randperm(len(self.task.inputs), generator=self.order, device="cpu").to(self.place)
         for index in range(self.batch, self.batches):
             rows = order[index * size : (index + 1) * size]
             yield self.task.inputs[rows], self.task.labels[rows]

@@ -77,9 +77,7 @@ class Task(Displayed):
         """The values that pixels 0 and 1 have after normalisation, float64, (C, 1, 1) or, flattened, (d,), or None."""
         if self.mean is None or self.std is None:
             return None
-        mean, std = (
-            torch.tensor(v, dtype=torch.float64, device="cpu").reshape(-1, 1, 1) for v in (self.mean, self.std)
-        )
+        mean, std = (torch.tensor(v, dtype=torch.float64, device="cpu")[:, None, None] for v in (self.mean, self.std))
         if len(self.input_shape) == 1:
             pixels = self.input_shape[0] // len(self.mean)
             mean, std = (v.flatten().repeat_interleave(pixels) for v in (mean, std))
