@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infgeo.numeric.runtime.nearly_parallel import to_opposite
+from infgeo.numeric.runtime.nearly_parallel import magnitude, to_opposite
 from infgeo.numeric.runtime.normal_mean import gauss_legendre
 from infgeo.numeric.runtime.quadrature import Integrand
 from infgeo.numeric.runtime.records import Law, Pairs
@@ -63,7 +63,7 @@ class Neighbours:
         if law.odd or self.even:
             delta = xp.where_nonnegative(c, delta, to_opposite(xp, pairs))
             square = xp.where_nonnegative(c, square, 2 * sums - square) if law.odd else square
-            pairs = Pairs(pairs.p, pairs.q, abs(c), pairs.omega, delta, pairs.Delta)
+            pairs = Pairs(pairs.p, pairs.q, magnitude(xp, c), pairs.omega, delta, pairs.Delta)
         square, fall, area = (xp.where_nonnegative(-delta, 0 * delta, part) for part in (square, fall, area))
         near = least * sums - square
         near = xp.where_nonnegative(near, near, least * product - area)
@@ -84,7 +84,7 @@ class Neighbours:
 
     def _exact(self, xp: Any, law: Law, pairs: Pairs, own: Sequence[Any]) -> tuple:
         p, q, c, Delta = pairs.p, pairs.q, pairs.c, pairs.Delta
-        omega = abs(pairs.omega)
+        omega = magnitude(xp, pairs.omega)
         larger, smaller = xp.where_nonnegative(pairs.omega, p, q), xp.where_nonnegative(pairs.omega, q, p)
         s, r = xp.sqrt(larger), xp.sqrt(smaller)
         shorter = omega / (s + r)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from infgeo.numeric.runtime.nearly_parallel import magnitude
 from infgeo.numeric.runtime.normal_tails import RULE
 from infgeo.numeric.runtime.records import Array
 
@@ -109,7 +110,7 @@ class SlopeIntegral:
         at_zero = -abs(root)  # a variance of 0 has another one's place, and the integral the factor 0
         p_, q_, root_, Delta = (xp.where_nonnegative(at_zero, 0 * root + 1, part) for part in (p, q, root, Delta))
         sign = xp.where_nonnegative(c, 1.0 + 0 * root, -1.0 + 0 * root)
-        end = xp.lib.arctan2(xp.sqrt(Delta), abs(c))
+        end = xp.lib.arctan2(xp.sqrt(Delta), magnitude(xp, c))
         lengths = xp.where_nonnegative(at_zero, 0 * root, xp.ratio(omega, xp.sqrt(p) + xp.sqrt(q)) ** 2)
         omega = xp.where_nonnegative(at_zero, 0 * root, omega)
         power = n - 1 - first
