@@ -83,19 +83,15 @@ def determinant_after(
         Delta = xp.where_nonnegative(by_areas, area - after.omega * after.omega / 4, p * q - after.c * after.c)
         if plain or not law.determinant:
             return xp.positive(Delta)
-        # Where nearly all of it cancels, with twice the digits.
-        cancelled = xp.where_nonnegative(by_areas, area, p * q) - CANCELLED * Delta
+        cancelled = xp.where_nonnegative(by_areas, area, p * q) - CANCELLED * Delta  # then with twice the digits
         return law.determinant(xp, cancelled, pairs, scalars, xp.positive(Delta))
     lengths = xp.sqrt(pairs.p) * xp.sqrt(pairs.q)
     rho, square_of_sine = xp.ratio(pairs.c, lengths), xp.ratio(pairs.Delta, lengths * lengths)
-    # Between 0 and x the angle is a right one, which jumps feel.
-    square_of_sine = xp.where_nonnegative(-lengths, xp.ratio(pairs.delta, pairs.delta), square_of_sine)
-    if law.odd:
-        rho = magnitude(xp, rho)
+    square_of_sine = xp.where_nonnegative(-lengths, xp.ratio(pairs.delta, pairs.delta), square_of_sine)  # of 0 and x: 1
+    rho = magnitude(xp, rho) if law.odd else rho
     delta = xp.where_nonnegative(rho, 2 * square_of_sine / (1 + magnitude(xp, rho)), 2 * (1 - rho))
-    one = 0 * rho + 1
-    unit = Pairs(p=one, q=one, c=rho, omega=0 * rho, delta=delta, Delta=square_of_sine)
-    versine = xp.differences(law, unit, scalars)[0] / (2 * law.moment(one, *scalars))
+    unit = Pairs(p=0 * rho + 1, q=0 * rho + 1, c=rho, omega=0 * rho, delta=delta, Delta=square_of_sine)
+    versine = xp.differences(law, unit, scalars)[0] / (2 * law.moment(unit.p, *scalars))
     return p * versine * (q * (2 - versine))
 
 
