@@ -38,6 +38,22 @@ def test_distances_of_near_points(text, length):
         np.testing.assert_allclose(found.numpy().ravel(), truth, rtol=1e-12)
 
 
+@pytest.mark.parametrize("step", [1e-3, 1e-5])
+def test_derivatives_of_distances_lose_digits_as_documented(step):
+    """Relative errors of about 1e-16/|x - y|^2, see docs/reference/limits.md."""
+    mlp, h = infgeo.MLP("hardtanh", weight_std=1, bias_std=0.5), mpmath.mpf("1e-15")
+    x, y = [1.0, 1 + 0.3 * step], [1 + step, 1.0]
+    with mpmath.workdps(40):
+        distance = mlp.numeric(backend="mpmath").kernel_distance
+        ahead, back = (
+            distance([[x[0] + sign * h, mpmath.mpf(x[1])]], [list(map(mpmath.mpf, y))])[0, 0] for sign in (1, -1)
+        )
+        truth = float((ahead - back) / (2 * h))
+    point = torch.tensor([x], dtype=torch.float64, requires_grad=True)
+    mlp.numeric(backend="torch").kernel_distance(point, torch.tensor([y], dtype=torch.float64)).sum().backward()
+    assert abs(float(point.grad[0, 0]) / truth - 1) < 1e-14 / step**2
+
+
 @pytest.mark.parametrize("text", ["max(-1, min(1, z))", "exp(-abs(z))"])
 def test_deep_tangent_kernels_of_near_points(text):
     mlp = infgeo.MLP(text, depth=2, weight_std=1.3, bias_std=0.4)
