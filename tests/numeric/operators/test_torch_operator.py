@@ -67,6 +67,13 @@ def test_an_activation_of_parameters_that_are_trained():
     torch.testing.assert_close(found, right)
 
 
+def test_scales_of_kinks_away_from_0_are_trained():
+    scale, X = torch.tensor(1.2, dtype=torch.float64, requires_grad=True), draw(9, 2)
+    geo = infgeo.MLP("hardtanh").numeric(scale, 0.5, backend="torch")
+    found, right = (torch.autograd.grad((A @ X).sum(), scale) for A in (geo.operator(X), geo.kernel(X)))
+    torch.testing.assert_close(found, right)
+
+
 def test_entries_and_parts():
     X, Y = draw(60, 3), draw(50, 3, seed=1)
     geo = infgeo.MLP("erf", depth=2).numeric(backend="torch")
