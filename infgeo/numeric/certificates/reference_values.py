@@ -91,12 +91,13 @@ def self_test_data(mlp: MLP | Formula, near: bool = True) -> str:
 
 
 def _candidates(mlp: MLP | Formula) -> Iterator[tuple[dict[str, Fraction], list[list[Fraction]]]]:
+    d = int(mlp.dimension) if mlp.dimension.is_number else len(_POINTS[0])
     for factor in _SHRUNK:
         values = {}
         for symbol in mlp.parameters:
             value = _SCALES.get(symbol.name, Fraction(2) if symbol.is_integer else _OWN)
             values[symbol.name] = value * factor if symbol.name in _SCALES else value
-        yield values, [[Fraction(x) * factor for x in point] for point in _POINTS]
+        yield values, [[Fraction(x) * factor for x in (*point, *d * "0")[:d]] for point in _POINTS]
 
 
 def _finite(mlp: MLP | Formula, values: dict[str, Fraction], points: list[list[Fraction]]) -> bool:
@@ -177,6 +178,8 @@ def sphere(g: mpmath.matrix, x: list[Any]) -> Any:
     """Return d (d - 1)/(A |x|^2), the curvature of the sphere through x around the origin, embedded with factor A."""
     # A is what every vector orthogonal to x is stretched by.
     d = len(x)
+    if d == 1:
+        return mpmath.mpf(0)
     A = (sum(g[i, i] for i in range(d)) - _quadratic(g, x) / mpmath.fsum(x, squared=True)) / (d - 1)
     return d * (d - 1) / (A * mpmath.fsum(x, squared=True))
 
