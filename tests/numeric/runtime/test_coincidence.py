@@ -118,10 +118,3 @@ def test_a_jump_at_zero_without_biases(activation, backend):
     )
     diagonal = k.diagonal()
     assert np.abs(squared - (diagonal[:, None] + diagonal - 2 * k)).max() < 1e-14
-
-
-def test_where_kernels_are_subtracted_coincident_points_are_at_0():
-    """Of an activation with kinks and a parameter the rounding of k(x, x) was a distance of 1e-8."""
-    geo = infgeo.MLP("max(z, a*z) + a*max(z - 1, 0)").numeric(a=0.3)
-    X = np.random.default_rng(0).standard_normal((50, 3))
-    assert (np.diag(geo.kernel_distance(X)) == 0).all()
