@@ -1,6 +1,7 @@
 """Short forms of expressions: factored, one term for each arc, and without exponentials that overflow."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import islice
 
 from sympy import (
@@ -68,6 +69,7 @@ def _mixed_sums(expr: Expr) -> int:
     )
 
 
+@lru_cache(maxsize=1024)
 def tidy(expr: Expr, limit: int = FACTOR_LIMIT) -> Expr:
     """Return `expr` factored, or as a sum over its arcs; above `limit` operations, as it is."""
     if longer(expr, limit):
