@@ -165,3 +165,13 @@ def test_cases_that_leave_out_an_interval_are_refused(cases, gap):
 
 def test_cases_may_leave_out_points():
     assert infgeo.MLP(sp.Piecewise((0, z < 0), (z, z > 0))).metric.A == infgeo.MLP("relu").metric.A
+
+
+@pytest.mark.parametrize("kind", ["negative", "nonpositive", "imaginary"])
+def test_parameters_that_are_negative_or_not_real_are_refused(kind):
+    """Of exp(a z^2), a < 0, the domain was everywhere, and its formulas took a = 2; erf(a z) was taken for real."""
+    symbol = sp.Symbol("a", **{kind: True})
+    with pytest.raises(InvalidInput, match=r"Symbol\('a', real=True\), or write -a with Symbol\('a', positive=True\)"):
+        infgeo.MLP(sp.exp(symbol * z**2), variable=z)
+    positive = sp.Symbol("a", positive=True)
+    assert infgeo.MLP(sp.exp(-positive * z**2), variable=z).metric.domain == sp.true
