@@ -76,7 +76,7 @@ PYTEST = OMP_NUM_THREADS=1 $(1) -m pytest -n $(JOBS) --dist worksteal
 test: $(STAMP) ## run the tests and the examples in the docstrings, but for the slow ones
 	$(call PYTEST,$(RUN)) -m 'not slow' $(PYTEST_ARGS)
 
-test-slow: $(STAMP) ## run the slow ones too, of the longest sweeps two slow cases each
+test-slow: $(STAMP) ## run the slow ones too, of the longest one slow case each
 	$(call PYTEST,$(RUN)) -m 'not sweep' $(PYTEST_ARGS)
 
 test-all: $(STAMP) ## run every case, in about an hour

@@ -67,4 +67,7 @@ def _is_number(text: str) -> bool:
 
 def _read_parquet(path: str) -> np.ndarray:
     table = parquet().read_table(path)
+    for field in table.schema:  # dates and truth values are numbers to NumPy, and so is text such as "1"
+        if not str(field.type).startswith(("int", "uint", "half", "float", "double", "decimal")):
+            raise ValueError(f"column {field.name!r} holds {field.type}")
     return np.stack([np.asarray(column, dtype=float) for column in table.itercolumns()], -1)

@@ -11,7 +11,7 @@ from infgeo.arguments import one_of
 from infgeo.errors import InvalidInput
 from infgeo.numeric.certificates.reference_values import closed_forms, self_test_data
 from infgeo.numeric.source.methods import resolved
-from infgeo.numeric.source.module import functions_of, standalone
+from infgeo.numeric.source.module import functions_of, refuses_near, standalone
 from infgeo.numeric.source.of_formula import Formula, subject_of
 from infgeo.numeric.source.pair import FAST, fast_source
 from infgeo.numeric.source.printing import backend_named
@@ -130,7 +130,11 @@ def _certificate_source(certificates: Sequence[Certificate]) -> str:
 def _emit(mlp: MLP | Formula, backend: str, style: str, certificates: tuple[Certificate, ...]) -> str:
     names = functions_of(mlp)
     pairs = ", ".join(f"{name!r}: {name}" for name in names)
-    more = [_certificate_source(certificates), self_test_data(mlp), _MAIN.format(functions=pairs)]
+    more = [
+        _certificate_source(certificates),
+        self_test_data(mlp, not refuses_near(mlp, backend)),
+        _MAIN.format(functions=pairs),
+    ]
     end = _END.format(names=", ".join(names))
     fast = fast_source(mlp) if style == "fast" else ""
     return standalone(mlp, backend, closed_forms(mlp), fast, "\n\n\n".join(more), end)

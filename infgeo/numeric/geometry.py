@@ -278,7 +278,7 @@ class NumericGeometry(Displayed):
         geometry = _geometry(self.mlp, self.backend, self.method)
         try:
             if self.mlp.dimension.is_number:
-                found = geometry.xp.dimension(geometry.xp.points(arguments[0]))
+                found = int(geometry.xp.dimension(geometry.xp.points(arguments[0])))
                 if self.mlp.dimension != found:
                     raise InvalidInput(f"X has points of dimension {found}, but this network is {self.mlp.dimension}")
             if make is not None:
@@ -377,6 +377,8 @@ def numeric(
                 raise InvalidInput(f"{argument} = {value!r} is given, but these formulas have no {name}: leave it out")
             fixed = ", ".join(dict.fromkeys(str(getattr(layer, argument)) for layer in mlp.with_weights))
             raise InvalidInput(f"{argument} = {value!r} is given, but the network has {argument} = {fixed} already")
+        if name in parameters:
+            raise InvalidInput(f"{argument} = {value!r} is given, and {name} = {parameters[name]!r}: leave one out")
         values[name] = value
     for name, value in values.items():
         if isinstance(value, Basic):

@@ -65,11 +65,21 @@ def test_parquet_is_read_and_written(points, tmp_path, capsys):
     assert [float(row.split(",")[-1]) for row in rows] == table["volume_element"].to_pylist()
 
 
+@pytest.mark.parametrize("column", [[True, False], ["1", "2"], [np.datetime64("2020-01-01", "s")] * 2])
+def test_columns_of_parquet_that_are_no_numbers_are_refused(column, tmp_path, capsys):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = str(tmp_path / "points.parquet")
+    parquet.write_table(pyarrow.table({"a": [1, 2], "b": column}), path)
+    assert main(["evaluate", "relu", "--points", path]) == 2
+    assert "column 'b' holds" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--of", "volume"], "ricci_scalar"),
         (["--out", "table.xlsx"], ".parquet"),
+        (["--weight-std", "3", "--parameter", "sigma_w=2"], "--weight-std = 3.0 is given, and sigma_w = 2.0"),
         (["--others", "FILE"], "pairs"),
         (["--parameter", "alpha=1"], "alpha"),
         (["--weight-std", "0"], "sigma_w"),

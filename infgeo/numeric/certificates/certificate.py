@@ -110,7 +110,7 @@ def _of_pairs(
     directions = np.array([(np.cos(angle), np.sin(angle)) for angle in _ANGLES])
     lengths = [r for r in _PAIR_LENGTHS if variances_at(mlp, values, r) is not None]
     if lengths:
-        points = np.concatenate([length * directions for length in lengths]).astype(dtype)
+        points = _padded(mlp, np.concatenate([length * directions for length in lengths]).astype(dtype))
         for error in pair_errors(mlp, name, backend, values, points):
             yield error, lengths[0]
         yield 0.0, lengths[-1]
@@ -123,10 +123,15 @@ def _of_points(
         variances = variances_at(mlp, values, length)
         if variances is None:
             continue
-        point = (length * np.array([[np.cos(angle), np.sin(angle)]])).astype(dtype)
+        point = _padded(mlp, (length * np.array([[np.cos(angle), np.sin(angle)]])).astype(dtype))
         error = point_error(mlp, name, backend, values, point)
         promised = RANGE[0] <= min(length, *variances) and max(length, *variances) <= RANGE[1]
         if error == REFUSED and promised:
             error = float("inf")
         if error is not None and error != REFUSED:
             yield error, length
+
+
+def _padded(mlp: MLP | Formula, points: np.ndarray) -> np.ndarray:
+    """Return points of the plane with the coordinates that a network of a fixed dimension takes."""
+    return np.pad(points, ((0, 0), (0, max(0, int(mlp.dimension) - 2 if mlp.dimension.is_number else 0))))

@@ -29,6 +29,7 @@ _POINTS = (
     ("1.75", "-2.125", "1.0"),
     ("0.0625", "-0.03125", "0.09375"),
 )
+_NEAR = 2  # the one beside the first
 _SCALES = {"sigma_w": Fraction(5, 4), "sigma_b": Fraction(1, 2)}
 _OWN = Fraction(3, 4)  # of a parameter of the activation
 _SHRUNK = [Fraction(1, 4**k) for k in range(4)]  # for activations whose expectations are finite at small points alone
@@ -54,8 +55,8 @@ def closed_forms(mlp: MLP | Formula) -> str:
     return "\n".join(["Closed forms, with s = |x|^2, s_x = |x|^2, s_y = |y|^2, xy = x.y:", *lines, ""])
 
 
-def self_test_data(mlp: MLP | Formula) -> str:
-    """Return the source of the reference: parameters, points, and the value of each function to 25 digits.
+def self_test_data(mlp: MLP | Formula, near: bool = True) -> str:
+    """Return the source of the reference: parameters, points (`near` ones too), each function's values to 25 digits.
 
     Errors are counted in units in the last place of `sizes`: of a kernel the norms, of a metric its entries, of the
     Ricci scalar the larger of itself and d (d - 1)/(A |x|^2). The bounds are below what is promised in
@@ -65,6 +66,8 @@ def self_test_data(mlp: MLP | Formula) -> str:
     points: list[list[Fraction]] = []
     reference: list[tuple[str, int, list[str] | None, list[float]]] = []
     for values, points in _candidates(mlp):
+        if not near:
+            del points[_NEAR]
         try:
             if not _finite(mlp, values, points):
                 continue
@@ -88,12 +91,13 @@ def self_test_data(mlp: MLP | Formula) -> str:
 
 
 def _candidates(mlp: MLP | Formula) -> Iterator[tuple[dict[str, Fraction], list[list[Fraction]]]]:
+    d = int(mlp.dimension) if mlp.dimension.is_number else len(_POINTS[0])
     for factor in _SHRUNK:
         values = {}
         for symbol in mlp.parameters:
             value = _SCALES.get(symbol.name, Fraction(2) if symbol.is_integer else _OWN)
             values[symbol.name] = value * factor if symbol.name in _SCALES else value
-        yield values, [[Fraction(x) * factor for x in point] for point in _POINTS]
+        yield values, [[Fraction(x) * factor for x in (*point, *d * "0")[:d]] for point in _POINTS]
 
 
 def _finite(mlp: MLP | Formula, values: dict[str, Fraction], points: list[list[Fraction]]) -> bool:
@@ -174,6 +178,8 @@ def sphere(g: mpmath.matrix, x: list[Any]) -> Any:
     """Return d (d - 1)/(A |x|^2), the curvature of the sphere through x around the origin, embedded with factor A."""
     # A is what every vector orthogonal to x is stretched by.
     d = len(x)
+    if d == 1:
+        return mpmath.mpf(0)
     A = (sum(g[i, i] for i in range(d)) - _quadratic(g, x) / mpmath.fsum(x, squared=True)) / (d - 1)
     return d * (d - 1) / (A * mpmath.fsum(x, squared=True))
 

@@ -57,20 +57,25 @@ def approximation_error(
         return gram.product(V) - Phi @ (Phi.T @ V)
 
     # E^p W = (E Q_p) R_p ... R_1 with orthonormal Q.
-    factor, squares = np.eye(count), np.empty(0)
+    factor, squares, logarithm = np.eye(count), np.empty(0), 0.0
     image = W
     for power in range(powers):
         Q, R = np.linalg.qr(image)
-        factor, image = R @ factor, error(Q)
+        with np.errstate(over="ignore", invalid="ignore"):
+            factor, image = R @ factor, error(Q)
+        if not np.isfinite(image).all():
+            raise InvalidInput("features are so large that Phi Phi^T leaves double precision; rescale them")
         if power == 0:
             squares = np.square(image @ factor).sum(0)
+        size = np.abs(factor).max() or 1.0  # powers leave the range of numbers
+        factor, logarithm = factor / size, logarithm + np.log(size)
     largest = np.linalg.norm(image @ factor, axis=0).max()
     c = np.sqrt(2) * erfinv((1 - confidence) ** (1 / count))
     mean, deviation = squares.mean(), squares.std(ddof=1) / np.sqrt(count)
     frobenius = float(np.sqrt(mean))
     return ErrorNorms(
         lower=float(np.linalg.norm(image, 2)),
-        upper=float((largest / c) ** (1 / powers)),
+        upper=float((largest / c) ** (1 / powers) * np.exp(logarithm / powers)),
         confidence=confidence,
         frobenius=frobenius,
         frobenius_standard_error=float(deviation / (2 * frobenius)) if frobenius else 0.0,
@@ -82,7 +87,10 @@ def approximation_error(
 def _features(features: Any, count: int) -> np.ndarray:
     """Return features as an array (N, m) in double precision, or raise InvalidInput."""
     try:
-        Phi = np.asarray(features, float)
+        Phi = np.asarray(features)
+        if Phi.dtype.kind == "c":
+            raise TypeError("complex numbers")
+        Phi = np.asarray(Phi, float)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInput(f"features cannot be made an array ({error}): pass an array (N, m)") from error
     if Phi.ndim != 2 or len(Phi) != count:

@@ -39,11 +39,14 @@ def in_blocks(geometry: NumericGeometry, name: str, X: Any, *arguments: Any) -> 
         out, threads = rest[0]
         if out is not None:
             raise InvalidInput("out is for arrays in memory, and X is a Dask array: leave it out")
-        rest = [(None, threads or 1)]  # Dask has its own
+        rest = [(None, 1 if threads is None else threads)]  # Dask has its own
     block = partial(_block, geometry, name, tuple(rest))
     if Y is None:
         return _symmetric(block, name, X)
-    return da.blockwise(block, "ij", X, "ik", _rows(Y, "Y", True), "jk", concatenate=True, meta=_meta(X))
+    Y = _rows(Y, "Y", True)
+    if X.shape[1] != Y.shape[1]:
+        raise InvalidInput(f"X has points of dimension {X.shape[1]} and Y of {Y.shape[1]}: they must agree")
+    return da.blockwise(block, "ij", X, "ik", Y, "jk", concatenate=True, meta=_meta(X))
 
 
 def _block(geometry: NumericGeometry, name: str, rest: tuple, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
@@ -65,9 +68,15 @@ def _symmetric(block: Callable, name: str, X: Any) -> Any:
 
 def _rows(X: Any, name: str, pairwise: bool) -> Any:
     """Return points as a Dask array whose chunks hold whole points."""
-    array = da.asarray(X)
+    try:
+        array = da.asarray(X)
+        np.dtype(array.dtype)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{name} cannot be made a Dask array ({error}): pass one, or an array of NumPy") from error
     if array.ndim == 0 or (pairwise and array.ndim != 2):
         raise InvalidInput(f"{name} has shape {array.shape}, expected {'(N, d)' if pairwise else '(..., d)'}")
+    if np.isnan(array.shape[-1]):
+        raise InvalidInput(f"{name} has points of unknown dimension: call its compute_chunk_sizes() first")
     return array.rechunk({array.ndim - 1: -1})
 
 

@@ -37,10 +37,10 @@ def apart_after(xp: Any, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tupl
     return xp.where_nonnegative(pairs.c, apart, 2 * sums - apart), moments, apart
 
 
-def subtracted(xp: Any, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tuple[Any, Any]:
-    """Return E[(phi(u) - phi(v))^2] and E[phi(u)^2 - phi(v)^2] by subtraction."""
+def subtracted(xp: Any, law: Law, pairs: Pairs, scalars: Sequence[Any], apart: Any = 1) -> tuple[Any, Any]:
+    """Return E[(phi(u) - phi(v))^2] and E[phi(u)^2 - phi(v)^2] by subtraction; the first is 0 where `apart` is."""
     first, second = law.moment(pairs.p, *scalars), law.moment(pairs.q, *scalars)
-    return first + second - 2 * xp.kernel(law, pairs, scalars), first - second
+    return apart * (first + second - 2 * xp.kernel(law, pairs, scalars)), first - second
 
 
 def of_pairs(

@@ -14,12 +14,12 @@ from types import ModuleType
 @lru_cache(maxsize=64)
 def compiled_module(source: str) -> ModuleType | None:
     """Return the module of a source, from a folder where Numba keeps what it has compiled; None without Numba."""
-    if importlib.util.find_spec("numba") is None:
-        return None
     name = f"infgeo_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
     for kept in (True, False):
         module = ModuleType(name)
         try:
+            if importlib.util.find_spec("numba") is None:
+                return None
             folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infgeo" if kept else None
             if folder is None:  # nothing can be kept
                 exec(compile(source.replace("cache=True", "cache=False"), name, "exec"), module.__dict__)
@@ -30,6 +30,9 @@ def compiled_module(source: str) -> ModuleType | None:
                 part = path.with_suffix(f".{os.getpid()}")
                 part.write_text(source, encoding="utf-8")
                 part.replace(path)
+            for compiled in folder.glob(f"__pycache__/{name}.*.nb?"):  # pickles: a crash or a full disk leaves no end
+                if not compiled.read_bytes().endswith(b"."):
+                    compiled.unlink()
             spec = importlib.util.spec_from_file_location(name, path)
             assert spec is not None and spec.loader is not None
             module = importlib.util.module_from_spec(spec)

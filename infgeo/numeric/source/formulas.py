@@ -21,7 +21,7 @@ from infgeo.numeric.source.law_of_nodes import (
 from infgeo.numeric.source.law_of_quadrature import integrand_source, law_of_quadrature
 from infgeo.numeric.source.methods import Methods, methods_of
 from infgeo.numeric.source.mixture import mixture_of
-from infgeo.numeric.source.of_formula import Formula, laws_of
+from infgeo.numeric.source.of_formula import REFUSES_NEAR, Formula, laws_of
 from infgeo.numeric.source.precision import (
     cancels,
 )
@@ -225,7 +225,7 @@ def _law(
         elif sensitive and activation.homogeneity is None:
             formulas += _determinant(dual, own, suffix, members)
     if lacking:
-        notes.append(f"kernel_distance subtracts kernels and loses digits for neighbouring points ({lacking}).")
+        notes.append(f"{REFUSES_NEAR} ({lacking}).")
     steep = activation.smoothness < 0 or (activation.homogeneity is None and has_arcs(activation))
     kinds = {"homogeneous": activation.homogeneity is not None, "odd": activation.parity == "odd", "steep": steep}
     members += [f"{name}=True" for name, holds in kinds.items() if holds and not plain]

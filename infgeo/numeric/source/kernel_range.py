@@ -34,8 +34,8 @@ VARIANCES = tuple(10.0 ** (k / 2) for k in range(-24, 25))
 _OF_EXPONENT = Function("of_exponent")
 
 
-def _of_exponent(x: float) -> float:
-    return abs(x) * (1 + abs(math.log(abs(x) + SMALLEST)))
+def _of_exponent(x: np.ndarray) -> np.ndarray:
+    return abs(x) * (1 + abs(np.log(abs(x) + SMALLEST)))
 
 
 def _difference_of_exponentials(x: mpmath.mpf, y: mpmath.mpf, difference: mpmath.mpf) -> mpmath.mpf:
@@ -173,8 +173,9 @@ def _range_of_closed_form(kernel: Expr, moment: Expr) -> tuple[float, float]:
     rounds, size = _rounds(kernel), lru_cache(_value(moment))
 
     def ratio(x: float) -> float:
-        sums = {y: max(rounds(x, y, cosine) for cosine in (1 - 1e-4, 0, 1e-4 - 1)) for y in (x, 1.0)}
-        return max(total and float(np.divide(total, math.sqrt(abs(size(x) * size(y))))) for y, total in sums.items())
+        sizes = np.array([[size(x)], [size(1.0)]])
+        sums = rounds(x, np.array([[x], [1.0]]), np.array([1 - 1e-4, 0, 1e-4 - 1]))
+        return float(np.fmax.reduce(np.where(sums == 0, 0, sums / np.sqrt(abs(sizes[0] * sizes))), axis=None))
 
     return _range(ratio)
 
@@ -212,16 +213,16 @@ def _value(moment: Expr) -> Callable[[float], float]:
     return value
 
 
-def _rounds(kernel: Expr) -> Callable[[float, float, float], float]:
-    """Return what rounds in a kernel as a function of two variances and the cosine of the angle."""
+def _rounds(kernel: Expr) -> Callable[..., np.ndarray]:
+    """Return what rounds in a kernel as a function of two variances and the cosine of the angle, which broadcast."""
     own, arrays = _own(kernel), NumpyArrays()
     tails = {name: getattr(arrays, name) for name in (*TAILS, "exp_difference")} | {"of_exponent": _of_exponent}
     function = lambdify([p, q, c, Delta, *own], _rounding(with_tails(kernel)), [tails, "scipy"])
 
-    def rounds(x: float, y: float, cosine: float) -> float:
+    def rounds(x: float, y: np.ndarray, cosine: np.ndarray) -> np.ndarray:
         product = x * y
         with np.errstate(all="ignore"):
-            covariance, determinant = cosine * math.sqrt(product), product * (1 - cosine**2)
-            return float(function(*map(np.float64, (x, y, covariance, determinant)), *[0.75] * len(own)))
+            arrays = np.broadcast_arrays(x, y, cosine * np.sqrt(product), product * (1 - cosine**2))
+            return np.broadcast_to(function(*arrays, *[0.75] * len(own)), arrays[0].shape)
 
     return rounds

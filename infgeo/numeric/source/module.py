@@ -20,7 +20,7 @@ from infgeo.numeric.source.formulas import (
 from infgeo.numeric.source.inlining import inlined
 from infgeo.numeric.source.methods import methods_of
 from infgeo.numeric.source.names import in_code, public_name
-from infgeo.numeric.source.of_formula import OF_METRIC, Formula
+from infgeo.numeric.source.of_formula import OF_METRIC, REFUSES_NEAR, Formula
 from infgeo.numeric.source.printing import DOUBLE_DOUBLE, Backend, backend_named, function_source
 from infgeo.numeric.source.radial import radial
 from infgeo.symbolic.algebra.program import Program
@@ -77,6 +77,7 @@ from infgeo.numeric.runtime.double_double import (
 )
 from infgeo.numeric.runtime.double_double_erf import dd_erf, dd_erfc, dd_scaled_erfc
 from infgeo.numeric.runtime.errors import DoesNotExist
+from infgeo.numeric.runtime.formula import OfFormula
 from infgeo.numeric.runtime.geometry import Geometry
 from infgeo.numeric.runtime.gram.fast import FastGram, PairLaw, compiler
 from infgeo.numeric.runtime.gram.series import HermiteSeries
@@ -206,6 +207,11 @@ def _grouped(lines: Iterable[str]) -> list[str]:
     return [f"{head} import {', '.join(found)}" if found[0] else head for head, found in sorted(names.items())]
 
 
+def refuses_near(mlp: MLP | Formula, backend_name: str) -> bool:
+    """Return whether distances of neighbouring points are refused."""
+    return any(note.startswith(REFUSES_NEAR) for note in _formulas(in_code(mlp), backend_name)[1])
+
+
 @lru_cache(maxsize=64)
 def _formulas(
     mlp: MLP | Formula, backend_name: str, asked: str | None = None
@@ -238,7 +244,8 @@ def _public(mlp: MLP | Formula, backend: Backend, fast: bool, asked: str | None)
         "first_scale": repr(first_scale(mlp)),
     }
     lines = [f"    {name}={text}," for name, text in fields.items() if text != "None"]
-    sections = [network_source(mlp, backend), "\n".join(["_GEOMETRY = Geometry(\n    _xp,", *lines, ")"])]
+    kind = "OfFormula" if isinstance(mlp, Formula) else "Geometry"
+    sections = [network_source(mlp, backend), "\n".join([f"_GEOMETRY = {kind}(\n    _xp,", *lines, ")"])]
     values = "{" + ", ".join(f"{name!r}: {name}" for name in names) + "}"
     for name in functions_of(mlp, asked):
         points, returned = PUBLIC[name]

@@ -10,17 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sympy import Add, Expr, Pow, Symbol, acos, asin, atan2, exp, expand, fraction, pi, sqrt, together, true
-from sympy.codegen.cfunctions import log1p
+from sympy import Add, Expr, Pow, Symbol, acos, asin, atan2, expand, fraction, nan, pi, sqrt, together, true, zoo
 from sympy.logic.boolalg import Boolean
 
 from infgeo.conventions import Delta, c, d, delta, omega, p, q, s, s_x, s_y, xy
 from infgeo.conventions import variance as v
-from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClosedForm
+from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClosedForm, SingularMetric
 from infgeo.numeric.source.printing import Backend, function_source
 from infgeo.symbolic.algebra.graph import rebuilt, substituted, symbols_of
 from infgeo.symbolic.algebra.program import Program
-from infgeo.symbolic.algebra.simplify import tidy
 from infgeo.symbolic.floats.difference import difference_program
 from infgeo.symbolic.floats.exponentials import far, near, paired
 from infgeo.symbolic.floats.kernel_forms import reduced
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _OF_KERNEL = ("kernel", "kernel_diag", "kernel_distance")
+REFUSES_NEAR = "kernel_distance subtracts kernels and refuses neighbouring points"
 OF_METRIC = ("metric", "volume_element", "log_volume_element", "ricci_scalar")
 
 
@@ -122,9 +121,13 @@ def subject_of(what: Any, verb: str) -> MLP | Formula:
         )
     if d in symbols_of(what.expr):
         raise InvalidInput(f"the kernel {what.expr} depends on d, the input dimension: take kernel.at(d=...) first")
+    if what.diagonal.has(nan, zoo):
+        raise InvalidInput(f"the kernel {what.expr} divides by 0 at y = x: {verb} takes one that has a value there")
     text = f"Kernel k(x, y) = {what.expr}, s_x = |x|^2, s_y = |y|^2, xy = x.y."
     try:
         metric = what.metric
+        if any(part.has(nan, zoo) for part in metric.program.outputs.values()):
+            raise SingularMetric("the metric of this kernel has no full rank: its features do not depend on |x|")
     except InfgeoError as error:
         return Formula(text, what.expr, what.diagonal, None, missing=str(error))
     return Formula(text, what.expr, what.diagonal, metric.program, metric.domain, dimension=metric.dimension)
@@ -160,54 +163,24 @@ def laws_of(formula: Formula, backend: Backend, notes: list[str]) -> list[str]:
             sections.append(formula_source("_derivative_moment", A, [v], "A"))
             sections.append(formula_source("_derivative_slope", B / 2, [v], "B/2"))
             members += [f"{name}=_{name}" for name in ("derivative_moment", "derivative_slope")]
-    if difference := _difference(kernel, of_squares, own, backend, notes):
+    if difference := _difference(of_squares, own, backend, notes):
         sections.append(difference)
         members.append("difference=_difference")
     law = "\n".join(["_LAW = Law(", *(f"    {member}," for member in members), ")"])
     return [*sections, law, "_LAWS = [_LAW]"]
 
 
-def _difference(kernel: Expr, of_squares: Expr, own: tuple[Symbol, ...], backend: Backend, notes: list[str]) -> str:
-    """Return the source of the squared distance of features, and of k(x, x) - k(y, y); none where digits are lost.
-
-    The squared distance is linear in the kernel: what has |x - y|^2 in it is subtracted, in pairs of exponentials, and
-    the rest follows the rules of `difference_program`.
-    """
+def _difference(of_squares: Expr, own: tuple[Symbol, ...], backend: Backend, notes: list[str]) -> str:
+    """Return the source of the squared distance of features, and of k(x, x) - k(y, y); none where digits are lost."""
     if backend.name == "mpmath":
         return ""
-    terms = Add.make_args(expand(of_squares, deep=False))
-    stationary = Add(*[_as_exponentials(term) for term in terms if term.has(near)])
-    rest = Add(*[term for term in terms if not term.has(near)])
-    first, second = (stationary.xreplace({near: 0, c: part, p: part, q: part, Delta: 0}) for part in (p, q))
     try:
-        program = difference_program(rest)
+        program = difference_program(of_squares)
     except NoClosedForm as error:
-        notes.append(f"kernel_distance subtracts kernels and loses digits for neighbouring points ({error}).")
+        notes.append(f"{REFUSES_NEAR} ({error}).")
         return ""
-    squared = _subtracted(first + second - 2 * stationary.xreplace({near: delta}))
-    outputs = dict(zip(program.outputs, (squared, _subtracted(first - second)), strict=True))
-    sums = {name: value + outputs[name] for name, value in program.outputs.items()}
-    arguments = [p, q, omega, delta, c, Delta]
     doc = "|Phi(x) - Phi(y)|^2 and k(x, x) - k(y, y)"
-    return function_source("_difference", Program(program.bindings, sums), arguments, own, backend, doc)
-
-
-def _as_exponentials(term: Expr) -> Expr:
-    """Return a kernel with powers of 1 + u, u a multiple of |x - y|^2, as exponentials of log1p(u), if not rational."""
-
-    def rule(part: Expr) -> Expr:
-        if isinstance(part, Pow) and part.has(near) and not part.exp.is_integer and not part.exp.has(near):
-            scale = part.base.subs(near, 0)
-            if scale != 0:
-                return scale**part.exp * exp(part.exp * log1p(expand(part.base / scale) - 1))
-        return part
-
-    return rebuilt(term, rule)
-
-
-def _subtracted(difference: Expr) -> Expr:
-    """Return a difference of kernels with what cancels brought together: over one denominator, or in exponentials."""
-    return paired(expand(difference)) if difference.has(exp) else tidy(difference)
+    return function_source("_difference", program, [p, q, omega, delta, c, Delta], own, backend, doc)
 
 
 def _with_determinant(kernel: Expr) -> Expr:

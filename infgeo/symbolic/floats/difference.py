@@ -69,7 +69,8 @@ def difference_program(kernel: sp.Expr) -> Program:
         direct = builder.let(first - second)
         distance = builder.let(where_nonnegative(builder.let(2 * direct - first), direct, distance))
         direct = builder.let(result.x11 - result.x22)
-        moment = builder.let(where_nonnegative(builder.let(3 * sp.Abs(direct) - first), direct, moment))
+        if direct != moment:
+            moment = builder.let(where_nonnegative(builder.let(3 * sp.Abs(direct) - first), direct, moment))
     return Program(tuple(builder.live(distance, moment)), {"squared_distance": distance, "moment_difference": moment})
 
 

@@ -1,5 +1,7 @@
 """Products of exponentials and tails of normal distributions, of which one overflows where the other vanishes."""
 
+from functools import lru_cache
+
 from sympy import Add, Expr, Integer, Mul, Pow, cancel, erfc, exp, expand, expand_mul, factor, rem, sqrt, together
 
 from infgeo.conventions import Delta, c, p, q, variance
@@ -71,6 +73,7 @@ def _is_quotient(part: Expr) -> bool:
     return isinstance(part, exp) and not part.args[0].is_polynomial(p, q, c, Delta, variance)
 
 
+@lru_cache(maxsize=1024)  # the same normal is met in every quantity
 def _quadrant(exponent: Expr, normal: BivariateNormal) -> Expr:
     h, k = (together(-part) for part in normal.args[:2])
     y, x = normal.arc
@@ -79,6 +82,7 @@ def _quadrant(exponent: Expr, normal: BivariateNormal) -> Expr:
     return scaled_quadrant(exponent, h, k, n, n_, _short(exponent - (h**2 + n**2) / 2))
 
 
+@lru_cache(maxsize=1024)
 def _short(expr: Expr) -> Expr:
     """Return what has cancelled all that cancels, in terms of Delta."""
     numerator, denominator = factor(together(expr)).as_numer_denom()

@@ -12,7 +12,7 @@ carry, besides these corners, f = X11 - X22, g = X12 - X21 (0 if X is symmetric)
 (T = X11 + X22 + X12 + X21; then D^2 = s(k) and m(p) - m(q) = f(k)). With omega = p - q and delta = p + q - 2c:
 
     leaves       p: f = g = omega, s = 0      c: f = omega, s = delta      Delta: f = 0, s = -2 Delta
-                 c^2: f = omega (p + q), s = omega^2 + 2 Delta
+                 c^2: f = omega (p + q), s = omega^2 + 2 Delta            near = p + q - 2c: f = 0, s = -2 delta
     product      s = (T_X s_Y + s_X T_Y)/4 + (f_X f_Y - g_X g_Y)/2                      (group algebra of Z2 x Z2)
     root S       s = [s_X (1 + T_X/(2Q)) + (g_X^2 - f_X^2)/(2Q)] / T_S,  Q = S11 S22 + S12 S21
     1/X          s = [-s (A B/4 + (f^2 + g^2)/8) + T (f^2 - g^2)/8] / (X11 X22 X12 X21),  A = X11+X22, B = X12+X21
@@ -54,8 +54,10 @@ from infgeo.symbolic.algebra.graph import distinct
 from infgeo.symbolic.algebra.limits import FACTOR_LIMIT
 from infgeo.symbolic.algebra.primitives import exp_difference, ratio, sin_minus_theta_cos, where_nonnegative
 from infgeo.symbolic.algebra.simplify import longer
+from infgeo.symbolic.floats.exponentials import near
 from infgeo.symbolic.floats.kernel_forms import Angle, Arctangent, Bulge, Psi, reduced
 
+_AT_ZERO = dict.fromkeys((P, Q, C, DELTA, near), 0)
 _APART = 32  # a plain difference of angles is used where it loses less than a factor of 32
 
 
@@ -91,12 +93,12 @@ class Builder:
         self._names = sp.numbered_symbols("t", real=True, exclude=exclude)
         self._bound: dict[sp.Expr, sp.Symbol] = {}
         self._squares: dict[sp.Expr, Square] = {}
-        self._known_to_vary: dict[sp.Basic, bool] = dict.fromkeys((P, Q, C, DELTA), True)
+        self._known_to_vary: dict[sp.Basic, bool] = dict.fromkeys((P, Q, C, DELTA, near), True)
         if not longer(kernel, FACTOR_LIMIT):
             reflected = kernel.subs(C, -C).replace(Angle, lambda h: -Angle(h))
             reflected = reflected.replace(Arctangent, lambda y, x: -Arctangent(-y, x))
             even = bool(sp.expand(kernel - reflected) == 0) and kernel.has(C)
-        self.even = even
+        self.even = even and not kernel.has(near)
         self.fragile = any(isinstance(node, Arctangent) for node in nodes)
         self.c, self.delta = C, delta
         if self.even:
@@ -107,6 +109,8 @@ class Builder:
         """Bind `e` to a symbol, once; numbers, symbols and their negatives stand for themselves."""
         if e.is_Atom or (isinstance(e, sp.Mul) and len(e.args) == 2 and e.args[0].is_Number and e.args[1].is_Symbol):
             return e
+        if e.has(sp.nan, sp.zoo):
+            raise NoClosedForm("difference_program: the kernel divides by 0 at coincident points")
         if not e.free_symbols:
             return e
         if e not in self._bound:
@@ -150,8 +154,9 @@ class Builder:
             return Square(P, Q, Q, P, omega, -omega, zero)
         if e == C:
             return Square(P, Q, self.c, self.c, omega, zero, self.delta)
-        if e == DELTA:
-            return Square(zero, zero, DELTA, DELTA, zero, zero, -2 * DELTA)
+        if e in (DELTA, near):
+            apart = DELTA if e == DELTA else self.delta
+            return Square(zero, zero, apart, apart, zero, zero, -2 * apart)
         if isinstance(e, sp.Add):
             return self.pack(*map(sp.Add, *map(self.square, e.args)))
         if isinstance(e, sp.Mul):
@@ -172,7 +177,7 @@ class Builder:
             return self._psi(e.args[0])
         if isinstance(e, Bulge):
             return self._bulge(e.args[0])
-        if isinstance(e, Arctangent):
+        if isinstance(e, Arctangent) and not e.has(near):  # S - c psi, as of ReLU, would cancel
             return self._atan2(self.square(e.args[0]), self.square(e.args[1]))
         raise NoClosedForm(f"difference_program has no second-difference rule for {e}; evaluate the kernel directly")
 
@@ -224,22 +229,22 @@ class Builder:
     def _power(self, base: sp.Expr, exponent: sp.Expr) -> Square:
         if base == sp.E:
             return self._exp(self._exponent(sp.expand(exponent)))
-        if not exponent.is_Rational:
+        if self.varies(exponent):
             raise NoClosedForm(f"difference_program has no rule for {base**exponent}; evaluate the kernel directly")
-        if exponent < 0:
+        if exponent.is_negative:
             return self._inverse(self.square(base**-exponent))
         if base == C and exponent == 2:
             values = (P**2, Q**2, C**2, C**2)
             return self.pack(*values, omega * (P + Q), 0, omega**2 + 2 * DELTA)
         if exponent == sp.Rational(1, 2):
-            return self._sqrt(self.square(base), bool(base.subs({P: 0, Q: 0, C: 0, DELTA: 0}) == 0))
+            return self._sqrt(self.square(base), bool(base.subs(_AT_ZERO) == 0))
         if exponent.is_Integer:
             half = self.square(base ** (exponent // 2))
             whole = self.square(C**2) if base == C and exponent == 3 else self._multiply(half, half)
             return self._multiply(whole, self.square(base)) if exponent % 2 else whole
-        if exponent.q == 2:
+        if (2 * exponent).is_integer:
             return self._multiply(self.square(sp.sqrt(base)), self.square(base ** (exponent - sp.Rational(1, 2))))
-        if not base.subs({P: 0, Q: 0, C: 0, DELTA: 0}).is_positive:
+        if not base.subs(_AT_ZERO).is_positive:
             raise NoClosedForm(f"difference_program: {base**exponent} has a base that may vanish")
         return self._exp(self._scale(exponent, self._log(self.square(base))))
 
@@ -311,17 +316,17 @@ class Builder:
         cosh = isinstance(wave, sp.cosh)
         sign = 1 if cosh else -1
         total = self.let(a * (P + Q + 2 * self.c))
-        near = self.let(a * self.delta)
+        close = self.let(a * self.delta)
         far = self.let(expm1(-total))
         root = self.let(exp_difference(-2 * a * P, -2 * a * Q, -2 * a * omega))
         f = sign * exp_difference(-4 * a * P, -4 * a * Q, -4 * a * omega) / 2
-        s = sign * root**2 / 2 + expm1(-near) * (far if cosh else -2 - far)
+        s = sign * root**2 / 2 + expm1(-close) * (far if cosh else -2 - far)
         if cosh:
             x11, x22 = (1 + sp.exp(-4 * a * P)) / 2, (1 + sp.exp(-4 * a * Q)) / 2
-            x12 = (sp.exp(-near) + sp.exp(-total)) / 2
+            x12 = (sp.exp(-close) + sp.exp(-total)) / 2
         else:
             x11, x22 = -expm1(-4 * a * P) / 2, -expm1(-4 * a * Q) / 2
-            x12 = exp_difference(-near, -total, 4 * a * self.c) / 2
+            x12 = exp_difference(-close, -total, 4 * a * self.c) / 2
         result = self.pack(x11, x22, x12, x12, f, 0, s)
         flipped = not cosh and wave.args[0].coeff(C).is_negative
         return self._scale(sp.S.NegativeOne, result) if flipped else result

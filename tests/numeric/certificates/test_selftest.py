@@ -16,15 +16,17 @@ import sympy as sp
 
 import infgeo
 from infgeo.conventions import z
+from infgeo.numeric.certificates.certificate import certify
 from infgeo.numeric.certificates.record import Certificate
 from infgeo.numeric.certificates.reference_values import LONGEST, closed_forms
 from infgeo.numeric.emit import _certificate_source
 from infgeo.numeric.source.module import module_source
 
 RESIDUAL = infgeo.MLP([infgeo.layers.RMSNorm(1), "relu", infgeo.layers.Residual("erf", skip=1, branch=2)])
+RELU = infgeo.MLP("relu")
 NETWORKS = [
     infgeo.MLP("erf", depth=2),
-    infgeo.MLP("relu"),
+    RELU,
     infgeo.MLP("gelu"),
     infgeo.MLP("leaky_relu"),
     infgeo.MLP("sign"),
@@ -155,6 +157,18 @@ def test_a_function_that_raises_fails_without_a_traceback(capsys):
     finally:
         mpmath.mp.dps = dps
     assert "ricci_scalar against mpmath: ZeroDivisionError" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("d", [1, 4])
+def test_networks_of_a_fixed_dimension(d, capsys):
+    mlp = infgeo.MLP("relu").at(d=d)
+    X = [[0.3] * d, [0.7] * d]
+    found, right = (mlp.numeric(backend=name).kernel(X) for name in ("mpmath", "numpy"))
+    np.testing.assert_allclose(np.array(found.tolist(), float), right, rtol=1e-14)
+    module = load(infgeo.emit(mlp, certificate="none"))
+    assert len(module["_INPUTS"][0]) == d
+    assert module["_main"]() == 0
+    assert {part.quantity for part in certify(mlp)} == (set() if d == 1 else {part.quantity for part in certify(RELU)})
 
 
 def test_the_reference_is_what_quadrature_gives():

@@ -39,7 +39,12 @@ def test_iterations_bring_the_bounds_together():
 
 def test_features_without_error():
     L = np.linalg.cholesky(GEO.kernel(X) + 1e-9 * np.eye(60))
-    assert GEO.operator(X).approximation_error(L).upper < 1e-8
+    found = GEO.operator(X).approximation_error(L)
+    assert found.upper < 1e-8
+    # Powers that leave the range of numbers, downwards and upwards.
+    many = GEO.operator(X).approximation_error(L, iterations=60)
+    assert found.lower <= many.lower <= many.upper <= found.upper
+    assert 0 < GEO.operator(X).approximation_error(PHI, iterations=400).upper < 1.01 * np.linalg.norm(ERROR, 2)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +52,8 @@ def test_features_without_error():
     [
         ({"features": PHI[:5]}, "one row for each point"),
         ({"features": PHI * np.inf}, "not finite"),
+        ({"features": PHI * 1e200}, "leaves double precision"),
+        ({"features": PHI * 1j}, "complex numbers"),
         ({"features": "a"}, "cannot be made an array"),
         ({"features": PHI, "probes": 1}, "probes is 1"),
         ({"features": PHI, "iterations": -1}, "iterations is -1"),

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 import infgeo
 from infgeo.errors import InvalidInput
@@ -51,6 +52,10 @@ def test_single_points(shape):
         (lambda: infgeo.MLP("erf").numeric(backend="torch").kernel(CHUNKED), "for backend = 'numpy', this is torch"),
         (lambda: GEO.kernel(CHUNKED, out=np.empty((50, 50))), "out is for arrays in memory"),
         (lambda: GEO.kernel(CHUNKED[0]), r"expected \(N, d\)"),
+        (lambda: GEO.kernel(CHUNKED, X[:, :3]), "dimension 4 and Y of 3"),
+        (lambda: GEO.kernel(CHUNKED, torch.tensor(X)), "Y cannot be made a Dask array"),
+        (lambda: GEO.metric(CHUNKED[:, CHUNKED[0] > 0]), "unknown dimension"),
+        (lambda: GEO.kernel(CHUNKED, threads=0).compute(), "threads = 0"),
         (lambda: GEO.kernel(da.from_array(X * np.nan)).compute(), "must be finite"),
     ],
 )

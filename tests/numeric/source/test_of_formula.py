@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from sympy import Rational, Symbol, exp
+from sympy import Rational, Symbol, exp, log, sin, sqrt
 
 import infgeo
 from infgeo import kernels
@@ -26,6 +26,9 @@ CASES = {
     "sum": kernels.rbf(1) + ERF.kernel,
     "tangent": ERF.ntk,
     "user": infgeo.Kernel(exp(-(s_x + s_y - 2 * xy)) * (1 + xy)),
+    "logarithm": infgeo.Kernel(10 - log(1 + s_x + s_y - 2 * xy)),
+    "product": kernels.rbf(1) * ERF.kernel,
+    "product of stationary kernels": kernels.rational_quadratic(Rational(3, 4), 1) * kernels.rational_quadratic(2, 1),
 }
 
 
@@ -44,12 +47,41 @@ def test_kernels_and_distances_against_forty_digits(name):
     error = geometry.kernel(X) - np.array(exact, float)
     assert np.abs(error / np.outer(norms, norms)).max() < 1e-14
     squares = [[float(exact[i][i] + exact[j][j] - 2 * exact[i][j]) for j in range(len(X))] for i in range(len(X))]
-    tolerance = 1e-6 if name in ("matern", "user") else 1e-12  # those subtract kernels
-    np.testing.assert_allclose(
-        geometry.kernel_distance(X, squared=True), squares, rtol=tolerance, atol=1e-13 * (tolerance > 1e-12)
-    )
+    tolerance = 1e-6 if name == "matern" else 1e-12  # (1 + x + x^2/3) exp(-x) cancels
+    np.testing.assert_allclose(geometry.kernel_distance(X, squared=True), squares, rtol=tolerance)
     in_torch = kernel.numeric(backend="torch").kernel(torch.tensor(X))
     np.testing.assert_allclose(in_torch.numpy(), np.array(exact, float), rtol=0, atol=1e-13 * norms.max() ** 2)
+
+
+def test_what_has_no_form_for_near_points_subtracts_kernels_of_others():
+    """Of a ReLU with biases times an RBF kernel S - c psi would cancel: near points are refused."""
+    kernel = kernels.rbf(1) * infgeo.MLP("relu", weight_std=1, bias_std=1).kernel
+    far, far_in_digits = np.delete(X, 2, axis=0), np.delete(X, 2, axis=0).tolist()
+    found, right = (
+        kernel.numeric().kernel_distance(far),
+        kernel.numeric(backend="mpmath").kernel_distance(far_in_digits),
+    )
+    np.testing.assert_allclose(found, np.array(right.tolist(), float), rtol=1e-12)
+    assert (np.diag(found) == 0).all()  # where the rounding of k(x, x) would be a distance of 1e-8
+    with pytest.raises(InvalidInput, match="so near to each other"):
+        kernel.numeric().kernel_distance(X)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "mpmath"])
+def test_a_kernel_that_is_no_number_says_so(backend):
+    """Normalised features have no direction at x = 0."""
+    points = {"numpy": np.array, "torch": torch.tensor, "mpmath": list}[backend]
+    kernel = infgeo.Kernel(xy / sqrt(s_x) / sqrt(s_y)).numeric(backend=backend)
+    assert abs(kernel.kernel(points([[1.0, 2.0], [2.0, -1.0]]))[0, 1]) < 1e-15
+    with pytest.raises(InvalidInput, match=r"is no number at some|variance 0"):
+        kernel.kernel(points([[1.0, 2.0], [0.0, 0.0]]))
+
+
+def test_a_kernel_whose_metric_has_no_full_rank():
+    kernel = infgeo.Kernel(xy / sqrt(s_x) / sqrt(s_y)).numeric()
+    np.testing.assert_allclose(kernel.kernel_distance(np.array([[1.0, 0.0]]), np.array([[0.0, 3.0]])), np.sqrt(2))
+    with pytest.raises(MetricDoesNotExist, match="no full rank"):
+        kernel.metric(X)
 
 
 def test_stationary_kernels_far_from_the_origin():
@@ -85,9 +117,14 @@ def test_derivatives_at_coincident_points_are_the_metric():
     np.testing.assert_allclose(mixed, kernel.metric(x), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["rbf", "sphere", "tangent"])
+@pytest.mark.parametrize("name", ["rbf", "sphere", "tangent", "kinked"])
 def test_emitted_files_check_themselves(name, tmp_path):
-    what = {"rbf": kernels.rbf(), "sphere": infgeo.RadialMetric.from_functions(4 / (1 + s) ** 2, 0)}.get(name, ERF.ntk)
+    what = {
+        "rbf": kernels.rbf(),
+        "sphere": infgeo.RadialMetric.from_functions(4 / (1 + s) ** 2, 0),
+        "tangent": ERF.ntk,
+        "kinked": infgeo.MLP("relu").ntk,  # which refuses near points
+    }[name]
     path = tmp_path / "emitted.py"
     path.write_text(infgeo.emit(what, certificate="none"), encoding="utf-8")
     assert "import infgeo" not in path.read_text()
@@ -130,6 +167,11 @@ def test_certificates_are_stated():
         ),
         (lambda: infgeo.MLP("erf", input_scale="fan_in").ntk.numeric(), InvalidInput, "take kernel.at"),
         (lambda: infgeo.RadialMetric.from_functions(1, 0).at(d=3).numeric().metric(X), InvalidInput, "dimension 2"),
+        (
+            lambda: infgeo.Kernel(sin(sqrt(s_x + s_y - 2 * xy)) / sqrt(s_x + s_y - 2 * xy)).numeric(),
+            InvalidInput,
+            "divides by 0 at y = x",
+        ),
         (lambda: infgeo.emit("erf"), InvalidInput, "emit takes a network, a kernel or a metric"),
     ],
 )

@@ -149,7 +149,7 @@ class NumpyArrays(ArrayLibrary):
     def differences(self, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tuple[Any, Any]:
         """Return E[(phi(u) - phi(v))^2] and E[phi(u)^2] - E[phi(v)^2]; branches not taken may divide by zero."""
         if law.difference is None:
-            return subtracted(self, law, pairs, scalars)
+            return subtracted(self, law, pairs, scalars, pairs.delta != 0)
         Delta = pairs.Delta
         if not law.derivative_moment:  # a jump: between 0 and x there is a right angle, as the kernel has it
             Delta = np.where((Delta == 0) & (pairs.c == 0) & (pairs.delta > 0), np.finfo(float).tiny, Delta)

@@ -313,3 +313,19 @@ def test_nowhere_to_keep_what_is_compiled(monkeypatch, tmp_path):
     compiled_module.cache_clear()
     monkeypatch.setattr(fast, "FEW", 10**9)
     assert np.abs(found - geo.kernel(X)).max() <= PROMISE["float64"] * np.abs(found).max()
+
+
+@pytest.mark.parametrize("rest", [b"", b"\x00" * 64])
+def test_what_a_crash_left_of_compiled_files_is_compiled_again(rest, monkeypatch, tmp_path):
+    """Numba unpickles them, and raised what pickle does."""
+    pytest.importorskip("numba")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = "import numba\n\n\n@numba.njit(cache=True)\ndef successor(x):\n    return x + 1\n"
+    for _ in range(2):
+        compiled_module.cache_clear()
+        assert compiled_module(source).successor(2.0) == 3.0
+        files = list(tmp_path.glob("infgeo/__pycache__/*.nb?"))
+        assert len(files) == 2
+        for file in files:
+            file.write_bytes(rest)
+    compiled_module.cache_clear()
