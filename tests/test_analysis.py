@@ -6,6 +6,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 import sympy as sp
+from scipy.special import ndtr
 
 import infgeo
 from infgeo import analysis
@@ -13,6 +14,7 @@ from infgeo.conventions import d, s
 from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput, MetricDoesNotExist, NoClosedForm
 from infgeo.symbolic.activations.catalogue import get
+from infgeo.symbolic.analysis.functions_of_depth import functions_of_depth
 
 z = sp.Symbol("z", real=True)
 HALF = sp.Rational(1, 2)
@@ -280,6 +282,22 @@ def test_points_off_the_curve_and_jumps_are_refused():
         analysis.fixed_points(infgeo.MLP(["erf", "relu"]))
     with pytest.raises(InvalidInput, match="every variance is a fixed point"):
         analysis.fixed_points(infgeo.MLP("relu", weight_std=sp.sqrt(2), bias_std=0))
+
+
+def test_correlations_of_kinks_away_from_0():
+    """The kernel of hard tanh holds bivariate normal distributions: E[phi(v) | u] is an integral of P(v > y | u)."""
+    kernel = functions_of_depth(infgeo.MLP("hardtanh", weight_std=3, bias_std=HALF)).kernel
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    outside = 8 + 7 * nodes  # from 1 to 15, in units of which u has the deviation 2
+    u, mass = np.concatenate([-outside, nodes, outside]), np.concatenate([7 * weights, weights, 7 * weights])
+    mass = mass * np.exp(-(u**2) / 8) / np.sqrt(8 * np.pi)
+    for correlation in (0.3, -0.9):
+        spread = 2 * np.sqrt(1 - correlation**2)
+        given = ndtr((correlation * u[:, None] - nodes) / spread) @ weights - 1
+        expected = mass @ (np.clip(u, -1, 1) * given)
+        assert float(kernel(mp.mpf(4), mp.mpf(4 * correlation))) == pytest.approx(expected, rel=1e-10)
+    opposite = -(mass @ np.clip(u, -1, 1) ** 2)
+    assert float(kernel(mp.mpf(4), mp.mpf(-4))) == pytest.approx(opposite, rel=1e-10)
 
 
 def test_curvature_that_oscillates_at_large_norm_has_no_leading_term():

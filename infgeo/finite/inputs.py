@@ -141,11 +141,13 @@ def rank_deficient(
             f"features or their derivatives are not finite {where}: outside their domain, not differentiable, or "
             'overflowing; move the points, or pass singular="nan"'
         )
-    has = "" if rank is None else f", of rank {rank}"
+    has, spared = f", of rank {rank}", 'singular="nan", or ask for the metric only'
+    if rank is None:  # among networks, of which none may be left out
+        has, spared = "", "or quantities=['kernel', 'metric_radial']"
     return SingularMetric(
         f"the pulled-back metric is singular {where}, with width {width} and input dimension {point.numel()}{has}: too "
         "few units respond there (saturated, inactive, or overflowing), or the features are blind to a direction, as "
-        'after a norm; use a larger width, points of smaller norm, singular="nan", or ask for the metric only'
+        f"after a norm; use a larger width, points of smaller norm, {spared}"
     )
 
 

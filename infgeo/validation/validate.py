@@ -104,6 +104,7 @@ def validate(
     """
     instance(executor, "executor", (Executor, NoneType), "a concurrent.futures.Executor or None")
     function(progress, "progress", "a callable (done, total)")
+    instance(against, "against", (MLP, NoneType), "an infgeo.MLP or None")
     if isinstance(mlp, LearnedGeometry):
         others = (input_dim, weight_std, bias_std, parameters, quantities, against, executor)
         if any(other is not None for other in others) or budget != "default":

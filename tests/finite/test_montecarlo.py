@@ -213,8 +213,12 @@ def test_replicates_that_lose_rank_count_as_zero_volume_or_are_named() -> None:
     got = estimate(network(RELU), x, 2, 4000, quantities=["log_mean_det_metric", "volume_element"], bias_std=0.0)
     # det g = (1/4) det(W)² when both units are active; by symmetry E = (1/4)(1/4) 2
     assert z_scores(got.log_mean_det_metric, math.log(2 / 16)).abs().max() < 4
-    with pytest.raises(SingularMetric, match=r"in replicate \d+ of width 2, .*first at index \(0,\), x = \(1, 0\)"):
+    singular = (
+        r"in replicate \d+ of width 2, .*first at index \(0,\), x = \(1, 0\).*quantities=\['kernel', 'metric_radial'\]"
+    )
+    with pytest.raises(SingularMetric, match=singular):
         estimate(network(RELU), x, 2, 50, quantities=["log_volume_element"], bias_std=0.0)
+    estimate(network(RELU), x, 2, 50, quantities=["kernel", "metric_radial"], bias_std=0.0)
 
 
 def test_running_log_mean_survives_extremes() -> None:

@@ -40,6 +40,7 @@ def quick(mlp=ERF, input_dim=2, **arguments):
         (dict(widths=(64.5,)), "64.5"),
         (dict(samples=1), "samples is 1"),
         (dict(seed=-1), "seed is -1"),
+        (dict(against="erf"), "against is 'erf'; pass an infgeo.MLP or None"),
         (dict(level=0), "level"),
         (dict(level=2), "level is 2"),
         (dict(quantities=["volume"]), "volume"),

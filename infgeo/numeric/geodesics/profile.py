@@ -116,7 +116,7 @@ class Profile:
             low, high = np.where(error <= 0, y, low), np.where(error >= 0, y, high)
             new = y - error / slope
             new = np.where((new >= low) & (new <= high), new, (low + high) / 2)
-            change, y = np.abs(new - y).max(initial=0.0), new
+            change, y = np.abs((new - y) * np.maximum(slope, 1)).max(initial=0.0), new
             if change <= 1e-8:  # the next step is its square
                 break
         stretch = self.functions.at(y)[2]

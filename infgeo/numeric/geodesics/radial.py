@@ -23,8 +23,9 @@ from infgeo.numeric.runtime.errors import InputError
 from infgeo.shorthand import loaded
 from infgeo.symbolic.geometry.metric import RadialMetric
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
-_NEAR = 0.5  # of log |y|/|x|: below, log rho is integrated between the ends, above it is subtracted
+_RULES = [np.polynomial.legendre.leggauss(count) for count in (16, 12)]
+_AGREEMENT = 1e-13  # of the two
+_NEAR = 0.5  # of log |y|/|x|: below, the slope of log rho is integrated, unless it has a pole near by; else subtracted
 _SMOOTH = 1e-6  # by how much dR/drho may differ from 1 at 0, which else is a tip
 _TINY = 1e-30
 _LEAST = 1e-100  # |x| but for 0
@@ -218,8 +219,11 @@ def _rise(profile: Profile, low: Any, high: Any, ratio: np.ndarray) -> Any:
     """Return by how much log rho increases between radii, whose logarithms differ by `ratio`."""
     rise = profile.rho_at(high) - profile.rho_at(low)
     rows, exact = np.flatnonzero(ratio < _NEAR), np.maximum(numbers(rise), 0.0)
-    at = numbers(low)[rows, None] + ratio[rows, None] * (_NODES + 1) / 2
-    exact[rows] = ratio[rows] * (profile.functions.at(at)[1] @ _WEIGHTS) / 2
+    at = numbers(low)[rows, None]
+    fine, rough = (
+        profile.functions.at(at + ratio[rows, None] * (nodes + 1) / 2)[1] @ weights / 2 for nodes, weights in _RULES
+    )
+    exact[rows] = np.where(np.abs(fine - rough) <= _AGREEMENT * fine, ratio[rows] * fine, exact[rows])
     return rise + (like(exact, rise) - like(numbers(rise), rise))
 
 

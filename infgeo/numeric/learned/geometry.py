@@ -26,6 +26,7 @@ from infgeo.numeric.quadrature import gaussian_rules
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
 from infgeo.numeric.runtime.errors import InputError
+from infgeo.shorthand import loaded
 from infgeo.symbolic.activations.activation import Activation
 from infgeo.symbolic.networks.network import MLP
 
@@ -177,7 +178,7 @@ class LearnedGeometry(Displayed):
         """Return the shift of the metric of a layer and its error."""
         if self._closed:
             shift = self._closed.metric(points)
-            return shift, 0 * shift
+            return shift, shift - shift
         if self.mlp.depth == 1:
             self._function.require_metric()
         if library(points) is not np and points.requires_grad:
@@ -204,7 +205,9 @@ class LearnedGeometry(Displayed):
 
     def variance(self, x: np.ndarray) -> np.ndarray:
         """Return the variance of preactivations, (..., d) -> (...)."""
-        return variances(self.mlp, x.shape[-1])[0] * np.square(x).sum(-1) + variances(self.mlp, x.shape[-1])[-1]
+        weight, *_, bias = variances(self.mlp, x.shape[-1])
+        with np.errstate(over="ignore"):  # infinite ones are refused
+            return weight * np.square(x, dtype=np.float64).sum(-1) + bias
 
     def _prior_metric(self, points: Any, layer: int) -> Any:
         """Return the metric of a layer at infinite width."""
@@ -309,7 +312,10 @@ def has_smooth_slope(activation: Activation, order: int = 1) -> bool:
 def checked(x: Any, name: str) -> np.ndarray:
     """Return points as an array, or raise InvalidInput."""
     try:
-        return NumpyArrays().points(_plain(x), name)
+        of: Any = NumpyArrays()
+        if library(x) is not np:
+            of = loaded("infgeo.numeric.runtime.arrays.of_torch", "TorchArrays")()
+        return np.asarray(_plain(of.points(x, name)))
     except InputError as error:
         raise InvalidInput(str(error)) from None
 

@@ -7,6 +7,7 @@ on; where they cannot be found, the activation is refused. They are finitely man
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -123,14 +124,13 @@ class PiecewiseFunction:
         """Return a where phi grows like exp(a z^2), 0 where it grows less; raises ExpectationDiverges for more."""
         rates = []
         for size in (10**3, 10**4):
-            found = [self._in_mpmath(piece, 0)(mpmath.mpf(end * size)) for piece, end in ((0, -1), (-1, 1))]
-            sizes = [abs(value) for value in found if mpmath.isfinite(value) and abs(value) > 1]
-            rates.append(float(max((mpmath.log(value) for value in sizes), default=0) / size**2))
-        if rates[1] < 1e-3:
-            return 0.0
-        if rates[1] > 1.1 * rates[0]:
+            with suppress(OverflowError):  # beyond what mpmath's exponents hold
+                found = [self._in_mpmath(piece, 0)(mpmath.mpf(end * size)) for piece, end in ((0, -1), (-1, 1))]
+                sizes = [abs(value) for value in found if mpmath.isfinite(value) and abs(value) > 1]
+                rates.append(max((mpmath.log(value) for value in sizes), default=mpmath.mpf(0)) / size**2)
+        if len(rates) < 2 or rates[1] > max(1e-3, 1.1 * rates[0]):
             raise ExpectationDiverges(f"activation {self.name} grows faster than any exp(a z^2): E[phi^2] is infinite")
-        return rates[1]
+        return float(rates[1]) if rates[1] >= 1e-3 else 0.0
 
     def __call__(self, z: np.ndarray, order: int = 0) -> np.ndarray:
         """Return phi, phi' or phi'' (order 0, 1, 2) of an array that holds none of the places, or 0 alone."""

@@ -1,10 +1,27 @@
 """An activation: its expression, and what follows from it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from sympy import Derivative, DiracDelta, Expr, I, Integer, Integral, Rational, Symbol, im, nan, oo, simplify, zoo
+from sympy import (
+    And,
+    Derivative,
+    DiracDelta,
+    Expr,
+    I,
+    Integer,
+    Integral,
+    Piecewise,
+    Rational,
+    Symbol,
+    im,
+    nan,
+    oo,
+    simplify,
+    zoo,
+)
 from sympy.core.function import AppliedUndef
 
 from infgeo import conventions as conv
@@ -145,9 +162,23 @@ def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
         raise InvalidInput(f"activation {result} contains a delta function, which has no values: it is no function")
     if undefined := result.atoms(AppliedUndef):
         raise InvalidInput(f"activation {result} contains the undefined function {min(map(str, undefined))}")
+    _require_cases(result)
     if result.free_symbols == {conv.z}:
         _require_real(result)
     return Activation(str(result), result, "user-defined")
+
+
+def _require_cases(expr: Expr) -> None:
+    """Raise InvalidInput for cases that leave out an interval of z: SymPy has no value there."""
+    for cases in expr.atoms(Piecewise):
+        with suppress(NoClosedForm):  # where the conditions are none that `pieces` knows
+            covered = pieces_of(Piecewise(*((1, condition) for _, condition in cases.args), (0, True)))
+            for (low, high), part in zip(covered.intervals, covered.parts, strict=True):
+                if part == 0:
+                    raise InvalidInput(
+                        f"activation {expr} has no case for {And(low < conv.z, conv.z < high)}: let its last one be"
+                        " (value, True)"
+                    )
 
 
 def _require_real(expr: Expr) -> None:

@@ -199,7 +199,7 @@ def _check_symbols(free: set[Symbol], coordinates: tuple[Symbol, ...]) -> None:
                 f"the coordinate {symbol} is another symbol than the {symbol} of the matrix: their assumptions differ."
                 f" Pass the matrix's own {own}: those of RadialMetric.matrix are infgeo.symbols.coordinates(d)"
             )
-    check_distinct(free, "the matrix")
+    check_distinct(free | set(coordinates), "this metric")
     if free and not free & set(coordinates):
         raise InvalidInput(
             f"none of the coordinates {coordinates} occurs in the matrix, which depends on"

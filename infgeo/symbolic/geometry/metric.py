@@ -41,6 +41,7 @@ from sympy import (
     true,
     zoo,
 )
+from sympy.core.function import AppliedUndef
 from sympy.logic.boolalg import Boolean
 
 from infgeo import conventions as conv
@@ -167,8 +168,8 @@ class RadialMetric(RadialTensor, WithNumbers, PolarForm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.A.is_number and self.A.is_negative:
-            raise InvalidInput(f"A = {shown(self.A)} is the square of a length across x: pass a function >= 0")
+        if self.A.is_number and self.A.is_nonpositive:
+            raise InvalidInput(f"A = {shown(self.A)} is the square of a length across x: pass a function > 0")
         instance(self.program, "program", Program, "what RadialMetric.from_functions makes of A and B")
         for name in ("domain", "at_origin"):
             value = getattr(self, name)
@@ -331,6 +332,8 @@ class RadialMetric(RadialTensor, WithNumbers, PolarForm):
     def _vanishes(self, name: str) -> bool:
         if self.program.outputs[name] == 0:
             return True
+        if self.program.outputs[name].has(AppliedUndef):  # which have no numbers
+            return bool(tidy(self.program.explicit(name)) == 0)
         # One number other than 0 settles it; a proof of 0 is asked for only without one.
         program = self.program.select([name])
         point = {x: Rational(7, 5 + i) for i, x in enumerate(program.inputs)}

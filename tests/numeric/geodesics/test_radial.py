@@ -66,6 +66,18 @@ def test_distances_of_spaces_of_constant_curvature(space):
     assert metric.distance(x, near) == pytest.approx(exact(x, near), rel=1e-7)
 
 
+@pytest.mark.parametrize("metric", [HYPERBOLIC, KLEIN], ids=["ball", "klein"])
+def test_distances_near_the_end_of_a_space(metric):
+    """There |x| sqrt(A) has a pole, which a rule over log |x| misses: from |x| = 0.99 distances were short."""
+    exact = SPACES[2][2] if metric is HYPERBOLIC else klein
+    radii = np.array([0.9, 0.98, 0.999, 0.9999])
+    for angle in (0.01, 1.5, 3.0):
+        x, y = radii[:, None] * [1.0, 0], 0.85 * np.array([np.cos(angle), np.sin(angle)])
+        assert metric.distance(x, y) == pytest.approx(exact(x, y), rel=1e-11)
+        back = metric.exponential(y + 0 * x, metric.logarithm(y + 0 * x, x))
+        assert np.abs(back - x).max() < 1e-10
+
+
 def twin(metric, a, b, angle):
     """The distance between radii a <= b at an angle, from Clairaut's integrals over r in 40 digits."""
     A, h = (sp.lambdify(s, part, "mpmath") for part in (metric.A, metric.h))

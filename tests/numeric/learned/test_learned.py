@@ -287,6 +287,8 @@ ERF = infgeo.MLP("erf")
         ((infgeo.MLP(["erf", infgeo.layers.RMSNorm()]), XOR, LABELS, 0.1), {}, "dense layers"),
         ((ERF, XOR[0], LABELS, 0.1), {}, r"X has shape \(2,\)"),
         ((ERF, XOR * np.nan, LABELS, 0.1), {}, "finite"),
+        ((ERF, torch.tensor(XOR).bfloat16(), LABELS, 0.1), {}, r"X\.double\(\)"),
+        ((ERF, 1e200 * XOR, LABELS, 0.1), {}, "rescale the points"),
         ((ERF, XOR, LABELS[:3], 0.1), {}, r"y has shape \(3,\).*\(4,\) or \(4, C\)"),
         ((ERF, XOR, 1.0, 0.1), {}, "y"),
         ((ERF, XOR, LABELS, 0.0), {}, "noise_variance is 0.0"),
@@ -328,8 +330,11 @@ def test_what_does_not_exist_is_said():
             kinked.ricci_shift(PLANE)
     with pytest.raises(InvalidInput, match=r"x\.detach\(\)"):
         clipped.metric(torch.tensor(PLANE, requires_grad=True))
-    with pytest.raises(InvalidInput, match="3 coordinates"):
-        relu.metric(np.zeros(3))
+    for point, message in ((np.zeros(3), "3 coordinates"), (np.full(2, 1e200), "variance inf; pass up to")):
+        with pytest.raises(InvalidInput, match=message):
+            relu.metric(point)
+    with pytest.raises(InvalidInput, match=r"x\.double\(\)"):
+        relu.metric(torch.ones(2, dtype=torch.bfloat16))
     with pytest.raises(InvalidInput, match="width"):
         relu.metric(PLANE, width=0)
     with pytest.raises(InvalidInput, match="quantity"):

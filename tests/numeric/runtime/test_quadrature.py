@@ -259,8 +259,9 @@ def test_refusals(monkeypatch):
         tanh.numeric(method="simpson")
     with pytest.raises(ExpectationDiverges, match="is infinite"):
         infgeo.MLP(sp.exp(z**2)).numeric(1.0, 0.5, method="quadrature").kernel(X)
-    with pytest.raises(ExpectationDiverges, match="faster than any"):
-        infgeo.MLP(sp.exp(z**4)).numeric(0.01, 0.0)
+    for tower in (sp.exp(z**4), sp.exp(sp.exp(z)), sp.exp(sp.exp(sp.exp(z)))):
+        with pytest.raises(ExpectationDiverges, match="faster than any"):
+            infgeo.MLP(tower).numeric(0.01, 0.0, method="quadrature")
     with pytest.raises(MetricDoesNotExist, match="jump"):
         infgeo.MLP(sp.Heaviside(z - 1)).numeric(method="quadrature").metric(X)
     with pytest.raises(NoClosedForm, match="kinks"):

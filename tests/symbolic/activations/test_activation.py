@@ -147,3 +147,31 @@ def test_growth_with_a_parameter_without_assumptions_bounds_the_domain():
     assert geometry.kernel([[0.1, 0.2]])[0, 0] > 1
     with pytest.raises((infgeo.errors.InfgeoError, ValueError), match=r"finite|exist"):
         geometry.kernel([[3.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("cases", "gap"),
+    [
+        ([(0, z < 0), (z, z < 2)], "2 < z"),  # was taken for max(z, 0)
+        ([(z, z > 1), (0, z < 0)], r"\(0 < z\) & \(z < 1\)"),
+        ([(1 - sp.Abs(z), sp.Abs(z) < 1)], "z < -1"),
+        ([(0, z < 0), (z, z < sp.Symbol("alpha", positive=True))], "alpha < z"),
+    ],
+)
+def test_cases_that_leave_out_an_interval_are_refused(cases, gap):
+    with pytest.raises(InvalidInput, match=rf"no case for {gap}: let its last one be \(value, True\)"):
+        infgeo.MLP(sp.Piecewise(*cases), variable=z)
+
+
+def test_cases_may_leave_out_points():
+    assert infgeo.MLP(sp.Piecewise((0, z < 0), (z, z > 0))).metric.A == infgeo.MLP("relu").metric.A
+
+
+@pytest.mark.parametrize("kind", ["negative", "nonpositive", "imaginary"])
+def test_parameters_that_are_negative_or_not_real_are_refused(kind):
+    """Of exp(a z^2), a < 0, the domain was everywhere, and its formulas took a = 2; erf(a z) was taken for real."""
+    symbol = sp.Symbol("a", **{kind: True})
+    with pytest.raises(InvalidInput, match=r"Symbol\('a', real=True\), or write -a with Symbol\('a', positive=True\)"):
+        infgeo.MLP(sp.exp(symbol * z**2), variable=z)
+    positive = sp.Symbol("a", positive=True)
+    assert infgeo.MLP(sp.exp(-positive * z**2), variable=z).metric.domain == sp.true

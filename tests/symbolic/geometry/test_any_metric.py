@@ -243,6 +243,7 @@ def test_text_and_latex():
         ([[1, 0], [0, 1]], (u, v, r), "3 coordinates"),
         ([[1, u], [v, 1]], (u, v), "not symmetric"),
         ([[1, 0], [0, 1]], (u, u), "distinct"),
+        ([[1, 0], [0, u**2]], (u, symbols("u")), "two symbols called u"),
         ([[1, 0], [0, 1]], (u, 1), "not a SymPy symbol"),
         ([[1, 0], [0, 1]], "uv", "sequence of SymPy symbols"),
         ([[1, 0], [0, 1]], 3, "sequence of SymPy symbols"),

@@ -6,7 +6,7 @@ import sympy as sp
 
 import infgeo
 from infgeo import RadialMetric
-from infgeo.errors import NoClosedForm
+from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.symbols import coordinates, d, r, s
 
 CASES = {
@@ -104,3 +104,12 @@ def test_what_has_no_closed_form_names_the_numeric_way():
         _ = infgeo.MLP("square").metric.ball_volume
     with pytest.raises(NoClosedForm, match="conformal radius"):
         _ = CASES["two layers"].conformal_radius
+
+
+def test_metrics_of_undefined_functions():
+    """x -> x f(|x|^2) makes flat metrics of all f; those of A = f alone are flat for some."""
+    f = sp.Function("f")(s)
+    assert RadialMetric.from_functions(f**2, 4 * f * f.diff(s) + 4 * s * f.diff(s) ** 2).is_flat
+    assert not RadialMetric.from_functions(f, 0).is_flat
+    with pytest.raises(InvalidInput, match=r"A = 0 .* pass a function > 0"):
+        RadialMetric.from_functions(0, 1)
