@@ -15,7 +15,6 @@ from infgeo.numeric.quadrature.oracle import moment
 from infgeo.numeric.quadrature.piecewise import PiecewiseFunction
 from infgeo.symbolic.activations.activation import Activation
 from infgeo.symbolic.activations.pieces import Pieces
-from infgeo.symbolic.algebra.bivariate_normal import IN_MPMATH
 from infgeo.symbolic.expectations.dual import Dual, dual
 from infgeo.testing.outcome import Measured, NotApplicable, required
 
@@ -176,5 +175,5 @@ class Expectations:
 
     def _number(self, expr: Expr, at: Mapping[Expr, mpmath.mpf]) -> mpmath.mpf:
         everything = {**self.values, **at}
-        value = mpmath.mpmathify(lambdify(list(everything), expr, [IN_MPMATH, "mpmath"])(*everything.values()))
+        value = mpmath.mpmathify(lambdify(list(everything), expr, "mpmath")(*everything.values()))
         return value.real

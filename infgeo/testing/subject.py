@@ -16,7 +16,6 @@ from infgeo.conventions import DEFAULT_BIAS_STD, DEFAULT_WEIGHT_STD, d, s, s_x, 
 from infgeo.errors import InvalidInput
 from infgeo.numeric.geometry import NumericGeometry
 from infgeo.numeric.source.of_formula import Formula
-from infgeo.symbolic.algebra.bivariate_normal import IN_MPMATH
 from infgeo.symbolic.kernels.kernel import Kernel
 from infgeo.symbolic.networks.layers import LayerNorm
 from infgeo.symbolic.networks.network import MLP, NetworkKernel, TangentKernel
@@ -232,7 +231,7 @@ def _metric_of(k: Kernel, numbers: Mapping[Symbol, Any]) -> Callable[[np.ndarray
 
 def _in_mpmath(expr: Expr, arguments: tuple[Symbol, ...], numbers: Mapping[Symbol, Any]) -> Callable:
     others = sorted(numbers, key=lambda symbol: symbol.name)
-    function = lambdify((*arguments, *others), expr, [IN_MPMATH, "mpmath"], cse=True)
+    function = lambdify((*arguments, *others), expr, "mpmath", cse=True)
     tail = [numbers[symbol] for symbol in others]
 
     def value(*at: Any) -> Any:

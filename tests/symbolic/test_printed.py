@@ -17,7 +17,7 @@ import sympy as sp
 import infgeo
 from infgeo.errors import InfgeoError, MetricDoesNotExist, NoClosedForm, NotConverged
 from infgeo.symbolic.activations.catalogue import get
-from infgeo.symbolic.algebra.bivariate_normal import IN_MPMATH, BivariateNormal
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 
 z = sp.Symbol("z", real=True)
 R = sp.Rational
@@ -65,7 +65,7 @@ def read(text, names):
         text, local_dict={"BivariateNormal": BivariateNormal} | {name: sp.Symbol(name) for name in names}
     )
     used = sorted(expr.free_symbols, key=str)
-    return [symbol.name for symbol in used], sp.lambdify(used, expr, [IN_MPMATH, "mpmath"])
+    return [symbol.name for symbol in used], sp.lambdify(used, expr, "mpmath")
 
 
 def value(text, at):

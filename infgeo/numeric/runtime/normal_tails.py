@@ -74,6 +74,14 @@ def scaled_quadrant(xp: Any, a: Array, h: Array, k: Array, n: Array, n_: Array, 
     return xp.where_nonnegative(inside, one + quadrant, quadrant)
 
 
+def bivariate_normal(xp: Any, h: Array, k: Array, y: Array, x: Array) -> Any:
+    """Return P(X < h, Y < k) of standard normal X and Y of correlation y / sqrt(x^2 + y^2), x >= 0."""
+    h, k, x = -h, -k, xp.lib.maximum(x, 1e-150)
+    radius = xp.lib.sqrt(x * x + y * y)
+    quadrant = scaled_quadrant(xp, 0, h, k, (k * radius - h * y) / x, (h * radius - k * y) / x, 0)
+    return xp.lib.where((h == 0) & (k == 0), 0.25 + xp.lib.arctan2(y, x) / (2 * xp.lib.pi), quadrant)
+
+
 def half_tail(xp: Any, a: Array, h: Array, n: Array, rest: Array) -> Any:
     """Return e^a Q(h), its exponent a - h^2/2 = rest + n^2/2 from the numbers that round less."""
     plain, other = abs(a) + h * h / 2, abs(rest) + n * n / 2

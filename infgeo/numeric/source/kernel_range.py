@@ -18,7 +18,7 @@ from infgeo.errors import NoClosedForm
 from infgeo.numeric.runtime.arrays.of_numpy import NumpyArrays
 from infgeo.numeric.runtime.slope_integral import SlopeIntegral
 from infgeo.numeric.source.precision import MEASURED, RANGE, SMALLEST, TAILS
-from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal, bivariate_normal
+from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal
 from infgeo.symbolic.algebra.primitives import scaled_erfc, scaled_quadrant
 from infgeo.symbolic.expectations.dual import Dual
 from infgeo.symbolic.expectations.slopes import Slopes
@@ -203,7 +203,7 @@ def _value(moment: Expr) -> Callable[[float], float]:
     function = lambdify(
         [v, *own],
         moment,
-        [{"BivariateNormal": bivariate_normal, "exp_difference": _difference_of_exponentials}, TAILS, "mpmath"],
+        [{"exp_difference": _difference_of_exponentials}, TAILS, "mpmath"],
     )
 
     def value(variance: float) -> float:

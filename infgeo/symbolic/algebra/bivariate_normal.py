@@ -6,6 +6,8 @@ import mpmath
 from sympy import Add, Expr, Function, Integer, Rational, atan2, erf, exp, oo, pi, sqrt
 from sympy.core.function import ArgumentIndexError
 
+from infgeo.shorthand import loaded
+
 
 class BivariateNormal(Function):
     r"""The probability Phi_2(h, k; rho) = P(X < h, Y < k) of standard normal X and Y of correlation rho.
@@ -70,6 +72,15 @@ class BivariateNormal(Function):
             return -by_angle * y / square
         raise ArgumentIndexError(self, argindex)
 
+    @staticmethod
+    def _imp_(h: Any, k: Any, y: Any, x: Any = None) -> Any:
+        """Return the function of numbers of mpmath, or of arrays: what `sympy.lambdify` takes."""
+        x = (1 - y * y) ** 0.5 if x is None else x
+        if any(isinstance(part, mpmath.mpf) for part in (h, k, y, x)):
+            return bivariate_normal(h, k, y, x)
+        arrays = loaded("infgeo.numeric.runtime.arrays.of_numpy", "NumpyArrays")()
+        return loaded("infgeo.numeric.runtime.normal_tails", "bivariate_normal")(arrays, h, k, y, x)
+
     def _eval_is_extended_real(self) -> bool:
         return True
 
@@ -118,10 +129,3 @@ def bivariate_normal(h: mpmath.mpf, k: mpmath.mpf, y: mpmath.mpf, x: mpmath.mpf)
     cuts = [start, *(t for t in places if min(start, end) < t < max(start, end)), end]
     integral = mpmath.quad(density, sorted(cuts)) * (1 if start <= end else -1)
     return mpmath.ncdf(h) * mpmath.ncdf(k) + integral / (2 * mpmath.pi)
-
-
-def _of_three_or_four(h: mpmath.mpf, k: mpmath.mpf, y: mpmath.mpf, x: mpmath.mpf | None = None) -> mpmath.mpf:
-    return bivariate_normal(h, k, y, mpmath.sqrt(1 - y * y) if x is None else x)
-
-
-IN_MPMATH = {"BivariateNormal": _of_three_or_four}  # for `sympy.lambdify(..., [IN_MPMATH, "mpmath"])`

@@ -12,7 +12,6 @@ from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
 from infgeo.errors import InvalidInput, NoClosedForm
 from infgeo.shorthand import loaded
-from infgeo.symbolic.algebra.bivariate_normal import IN_MPMATH
 from infgeo.symbolic.networks.network import MLP
 
 _WIDE, _PROMISED = (-12.0, 12.0), (-6.0, 6.0)
@@ -88,7 +87,7 @@ def functions_of_depth(mlp: MLP) -> FunctionsOfDepth:
 
 def _of_pairs(derive: Callable) -> Callable:
     """Return a kernel as a function of the variance and the covariance, derived when it is called."""
-    function = cache(lambda: lambdify((p, q, c, Delta), derive(), [IN_MPMATH, "mpmath"]))
+    function = cache(lambda: lambdify((p, q, c, Delta), derive(), "mpmath"))
 
     def kernel(v: Any, covariance: Any) -> Any:
         Delta = max(v**2 - covariance**2, mpmath.mpf(10) ** -60 * v**2)  # some forms are 0/0 at opposite inputs

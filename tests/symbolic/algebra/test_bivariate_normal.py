@@ -1,9 +1,12 @@
 """The bivariate normal distribution function."""
 
 import mpmath
+import numpy as np
 import pytest
 import sympy as sp
+from scipy import special
 
+import infgeo
 from infgeo.symbolic.algebra.bivariate_normal import BivariateNormal, bivariate_normal, normal
 
 h, k, rho = sp.symbols("h k rho", real=True)
@@ -67,3 +70,30 @@ def test_special_values():
     assert BivariateNormal(h, sp.oo, rho) == normal(h)
     assert BivariateNormal(-sp.oo, k, rho) == 0
     assert sp.latex(BivariateNormal(h, k, rho)) == r"\Phi_{2}\left(h, k; \rho\right)"
+
+
+def test_lambdify_takes_numbers_arrays_and_mpmath():
+    """As it does functions of SymPy; also where the correlation is 1 or -1, and at 0."""
+    names = sp.symbols("h k y x", real=True)
+    of_four, of_three = (sp.lambdify(names[:n], BivariateNormal(*names[:n])) for n in (4, 3))
+    at = [(0.3, -0.2, 0.5), (-4.0, 1.0, -0.9), (0.7, 0.7, 1.0), (0.7, 0.9, -1.0), (0.0, 0.0, 0.6)]
+    h, k, rho = np.transpose(at)
+    below = special.ndtr
+    expected = [
+        *(float(BivariateNormal(*(sp.Rational(str(x)) for x in point)).evalf(20)) for point in at[:2]),
+        below(0.7),
+        below(0.7) - below(-0.9),
+        0.25 + np.arcsin(0.6) / (2 * np.pi),
+    ]
+    np.testing.assert_allclose(of_three(h, k, rho), expected, rtol=1e-13)
+    np.testing.assert_allclose(of_four(h, k, 2 * rho, 2 * np.sqrt(1 - rho**2)), expected, rtol=1e-13)
+    assert float(of_three(0.3, -0.2, 0.5)) == pytest.approx(expected[0], rel=1e-14)
+    in_mpmath = sp.lambdify(names[:3], BivariateNormal(*names[:3]), "mpmath")
+    assert float(in_mpmath(*map(mpmath.mpf, ("0.3", "-0.2", "0.5")))) == pytest.approx(expected[0], rel=1e-14)
+
+
+def test_kernels_with_it_are_lambdified():
+    kernel = infgeo.MLP("elu", weight_std=1, bias_std=sp.Rational(1, 2)).kernel
+    x, y = np.array([[0.3, -0.5], [1.1, 0.4]])
+    found = sp.lambdify([infgeo.symbols.s_x, infgeo.symbols.s_y, infgeo.symbols.xy], kernel.expr)(x @ x, y @ y, x @ y)
+    assert float(found) == pytest.approx(kernel.numeric().kernel(x[None], y[None])[0, 0], rel=1e-12)

@@ -7,7 +7,6 @@ from sympy import Rational, lambdify
 import infgeo
 from infgeo.conventions import Delta, c, p, q
 from infgeo.conventions import variance as v
-from infgeo.symbolic.algebra.bivariate_normal import IN_MPMATH
 from infgeo.symbolic.expectations.dual import dual
 from infgeo.symbolic.expectations.slopes import Slopes
 
@@ -19,7 +18,7 @@ def test_they_are_derivatives_of_the_kernel_in_the_covariance(name, order):
     for _ in range(order - 1):
         slopes = slopes.derivative()
     parts = slopes.kernel, slopes.derivative().kernel
-    kernel, found = (lambdify([p, q, c, Delta], part, [IN_MPMATH, "mpmath"]) for part in parts)
+    kernel, found = (lambdify([p, q, c, Delta], part, "mpmath") for part in parts)
     with mpmath.workdps(20):
         first, second, at = mpmath.mpf(2), mpmath.mpf(3), mpmath.mpf("0.7")
         right = mpmath.diff(lambda x: kernel(first, second, x, first * second - x * x), at)
