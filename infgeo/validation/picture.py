@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from infgeo import figure_style as style
 from infgeo.errors import InvalidInput
-from infgeo.files import write_whole
+from infgeo.files import file_path, write_whole
 from infgeo.report_text import listed
 from infgeo.validation.findings import Findings
 
@@ -67,7 +66,7 @@ def draw(report: Findings, path: str | os.PathLike[str] | None) -> Any:
 
 def check_format(path: str | os.PathLike[str]) -> str:
     """Return the ending of `path`, or raise: InvalidInput for an unknown one, MissingExtra without matplotlib."""
-    ending = Path(path).suffix.lower()
+    ending = file_path(path, "path").suffix.lower()
     if ending not in FORMATS:
         raise InvalidInput(f"cannot draw to {path}: the name must end in one of {', '.join(FORMATS)}")
     style.require_matplotlib("drawing a report")

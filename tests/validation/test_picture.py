@@ -82,6 +82,8 @@ def test_an_empty_report_is_refused(report, tmp_path):
 def test_an_unknown_ending_is_refused(report, tmp_path, name):
     with pytest.raises(InvalidInput, match=r"\.png, \.pdf, \.svg"):
         report.plot(tmp_path / name)
+    with pytest.raises(InvalidInput, match="pass a path"):
+        report.plot(3)
 
 
 def test_without_matplotlib_the_extra_is_named(report, tmp_path, monkeypatch):

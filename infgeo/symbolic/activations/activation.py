@@ -13,6 +13,7 @@ from sympy import (
     I,
     Integer,
     Integral,
+    Lambda,
     Piecewise,
     Rational,
     Symbol,
@@ -128,7 +129,8 @@ def _continuity(difference: Expr, place: Expr) -> Expr:
 def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
     """Return the activation of a user's SymPy expression.
 
-    The variable is the expression's one free symbol, or `variable`, or the symbol named z where there are several.
+    The variable is the expression's one free symbol, or `variable`, or the symbol named z where there are several; of a
+    Lambda its own.
     Its other symbols are parameters, see `naming.own_parameter`.
     Raises InvalidInput for an expression without a variable, for one whose variable is not clear, for complex or
     undefined parts, and for two parameters of one name.
@@ -136,6 +138,8 @@ def from_expression(expr: object, variable: Symbol | None = None) -> Activation:
     if not isinstance(expr, Expr):
         raise InvalidInput(f"activation = {shown(expr)} must be a name, text, a SymPy expression, or a list of these")
     result = exact(expr, "activation")
+    if isinstance(result, Lambda) and len(result.variables) == 1:
+        variable, result = variable or result.variables[0], result.expr
     free = result.free_symbols
     if not free:
         raise InvalidInput(f"activation {result} is a constant: write an expression of one symbol, for example erf(z)")

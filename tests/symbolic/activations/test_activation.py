@@ -23,6 +23,7 @@ def test_the_variable_is_the_only_symbol_or_z_or_what_is_said():
     leaky = from_expression(sp.Max(sp.Symbol("z"), 0) + alpha * sp.Symbol("z"))
     assert leaky.parameters == (alpha,)
     assert from_expression(alpha * x, variable=x).parameters == (alpha,)
+    assert from_expression(sp.Lambda(x, sp.erf(alpha * x))).expr == sp.erf(alpha * z)
 
 
 @pytest.mark.parametrize(
