@@ -97,7 +97,7 @@ def own_parameter(symbol: Symbol, owner: str) -> Symbol:
     """
     name = python_name(symbol.name)
     check_name(name, owner)
-    if symbol.is_real is False or symbol.is_nonpositive:
+    if symbol.is_commutative and (symbol.is_real is False or symbol.is_nonpositive):
         raise InvalidInput(
             f"{owner} contains {name}, which is not real, or not positive: make it with Symbol({name!r}, real=True), or"
             f" write -{name} with Symbol({name!r}, positive=True)"
