@@ -27,7 +27,7 @@ def apart_after(xp: Any, law: Law, pairs: Pairs, scalars: Sequence[Any]) -> tupl
         squared, moments = xp.differences(law, pairs, scalars)
         if law.kernel_of_squares and law.difference:  # differences of exponentials may overflow at large angles
             sums = law.moment(pairs.p, *scalars) + law.moment(pairs.q, *scalars)
-            direct = sums - 2 * xp.kernel(law, pairs, scalars)
+            direct = xp.where_nonnegative(-pairs.delta, 0 * sums, sums - 2 * xp.kernel(law, pairs, scalars))
             squared = xp.where_nonnegative(2 * direct - sums, direct, squared)
         return squared, moments, squared
     delta = xp.where_nonnegative(pairs.c, pairs.delta, to_opposite(xp, pairs))

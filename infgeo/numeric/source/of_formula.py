@@ -18,6 +18,7 @@ from infgeo.conventions import variance as v
 from infgeo.errors import InfgeoError, InvalidInput, MetricDoesNotExist, NoClosedForm, SingularMetric
 from infgeo.numeric.source.printing import Backend, function_source
 from infgeo.symbolic.algebra.graph import rebuilt, substituted, symbols_of
+from infgeo.symbolic.algebra.primitives import where_nonnegative
 from infgeo.symbolic.algebra.program import Program
 from infgeo.symbolic.floats.difference import difference_program
 from infgeo.symbolic.floats.exponentials import far, near, paired
@@ -163,15 +164,18 @@ def laws_of(formula: Formula, backend: Backend, notes: list[str]) -> list[str]:
             sections.append(formula_source("_derivative_moment", A, [v], "A"))
             sections.append(formula_source("_derivative_slope", B / 2, [v], "B/2"))
             members += [f"{name}=_{name}" for name in ("derivative_moment", "derivative_slope")]
-    if difference := _difference(of_squares, own, backend, notes):
+    if difference := _difference(of_squares, formula.program is None, own, backend, notes):
         sections.append(difference)
         members.append("difference=_difference")
     law = "\n".join(["_LAW = Law(", *(f"    {member}," for member in members), ")"])
     return [*sections, law, "_LAWS = [_LAW]"]
 
 
-def _difference(of_squares: Expr, own: tuple[Symbol, ...], backend: Backend, notes: list[str]) -> str:
-    """Return the source of the squared distance of features, and of k(x, x) - k(y, y); none where digits are lost."""
+def _difference(of_squares: Expr, jumps: bool, own: tuple[Symbol, ...], backend: Backend, notes: list[str]) -> str:
+    """Return the source of the squared distance of features, and of k(x, x) - k(y, y); none where digits are lost.
+
+    The limit of what jumps is not 0 where points meet, as of a step at x = 0: its value there is.
+    """
     if backend.name == "mpmath":
         return ""
     try:
@@ -179,6 +183,9 @@ def _difference(of_squares: Expr, own: tuple[Symbol, ...], backend: Backend, not
     except NoClosedForm as error:
         notes.append(f"{REFUSES_NEAR} ({error}).")
         return ""
+    if jumps:
+        squared = where_nonnegative(-delta, 0, program.outputs["squared_distance"])
+        program = replace(program, outputs={**program.outputs, "squared_distance": squared})
     doc = "|Phi(x) - Phi(y)|^2 and k(x, x) - k(y, y)"
     return function_source("_difference", program, [p, q, omega, delta, c, Delta], own, backend, doc)
 

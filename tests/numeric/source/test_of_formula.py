@@ -184,3 +184,15 @@ def test_mpmath_keeps_its_digits():
     with mpmath.workdps(40):
         value = kernels.rbf(1).numeric(backend="mpmath").kernel([[mpmath.mpf(1), 0], [0, 0]])[0, 1]
         assert abs(value - mpmath.exp(mpmath.mpf(-1) / 2)) < mpmath.mpf(10) ** -38
+
+
+@pytest.mark.parametrize("name", ["step", "sign"])
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_a_point_has_no_distance_to_itself_where_features_jump(name, backend):
+    """At x = 0 the limit of k is half of k(0, 0), or 0."""
+    geo = (infgeo.MLP(name, weight_std=1, bias_std=0).kernel * kernels.rbf(1)).numeric(backend=backend)
+    points = {"numpy": np.array, "torch": torch.tensor}[backend](np.array([[0.0, 0.0], [1.0, 2.0]]))
+    distances = np.asarray(geo.kernel_distance(points))
+    assert distances[0, 0] == distances[1, 1] == 0
+    total = float(geo.kernel_diag(points)[0] + geo.kernel_diag(points)[1] - 2 * geo.kernel(points)[0, 1])
+    assert distances[0, 1] ** 2 == pytest.approx(total, rel=1e-12)
